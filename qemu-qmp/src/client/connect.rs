@@ -1,0 +1,213 @@
+//! Connecting to a server that listens, or over a socket that is connected.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{Client, ConnectError, DEFAULT_TIMEOUT, Disconnected, Driver, Ready};
+use crate::engine::{self, Elapsed, Engine};
+use crate::wire::Settings;
+
+impl Client {
+    /// Connects to a server that listens on a unix socket.
+    pub fn connect_unix(path: impl AsRef<Path>) -> Connect {
+        Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
+    }
+
+    /// Connects to a server that listens on a TCP port.
+    pub fn connect_tcp(address: SocketAddr) -> Connect {
+        Connect::new(Peer::Address(ServerAddress::Tcp(address)))
+    }
+
+    /// Takes over a socket that is connected to a server: a
+    /// [`UnixStream`], a [`TcpStream`] or an [`OwnedFd`].
+    pub fn over(socket: impl Into<ConnectedSocket>) -> Connect {
+        Connect::new(Peer::Socket(socket.into().0))
+    }
+}
+
+/// A connection to be made; becomes a [`Client`] when awaited or waited for.
+///
+/// # Errors
+/// Each variant of [`ConnectError`] says when. Nothing is left then, and the
+/// same may be tried again.
+///
+/// # Cancel safety
+/// If the future is dropped, the connection is closed.
+#[derive(Debug)]
+#[must_use = "nothing is connected until awaited or waited for"]
+pub struct Connect {
+    peer: Peer,
+    settings: Settings,
+    timeout: Option<Duration>,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub enum ServerAddress {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+/// A socket that is connected already.
+#[derive(Debug)]
+pub struct ConnectedSocket(pub(super) Socket);
+
+#[derive(Debug)]
+enum Peer {
+    Address(ServerAddress),
+    Socket(Socket),
+}
+
+impl Connect {
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            settings: Settings::default(),
+            timeout: Some(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// Does not wait for a greeting, as where something else has read it.
+    pub fn no_greeting(mut self) -> Self {
+        self.settings.greeting = false;
+        self
+    }
+
+    /// Leaves capabilities negotiation to the caller: until then the server
+    /// refuses every command but `qmp_capabilities`.
+    pub fn no_negotiation(mut self) -> Self {
+        self.settings.negotiate = false;
+        self
+    }
+
+    /// Takes lines of so many bytes instead of 256 MiB at most.
+    pub fn line_limit_bytes(mut self, limit: usize) -> Self {
+        self.settings.line_limit_bytes = limit;
+        self
+    }
+
+    /// Waits no longer than this for the server to be ready, instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for the server as long as the connection lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Client, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                peer,
+                settings,
+                timeout,
+            } = self;
+            let engine = Engine::start()?;
+            let connected = async {
+                let socket = match peer {
+                    Peer::Address(address) => {
+                        address
+                            .connect()
+                            .await
+                            .map_err(|source| ConnectError::Address {
+                                action: "connect to",
+                                address: address.to_string(),
+                                source,
+                            })?
+                    }
+                    Peer::Socket(socket) => socket,
+                };
+                let (client, driver, ready) = Driver::new(socket, settings)?;
+                engine.spawn(drive(driver));
+                when_ready(client, ready).await
+            };
+            engine::timeout(timeout, connected)
+                .await
+                .unwrap_or_else(|Elapsed| {
+                    Err(ConnectError::Timeout {
+                        limit: timeout.unwrap_or_default(),
+                        waited_for: "connection, greeting and negotiation",
+                    })
+                })
+        })
+    }
+}
+
+/// Runs a connection whose end needs no further explanation.
+pub(super) async fn drive(mut driver: Driver) {
+    let cause = driver.run().await;
+    driver.finish(&cause);
+}
+
+/// Waits until `client` may send commands.
+pub(super) async fn when_ready(client: Client, mut ready: Ready) -> Result<Client, ConnectError> {
+    if ready.wait().await {
+        return Ok(client);
+    }
+    Err(ConnectError::Disconnected(
+        client.disconnected().unwrap_or(Disconnected::ByServer),
+    ))
+}
+
+impl ServerAddress {
+    async fn connect(&self) -> std::io::Result<Socket> {
+        let (domain, address) = match self {
+            Self::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            Self::Tcp(address) => (Domain::for_address(*address), (*address).into()),
+        };
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        engine::connect(socket, address).await
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<UnixStream> for ConnectedSocket {
+    fn from(stream: UnixStream) -> Self {
+        Self(stream.into())
+    }
+}
+
+impl From<TcpStream> for ConnectedSocket {
+    fn from(stream: TcpStream) -> Self {
+        Self(stream.into())
+    }
+}
+
+impl From<OwnedFd> for ConnectedSocket {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+}
+
+impl From<Socket> for ConnectedSocket {
+    fn from(socket: Socket) -> Self {
+        Self(socket)
+    }
+}

@@ -1,0 +1,253 @@
+//! Listeners: who hears which events, and when.
+//!
+//! Each listener has its own bounded queue. One that lags loses its oldest
+//! events and is told how many; it costs the others nothing.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::{DEFAULT_TIMEOUT, Disconnected, EventError};
+use crate::engine::{self, Elapsed};
+use crate::wire::Event;
+
+/// A listener: hears every event from when it was made, in order.
+///
+/// Make it before the command whose events it shall hear; then none is
+/// missed, however soon they come. Drop it to stop listening.
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Queue>,
+}
+
+impl Events {
+    /// The next event, waiting for it if none is there.
+    ///
+    /// # Errors
+    /// [`EventError::Timeout`] after 30 s, or the [`timeout`](NextEvent::timeout)
+    /// set; [`EventError::Lagged`], [`EventError::Ended`].
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "what is next is a future, as in a stream"
+    )]
+    pub fn next(&mut self) -> NextEvent<'_> {
+        self.next_where("event".to_owned(), |_| true)
+    }
+
+    /// The next event of this name. Events before it stay for later calls.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    pub fn next_named(&mut self, name: &str) -> NextEvent<'_> {
+        let wanted = name.to_owned();
+        self.next_where(format!("event '{name}'"), move |event| {
+            event.name() == wanted
+        })
+    }
+
+    /// The next event that `matches` says is the one; `expected` names it in
+    /// errors. Events before it stay for later calls.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    pub fn next_where(
+        &mut self,
+        expected: impl Into<String>,
+        matches: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> NextEvent<'_> {
+        NextEvent {
+            events: self,
+            expected: expected.into(),
+            matches: Box::new(matches),
+            timeout: Some(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// The next event, if one is there now.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.queue.lock().take(&|_| true)
+    }
+
+    /// Drops every event that is there now.
+    pub fn clear(&mut self) {
+        let mut state = self.queue.lock();
+        (state.events, state.bytes, state.missed) = (VecDeque::new(), 0, 0);
+    }
+
+    pub(super) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.queue.lock().abandoned = true;
+    }
+}
+
+/// Waits for an event; made by [`Events`].
+#[must_use = "does nothing until awaited or waited for"]
+pub struct NextEvent<'a> {
+    events: &'a mut Events,
+    expected: String,
+    matches: Box<dyn Fn(&Event) -> bool + Send>,
+    timeout: Option<Duration>,
+}
+
+impl NextEvent<'_> {
+    /// Waits no longer than this instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as the connection lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl<'a> IntoFuture for NextEvent<'a> {
+    type Output = Result<Event, EventError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                events,
+                expected,
+                matches,
+                timeout,
+            } = self;
+            let next = poll_fn(move |context| events.queue.poll_next(context, &matches));
+            engine::timeout(timeout, next)
+                .await
+                .unwrap_or_else(|Elapsed| {
+                    Err(EventError::Timeout {
+                        expected,
+                        limit: timeout.unwrap_or_default(),
+                    })
+                })
+        })
+    }
+}
+
+/// One listener's events, written by the connection's reader.
+#[derive(Debug)]
+pub(super) struct Queue {
+    names: Option<Vec<String>>,
+    limit: QueueLimit,
+    state: Mutex<State>,
+}
+
+/// The most that an unread listener holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueLimit {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    bytes: usize,
+    missed: u64,
+    ended: Option<Disconnected>,
+    abandoned: bool,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    /// A queue for the events of these names; `None` is all.
+    pub(super) fn new(names: Option<Vec<String>>, limit: QueueLimit) -> Self {
+        Self {
+            names,
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether somebody still listens.
+    pub(super) fn push(&self, event: &Event) -> bool {
+        let mut state = self.lock();
+        if state.abandoned {
+            return false;
+        }
+        if self
+            .names
+            .as_ref()
+            .is_some_and(|names| !names.iter().any(|name| name == event.name()))
+        {
+            return true;
+        }
+        state.bytes += event.size_bytes();
+        state.events.push_back(event.clone());
+        while state.events.len() > self.limit.events || state.bytes > self.limit.bytes {
+            let Some(oldest) = state.events.pop_front() else {
+                break;
+            };
+            state.bytes -= oldest.size_bytes();
+            state.missed += 1;
+        }
+        wake(state);
+        true
+    }
+
+    pub(super) fn end(&self, cause: Disconnected) {
+        let mut state = self.lock();
+        state.ended = Some(cause);
+        wake(state);
+    }
+
+    fn poll_next(
+        &self,
+        context: &Context<'_>,
+        matches: &dyn Fn(&Event) -> bool,
+    ) -> Poll<Result<Event, EventError>> {
+        let mut state = self.lock();
+        if state.missed > 0 {
+            let missed = std::mem::take(&mut state.missed);
+            return Poll::Ready(Err(EventError::Lagged { missed }));
+        }
+        if let Some(event) = state.take(matches) {
+            return Poll::Ready(Ok(event));
+        }
+        if let Some(cause) = state.ended.clone() {
+            return Poll::Ready(Err(EventError::Ended { cause }));
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, matches: &dyn Fn(&Event) -> bool) -> Option<Event> {
+        let index = self.events.iter().position(matches)?;
+        let event = self.events.remove(index)?;
+        self.bytes -= event.size_bytes();
+        Some(event)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    waker.into_iter().for_each(Waker::wake);
+}

@@ -1,0 +1,202 @@
+//! Listening for a server that connects to us.
+
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::connect::{drive, when_ready};
+use super::{Client, ConnectError, DEFAULT_TIMEOUT, Driver, ServerAddress};
+use crate::engine::{self, Elapsed, Engine};
+use crate::wire::Settings;
+
+/// A socket that waits for one server to connect.
+///
+/// The path of a unix socket is removed when the listener is dropped, or has
+/// accepted.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: ServerAddress,
+    _path: Option<RemovedPath>,
+}
+
+impl Listener {
+    /// Listens on a unix socket, whose path must not exist.
+    ///
+    /// # Errors
+    /// [`ConnectError::Address`]: the path exists, is too long for the system
+    /// (107 bytes on Linux), or its directory is not ours to write.
+    pub fn unix(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::bind(ServerAddress::Unix(path.as_ref().to_owned()))
+    }
+
+    /// Listens on a TCP address; port 0 has the system choose one.
+    ///
+    /// # Errors
+    /// [`ConnectError::Address`]: the address is in use, or not ours.
+    pub fn tcp(address: SocketAddr) -> Result<Self, ConnectError> {
+        Self::bind(ServerAddress::Tcp(address))
+    }
+
+    /// Where the listener is to be reached; the port is the real one.
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Waits for one server and makes it a [`Client`]. Whoever else has
+    /// connected meanwhile is dropped, with a warning in the log.
+    pub fn accept(self) -> Accept {
+        Accept {
+            listener: self,
+            settings: Settings::default(),
+            timeout: Some(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// Waits for one connection, and gives its socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub async fn accept_socket(self) -> io::Result<Socket> {
+        let accepted = engine::accept(&self.socket).await?;
+        while let Ok((_surplus, _)) = self.socket.accept() {
+            log::warn!("dropped a surplus connection to {}", self.address);
+        }
+        Ok(accepted)
+    }
+
+    fn bind(address: ServerAddress) -> Result<Self, ConnectError> {
+        let bound = || {
+            let (domain, name) = match &address {
+                ServerAddress::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+                ServerAddress::Tcp(at) => (Domain::for_address(*at), (*at).into()),
+            };
+            let socket = Socket::new(domain, Type::STREAM, None)?;
+            socket.bind(&name)?;
+            let path = match &address {
+                ServerAddress::Unix(path) => Some(RemovedPath::new(path)?),
+                ServerAddress::Tcp(_) => None,
+            };
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            let real = socket.local_addr()?.as_socket();
+            Ok((socket, path, real))
+        };
+        match bound() {
+            Ok((socket, path, real)) => {
+                let address = real.map_or(address, ServerAddress::Tcp);
+                Ok(Self {
+                    socket,
+                    address,
+                    _path: path,
+                })
+            }
+            Err(source) => Err(ConnectError::Address {
+                action: "listen on",
+                address: address.to_string(),
+                source,
+            }),
+        }
+    }
+}
+
+/// Waits for a server to connect; made by [`Listener::accept`].
+///
+/// # Errors
+/// [`ConnectError::Timeout`] where none came, or it was not ready in time.
+///
+/// # Cancel safety
+/// If the future is dropped, the listener is closed, and its path removed.
+#[derive(Debug)]
+#[must_use = "nobody is accepted until awaited or waited for"]
+pub struct Accept {
+    listener: Listener,
+    settings: Settings,
+    timeout: Option<Duration>,
+}
+
+impl Accept {
+    /// Waits no longer than this instead of 30 s, from now to ready.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Does not wait for a greeting.
+    pub fn no_greeting(mut self) -> Self {
+        self.settings.greeting = false;
+        self
+    }
+
+    /// Leaves capabilities negotiation to the caller.
+    pub fn no_negotiation(mut self) -> Self {
+        self.settings.negotiate = false;
+        self
+    }
+}
+
+impl IntoFuture for Accept {
+    type Output = Result<Client, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                listener,
+                settings,
+                timeout,
+            } = self;
+            let engine = Engine::start()?;
+            let accepted = async {
+                let socket = listener.accept_socket().await?;
+                let (client, driver, ready) = Driver::new(socket, settings)?;
+                engine.spawn(drive(driver));
+                when_ready(client, ready).await
+            };
+            engine::timeout(timeout, accepted)
+                .await
+                .unwrap_or_else(|Elapsed| {
+                    Err(ConnectError::Timeout {
+                        limit: timeout.unwrap_or_default(),
+                        waited_for: "connection, greeting and negotiation",
+                    })
+                })
+        })
+    }
+}
+
+/// The path of a unix socket that we bound; removed when dropped, if it is
+/// still ours.
+#[derive(Debug)]
+struct RemovedPath {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl RemovedPath {
+    fn new(path: &Path) -> io::Result<Self> {
+        let inode = std::fs::symlink_metadata(path)?.ino();
+        Ok(Self {
+            path: path.to_owned(),
+            inode,
+        })
+    }
+}
+
+impl Drop for RemovedPath {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|now| now.ino() == self.inode);
+        if ours {
+            // What is gone need not be removed.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+const BACKLOG: i32 = 8;

@@ -1,0 +1,204 @@
+//! The client: a [`wire`](crate::wire) connection on a socket.
+//!
+//! ```text
+//! caller --execute--> Shared::submit --bytes--> socket        (on the caller's thread)
+//! socket --bytes--> Driver --replies, events--> their waiters (on the engine's thread)
+//! ```
+
+mod connect;
+mod driver;
+mod error;
+mod events;
+mod execute;
+mod listen;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+pub use connect::{Connect, ConnectedSocket, ServerAddress};
+pub use driver::{Driver, Ready};
+pub use error::{ConnectError, Disconnected, EventError, ExecuteError};
+pub use events::{Events, NextEvent};
+pub use execute::{Execute, ExecuteJson};
+pub use listen::{Accept, Listener};
+
+use crate::Command;
+use crate::engine::{Engine, Stream};
+use crate::wire::{Connection, ErrorReply, Greeting, Line};
+
+/// A handle on a connection with a QMP server.
+///
+/// Cheap to clone, and of use from any thread and under any runtime. The
+/// connection is closed when the last handle is dropped, or by
+/// [`close`](Self::close).
+///
+/// # Examples
+/// ```no_run
+/// use qemu_qmp::{Client, QueryStatus, Wait};
+///
+/// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+/// let mut events = qmp.events();
+/// println!("{}", qmp.execute(QueryStatus {}).wait()?.status);
+/// qmp.execute_json("system_powerdown", serde_json::json!({})).wait()?;
+/// println!("{}", events.next_named("SHUTDOWN").wait()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+impl Client {
+    /// Executes a command that is a type.
+    ///
+    /// Nothing is sent before the result is awaited or waited for.
+    pub fn execute<C: Command>(&self, command: C) -> Execute<C> {
+        Execute::new(self.clone(), command)
+    }
+
+    /// Executes a command by its name. The arguments are a JSON object, or
+    /// null for none; they are sent as they are.
+    ///
+    /// Nothing is sent before the result is awaited or waited for.
+    pub fn execute_json(&self, command: &str, arguments: impl Serialize) -> ExecuteJson {
+        ExecuteJson::new(self.clone(), command, arguments)
+    }
+
+    /// A listener that hears every event from now on.
+    pub fn events(&self) -> Events {
+        self.handle.shared.listen(None)
+    }
+
+    /// A listener that hears the events of these names from now on.
+    pub fn events_named<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Events {
+        self.handle
+            .shared
+            .listen(Some(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// What the server said of itself; `None` where the greeting was turned
+    /// off.
+    pub fn greeting(&self) -> Option<&Greeting> {
+        self.handle.shared.greeting.get()
+    }
+
+    /// Whether commands may be executed out of band.
+    pub fn oob(&self) -> bool {
+        self.handle.shared.lock().connection.oob()
+    }
+
+    /// Why there is no connection any more; `None` while there is one.
+    pub fn disconnected(&self) -> Option<Disconnected> {
+        self.handle.shared.lock().ended.clone()
+    }
+
+    /// Closes the connection. Everyone who waits on it is told
+    /// [`Disconnected::ByClient`].
+    pub fn close(&self) {
+        self.handle.close();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("greeting", &self.greeting())
+            .field("disconnected", &self.disconnected())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long an operation waits where nothing else is said.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Closes the connection when the last client drops it.
+struct Handle {
+    shared: Arc<Shared>,
+    engine: &'static Engine,
+}
+
+impl Handle {
+    fn close(&self) {
+        self.shared.end(&Disconnected::ByClient);
+        self.shared.stream.shutdown();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The copy that a fork made must leave the parent's connection be.
+        if self.engine.is_of_this_process() {
+            self.close();
+        }
+    }
+}
+
+/// What callers and the reader have in common.
+struct Shared {
+    stream: Stream,
+    state: Mutex<State>,
+    greeting: std::sync::OnceLock<Greeting>,
+}
+
+struct State {
+    connection: Connection<Waiter>,
+    listeners: Vec<Arc<events::Queue>>,
+    ended: Option<Disconnected>,
+}
+
+type Waiter = oneshot::Sender<Result<Reply, Disconnected>>;
+type Reply = Result<Box<RawValue>, ErrorReply>;
+
+impl Shared {
+    /// Enters a command into the books; its bytes are to be sent next.
+    fn submit(&self, line: Line, waiter: Waiter) -> Result<(u64, Vec<u8>), Disconnected> {
+        let mut state = self.lock();
+        match &state.ended {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(state.connection.submit(line, waiter)),
+        }
+    }
+
+    fn listen(&self, names: Option<Vec<String>>) -> Events {
+        let limit = events::QueueLimit {
+            events: 100_000,
+            bytes: 16 << 20,
+        };
+        let queue = Arc::new(events::Queue::new(names, limit));
+        let mut state = self.lock();
+        match &state.ended {
+            Some(cause) => queue.end(cause.clone()),
+            None => state.listeners.push(Arc::clone(&queue)),
+        }
+        Events::new(queue)
+    }
+
+    /// The connection is of no more use: tells everyone who waits on it. Only
+    /// the first cause counts.
+    fn end(&self, cause: &Disconnected) {
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(cause.clone());
+        let waiters = state.connection.take_waiters();
+        let listeners = std::mem::take(&mut state.listeners);
+        drop(state);
+        for waiter in waiters {
+            // Whoever has given up waiting needs no word.
+            let _ = waiter.send(Err(cause.clone()));
+        }
+        for listener in listeners {
+            listener.end(cause.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

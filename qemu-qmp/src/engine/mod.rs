@@ -1,0 +1,88 @@
+//! The one background thread of the process.
+//!
+//! It runs every reader, pump and timer of this crate and of those built on
+//! it, so that sockets are drained and deadlines kept whether or not anybody
+//! is waiting just now. It starts when it is first needed and lives as long
+//! as the process. Callers' futures only ever wait for what it hands them, so
+//! they need no runtime of their own.
+//!
+//! For crates that build on this one; not for their users.
+//!
+//! Never runs code of the user's: a reader that waits for its user would stop
+//! every other machine's.
+
+mod race;
+mod rendezvous;
+mod stream;
+mod timers;
+mod watch;
+
+use std::future::Future;
+use std::io;
+use std::sync::Mutex;
+
+use tokio::runtime::{Builder, Handle};
+pub use tokio::task::JoinHandle;
+
+pub use race::{Either, race};
+pub use rendezvous::{accept, connect};
+pub use stream::{OutboxFull, Over, Stream, Unsent, read};
+pub use timers::{Elapsed, timeout};
+pub use watch::readable;
+
+/// The process's engine.
+#[derive(Debug)]
+pub struct Engine {
+    runtime: Handle,
+    timers: timers::Timers,
+    process: u32,
+}
+
+impl Engine {
+    /// The engine, started now if it was not yet.
+    ///
+    /// # Errors
+    /// The thread cannot be started: no threads or descriptors are left.
+    pub fn start() -> io::Result<&'static Self> {
+        let mut started = STARTED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(engine) = *started {
+            return Ok(engine);
+        }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let engine: &'static Self = Box::leak(Box::new(Self {
+            runtime: runtime.handle().clone(),
+            timers: timers::Timers::default(),
+            process: std::process::id(),
+        }));
+        std::thread::Builder::new()
+            .name("qemu-engine".to_owned())
+            .spawn(move || runtime.block_on(engine.timers.run()))?;
+        *started = Some(engine);
+        Ok(engine)
+    }
+
+    /// Runs `task` on the engine's thread. Everything that the task makes
+    /// within may use the engine's readiness and timers.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.spawn(task)
+    }
+
+    /// Whether this is the process that started the engine. A fork without
+    /// exec has a copy of every handle, but no engine: it must not touch what
+    /// the handles stand for.
+    pub fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+/// The engine of a process that must have started it already.
+fn started() -> &'static Engine {
+    Engine::start().expect("the engine was started before anything that waits on it")
+}
+
+static STARTED: Mutex<Option<&'static Engine>> = Mutex::new(None);

@@ -1,0 +1,70 @@
+//! Connecting and accepting without blocking a thread.
+//!
+//! The engine watches the socket in a task of its own, so the waiting future
+//! may run under any runtime.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::{SockAddr, Socket};
+use tokio::io::Interest;
+
+use super::Engine;
+use super::watch::watch;
+
+/// Connects a non-blocking `socket`.
+///
+/// # Errors
+/// Nobody is to be reached there.
+pub async fn connect(socket: Socket, address: SockAddr) -> io::Result<Socket> {
+    on_engine(async move {
+        match socket.connect(&address) {
+            Ok(()) => return Ok(socket),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        watch(socket.as_fd(), Interest::WRITABLE)?
+            .writable()
+            .await?
+            .retain_ready();
+        match socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(socket),
+        }
+    })
+    .await
+}
+
+/// Accepts one connection from a non-blocking listening `socket`.
+///
+/// # Errors
+/// No descriptor is left.
+pub async fn accept(socket: &Socket) -> io::Result<Socket> {
+    let socket = socket.try_clone()?;
+    on_engine(async move {
+        let watched = watch(socket.as_fd(), Interest::READABLE)?;
+        loop {
+            let mut readable = watched.readable().await?;
+            // Whoever connected may have left again.
+            if let Ok(accepted) = readable.try_io(|_| socket.accept()) {
+                return accepted.map(|(accepted, _)| accepted);
+            }
+        }
+    })
+    .await
+}
+
+/// Runs `task` on the engine, and ends it when the caller gives up.
+async fn on_engine<T: Send + 'static>(
+    task: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    struct AbortWhenDropped(tokio::task::AbortHandle);
+    impl Drop for AbortWhenDropped {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let task = Engine::start()?.spawn(task);
+    let _abort = AbortWhenDropped(task.abort_handle());
+    task.await.map_err(io::Error::other)?
+}

@@ -1,0 +1,275 @@
+//! A stream socket that the engine reads and any thread writes.
+//!
+//! A writer hands its bytes to the kernel itself; only what the kernel does
+//! not take now is queued, and the engine sends it on when the peer reads.
+//!
+//! Never lets two writers' bytes mix, and never makes a writer wait.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use socket2::Socket;
+use tokio::io::Interest;
+use tokio::sync::{Notify, watch};
+
+use super::watch::watch;
+use super::{Either, race};
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+    outbox: Mutex<Outbox>,
+    /// There is something in the outbox.
+    queued: Notify,
+    progress: watch::Sender<Progress>,
+    limit_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: VecDeque<u8>,
+    /// How many bytes were ever handed to [`Stream::send`].
+    accepted_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    /// The kernel has taken so many bytes.
+    Sent(u64),
+    /// The connection has ended; what was not sent will never be.
+    Over,
+}
+
+/// The peer does not read, and the outbox is full of what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxFull;
+
+/// Bytes that the kernel has not taken yet, by the count of all before and
+/// with them.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsent(u64);
+
+/// The connection ended before all was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over;
+
+impl Stream {
+    /// Takes a connected socket over; `limit_bytes` is the most that may wait
+    /// to be sent before [`send`](Self::send) refuses more.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking.
+    pub fn new(socket: Socket, limit_bytes: usize) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            outbox: Mutex::default(),
+            queued: Notify::new(),
+            progress: watch::Sender::new(Progress::Sent(0)),
+            limit_bytes,
+        })
+    }
+
+    /// Sends `bytes`, after all that was sent before. What the kernel does not
+    /// take now follows by itself; then the result is something to wait for
+    /// by [`sent`](Self::sent), for whom it matters.
+    ///
+    /// A broken connection is no error here: the reading side tells it, with
+    /// its cause.
+    ///
+    /// # Errors
+    /// More than the limit waits already.
+    pub fn send(&self, bytes: &[u8]) -> Result<Option<Unsent>, OutboxFull> {
+        let mut outbox = self.lock();
+        if outbox.bytes.len() > self.limit_bytes {
+            return Err(OutboxFull);
+        }
+        outbox.accepted_bytes += bytes.len() as u64;
+        let taken = if outbox.bytes.is_empty() {
+            self.offer(bytes)
+        } else {
+            0
+        };
+        if taken == bytes.len() {
+            return Ok(None);
+        }
+        outbox.bytes.extend(&bytes[taken..]);
+        let unsent = Unsent(outbox.accepted_bytes);
+        drop(outbox);
+        self.queued.notify_one();
+        Ok(Some(unsent))
+    }
+
+    /// Waits until the kernel has taken what `unsent` stands for.
+    ///
+    /// # Errors
+    /// The connection ended first.
+    pub async fn sent(&self, unsent: Unsent) -> Result<(), Over> {
+        let done = |progress: &Progress| match *progress {
+            Progress::Sent(bytes) => bytes >= unsent.0,
+            Progress::Over => true,
+        };
+        match self.progress.subscribe().wait_for(done).await.as_deref() {
+            Ok(Progress::Sent(_)) => Ok(()),
+            _ => Err(Over),
+        }
+    }
+
+    /// Reads until the end of the stream, handing each piece to `each`, and
+    /// sends what waits to be sent. Runs on the engine.
+    ///
+    /// # Errors
+    /// The connection broke, or `each` failed.
+    pub async fn drive<E: From<io::Error>>(
+        &self,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _over = OverWhenDropped(&self.progress);
+        match race(read(&self.socket, each), self.flush()).await {
+            Either::Left(end) => end,
+            Either::Right(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the connection both ways: the peer reads its end, and so do we,
+    /// after what was received already.
+    pub fn shutdown(&self) {
+        // It fails only where the connection has ended already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// What the kernel takes of `bytes` now. On an error it is all: where the
+    /// connection is broken, no byte will ever arrive.
+    fn offer(&self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self
+                .socket
+                .send_with_flags(&bytes[taken..], libc::MSG_NOSIGNAL)
+            {
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+                Err(_) => return bytes.len(),
+            }
+        }
+        taken
+    }
+
+    async fn flush(&self) -> io::Error {
+        loop {
+            self.queued.notified().await;
+            if let Err(error) = self.empty_outbox().await {
+                return error;
+            }
+        }
+    }
+
+    /// Waits on a duplicate made for this alone: a socket watched for writing
+    /// wakes the engine each time its peer reads, that is at every command.
+    async fn empty_outbox(&self) -> io::Result<()> {
+        let duplicate = self.socket.try_clone()?;
+        let watched = watch(duplicate.as_fd(), Interest::WRITABLE)?;
+        loop {
+            let mut writable = watched.writable().await?;
+            let mut outbox = self.lock();
+            let taken = self.offer(outbox.bytes.as_slices().0);
+            outbox.bytes.drain(..taken);
+            let waiting = outbox.bytes.len();
+            self.progress
+                .send_replace(Progress::Sent(outbox.accepted_bytes - waiting as u64));
+            if waiting == 0 {
+                outbox.bytes = VecDeque::new();
+                return Ok(());
+            }
+            if taken == 0 {
+                writable.clear_ready();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Reads `source`, a non-blocking socket or pipe, until its end, handing each
+/// piece to `each`. Runs on the engine.
+///
+/// # Errors
+/// Reading failed, or `each` did.
+pub async fn read<R, E>(source: &R, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+where
+    R: AsFd,
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    let ready = watch(source.as_fd(), Interest::READABLE)?;
+    loop {
+        let mut readable = ready.readable().await?;
+        match read_once(source, &mut each)? {
+            Drained::End => return Ok(()),
+            // Less than asked for means that the kernel had no more: what
+            // comes later makes it ready anew (epoll(7), question 9).
+            Drained::ForNow => readable.clear_ready(),
+            // Others have their turn before a flood goes on.
+            Drained::No => tokio::task::yield_now().await,
+        }
+    }
+}
+
+struct OverWhenDropped<'a>(&'a watch::Sender<Progress>);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Progress::Over);
+    }
+}
+
+enum Drained {
+    No,
+    ForNow,
+    End,
+}
+
+fn read_once<R, E>(
+    mut source: &R,
+    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Drained, E>
+where
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    SCRATCH.with_borrow_mut(|scratch| match source.read(scratch) {
+        Ok(0) => Ok(Drained::End),
+        Ok(count) => {
+            each(&scratch[..count])?;
+            Ok(if count < scratch.len() {
+                Drained::ForNow
+            } else {
+                Drained::No
+            })
+        }
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Drained::ForNow),
+            io::ErrorKind::Interrupted => Ok(Drained::No),
+            _ => Err(error.into()),
+        },
+    })
+}
+
+thread_local! {
+    /// One for all: a reader that waits has none of its own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
+}
