@@ -72,6 +72,11 @@ impl Engine {
         self.runtime.spawn(task)
     }
 
+    /// Whether the caller runs on the engine's thread, where nothing may wait.
+    pub fn is_current_thread(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
+    }
+
     /// Whether this is the process that started the engine. A fork without
     /// exec has a copy of every handle, but no engine: it must not touch what
     /// the handles stand for.

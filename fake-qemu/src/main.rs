@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod channel;
+mod command_line;
+mod facts;
+mod player;
+mod script;
+mod sys;
+mod text;
+
+use command_line::CommandLine;
+use player::{Ending, Player};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ending::Exit(code)) => code.into(),
+        Err(Ending::Failed { code, message }) => {
+            eprintln!("fake-qemu: {message}");
+            code.into()
+        }
+    }
+}
+
+fn run() -> Result<(), Ending> {
+    // The whole script is read before the first channel is opened, so that a
+    // misspelt test fails as such and not as a strange peer.
+    let command_line = CommandLine::parse(std::env::args_os().skip(1)).map_err(Ending::usage)?;
+    let text = command_line.script_text().map_err(Ending::usage)?;
+    let script = script::parse(&text).map_err(Ending::usage)?;
+    Player::new(&command_line)?.play(&script)
+}

@@ -1,0 +1,378 @@
+//! Plays a script: one step after the other, in one thread, each blocking until
+//! it is done.
+
+use crate::channel::Channel;
+use crate::command_line::CommandLine;
+use crate::facts;
+use crate::script::{Line, Port, Step};
+use crate::sys::{self, Signal};
+use crate::text::{CommandRef, Piece};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The script's state: what is open, and the commands that came so far.
+pub(crate) struct Player {
+    channels: BTreeMap<String, Channel>,
+    monitor: Option<String>,
+    /// The ids as they were written; `None` for a command without one.
+    ids: Vec<Option<String>>,
+}
+
+/// Why no further step is played.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The script says so.
+    Exit(u8),
+    Failed {
+        code: u8,
+        message: String,
+    },
+}
+
+impl Ending {
+    /// The script or the command line is wrong.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::Failed {
+            code: USAGE,
+            message: message.to_string(),
+        }
+    }
+
+    /// The other side did something else than the script expects.
+    fn unexpected(message: impl Display) -> Self {
+        Self::Failed {
+            code: UNEXPECTED,
+            message: message.to_string(),
+        }
+    }
+
+    fn at(self, line: usize) -> Self {
+        match self {
+            Self::Failed { code, message } => Self::Failed {
+                code,
+                message: format!("line {line}: {message}"),
+            },
+            Self::Exit(code) => Self::Exit(code),
+        }
+    }
+}
+
+/// A channel or a standard stream does not work.
+impl From<io::Error> for Ending {
+    fn from(error: io::Error) -> Self {
+        Self::Failed {
+            code: BROKEN,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl Player {
+    /// Opens the chardevs in their order. One that cannot be opened ends the
+    /// program as it ends QEMU: a message, and code 1.
+    pub(crate) fn new(command_line: &CommandLine) -> Result<Self, Ending> {
+        let mut channels = BTreeMap::new();
+        for chardev in &command_line.chardevs {
+            let channel = Channel::open(chardev).map_err(|error| {
+                let message = format!("chardev {}: {:?}: {error}", chardev.id, chardev.address);
+                Ending::Failed {
+                    code: CANNOT_OPEN,
+                    message,
+                }
+            })?;
+            channels.insert(chardev.id.clone(), channel);
+        }
+        Ok(Self {
+            channels,
+            monitor: command_line.monitor.clone(),
+            ids: Vec::new(),
+        })
+    }
+
+    /// Plays to the end, or until something ends it.
+    pub(crate) fn play(&mut self, script: &[Line]) -> Result<(), Ending> {
+        script
+            .iter()
+            .try_for_each(|line| self.step(&line.step).map_err(|e| e.at(line.number)))
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Ending> {
+        match step {
+            Step::Greet { oob } => self.greet(*oob)?,
+            Step::Negotiate => {
+                self.expect(Some("qmp_capabilities"))?;
+                self.reply(CommandRef::Last, "{}")?;
+            }
+            Step::Expect { command } => self.expect(command.as_deref())?,
+            Step::Reply { to, value } => self.reply(*to, value)?,
+            Step::Error {
+                class,
+                desc,
+                with_id,
+            } => self.error(class, desc, *with_id)?,
+            Step::Event { name, data, timed } => {
+                self.channel(Port::Monitor)?
+                    .write_all(&event(name, data.as_deref(), *timed))?;
+            }
+            Step::Serve => self.serve()?,
+            Step::Send { port, text } => self.send(*port, text)?,
+            Step::Fill { port, times, byte } => self.fill(*port, *times, *byte)?,
+            Step::ConsoleExpect { console, text } => self.console_expect(*console, text)?,
+            Step::Close(port) => self.channel(*port)?.close(),
+            Step::MonitorShutdownWrite => self.channel(Port::Monitor)?.shutdown_write()?,
+            Step::WaitEof => self.channel(Port::Monitor)?.read_to_end()?,
+            Step::Silent => be_silent(),
+            // A FIFO opens when someone writes, and ends when all writers are gone.
+            Step::WaitFile(path) => drop(io::copy(&mut File::open(path)?, &mut io::sink())?),
+            Step::Repeat { times, body } => (0..*times).try_for_each(|_| self.play(body))?,
+            Step::Stdout(text) => tell(text)?,
+            Step::Stderr(text) => io::stderr().write_all(text)?,
+            Step::Ignore(signal) => sys::ignore(*signal)?,
+            Step::OnTerm { code } => self.on_term(*code)?,
+            Step::Die(signal) => {
+                sys::die(*signal);
+                return Err(Ending::usage(format!("nobody dies of {signal:?}")));
+            }
+            Step::Stop => sys::raise(Signal::STOP),
+            Step::Exit { code } => return Err(Ending::Exit(*code)),
+            Step::ForkChild => self.fork_child()?,
+            Step::PrintFds => tell(facts::descriptors()?)?,
+            Step::PrintArgs => tell(facts::arguments())?,
+            Step::PrintEnv { name } => tell(facts::environment(name))?,
+            Step::PrintCwd => tell(facts::directory()?)?,
+        }
+        Ok(())
+    }
+
+    fn channel(&mut self, port: Port) -> Result<&mut Channel, Ending> {
+        let id = match port {
+            Port::Monitor => self
+                .monitor
+                .clone()
+                .ok_or_else(|| Ending::usage("the command line has no -mon with mode=control"))?,
+            Port::Console(k) => format!("console{k}"),
+        };
+        self.channels
+            .get_mut(&id)
+            .ok_or_else(|| Ending::usage(format!("the command line has no socket chardev `{id}`")))
+    }
+
+    fn greet(&mut self, oob: bool) -> Result<(), Ending> {
+        let capabilities = if oob { r#""oob""# } else { "" };
+        self.write_line(&format!(
+            r#"{{"QMP": {{"version": {{"qemu": {{"micro": 2, "minor": 0, "major": 10}}, "package": "Debian 1:10.0.2+ds-2+deb13u1~bpo12+1"}}, "capabilities": [{capabilities}]}}}}"#
+        ))
+    }
+
+    fn expect(&mut self, command: Option<&str>) -> Result<(), Ending> {
+        let wanted = command.unwrap_or("a command");
+        match self.read_command()? {
+            None => {
+                let rest = self.channel(Port::Monitor)?.unread().escape_ascii();
+                let message =
+                    format!("expected {wanted}, got the end of the stream after `{rest}`");
+                Err(Ending::unexpected(message))
+            }
+            Some((name, _)) if command.is_none_or(|command| command == name) => Ok(()),
+            Some((_, line)) => Err(Ending::unexpected(format!(
+                "expected {wanted}, got `{}`",
+                line.escape_ascii()
+            ))),
+        }
+    }
+
+    /// The next command's name and its line, or `None` at the end of the stream.
+    /// Remembers its id.
+    fn read_command(&mut self) -> Result<Option<(String, Vec<u8>)>, Ending> {
+        let Some(line) = self.channel(Port::Monitor)?.read_line()? else {
+            return Ok(None);
+        };
+        let (name, id) = command(&line).ok_or_else(|| {
+            Ending::unexpected(format!("expected a command, got `{}`", line.escape_ascii()))
+        })?;
+        self.ids.push(id);
+        Ok(Some((name, line)))
+    }
+
+    /// The id of a command that has come; `None` if it had none.
+    fn id(&self, of: CommandRef) -> Result<Option<&str>, Ending> {
+        let id = match of {
+            CommandRef::Last => self.ids.last(),
+            CommandRef::Nth(n) => self.ids.get(n - 1),
+        };
+        id.map(Option::as_deref)
+            .ok_or_else(|| Ending::usage("no such command has come yet"))
+    }
+
+    fn reply(&mut self, to: CommandRef, value: &str) -> Result<(), Ending> {
+        let id = self
+            .id(to)?
+            .map(|id| format!(r#", "id": {id}"#))
+            .unwrap_or_default();
+        self.write_line(&format!(r#"{{"return": {value}{id}}}"#))
+    }
+
+    fn error(&mut self, class: &str, desc: &str, with_id: bool) -> Result<(), Ending> {
+        let id = if with_id {
+            self.id(CommandRef::Last)?
+        } else {
+            None
+        };
+        // QEMU puts the id first in an error, and last in a return.
+        let id = id.map(|id| format!(r#""id": {id}, "#)).unwrap_or_default();
+        let (class, desc) = (quoted(class), quoted(desc));
+        self.write_line(&format!(
+            r#"{{{id}"error": {{"class": {class}, "desc": {desc}}}}}"#
+        ))
+    }
+
+    fn serve(&mut self) -> Result<(), Ending> {
+        while let Some((name, _)) = self.read_command()? {
+            if name == "quit" {
+                let data = r#"{"guest": false, "reason": "host-qmp-quit"}"#;
+                let shutdown = event("SHUTDOWN", Some(data), true);
+                self.channel(Port::Monitor)?.write_all(&shutdown)?;
+                self.reply(CommandRef::Last, "{}")?;
+                return Err(Ending::Exit(0));
+            }
+            self.reply(CommandRef::Last, "{}")?;
+        }
+        // QEMU lives on when its monitor's other side is gone.
+        be_silent()
+    }
+
+    fn send(&mut self, port: Port, text: &[Piece]) -> Result<(), Ending> {
+        let mut bytes = Vec::new();
+        for piece in text {
+            match piece {
+                Piece::Bytes(piece) => bytes.extend_from_slice(piece),
+                Piece::Id(of) => {
+                    let id = self.id(*of)?;
+                    let id = id.ok_or_else(|| Ending::unexpected("the command has no id"))?;
+                    bytes.extend_from_slice(id.as_bytes());
+                }
+            }
+        }
+        Ok(self.channel(port)?.write_all(&bytes)?)
+    }
+
+    fn fill(&mut self, port: Port, times: u64, byte: u8) -> Result<(), Ending> {
+        let block = vec![byte; 64 * 1024];
+        let channel = self.channel(port)?;
+        let mut left = times;
+        while left > 0 {
+            let size = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
+            channel.write_all(&block[..size])?;
+            left -= size as u64;
+        }
+        Ok(())
+    }
+
+    fn console_expect(&mut self, console: usize, text: &[u8]) -> Result<(), Ending> {
+        let channel = self.channel(Port::Console(console))?;
+        if channel.read_until(text)? {
+            return Ok(());
+        }
+        let (text, rest) = (text.escape_ascii(), channel.unread().escape_ascii());
+        Err(Ending::unexpected(format!(
+            "console {console} ended without `{text}`, after `{rest}`"
+        )))
+    }
+
+    /// From now on the signals that end QEMU in good order do so here.
+    fn on_term(&mut self, code: u8) -> Result<(), Ending> {
+        const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+        // The thread must not keep the monitor open when the script closes it.
+        let monitor = self
+            .channel(Port::Monitor)
+            .map(|c| c.observer())
+            .unwrap_or_default();
+        sys::block(&SIGNALS);
+        std::thread::Builder::new().spawn(move || {
+            sys::wait_for(&SIGNALS);
+            if let Some(monitor) = monitor.upgrade() {
+                let data = r#"{"guest": false, "reason": "host-signal"}"#;
+                sys::send_at_once(&monitor, &event("SHUTDOWN", Some(data), true));
+            }
+            std::process::exit(code.into());
+        })?;
+        Ok(())
+    }
+
+    /// Leaves a process behind that holds all that this one holds, and that only
+    /// SIGKILL ends.
+    fn fork_child(&mut self) -> Result<(), Ending> {
+        self.channels
+            .values()
+            .try_for_each(Channel::make_inheritable)?;
+        let child = sys::while_ignoring(&[Signal::TERM, Signal::HUP], || {
+            Command::new(std::env::current_exe()?)
+                .args(["-fake-script", "silent"])
+                .spawn()
+        })?;
+        Ok(tell(format!("child {}\n", child.id()))?)
+    }
+
+    fn write_line(&mut self, line: &str) -> Result<(), Ending> {
+        Ok(self
+            .channel(Port::Monitor)?
+            .write_all(format!("{line}\r\n").as_bytes())?)
+    }
+}
+
+/// A command's name and its id as it was written, if the line is a command.
+fn command(line: &[u8]) -> Option<(String, Option<String>)> {
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(line).ok()?;
+    let name = members.get("execute").or_else(|| members.get("exec-oob"))?;
+    let name = serde_json::from_str(name.get()).ok()?;
+    Some((name, members.get("id").map(|id| id.get().to_owned())))
+}
+
+fn event(name: &str, data: Option<&str>, timed: bool) -> Vec<u8> {
+    let (seconds, microseconds) = if timed {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        (now.as_secs().to_string(), now.subsec_micros().to_string())
+    } else {
+        // What QEMU sends when it cannot read its clock.
+        ("-1".to_owned(), "-1".to_owned())
+    };
+    let name = quoted(name);
+    let data = data
+        .map(|data| format!(r#", "data": {data}"#))
+        .unwrap_or_default();
+    format!(
+        r#"{{"timestamp": {{"seconds": {seconds}, "microseconds": {microseconds}}}, "event": {name}{data}}}"#
+    )
+    .into_bytes()
+    .into_iter()
+    .chain(*b"\r\n")
+    .collect()
+}
+
+fn quoted(text: &str) -> serde_json::Value {
+    text.into()
+}
+
+fn tell(text: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_ref())?;
+    stdout.flush()
+}
+
+fn be_silent() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+const CANNOT_OPEN: u8 = 1;
+const USAGE: u8 = 64;
+const UNEXPECTED: u8 = 65;
+const BROKEN: u8 = 66;

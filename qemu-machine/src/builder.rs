@@ -1,0 +1,425 @@
+//! What a machine shall be: inert until it is launched.
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::command_line::{
+    CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
+};
+use crate::guests::Firmware;
+use crate::launch::Launch;
+
+/// A machine to be: what QEMU is to be told, and how it is to be treated.
+///
+/// Nothing happens before [`launch`](Self::launch). A builder may be cloned,
+/// and launched as often as wanted. Arguments stand on the command line in
+/// the order in which they were given, after those that every machine has;
+/// where two contradict each other, QEMU takes the later one.
+///
+/// # Examples
+/// ```no_run
+/// use qemu_machine::{Console, Machine, Wait};
+///
+/// let vm = Machine::builder("qemu-system-x86_64")
+///     .memory("256M")
+///     .kernel("vmlinuz")
+///     .initrd("initramfs")
+///     .append("console=ttyS0 quiet")
+///     .console(Console::serial())
+///     .launch()
+///     .wait()?;
+/// vm.console().expect("~ # ").wait()?;
+/// vm.shutdown().wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is launched"]
+pub struct MachineBuilder {
+    pub(crate) binary: OsString,
+    pub(crate) wrapper: Vec<OsString>,
+    pub(crate) name: Option<String>,
+    pub(crate) monitor: Monitor,
+    pub(crate) machine_type: Option<OsString>,
+    pub(crate) null_serials: usize,
+    pub(crate) console: Option<ConsoleConfig>,
+    pub(crate) firmware: Option<Firmware>,
+    pub(crate) descriptors: Vec<AddedDescriptor>,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, Option<OsString>)>,
+    pub(crate) working_directory: Option<PathBuf>,
+    pub(crate) base_directory: Option<PathBuf>,
+    pub(crate) log_directory: Option<PathBuf>,
+    pub(crate) launch_timeout: Option<Duration>,
+}
+
+/// How the monitor of a machine is reached.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Monitor {
+    /// Over a socket that QEMU inherits: no path, no port, and nobody else
+    /// can get at it.
+    #[default]
+    SocketPair,
+    /// Over a unix socket, on which we listen before QEMU starts. The path
+    /// must not exist; it is removed as soon as QEMU has connected.
+    Unix(PathBuf),
+    /// Over TCP, on which we listen before QEMU starts. With port 0 the
+    /// system chooses a free one.
+    Tcp(SocketAddr),
+    /// None: the machine can be ended by a signal only, and is taken as
+    /// launched as soon as it runs.
+    Off,
+}
+
+/// A console to be; made by [`Console::serial`](crate::Console::serial) and
+/// [`Console::device`](crate::Console::device).
+#[derive(Debug, Clone)]
+#[must_use = "a console is nothing until it is given to a machine"]
+pub struct ConsoleConfig {
+    pub(crate) device: ConsoleDevice,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) ring_bytes: usize,
+    pub(crate) drained: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum ConsoleDevice {
+    Serial,
+    Model(OptionGroup),
+}
+
+/// A descriptor that QEMU gets from its start.
+#[derive(Debug, Clone)]
+pub(crate) struct AddedDescriptor {
+    pub(crate) descriptor: Arc<OwnedFd>,
+    pub(crate) set: u32,
+    pub(crate) opaque: Option<String>,
+}
+
+impl MachineBuilder {
+    /// A machine run by `binary`, looked for in `PATH` unless it has a slash.
+    pub fn new(binary: impl Into<OsString>) -> Self {
+        Self {
+            binary: binary.into(),
+            wrapper: Vec::new(),
+            name: None,
+            monitor: Monitor::default(),
+            machine_type: None,
+            null_serials: 0,
+            console: None,
+            firmware: None,
+            descriptors: Vec::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            working_directory: None,
+            base_directory: None,
+            log_directory: None,
+            launch_timeout: Some(Duration::from_secs(30)),
+        }
+    }
+
+    /// Launches the machine. Nothing happens before the result is awaited or
+    /// waited for.
+    pub fn launch(&self) -> Launch {
+        Launch::new(self.clone())
+    }
+
+    /// What a launch would run.
+    pub fn dry_run(&self) -> DryRun {
+        let monitor_is_inherited = matches!(self.monitor, Monitor::SocketPair);
+        let (console, first_added) = self.descriptor_numbers(monitor_is_inherited);
+        let directory = Path::new("DIRECTORY");
+        let address = match &self.monitor {
+            Monitor::Unix(path) => Some(qemu_qmp::ServerAddress::Unix(path.clone())),
+            Monitor::Tcp(address) => Some(qemu_qmp::ServerAddress::Tcp(*address)),
+            Monitor::SocketPair | Monitor::Off => None,
+        };
+        let monitor = match (&self.monitor, &address) {
+            (Monitor::Off, _) => MonitorEnd::Off,
+            (_, Some(address)) => MonitorEnd::Address(address),
+            (_, None) => MonitorEnd::Descriptor(FIRST_DESCRIPTOR),
+        };
+        let launched = compose(
+            self,
+            &Ends {
+                monitor,
+                console,
+                first_added,
+                directory,
+            },
+        );
+        let name = self.name.as_deref().unwrap_or("qemu");
+        let monitor = match self.monitor {
+            Monitor::Off => MonitorEnd::Off,
+            _ => MonitorEnd::ByHand(name),
+        };
+        let by_hand = compose(
+            self,
+            &Ends {
+                monitor,
+                console: None,
+                first_added,
+                directory,
+            },
+        );
+        DryRun::new(
+            CommandLine::new(launched),
+            &by_hand,
+            &self.environment,
+            self.working_directory.as_ref(),
+        )
+    }
+
+    /// A command to put before the binary, with its arguments: `gdb --args`,
+    /// `valgrind`, `taskset`, `ip netns exec`. It must become QEMU, or pass
+    /// its descriptors on to it; the machine ends when it ends.
+    pub fn wrapper<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What the machine is called in errors and in the names of its logs,
+    /// instead of a name made of our process id and a number.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How the monitor is reached, instead of over an inherited socket.
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    /// Adds a human monitor that is connected to nothing (`-monitor null`),
+    /// which keeps QEMU from making one of its own.
+    pub fn null_monitor(self) -> Self {
+        self.args(["-monitor", "null"])
+    }
+
+    /// The machine's type: `q35`, `microvm`, `none` and so on, with its own
+    /// options after commas.
+    pub fn machine(mut self, machine_type: impl Into<OsString>) -> Self {
+        self.machine_type = Some(machine_type.into());
+        self
+    }
+
+    /// Puts so many serial ports that are connected to nothing before the
+    /// console.
+    pub fn null_serials(mut self, count: usize) -> Self {
+        self.null_serials = count;
+        self
+    }
+
+    /// A console to watch and to drive.
+    pub fn console(mut self, console: ConsoleConfig) -> Self {
+        self.console = Some(console);
+        self
+    }
+
+    /// A firmware that is part of this crate, such as
+    /// [`guests::tiny`](crate::guests::tiny), in place of the machine's own.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = Some(firmware);
+        self
+    }
+
+    /// A descriptor that QEMU gets from its start, as a member of the
+    /// descriptor set `set`, which QEMU opens as `/dev/fdset/SET`.
+    pub fn add_fd(
+        mut self,
+        descriptor: impl Into<OwnedFd>,
+        set: u32,
+        opaque: Option<&str>,
+    ) -> Self {
+        self.descriptors.push(AddedDescriptor {
+            descriptor: Arc::new(descriptor.into()),
+            set,
+            opaque: opaque.map(ToOwned::to_owned),
+        });
+        self
+    }
+
+    /// One more argument, as it is.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// More arguments, as they are.
+    pub fn args<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// An option with a group as its value: `option("-device", …)`.
+    pub fn option(self, name: &str, group: &OptionGroup) -> Self {
+        self.args([OsStr::new(name), group.as_os_str()])
+    }
+
+    /// A device (`-device`).
+    pub fn device(self, device: &OptionGroup) -> Self {
+        self.option("-device", device)
+    }
+
+    /// The guest's memory (`-m`): `256M`, `2G`.
+    pub fn memory(self, size: impl AsRef<OsStr>) -> Self {
+        self.args([OsStr::new("-m"), size.as_ref()])
+    }
+
+    /// How many processors the guest has (`-smp`).
+    pub fn smp(self, processors: u32) -> Self {
+        self.args(["-smp", &processors.to_string()])
+    }
+
+    /// The processors' model (`-cpu`): `max`, `host`.
+    pub fn cpu(self, model: impl AsRef<OsStr>) -> Self {
+        self.args([OsStr::new("-cpu"), model.as_ref()])
+    }
+
+    /// The accelerators to try, the preferred one first: QEMU takes the first
+    /// that it can start (`-accel`, once for each).
+    pub fn accel<S: AsRef<OsStr>>(mut self, preference: impl IntoIterator<Item = S>) -> Self {
+        for accelerator in preference {
+            self = self.args([OsStr::new("-accel"), accelerator.as_ref()]);
+        }
+        self
+    }
+
+    /// A Linux kernel to boot (`-kernel`).
+    pub fn kernel(self, path: impl AsRef<Path>) -> Self {
+        self.args([OsStr::new("-kernel"), path.as_ref().as_os_str()])
+    }
+
+    /// The kernel's initial file system (`-initrd`).
+    pub fn initrd(self, path: impl AsRef<Path>) -> Self {
+        self.args([OsStr::new("-initrd"), path.as_ref().as_os_str()])
+    }
+
+    /// The kernel's command line (`-append`).
+    pub fn append(self, command_line: impl AsRef<OsStr>) -> Self {
+        self.args([OsStr::new("-append"), command_line.as_ref()])
+    }
+
+    /// A firmware file in place of the machine's own (`-bios`).
+    pub fn bios(self, path: impl AsRef<Path>) -> Self {
+        self.args([OsStr::new("-bios"), path.as_ref().as_os_str()])
+    }
+
+    /// A disk (`-drive`).
+    pub fn drive(self, drive: Drive) -> Self {
+        self.option("-drive", &drive.into_group())
+    }
+
+    /// A network card on QEMU's user-mode network (`-netdev user` and its
+    /// `-device`).
+    pub fn netdev_user(self, network: UserNet) -> Self {
+        let (network, card) = network.into_groups();
+        self.option("-netdev", &network).device(&card)
+    }
+
+    /// A variable of QEMU's environment, which else is ours.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// A variable of ours that QEMU shall not have.
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), None));
+        self
+    }
+
+    /// QEMU's working directory, instead of ours. Relative paths in arguments
+    /// are relative to it; the binary is not.
+    pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.working_directory = Some(path.into());
+        self
+    }
+
+    /// Where the machine's private directory is made, instead of the system's
+    /// directory for temporary files.
+    pub fn base_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.base_directory = Some(path.into());
+        self
+    }
+
+    /// Where QEMU's own output is logged, as `NAME.log`, instead of the
+    /// machine's private directory, which is removed at the end. The file is
+    /// truncated at each launch.
+    pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log_directory = Some(path.into());
+        self
+    }
+
+    /// How long a launch may take until the machine can be spoken with,
+    /// instead of 30 s.
+    pub fn launch_timeout(mut self, timeout: Duration) -> Self {
+        self.launch_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets a launch take as long as it takes, as for QEMU under a debugger.
+    pub fn no_launch_timeout(mut self) -> Self {
+        self.launch_timeout = None;
+        self
+    }
+
+    /// QEMU's number for the console, if there is one, and for the first
+    /// descriptor that was added.
+    pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> (Option<usize>, usize) {
+        let free = FIRST_DESCRIPTOR + usize::from(monitor_is_inherited);
+        let console = self.console.as_ref().map(|_| free);
+        (console, free + usize::from(console.is_some()))
+    }
+
+    /// The name that was given, or a new one that no other machine of this
+    /// process has.
+    pub(crate) fn name_or_new(&self) -> String {
+        static LAUNCHED: AtomicU64 = AtomicU64::new(1);
+        self.name.clone().unwrap_or_else(|| {
+            let number = LAUNCHED.fetch_add(1, Ordering::Relaxed);
+            format!("qemu-{}-{number}", std::process::id())
+        })
+    }
+}
+
+impl ConsoleConfig {
+    pub(crate) fn new(device: ConsoleDevice) -> Self {
+        Self {
+            device,
+            log: None,
+            ring_bytes: 1 << 20,
+            drained: true,
+        }
+    }
+
+    /// A file that gets every byte of the console, truncated at each launch.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// How many of the console's last bytes are kept in memory, instead of
+    /// 1 MiB.
+    pub fn ring_bytes(mut self, bytes: usize) -> Self {
+        self.ring_bytes = bytes;
+        self
+    }
+
+    /// Leaves the console's socket to the caller, who gets it by
+    /// [`Console::take_stream`](crate::Console::take_stream) and must read it:
+    /// a full one blocks the guest.
+    pub fn undrained(mut self) -> Self {
+        self.drained = false;
+        self
+    }
+}
+
+/// QEMU's first descriptor after its standard ones.
+pub(crate) const FIRST_DESCRIPTOR: usize = 3;

@@ -1,0 +1,91 @@
+//! What QEMU is started with: pure functions from a builder to a command
+//! line.
+
+mod compose;
+mod options;
+mod shell;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+pub(crate) use compose::{Ends, MonitorEnd, compose};
+pub use options::{Drive, OptionGroup, UserNet};
+
+/// A command line: the wrapper, the binary and every argument.
+///
+/// Displays as a shell would take it, each word quoted where it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    words: Vec<OsString>,
+}
+
+impl CommandLine {
+    pub(crate) fn new(words: Vec<OsString>) -> Self {
+        Self { words }
+    }
+
+    /// The words: first the program, then its arguments.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shell::write_words(f, &self.words)
+    }
+}
+
+/// What a launch would run, without running it; made by
+/// [`MachineBuilder::dry_run`](crate::MachineBuilder::dry_run).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DryRun {
+    /// The command line of a launch. Its descriptors are there only in a
+    /// launch; a file that a launch makes in the machine's private directory
+    /// stands as `DIRECTORY/name`.
+    pub command_line: CommandLine,
+    /// A line to paste into a shell, which starts the same machine by hand:
+    /// its first console is the terminal, its monitor a unix socket in the
+    /// current directory. Descriptors that were added are not there.
+    pub shell_line: String,
+}
+
+impl DryRun {
+    pub(crate) fn new(
+        command_line: CommandLine,
+        by_hand: &[OsString],
+        environment: &[(OsString, Option<OsString>)],
+        directory: Option<&PathBuf>,
+    ) -> Self {
+        let mut words: Vec<OsString> = Vec::new();
+        if !environment.is_empty() {
+            words.push("env".into());
+        }
+        for (key, value) in environment {
+            match value {
+                Some(value) => {
+                    let mut word = key.clone();
+                    word.push("=");
+                    word.push(value);
+                    words.push(word);
+                }
+                None => words.extend(["-u".into(), key.clone()]),
+            }
+        }
+        words.extend_from_slice(by_hand);
+        let line = CommandLine::new(words);
+        let shell_line = match directory {
+            Some(path) => {
+                let change = CommandLine::new(vec!["cd".into(), path.into()]);
+                format!("({change} && exec {line})")
+            }
+            None => line.to_string(),
+        };
+        Self {
+            command_line,
+            shell_line,
+        }
+    }
+}

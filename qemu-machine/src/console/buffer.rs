@@ -1,0 +1,307 @@
+//! A console's bytes, and who waits for what in them.
+//!
+//! Pure: bytes come in, matches come out. Never keeps more than the ring's
+//! size, and never misses a match because nobody was awake: a search reads
+//! each byte as it comes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::pattern::{Pattern, Search, TooComplex};
+use crate::output::Tail;
+use crate::report::ExitReport;
+
+/// What a console said, up to a match and with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Match {
+    /// What came before the match, since the end of the match before.
+    pub before: Vec<u8>,
+    /// The match and its groups; the first is the whole match. `None` is a
+    /// group that took no part.
+    pub groups: Vec<Option<Vec<u8>>>,
+    /// How many bytes at the start of `before` were dropped, because more
+    /// came than the ring holds.
+    pub dropped_bytes: u64,
+}
+
+impl Match {
+    /// The whole match.
+    pub fn matched(&self) -> &[u8] {
+        self.group(0).unwrap_or_default()
+    }
+
+    /// One group, by its number in the regular expression.
+    pub fn group(&self, number: usize) -> Option<&[u8]> {
+        self.groups.get(number)?.as_deref()
+    }
+
+    /// What came before, as text; what is no UTF-8 is replaced.
+    pub fn before_text(&self) -> String {
+        String::from_utf8_lossy(&self.before).into_owned()
+    }
+}
+
+/// Why a console says no more.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    /// There was none from the start, or its reading was left to the caller.
+    Absent(&'static str),
+    /// QEMU closed it, and may live on.
+    Closed,
+    /// The machine has ended.
+    MachineEnded(Arc<ExitReport>),
+}
+
+/// Why a search brought no match.
+#[derive(Debug)]
+pub(super) enum NoMatch {
+    Ended(End),
+    TooComplex,
+}
+
+/// A match, and where in the stream it ends.
+pub(super) type Found = (Match, u64);
+
+#[derive(Debug)]
+pub(super) struct Buffer {
+    ring: Tail,
+    /// How many bytes came in all.
+    received: u64,
+    /// Where the last match ended that somebody took.
+    cursor: u64,
+    searches: BTreeMap<u64, Waiting>,
+    next_id: u64,
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    search: Search,
+    from: u64,
+    waiter: oneshot::Sender<Result<Found, NoMatch>>,
+}
+
+impl Buffer {
+    pub(super) fn new(ring_bytes: usize) -> Self {
+        Self {
+            ring: Tail::new(ring_bytes),
+            received: 0,
+            cursor: 0,
+            searches: BTreeMap::new(),
+            next_id: 0,
+            end: None,
+        }
+    }
+
+    /// More of the stream.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        // In pieces that fit, so that what a search finds is still there.
+        for piece in bytes.chunks(self.ring.limit().max(1)) {
+            self.ring.push(piece);
+            self.received += piece.len() as u64;
+            let mut found = Vec::new();
+            for (&id, waiting) in &mut self.searches {
+                match waiting.search.feed(piece) {
+                    Ok(None) => {}
+                    Ok(Some(count)) => {
+                        found.push((id, Ok(self.received - (piece.len() - count) as u64)));
+                    }
+                    Err(TooComplex) => found.push((id, Err(NoMatch::TooComplex))),
+                }
+            }
+            for (id, end) in found {
+                let Some(Waiting {
+                    search,
+                    from,
+                    waiter,
+                }) = self.searches.remove(&id)
+                else {
+                    continue;
+                };
+                // Whoever has given up waiting does not want it.
+                let _ = waiter.send(end.map(|end| (self.match_at(&search, from, end), end)));
+            }
+        }
+    }
+
+    /// Nothing more will come. Only the first end counts, but that the machine
+    /// has ended says more than any other.
+    pub(super) fn end(&mut self, end: &End) {
+        if self.end.is_none() || matches!(end, End::MachineEnded(_)) {
+            self.end = Some(end.clone());
+        }
+        for (_, waiting) in std::mem::take(&mut self.searches) {
+            let _ = waiting.waiter.send(Err(NoMatch::Ended(end.clone())));
+        }
+    }
+
+    /// Looks for a pattern in what nobody has taken yet; gives what was found
+    /// there, or else enters the search into the books by a number.
+    pub(super) fn search(
+        &mut self,
+        pattern: Pattern,
+        waiter: oneshot::Sender<Result<Found, NoMatch>>,
+    ) -> Result<u64, Result<Found, NoMatch>> {
+        let from = self.cursor.max(self.first());
+        let dropped = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+        let mut search = Search::new(pattern).map_err(|TooComplex| Err(NoMatch::TooComplex))?;
+        match search.feed(&self.ring.as_slice()[dropped..]) {
+            Ok(None) => {}
+            Ok(Some(count)) => {
+                let end = from + count as u64;
+                return Err(Ok((self.match_at(&search, self.cursor, end), end)));
+            }
+            Err(TooComplex) => return Err(Err(NoMatch::TooComplex)),
+        }
+        if let Some(end) = &self.end {
+            return Err(Err(NoMatch::Ended(end.clone())));
+        }
+        self.next_id += 1;
+        self.searches.insert(
+            self.next_id,
+            Waiting {
+                search,
+                from: self.cursor,
+                waiter,
+            },
+        );
+        Ok(self.next_id)
+    }
+
+    /// Nobody waits for this search any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.searches.remove(&id);
+    }
+
+    /// Somebody has taken the match that ends here.
+    pub(super) fn take_until(&mut self, end: u64) {
+        self.cursor = self.cursor.max(end);
+    }
+
+    /// All that is in the ring.
+    pub(super) fn kept(&self) -> Vec<u8> {
+        self.ring.to_vec()
+    }
+
+    /// The last of what nobody has taken, `count` bytes at most.
+    pub(super) fn last_untaken(&self, count: usize) -> Vec<u8> {
+        let untaken = usize::try_from(self.received - self.cursor).unwrap_or(usize::MAX);
+        self.ring.last(untaken.min(count))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Where the ring begins in the stream.
+    fn first(&self) -> u64 {
+        self.received - self.ring.len() as u64
+    }
+
+    fn match_at(&mut self, search: &Search, from: u64, end: u64) -> Match {
+        let first = self.first();
+        let start = from.max(first);
+        let index = |position: u64| usize::try_from(position - first).unwrap_or(usize::MAX);
+        let range = index(start)..index(end.max(start));
+        let stream = &self.ring.as_slice()[range];
+        let groups = search.groups(stream);
+        let matched = groups
+            .first()
+            .cloned()
+            .flatten()
+            .unwrap_or(stream.len()..stream.len());
+        Match {
+            before: stream[..matched.start].to_vec(),
+            groups: groups
+                .into_iter()
+                .map(|group| group.map(|range| stream[range].to_vec()))
+                .collect(),
+            dropped_bytes: start - from,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<Found, NoMatch>>;
+
+    fn look(buffer: &mut Buffer, pattern: &str) -> Result<Answer, Match> {
+        let (waiter, answer) = oneshot::channel();
+        match buffer.search(Pattern::regex(pattern).unwrap(), waiter) {
+            Ok(_) => Ok(answer),
+            Err(found) => {
+                let (found, end) = found.unwrap();
+                buffer.take_until(end);
+                Err(found)
+            }
+        }
+    }
+
+    #[test]
+    fn matches_follow_each_other_and_keep_what_is_between() {
+        let mut buffer = Buffer::new(100);
+        buffer.push(b"one two three ");
+        let two = look(&mut buffer, "two").unwrap_err();
+        assert_eq!(
+            (two.before.as_slice(), two.matched()),
+            (b"one ".as_slice(), b"two".as_slice())
+        );
+        let mut four = look(&mut buffer, "fo(u)r").unwrap();
+        buffer.push(b"fo");
+        assert!(four.try_recv().is_err());
+        buffer.push(b"ur five");
+        let (four, end) = four.try_recv().unwrap().unwrap();
+        assert_eq!(
+            (four.before.as_slice(), four.group(1)),
+            (b" three ".as_slice(), Some(b"u".as_slice()))
+        );
+        // It was not taken, so the next search begins where that one did.
+        assert_eq!(
+            look(&mut buffer, "five").unwrap_err().before,
+            b" three four "
+        );
+        buffer.take_until(end);
+        assert_eq!(buffer.last_untaken(100), b"");
+    }
+
+    #[test]
+    fn a_match_is_found_however_much_came_at_once_and_the_loss_is_told() {
+        let mut buffer = Buffer::new(10);
+        let mut end = look(&mut buffer, "end").unwrap();
+        buffer.push(
+            &[
+                b"x".repeat(1000).as_slice(),
+                b"end",
+                b"y".repeat(1000).as_slice(),
+            ]
+            .concat(),
+        );
+        let (end, _) = end.try_recv().unwrap().unwrap();
+        assert_eq!(end.matched(), b"end");
+        assert_eq!(end.before.len() as u64 + end.dropped_bytes, 1000);
+        assert_eq!(buffer.kept(), b"y".repeat(10));
+        let last = look(&mut buffer, "y").unwrap_err();
+        assert_eq!(last.dropped_bytes, 1993);
+    }
+
+    #[test]
+    fn the_end_reaches_who_waits_and_who_comes_later_but_not_before_what_is_there() {
+        let mut buffer = Buffer::new(100);
+        let mut waiting = look(&mut buffer, "never").unwrap();
+        buffer.push(b"last words");
+        buffer.end(&End::Closed);
+        assert!(matches!(
+            waiting.try_recv(),
+            Ok(Err(NoMatch::Ended(End::Closed)))
+        ));
+        assert_eq!(look(&mut buffer, "words").unwrap_err().before, b"last ");
+        let (waiter, _answer) = oneshot::channel();
+        let late = buffer.search("never".into(), waiter);
+        assert!(matches!(late, Err(Err(NoMatch::Ended(End::Closed)))));
+    }
+}

@@ -1,0 +1,204 @@
+//! The console of a machine: drained whether or not anybody listens, searched
+//! as it comes, written by anyone.
+//!
+//! ```text
+//! QEMU's socket --pump (engine)--> log file, Buffer --match--> Expect
+//! Send --bytes--> QEMU's socket                       (on the caller's thread)
+//! ```
+
+mod buffer;
+mod expect;
+mod pattern;
+mod send;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use qemu_qmp::engine::Stream;
+use socket2::Socket;
+
+pub use buffer::Match;
+use buffer::{Buffer, End};
+pub use expect::{Expect, ExpectError, ExpectFailure};
+pub use pattern::{Pattern, PatternError};
+pub use send::{Send, SendError};
+
+use crate::builder::{ConsoleConfig, ConsoleDevice};
+use crate::command_line::OptionGroup;
+use crate::output::LogFile;
+use crate::report::ExitReport;
+
+/// A handle on a machine's console.
+///
+/// Cheap to clone. What the console says is read, kept and logged by a thread
+/// in the background, so a console that nobody reads never blocks the guest.
+/// A machine without a console has one that ended before it began.
+#[derive(Debug, Clone)]
+pub struct Console {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    machine: String,
+    buffer: Mutex<Buffer>,
+    log: Mutex<Option<LogFile>>,
+    channel: Channel,
+}
+
+#[derive(Debug)]
+enum Channel {
+    Absent,
+    Drained(Stream),
+    /// The caller's, until it was taken.
+    Undrained(Mutex<Option<UnixStream>>),
+}
+
+impl Console {
+    /// A console on the machine's next serial port.
+    pub fn serial() -> ConsoleConfig {
+        ConsoleConfig::new(ConsoleDevice::Serial)
+    }
+
+    /// A console on a device of its own (`-device`), such as `virtconsole` or
+    /// `isa-debugcon`; its `chardev` is set by us.
+    pub fn device(device: OptionGroup) -> ConsoleConfig {
+        ConsoleConfig::new(ConsoleDevice::Model(device))
+    }
+
+    /// Waits until the console says something that matches `pattern`, beginning
+    /// after the last match that was taken.
+    pub fn expect(&self, pattern: impl Into<Pattern>) -> Expect {
+        Expect::new(self.clone(), pattern.into())
+    }
+
+    /// Types bytes on the console.
+    pub fn send(&self, bytes: impl AsRef<[u8]>) -> Send {
+        Send::new(self.clone(), bytes.as_ref().to_vec())
+    }
+
+    /// The last of what the console said, as much as is kept in memory.
+    pub fn kept(&self) -> Vec<u8> {
+        self.lock().kept()
+    }
+
+    /// The console's socket, where its reading was left to the caller; `None`
+    /// otherwise, or if it was taken before.
+    pub fn take_stream(&self) -> Option<UnixStream> {
+        match &self.shared.channel {
+            Channel::Undrained(stream) => {
+                stream.lock().unwrap_or_else(PoisonError::into_inner).take()
+            }
+            Channel::Absent | Channel::Drained(_) => None,
+        }
+    }
+
+    /// The console of a machine that has none.
+    pub(crate) fn absent(machine: &str) -> Self {
+        let console = Self::new(machine, Channel::Absent, None, 0);
+        console
+            .lock()
+            .end(&End::Absent("the machine was launched without a console"));
+        console
+    }
+
+    /// Our end of a machine's console.
+    pub(crate) fn connected(
+        machine: &str,
+        socket: Socket,
+        config: &ConsoleConfig,
+        log: Option<LogFile>,
+    ) -> io::Result<Self> {
+        if config.drained {
+            let stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
+            return Ok(Self::new(
+                machine,
+                Channel::Drained(stream),
+                log,
+                config.ring_bytes,
+            ));
+        }
+        let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
+        let console = Self::new(machine, Channel::Undrained(stream), None, 0);
+        console
+            .lock()
+            .end(&End::Absent("the console's reading was left to its caller"));
+        Ok(console)
+    }
+
+    /// Reads the console until its end. Runs on the engine.
+    pub(crate) async fn pump(self) {
+        let Channel::Drained(stream) = &self.shared.channel else {
+            return;
+        };
+        let read = stream.drive(|bytes| {
+            if let Some(log) = &mut *self.log() {
+                log.write(bytes);
+            }
+            self.lock().push(bytes);
+            Ok::<(), io::Error>(())
+        });
+        if let Err(error) = read.await {
+            log::debug!("console of '{}': {error}", self.shared.machine);
+        }
+    }
+
+    /// Nothing more can come from QEMU: the pump ends after what is there.
+    pub(crate) fn hang_up(&self) {
+        if let Channel::Drained(stream) = &self.shared.channel {
+            stream.shutdown();
+        }
+    }
+
+    /// QEMU closed the console.
+    pub(crate) fn closed(&self) {
+        self.lock().end(&End::Closed);
+    }
+
+    /// The machine has ended: tells everyone who waits.
+    pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) {
+        self.lock().end(&End::MachineEnded(Arc::clone(report)));
+    }
+
+    /// The last 4 KiB, for a report.
+    pub(crate) fn tail(&self) -> Vec<u8> {
+        let mut kept = self.kept();
+        kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
+    }
+
+    /// Why the log is not whole, if it is not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.log().as_ref()?.trouble()
+    }
+
+    fn new(machine: &str, channel: Channel, log: Option<LogFile>, ring_bytes: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                machine: machine.to_owned(),
+                buffer: Mutex::new(Buffer::new(ring_bytes)),
+                log: Mutex::new(log),
+                channel,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.shared
+            .buffer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<LogFile>> {
+        self.shared
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What may wait for a guest that does not read its console.
+const OUTBOX_LIMIT_BYTES: usize = 1 << 20;
+
+const REPORTED_BYTES: usize = 4 << 10;

@@ -1,0 +1,110 @@
+//! Typing on a console.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use qemu_qmp::engine::{self, Elapsed, OutboxFull, Over};
+use thiserror::Error;
+
+use super::{Channel, Console};
+
+/// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
+/// the last one; what the guest makes of them shows on the console.
+///
+/// # Errors
+/// Each variant of [`SendError`] says when.
+///
+/// # Cancel safety
+/// If the future is dropped before it was polled, nothing is sent; after that,
+/// all is.
+#[derive(Debug)]
+#[must_use = "nothing is sent until awaited or waited for"]
+pub struct Send {
+    console: Console,
+    bytes: Vec<u8>,
+    timeout: Option<Duration>,
+}
+
+/// What was typed did not reach the console.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The guest does not read its console, and the socket is full. The bytes
+    /// follow as soon as it does.
+    #[error("the console of machine '{machine}' did not take what was sent within {limit:?}")]
+    Timeout {
+        /// The machine's name.
+        machine: String,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The guest has not read its console for long; nothing was sent.
+    #[error("the console of machine '{machine}' was not sent anything: much waits before it")]
+    Congested {
+        /// The machine's name.
+        machine: String,
+    },
+    /// The console, or the machine, has ended.
+    #[error("the console of machine '{machine}' has ended")]
+    Ended {
+        /// The machine's name.
+        machine: String,
+    },
+}
+
+impl Send {
+    pub(super) fn new(console: Console, bytes: Vec<u8>) -> Self {
+        Self {
+            console,
+            bytes,
+            timeout: Some(Duration::from_secs(30)),
+        }
+    }
+
+    /// Waits no longer than this instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as the console lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for Send {
+    type Output = Result<(), SendError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + std::marker::Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                console,
+                bytes,
+                timeout,
+            } = self;
+            let machine = || console.shared.machine.clone();
+            let Channel::Drained(stream) = &console.shared.channel else {
+                return Err(SendError::Ended { machine: machine() });
+            };
+            if console.lock().has_ended() {
+                return Err(SendError::Ended { machine: machine() });
+            }
+            match stream.send(&bytes) {
+                Ok(None) => Ok(()),
+                Ok(Some(unsent)) => match engine::timeout(timeout, stream.sent(unsent)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(Over)) => Err(SendError::Ended { machine: machine() }),
+                    Err(Elapsed) => Err(SendError::Timeout {
+                        machine: machine(),
+                        limit: timeout.unwrap_or_default(),
+                    }),
+                },
+                Err(OutboxFull) => Err(SendError::Congested { machine: machine() }),
+            }
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! A machine's private directory.
+//!
+//! Its owner holds a lock on the directory itself, which the kernel lets go
+//! however the owner ends. So a directory that can be locked is nobody's, and
+//! the next launch sweeps it away.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A directory that only we may enter (mode 0700), removed when dropped.
+#[derive(Debug)]
+pub(crate) struct PrivateDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl PrivateDirectory {
+    /// Makes a directory under `base`, and sweeps there what machines of
+    /// programs that died have left.
+    pub(crate) fn create(base: &Path) -> io::Result<Self> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        sweep(base);
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            // The lock, not the name, tells whose it is; the name only has to
+            // be free, also where process ids of several containers meet.
+            let path = base.join(format!("{PREFIX}{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            // Between the two calls a sweep may have taken it for a dead one's.
+            if let Ok(Some(lock)) = lock(&path) {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the directory and all in it, and says if that failed.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        remove(&self.path)
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        // Where it cannot be removed now, a later sweep does it.
+        let _ = remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Locks a directory; `None` where its owner lives, or it was removed.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let directory = File::open(path)?;
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let (held, named) = (directory.metadata()?, fs::symlink_metadata(path)?);
+    let same = (held.dev(), held.ino()) == (named.dev(), named.ino());
+    Ok(same.then_some(directory))
+}
+
+/// Removes the directories whose owners are dead. What cannot be removed is
+/// left to a later sweep.
+fn sweep(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && let Ok(Some(_lock)) = lock(&entry.path())
+        {
+            log::info!("removing {}, whose owner has died", entry.path().display());
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+const PREFIX: &str = "qemu-machine-";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A base directory of the test's own.
+    struct Base(PathBuf);
+
+    impl Base {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("directory-test-{}-{name}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Base {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn it_is_private_and_goes_when_dropped() {
+        let base = Base::new("private");
+        let directory = PrivateDirectory::create(&base.0).unwrap();
+        let path = directory.path().to_owned();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(path.join("file"), "x").unwrap();
+        drop(directory);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_next_one_sweeps_the_dead_and_spares_the_living() {
+        let base = Base::new("sweep");
+        let living = PrivateDirectory::create(&base.0).unwrap();
+        let dead = base.0.join(format!("{PREFIX}1-1"));
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("log"), "x").unwrap();
+        let stranger = base.0.join("else");
+        fs::create_dir(&stranger).unwrap();
+        let next = PrivateDirectory::create(&base.0).unwrap();
+        assert!(living.path().exists() && next.path().exists() && stranger.exists());
+        assert!(!dead.exists());
+    }
+}

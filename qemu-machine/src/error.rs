@@ -1,0 +1,200 @@
+//! What can go wrong in the life of a machine. What its monitor and console
+//! can have go wrong stands with them.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::{ConnectError, Disconnected};
+use thiserror::Error;
+
+use crate::command_line::CommandLine;
+use crate::report::{ExitReport, write_tail};
+
+/// A machine was not launched. Nothing of it is left.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LaunchError {
+    /// The machine's name.
+    pub name: String,
+    /// What went wrong.
+    pub failure: Box<LaunchFailure>,
+    /// The command line; `None` where it did not come to one.
+    pub command_line: Option<CommandLine>,
+    /// How the process ended, and what it printed; `None` where none was
+    /// started.
+    pub report: Option<Arc<ExitReport>>,
+    /// From the call to the failure.
+    pub elapsed: Duration,
+}
+
+/// Why a machine was not launched.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LaunchFailure {
+    /// There is no such program in `PATH`.
+    #[error(
+        "there is no program '{}' in PATH; {}", .program.display(), package_hint(.program)
+    )]
+    NotFound {
+        /// What was looked for.
+        program: OsString,
+    },
+    /// The program cannot be executed: it is missing, a directory, no program,
+    /// or not permitted.
+    #[error("'{}' cannot be executed: {source}", .program.display())]
+    NotExecutable {
+        /// Its path.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An argument, or a variable of the environment, has a NUL in it.
+    #[error("an argument cannot be passed on, for it has a NUL in it: {word:?}")]
+    Nul {
+        /// The argument.
+        word: OsString,
+    },
+    /// The arguments and the environment are more than the system allows.
+    #[error("the arguments and the environment are too long: {source}")]
+    ArgumentsTooLong {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A directory or file that the launch needs cannot be had.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    File {
+        /// What was to be done with it.
+        action: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system has no process, thread or descriptor left for us, or lacks
+    /// a call that we need (Linux 5.9 is the least).
+    #[error("cannot {action}: {source}")]
+    Resources {
+        /// What was to be done.
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The monitor's address cannot be listened on.
+    #[error("{0}")]
+    Monitor(ConnectError),
+    /// The process ended before the machine could be spoken with.
+    #[error("it ended before it could be spoken with")]
+    Exited,
+    /// The monitor was closed, or spoke no QMP; the process was killed.
+    #[error("its monitor is of no use: {0}")]
+    NoMonitor(Disconnected),
+    /// The machine could not be spoken with in time; the process was killed.
+    #[error("there was no {waited_for} within {limit:?}")]
+    Timeout {
+        /// The deadline.
+        limit: Duration,
+        /// What was still to come.
+        waited_for: &'static str,
+    },
+}
+
+impl fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            failure,
+            command_line,
+            report,
+            elapsed,
+        } = self;
+        write!(
+            f,
+            "machine '{name}' was not launched ({elapsed:.1?}): {failure}"
+        )?;
+        if let Some(report) = report {
+            write!(f, "; its process {}", report.status)?;
+        }
+        if let Some(command_line) = command_line {
+            write!(f, "\n  command line: {command_line}")?;
+        }
+        match report {
+            Some(report) => write_tail(f, "QEMU's output", &report.output_tail),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for LaunchError {}
+
+/// A machine ended otherwise than it was asked to, or not at all.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Softer means had failed, so it was killed. What it had not written to
+    /// its disks yet is lost.
+    #[error("the machine had to be killed: {0}")]
+    Forced(Arc<ExitReport>),
+    /// QEMU died by a signal, or exited with a code that is not 0, without
+    /// being asked to.
+    #[error("QEMU failed: {0}")]
+    Failed(Arc<ExitReport>),
+    /// It was killed, but waits in the kernel and has not ended yet. It is
+    /// waited for in the background.
+    #[error("machine '{name}' (pid {pid}) was killed but has not ended: it waits in the kernel")]
+    Unkillable {
+        /// The machine's name.
+        name: String,
+        /// Its process.
+        pid: u32,
+    },
+}
+
+impl ShutdownError {
+    /// How the machine ended; `None` where it has not.
+    pub fn report(&self) -> Option<&Arc<ExitReport>> {
+        match self {
+            Self::Forced(report) | Self::Failed(report) => Some(report),
+            Self::Unkillable { .. } => None,
+        }
+    }
+}
+
+/// A machine has not ended by itself.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ExitError {
+    /// It lives on after the deadline.
+    #[error("machine '{name}' has not ended within {limit:?}")]
+    Timeout {
+        /// The machine's name.
+        name: String,
+        /// The deadline.
+        limit: Duration,
+    },
+}
+
+/// Which package has a program of QEMU's.
+fn package_hint(program: &OsString) -> String {
+    let name = program.to_string_lossy();
+    match name.strip_prefix("qemu-system-") {
+        Some(architecture) => {
+            let package = match architecture {
+                "x86_64" | "i386" => "x86",
+                "aarch64" | "arm" => "arm",
+                "ppc" | "ppc64" => "ppc",
+                "mips" | "mipsel" | "mips64" | "mips64el" => "mips",
+                _ => "misc",
+            };
+            format!(
+                "install QEMU: on Debian the package qemu-system-{package}, on Fedora \
+                 qemu-system-{package}, on Arch qemu-full"
+            )
+        }
+        None => "is its package installed?".to_owned(),
+    }
+}

@@ -1,0 +1,74 @@
+//! The whole life of a QEMU virtual machine: launched, spoken with, heard and
+//! ended, with nothing left behind.
+//!
+//! [`MachineBuilder`] says what the machine shall be. Its launch gives a
+//! [`Machine`], which has a monitor ([`Machine::qmp`]) and a console
+//! ([`Machine::console`]). Its end gives an [`ExitReport`].
+//!
+//! Every operation is one future that needs no runtime of its own: `.await` it
+//! under tokio, smol or any other, or call [`.wait()`](Wait::wait) from plain
+//! code. Options of an operation stand on the operation, before that.
+//!
+//! Three promises:
+//! - *Nothing leaks.* However a launch, a machine or this very process ends,
+//!   no QEMU, no descriptor and no file stays.
+//! - *Nothing hangs.* Every wait has a deadline, 30 s where nothing else is
+//!   said, and ends at once when the machine does, with its [`ExitReport`].
+//! - *Nothing is lost.* Every reply reaches its own caller, every event every
+//!   listener, every byte of the console its log.
+//!
+//! # Examples
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use qemu_machine::{Console, Machine, Wait};
+//! use qemu_machine::qmp::QueryStatus;
+//! use serde_json::json;
+//!
+//! let vm = Machine::builder("qemu-system-x86_64")
+//!     .memory("256M")
+//!     .kernel("vmlinuz")
+//!     .initrd("initramfs")
+//!     .append("console=ttyS0")
+//!     .console(Console::serial())
+//!     .launch()
+//!     .wait()?;
+//! vm.console().expect("login: ").timeout(Duration::from_secs(60)).wait()?;
+//! println!("{}", vm.qmp().execute(QueryStatus {}).wait()?.status);
+//! let mut events = vm.qmp().events(); // before the command: no race
+//! vm.qmp().execute_json("system_powerdown", json!({})).wait()?;
+//! events.next_named("SHUTDOWN").wait()?;
+//! println!("{}", vm.shutdown().wait()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("qemu-machine needs Linux: it waits for processes by their pidfd");
+
+mod builder;
+mod command_line;
+mod console;
+mod directory;
+mod error;
+pub mod guests;
+mod launch;
+mod life;
+mod machine;
+mod output;
+mod process;
+mod report;
+mod supervisor;
+mod sys;
+
+pub use builder::{ConsoleConfig, MachineBuilder, Monitor};
+pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
+pub use console::{
+    Console, Expect, ExpectError, ExpectFailure, Match, Pattern, PatternError, Send, SendError,
+};
+pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
+pub use launch::Launch;
+pub use life::{Rung, RungOutcome, RungReport};
+pub use machine::{Exited, Machine, Shutdown};
+pub use qemu_qmp as qmp;
+pub use qemu_qmp::Wait;
+pub use report::{ExitCause, ExitReport, ExitStatus};

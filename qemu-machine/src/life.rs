@@ -1,0 +1,405 @@
+//! The life of a machine: which end is tried when, and who is the cause.
+//!
+//! ```text
+//!             ready             end
+//! Launching ---------> Running -----> Ending <--.  a rung's limit passes, it
+//!     |                   |             | |     |  cannot be tried, or a harder
+//!     |                   |             | `-----'  end is asked for: next rung
+//!     `------ exited -----+-- exited ---'
+//!                         v
+//!                       Ended
+//! ```
+//!
+//! Pure: what happened and the time come in, what to do comes out. Never goes
+//! back to a softer rung, and never ends without a last rung that kills.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::report::ExitCause;
+
+/// One means of ending a machine, softer before harder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rung {
+    /// Waits for the guest to power itself off; sends nothing.
+    Guest,
+    /// Presses the guest's power button (`system_powerdown`).
+    Powerdown,
+    /// Tells QEMU to end (`quit`).
+    Quit,
+    /// Asks QEMU's process group to end (SIGTERM).
+    Terminate,
+    /// Ends QEMU's process group (SIGKILL).
+    Kill,
+}
+
+/// How one rung went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RungReport {
+    /// Which it was.
+    pub rung: Rung,
+    /// From when it was tried to when the machine ended, or the next was.
+    pub took: Duration,
+    /// What came of it.
+    pub outcome: RungOutcome,
+}
+
+/// What came of a rung.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RungOutcome {
+    /// The machine ended.
+    Ended,
+    /// The machine had not ended when the rung's time was up.
+    TimedOut,
+    /// It could not be tried, or QEMU refused.
+    Failed(String),
+    /// Somebody asked for a harder end meanwhile.
+    Overtaken,
+}
+
+/// The rungs to climb, each with how long it may take. The last one kills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ladder {
+    rungs: VecDeque<(Rung, Option<Duration>)>,
+}
+
+impl Ladder {
+    /// `rungs` in order, then SIGKILL.
+    pub(crate) fn new(rungs: impl IntoIterator<Item = (Rung, Option<Duration>)>) -> Self {
+        let softer = rungs.into_iter().filter(|&(rung, _)| rung != Rung::Kill);
+        Self {
+            rungs: softer.chain([(Rung::Kill, Some(KILL_LIMIT))]).collect(),
+        }
+    }
+
+    pub(crate) fn kill() -> Self {
+        Self::new([])
+    }
+
+    fn first(&self) -> Rung {
+        self.rungs.front().map_or(Rung::Kill, |&(rung, _)| rung)
+    }
+}
+
+/// How long a killed process may take to end. Only one that waits in the
+/// kernel, for a broken disk for instance, takes longer.
+const KILL_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the supervisor shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Try(Rung),
+    /// The kill has not ended it: whoever waits shall not wait any longer.
+    GiveUpWaiting,
+}
+
+#[derive(Debug)]
+pub(crate) struct Life {
+    phase: Phase,
+    reports: Vec<RungReport>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Launching,
+    Running,
+    Ending {
+        rung: Rung,
+        since: Instant,
+        limit: Option<Duration>,
+        next: Ladder,
+    },
+    Ended,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Launching,
+            reports: Vec::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The machine can be spoken with.
+    pub(crate) fn ready(&mut self) {
+        if let Phase::Launching = self.phase {
+            self.phase = Phase::Running;
+        }
+    }
+
+    /// Somebody wants the machine to end. Where an end is under way that is as
+    /// hard as the one wanted begins, it goes on as it is.
+    pub(crate) fn end(&mut self, now: Instant, ladder: Ladder) {
+        match &self.phase {
+            Phase::Ended => return,
+            Phase::Ending { rung, .. } if ladder.first() <= *rung => return,
+            _ => self.leave_rung(now, RungOutcome::Overtaken),
+        }
+        self.climb(now, ladder);
+    }
+
+    /// The rung that was to be tried cannot be, or QEMU refused it.
+    pub(crate) fn failed(&mut self, now: Instant, tried: Rung, why: String) {
+        if matches!(&self.phase, Phase::Ending { rung, .. } if *rung == tried) {
+            self.next_rung(now, RungOutcome::Failed(why));
+        }
+    }
+
+    /// The process has ended.
+    pub(crate) fn exited(&mut self, now: Instant) {
+        self.leave_rung(now, RungOutcome::Ended);
+        self.phase = Phase::Ended;
+        self.actions.clear();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Ending { since, limit, .. } => since.checked_add(limit?),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.next_rung(now, RungOutcome::TimedOut);
+        }
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What was tried, once it is over.
+    pub(crate) fn into_reports(self) -> Vec<RungReport> {
+        self.reports
+    }
+
+    fn next_rung(&mut self, now: Instant, outcome: RungOutcome) {
+        let Phase::Ending {
+            rung, limit, next, ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if *rung == Rung::Kill {
+            // There is nothing harder. The process is waited for still.
+            *limit = None;
+            self.actions.push_back(Action::GiveUpWaiting);
+            return;
+        }
+        let next = Ladder {
+            rungs: std::mem::take(&mut next.rungs),
+        };
+        self.leave_rung(now, outcome);
+        self.climb(now, next);
+    }
+
+    fn climb(&mut self, now: Instant, mut ladder: Ladder) {
+        let (rung, limit) = ladder
+            .rungs
+            .pop_front()
+            .unwrap_or((Rung::Kill, Some(KILL_LIMIT)));
+        self.phase = Phase::Ending {
+            rung,
+            since: now,
+            limit,
+            next: ladder,
+        };
+        self.actions.push_back(Action::Try(rung));
+    }
+
+    fn leave_rung(&mut self, now: Instant, outcome: RungOutcome) {
+        if let Phase::Ending { rung, since, .. } = self.phase {
+            let took = now.saturating_duration_since(since);
+            self.reports.push(RungReport {
+                rung,
+                took,
+                outcome,
+            });
+        }
+    }
+}
+
+/// Who wanted the end, from what was seen of it.
+pub(crate) fn cause(reports: &[RungReport], shutdown: Option<&Shutdown>) -> ExitCause {
+    if let Some(last) = reports.last() {
+        return ExitCause::Requested(last.rung);
+    }
+    match shutdown {
+        Some(Shutdown { guest: true, .. }) => ExitCause::Guest,
+        Some(Shutdown { reason, .. }) if reason == "host-qmp-quit" => ExitCause::QuitCommand,
+        _ => ExitCause::Outside,
+    }
+}
+
+/// What QEMU's `SHUTDOWN` event says (`ShutdownCause` in its schema).
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(crate) struct Shutdown {
+    pub(crate) guest: bool,
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "waiting for the guest",
+            Self::Powerdown => "system_powerdown",
+            Self::Quit => "quit",
+            Self::Terminate => "SIGTERM",
+            Self::Kill => "SIGKILL",
+        })
+    }
+}
+
+impl fmt::Display for RungReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rung,
+            took,
+            outcome,
+        } = self;
+        match outcome {
+            RungOutcome::Ended => write!(f, "{rung} ended it in {took:.1?}"),
+            RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
+            RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
+            RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn softly() -> Ladder {
+        Ladder::new([
+            (Rung::Quit, Some(10 * SECOND)),
+            (Rung::Terminate, Some(5 * SECOND)),
+        ])
+    }
+
+    fn running() -> (Life, Instant) {
+        let mut life = Life::new();
+        life.ready();
+        (life, Instant::now())
+    }
+
+    fn outcomes(life: Life) -> Vec<(Rung, u64, RungOutcome)> {
+        let reports = life.into_reports().into_iter();
+        reports
+            .map(|report| (report.rung, report.took.as_secs(), report.outcome))
+            .collect()
+    }
+
+    #[test]
+    fn each_rung_has_its_own_time_and_the_last_one_kills() {
+        let (mut life, start) = running();
+        life.end(start, softly());
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Quit)));
+        life.handle_timeout(start + 9 * SECOND);
+        assert_eq!(life.poll_action(), None);
+        life.handle_timeout(start + 10 * SECOND);
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Terminate)));
+        assert_eq!(life.deadline(), Some(start + 15 * SECOND));
+        life.handle_timeout(start + 15 * SECOND);
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Kill)));
+        life.exited(start + 16 * SECOND);
+        assert_eq!(life.deadline(), None);
+        assert_eq!(
+            outcomes(life),
+            [
+                (Rung::Quit, 10, RungOutcome::TimedOut),
+                (Rung::Terminate, 5, RungOutcome::TimedOut),
+                (Rung::Kill, 1, RungOutcome::Ended),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rung_that_fails_is_left_at_once_and_only_while_it_is_tried() {
+        let (mut life, start) = running();
+        life.end(start, softly());
+        life.failed(start, Rung::Powerdown, "an old answer".to_owned());
+        assert_eq!(life.deadline(), Some(start + 10 * SECOND));
+        life.failed(start, Rung::Quit, "no monitor".to_owned());
+        assert_eq!(life.deadline(), Some(start + 5 * SECOND));
+        life.exited(start);
+        let failed = RungOutcome::Failed("no monitor".to_owned());
+        assert_eq!(
+            outcomes(life),
+            [
+                (Rung::Quit, 0, failed),
+                (Rung::Terminate, 0, RungOutcome::Ended)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_harder_end_overtakes_and_a_softer_one_changes_nothing() {
+        let (mut life, start) = running();
+        life.end(start, softly());
+        life.end(start + SECOND, softly());
+        assert_eq!(life.deadline(), Some(start + 10 * SECOND));
+        life.end(start + SECOND, Ladder::kill());
+        life.end(start + SECOND, softly());
+        life.exited(start + SECOND);
+        life.end(start + SECOND, Ladder::kill());
+        assert_eq!(life.poll_action(), None);
+        let expected = [
+            (Rung::Quit, 1, RungOutcome::Overtaken),
+            (Rung::Kill, 0, RungOutcome::Ended),
+        ];
+        assert_eq!(outcomes(life), expected);
+    }
+
+    #[test]
+    fn a_kill_without_effect_is_waited_for_but_not_by_the_caller() {
+        let (mut life, start) = running();
+        life.end(start, Ladder::kill());
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Kill)));
+        life.handle_timeout(start + KILL_LIMIT);
+        assert_eq!(life.poll_action(), Some(Action::GiveUpWaiting));
+        assert_eq!(life.deadline(), None);
+        life.exited(start + 2 * KILL_LIMIT);
+        assert_eq!(outcomes(life), [(Rung::Kill, 120, RungOutcome::Ended)]);
+    }
+
+    #[test]
+    fn the_cause_is_who_asked() {
+        let shutdown = |guest, reason: &str| Shutdown {
+            guest,
+            reason: reason.to_owned(),
+        };
+        assert_eq!(cause(&[], None), ExitCause::Outside);
+        assert_eq!(
+            cause(&[], Some(&shutdown(true, "guest-shutdown"))),
+            ExitCause::Guest
+        );
+        assert_eq!(
+            cause(&[], Some(&shutdown(false, "host-qmp-quit"))),
+            ExitCause::QuitCommand
+        );
+        assert_eq!(
+            cause(&[], Some(&shutdown(false, "host-signal"))),
+            ExitCause::Outside
+        );
+        let (mut life, start) = running();
+        life.end(start, softly());
+        life.exited(start);
+        let reports = life.into_reports();
+        assert_eq!(
+            cause(&reports, Some(&shutdown(false, "host-qmp-quit"))),
+            ExitCause::Requested(Rung::Quit)
+        );
+    }
+}

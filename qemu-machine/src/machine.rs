@@ -1,0 +1,353 @@
+//! The handle on a machine that was launched.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::engine::{self, Elapsed, Engine};
+use qemu_qmp::{Client, Wait};
+use tokio::sync::{mpsc, watch};
+
+use crate::builder::MachineBuilder;
+use crate::command_line::CommandLine;
+use crate::console::Console;
+use crate::error::{ExitError, ShutdownError};
+use crate::life::{Ladder, Rung};
+use crate::output::Output;
+use crate::report::ExitReport;
+use crate::supervisor::{Request, Status};
+
+/// A handle on a machine.
+///
+/// Cheap to clone. When the last handle is dropped, the machine is ended
+/// softly (`quit`, then SIGTERM) and, where that takes over 3 s, by force; the
+/// drop waits for it, 5 s at the most. To hear how it went, and not to block
+/// an async task, end it by [`shutdown`](Self::shutdown) before.
+///
+/// If this process dies, by whatever cause, the kernel kills QEMU.
+#[derive(Clone)]
+pub struct Machine {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) qmp: Client,
+    pub(crate) console: Console,
+}
+
+/// Ends the machine when the last handle drops it.
+pub(crate) struct Inner {
+    pub(crate) engine: &'static Engine,
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) command_line: CommandLine,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) log: PathBuf,
+    pub(crate) output: Output,
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) status: watch::Receiver<Status>,
+}
+
+impl Machine {
+    /// What a machine run by this binary shall be.
+    pub fn builder(binary: impl Into<OsString>) -> MachineBuilder {
+        MachineBuilder::new(binary)
+    }
+
+    /// What the machine is called.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The monitor. That of a machine without one is closed from the start.
+    pub fn qmp(&self) -> &Client {
+        &self.qmp
+    }
+
+    /// The console. That of a machine without one has ended from the start.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The id of the process that was started, QEMU or its wrapper; `None`
+    /// once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.is_running().then_some(self.inner.pid)
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&self) -> bool {
+        self.report().is_none()
+    }
+
+    /// How the machine ended; `None` while it has not.
+    pub fn report(&self) -> Option<Arc<ExitReport>> {
+        self.inner.report()
+    }
+
+    /// What was run.
+    pub fn command_line(&self) -> &CommandLine {
+        &self.inner.command_line
+    }
+
+    /// The last 64 KiB of what QEMU itself printed, now and after its end.
+    pub fn output(&self) -> Vec<u8> {
+        self.inner.output.tail()
+    }
+
+    /// The log of what QEMU itself prints. Unless the builder was given a
+    /// directory for it, it is removed at the machine's end.
+    pub fn log_path(&self) -> &Path {
+        &self.inner.log
+    }
+
+    /// The machine's private directory, removed at its end; `None` where it
+    /// needs none.
+    pub fn directory(&self) -> Option<&Path> {
+        self.inner.directory.as_deref()
+    }
+
+    /// Ends the machine softly, and by force where that fails. A machine that
+    /// has ended already is left as it is.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown {
+            machine: self.clone(),
+            guest: None,
+            quit: Softly::For(Duration::from_secs(20)),
+            terminate: Duration::from_secs(5),
+        }
+    }
+
+    /// Kills the machine. What it had not written to its disks yet is lost.
+    pub fn kill(&self) -> Shutdown {
+        Shutdown {
+            machine: self.clone(),
+            guest: None,
+            quit: Softly::Never,
+            terminate: Duration::ZERO,
+        }
+    }
+
+    /// Waits until the machine has ended by itself; sends nothing. For a guest
+    /// that shall power off in time, or else be killed, see
+    /// [`Shutdown::after_guest`].
+    pub fn exited(&self) -> Exited {
+        Exited {
+            machine: self.clone(),
+            timeout: Some(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("name", &self.name())
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long QEMU is given to do as `quit` tells it.
+#[derive(Debug, Clone, Copy)]
+enum Softly {
+    For(Duration),
+    WithoutEnd,
+    Never,
+}
+
+/// Ends a machine; made by [`Machine::shutdown`] and [`Machine::kill`].
+///
+/// What is tried, each for its time: `quit` on the monitor for 20 s, SIGTERM
+/// for 5 s, SIGKILL. The methods put something before that, or change the
+/// times. If an end is under way already that is as hard, it is joined.
+///
+/// # Errors
+/// [`ShutdownError::Forced`] where softer means were asked for and had failed,
+/// [`ShutdownError::Failed`] where QEMU died of itself, before or meanwhile.
+/// The machine has ended in both cases.
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, the machine is ended all the
+/// same.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is ended until awaited or waited for"]
+pub struct Shutdown {
+    machine: Machine,
+    /// What the guest is given first, and how long.
+    guest: Option<(Rung, Option<Duration>)>,
+    quit: Softly,
+    terminate: Duration,
+}
+
+impl Shutdown {
+    /// Waits first, so long, for the guest to power itself off; sends nothing
+    /// meanwhile.
+    pub fn after_guest(mut self, limit: Duration) -> Self {
+        self.guest = Some((Rung::Guest, Some(limit)));
+        self
+    }
+
+    /// Presses the guest's power button first, and gives it so long to power
+    /// off.
+    pub fn powerdown(mut self, limit: Duration) -> Self {
+        self.guest = Some((Rung::Powerdown, Some(limit)));
+        self
+    }
+
+    /// Gives `quit` so long instead of 20 s.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.quit = Softly::For(limit);
+        self
+    }
+
+    /// Waits for what `quit` does without end.
+    pub fn no_timeout(mut self) -> Self {
+        self.quit = Softly::WithoutEnd;
+        self
+    }
+
+    /// Gives SIGTERM so long instead of 5 s.
+    pub fn terminate_timeout(mut self, limit: Duration) -> Self {
+        self.terminate = limit;
+        self
+    }
+
+    fn ladder(&self) -> Ladder {
+        let quit = match self.quit {
+            Softly::For(limit) => Some((Rung::Quit, Some(limit))),
+            Softly::WithoutEnd => Some((Rung::Quit, None)),
+            Softly::Never => None,
+        };
+        let softly = quit.map(|quit| [quit, (Rung::Terminate, Some(self.terminate))]);
+        Ladder::new(self.guest.into_iter().chain(softly.into_iter().flatten()))
+    }
+}
+
+impl IntoFuture for Shutdown {
+    type Output = Result<Arc<ExitReport>, ShutdownError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let inner = &self.machine.inner;
+            inner.request(Request::End(self.ladder()));
+            match inner.settled().await {
+                Some(report) if report.was_forced() => Err(ShutdownError::Forced(report)),
+                Some(report) if report.is_failure() => Err(ShutdownError::Failed(report)),
+                Some(report) => Ok(report),
+                None => Err(ShutdownError::Unkillable {
+                    name: inner.name.clone(),
+                    pid: inner.pid,
+                }),
+            }
+        })
+    }
+}
+
+/// Waits for a machine's own end; made by [`Machine::exited`].
+///
+/// # Errors
+/// [`ExitError::Timeout`]; the machine lives on.
+///
+/// # Cancel safety
+/// Nothing depends on it.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is waited for until awaited or waited for"]
+pub struct Exited {
+    machine: Machine,
+    timeout: Option<Duration>,
+}
+
+impl Exited {
+    /// Waits no longer than this instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits without end.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for Exited {
+    type Output = Result<Arc<ExitReport>, ExitError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let inner = &self.machine.inner;
+            engine::timeout(self.timeout, inner.ended())
+                .await
+                .map_err(|Elapsed| ExitError::Timeout {
+                    name: inner.name.clone(),
+                    limit: self.timeout.unwrap_or_default(),
+                })
+        })
+    }
+}
+
+impl Inner {
+    pub(crate) fn request(&self, request: Request) {
+        // It fails only where the machine has ended.
+        let _ = self.requests.send(request);
+    }
+
+    pub(crate) fn report(&self) -> Option<Arc<ExitReport>> {
+        match &*self.status.borrow() {
+            Status::Ended(report) => Some(Arc::clone(report)),
+            _ => None,
+        }
+    }
+
+    /// Waits for the machine's end.
+    pub(crate) async fn ended(&self) -> Arc<ExitReport> {
+        let mut status = self.status.clone();
+        // The supervisor leaves no other status behind.
+        let _ = status
+            .wait_for(|status| matches!(status, Status::Ended(_)))
+            .await;
+        match self.report() {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the machine's end, or until there is no sense in waiting.
+    async fn settled(&self) -> Option<Arc<ExitReport>> {
+        let mut status = self.status.clone();
+        let _ = status
+            .wait_for(|status| !matches!(status, Status::Alive))
+            .await;
+        self.report()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The copy that a fork made must leave the parent's machine be.
+        if !self.engine.is_of_this_process() || self.report().is_some() {
+            return;
+        }
+        let softly = [Rung::Quit, Rung::Terminate]
+            .into_iter()
+            .zip([2, 1])
+            .map(|(rung, seconds)| (rung, Some(Duration::from_secs(seconds))));
+        self.request(Request::End(Ladder::new(softly)));
+        // The engine must not wait for itself: there, a launch was given up.
+        if self.engine.is_current_thread() {
+            return;
+        }
+        for limit in [Duration::from_secs(4), Duration::from_secs(1)] {
+            if engine::timeout(Some(limit), self.settled()).wait().is_ok() {
+                return;
+            }
+            // An end that somebody asked for before takes its time.
+            self.request(Request::End(Ladder::kill()));
+        }
+    }
+}

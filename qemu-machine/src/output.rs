@@ -1,0 +1,201 @@
+//! What QEMU itself prints: its standard output and error, logged whole, with
+//! the tail kept for errors and reports.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, PipeReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use qemu_qmp::engine;
+
+use crate::sys;
+
+/// The reading end of QEMU's output. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Output(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pipe: PipeReader,
+    sink: Mutex<Sink>,
+}
+
+#[derive(Debug)]
+struct Sink {
+    tail: Tail,
+    log: LogFile,
+}
+
+impl Output {
+    pub(crate) fn new(pipe: PipeReader, log: LogFile) -> io::Result<Self> {
+        sys::set_nonblocking(&pipe)?;
+        let sink = Mutex::new(Sink {
+            tail: Tail::new(TAIL_BYTES),
+            log,
+        });
+        Ok(Self(Arc::new(Shared { pipe, sink })))
+    }
+
+    /// Reads until the end of the output. Runs on the engine.
+    pub(crate) async fn pump(self) {
+        let read = engine::read(&self.0.pipe, |bytes| {
+            self.lock().take(bytes);
+            Ok::<(), io::Error>(())
+        });
+        if let Err(error) = read.await {
+            log::warn!("QEMU's output cannot be read any more: {error}");
+        }
+    }
+
+    /// Takes what is there now, once nothing more can come from QEMU; what
+    /// else holds the pipe is not waited for.
+    pub(crate) fn drain(&self) {
+        let mut buffer = [0; 4096];
+        // A pipe holds 64 KiB; whoever writes more than this now is not QEMU.
+        for _ in 0..64 {
+            match io::Read::read(&mut &self.0.pipe, &mut buffer) {
+                Ok(0) => return,
+                Ok(count) => self.lock().take(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The last 64 KiB.
+    pub(crate) fn tail(&self) -> Vec<u8> {
+        self.lock().tail.to_vec()
+    }
+
+    /// Why the log is not whole, if it is not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.lock().log.trouble()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sink> {
+        self.0.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink {
+    fn take(&mut self, bytes: &[u8]) {
+        self.tail.push(bytes);
+        self.log.write(bytes);
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    bytes: VecDeque<u8>,
+    limit: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            bytes: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Adds bytes; gives how many of the oldest were dropped for them.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
+        let kept = &bytes[bytes.len().saturating_sub(self.limit)..];
+        let excess = (self.bytes.len() + kept.len()).saturating_sub(self.limit);
+        self.bytes.drain(..excess);
+        self.bytes.extend(kept);
+        excess + (bytes.len() - kept.len())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The bytes in one piece.
+    pub(crate) fn as_slice(&mut self) -> &[u8] {
+        self.bytes.make_contiguous()
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        self.bytes.iter().copied().collect()
+    }
+
+    /// The last `count` bytes, or all where there are fewer.
+    pub(crate) fn last(&self, count: usize) -> Vec<u8> {
+        self.bytes
+            .range(self.bytes.len().saturating_sub(count)..)
+            .copied()
+            .collect()
+    }
+}
+
+/// A log that goes on without its file when that cannot be written.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    state: Result<File, io::Error>,
+}
+
+impl LogFile {
+    /// Creates or truncates the file.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            state: Ok(File::create(path)?),
+        })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        if let Ok(file) = &mut self.state
+            && let Err(error) = file.write_all(bytes)
+        {
+            log::warn!("logging to {} stops: {error}", self.path.display());
+            self.state = Err(error);
+        }
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let error = self.state.as_ref().err()?;
+        Some(format!(
+            "the log {} is not whole: {error}",
+            self.path.display()
+        ))
+    }
+}
+
+const TAIL_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_keeps_the_last_bytes_and_counts_the_others() {
+        let mut tail = Tail::new(4);
+        assert_eq!(tail.push(b"abc"), 0);
+        assert_eq!(tail.push(b"de"), 1);
+        assert_eq!(tail.to_vec(), b"bcde");
+        assert_eq!(tail.push(b"0123456789"), 10);
+        assert_eq!(tail.to_vec(), b"6789");
+        assert_eq!(tail.last(2), b"89");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_says_so_and_stops_nobody() {
+        let mut log = LogFile::create(Path::new("/dev/full")).unwrap();
+        assert_eq!(log.trouble(), None);
+        log.write(b"x");
+        log.write(b"y");
+        assert!(
+            log.trouble().unwrap().contains("/dev/full is not whole"),
+            "{:?}",
+            log.trouble()
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! QEMU as a process: found, started with exactly what it shall have, and
+//! waited for by its descriptor.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use qemu_qmp::engine;
+
+use crate::report::ExitStatus;
+use crate::sys::{self, Ended, Image, Step};
+
+/// A started process, the leader of its own group. Dropped unreaped, it is
+/// killed with its group, and reaped when the program ends.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+    reaped: bool,
+}
+
+/// What a process is started with.
+pub(crate) struct Start<'a> {
+    /// The program and its arguments.
+    pub(crate) words: &'a [OsString],
+    /// Changes to our own environment; `None` removes a variable.
+    pub(crate) environment: &'a [(OsString, Option<OsString>)],
+    pub(crate) directory: Option<&'a Path>,
+    /// Its descriptors 0, 1, 2, …; it has no others.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+}
+
+/// Why a process was not started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    NotFound { program: OsString },
+    NotExecutable { program: PathBuf, source: io::Error },
+    Nul { word: OsString },
+    Arguments { source: io::Error },
+    Directory { source: io::Error },
+    Resources { source: io::Error },
+}
+
+impl Process {
+    /// Starts a process. To be called on the engine's thread alone: the
+    /// kernel kills the process when the thread that started it ends.
+    pub(crate) fn start(start: &Start<'_>) -> Result<Self, StartError> {
+        let environment = environment(start.environment);
+        let path = environment
+            .get(OsStr::new("PATH"))
+            .cloned()
+            .unwrap_or_default();
+        let program = find(&start.words[0], &path)?;
+        let c_string = |word: &OsStr| {
+            CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
+                word: word.to_owned(),
+            })
+        };
+        let image = c_string(program.as_os_str())?;
+        let arguments: Vec<CString> = start
+            .words
+            .iter()
+            .map(|word| c_string(word))
+            .collect::<Result<_, _>>()?;
+        let environment: Vec<CString> = environment
+            .iter()
+            .map(|(key, value)| {
+                c_string(
+                    &[key, OsStr::new("="), value]
+                        .into_iter()
+                        .collect::<OsString>(),
+                )
+            })
+            .collect::<Result<_, _>>()?;
+        let directory = start
+            .directory
+            .map(|path| c_string(path.as_os_str()))
+            .transpose()?;
+        let descriptors: Vec<i32> = start.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let started = sys::spawn(&Image {
+            program: &image,
+            arguments: &arguments,
+            environment: &environment,
+            directory: directory.as_ref(),
+            descriptors: &descriptors,
+        });
+        match started {
+            Ok((pid, pidfd)) => Ok(Self {
+                pid,
+                pidfd,
+                reaped: false,
+            }),
+            Err((Step::Exec, source)) if source.kind() == io::ErrorKind::ArgumentListTooLong => {
+                Err(StartError::Arguments { source })
+            }
+            Err((Step::Exec, source)) => Err(StartError::NotExecutable { program, source }),
+            Err((Step::Directory, source)) => Err(StartError::Directory { source }),
+            Err((Step::Fork | Step::Descriptors, source)) => Err(StartError::Resources { source }),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until the process has ended. Runs on the engine.
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        engine::readable(self.pidfd.as_fd()).await
+    }
+
+    /// Takes the status of the ended process, and kills what is left of its
+    /// group.
+    pub(crate) fn reap(&mut self) -> ExitStatus {
+        // Until it is reaped, the group's id is not given to anyone else.
+        sys::signal_group(self.pid, libc::SIGKILL);
+        self.reaped = true;
+        match sys::reap(&self.pidfd) {
+            Some(Ended::Exited(code)) => ExitStatus::Code(code),
+            Some(Ended::Signaled {
+                signal,
+                core_dumped,
+            }) => ExitStatus::Signal {
+                signal,
+                core_dumped,
+            },
+            None => ExitStatus::Unknown,
+        }
+    }
+
+    /// Asks every process of the group to end.
+    pub(crate) fn terminate(&self) {
+        sys::signal_group(self.pid, libc::SIGTERM);
+    }
+
+    /// Ends every process of the group.
+    pub(crate) fn kill(&self) {
+        sys::signal_group(self.pid, libc::SIGKILL);
+    }
+
+    /// Whether the process is ending, even if it cannot be reaped yet: it
+    /// closes its descriptors shortly before.
+    pub(crate) fn is_ending(&self) -> bool {
+        // The ninth field of proc_pid_stat(5), counted after the name in
+        // parentheses, which may hold anything.
+        const PF_EXITING: u64 = 0x4;
+        let Ok(stat) = std::fs::read(format!("/proc/{}/stat", self.pid)) else {
+            return true;
+        };
+        let stat = String::from_utf8_lossy(&stat);
+        let flags = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
+        flags
+            .and_then(|flags| flags.parse::<u64>().ok())
+            .is_none_or(|flags| flags & PF_EXITING != 0)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.kill();
+        }
+    }
+}
+
+fn environment(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<_, _> = std::env::vars_os().collect();
+    for (key, value) in changes {
+        match value {
+            Some(value) => environment.insert(key.clone(), value.clone()),
+            None => environment.remove(key),
+        };
+    }
+    environment
+}
+
+/// Finds a program as a shell does.
+fn find(program: &OsStr, path: &OsStr) -> Result<PathBuf, StartError> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(program));
+    }
+    let is_program = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path)
+        .map(|directory| directory.join(program))
+        .find(is_program)
+        .ok_or_else(|| StartError::NotFound {
+            program: program.to_owned(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_as_a_shell_finds_it() {
+        let path = OsStr::new("/nonexistent:/etc:/bin");
+        assert_eq!(find(OsStr::new("sh"), path).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(find(OsStr::new("./sh"), path).unwrap(), Path::new("./sh"));
+        // A file that is not executable is passed over.
+        assert!(matches!(
+            find(OsStr::new("passwd"), OsStr::new("/etc")),
+            Err(StartError::NotFound { .. })
+        ));
+        assert!(matches!(
+            find(OsStr::new(""), path),
+            Err(StartError::NotFound { .. })
+        ));
+    }
+}

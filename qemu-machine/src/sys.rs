@@ -1,0 +1,301 @@
+//! The system calls that the standard library does not offer; the crate's
+//! only unsafe file.
+//!
+//! [`spawn`] starts a program the way `vfork` does: the child borrows this
+//! process's memory until it has become the program, so it costs the same
+//! from a small process and from a large one. Between, the child only makes
+//! system calls: it allocates nothing, takes no lock and runs no handler.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// What a program is started with. All is prepared, for the child may not
+/// allocate.
+pub(crate) struct Image<'a> {
+    pub(crate) program: &'a CString,
+    pub(crate) arguments: &'a [CString],
+    pub(crate) environment: &'a [CString],
+    pub(crate) directory: Option<&'a CString>,
+    /// The child's descriptors 0, 1, 2, …; it has no others.
+    pub(crate) descriptors: &'a [RawFd],
+}
+
+/// What the child was doing when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Fork,
+    Descriptors,
+    Directory,
+    Exec,
+}
+
+/// Starts a program as the leader of its own process group, which the kernel
+/// kills when the calling *thread* ends. Gives its id and a descriptor for it.
+pub(crate) fn spawn(image: &Image<'_>) -> Result<(u32, OwnedFd), (Step, io::Error)> {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect()
+    };
+    let arguments = pointers(image.arguments);
+    let environment = pointers(image.environment);
+    // Room for the duplicates that are made on the way.
+    let mut descriptors = image.descriptors.to_vec();
+    let mut plan = Plan {
+        program: image.program.as_ptr(),
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        directory: image.directory.map_or(ptr::null(), |path| path.as_ptr()),
+        descriptors: descriptors.as_mut_ptr(),
+        descriptor_count: descriptors.len(),
+        parent: parent_id(),
+        failure: None,
+    };
+    let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: The sets are initialised by sigfillset before they are read, and
+    // both outlive the calls. `child` gets a stack of its own, whose top is
+    // aligned as a u128 is, and `plan`; CLONE_VFORK holds this thread until the
+    // child has left both alone. Signals are blocked meanwhile, so that no
+    // handler of the program's runs in the child, in our memory.
+    let pid = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let top = stack.as_mut_ptr().add(stack.len()).cast::<c_void>();
+        let pid = libc::clone(child, top, flags, (&raw mut plan).cast(), &raw mut pidfd);
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        if pid < 0 {
+            return Err((Step::Fork, error));
+        }
+        pid
+    };
+    // SAFETY: The kernel made the descriptor for us alone.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    if let Some((step, error)) = plan.failure {
+        // The child has ended already: this reaps it.
+        let _ = reap(&pidfd);
+        return Err((step, io::Error::from_raw_os_error(error)));
+    }
+    Ok((pid.unsigned_abs(), pidfd))
+}
+
+const STACK_BYTES: usize = 64 << 10;
+
+/// What the child reads, and where it leaves why it failed.
+struct Plan {
+    program: *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    directory: *const c_char,
+    descriptors: *mut RawFd,
+    descriptor_count: usize,
+    parent: libc::pid_t,
+    failure: Option<(Step, c_int)>,
+}
+
+extern "C" fn child(plan: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes a plan that nobody else touches until we exec or
+    // exit, and whose pointers are as long as their counts, or end in null.
+    unsafe {
+        let plan = &mut *plan.cast::<Plan>();
+        let step = become_program(plan);
+        plan.failure = Some((step, *libc::__errno_location()));
+        libc::_exit(127)
+    }
+}
+
+/// Returns only on failure, with the step whose error stands in `errno`.
+///
+/// # Safety
+/// Only for the child of [`spawn`], with its plan.
+unsafe fn become_program(plan: &Plan) -> Step {
+    // SAFETY: System calls only, on memory that the plan holds; see `child`.
+    unsafe {
+        // A handler of ours must not run once signals are let in again, and
+        // what we ignore is no concern of QEMU's.
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::setpgid(0, 0);
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != plan.parent {
+            // The parent died before the line above, so nobody is told.
+            libc::_exit(127);
+        }
+        let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
+        let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
+        // First all out of the way, as a number may be both given and wanted.
+        for descriptor in &mut *descriptors {
+            *descriptor = libc::fcntl(*descriptor, libc::F_DUPFD, count);
+            if *descriptor < 0 {
+                return Step::Descriptors;
+            }
+        }
+        for (number, &descriptor) in (0..count).zip(&*descriptors) {
+            if libc::dup2(descriptor, number) < 0 {
+                return Step::Descriptors;
+            }
+        }
+        // By number, for an older C library has no wrapper for it.
+        if libc::syscall(libc::SYS_close_range, count.cast_unsigned(), c_uint::MAX, 0) < 0 {
+            return Step::Descriptors;
+        }
+        if !plan.directory.is_null() && libc::chdir(plan.directory) < 0 {
+            return Step::Directory;
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::execve(plan.program, plan.arguments, plan.environment);
+        Step::Exec
+    }
+}
+
+/// How a child ended: what the kernel tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Exited(i32),
+    Signaled { signal: i32, core_dumped: bool },
+}
+
+/// Takes the exit status of a child that has ended; `None` where somebody else
+/// has taken it, or it is not ended.
+pub(crate) fn reap(pidfd: &OwnedFd) -> Option<Ended> {
+    let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
+    // SAFETY: `info` is plain data, and only read where the call succeeded;
+    // the kernel filled the fields of a child's end then.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG;
+        if libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) < 0 || info.si_pid() == 0 {
+            return None;
+        }
+        Some(match info.si_code {
+            libc::CLD_EXITED => Ended::Exited(info.si_status()),
+            code => Ended::Signaled {
+                signal: info.si_status(),
+                core_dumped: code == libc::CLD_DUMPED,
+            },
+        })
+    }
+}
+
+/// Sends a signal to every process of the group that a child leads. The child
+/// must not have been reaped: until then its id is nobody else's.
+pub(crate) fn signal_group(leader: u32, signal: i32) {
+    let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
+        return;
+    };
+    // SAFETY: No memory is involved. It fails only where nobody is left.
+    unsafe { libc::kill(-group, signal) };
+}
+
+/// Makes reads of a descriptor return at once.
+pub(crate) fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+    let number = descriptor.as_fd().as_raw_fd();
+    // SAFETY: No memory is involved, and the descriptor is borrowed.
+    let result = unsafe {
+        match libc::fcntl(number, libc::F_GETFL) {
+            flags @ 0.. => libc::fcntl(number, libc::F_SETFL, flags | libc::O_NONBLOCK),
+            error => error,
+        }
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Our id as a child sees it in `getppid`.
+fn parent_id() -> libc::pid_t {
+    // SAFETY: It has no requirements and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use super::*;
+
+    fn strings(texts: &[&str]) -> Vec<CString> {
+        texts
+            .iter()
+            .map(|&text| CString::new(text).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_program_gets_its_arguments_directory_and_exact_descriptors() {
+        let (mut output, write) = io::pipe().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        // A descriptor that the program would inherit if it were not closed.
+        let stray = write.try_clone().unwrap();
+        // SAFETY: No memory is involved, and the descriptor is ours.
+        unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_SETFD, 0) };
+        let [write_fd, null_fd] = [write.as_raw_fd(), null.as_raw_fd()];
+        let (pid, pidfd) = spawn(&Image {
+            program: &CString::new("/bin/sh").unwrap(),
+            arguments: &strings(&["sh", "-c", "pwd; echo $A $$; ls /proc/$$/fd; :"]),
+            environment: &strings(&["A=b", "PATH=/usr/bin:/bin"]),
+            directory: Some(&CString::new("/usr").unwrap()),
+            descriptors: &[null_fd, write_fd, write_fd, null_fd],
+        })
+        .unwrap();
+        drop((write, stray));
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        assert_eq!(text, format!("/usr\nb {pid}\n0\n1\n2\n3\n"));
+        // The output has ended, but the shell may not have.
+        // SAFETY: Plain data, and a pidfd of ours.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
+            libc::waitid(
+                libc::P_PIDFD,
+                id,
+                &raw mut info,
+                libc::WEXITED | libc::WNOWAIT,
+            );
+        }
+        assert_eq!(reap(&pidfd), Some(Ended::Exited(0)));
+        assert_eq!(reap(&pidfd), None);
+    }
+
+    #[test]
+    fn a_failure_tells_its_step_and_leaves_no_child() {
+        let null_file = File::open("/dev/null").unwrap();
+        let null = null_file.as_raw_fd();
+        let image = |directory: Option<&CString>, program: &str| {
+            let descriptors = [null; 3];
+            let image = Image {
+                program: &CString::new(program).unwrap(),
+                arguments: &strings(&["x"]),
+                environment: &[],
+                directory,
+                descriptors: &descriptors,
+            };
+            spawn(&image)
+                .map(drop)
+                .map_err(|(step, error)| (step, error.kind()))
+        };
+        let missing = CString::new("/nonexistent").unwrap();
+        let not_found = io::ErrorKind::NotFound;
+        assert_eq!(image(None, "/nonexistent"), Err((Step::Exec, not_found)));
+        assert_eq!(
+            image(Some(&missing), "/bin/true"),
+            Err((Step::Directory, not_found))
+        );
+    }
+}
