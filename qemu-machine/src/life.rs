@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use qemu_qmp::Event;
+
 use crate::report::ExitCause;
 
 /// One means of ending a machine, softer before harder.
@@ -240,11 +242,20 @@ pub(crate) fn cause(reports: &[RungReport], shutdown: Option<&Shutdown>) -> Exit
 }
 
 /// What QEMU's `SHUTDOWN` event says (`ShutdownCause` in its schema).
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Shutdown {
     pub(crate) guest: bool,
-    #[serde(default)]
     pub(crate) reason: String,
+}
+
+impl Shutdown {
+    pub(crate) fn parse(event: &Event) -> Self {
+        let data: serde_json::Value = event.data().unwrap_or_default();
+        Self {
+            guest: data["guest"].as_bool().unwrap_or_default(),
+            reason: data["reason"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Rung {

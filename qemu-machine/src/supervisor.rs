@@ -270,7 +270,7 @@ impl Supervisor {
             };
             while let Some(event) = events.try_next() {
                 match event.name() {
-                    "SHUTDOWN" => shutdown = event.data::<Shutdown>().ok(),
+                    "SHUTDOWN" => shutdown = Some(Shutdown::parse(&event)),
                     _ => guest_panicked = true,
                 }
             }

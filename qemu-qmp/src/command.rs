@@ -4,8 +4,9 @@
 //! sent by [`Client::execute_json`](crate::Client::execute_json), or made a
 //! type by its user in the same way.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
 /// A QMP command: its fields are its arguments.
 ///
@@ -38,12 +39,47 @@ pub trait Command: Serialize {
     type Return: DeserializeOwned;
 }
 
-/// `query-status`: whether the guest runs.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct QueryStatus {}
+/// Commands without arguments.
+///
+/// Written out, and not derived, for that would bring every build a compiler
+/// of macros for six empty structures.
+macro_rules! plain_commands {
+    ($($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $type {}
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_map(Some(0))?.end()
+            }
+        }
+
+        impl Command for $type {
+            const NAME: &'static str = $name;
+            type Return = $return;
+        }
+    )*};
+}
+
+plain_commands! {
+    /// `query-status`: whether the guest runs.
+    QueryStatus = "query-status" -> Status;
+    /// `quit`: ends QEMU, without a word to the guest.
+    Quit = "quit" -> IgnoredAny;
+    /// `system_powerdown`: presses the guest's power button. What follows is
+    /// the guest's choice.
+    SystemPowerdown = "system_powerdown" -> IgnoredAny;
+    /// `system_reset`: presses the guest's reset button.
+    SystemReset = "system_reset" -> IgnoredAny;
+    /// `stop`: halts the guest's processors.
+    Stop = "stop" -> IgnoredAny;
+    /// `cont`: lets the guest's processors run, for the first time or again.
+    Cont = "cont" -> IgnoredAny;
+}
 
 /// The answer to [`QueryStatus`] (`StatusInfo` in QEMU's schema).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
     /// Whether the guest's processors run.
@@ -53,34 +89,16 @@ pub struct Status {
     pub status: String,
 }
 
-impl Command for QueryStatus {
-    const NAME: &'static str = "query-status";
-    type Return = Status;
-}
-
-macro_rules! plain_commands {
-    ($($(#[$doc:meta])* $type:ident = $name:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Serialize)]
-        pub struct $type {}
-
-        impl Command for $type {
-            const NAME: &'static str = $name;
-            type Return = IgnoredAny;
-        }
-    )*};
-}
-
-plain_commands! {
-    /// `quit`: ends QEMU, without a word to the guest.
-    Quit = "quit";
-    /// `system_powerdown`: presses the guest's power button. What follows is
-    /// the guest's choice.
-    SystemPowerdown = "system_powerdown";
-    /// `system_reset`: presses the guest's reset button.
-    SystemReset = "system_reset";
-    /// `stop`: halts the guest's processors.
-    Stop = "stop";
-    /// `cont`: lets the guest's processors run, for the first time or again.
-    Cont = "cont";
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reply = Value::deserialize(deserializer)?;
+        let (Some(running), Some(status)) = (reply["running"].as_bool(), reply["status"].as_str())
+        else {
+            return Err(D::Error::custom("no `running` or no `status`"));
+        };
+        Ok(Self {
+            running,
+            status: status.to_owned(),
+        })
+    }
 }

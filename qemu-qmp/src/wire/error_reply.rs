@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// An error reply, as data (`docs/interop/qmp-spec`, "Error").
@@ -37,17 +37,14 @@ pub enum ErrorClass {
 
 impl ErrorReply {
     pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Wire {
-            class: String,
-            #[serde(default)]
-            desc: String,
-        }
-        let wire: Wire =
+        let error: Value =
             serde_json::from_str(raw.get()).map_err(|error| format!("an error reply: {error}"))?;
+        let Some(class) = error["class"].as_str() else {
+            return Err("an error reply without a class".to_owned());
+        };
         Ok(Self {
-            class: ErrorClass::new(wire.class),
-            desc: wire.desc,
+            class: ErrorClass::new(class),
+            desc: error["desc"].as_str().unwrap_or_default().to_owned(),
             raw: raw.to_owned(),
         })
     }
@@ -60,7 +57,7 @@ impl fmt::Display for ErrorReply {
 }
 
 impl ErrorClass {
-    fn new(name: String) -> Self {
+    fn new(name: &str) -> Self {
         let known = [
             Self::GenericError,
             Self::CommandNotFound,
@@ -71,7 +68,7 @@ impl ErrorClass {
         known
             .into_iter()
             .find(|class| class.as_str() == name)
-            .unwrap_or(Self::Other(name))
+            .unwrap_or_else(|| Self::Other(name.to_owned()))
     }
 
     /// The class by its name on the wire.

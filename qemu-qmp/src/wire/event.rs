@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// An event of the server (`docs/interop/qmp-spec`, "Asynchronous events").
@@ -84,15 +84,11 @@ impl fmt::Display for Event {
 }
 
 fn parse_timestamp(raw: &RawValue) -> Option<SystemTime> {
-    #[derive(Deserialize)]
-    struct Wire {
-        seconds: u64,
-        microseconds: u32,
-    }
-    let wire: Wire = serde_json::from_str(raw.get()).ok()?;
-    let nanos = wire
-        .microseconds
-        .checked_mul(1000)
-        .filter(|&nanos| nanos < 1_000_000_000)?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::new(wire.seconds, nanos))
+    let timestamp: Value = serde_json::from_str(raw.get()).ok()?;
+    let seconds = timestamp["seconds"].as_u64()?;
+    let micros = timestamp["microseconds"]
+        .as_u64()
+        .filter(|&micros| micros < 1_000_000)?;
+    let since_epoch = Duration::from_secs(seconds) + Duration::from_micros(micros);
+    SystemTime::UNIX_EPOCH.checked_add(since_epoch)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The server's greeting (`docs/interop/qmp-spec`, "Server Greeting").
@@ -31,21 +31,17 @@ pub struct Version {
 
 impl Greeting {
     pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(borrow)]
-            version: Option<&'a RawValue>,
-            #[serde(borrow)]
-            capabilities: Vec<&'a RawValue>,
-        }
-        let wire: Wire<'_> = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+        let greeting: Value =
+            serde_json::from_str(raw.get()).map_err(|error| format!("a greeting: {error}"))?;
+        let Some(Value::Array(capabilities)) = greeting.get("capabilities") else {
+            return Err("a greeting without capabilities".to_owned());
+        };
         Ok(Self {
-            version: wire.version.and_then(Version::parse),
+            version: Version::parse(&greeting["version"]),
             // A capability of a kind to come need not be a string.
-            capabilities: wire
-                .capabilities
+            capabilities: capabilities
                 .iter()
-                .filter_map(|name| serde_json::from_str(name.get()).ok())
+                .filter_map(|name| name.as_str().map(ToOwned::to_owned))
                 .collect(),
         })
     }
@@ -57,33 +53,13 @@ impl Greeting {
 }
 
 impl Version {
-    fn parse(raw: &RawValue) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Wire {
-            qemu: Triple,
-            #[serde(default)]
-            package: String,
-        }
-        #[derive(Deserialize)]
-        struct Triple {
-            major: u32,
-            minor: u32,
-            micro: u32,
-        }
-        let Wire {
-            qemu:
-                Triple {
-                    major,
-                    minor,
-                    micro,
-                },
-            package,
-        } = serde_json::from_str(raw.get()).ok()?;
+    fn parse(version: &Value) -> Option<Self> {
+        let number = |part: &str| u32::try_from(version["qemu"][part].as_u64()?).ok();
         Some(Self {
-            major,
-            minor,
-            micro,
-            package,
+            major: number("major")?,
+            minor: number("minor")?,
+            micro: number("micro")?,
+            package: version["package"].as_str().unwrap_or_default().to_owned(),
         })
     }
 }

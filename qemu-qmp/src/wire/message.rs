@@ -5,7 +5,6 @@
 //! or time is no error (`docs/interop/qmp-spec`: clients must ignore what they
 //! do not know).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -123,31 +122,66 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(member) = map.next_key()? {
             let value: &'de RawValue = map.next_value()?;
-            let member = match &*key {
-                "QMP" => &mut envelope.greeting,
-                "return" => &mut envelope.result,
-                "error" => &mut envelope.error,
-                "event" => &mut envelope.event,
-                "data" => &mut envelope.data,
-                "timestamp" => &mut envelope.timestamp,
-                "id" => &mut envelope.id,
-                _ => continue,
+            let place = match member {
+                Member::Greeting => &mut envelope.greeting,
+                Member::Return => &mut envelope.result,
+                Member::Error => &mut envelope.error,
+                Member::Event => &mut envelope.event,
+                Member::Data => &mut envelope.data,
+                Member::Timestamp => &mut envelope.timestamp,
+                Member::Id => &mut envelope.id,
+                Member::Unknown => continue,
             };
-            if member.replace(value).is_some() {
-                return Err(A::Error::custom(format_args!(
-                    "member '{key}' stands twice"
-                )));
+            if place.replace(value).is_some() {
+                return Err(A::Error::custom(format_args!("{member:?} stands twice")));
             }
         }
         Ok(envelope)
     }
 }
 
-/// A member's name, borrowed where it holds no escape.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+#[derive(Debug)]
+enum Member {
+    Greeting,
+    Return,
+    Error,
+    Event,
+    Data,
+    Timestamp,
+    Id,
+    Unknown,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl Visitor<'_> for MemberVisitor {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Member, E> {
+        Ok(match name {
+            "QMP" => Member::Greeting,
+            "return" => Member::Return,
+            "error" => Member::Error,
+            "event" => Member::Event,
+            "data" => Member::Data,
+            "timestamp" => Member::Timestamp,
+            "id" => Member::Id,
+            _ => Member::Unknown,
+        })
+    }
+}
 
 fn not_json(line: &[u8], reason: &dyn fmt::Display) -> ProtocolError {
     ProtocolError::NotJson {

@@ -1,0 +1,34 @@
+//! Boots a machine, talks with it, ends it: under smol.
+//!
+//! `cargo run --example boot_smol [QEMU]`; compare with `boot`.
+
+use std::error::Error;
+
+use qemu_machine::qmp::QueryStatus;
+use qemu_machine::{Console, Machine, guests};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    smol::block_on(boot())
+}
+
+async fn boot() -> Result<(), Box<dyn Error>> {
+    let qemu = std::env::args_os()
+        .nth(1)
+        .unwrap_or_else(|| "qemu-system-x86_64".into());
+    let vm = Machine::builder(qemu)
+        .firmware(guests::tiny())
+        .console(Console::serial())
+        .launch()
+        .await?;
+    vm.console().expect("tiny guest ready").await?;
+    println!(
+        "the guest is {}",
+        vm.qmp().execute(QueryStatus {}).await?.status
+    );
+
+    let mut events = vm.qmp().events(); // before what causes them: no race
+    vm.console().send("poweroff\n").await?;
+    println!("event {}", events.next_named("SHUTDOWN").await?);
+    println!("{}", vm.exited().await?);
+    Ok(())
+}
