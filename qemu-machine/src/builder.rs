@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use qemu_qmp::ServerAddress;
+
 use crate::command_line::{
     CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
 };
@@ -131,47 +133,34 @@ impl MachineBuilder {
 
     /// What a launch would run.
     pub fn dry_run(&self) -> DryRun {
-        let monitor_is_inherited = matches!(self.monitor, Monitor::SocketPair);
-        let (console, first_added) = self.descriptor_numbers(monitor_is_inherited);
-        let directory = Path::new("DIRECTORY");
         let address = match &self.monitor {
-            Monitor::Unix(path) => Some(qemu_qmp::ServerAddress::Unix(path.clone())),
-            Monitor::Tcp(address) => Some(qemu_qmp::ServerAddress::Tcp(*address)),
+            Monitor::Unix(path) => Some(ServerAddress::Unix(path.clone())),
+            Monitor::Tcp(address) => Some(ServerAddress::Tcp(*address)),
             Monitor::SocketPair | Monitor::Off => None,
         };
-        let monitor = match (&self.monitor, &address) {
-            (Monitor::Off, _) => MonitorEnd::Off,
-            (_, Some(address)) => MonitorEnd::Address(address),
-            (_, None) => MonitorEnd::Descriptor(FIRST_DESCRIPTOR),
-        };
-        let launched = compose(
-            self,
-            &Ends {
-                monitor,
-                console,
-                first_added,
-                directory,
-            },
-        );
         let name = self.name.as_deref().unwrap_or("qemu");
-        let monitor = match self.monitor {
-            Monitor::Off => MonitorEnd::Off,
-            _ => MonitorEnd::ByHand(name),
+        let (launched, by_hand) = match (&self.monitor, &address) {
+            (Monitor::Off, _) => (MonitorEnd::Off, MonitorEnd::Off),
+            (_, Some(address)) => (MonitorEnd::Address(address), MonitorEnd::ByHand(name)),
+            (_, None) => (
+                MonitorEnd::Descriptor(FIRST_DESCRIPTOR),
+                MonitorEnd::ByHand(name),
+            ),
         };
-        let by_hand = compose(
-            self,
-            &Ends {
-                monitor,
-                console: None,
-                first_added,
-                directory,
-            },
-        );
+        let inherited = matches!(self.monitor, Monitor::SocketPair);
+        let (console, first_added) = self.descriptor_numbers(inherited);
+        let directory = Path::new("DIRECTORY");
+        let ends = |monitor, console| Ends {
+            monitor,
+            console,
+            first_added,
+            directory,
+        };
         DryRun::new(
-            CommandLine::new(launched),
-            &by_hand,
+            CommandLine::new(compose(self, &ends(launched, console))),
+            &compose(self, &ends(by_hand, None)),
             &self.environment,
-            self.working_directory.as_ref(),
+            self.working_directory.as_deref(),
         )
     }
 

@@ -72,3 +72,8 @@ pub use machine::{Exited, Machine, Shutdown};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::Wait;
 pub use report::{ExitCause, ExitReport, ExitStatus};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -104,3 +104,81 @@ fn monitor(end: &MonitorEnd<'_>) -> Option<OptionGroup> {
             .switch("wait", false),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::{Console, Machine, Monitor, guests};
+
+    fn words(builder: &MachineBuilder) -> String {
+        builder.dry_run().command_line.to_string()
+    }
+
+    // P2, P3
+    #[test]
+    fn the_order_is_wrapper_binary_base_and_then_what_was_given() {
+        let builder = Machine::builder("qemu")
+            .wrapper(["nice", "-n1"])
+            .arg("-S")
+            .null_monitor()
+            .machine("q35")
+            .null_serials(2)
+            .console(Console::serial())
+            .add_fd(File::open("/dev/null").unwrap(), 7, Some("a,b"))
+            .memory("1G");
+        assert_eq!(
+            words(&builder),
+            "nice -n1 qemu -display none -vga none -chardev socket,id=mon,fd=3 \
+             -mon chardev=mon,mode=control -machine q35 -serial null -serial null \
+             -chardev socket,id=console0,fd=4 -serial chardev:console0 \
+             -add-fd fd=5,set=7,opaque=a,,b -S -monitor null -m 1G"
+        );
+    }
+
+    #[test]
+    fn a_monitor_elsewhere_leaves_its_number_to_the_next() {
+        let builder = Machine::builder("qemu").console(Console::device(
+            OptionGroup::new("isa-debugcon").set("iobase", "0xe9"),
+        ));
+        let console = "-chardev socket,id=console0,fd=3 \
+                       -device isa-debugcon,iobase=0xe9,chardev=console0";
+        assert_eq!(
+            words(&builder.clone().monitor(Monitor::Off)),
+            format!("qemu -display none -vga none {console}")
+        );
+        let mon = "-mon chardev=mon,mode=control";
+        assert_eq!(
+            words(&builder.clone().monitor(Monitor::Unix("/a,b".into()))),
+            format!(
+                "qemu -display none -vga none -chardev socket,id=mon,path=/a,,b {mon} {console}"
+            )
+        );
+        assert_eq!(
+            words(&builder.monitor(Monitor::Tcp(([127, 0, 0, 1], 99).into()))),
+            format!(
+                "qemu -display none -vga none -chardev socket,id=mon,host=127.0.0.1,port=99 {mon} \
+                 {console}"
+            )
+        );
+    }
+
+    #[test]
+    fn by_hand_the_console_is_the_terminal_and_the_monitor_a_path() {
+        let builder = Machine::builder("qemu")
+            .name("vm one")
+            .firmware(guests::tiny())
+            .console(Console::serial())
+            .env("A", "b c")
+            .env_remove("D")
+            .current_dir("/tmp");
+        assert_eq!(
+            builder.dry_run().shell_line,
+            "(cd /tmp && exec env -u D 'A=b c' qemu -display none -vga none \
+             -chardev 'socket,id=mon,path=vm one.qmp,server=on,wait=off' \
+             -mon chardev=mon,mode=control -chardev stdio,id=console0 -serial chardev:console0 \
+             -bios DIRECTORY/tiny.bin)"
+        );
+    }
+}

@@ -7,7 +7,7 @@ mod shell;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 pub(crate) use compose::{Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
@@ -57,21 +57,22 @@ impl DryRun {
         command_line: CommandLine,
         by_hand: &[OsString],
         environment: &[(OsString, Option<OsString>)],
-        directory: Option<&PathBuf>,
+        directory: Option<&Path>,
     ) -> Self {
         let mut words: Vec<OsString> = Vec::new();
         if !environment.is_empty() {
             words.push("env".into());
         }
+        // `env` takes its options before the first variable.
+        for (key, _) in environment.iter().filter(|(_, value)| value.is_none()) {
+            words.extend(["-u".into(), key.clone()]);
+        }
         for (key, value) in environment {
-            match value {
-                Some(value) => {
-                    let mut word = key.clone();
-                    word.push("=");
-                    word.push(value);
-                    words.push(word);
-                }
-                None => words.extend(["-u".into(), key.clone()]),
+            if let Some(value) = value {
+                let mut word = key.clone();
+                word.push("=");
+                word.push(value);
+                words.push(word);
             }
         }
         words.extend_from_slice(by_hand);
