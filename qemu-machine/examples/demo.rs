@@ -1,7 +1,7 @@
 //! The main job, told as it goes: a tiny guest, then Linux.
 //!
-//! `demo QEMU KERNEL INITRAMFS`; `cargo xtask demo` fetches all three and runs
-//! it.
+//! `demo QEMU [KERNEL INITRAMFS]`; `cargo xtask demo` fetches all three and
+//! runs it.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -14,12 +14,15 @@ use qemu_machine::{Console, Machine, MachineBuilder, Pattern, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let [qemu, kernel, initramfs] = &arguments[..] else {
-        return Err("usage: demo QEMU KERNEL INITRAMFS".into());
-    };
-    tiny(qemu.as_ref())?;
-    println!();
-    linux(qemu.as_ref(), kernel.as_ref(), initramfs.as_ref())
+    match &arguments[..] {
+        [qemu] => tiny(qemu.as_ref()),
+        [qemu, kernel, initramfs] => {
+            tiny(qemu.as_ref())?;
+            println!();
+            linux(qemu.as_ref(), kernel.as_ref(), initramfs.as_ref())
+        }
+        _ => Err("usage: demo QEMU [KERNEL INITRAMFS]".into()),
+    }
 }
 
 fn tiny(qemu: &Path) -> Result<(), Box<dyn Error>> {

@@ -1,0 +1,63 @@
+//! The one error of these commands: what to tell the person, and the exit code.
+
+use std::{
+    fmt::{self, Display},
+    io,
+    process::ExitCode,
+};
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// Something went wrong.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            exit_code: 1,
+        }
+    }
+
+    /// Nothing went wrong, but the person has to do something first.
+    pub(crate) fn advice(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            exit_code: 2,
+        }
+    }
+
+    /// Something went wrong, and the person has been told already.
+    pub(crate) fn told() -> Self {
+        Self::new("")
+    }
+
+    /// For `map_err`: names what the input or output was for.
+    pub(crate) fn io(doing: impl Display) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::new(format!("cannot {doing}: {error}"))
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.message.push('\n');
+        self.message.push_str(hint);
+        self
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        self.exit_code.into()
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,54 @@
+//! The project's own commands, run as `cargo xtask <command>`.
+
+mod demo;
+mod failure;
+mod guest;
+mod process;
+mod progress;
+mod setup;
+mod test;
+mod workspace;
+
+use std::{env, process::ExitCode};
+
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_told() {
+                eprintln!("{failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), Failure> {
+    match arguments {
+        ["setup"] => setup::run(),
+        ["test"] => test::run(test::Extent::Full),
+        ["test", "--quick"] => test::run(test::Extent::Quick),
+        ["guest"] => guest::rebuild(),
+        ["guest", "--check"] => guest::check(),
+        ["demo"] => demo::run(),
+        _ => Err(Failure::advice(USAGE)),
+    }
+}
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  setup            fetch whatever is missing: QEMU, a second QEMU, a Linux guest
+  test             set up, then check formatting, lints and documents, and run all tests
+  test --quick     the same without set-up and without what needs a real QEMU
+  guest            build the tiny guest firmware from its source
+  guest --check    only compare it with the one that is kept
+  demo             show what the library does";

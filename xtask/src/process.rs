@@ -1,0 +1,77 @@
+//! Commands that are run to their end. None of them is given our input.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    process::{Command, ExitStatus, Output, Stdio},
+};
+
+use crate::{failure::Failure, workspace};
+
+/// Runs a command unseen; its output is shown if it fails.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    output(command).map(drop)
+}
+
+/// Runs a command unseen and gives its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    // The words of apt and dpkg are read, so they must not be translated.
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    let output = command.output().map_err(not_started(command))?;
+    if !output.status.success() {
+        return Err(ended_badly(command, &output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command whose output goes where ours does.
+pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
+    command.stdin(Stdio::null());
+    let status = command.status().map_err(not_started(command))?;
+    succeeded(command, status)
+}
+
+/// For a command whose output has been shown.
+pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    let line = line(command);
+    Err(Failure::new(format!("`{line}` failed: {status}")))
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut cargo = Command::new(program);
+    cargo.args(arguments).current_dir(workspace::root());
+    cargo
+}
+
+/// The error of a command that could not be started.
+pub(crate) fn not_started(command: &Command) -> impl FnOnce(io::Error) -> Failure {
+    Failure::io(format!("run `{}`", line(command)))
+}
+
+/// The command as a person would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}
+
+fn ended_badly(command: &Command, output: &Output) -> Failure {
+    let mut message = format!("`{}` failed: {}", line(command), output.status);
+    for said in [&output.stdout, &output.stderr] {
+        let said = String::from_utf8_lossy(said);
+        if !said.trim().is_empty() {
+            message.push('\n');
+            message.push_str(said.trim_end());
+        }
+    }
+    Failure::new(message)
+}

@@ -1,0 +1,96 @@
+//! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
+//! the script `guests/linux/init`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    apt::{self, Apt},
+    cpio::Archive,
+    keep_up_to_date, publish, scratch,
+    system::System,
+};
+use crate::{failure::Failure, workspace};
+
+/// Where the guest is.
+pub(crate) fn folder() -> PathBuf {
+    workspace::target().join("guests/linux")
+}
+
+/// Makes `target/guests/linux/{vmlinuz,initramfs}`, unless they are there.
+pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
+    let place = folder();
+    let busybox = place.join("busybox");
+    if !busybox.exists() {
+        if !system.has_debian_packages() {
+            println!("no Linux guest here: it is made from Debian's packages for x86-64");
+            return Ok(());
+        }
+        let folder = scratch("linux")?;
+        fetch(&folder)?;
+        publish(&folder.join("linux"), &place)?;
+        fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))?;
+    }
+    // Every time, and quickly: the script may have been edited.
+    let init = workspace::root().join("guests/linux/init");
+    let archive = initramfs(&read(&busybox)?, &read(&init)?);
+    keep_up_to_date(&place.join("initramfs"), &archive, 0o644)
+}
+
+/// Leaves `<folder>/linux/{vmlinuz,busybox}`.
+fn fetch(folder: &Path) -> Result<(), Failure> {
+    let system = Apt::system();
+    let kernel = system
+        .depends(KERNEL)?
+        .into_iter()
+        .find(|package| package.starts_with("linux-image-"))
+        .ok_or_else(|| Failure::new(format!("{KERNEL} depends on no kernel")))?;
+
+    let files = system.download(&[kernel, BUSYBOX.to_owned()], &folder.join("packages"))?;
+    let root = folder.join("root");
+    apt::unpack(&files, &root)?;
+
+    let finished = folder.join("linux");
+    let gather = || {
+        fs::create_dir(&finished)?;
+        fs::rename(vmlinuz(&root)?, finished.join("vmlinuz"))?;
+        fs::rename(root.join("bin/busybox"), finished.join("busybox"))
+    };
+    gather().map_err(Failure::io("find the kernel and busybox in their packages"))
+}
+
+fn vmlinuz(root: &Path) -> Result<PathBuf, std::io::Error> {
+    for file in fs::read_dir(root.join("boot"))? {
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with("vmlinuz-") {
+            return Ok(file.path());
+        }
+    }
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+fn initramfs(busybox: &[u8], init: &[u8]) -> Vec<u8> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "proc", "root", "sys"] {
+        archive.directory(folder);
+    }
+    // The kernel opens it for /init, before that has mounted anything.
+    archive.character_device("dev/console", (5, 1));
+    archive.program("bin/busybox", busybox);
+    // Busybox's shell finds its own commands without links; these are for the
+    // script's first line, and until /proc is mounted.
+    for command in ["mount", "sh"] {
+        archive.symlink(&format!("bin/{command}"), "busybox");
+    }
+    archive.program("init", init);
+    archive.into_bytes()
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(file).map_err(Failure::io(format!("read {}", file.display())))
+}
+
+const KERNEL: &str = "linux-image-cloud-amd64";
+const BUSYBOX: &str = "busybox-static";

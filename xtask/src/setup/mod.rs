@@ -1,0 +1,116 @@
+//! Sets up whatever the tests need and this machine lacks: the tools, a second
+//! QEMU, uniform launchers, a Linux guest. A second run finds all done.
+//!
+//! What is fetched and unpacked stays under `target`; only the tools are
+//! installed into the system.
+//!
+//! Never takes half-done work for done: everything is made in the scratch
+//! folder and moved to its place by one rename.
+
+mod apt;
+mod backport;
+mod cpio;
+pub(crate) mod launcher;
+pub(crate) mod linux;
+mod sources;
+mod system;
+mod tools;
+
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{failure::Failure, workspace};
+use system::System;
+
+/// Sets up whatever is missing.
+pub(crate) fn run() -> Result<(), Failure> {
+    let _lock = lock()?;
+    let system = System::this();
+    tools::ensure(&system)?;
+
+    let installed = launcher::write_installed()?;
+    if system.has_backported_qemu() && installed != backport::VERSION {
+        backport::ensure(&system)?;
+    }
+    linux::ensure(&system)
+}
+
+/// Sets up the tools alone, for what needs neither a second QEMU nor a guest.
+pub(crate) fn run_tools() -> Result<(), Failure> {
+    let _lock = lock()?;
+    tools::ensure(&System::this())
+}
+
+/// Writes a file in one move, so that nobody meets half of it.
+pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let write = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&unfinished, contents)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(mode))?;
+        fs::rename(&unfinished, path)
+    };
+    write().map_err(Failure::io(format!("write {}", path.display())))
+}
+
+/// The same, unless the file has these contents already.
+fn keep_up_to_date(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
+    if fs::read(path).is_ok_and(|bytes| bytes == contents) {
+        return Ok(());
+    }
+    replace(path, contents, mode)
+}
+
+/// Moves a finished folder to its place.
+fn publish(finished: &Path, place: &Path) -> Result<(), Failure> {
+    let publish = || {
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        if place.exists() {
+            fs::remove_dir_all(place)?;
+        }
+        fs::rename(finished, place)
+    };
+    publish().map_err(Failure::io(format!("make {}", place.display())))
+}
+
+/// An empty folder for work in progress, on the file system of the results.
+fn scratch(name: &str) -> Result<PathBuf, Failure> {
+    let folder = workspace::target().join("setup").join(name);
+    let make = || {
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)
+    };
+    make().map_err(Failure::io(format!("empty {}", folder.display())))?;
+    Ok(folder)
+}
+
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(Failure::io(format!("make {}", folder.display())))
+}
+
+/// Held while anything is set up; gone with the process, however it ends.
+fn lock() -> Result<File, Failure> {
+    let path = workspace::target().join("setup.lock");
+    let take = || {
+        fs::create_dir_all(workspace::target())?;
+        let file = File::create(&path)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => println!("waiting for another set-up to end ..."),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        file.lock()?;
+        Ok(file)
+    };
+    take().map_err(Failure::io(format!("lock {}", path.display())))
+}

@@ -1,0 +1,133 @@
+//! Counts tests from what the test harness prints.
+
+use std::ops::AddAssign;
+
+/// How many of each outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Tally {
+    /// One thing that passed.
+    pub(crate) const PASSED: Self = Self {
+        passed: 1,
+        failed: 0,
+        skipped: 0,
+    };
+    /// One thing that failed.
+    pub(crate) const FAILED: Self = Self {
+        passed: 0,
+        failed: 1,
+        skipped: 0,
+    };
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Sums up the output of any number of test programs.
+///
+/// A program that says how many tests it runs and never gives their result has
+/// died (an abort, a signal): that counts as one failed.
+pub(crate) fn of(output: &str) -> Tally {
+    let mut sum = Tally::default();
+    let mut running = false;
+    for line in output.lines() {
+        if is_start(line) {
+            if running {
+                sum += Tally::FAILED;
+            }
+            running = true;
+        } else if let Some(tally) = result(line) {
+            sum += tally;
+            running = false;
+        }
+    }
+    if running {
+        sum += Tally::FAILED;
+    }
+    sum
+}
+
+/// `running 3 tests`
+fn is_start(line: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    matches!(words[..], ["running", number, "test" | "tests"] if number.parse::<usize>().is_ok())
+}
+
+/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...`
+fn result(line: &str) -> Option<Tally> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |outcome: &str| {
+        let mut counts = counts.split("; ");
+        counts.find_map(|count| count.strip_suffix(outcome)?.trim().parse().ok())
+    };
+    Some(Tally {
+        passed: count("passed")?,
+        failed: count("failed")?,
+        skipped: count("ignored")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(passed: usize, failed: usize, skipped: usize) -> Tally {
+        Tally {
+            passed,
+            failed,
+            skipped,
+        }
+    }
+
+    #[test]
+    fn results_are_summed_up() {
+        let output = "
+running 2 tests
+test one ... ok
+test two ... FAILED
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.00s
+
+running 41 tests
+test result: ok. 40 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.23s
+
+all doctests ran in 0.50s; merged doctests compilation took 0.40s
+";
+        assert_eq!(of(output), tally(41, 1, 1));
+    }
+
+    #[test]
+    fn no_output_is_no_test() {
+        assert_eq!(of(""), tally(0, 0, 0));
+        assert_eq!(
+            of("test result: strange\ntest result: ok. 1 passed"),
+            tally(0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_program_that_died_counts_as_failed() {
+        let died = "running 1 test\ntest one ... \n";
+        assert_eq!(of(died), tally(0, 1, 0));
+        let other = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured";
+        assert_eq!(of(&format!("{died}{other}")), tally(0, 1, 0));
+        assert_eq!(of(&format!("{other}\n{died}")), tally(0, 1, 0));
+    }
+
+    #[test]
+    fn a_test_that_prints_is_not_a_start() {
+        assert_eq!(
+            of("running all tests\nrunning 3 tests of it\n"),
+            tally(0, 0, 0)
+        );
+    }
+}
