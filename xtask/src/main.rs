@@ -37,7 +37,6 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["test"] => test::run(test::Extent::Full),
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["guest"] => guest::rebuild(),
-        ["guest", "--check"] => guest::check(),
         ["demo"] => demo::run(),
         _ => Err(Failure::advice(USAGE)),
     }
@@ -50,5 +49,4 @@ usage: cargo xtask <command>
   test             set up, then check formatting, lints and documents, and run all tests
   test --quick     the same without set-up and without what needs a real QEMU
   guest            build the tiny guest firmware from its source
-  guest --check    only compare it with the one that is kept
   demo             show what the library does";

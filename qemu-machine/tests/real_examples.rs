@@ -1,0 +1,71 @@
+//! The examples run, on every real QEMU.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Runs an example, which cargo builds beside the tests, and gives what it
+/// printed.
+fn run(example: &str, arguments: &[PathBuf]) -> String {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples")
+        .join(example);
+    assert!(
+        program.is_file(),
+        "no {}: run `cargo build --examples`",
+        program.display()
+    );
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example}: {errors}\n{text}");
+    text
+}
+
+#[test]
+fn boot_does_the_same_in_three_settings() {
+    for qemu in support::qemus() {
+        for example in ["boot", "boot_tokio", "boot_smol"] {
+            let told = run(example, std::slice::from_ref(&qemu.binary));
+            let lines: Vec<&str> = told.lines().collect();
+            assert_eq!(lines[0], "the guest is running", "{example}");
+            assert!(
+                lines[1].starts_with("event SHUTDOWN"),
+                "{example}: {}",
+                lines[1]
+            );
+            assert!(
+                lines[2].contains("exited with code 0"),
+                "{example}: {}",
+                lines[2]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_demo_tells_the_main_job() {
+    let linux = support::linux_guest();
+    for qemu in support::qemus() {
+        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let told = run("demo", &[&[qemu.binary.clone()], files.as_slice()].concat());
+        for expected in [
+            format!("QEMU {}", qemu.version),
+            "negotiated".to_owned(),
+            "hello, host".to_owned(),
+            "query-status -> running".to_owned(),
+            "event       SHUTDOWN".to_owned(),
+            "shell       Linux 6".to_owned(),
+            "by the guest's own doing (guest-shutdown)".to_owned(),
+        ] {
+            assert!(told.contains(&expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}
