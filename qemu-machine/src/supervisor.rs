@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use qemu_qmp::engine::{self, Either, Elapsed, Engine, JoinHandle, race};
+use qemu_qmp::engine::{self, Either, Elapsed, Engine, Task, race};
 use qemu_qmp::{Client, Disconnected, Driver, Events, Quit, SystemPowerdown};
 use tokio::sync::{mpsc, watch};
 
@@ -87,8 +87,8 @@ struct Supervisor {
     engine: &'static Engine,
     life: Life,
     belongings: Belongings,
-    output: JoinHandle<()>,
-    console: JoinHandle<()>,
+    output: Task<()>,
+    console: Task<()>,
     monitor: Option<Monitor>,
     /// For the answers to what is asked of the monitor; it does not keep the
     /// machine alive.
@@ -105,7 +105,7 @@ struct Monitor {
 
 enum Reader {
     Running {
-        task: JoinHandle<(Driver, Disconnected)>,
+        task: Task<(Driver, Disconnected)>,
         hang_up: Box<dyn Fn() + Send + Sync>,
     },
     /// It has ended; who waits on the monitor is not told yet.
@@ -263,7 +263,7 @@ impl Supervisor {
             driver = match reader {
                 Reader::Running { task, hang_up } => {
                     hang_up();
-                    task.await.ok().map(|(driver, _)| driver)
+                    task.await.map(|(driver, _)| driver)
                 }
                 Reader::Ended(driver) => Some(driver),
                 Reader::Finished => None,
@@ -322,9 +322,9 @@ async fn reader_ended(monitor: Option<&mut Monitor>) -> (Driver, Disconnected) {
             reader: Reader::Running { task, .. },
             ..
         }) => match task.await {
-            Ok(ended) => ended,
-            // The engine never aborts it.
-            Err(_) => std::future::pending().await,
+            Some(ended) => ended,
+            // Nobody aborts it.
+            None => std::future::pending().await,
         },
         _ => std::future::pending().await,
     }

@@ -55,7 +55,10 @@ fn the_demo_tells_the_main_job() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
         let files = [linux.join("vmlinuz"), linux.join("initramfs")];
-        let told = run("demo", &[&[qemu.binary.clone()], files.as_slice()].concat());
+        let told = run(
+            "demo",
+            &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
+        );
         for expected in [
             format!("QEMU {}", qemu.version),
             "negotiated".to_owned(),

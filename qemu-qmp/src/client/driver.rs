@@ -113,7 +113,21 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
                 drop(state);
                 let _ = waiter.send(Ok(reply));
             }
-            Output::Event(event) => state.listeners.retain(|listener| listener.push(&event)),
+            Output::Event(event) => {
+                let listeners = state.listeners.clone();
+                drop(state);
+                // Unlocked, for waking a listener may run code of its executor.
+                let gone = listeners
+                    .iter()
+                    .filter(|listener| !listener.push(&event))
+                    .count();
+                if gone > 0 {
+                    shared
+                        .lock()
+                        .listeners
+                        .retain(|listener| !listener.is_abandoned());
+                }
+            }
             Output::Transmit(bytes) => {
                 drop(state);
                 let _ = shared.stream.send(&bytes);

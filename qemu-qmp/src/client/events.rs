@@ -206,6 +206,10 @@ impl Queue {
         true
     }
 
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
     pub(super) fn end(&self, cause: Disconnected) {
         let mut state = self.lock();
         state.ended = Some(cause);

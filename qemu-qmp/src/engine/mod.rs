@@ -14,19 +14,23 @@
 mod race;
 mod rendezvous;
 mod stream;
+mod task;
 mod timers;
 mod watch;
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Mutex;
 
 use tokio::runtime::{Builder, Handle};
-pub use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 pub use race::{Either, race};
 pub use rendezvous::{accept, connect};
 pub use stream::{OutboxFull, Over, Stream, Unsent, read};
+pub use task::Task;
 pub use timers::{Elapsed, timeout};
 pub use watch::readable;
 
@@ -68,8 +72,19 @@ impl Engine {
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.runtime.spawn(task)
+    ) -> Task<T> {
+        let (told, output) = oneshot::channel();
+        let task = async move {
+            // Whoever dropped the handle does not want it.
+            let _ = told.send(task.await);
+        };
+        Task::new(output, self.spawn_boxed(Box::pin(task)))
+    }
+
+    /// Boxed, so that the runtime's machinery is compiled here, once, and not
+    /// again for every task in every crate.
+    fn spawn_boxed(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
     }
 
     /// Whether the caller runs on the engine's thread, where nothing may wait.

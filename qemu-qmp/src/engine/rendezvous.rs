@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 
-use super::Engine;
 use super::watch::watch;
+use super::{Engine, Task};
 
 /// Connects a non-blocking `socket`.
 ///
@@ -58,13 +58,16 @@ pub async fn accept(socket: &Socket) -> io::Result<Socket> {
 async fn on_engine<T: Send + 'static>(
     task: impl Future<Output = io::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
-    struct AbortWhenDropped(tokio::task::AbortHandle);
-    impl Drop for AbortWhenDropped {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
+    let mut task = AbortWhenDropped(Engine::start()?.spawn(task));
+    (&mut task.0)
+        .await
+        .unwrap_or_else(|| Err(io::Error::other("the engine dropped the task")))
+}
+
+struct AbortWhenDropped<T>(Task<T>);
+
+impl<T> Drop for AbortWhenDropped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
-    let task = Engine::start()?.spawn(task);
-    let _abort = AbortWhenDropped(task.abort_handle());
-    task.await.map_err(io::Error::other)?
 }
