@@ -403,7 +403,7 @@ impl ConsoleConfig {
 
     /// Leaves the console's socket to the caller, who gets it by
     /// [`Console::take_stream`](crate::Console::take_stream) and must read it:
-    /// a full one blocks the guest.
+    /// a full one blocks the guest. Such a console has no log.
     pub fn undrained(mut self) -> Self {
         self.drained = false;
         self

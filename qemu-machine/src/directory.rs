@@ -4,17 +4,21 @@
 //! however the owner ends. So a directory that can be locked is nobody's, and
 //! the next launch sweeps it away.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sys;
 
 /// A directory that only we may enter (mode 0700), removed when dropped.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory {
     path: PathBuf,
     _lock: File,
+    removed: bool,
 }
 
 impl PrivateDirectory {
@@ -28,14 +32,27 @@ impl PrivateDirectory {
             // The lock, not the name, tells whose it is; the name only has to
             // be free, also where process ids of several containers meet.
             let path = base.join(format!("{PREFIX}{}-{number}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&path) {
+            match DirBuilder::new().mode(MODE).create(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            // Between the two calls a sweep may have taken it for a dead one's.
-            if let Ok(Some(lock)) = lock(&path) {
-                return Ok(Self { path, _lock: lock });
+            match lock(&path) {
+                Ok(Some(lock)) => {
+                    return Ok(Self {
+                        path,
+                        _lock: lock,
+                        removed: false,
+                    });
+                }
+                // Between the two calls a sweep took it for a dead one's.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    // The error that is told is the first.
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
             }
         }
     }
@@ -45,15 +62,18 @@ impl PrivateDirectory {
     }
 
     /// Removes the directory and all in it, and says if that failed.
-    pub(crate) fn remove(self) -> io::Result<()> {
+    pub(crate) fn remove(mut self) -> io::Result<()> {
+        self.removed = true;
         remove(&self.path)
     }
 }
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        // Where it cannot be removed now, a later sweep does it.
-        let _ = remove(&self.path);
+        if !self.removed {
+            // Where it cannot be removed now, a later sweep does it.
+            let _ = remove(&self.path);
+        }
     }
 }
 
@@ -64,15 +84,22 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Locks a directory; `None` where its owner lives, or it was removed.
+/// Locks a directory that is one of ours; `None` where its owner lives, it was
+/// removed, or somebody else made it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
-    let directory = File::open(path)?;
+    // What is no directory is not opened: a pipe would be waited for.
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let directory = File::options().read(true).custom_flags(flags).open(path)?;
+    let held = directory.metadata()?;
+    if held.uid() != sys::effective_user() || held.mode() & 0o7777 != MODE {
+        return Ok(None);
+    }
     match directory.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let (held, named) = (directory.metadata()?, fs::symlink_metadata(path)?);
+    let named = fs::symlink_metadata(path)?;
     let same = (held.dev(), held.ino()) == (named.dev(), named.ino());
     Ok(same.then_some(directory))
 }
@@ -84,7 +111,7 @@ fn sweep(base: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+        if is_name_of_ours(&entry.file_name())
             && let Ok(Some(_lock)) = lock(&entry.path())
         {
             log::info!("removing {}, whose owner has died", entry.path().display());
@@ -93,11 +120,24 @@ fn sweep(base: &Path) {
     }
 }
 
+/// Whether it is made of the prefix and two numbers: other programs may have
+/// names that begin like ours.
+fn is_name_of_ours(name: &OsStr) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    name.to_str()
+        .and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'))
+        .is_some_and(|(process, number)| is_number(process) && is_number(number))
+}
+
+/// Nobody but the owner may look in.
+const MODE: u32 = 0o700;
+
 const PREFIX: &str = "qemu-machine-";
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
 
     use super::*;
 
@@ -137,10 +177,32 @@ mod tests {
         let dead = base.0.join(format!("{PREFIX}1-1"));
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join("log"), "x").unwrap();
-        let stranger = base.0.join("else");
-        fs::create_dir(&stranger).unwrap();
+        fs::set_permissions(&dead, fs::Permissions::from_mode(MODE)).unwrap();
+        let strangers = [
+            "else",
+            "qemu-machine-cli",
+            "qemu-machine-1-2-old",
+            "qemu-machine-2-2",
+        ];
+        for stranger in strangers {
+            fs::create_dir(base.0.join(stranger)).unwrap();
+        }
+        // Neither may what is no directory keep a launch waiting.
+        let pipe = base.0.join("qemu-machine-3-3");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
         let next = PrivateDirectory::create(&base.0).unwrap();
-        assert!(living.path().exists() && next.path().exists() && stranger.exists());
+        assert!(living.path().exists() && next.path().exists() && pipe.exists());
+        assert!(
+            strangers
+                .iter()
+                .all(|stranger| base.0.join(stranger).exists())
+        );
         assert!(!dead.exists());
     }
 }

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Either, Elapsed, Engine, race};
 use qemu_qmp::wire::Settings;
@@ -29,11 +29,11 @@ use crate::command_line::{CommandLine, Ends, MonitorEnd, compose};
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
 use crate::error::{LaunchError, LaunchFailure};
-use crate::life::Ladder;
+use crate::life::{Ladder, Rung};
 use crate::machine::{Inner, Machine};
 use crate::output::{LogFile, Output};
 use crate::process::{Process, Start, StartError};
-use crate::report::ExitReport;
+use crate::report::{ExitCause, ExitReport};
 use crate::supervisor::{Belongings, Request, supervise};
 
 /// A launch; made by [`MachineBuilder::launch`].
@@ -155,7 +155,7 @@ async fn launch(
             engine,
             Belongings {
                 name: attempt.name.clone(),
-                process,
+                process: Arc::new(process),
                 started: Instant::now(),
                 output: output.clone(),
                 console: console.clone(),
@@ -195,10 +195,24 @@ async fn launch(
             waited_for: stage.waited_for,
         },
     };
-    inner.request(Request::End(Ladder::kill()));
-    let report = inner.ended().await;
-    Err(attempt.failed_with(failure, Some(inner.command_line.clone()), Some(report)))
+    // A process that closed its monitor may be about to end by itself, with a
+    // code that says more than a signal of ours would.
+    let by_itself = match failure {
+        LaunchFailure::NoMonitor(Disconnected::ByServer) => Some((Rung::Guest, Some(LAST_WORDS))),
+        _ => None,
+    };
+    inner.request(Request::End(Ladder::new(by_itself)));
+    let report = inner.settled().await;
+    let ended = report.as_ref().map(|report| &report.cause);
+    let failure = match ended {
+        Some(ExitCause::Requested(Rung::Guest)) => LaunchFailure::Exited,
+        _ => failure,
+    };
+    Err(attempt.failed_with(failure, Some(inner.command_line.clone()), report))
 }
+
+/// How long a process without a monitor may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 struct Stage {
     waited_for: &'static str,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::Event;
 
-use crate::report::ExitCause;
+use crate::report::{ExitCause, ExitStatus};
 
 /// One means of ending a machine, softer before harder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,11 +136,31 @@ impl Life {
     }
 
     /// Somebody wants the machine to end. Where an end is under way that is as
-    /// hard as the one wanted begins, it goes on as it is.
+    /// hard as the one wanted begins, it goes on, but each rung takes no longer
+    /// than the more impatient of the two wants.
     pub(crate) fn end(&mut self, now: Instant, ladder: Ladder) {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Ended => return,
-            Phase::Ending { rung, .. } if ladder.first() <= *rung => return,
+            Phase::Ending {
+                rung,
+                since,
+                limit,
+                next,
+            } if ladder.first() <= *rung => {
+                let passed = now.saturating_duration_since(*since);
+                for (wanted, wanted_limit) in ladder.rungs {
+                    let Some(wanted_limit) = wanted_limit else {
+                        continue;
+                    };
+                    if wanted == *rung && wanted != Rung::Kill {
+                        shorten(limit, passed + wanted_limit);
+                    }
+                    for (_, limit) in next.rungs.iter_mut().filter(|(rung, _)| *rung == wanted) {
+                        shorten(limit, wanted_limit);
+                    }
+                }
+                return;
+            }
             _ => self.leave_rung(now, RungOutcome::Overtaken),
         }
         self.climb(now, ladder);
@@ -229,15 +249,32 @@ impl Life {
     }
 }
 
-/// Who wanted the end, from what was seen of it.
-pub(crate) fn cause(reports: &[RungReport], shutdown: Option<&Shutdown>) -> ExitCause {
-    if let Some(last) = reports.last() {
-        return ExitCause::Requested(last.rung);
+fn shorten(limit: &mut Option<Duration>, wanted: Duration) {
+    *limit = Some(limit.map_or(wanted, |limit| limit.min(wanted)));
+}
+
+/// Who wanted the end, from what was seen of it. A death by a signal that we
+/// did not send was nobody's wish, whatever else was under way.
+pub(crate) fn cause(
+    status: ExitStatus,
+    reports: &[RungReport],
+    shutdown: Option<&Shutdown>,
+) -> ExitCause {
+    let rung = reports.last().map(|report| report.rung);
+    if let Some(signal) = status.signal() {
+        return match (rung, signal) {
+            (Some(Rung::Kill), libc::SIGKILL) => ExitCause::Requested(Rung::Kill),
+            (Some(Rung::Terminate), libc::SIGTERM) => ExitCause::Requested(Rung::Terminate),
+            _ => ExitCause::Outside,
+        };
     }
-    match shutdown {
-        Some(Shutdown { guest: true, .. }) => ExitCause::Guest,
-        Some(Shutdown { reason, .. }) if reason == "host-qmp-quit" => ExitCause::QuitCommand,
-        _ => ExitCause::Outside,
+    match (rung, shutdown) {
+        (Some(rung), _) => ExitCause::Requested(rung),
+        (None, Some(Shutdown { guest: true, .. })) => ExitCause::Guest,
+        (None, Some(Shutdown { reason, .. })) if reason == "host-qmp-quit" => {
+            ExitCause::QuitCommand
+        }
+        (None, _) => ExitCause::Outside,
     }
 }
 
@@ -278,7 +315,7 @@ impl fmt::Display for RungReport {
             outcome,
         } = self;
         match outcome {
-            RungOutcome::Ended => write!(f, "{rung} ended it in {took:.1?}"),
+            RungOutcome::Ended => write!(f, "{rung}: it ended after {took:.1?}"),
             RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
             RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
             RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
@@ -391,26 +428,45 @@ mod tests {
             guest,
             reason: reason.to_owned(),
         };
-        assert_eq!(cause(&[], None), ExitCause::Outside);
-        assert_eq!(
-            cause(&[], Some(&shutdown(true, "guest-shutdown"))),
-            ExitCause::Guest
-        );
-        assert_eq!(
-            cause(&[], Some(&shutdown(false, "host-qmp-quit"))),
-            ExitCause::QuitCommand
-        );
-        assert_eq!(
-            cause(&[], Some(&shutdown(false, "host-signal"))),
-            ExitCause::Outside
-        );
+        let clean = ExitStatus::Code(0);
+        let killed = ExitStatus::Signal {
+            signal: libc::SIGKILL,
+            core_dumped: false,
+        };
+        let guest = shutdown(true, "guest-shutdown");
+        assert_eq!(cause(clean, &[], None), ExitCause::Outside);
+        assert_eq!(cause(clean, &[], Some(&guest)), ExitCause::Guest);
+        assert_eq!(cause(killed, &[], Some(&guest)), ExitCause::Outside);
+        let quit = shutdown(false, "host-qmp-quit");
+        assert_eq!(cause(clean, &[], Some(&quit)), ExitCause::QuitCommand);
+        let signal = shutdown(false, "host-signal");
+        assert_eq!(cause(clean, &[], Some(&signal)), ExitCause::Outside);
         let (mut life, start) = running();
         life.end(start, softly());
         life.exited(start);
         let reports = life.into_reports();
         assert_eq!(
-            cause(&reports, Some(&shutdown(false, "host-qmp-quit"))),
+            cause(clean, &reports, Some(&quit)),
             ExitCause::Requested(Rung::Quit)
         );
+        assert_eq!(cause(killed, &reports, Some(&quit)), ExitCause::Outside);
+    }
+
+    #[test]
+    fn who_joins_an_end_need_not_wait_longer_than_they_want() {
+        let (mut life, start) = running();
+        life.end(
+            start,
+            Ladder::new([(Rung::Quit, None), (Rung::Terminate, Some(5 * SECOND))]),
+        );
+        assert_eq!(life.deadline(), None);
+        let impatient = [
+            (Rung::Quit, Some(2 * SECOND)),
+            (Rung::Terminate, Some(SECOND)),
+        ];
+        life.end(start + SECOND, Ladder::new(impatient));
+        assert_eq!(life.deadline(), Some(start + 3 * SECOND));
+        life.handle_timeout(start + 3 * SECOND);
+        assert_eq!(life.deadline(), Some(start + 4 * SECOND));
     }
 }

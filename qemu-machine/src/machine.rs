@@ -196,21 +196,26 @@ impl Shutdown {
         self
     }
 
-    /// Gives `quit` so long instead of 20 s.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.quit = Softly::For(limit);
-        self
+    /// Gives `quit` so long instead of 20 s. A kill is not put off by it.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.softly(Softly::For(limit))
     }
 
-    /// Waits for what `quit` does without end.
-    pub fn no_timeout(mut self) -> Self {
-        self.quit = Softly::WithoutEnd;
-        self
+    /// Waits for what `quit` does without end. A kill is not put off by it.
+    pub fn no_timeout(self) -> Self {
+        self.softly(Softly::WithoutEnd)
     }
 
     /// Gives SIGTERM so long instead of 5 s.
     pub fn terminate_timeout(mut self, limit: Duration) -> Self {
         self.terminate = limit;
+        self
+    }
+
+    fn softly(mut self, quit: Softly) -> Self {
+        if !matches!(self.quit, Softly::Never) {
+            self.quit = quit;
+        }
         self
     }
 
@@ -318,7 +323,7 @@ impl Inner {
     }
 
     /// Waits for the machine's end, or until there is no sense in waiting.
-    async fn settled(&self) -> Option<Arc<ExitReport>> {
+    pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
         let mut status = self.status.clone();
         let _ = status
             .wait_for(|status| !matches!(status, Status::Alive))

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, PipeReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -145,9 +146,16 @@ pub(crate) struct LogFile {
 impl LogFile {
     /// Creates or truncates the file.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        // A pipe that nobody reads would be waited for, on the engine.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
         Ok(Self {
             path: path.to_owned(),
-            state: Ok(File::create(path)?),
+            state: Ok(file),
         })
     }
 

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use qemu_qmp::engine;
 
@@ -20,7 +21,7 @@ use crate::sys::{self, Ended, Image, Step};
 pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
-    reaped: bool,
+    reaped: AtomicBool,
 }
 
 /// What a process is started with.
@@ -92,7 +93,7 @@ impl Process {
             Ok((pid, pidfd)) => Ok(Self {
                 pid,
                 pidfd,
-                reaped: false,
+                reaped: AtomicBool::new(false),
             }),
             Err((Step::Exec, source)) if source.kind() == io::ErrorKind::ArgumentListTooLong => {
                 Err(StartError::Arguments { source })
@@ -112,12 +113,17 @@ impl Process {
         engine::readable(self.pidfd.as_fd()).await
     }
 
+    /// Whether the process has ended by now.
+    pub(crate) fn has_ended(&self) -> bool {
+        sys::has_ended(&self.pidfd)
+    }
+
     /// Takes the status of the ended process, and kills what is left of its
     /// group.
-    pub(crate) fn reap(&mut self) -> ExitStatus {
+    pub(crate) fn reap(&self) -> ExitStatus {
         // Until it is reaped, the group's id is not given to anyone else.
         sys::signal_group(self.pid, libc::SIGKILL);
-        self.reaped = true;
+        self.reaped.store(true, Ordering::Relaxed);
         match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),
             Some(Ended::Signaled {
@@ -162,7 +168,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped {
+        if !self.reaped.load(Ordering::Relaxed) {
             self.kill();
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::life::{Rung, RungReport};
+use crate::life::{Rung, RungOutcome, RungReport};
 
 /// Everything that is known of a machine's end. Everyone who waited on the
 /// machine is told the same one.
@@ -95,7 +95,13 @@ impl ExitReport {
     /// Whether softer means had failed, so that the machine was killed. What
     /// it had not written to its disks yet is lost.
     pub fn was_forced(&self) -> bool {
-        self.cause == ExitCause::Requested(Rung::Kill) && self.rungs.len() > 1
+        let softer_failed = self.rungs.iter().any(|report| {
+            matches!(
+                report.outcome,
+                RungOutcome::TimedOut | RungOutcome::Failed(_)
+            )
+        });
+        self.cause == ExitCause::Requested(Rung::Kill) && softer_failed
     }
 
     /// Whether QEMU died of itself: by a signal or with an exit code that

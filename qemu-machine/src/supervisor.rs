@@ -6,11 +6,12 @@
 //! the exit status, read what is left in every channel, remove the private
 //! directory, and then tell everyone who waits, with one and the same report.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use qemu_qmp::engine::{self, Either, Elapsed, Engine, Task, race};
+use qemu_qmp::engine::{self, Engine, Task, first};
 use qemu_qmp::{Client, Disconnected, Driver, Events, Quit, SystemPowerdown};
 use tokio::sync::{mpsc, watch};
 
@@ -45,7 +46,7 @@ pub(crate) enum Status {
 /// What belongs to a machine's process.
 pub(crate) struct Belongings {
     pub(crate) name: String,
-    pub(crate) process: Process,
+    pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) output: Output,
     pub(crate) console: Console,
@@ -61,20 +62,23 @@ pub(crate) fn supervise(
 ) -> (mpsc::UnboundedSender<Request>, watch::Receiver<Status>) {
     let (sender, requests) = mpsc::unbounded_channel();
     let (status, watched) = watch::channel(Status::Alive);
+    let process = Arc::clone(&belongings.process);
+    let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
-    let console = engine.spawn({
-        let console = belongings.console.clone();
-        async move {
-            console.clone().pump().await;
-            console.closed();
-        }
+    let console = belongings.console.clone();
+    let console = engine.spawn(async move {
+        console.pump().await;
+        // QEMU tells of its end on the monitor before it closes its console.
+        // After this that has been read.
+        engine::yield_now().await;
     });
     let supervisor = Supervisor {
         engine,
         life: Life::new(),
         belongings,
+        exit,
         output,
-        console,
+        console: Some(console),
         monitor: None,
         own_requests: sender.downgrade(),
         status,
@@ -87,8 +91,10 @@ struct Supervisor {
     engine: &'static Engine,
     life: Life,
     belongings: Belongings,
+    exit: Task<io::Result<()>>,
     output: Task<()>,
-    console: Task<()>,
+    /// Until its end was heard.
+    console: Option<Task<()>>,
     monitor: Option<Monitor>,
     /// For the answers to what is asked of the monitor; it does not keep the
     /// machine alive.
@@ -98,8 +104,10 @@ struct Supervisor {
 
 struct Monitor {
     client: Client,
-    /// What QEMU says of its end and of the guest's state.
+    /// What QEMU says of its end and of the guest's state, not heard yet.
     events: Events,
+    shutdown: Option<Shutdown>,
+    guest_panicked: bool,
     reader: Reader,
 }
 
@@ -117,6 +125,7 @@ enum Input {
     Exited,
     Request(Request),
     MonitorEnded(Driver, Disconnected),
+    ConsoleEnded,
     Deadline,
 }
 
@@ -131,6 +140,7 @@ impl Supervisor {
                 Input::Deadline => self.life.handle_timeout(Instant::now()),
                 Input::Request(request) => self.requested(request),
                 Input::MonitorEnded(driver, cause) => self.monitor_ended(driver, &cause),
+                Input::ConsoleEnded => self.console_ended(),
             }
         }
         self.finish().await;
@@ -139,38 +149,47 @@ impl Supervisor {
     async fn next_input(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Input {
         let deadline = self.life.deadline();
         let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let exited = self.belongings.process.ended();
-        let monitor_ended = reader_ended(self.monitor.as_mut());
+        let exit = async {
+            if let Some(Err(error)) = (&mut self.exit).await {
+                log::error!(
+                    "machine '{}' cannot be watched: {error}",
+                    self.belongings.name
+                );
+                self.belongings.process.kill();
+            }
+            Input::Exited
+        };
+        let monitor = async {
+            let (driver, cause) = reader_ended(self.monitor.as_mut()).await;
+            Input::MonitorEnded(driver, cause)
+        };
+        let console = async {
+            let Some(console) = &mut self.console else {
+                return std::future::pending().await;
+            };
+            console.await;
+            Input::ConsoleEnded
+        };
         let request = async {
             match requests.recv().await {
-                Some(request) => request,
+                Some(request) => Input::Request(request),
                 // Every handle is gone. Its drop has asked for the end.
                 None => std::future::pending().await,
             }
         };
-        // The end comes first: what else is ready then is a part of it.
-        let input = race(exited, race(request, monitor_ended));
-        match engine::timeout(limit, input).await {
-            Ok(Either::Left(watched)) => {
-                if let Err(error) = watched {
-                    log::error!(
-                        "machine '{}' cannot be watched: {error}",
-                        self.belongings.name
-                    );
-                    self.belongings.process.kill();
-                }
-                Input::Exited
-            }
-            Ok(Either::Right(Either::Left(request))) => Input::Request(request),
-            Ok(Either::Right(Either::Right((driver, cause)))) => Input::MonitorEnded(driver, cause),
-            Err(Elapsed) => Input::Deadline,
-        }
+        // The exit first: what else has ended then is a part of it.
+        let input = first(exit, first(first(monitor, console), request));
+        engine::timeout(limit, input)
+            .await
+            .unwrap_or(Input::Deadline)
     }
 
     fn requested(&mut self, request: Request) {
         match request {
             Request::Ready => self.life.ready(),
             Request::Attach(client, driver) => self.attach(client, driver),
+            // A process that has ended did so before it was asked to.
+            Request::End(_) if self.belongings.process.has_ended() => {}
             Request::End(ladder) => self.life.end(Instant::now(), ladder),
             Request::Failed(rung, why) => self.life.failed(Instant::now(), rung, why),
         }
@@ -186,17 +205,18 @@ impl Supervisor {
         self.monitor = Some(Monitor {
             client,
             events,
+            shutdown: None,
+            guest_panicked: false,
             reader: Reader::Running { task, hang_up },
         });
     }
 
-    /// QEMU closes its monitor just before it ends; then those who wait on it
-    /// shall be told of the end. It may also close it and live on.
     fn monitor_ended(&mut self, driver: Driver, cause: &Disconnected) {
+        let ending = self.is_ending();
         let Some(monitor) = &mut self.monitor else {
             return;
         };
-        if self.belongings.process.is_ending() {
+        if ending {
             monitor.reader = Reader::Ended(driver);
         } else {
             log::warn!(
@@ -206,6 +226,25 @@ impl Supervisor {
             driver.finish(cause);
             monitor.reader = Reader::Finished;
         }
+    }
+
+    fn console_ended(&mut self) {
+        self.console = None;
+        if !self.is_ending() {
+            self.belongings.console.closed();
+        }
+    }
+
+    /// Whether the end is near. QEMU closes its monitor and its console before
+    /// it ends, and may also close them and live on; those who wait on them
+    /// shall be told of the end, and not of its symptom. QEMU announces its
+    /// end, and the kernel knows of one that was not announced.
+    fn is_ending(&mut self) -> bool {
+        let announced = self.monitor.as_mut().is_some_and(|monitor| {
+            monitor.hear();
+            monitor.shutdown.is_some()
+        });
+        announced || self.belongings.process.is_ending()
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -245,7 +284,7 @@ impl Supervisor {
         self.life.exited(ended);
         let Belongings {
             name,
-            mut process,
+            process,
             started,
             output,
             console,
@@ -256,11 +295,8 @@ impl Supervisor {
 
         let mut driver = None;
         let (mut shutdown, mut guest_panicked) = (None, false);
-        if let Some(Monitor {
-            mut events, reader, ..
-        }) = self.monitor
-        {
-            driver = match reader {
+        if let Some(mut monitor) = self.monitor {
+            driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
                 Reader::Running { task, hang_up } => {
                     hang_up();
                     task.await.map(|(driver, _)| driver)
@@ -268,15 +304,13 @@ impl Supervisor {
                 Reader::Ended(driver) => Some(driver),
                 Reader::Finished => None,
             };
-            while let Some(event) = events.try_next() {
-                match event.name() {
-                    "SHUTDOWN" => shutdown = Some(Shutdown::parse(&event)),
-                    _ => guest_panicked = true,
-                }
-            }
+            monitor.hear();
+            (shutdown, guest_panicked) = (monitor.shutdown, monitor.guest_panicked);
         }
         console.hang_up();
-        let _ = self.console.await;
+        if let Some(console) = self.console {
+            console.await;
+        }
         self.output.abort();
         output.drain();
 
@@ -296,7 +330,7 @@ impl Supervisor {
             name,
             pid: process.pid(),
             status,
-            cause: life::cause(&rungs, shutdown.as_ref()),
+            cause: life::cause(status, &rungs, shutdown.as_ref()),
             rungs,
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
             guest_panicked,
@@ -311,6 +345,18 @@ impl Supervisor {
         console.machine_ended(&report);
         if let Some(driver) = driver {
             driver.finish(&Disconnected::ServerEnded(report));
+        }
+    }
+}
+
+impl Monitor {
+    /// Takes in what QEMU has said by now.
+    fn hear(&mut self) {
+        while let Some(event) = self.events.try_next() {
+            match event.name() {
+                "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(&event)),
+                _ => self.guest_panicked = true,
+            }
         }
     }
 }

@@ -78,6 +78,11 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<(u32, OwnedFd), (Step, io::Erro
         }
         pid
     };
+    if pidfd < 0 {
+        // A kernel before 5.2, or a sandbox that passes the flag over.
+        signal_group(pid.unsigned_abs(), libc::SIGKILL);
+        return Err((Step::Fork, io::Error::from_raw_os_error(libc::ENOSYS)));
+    }
     // SAFETY: The kernel made the descriptor for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if let Some((step, error)) = plan.failure {
@@ -189,6 +194,17 @@ pub(crate) fn reap(pidfd: &OwnedFd) -> Option<Ended> {
     }
 }
 
+/// Whether a child has ended; its status stays to be taken.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
+    // SAFETY: As in `reap`. An error is that somebody else has reaped it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) < 0 || info.si_pid() != 0
+    }
+}
+
 /// Sends a signal to every process of the group that a child leads. The child
 /// must not have been reaped: until then its id is nobody else's.
 pub(crate) fn signal_group(leader: u32, signal: i32) {
@@ -214,6 +230,12 @@ pub(crate) fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// The user whose files we make.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: It has no requirements and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Our id as a child sees it in `getppid`.

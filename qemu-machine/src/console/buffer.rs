@@ -84,6 +84,20 @@ struct Waiting {
     waiter: oneshot::Sender<Result<Found, NoMatch>>,
 }
 
+/// What somebody who waited is to be told.
+#[derive(Debug)]
+pub(super) struct Answer {
+    waiter: oneshot::Sender<Result<Found, NoMatch>>,
+    answer: Result<Found, NoMatch>,
+}
+
+impl Answer {
+    pub(super) fn tell(self) {
+        // Whoever has given up waiting does not want it.
+        let _ = self.waiter.send(self.answer);
+    }
+}
+
 impl Buffer {
     pub(super) fn new(ring_bytes: usize) -> Self {
         Self {
@@ -96,8 +110,11 @@ impl Buffer {
         }
     }
 
-    /// More of the stream.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// More of the stream. Gives the answers for who waited for it, to be told
+    /// once the buffer is unlocked: being told may run their executor's code.
+    #[must_use]
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Answer> {
+        let mut answers = Vec::new();
         // In pieces that fit, so that what a search finds is still there.
         for piece in bytes.chunks(self.ring.limit().max(1)) {
             self.ring.push(piece);
@@ -121,21 +138,28 @@ impl Buffer {
                 else {
                     continue;
                 };
-                // Whoever has given up waiting does not want it.
-                let _ = waiter.send(end.map(|end| (self.match_at(&search, from, end), end)));
+                let answer = end.map(|end| (self.match_at(&search, from, end), end));
+                answers.push(Answer { waiter, answer });
             }
         }
+        answers
     }
 
     /// Nothing more will come. Only the first end counts, but that the machine
-    /// has ended says more than any other.
-    pub(super) fn end(&mut self, end: &End) {
+    /// has ended says more than any other. Gives the answers as
+    /// [`push`](Self::push) does.
+    #[must_use]
+    pub(super) fn end(&mut self, end: &End) -> Vec<Answer> {
         if self.end.is_none() || matches!(end, End::MachineEnded(_)) {
             self.end = Some(end.clone());
         }
-        for (_, waiting) in std::mem::take(&mut self.searches) {
-            let _ = waiting.waiter.send(Err(NoMatch::Ended(end.clone())));
-        }
+        std::mem::take(&mut self.searches)
+            .into_values()
+            .map(|Waiting { waiter, .. }| Answer {
+                waiter,
+                answer: Err(NoMatch::Ended(end.clone())),
+            })
+            .collect()
     }
 
     /// Looks for a pattern in what nobody has taken yet; gives what was found
@@ -205,14 +229,10 @@ impl Buffer {
         let first = self.first();
         let start = from.max(first);
         let index = |position: u64| usize::try_from(position - first).unwrap_or(usize::MAX);
-        let range = index(start)..index(end.max(start));
-        let stream = &self.ring.as_slice()[range];
-        let groups = search.groups(stream);
-        let matched = groups
-            .first()
-            .cloned()
-            .flatten()
-            .unwrap_or(stream.len()..stream.len());
+        let (start_index, end_index) = (index(start), index(end.max(start)));
+        let stream = &self.ring.as_slice()[start_index..];
+        let groups = search.groups(stream, end_index - start_index);
+        let matched = groups.first().cloned().flatten().unwrap_or_default();
         Match {
             before: stream[..matched.start].to_vec(),
             groups: groups
@@ -228,9 +248,13 @@ impl Buffer {
 mod tests {
     use super::*;
 
-    type Answer = oneshot::Receiver<Result<Found, NoMatch>>;
+    type Waiter = oneshot::Receiver<Result<Found, NoMatch>>;
 
-    fn look(buffer: &mut Buffer, pattern: &str) -> Result<Answer, Match> {
+    fn push(buffer: &mut Buffer, bytes: &[u8]) {
+        buffer.push(bytes).into_iter().for_each(Answer::tell);
+    }
+
+    fn look(buffer: &mut Buffer, pattern: &str) -> Result<Waiter, Match> {
         let (waiter, answer) = oneshot::channel();
         match buffer.search(Pattern::regex(pattern).unwrap(), waiter) {
             Ok(_) => Ok(answer),
@@ -245,16 +269,16 @@ mod tests {
     #[test]
     fn matches_follow_each_other_and_keep_what_is_between() {
         let mut buffer = Buffer::new(100);
-        buffer.push(b"one two three ");
+        push(&mut buffer, b"one two three ");
         let two = look(&mut buffer, "two").unwrap_err();
         assert_eq!(
             (two.before.as_slice(), two.matched()),
             (b"one ".as_slice(), b"two".as_slice())
         );
         let mut four = look(&mut buffer, "fo(u)r").unwrap();
-        buffer.push(b"fo");
+        push(&mut buffer, b"fo");
         assert!(four.try_recv().is_err());
-        buffer.push(b"ur five");
+        push(&mut buffer, b"ur five");
         let (four, end) = four.try_recv().unwrap().unwrap();
         assert_eq!(
             (four.before.as_slice(), four.group(1)),
@@ -273,7 +297,8 @@ mod tests {
     fn a_match_is_found_however_much_came_at_once_and_the_loss_is_told() {
         let mut buffer = Buffer::new(10);
         let mut end = look(&mut buffer, "end").unwrap();
-        buffer.push(
+        push(
+            &mut buffer,
             &[
                 b"x".repeat(1000).as_slice(),
                 b"end",
@@ -293,8 +318,8 @@ mod tests {
     fn the_end_reaches_who_waits_and_who_comes_later_but_not_before_what_is_there() {
         let mut buffer = Buffer::new(100);
         let mut waiting = look(&mut buffer, "never").unwrap();
-        buffer.push(b"last words");
-        buffer.end(&End::Closed);
+        push(&mut buffer, b"last words");
+        buffer.end(&End::Closed).into_iter().for_each(Answer::tell);
         assert!(matches!(
             waiting.try_recv(),
             Ok(Err(NoMatch::Ended(End::Closed)))

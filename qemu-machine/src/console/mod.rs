@@ -19,7 +19,7 @@ use qemu_qmp::engine::Stream;
 use socket2::Socket;
 
 pub use buffer::Match;
-use buffer::{Buffer, End};
+use buffer::{Answer, Buffer, End};
 pub use expect::{Expect, ExpectError, ExpectFailure};
 pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
@@ -97,9 +97,7 @@ impl Console {
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: &str) -> Self {
         let console = Self::new(machine, Channel::Absent, None, 0);
-        console
-            .lock()
-            .end(&End::Absent("the machine was launched without a console"));
+        console.end(&End::Absent("the machine was launched without a console"));
         console
     }
 
@@ -121,9 +119,7 @@ impl Console {
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
         let console = Self::new(machine, Channel::Undrained(stream), None, 0);
-        console
-            .lock()
-            .end(&End::Absent("the console's reading was left to its caller"));
+        console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
 
@@ -136,11 +132,14 @@ impl Console {
             if let Some(log) = &mut *self.log() {
                 log.write(bytes);
             }
-            self.lock().push(bytes);
+            let answers = self.lock().push(bytes);
+            answers.into_iter().for_each(Answer::tell);
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
-            log::debug!("console of '{}': {error}", self.shared.machine);
+            log::warn!("the console of '{}' is lost: {error}", self.shared.machine);
+            // A console that nobody drains would block QEMU.
+            stream.shutdown();
         }
     }
 
@@ -153,12 +152,12 @@ impl Console {
 
     /// QEMU closed the console.
     pub(crate) fn closed(&self) {
-        self.lock().end(&End::Closed);
+        self.end(&End::Closed);
     }
 
     /// The machine has ended: tells everyone who waits.
     pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) {
-        self.lock().end(&End::MachineEnded(Arc::clone(report)));
+        self.end(&End::MachineEnded(Arc::clone(report)));
     }
 
     /// The last 4 KiB, for a report.
@@ -181,6 +180,11 @@ impl Console {
                 channel,
             }),
         }
+    }
+
+    fn end(&self, end: &End) {
+        let answers = self.lock().end(end);
+        answers.into_iter().for_each(Answer::tell);
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {

@@ -3,7 +3,9 @@
 //! A match ends at the first byte at which the pattern is satisfied, so what
 //! is found does not depend on the pieces in which the bytes came. A pattern
 //! thus takes no more than it must: `[0-9]+` matches one digit, `[0-9]+\r?\n`
-//! a whole number and its line end.
+//! a whole number and its line end. The exception is an assertion at a
+//! pattern's end (`$`, `\b`): it also holds where the bytes end that have come
+//! so far, for a prompt is the last thing before silence.
 
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +24,11 @@ use thiserror::Error;
 /// A `&str` or `&[u8]` becomes a literal by itself, where a pattern is asked
 /// for. In a regular expression `.`, `\w` and the like stand for single bytes;
 /// it may hold text of any language.
+///
+/// A match ends at the first byte at which the pattern is satisfied: `[0-9]+`
+/// takes one digit, `[0-9]+\r?\n` a whole number and its line end. `^` holds
+/// where the search begins, after the last match; `(?m)^` at each line. `$` and
+/// `\b` at the end of a pattern also hold at the end of what has come so far.
 ///
 /// # Examples
 /// ```
@@ -196,19 +203,21 @@ impl Search {
         Ok(end.is_match().then_some(piece.len()))
     }
 
-    /// Where the match that ends at the end of `stream` begins, and its
-    /// groups; the first is the whole.
-    pub(super) fn groups(&self, stream: &[u8]) -> Vec<Option<Range<usize>>> {
+    /// Where the match that ends at `end` in `stream` begins, and its groups;
+    /// the first is the whole. What follows the end is only looked at, as by
+    /// `\b`.
+    pub(super) fn groups(&self, stream: &[u8], end: usize) -> Vec<Option<Range<usize>>> {
         let compiled = &*self.pattern.0;
         let reverse = compiled.finder.reverse();
-        let input = Input::new(stream).anchored(Anchored::Yes);
+        let input = Input::new(stream).range(..end).anchored(Anchored::Yes);
+        // Where the start is not found, it came before what is kept.
         let start = reverse
             .try_search_rev(&mut reverse.create_cache(), &input)
             .ok()
             .flatten()
-            .map_or(stream.len(), |half| half.offset());
+            .map_or(0, |half| half.offset());
         let mut slots = vec![None; compiled.groups.get_nfa().group_info().slot_len()];
-        let input = Input::new(stream).range(start..).anchored(Anchored::Yes);
+        let input = Input::new(stream).range(start..end).anchored(Anchored::Yes);
         compiled
             .groups
             .search_slots(&mut compiled.groups.create_cache(), &input, &mut slots);
@@ -217,7 +226,7 @@ impl Search {
             .map(|slot| Some(slot[0]?.get()..slot[1]?.get()))
             .collect();
         // The whole match is certain; where its groups begin is the rest.
-        groups[0] = Some(start..stream.len());
+        groups[0] = Some(start..end);
         groups
     }
 }
@@ -240,11 +249,10 @@ mod tests {
         let mut before = 0;
         for piece in stream.chunks(size) {
             if let Some(count) = search.feed(piece).unwrap() {
-                let stream = &stream[..before + count];
                 let text = |range| String::from_utf8_lossy(&stream[range]).into_owned();
                 return Some(
                     search
-                        .groups(stream)
+                        .groups(stream, before + count)
                         .into_iter()
                         .map(|group| group.map_or("-".to_owned(), text))
                         .collect(),
@@ -259,13 +267,14 @@ mod tests {
     fn the_first_match_is_the_same_in_pieces_of_any_size() {
         let stream = b"boot\xff ok\r\nx=12 y=345\r\nlogin: tty1 login: ";
         let regex = |text| Pattern::regex(text).unwrap();
-        let cases: [(Pattern, Option<&[&str]>); 8] = [
+        let cases: [(Pattern, Option<&[&str]>); 9] = [
             ("login: ".into(), Some(&["login: "])),
             (b"\xff ok".into(), Some(&["\u{fffd} ok"])),
             (regex(r"y=(\d+)\r"), Some(&["y=345\r", "345"])),
             (regex(r"(x|y)=(\d+)"), Some(&["x=1", "x", "1"])),
             (regex(r"(?m)^login: (a)?"), Some(&["login: ", "-"])),
             (regex(r"\blogin: $"), Some(&["login: "])),
+            (regex(r"logi\B"), Some(&["logi"])),
             (regex(r"12.*345"), Some(&["12 y=345"])),
             ("logout".into(), None),
         ];
@@ -273,7 +282,8 @@ mod tests {
             let expected = expected.map(|groups| groups.iter().map(ToString::to_string).collect());
             for size in 1..=stream.len() {
                 // Where the stream ends is where the end of text is.
-                if pattern.to_string().ends_with('$') && size < stream.len() {
+                let asserts = pattern.to_string().ends_with(['$', 'B']);
+                if asserts && size < stream.len() {
                     continue;
                 }
                 assert_eq!(

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use qemu_qmp::engine::{self, Elapsed, OutboxFull, Over};
+use qemu_qmp::engine::{self, Elapsed, NotSent, Over};
 use thiserror::Error;
 
 use super::{Channel, Console};
@@ -103,7 +103,8 @@ impl IntoFuture for Send {
                         limit: timeout.unwrap_or_default(),
                     }),
                 },
-                Err(OutboxFull) => Err(SendError::Congested { machine: machine() }),
+                Err(NotSent::Full) => Err(SendError::Congested { machine: machine() }),
+                Err(NotSent::Over) => Err(SendError::Ended { machine: machine() }),
             }
         })
     }

@@ -77,7 +77,10 @@ impl Events {
 
     /// The next event, if one is there now.
     pub fn try_next(&mut self) -> Option<Event> {
-        self.queue.lock().take(&|_| true)
+        let mut state = self.queue.lock();
+        let event = state.events.pop_front()?;
+        state.bytes -= event.size_bytes();
+        Some(event)
     }
 
     /// Drops every event that is there now.
@@ -93,6 +96,7 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
+        self.clear();
         self.queue.lock().abandoned = true;
     }
 }
@@ -216,37 +220,45 @@ impl Queue {
         wake(state);
     }
 
+    /// Looks for an event that matches. The user's code that decides it runs
+    /// unlocked: the reader, and thus every machine, waits for the lock.
     fn poll_next(
         &self,
         context: &Context<'_>,
         matches: &dyn Fn(&Event) -> bool,
     ) -> Poll<Result<Event, EventError>> {
-        let mut state = self.lock();
-        if state.missed > 0 {
-            let missed = std::mem::take(&mut state.missed);
-            return Poll::Ready(Err(EventError::Lagged { missed }));
+        loop {
+            let mut state = self.lock();
+            if state.missed > 0 {
+                let missed = std::mem::take(&mut state.missed);
+                return Poll::Ready(Err(EventError::Lagged { missed }));
+            }
+            let mut events = std::mem::take(&mut state.events);
+            drop(state);
+            let index = events.iter().position(matches);
+            let found = index.and_then(|index| events.remove(index));
+
+            let mut state = self.lock();
+            let more_came = !state.events.is_empty();
+            events.append(&mut state.events);
+            state.events = events;
+            if let Some(event) = found {
+                state.bytes -= event.size_bytes();
+                return Poll::Ready(Ok(event));
+            }
+            if more_came {
+                continue;
+            }
+            if let Some(cause) = state.ended.clone() {
+                return Poll::Ready(Err(EventError::Ended { cause }));
+            }
+            state.waker = Some(context.waker().clone());
+            return Poll::Pending;
         }
-        if let Some(event) = state.take(matches) {
-            return Poll::Ready(Ok(event));
-        }
-        if let Some(cause) = state.ended.clone() {
-            return Poll::Ready(Err(EventError::Ended { cause }));
-        }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn take(&mut self, matches: &dyn Fn(&Event) -> bool) -> Option<Event> {
-        let index = self.events.iter().position(matches)?;
-        let event = self.events.remove(index)?;
-        self.bytes -= event.size_bytes();
-        Some(event)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Client, DEFAULT_TIMEOUT, ExecuteError, Reply};
 use crate::Command;
-use crate::engine::{self, Elapsed};
+use crate::engine::{self, Elapsed, NotSent};
 use crate::wire::Line;
 
 /// A typed command, not sent yet; made by [`Client::execute`].
@@ -207,7 +207,8 @@ async fn exchange(
     let (waiter, reply) = oneshot::channel();
     let (id, bytes) = shared.submit(line, waiter).map_err(Failure::Interrupted)?;
     let _abandon = Abandon { client, id };
-    if shared.stream.send(&bytes).is_err() {
+    if let Err(NotSent::Full) = shared.stream.send(&bytes) {
+        shared.lock().connection.withdraw(id);
         return Err(Failure::Congested);
     }
     match engine::timeout(timeout, reply).await {

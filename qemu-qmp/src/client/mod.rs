@@ -171,9 +171,11 @@ impl Shared {
         };
         let queue = Arc::new(events::Queue::new(names, limit));
         let mut state = self.lock();
-        match &state.ended {
-            Some(cause) => queue.end(cause.clone()),
-            None => state.listeners.push(Arc::clone(&queue)),
+        if let Some(cause) = &state.ended {
+            queue.end(cause.clone());
+        } else {
+            state.listeners.retain(|listener| !listener.is_abandoned());
+            state.listeners.push(Arc::clone(&queue));
         }
         Events::new(queue)
     }

@@ -21,17 +21,18 @@ mod watch;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-pub use race::{Either, race};
+pub use race::{Either, first, race};
 pub use rendezvous::{accept, connect};
-pub use stream::{OutboxFull, Over, Stream, Unsent, read};
+pub use stream::{NotSent, Over, Stream, Unsent, read};
 pub use task::Task;
 pub use timers::{Elapsed, timeout};
+pub use tokio::task::yield_now;
 pub use watch::readable;
 
 /// The process's engine.
@@ -51,18 +52,23 @@ impl Engine {
         let mut started = STARTED
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(engine) = *started {
+        // A fork without exec has a copy of the parent's, but not its thread.
+        if let Some(engine) = *started
+            && engine.is_of_this_process()
+        {
             return Ok(engine);
         }
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let engine: &'static Self = Box::leak(Box::new(Self {
+        let engine = Arc::new(Self {
             runtime: runtime.handle().clone(),
             timers: timers::Timers::default(),
             process: std::process::id(),
-        }));
+        });
+        let runner = Arc::clone(&engine);
         std::thread::Builder::new()
             .name("qemu-engine".to_owned())
-            .spawn(move || runtime.block_on(engine.timers.run()))?;
+            .spawn(move || runtime.block_on(runner.timers.run()))?;
+        let engine: &'static Arc<Self> = Box::leak(Box::new(engine));
         *started = Some(engine);
         Ok(engine)
     }

@@ -25,3 +25,11 @@ pub async fn race<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Outp
     })
     .await
 }
+
+/// Waits for whichever of two futures of the same kind ends first; asks the
+/// first one first.
+pub async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
+    match race(a, b).await {
+        Either::Left(output) | Either::Right(output) => output,
+    }
+}

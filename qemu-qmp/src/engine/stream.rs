@@ -45,9 +45,14 @@ enum Progress {
     Over,
 }
 
-/// The peer does not read, and the outbox is full of what it should.
+/// Why bytes were not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutboxFull;
+pub enum NotSent {
+    /// The peer does not read, and the outbox is full of what it should.
+    Full,
+    /// The connection has ended.
+    Over,
+}
 
 /// Bytes that the kernel has not taken yet, by the count of all before and
 /// with them.
@@ -79,22 +84,20 @@ impl Stream {
     /// take now follows by itself; then the result is something to wait for
     /// by [`sent`](Self::sent), for whom it matters.
     ///
-    /// A broken connection is no error here: the reading side tells it, with
-    /// its cause.
-    ///
     /// # Errors
-    /// More than the limit waits already.
-    pub fn send(&self, bytes: &[u8]) -> Result<Option<Unsent>, OutboxFull> {
+    /// More than the limit waits already, or the connection has ended; the
+    /// reading side tells why.
+    pub fn send(&self, bytes: &[u8]) -> Result<Option<Unsent>, NotSent> {
         let mut outbox = self.lock();
         if outbox.bytes.len() > self.limit_bytes {
-            return Err(OutboxFull);
+            return Err(NotSent::Full);
         }
-        outbox.accepted_bytes += bytes.len() as u64;
         let taken = if outbox.bytes.is_empty() {
-            self.offer(bytes)
+            self.offer(bytes)?
         } else {
             0
         };
+        outbox.accepted_bytes += bytes.len() as u64;
         if taken == bytes.len() {
             return Ok(None);
         }
@@ -143,9 +146,8 @@ impl Stream {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// What the kernel takes of `bytes` now. On an error it is all: where the
-    /// connection is broken, no byte will ever arrive.
-    fn offer(&self, bytes: &[u8]) -> usize {
+    /// How much the kernel takes of `bytes` now.
+    fn offer(&self, bytes: &[u8]) -> Result<usize, NotSent> {
         let mut taken = 0;
         while taken < bytes.len() {
             match self
@@ -154,11 +156,11 @@ impl Stream {
             {
                 Ok(count) => taken += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
-                Err(_) => return bytes.len(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(NotSent::Over),
             }
         }
-        taken
+        Ok(taken)
     }
 
     async fn flush(&self) -> io::Error {
@@ -178,7 +180,11 @@ impl Stream {
         loop {
             let mut writable = watched.writable().await?;
             let mut outbox = self.lock();
-            let taken = self.offer(outbox.bytes.as_slices().0);
+            let Ok(taken) = self.offer(outbox.bytes.as_slices().0) else {
+                // The reading side tells the end, with its cause.
+                outbox.bytes = VecDeque::new();
+                return Ok(());
+            };
             outbox.bytes.drain(..taken);
             let waiting = outbox.bytes.len();
             self.progress
@@ -220,9 +226,8 @@ where
         let mut readable = ready.readable().await?;
         match read_once(source, &mut each)? {
             Drained::End => return Ok(()),
-            // Less than asked for means that the kernel had no more: what
-            // comes later makes it ready anew (epoll(7), question 9).
             Drained::ForNow => readable.clear_ready(),
+            Drained::Perhaps => {}
             // Others have their turn before a flood goes on.
             Drained::No => tokio::task::yield_now().await,
         }
@@ -239,6 +244,7 @@ impl Drop for OverWhenDropped<'_> {
 
 enum Drained {
     No,
+    Perhaps,
     ForNow,
     End,
 }
@@ -255,8 +261,10 @@ where
         Ok(0) => Ok(Drained::End),
         Ok(count) => {
             each(&scratch[..count])?;
+            // Less than asked for need not be all there is: a read from a unix
+            // socket stops at a message that carries descriptors.
             Ok(if count < scratch.len() {
-                Drained::ForNow
+                Drained::Perhaps
             } else {
                 Drained::No
             })

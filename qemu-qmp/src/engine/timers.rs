@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -77,7 +78,10 @@ impl Timers {
         queue.asleep_until = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
         let next = queue.asleep_until;
         drop(queue);
-        due.into_values().for_each(Waker::wake);
+        for waker in due.into_values() {
+            // A waker is its executor's code; this thread must outlive its panic.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
         next
     }
 
@@ -126,7 +130,9 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            super::started().timers.lock().wakers.remove(&key);
+            // Dropped unlocked: it may be the last hold on a task with a timer.
+            let removed = super::started().timers.lock().wakers.remove(&key);
+            drop(removed);
         }
     }
 }

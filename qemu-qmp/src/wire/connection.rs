@@ -189,6 +189,11 @@ impl<W> Connection<W> {
         }
     }
 
+    /// The command of `id` was not sent after all: no reply will come.
+    pub fn withdraw(&mut self, id: u64) {
+        self.in_flight.remove(&id);
+    }
+
     /// Takes out everyone who still waits, for instance to tell them that the
     /// connection is lost.
     pub fn take_waiters(&mut self) -> Vec<W> {
