@@ -144,8 +144,13 @@ async fn launch(
         monitor,
         console,
         output,
-        ..
+        null,
+        output_end,
+        monitor_end,
+        console_end,
     } = prepared;
+    // QEMU has them now. Held here too, none of its channels would ever end.
+    drop((null, output_end, monitor_end, console_end));
     let inner = Arc::new({
         let pid = process.pid();
         let directory_path = directory
@@ -294,7 +299,7 @@ impl Prepared {
             (None, Some(directory)) => directory.path(),
             (None, None) => Path::new("."),
         };
-        let log = log_directory.join(format!("{name}.log"));
+        let log = log_directory.join(format!("{}.log", name.replace('/', "_")));
         let log_file = file("write the log", &log, LogFile::create(&log))?;
         let console_log = match builder
             .console

@@ -61,7 +61,9 @@ impl Process {
                 word: word.to_owned(),
             })
         };
-        let image = c_string(program.as_os_str())?;
+        // The child changes its directory before it looks for the program.
+        let absolute = std::path::absolute(&program).unwrap_or_else(|_| program.clone());
+        let image = c_string(absolute.as_os_str())?;
         let arguments: Vec<CString> = start
             .words
             .iter()
