@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -21,13 +22,20 @@ pub trait Wait: IntoFuture + Sized {
     /// Blocks the calling thread until the operation has ended.
     fn wait(self) -> Self::Output {
         let mut future = pin!(self.into_future());
-        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        let parked = Arc::new(Parked {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+        });
+        let waker = Waker::from(Arc::clone(&parked));
         let mut context = Context::from_waker(&waker);
         loop {
-            match future.as_mut().poll(&mut context) {
-                Poll::Ready(output) => return output,
-                // An unpark that came before it makes it return at once.
-                Poll::Pending => thread::park(),
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            // A park alone does not tell: whatever else the thread waits for,
+            // also within the poll, may have used up the unpark.
+            while !parked.woken.swap(false, Ordering::Acquire) {
+                thread::park();
             }
         }
     }
@@ -35,14 +43,18 @@ pub trait Wait: IntoFuture + Sized {
 
 impl<F: IntoFuture> Wait for F {}
 
-struct Parked(Thread);
+struct Parked {
+    thread: Thread,
+    woken: AtomicBool,
+}
 
 impl Wake for Parked {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }

@@ -199,13 +199,7 @@ impl Queue {
         }
         state.bytes += event.size_bytes();
         state.events.push_back(event.clone());
-        while state.events.len() > self.limit.events || state.bytes > self.limit.bytes {
-            let Some(oldest) = state.events.pop_front() else {
-                break;
-            };
-            state.bytes -= oldest.size_bytes();
-            state.missed += 1;
-        }
+        state.trim(self.limit);
         wake(state);
         true
     }
@@ -227,38 +221,76 @@ impl Queue {
         context: &Context<'_>,
         matches: &dyn Fn(&Event) -> bool,
     ) -> Poll<Result<Event, EventError>> {
-        loop {
-            let mut state = self.lock();
-            if state.missed > 0 {
-                let missed = std::mem::take(&mut state.missed);
-                return Poll::Ready(Err(EventError::Lagged { missed }));
-            }
-            let mut events = std::mem::take(&mut state.events);
-            drop(state);
-            let index = events.iter().position(matches);
-            let found = index.and_then(|index| events.remove(index));
-
-            let mut state = self.lock();
-            let more_came = !state.events.is_empty();
-            events.append(&mut state.events);
-            state.events = events;
-            if let Some(event) = found {
-                state.bytes -= event.size_bytes();
-                return Poll::Ready(Ok(event));
-            }
-            if more_came {
-                continue;
-            }
-            if let Some(cause) = state.ended.clone() {
-                return Poll::Ready(Err(EventError::Ended { cause }));
-            }
-            state.waker = Some(context.waker().clone());
-            return Poll::Pending;
+        let mut state = self.lock();
+        if state.missed > 0 {
+            let missed = std::mem::take(&mut state.missed);
+            return Poll::Ready(Err(EventError::Lagged { missed }));
+        }
+        // Before the look, so that what comes meanwhile makes for another.
+        state.waker = Some(context.waker().clone());
+        let mut taken = Taken {
+            queue: self,
+            events: std::mem::take(&mut state.events),
+            bytes: std::mem::take(&mut state.bytes),
+        };
+        drop(state);
+        let found = taken.take(matches);
+        drop(taken);
+        if let Some(event) = found {
+            return Poll::Ready(Ok(event));
+        }
+        let state = self.lock();
+        match &state.ended {
+            // What came last, and while we looked, is looked at first.
+            Some(cause) if state.waker.is_some() => Poll::Ready(Err(EventError::Ended {
+                cause: cause.clone(),
+            })),
+            _ => Poll::Pending,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops the oldest events that are over the limit.
+    fn trim(&mut self, limit: QueueLimit) {
+        while self.events.len() > limit.events || self.bytes > limit.bytes {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.size_bytes();
+            self.missed += 1;
+        }
+    }
+}
+
+/// The events that are being looked at; put back before those that came
+/// meanwhile, however the look ends.
+struct Taken<'a> {
+    queue: &'a Queue,
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Taken<'_> {
+    fn take(&mut self, matches: &dyn Fn(&Event) -> bool) -> Option<Event> {
+        let index = self.events.iter().position(matches)?;
+        let event = self.events.remove(index)?;
+        self.bytes -= event.size_bytes();
+        Some(event)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        self.events.append(&mut state.events);
+        state.events = std::mem::take(&mut self.events);
+        state.bytes += self.bytes;
+        state.trim(self.queue.limit);
     }
 }
 

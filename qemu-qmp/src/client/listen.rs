@@ -78,6 +78,10 @@ impl Listener {
                 ServerAddress::Tcp(at) => (Domain::for_address(*at), (*at).into()),
             };
             let socket = Socket::new(domain, Type::STREAM, None)?;
+            if let ServerAddress::Tcp(_) = address {
+                // Or the port of a connection that has just ended is refused.
+                socket.set_reuse_address(true)?;
+            }
             socket.bind(&name)?;
             let path = match &address {
                 ServerAddress::Unix(path) => Some(RemovedPath::new(path)?),
