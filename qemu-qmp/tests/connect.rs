@@ -482,7 +482,7 @@ scenario! {
     }
 }
 
-// D2
+// D27
 #[test]
 fn dropping_the_client_closes_its_descriptor() {
     let (socket, server) = serve(session);

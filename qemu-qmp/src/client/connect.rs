@@ -84,7 +84,8 @@ impl Connect {
     }
 
     /// Leaves capabilities negotiation to the caller: until then the server
-    /// refuses every command but `qmp_capabilities`.
+    /// refuses every command but `qmp_capabilities`. Out-of-band execution is
+    /// only for connections that were negotiated by us.
     pub fn no_negotiation(mut self) -> Self {
         self.settings.negotiate = false;
         self

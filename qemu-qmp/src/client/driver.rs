@@ -29,6 +29,8 @@ impl Driver {
     /// This process has no thread or descriptor left for it.
     pub fn new(socket: Socket, settings: Settings) -> io::Result<(Client, Self, Ready)> {
         let engine = Engine::start()?;
+        // Commands are small and wait for nothing. Only TCP has the option.
+        let _ = socket.set_tcp_nodelay(true);
         let shared = Arc::new(Shared {
             stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
             state: Mutex::new(State {

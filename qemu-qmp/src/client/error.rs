@@ -182,7 +182,7 @@ pub enum EventError {
         /// How many were dropped since it was last told.
         missed: u64,
     },
-    /// The connection has ended, and every event of it was handed out.
+    /// The connection has ended, and no event of it is left that would do.
     #[error("no more events: {cause}")]
     Ended {
         /// Why there is no connection.

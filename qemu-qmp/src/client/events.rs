@@ -227,13 +227,15 @@ impl Queue {
             return Poll::Ready(Err(EventError::Lagged { missed }));
         }
         // Before the look, so that what comes meanwhile makes for another.
-        state.waker = Some(context.waker().clone());
+        let replaced = state.waker.replace(context.waker().clone());
         let mut taken = Taken {
             queue: self,
             events: std::mem::take(&mut state.events),
             bytes: std::mem::take(&mut state.bytes),
         };
         drop(state);
+        // Unlocked: it may be the last hold on a task with the last client.
+        drop(replaced);
         let found = taken.take(matches);
         drop(taken);
         if let Some(event) = found {

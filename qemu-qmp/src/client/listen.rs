@@ -126,9 +126,21 @@ pub struct Accept {
 }
 
 impl Accept {
+    /// Takes lines of so many bytes instead of 256 MiB at most.
+    pub fn line_limit_bytes(mut self, limit: usize) -> Self {
+        self.settings.line_limit_bytes = limit;
+        self
+    }
+
     /// Waits no longer than this instead of 30 s, from now to ready.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for a server without end.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
         self
     }
 
