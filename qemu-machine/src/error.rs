@@ -46,12 +46,12 @@ pub enum LaunchFailure {
     },
     /// The program cannot be executed: it is missing, a directory, no program,
     /// or not permitted.
-    #[error("'{}' cannot be executed: {source}", .program.display())]
+    #[error("'{}' cannot be executed: {cause}", .program.display())]
     NotExecutable {
         /// Its path.
         program: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An argument, or a variable of the environment, has a NUL in it.
     #[error("an argument cannot be passed on, for it has a NUL in it: {word:?}")]
@@ -60,29 +60,29 @@ pub enum LaunchFailure {
         word: OsString,
     },
     /// The arguments and the environment are more than the system allows.
-    #[error("the arguments and the environment are too long: {source}")]
+    #[error("the arguments and the environment are too long: {cause}")]
     ArgumentsTooLong {
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A directory or file that the launch needs cannot be had.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {cause}", .path.display())]
     File {
         /// What was to be done with it.
         action: &'static str,
         /// Its path.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The system has no process, thread or descriptor left for us, or lacks
     /// a call that we need (Linux 5.9 is the least).
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     Resources {
         /// What was to be done.
         action: &'static str,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The monitor's address cannot be listened on.
     #[error("{0}")]

@@ -67,9 +67,9 @@ impl IntoFuture for Launch {
                 name: self.builder.name_or_new(),
                 begun: Instant::now(),
             };
-            let no_engine = |source| LaunchFailure::Resources {
+            let no_engine = |cause| LaunchFailure::Resources {
                 action: "start a thread",
-                source,
+                cause,
             };
             let engine = match Engine::start() {
                 Ok(engine) => engine,
@@ -88,12 +88,12 @@ impl IntoFuture for Launch {
                 }
             });
             launched.await.unwrap_or_else(|_| {
-                let source = io::Error::other("the engine dropped the launch");
+                let cause = io::Error::other("the engine dropped the launch");
                 Err(Attempt {
                     name,
                     begun: Instant::now(),
                 }
-                .failed(no_engine(source)))
+                .failed(no_engine(cause)))
             })
         })
     }
@@ -229,9 +229,9 @@ async fn meet(
     monitor: MonitorSide,
     stage: &mut Stage,
 ) -> Result<Client, LaunchFailure> {
-    let resources = |source| LaunchFailure::Resources {
+    let resources = |cause| LaunchFailure::Resources {
         action: "set up the monitor",
-        source,
+        cause,
     };
     let (socket, attached) = match monitor {
         MonitorSide::Off(socket) => (socket, false),
@@ -316,9 +316,9 @@ impl Prepared {
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
 
-        let sockets = |source| LaunchFailure::Resources {
+        let sockets = |cause| LaunchFailure::Resources {
             action: "make the machine's channels",
-            source,
+            cause,
         };
         let (output, output_end) = io::pipe().map_err(sockets)?;
         let output = Output::new(output, log_file).map_err(sockets)?;
@@ -411,19 +411,19 @@ impl Prepared {
         };
         Process::start(&start).map_err(|error| match error {
             StartError::NotFound { program } => LaunchFailure::NotFound { program },
-            StartError::NotExecutable { program, source } => {
-                LaunchFailure::NotExecutable { program, source }
+            StartError::NotExecutable { program, cause } => {
+                LaunchFailure::NotExecutable { program, cause }
             }
             StartError::Nul { word } => LaunchFailure::Nul { word },
-            StartError::Arguments { source } => LaunchFailure::ArgumentsTooLong { source },
-            StartError::Directory { source } => LaunchFailure::File {
+            StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong { cause },
+            StartError::Directory { cause } => LaunchFailure::File {
                 action: "enter the working directory",
                 path: builder.working_directory.clone().unwrap_or_default(),
-                source,
+                cause,
             },
-            StartError::Resources { source } => LaunchFailure::Resources {
+            StartError::Resources { cause } => LaunchFailure::Resources {
                 action: "start a process",
-                source,
+                cause,
             },
         })
     }
@@ -442,10 +442,10 @@ fn private_directory(builder: &MachineBuilder) -> Result<PrivateDirectory, Launc
 }
 
 fn file<T>(action: &'static str, path: &Path, result: io::Result<T>) -> Result<T, LaunchFailure> {
-    result.map_err(|source| LaunchFailure::File {
+    result.map_err(|cause| LaunchFailure::File {
         action,
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 

@@ -39,11 +39,11 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) enum StartError {
     NotFound { program: OsString },
-    NotExecutable { program: PathBuf, source: io::Error },
+    NotExecutable { program: PathBuf, cause: io::Error },
     Nul { word: OsString },
-    Arguments { source: io::Error },
-    Directory { source: io::Error },
-    Resources { source: io::Error },
+    Arguments { cause: io::Error },
+    Directory { cause: io::Error },
+    Resources { cause: io::Error },
 }
 
 impl Process {
@@ -97,12 +97,12 @@ impl Process {
                 pidfd,
                 reaped: AtomicBool::new(false),
             }),
-            Err((Step::Exec, source)) if source.kind() == io::ErrorKind::ArgumentListTooLong => {
-                Err(StartError::Arguments { source })
+            Err((Step::Exec, cause)) if cause.kind() == io::ErrorKind::ArgumentListTooLong => {
+                Err(StartError::Arguments { cause })
             }
-            Err((Step::Exec, source)) => Err(StartError::NotExecutable { program, source }),
-            Err((Step::Directory, source)) => Err(StartError::Directory { source }),
-            Err((Step::Fork | Step::Descriptors, source)) => Err(StartError::Resources { source }),
+            Err((Step::Exec, cause)) => Err(StartError::NotExecutable { program, cause }),
+            Err((Step::Directory, cause)) => Err(StartError::Directory { cause }),
+            Err((Step::Fork | Step::Descriptors, cause)) => Err(StartError::Resources { cause }),
         }
     }
 

@@ -4,8 +4,8 @@
 //! sent by [`Client::execute_json`](crate::Client::execute_json), or made a
 //! type by its user in the same way.
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny};
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 /// A QMP command: its fields are its arguments.

@@ -172,13 +172,10 @@ fn an_existing_path_is_an_error_and_stays_as_it_is() {
     let scratch = Scratch::new();
     std::fs::write(scratch.socket(), "mine").unwrap();
     let error = Listener::unix(scratch.socket()).unwrap_err();
-    let ConnectError::Address { action, source, .. } = &error else {
+    let ConnectError::Address { action, cause, .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(
-        (*action, source.kind()),
-        ("listen on", ErrorKind::AddrInUse)
-    );
+    assert_eq!((*action, cause.kind()), ("listen on", ErrorKind::AddrInUse));
     assert!(
         error
             .to_string()
@@ -253,9 +250,9 @@ scenario! {
     fn a_failed_connect_tells_its_cause_and_the_same_works_later() {
         let scratch = Scratch::new();
         let cause = |error: ConnectError| match error {
-            ConnectError::Address { action: "connect to", address, source } => {
+            ConnectError::Address { action: "connect to", address, cause } => {
                 assert_eq!(address, scratch.socket().to_str().unwrap());
-                source.kind()
+                cause.kind()
             }
             other => panic!("{other:?}"),
         };
@@ -280,7 +277,7 @@ scenario! {
         drop(listener);
         let error = run!(Client::connect_tcp(at)).unwrap_err();
         assert!(
-            matches!(&error, ConnectError::Address { source, .. } if source.kind() == ErrorKind::ConnectionRefused),
+            matches!(&error, ConnectError::Address { cause, .. } if cause.kind() == ErrorKind::ConnectionRefused),
             "{error:?}"
         );
         assert!(error.to_string().contains(&at.to_string()), "{error}");

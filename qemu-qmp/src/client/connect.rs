@@ -128,10 +128,10 @@ impl IntoFuture for Connect {
                         address
                             .connect()
                             .await
-                            .map_err(|source| ConnectError::Address {
+                            .map_err(|cause| ConnectError::Address {
                                 action: "connect to",
                                 address: address.to_string(),
-                                source,
+                                cause,
                             })?
                     }
                     Peer::Socket(socket) => socket,

@@ -1,4 +1,7 @@
 //! What can go wrong between a caller and the server, sorted by blame.
+//!
+//! Each message is whole by itself, with its cause in it. So a cause is a field
+//! like any other, and not a `source`, which who prints a chain would repeat.
 
 use std::error::Error as StdError;
 use std::io;
@@ -55,18 +58,18 @@ impl From<ProtocolError> for Disconnected {
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody is to be reached at the address, or it is not ours to use.
-    #[error("cannot {action} {address}: {source}")]
+    #[error("cannot {action} {address}: {cause}")]
     Address {
         /// `connect to` or `listen on`.
         action: &'static str,
         /// The address as it was given.
         address: String,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// This process has no thread or descriptor left.
     #[error("cannot set up the connection: {0}")]
-    Setup(#[from] io::Error),
+    Setup(io::Error),
     /// The server did not greet and negotiate in time.
     #[error("no QMP server was ready within {limit:?}: {waited_for}")]
     Timeout {
@@ -78,6 +81,12 @@ pub enum ConnectError {
     /// The connection was lost before it was of use.
     #[error("the connection ended before it was ready: {0}")]
     Disconnected(Disconnected),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Setup(error)
+    }
 }
 
 /// A command did not bring what was asked for.
@@ -121,14 +130,14 @@ pub enum ExecuteError {
         reason: String,
     },
     /// The reply came, but not in the shape that was asked for.
-    #[error("the reply to command '{command}' has another shape: {source}")]
+    #[error("the reply to command '{command}' has another shape: {cause}")]
     Shape {
         /// The command's name.
         command: String,
         /// What was received.
         received: Box<RawValue>,
         /// Where the shapes differ.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// The server offers no out-of-band execution. Nothing was sent.
     #[error("command '{command}' cannot be executed out of band: the server does not offer it")]

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -176,10 +176,10 @@ impl Request {
         };
         match reply {
             Ok(received) => {
-                serde_json::from_str(received.get()).map_err(|source| ExecuteError::Shape {
+                serde_json::from_str(received.get()).map_err(|cause| ExecuteError::Shape {
                     command,
                     received,
-                    source,
+                    cause,
                 })
             }
             Err(reply) => Err(ExecuteError::Refused {

@@ -101,10 +101,10 @@ impl Listener {
                     _path: path,
                 })
             }
-            Err(source) => Err(ConnectError::Address {
+            Err(cause) => Err(ConnectError::Address {
                 action: "listen on",
                 address: address.to_string(),
-                source,
+                cause,
             }),
         }
     }

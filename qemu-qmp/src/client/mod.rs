@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_core::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 

@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_core::Deserialize;
+use serde_core::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{ErrorReply, Event, Greeting, ProtocolError};
@@ -169,7 +169,7 @@ impl Visitor<'_> for MemberVisitor {
         f.write_str("a member's name")
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Member, E> {
+    fn visit_str<E: serde_core::de::Error>(self, name: &str) -> Result<Member, E> {
         Ok(match name {
             "QMP" => Member::Greeting,
             "return" => Member::Return,
