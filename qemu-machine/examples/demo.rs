@@ -66,6 +66,9 @@ fn linux(qemu: &Path, kernel: &Path, initramfs: &Path) -> Result<(), Box<dyn Err
 
     let prompt = Pattern::literal("~ # ");
     boot(&mut tale, vm.console(), &prompt)?;
+    // Or the kernel's own lines come between the answer's.
+    vm.console().send("dmesg -n 1\n").wait()?;
+    vm.console().expect(&prompt).wait()?;
     vm.console()
         .send("uname -sr; grep -c ^processor /proc/cpuinfo\n")
         .wait()?;
