@@ -208,12 +208,15 @@ async fn launch(
     };
     inner.request(Request::End(Ladder::new(by_itself)));
     let report = inner.settled().await;
-    let ended = report.as_ref().map(|report| &report.cause);
-    let failure = match ended {
-        Some(ExitCause::Requested(Rung::Guest)) => LaunchFailure::Exited,
+    let failure = match (&failure, report.as_ref().map(|report| &report.cause)) {
+        (LaunchFailure::NoMonitor(_), Some(cause)) if !was_forced(cause) => LaunchFailure::Exited,
         _ => failure,
     };
     Err(attempt.failed_with(failure, Some(inner.command_line.clone()), report))
+}
+
+fn was_forced(cause: &ExitCause) -> bool {
+    matches!(cause, ExitCause::Requested(Rung::Kill))
 }
 
 /// How long a process without a monitor may take to end by itself.

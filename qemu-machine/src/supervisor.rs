@@ -4,7 +4,9 @@
 //! It carries out what [`life`] decides, and when the process has
 //! ended it does, in this order: kill what is left of the process group, take
 //! the exit status, read what is left in every channel, remove the private
-//! directory, and then tell everyone who waits, with one and the same report.
+//! directory, tell who waits on the console and the monitor, let go of every
+//! descriptor, and then tell who waits for the end: all with one and the same
+//! report.
 
 use std::io;
 use std::path::PathBuf;
@@ -143,7 +145,7 @@ impl Supervisor {
                 Input::ConsoleEnded => self.console_ended(),
             }
         }
-        self.finish().await;
+        self.finish(requests).await;
     }
 
     async fn next_input(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Input {
@@ -279,7 +281,7 @@ impl Supervisor {
     }
 
     /// The process has ended: see the module's documentation for the order.
-    async fn finish(mut self) {
+    async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
         let ended = Instant::now();
         self.life.exited(ended);
         let Belongings {
@@ -295,7 +297,7 @@ impl Supervisor {
 
         let mut driver = None;
         let (mut shutdown, mut guest_panicked) = (None, false);
-        if let Some(mut monitor) = self.monitor {
+        if let Some(monitor) = &mut self.monitor {
             driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
                 Reader::Running { task, hang_up } => {
                     hang_up();
@@ -305,13 +307,14 @@ impl Supervisor {
                 Reader::Finished => None,
             };
             monitor.hear();
-            (shutdown, guest_panicked) = (monitor.shutdown, monitor.guest_panicked);
+            (shutdown, guest_panicked) = (monitor.shutdown.take(), monitor.guest_panicked);
         }
         console.hang_up();
         if let Some(console) = self.console {
             console.await;
         }
         self.output.abort();
+        self.output.await;
         output.drain();
 
         let mut trouble: Vec<String> = [output.trouble(), console.trouble()]
@@ -341,11 +344,18 @@ impl Supervisor {
             trouble,
         });
         log::debug!("{report}");
-        self.status.send_replace(Status::Ended(Arc::clone(&report)));
+        // It is so from now on for who looks, but who waits is told last: when
+        // they hear of it, none of our descriptors is left either.
+        self.status.send_if_modified(|status| {
+            *status = Status::Ended(Arc::clone(&report));
+            false
+        });
         console.machine_ended(&report);
         if let Some(driver) = driver {
             driver.finish(&Disconnected::ServerEnded(report));
         }
+        drop((process, output, console, self.monitor, requests));
+        self.status.send_modify(|_| {});
     }
 }
 
