@@ -195,8 +195,8 @@ async fn launch(
         }
         Ok(Either::Right(Err(failure))) => failure,
         Ok(Either::Left(_)) => LaunchFailure::Exited,
-        Err(Elapsed) => LaunchFailure::Timeout {
-            limit: builder.launch_timeout.unwrap_or_default(),
+        Err(Elapsed(limit)) => LaunchFailure::Timeout {
+            limit,
             waited_for: stage.waited_for,
         },
     };
@@ -208,15 +208,14 @@ async fn launch(
     };
     inner.request(Request::End(Ladder::new(by_itself)));
     let report = inner.settled().await;
-    let failure = match (&failure, report.as_ref().map(|report| &report.cause)) {
-        (LaunchFailure::NoMonitor(_), Some(cause)) if !was_forced(cause) => LaunchFailure::Exited,
-        _ => failure,
+    let killed = |report: &Arc<ExitReport>| report.cause == ExitCause::Requested(Rung::Kill);
+    let failure = match failure {
+        LaunchFailure::NoMonitor(_) if report.as_ref().is_some_and(|it| !killed(it)) => {
+            LaunchFailure::Exited
+        }
+        failure => failure,
     };
     Err(attempt.failed_with(failure, Some(inner.command_line.clone()), report))
-}
-
-fn was_forced(cause: &ExitCause) -> bool {
-    matches!(cause, ExitCause::Requested(Rung::Kill))
 }
 
 /// How long a process without a monitor may take to end by itself.

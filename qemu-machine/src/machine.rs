@@ -288,9 +288,9 @@ impl IntoFuture for Exited {
             let inner = &self.machine.inner;
             engine::timeout(self.timeout, inner.ended())
                 .await
-                .map_err(|Elapsed| ExitError::Timeout {
+                .map_err(|Elapsed(limit)| ExitError::Timeout {
                     name: inner.name.clone(),
-                    limit: self.timeout.unwrap_or_default(),
+                    limit,
                 })
         })
     }

@@ -1,8 +1,8 @@
 //! The supervisor of one machine: a task on the engine that owns its process
 //! and all that belongs to it, from the start of the process to its end.
 //!
-//! It carries out what [`life`] decides, and when the process has
-//! ended it does, in this order: kill what is left of the process group, take
+//! It carries out what [`life`] decides, and when the process has ended it
+//! does, in this order: kill what is left of the process group, take
 //! the exit status, read what is left in every channel, remove the private
 //! directory, tell who waits on the console and the monitor, let go of every
 //! descriptor, and then tell who waits for the end: all with one and the same

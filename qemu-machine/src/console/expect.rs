@@ -139,10 +139,8 @@ async fn search(
                 Ok(Ok(answer)) => answer,
                 // The buffer answers every search before it goes.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
-                Err(Elapsed) => {
-                    return Err(ExpectFailure::Timeout {
-                        limit: timeout.unwrap_or_default(),
-                    });
+                Err(Elapsed(limit)) => {
+                    return Err(ExpectFailure::Timeout { limit });
                 }
             }
         }

@@ -98,9 +98,9 @@ impl IntoFuture for Send {
                 Ok(Some(unsent)) => match engine::timeout(timeout, stream.sent(unsent)).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(Over)) => Err(SendError::Ended { machine: machine() }),
-                    Err(Elapsed) => Err(SendError::Timeout {
+                    Err(Elapsed(limit)) => Err(SendError::Timeout {
                         machine: machine(),
-                        limit: timeout.unwrap_or_default(),
+                        limit,
                     }),
                 },
                 Err(NotSent::Full) => Err(SendError::Congested { machine: machine() }),

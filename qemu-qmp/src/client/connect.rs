@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Client, ConnectError, DEFAULT_TIMEOUT, Disconnected, Driver, Ready};
+use super::{Client, ConnectError, DEFAULT_TIMEOUT, Disconnected, Driver};
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
 
@@ -121,7 +121,8 @@ impl IntoFuture for Connect {
                 settings,
                 timeout,
             } = self;
-            let engine = Engine::start()?;
+            // Its timers are needed from here on.
+            Engine::start()?;
             let connected = async {
                 let socket = match peer {
                     Peer::Address(address) => {
@@ -136,15 +137,13 @@ impl IntoFuture for Connect {
                     }
                     Peer::Socket(socket) => socket,
                 };
-                let (client, driver, ready) = Driver::new(socket, settings)?;
-                engine.spawn(drive(driver));
-                when_ready(client, ready).await
+                handshake(socket, settings).await
             };
             engine::timeout(timeout, connected)
                 .await
-                .unwrap_or_else(|Elapsed| {
+                .unwrap_or_else(|Elapsed(limit)| {
                     Err(ConnectError::Timeout {
-                        limit: timeout.unwrap_or_default(),
+                        limit,
                         waited_for: "connection, greeting and negotiation",
                     })
                 })
@@ -152,14 +151,13 @@ impl IntoFuture for Connect {
     }
 }
 
-/// Runs a connection whose end needs no further explanation.
-pub(super) async fn drive(mut driver: Driver) {
-    let cause = driver.run().await;
-    driver.finish(&cause);
-}
-
-/// Waits until `client` may send commands.
-pub(super) async fn when_ready(client: Client, mut ready: Ready) -> Result<Client, ConnectError> {
+/// Makes a client of a connected socket, and waits until it may send commands.
+pub(super) async fn handshake(socket: Socket, settings: Settings) -> Result<Client, ConnectError> {
+    let (client, mut driver, mut ready) = Driver::new(socket, settings)?;
+    Engine::start()?.spawn(async move {
+        let cause = driver.run().await;
+        driver.finish(&cause);
+    });
     if ready.wait().await {
         return Ok(client);
     }

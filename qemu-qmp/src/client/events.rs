@@ -139,12 +139,7 @@ impl<'a> IntoFuture for NextEvent<'a> {
             let next = poll_fn(move |context| events.queue.poll_next(context, &matches));
             engine::timeout(timeout, next)
                 .await
-                .unwrap_or_else(|Elapsed| {
-                    Err(EventError::Timeout {
-                        expected,
-                        limit: timeout.unwrap_or_default(),
-                    })
-                })
+                .unwrap_or_else(|Elapsed(limit)| Err(EventError::Timeout { expected, limit }))
         })
     }
 }

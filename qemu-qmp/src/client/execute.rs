@@ -215,7 +215,7 @@ async fn exchange(
         Ok(Ok(answer)) => answer.map_err(Failure::Interrupted),
         // The books were dropped with the connection.
         Ok(Err(_)) => Err(Failure::Interrupted(super::Disconnected::ByClient)),
-        Err(Elapsed) => Err(Failure::Timeout(timeout.unwrap_or_default())),
+        Err(Elapsed(limit)) => Err(Failure::Timeout(limit)),
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connect::{drive, when_ready};
-use super::{Client, ConnectError, DEFAULT_TIMEOUT, Driver, ServerAddress};
+use super::connect::handshake;
+use super::{Client, ConnectError, DEFAULT_TIMEOUT, ServerAddress};
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
 
@@ -168,18 +168,17 @@ impl IntoFuture for Accept {
                 settings,
                 timeout,
             } = self;
-            let engine = Engine::start()?;
+            // Its timers are needed from here on.
+            Engine::start()?;
             let accepted = async {
                 let socket = listener.accept_socket().await?;
-                let (client, driver, ready) = Driver::new(socket, settings)?;
-                engine.spawn(drive(driver));
-                when_ready(client, ready).await
+                handshake(socket, settings).await
             };
             engine::timeout(timeout, accepted)
                 .await
-                .unwrap_or_else(|Elapsed| {
+                .unwrap_or_else(|Elapsed(limit)| {
                     Err(ConnectError::Timeout {
-                        limit: timeout.unwrap_or_default(),
+                        limit,
                         waited_for: "connection, greeting and negotiation",
                     })
                 })

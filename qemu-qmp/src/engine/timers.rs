@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The deadline came before the future's end.
+/// So much time passed before the future's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elapsed;
+pub struct Elapsed(pub Duration);
 
 /// Waits for `future`, but no longer than `limit`; `None` is without end.
 ///
@@ -26,7 +26,8 @@ pub struct Elapsed;
 pub async fn timeout<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
     // Too far away to be told is as good as never.
-    let Some(at) = limit.and_then(|limit| Instant::now().checked_add(limit)) else {
+    let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+    let Some((limit, at)) = deadline else {
         return Ok(future.await);
     };
     let mut timer = Timer { at, key: None };
@@ -34,7 +35,7 @@ pub async fn timeout<F: Future>(limit: Option<Duration>, future: F) -> Result<F:
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        timer.poll(context).map(Err)
+        timer.poll(context).map(|()| Err(Elapsed(limit)))
     })
     .await
 }
@@ -110,9 +111,9 @@ struct Timer {
 }
 
 impl Timer {
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Elapsed> {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
         if Instant::now() >= self.at {
-            return Poll::Ready(Elapsed);
+            return Poll::Ready(());
         }
         let timers = &super::started().timers;
         match self.key {
@@ -120,7 +121,7 @@ impl Timer {
             Some(key) => match timers.lock().wakers.get_mut(&key) {
                 Some(waker) => waker.clone_from(context.waker()),
                 // It fired between our look at the clock and now.
-                None => return Poll::Ready(Elapsed),
+                None => return Poll::Ready(()),
             },
         }
         Poll::Pending
