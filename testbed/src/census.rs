@@ -1,0 +1,120 @@
+//! The guard against leaks: what there is before, and what there is after.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::children;
+
+/// All that this process has and could leak: its children, its open
+/// descriptors, its threads, and what is in some folders.
+///
+/// To be taken where nothing else in the process comes or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census(BTreeMap<String, String>);
+
+impl Census {
+    /// Counts now. A folder that is not there is empty.
+    pub fn take<P: AsRef<Path>>(folders: &[P]) -> Self {
+        let mut all = BTreeMap::new();
+        for child in children::of_this_process() {
+            all.insert(format!("child {}", child.pid), child.description);
+        }
+        for (number, target) in links("/proc/self/fd") {
+            // That of the listing itself.
+            if !target.ends_with("/fd") {
+                all.insert(format!("descriptor {number}"), target);
+            }
+        }
+        for thread in names("/proc/self/task") {
+            let name = fs::read_to_string(format!("/proc/self/task/{thread}/comm"));
+            all.insert(
+                format!("thread {thread}"),
+                name.unwrap_or_default().trim_end().to_owned(),
+            );
+        }
+        for folder in folders {
+            list(folder.as_ref(), &mut all);
+        }
+        Self(all)
+    }
+
+    /// What is here and was not there before, each in a line.
+    pub fn since(&self, before: &Self) -> Vec<String> {
+        self.0
+            .iter()
+            .filter(|&(key, value)| before.0.get(key) != Some(value))
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect()
+    }
+
+    /// How many things of this kind there are: `child`, `descriptor`, `thread`
+    /// or `file`.
+    pub fn count(&self, kind: &str) -> usize {
+        let prefix = format!("{kind} ");
+        self.0.keys().filter(|key| key.starts_with(&prefix)).count()
+    }
+}
+
+fn names(folder: &str) -> Vec<String> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn links(folder: &str) -> Vec<(String, String)> {
+    names(folder)
+        .into_iter()
+        .filter_map(|name| {
+            let target = fs::read_link(Path::new(folder).join(&name)).ok()?;
+            Some((name, target.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+fn list(folder: &Path, all: &mut BTreeMap<String, String>) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() && !path.is_symlink() {
+            list(&path, all);
+        }
+        all.insert(format!("file {}", path.display()), String::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Alone in its process, or other tests' threads would be counted too.
+    #[test]
+    fn each_kind_of_leak_is_seen_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("census-{}", std::process::id()));
+        let before = Census::take(&[&folder]);
+        assert_eq!(Census::take(&[&folder]).since(&before), [] as [&str; 0]);
+
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        let file = fs::File::open("/dev/null").unwrap();
+        let mut child = Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv());
+        let leaks = Census::take(&[&folder]).since(&before).join("\n");
+        for leak in ["census", "/dev/null", "child", "pipe:", "thread"] {
+            assert!(leaks.contains(leak), "{leak} is not in {leaks}");
+        }
+
+        drop((end, file, child.stdin.take()));
+        thread.join().unwrap().unwrap_err();
+        child.wait().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(Census::take(&[&folder]).since(&before), [] as [&str; 0]);
+    }
+}

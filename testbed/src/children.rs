@@ -1,0 +1,71 @@
+//! The children of this process, those that it adopted included.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Instant;
+
+use crate::sys;
+
+/// A child that has not been reaped.
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) description: String,
+}
+
+/// Makes this process the parent of whatever its descendants leave behind.
+pub fn adopt_orphans() {
+    sys::become_subreaper();
+}
+
+/// Waits until this process has no children but these, and reaps those that
+/// end. Together with [`adopt_orphans`] that is until a process and all that it
+/// ever started, whoever of them forked it, are gone.
+///
+/// # Errors
+/// The children that are left at the deadline.
+pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
+    loop {
+        // Anew each time: whom an ended child leaves behind becomes our child.
+        let Some(child) = of_this_process()
+            .into_iter()
+            .find(|child| !but.contains(&child.pid))
+        else {
+            return Ok(());
+        };
+        if !sys::reap_by(child.pid, deadline) {
+            return Err(of_this_process()
+                .into_iter()
+                .filter(|child| !but.contains(&child.pid))
+                .map(|child| format!("{}: {}", child.pid, child.description))
+                .collect());
+        }
+    }
+}
+
+/// All children, with their state and command line.
+pub(crate) fn of_this_process() -> Vec<Child> {
+    let own = std::process::id();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| {
+            let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+            let stat = String::from_utf8_lossy(&stat);
+            let (name, rest) = stat.rsplit_once(')')?;
+            let mut fields = rest.split_ascii_whitespace();
+            let (state, parent) = (fields.next()?, fields.next()?);
+            if parent.parse() != Ok(own) {
+                return None;
+            }
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words).replace('\0', " ");
+            let name = name.rsplit_once('(').map_or("", |(_, name)| name);
+            Some(Child {
+                pid,
+                description: format!("{name} {state} {words}"),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,13 @@
+//! What the suites and the soak stand on: a census of all that a process can
+//! leak, and the bad conditions that a host can be in.
+//!
+//! Unpublished, and for programs of this workspace that test.
+
+mod census;
+mod children;
+mod host;
+mod sys;
+
+pub use census::Census;
+pub use children::{adopt_orphans, wait_for_children};
+pub use host::{DescriptorLimit, Forked, forbid_processes, fork, ignore_children, reap_any};

@@ -1,0 +1,116 @@
+//! The system calls of the crate; its only unsafe file.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+pub(crate) fn become_subreaper() {
+    // SAFETY: It takes numbers alone.
+    let done = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
+/// Waits for a child's end and reaps it; `false` where the deadline comes
+/// first. A child that is none, or not any more, has been reaped.
+pub(crate) fn reap_by(pid: u32, deadline: Instant) -> bool {
+    let Ok(number) = libc::pid_t::try_from(pid) else {
+        return true;
+    };
+    // SAFETY: Numbers alone; the kernel made the descriptor for us.
+    let pidfd = unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, number, 0) {
+            descriptor @ 0.. => OwnedFd::from_raw_fd(i32::try_from(descriptor).unwrap_or(i32::MAX)),
+            _ => return true,
+        }
+    };
+    let mut poll = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: One structure, which outlives the call.
+    if unsafe { libc::poll(&raw mut poll, 1, left) } <= 0 {
+        return false;
+    }
+    // SAFETY: The status is not asked for.
+    unsafe { libc::waitpid(number, std::ptr::null_mut(), 0) };
+    true
+}
+
+pub(crate) fn reap_any() -> Option<u32> {
+    // SAFETY: The status is not asked for.
+    let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+    u32::try_from(pid).ok()
+}
+
+pub(crate) fn ignore_children() {
+    // SAFETY: No handler is installed.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+pub(crate) fn limit_descriptors(number: u64) -> u64 {
+    // SAFETY: Plain data, which the calls fill and read.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        assert_eq!(got, 0, "{}", io::Error::last_os_error());
+        let before = limit.rlim_cur;
+        limit.rlim_cur = number;
+        let set = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        before
+    }
+}
+
+pub(crate) fn forbid_processes() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: Plain data and numbers. The limit does not hold for root.
+    let done = unsafe {
+        let limited = libc::setrlimit(libc::RLIMIT_NPROC, &raw const none);
+        if limited == 0 && libc::geteuid() == 0 {
+            libc::setresuid(NOBODY, NOBODY, NOBODY)
+        } else {
+            limited
+        }
+    };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
+const NOBODY: u32 = 65534;
+
+/// A child that was forked without exec.
+#[derive(Debug)]
+pub struct Forked(libc::pid_t);
+
+impl Forked {
+    /// Waits for its end; `true` where it exited by 0.
+    pub fn succeeded(self) -> bool {
+        let mut status = 0;
+        // SAFETY: The status outlives the call.
+        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        waited == self.0 && status == 0
+    }
+}
+
+pub(crate) fn fork(work: impl FnOnce()) -> Forked {
+    // SAFETY: The child has one thread, this one. Locks that others held stay
+    // locked there, which the work must bear; that is what is tested by it.
+    match unsafe { libc::fork() } {
+        0 => {
+            let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+            // SAFETY: It ends the process without running anything of ours.
+            unsafe { libc::_exit(if result.is_ok() { 0 } else { 101 }) }
+        }
+        pid => {
+            assert!(pid > 0, "{}", io::Error::last_os_error());
+            Forked(pid)
+        }
+    }
+}
