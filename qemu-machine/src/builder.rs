@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use qemu_qmp::ServerAddress;
+use qemu_qmp::{Deadlines, ServerAddress};
 
 use crate::command_line::{
     CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
@@ -57,6 +57,10 @@ pub struct MachineBuilder {
     pub(crate) base_directory: Option<PathBuf>,
     pub(crate) log_directory: Option<PathBuf>,
     pub(crate) launch_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) quit_timeout: Option<Duration>,
+    pub(crate) terminate_timeout: Duration,
+    pub(crate) deadlines_suspended: bool,
 }
 
 /// How the monitor of a machine is reached.
@@ -122,6 +126,10 @@ impl MachineBuilder {
             base_directory: None,
             log_directory: None,
             launch_timeout: Some(Duration::from_secs(30)),
+            timeout: Some(Duration::from_secs(30)),
+            quit_timeout: Some(Duration::from_secs(20)),
+            terminate_timeout: Duration::from_secs(5),
+            deadlines_suspended: false,
         }
     }
 
@@ -357,6 +365,65 @@ impl MachineBuilder {
     pub fn no_launch_timeout(mut self) -> Self {
         self.launch_timeout = None;
         self
+    }
+
+    /// How long every operation on the machine waits that does not say so
+    /// itself, instead of 30 s: commands, events, the console, and
+    /// [`Machine::exited`](crate::Machine::exited).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Has operations on the machine wait without end where they do not say
+    /// otherwise themselves.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
+    /// How long [`Machine::shutdown`](crate::Machine::shutdown) gives `quit`
+    /// where it does not say so itself, instead of 20 s.
+    pub fn quit_timeout(mut self, timeout: Duration) -> Self {
+        self.quit_timeout = Some(timeout);
+        self
+    }
+
+    /// How long [`Machine::shutdown`](crate::Machine::shutdown) gives SIGTERM
+    /// where it does not say so itself, instead of 5 s.
+    pub fn terminate_timeout(mut self, timeout: Duration) -> Self {
+        self.terminate_timeout = timeout;
+        self
+    }
+
+    /// Launches the machine with all its deadlines suspended, that of the
+    /// launch included: for QEMU under a debugger, with the debugger as its
+    /// [`wrapper`](Self::wrapper). They go on when
+    /// [`Machine::deadlines`](crate::Machine::deadlines) are resumed.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// let vm = Machine::builder("qemu-system-x86_64")
+    ///     .wrapper(["gdbserver", "localhost:1234"])
+    ///     .suspend_deadlines()
+    ///     .launch()
+    ///     .wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn suspend_deadlines(mut self) -> Self {
+        self.deadlines_suspended = true;
+        self
+    }
+
+    /// The deadlines of one machine.
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        let deadlines = Deadlines::new(self.timeout);
+        if self.deadlines_suspended {
+            deadlines.suspend();
+        }
+        deadlines
     }
 
     /// QEMU's number for the console, if there is one, and for the first

@@ -12,8 +12,9 @@ use std::time::Duration;
 use qemu_qmp::{ConnectError, Disconnected};
 use thiserror::Error;
 
+use crate::advice;
 use crate::command_line::CommandLine;
-use crate::report::{ExitReport, write_tail};
+use crate::report::{ExitReport, Tails};
 
 /// A machine was not launched. Nothing of it is left.
 #[derive(Debug)]
@@ -37,9 +38,7 @@ pub struct LaunchError {
 #[non_exhaustive]
 pub enum LaunchFailure {
     /// There is no such program in `PATH`.
-    #[error(
-        "there is no program '{}' in PATH; {}", .program.display(), package_hint(.program)
-    )]
+    #[error("there is no program '{}' in PATH", .program.display())]
     NotFound {
         /// What was looked for.
         program: OsString,
@@ -122,10 +121,22 @@ impl fmt::Display for LaunchError {
         if let Some(command_line) = command_line {
             write!(f, "\n  command line: {command_line}")?;
         }
-        match report {
-            Some(report) => write_tail(f, "QEMU's output", &report.output_tail),
+        if let Some(report) = report {
+            let (output, console) = (&report.output_tail, &report.console_tail);
+            write!(f, "{}", Tails { output, console })?;
+        }
+        match self.advice() {
+            Some(advice) => write!(f, "\n  advice: {advice}"),
             None => Ok(()),
         }
+    }
+}
+
+impl LaunchError {
+    /// What to do about it, where that is known: the package to install, a
+    /// port in use, KVM that is not permitted.
+    pub fn advice(&self) -> Option<String> {
+        advice::on(&self.failure, self.report.as_deref())
     }
 }
 
@@ -169,32 +180,22 @@ impl ShutdownError {
 #[non_exhaustive]
 pub enum ExitError {
     /// It lives on after the deadline.
-    #[error("machine '{name}' has not ended within {limit:?}")]
+    #[error("machine '{name}' has not ended within {limit:?}{seen}")]
     Timeout {
         /// The machine's name.
         name: String,
         /// The deadline.
         limit: Duration,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
     },
-}
-
-/// Which package has a program of QEMU's.
-fn package_hint(program: &OsString) -> String {
-    let name = program.to_string_lossy();
-    match name.strip_prefix("qemu-system-") {
-        Some(architecture) => {
-            let package = match architecture {
-                "x86_64" | "i386" => "x86",
-                "aarch64" | "arm" => "arm",
-                "ppc" | "ppc64" => "ppc",
-                "mips" | "mipsel" | "mips64" | "mips64el" => "mips",
-                _ => "misc",
-            };
-            format!(
-                "install QEMU: on Debian the package qemu-system-{package}, on Fedora \
-                 qemu-system-{package}, on Arch qemu-full"
-            )
-        }
-        None => "is its package installed?".to_owned(),
-    }
+    /// The guest has panicked, and QEMU holds it, as it was told to
+    /// (`-action panic=pause`). It will not end by itself.
+    #[error("machine '{name}' will not end: its guest has panicked, and QEMU holds it{seen}")]
+    GuestPanicked {
+        /// The machine's name.
+        name: String,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
+    },
 }

@@ -45,16 +45,20 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("qemu-machine needs Linux: it waits for processes by their pidfd");
 
+mod advice;
 mod builder;
 mod command_line;
 mod console;
 mod directory;
 mod error;
+mod guardian;
+mod guest_state;
 pub mod guests;
 mod launch;
 mod life;
 mod machine;
 mod output;
+mod prepared;
 mod process;
 mod report;
 mod supervisor;
@@ -70,7 +74,7 @@ pub use launch::Launch;
 pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
 pub use qemu_qmp as qmp;
-pub use qemu_qmp::Wait;
+pub use qemu_qmp::{Deadlines, Wait};
 pub use report::{ExitCause, ExitReport, ExitStatus};
 
 /// The README's examples compile.

@@ -1,17 +1,24 @@
-//! The life of a machine: which end is tried when, and who is the cause.
+//! The life of a machine: how long a launch may take, which end is tried when,
+//! and who is the cause.
 //!
 //! ```text
-//!             ready             end
-//! Launching ---------> Running -----> Ending <--.  a rung's limit passes, it
-//!     |                   |             | |     |  cannot be tried, or a harder
-//!     |                   |             | `-----'  end is asked for: next rung
-//!     `------ exited -----+-- exited ---'
+//!             ready              end
+//! Launching ----------> Running ------> Ending <--.  a rung's limit passes, it
+//!   |  |                  |              | | |    |  cannot be tried, or a
+//!   |  | overdue, useless,|              | | `----'  harder end is asked for:
+//!   |  `-- end -----------|--------------' |         next rung
+//!   |                     |                |
+//!   `------ exited -------+---- exited ----'
 //!                         v
 //!                       Ended
 //! ```
 //!
-//! Pure: what happened and the time come in, what to do comes out. Never goes
-//! back to a softer rung, and never ends without a last rung that kills.
+//! Pure: what happened and the time come in, what to do comes out. The time is
+//! that of the machine's [`Deadlines`](crate::Deadlines), which may stand still.
+//!
+//! Never goes back to a softer rung, never ends without a last rung that kills,
+//! and never asks softly where nobody has spoken with the machine yet: there
+//! is nothing that it could lose.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -91,9 +98,23 @@ impl Ladder {
 /// kernel, for a broken disk for instance, takes longer.
 const KILL_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a process that has closed its monitor may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Why a machine will never be spoken with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Useless {
+    /// It closed its monitor.
+    Closed,
+    /// Its monitor speaks no QMP, or cannot be had.
+    Broken,
+}
+
 /// What the supervisor shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// The launch has taken too long: whoever waits for it is to be told.
+    GiveUpLaunch,
     Try(Rung),
     /// The kill has not ended it: whoever waits shall not wait any longer.
     GiveUpWaiting,
@@ -108,7 +129,10 @@ pub(crate) struct Life {
 
 #[derive(Debug)]
 enum Phase {
-    Launching,
+    Launching {
+        since: Instant,
+        limit: Option<Duration>,
+    },
     Running,
     Ending {
         rung: Rung,
@@ -120,18 +144,40 @@ enum Phase {
 }
 
 impl Life {
-    pub(crate) fn new() -> Self {
+    /// The process has been started, and has this long to be of use.
+    pub(crate) fn new(now: Instant, launch_limit: Option<Duration>) -> Self {
         Self {
-            phase: Phase::Launching,
+            phase: Phase::Launching {
+                since: now,
+                limit: launch_limit,
+            },
             reports: Vec::new(),
             actions: VecDeque::new(),
         }
     }
 
-    /// The machine can be spoken with.
-    pub(crate) fn ready(&mut self) {
-        if let Phase::Launching = self.phase {
+    /// The machine can be spoken with. `false` where the launch was given up
+    /// before.
+    pub(crate) fn ready(&mut self) -> bool {
+        let launching = matches!(self.phase, Phase::Launching { .. });
+        if launching {
             self.phase = Phase::Running;
+        }
+        launching
+    }
+
+    /// The machine will never be spoken with. One that has closed its monitor
+    /// may be about to end by itself, with a code that says more than a signal
+    /// of ours would.
+    pub(crate) fn useless(&mut self, now: Instant, how: Useless) {
+        if matches!(self.phase, Phase::Launching { .. }) {
+            self.climb(
+                now,
+                match how {
+                    Useless::Closed => Ladder::new([(Rung::Guest, Some(LAST_WORDS))]),
+                    Useless::Broken => Ladder::kill(),
+                },
+            );
         }
     }
 
@@ -141,6 +187,7 @@ impl Life {
     pub(crate) fn end(&mut self, now: Instant, ladder: Ladder) {
         match &mut self.phase {
             Phase::Ended => return,
+            Phase::Launching { .. } => return self.climb(now, Ladder::kill()),
             Phase::Ending {
                 rung,
                 since,
@@ -183,13 +230,21 @@ impl Life {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Ending { since, limit, .. } => since.checked_add(limit?),
-            _ => None,
+            Phase::Launching { since, limit } | Phase::Ending { since, limit, .. } => {
+                since.checked_add(limit?)
+            }
+            Phase::Running | Phase::Ended => None,
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if let Phase::Launching { .. } = self.phase {
+            self.actions.push_back(Action::GiveUpLaunch);
+            self.climb(now, Ladder::kill());
+        } else {
             self.next_rung(now, RungOutcome::TimedOut);
         }
     }
@@ -337,9 +392,10 @@ mod tests {
     }
 
     fn running() -> (Life, Instant) {
-        let mut life = Life::new();
-        life.ready();
-        (life, Instant::now())
+        let now = Instant::now();
+        let mut life = Life::new(now, Some(SECOND));
+        assert!(life.ready());
+        (life, now)
     }
 
     fn outcomes(life: Life) -> Vec<(Rung, u64, RungOutcome)> {
@@ -347,6 +403,45 @@ mod tests {
         reports
             .map(|report| (report.rung, report.took.as_secs(), report.outcome))
             .collect()
+    }
+
+    #[test]
+    fn a_launch_has_its_time_and_is_told_before_it_is_killed() {
+        let start = Instant::now();
+        let mut life = Life::new(start, Some(SECOND));
+        assert_eq!(life.deadline(), Some(start + SECOND));
+        life.handle_timeout(start);
+        assert_eq!(life.poll_action(), None);
+        life.handle_timeout(start + SECOND);
+        assert_eq!(life.poll_action(), Some(Action::GiveUpLaunch));
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Kill)));
+        assert!(!life.ready());
+        life.exited(start + SECOND);
+        assert_eq!(outcomes(life), [(Rung::Kill, 0, RungOutcome::Ended)]);
+    }
+
+    #[test]
+    fn a_launch_of_no_use_may_end_by_itself_where_it_closed_its_monitor() {
+        let start = Instant::now();
+        for (how, first) in [
+            (Useless::Closed, Rung::Guest),
+            (Useless::Broken, Rung::Kill),
+        ] {
+            let mut life = Life::new(start, None);
+            assert_eq!(life.deadline(), None);
+            life.useless(start, how);
+            assert_eq!(life.poll_action(), Some(Action::Try(first)));
+            life.useless(start, Useless::Broken);
+            assert_eq!(life.poll_action(), None);
+        }
+    }
+
+    #[test]
+    fn a_launch_that_is_given_up_is_killed_without_asking() {
+        let start = Instant::now();
+        let mut life = Life::new(start, None);
+        life.end(start, softly());
+        assert_eq!(life.poll_action(), Some(Action::Try(Rung::Kill)));
     }
 
     #[test]

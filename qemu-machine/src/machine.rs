@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::engine::{self, Elapsed, Engine};
-use qemu_qmp::{Client, Wait};
+use qemu_qmp::{Client, Deadlines, Wait, Witness};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::MachineBuilder;
@@ -47,6 +47,9 @@ pub(crate) struct Inner {
     pub(crate) output: Output,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: watch::Receiver<Status>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) quit_timeout: Option<Duration>,
+    pub(crate) terminate_timeout: Duration,
 }
 
 impl Machine {
@@ -108,14 +111,22 @@ impl Machine {
         self.inner.directory.as_deref()
     }
 
+    /// The deadlines of all that is waited for on this machine, by which they
+    /// can be suspended: while a debugger holds QEMU, none of them shall pass.
+    /// The times of [`shutdown`](Self::shutdown)'s rungs are among them, but
+    /// not those of the drop of the last handle.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.inner.deadlines
+    }
+
     /// Ends the machine softly, and by force where that fails. A machine that
     /// has ended already is left as it is.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown {
             machine: self.clone(),
             guest: None,
-            quit: Softly::For(Duration::from_secs(20)),
-            terminate: Duration::from_secs(5),
+            quit: Softly::for_or_without_end(self.inner.quit_timeout),
+            terminate: self.inner.terminate_timeout,
         }
     }
 
@@ -135,7 +146,7 @@ impl Machine {
     pub fn exited(&self) -> Exited {
         Exited {
             machine: self.clone(),
-            timeout: Some(Duration::from_secs(30)),
+            timeout: self.inner.deadlines.limit(),
         }
     }
 }
@@ -157,11 +168,17 @@ enum Softly {
     Never,
 }
 
+impl Softly {
+    fn for_or_without_end(limit: Option<Duration>) -> Self {
+        limit.map_or(Self::WithoutEnd, Self::For)
+    }
+}
+
 /// Ends a machine; made by [`Machine::shutdown`] and [`Machine::kill`].
 ///
 /// What is tried, each for its time: `quit` on the monitor for 20 s, SIGTERM
-/// for 5 s, SIGKILL. The methods put something before that, or change the
-/// times. If an end is under way already that is as hard, it is joined.
+/// for 5 s, SIGKILL; the builder may have said other times. The methods put
+/// something before that, or change the times. If an end is under way already that is as hard, it is joined.
 ///
 /// # Errors
 /// [`ShutdownError::Forced`] where softer means were asked for and had failed,
@@ -254,7 +271,8 @@ impl IntoFuture for Shutdown {
 /// Waits for a machine's own end; made by [`Machine::exited`].
 ///
 /// # Errors
-/// [`ExitError::Timeout`]; the machine lives on.
+/// [`ExitError::Timeout`], or at once [`ExitError::GuestPanicked`]; the machine
+/// lives on.
 ///
 /// # Cancel safety
 /// Nothing depends on it.
@@ -285,13 +303,23 @@ impl IntoFuture for Exited {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let inner = &self.machine.inner;
-            engine::timeout(self.timeout, inner.ended())
-                .await
-                .map_err(|Elapsed(limit)| ExitError::Timeout {
-                    name: inner.name.clone(),
+            let Self { machine, timeout } = self;
+            let inner = &machine.inner;
+            let name = || inner.name.clone();
+            let seen = || machine.console.seen();
+            let outcome = inner.deadlines.timeout(timeout, inner.ended_or_held());
+            match outcome.await {
+                Ok(Some(report)) => Ok(report),
+                Ok(None) => Err(ExitError::GuestPanicked {
+                    name: name(),
+                    seen: seen(),
+                }),
+                Err(Elapsed(limit)) => Err(ExitError::Timeout {
+                    name: name(),
                     limit,
-                })
+                    seen: seen(),
+                }),
+            }
         })
     }
 }
@@ -311,23 +339,31 @@ impl Inner {
 
     /// Waits for the machine's end.
     pub(crate) async fn ended(&self) -> Arc<ExitReport> {
-        let mut status = self.status.clone();
-        // The supervisor leaves no other status behind.
-        let _ = status
-            .wait_for(|status| matches!(status, Status::Ended(_)))
-            .await;
-        match self.report() {
+        match self
+            .until(|status| matches!(status, Status::Ended(_)))
+            .await
+        {
             Some(report) => report,
+            // The supervisor leaves no other status behind.
             None => std::future::pending().await,
         }
     }
 
+    /// Waits for the machine's end, or until its guest is held for a panic.
+    async fn ended_or_held(&self) -> Option<Arc<ExitReport>> {
+        self.until(|status| matches!(status, Status::Ended(_) | Status::Panicked))
+            .await
+    }
+
     /// Waits for the machine's end, or until there is no sense in waiting.
     pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
+        self.until(|status| matches!(status, Status::Ended(_) | Status::Unkillable))
+            .await
+    }
+
+    async fn until(&self, is_so: impl FnMut(&Status) -> bool) -> Option<Arc<ExitReport>> {
         let mut status = self.status.clone();
-        let _ = status
-            .wait_for(|status| !matches!(status, Status::Alive))
-            .await;
+        let _ = status.wait_for(is_so).await;
         self.report()
     }
 }

@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use qemu_qmp::engine;
+use qemu_qmp::engine::{self, Engine};
 
+use crate::guardian;
 use crate::report::ExitStatus;
 use crate::sys::{self, Ended, Image, Step};
 
@@ -49,7 +50,7 @@ pub(crate) enum StartError {
 impl Process {
     /// Starts a process. To be called on the engine's thread alone: the
     /// kernel kills the process when the thread that started it ends.
-    pub(crate) fn start(start: &Start<'_>) -> Result<Self, StartError> {
+    pub(crate) fn start(engine: &'static Engine, start: &Start<'_>) -> Result<Self, StartError> {
         let environment = environment(start.environment);
         let path = environment
             .get(OsStr::new("PATH"))
@@ -84,19 +85,24 @@ impl Process {
             .map(|path| c_string(path.as_os_str()))
             .transpose()?;
         let descriptors: Vec<i32> = start.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let guardian = guardian::call(engine).map_err(|cause| StartError::Resources { cause })?;
         let started = sys::spawn(&Image {
             program: &image,
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_ref(),
             descriptors: &descriptors,
+            herald: guardian.as_ref().map(|guardian| guardian.as_fd()),
         });
         match started {
-            Ok((pid, pidfd)) => Ok(Self {
-                pid,
-                pidfd,
-                reaped: AtomicBool::new(false),
-            }),
+            Ok(spawned) => {
+                guardian::started(&spawned);
+                Ok(Self {
+                    pid: spawned.pid,
+                    pidfd: spawned.pidfd,
+                    reaped: AtomicBool::new(false),
+                })
+            }
             Err((Step::Exec, cause)) if cause.kind() == io::ErrorKind::ArgumentListTooLong => {
                 Err(StartError::Arguments { cause })
             }
@@ -125,6 +131,7 @@ impl Process {
     pub(crate) fn reap(&self) -> ExitStatus {
         // Until it is reaped, the group's id is not given to anyone else.
         sys::signal_group(self.pid, libc::SIGKILL);
+        guardian::dismiss(self.pid);
         self.reaped.store(true, Ordering::Relaxed);
         match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),

@@ -151,7 +151,7 @@ impl fmt::Display for ExitCause {
 }
 
 impl fmt::Display for ExitReport {
-    /// One line of facts, then what QEMU printed last.
+    /// One line of facts, then what QEMU and the console said last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             name,
@@ -173,14 +173,33 @@ impl fmt::Display for ExitReport {
         for trouble in &self.trouble {
             write!(f, "; {trouble}")?;
         }
-        write_tail(f, "QEMU's output", &self.output_tail)
+        let Self {
+            output_tail: output,
+            console_tail: console,
+            ..
+        } = self;
+        write!(f, "{}", Tails { output, console })
     }
 }
 
 impl Error for ExitReport {}
 
+/// What QEMU and the console said last, each in lines of their own behind a
+/// message; nothing for one that said nothing.
+pub(crate) struct Tails<'a> {
+    pub(crate) output: &'a [u8],
+    pub(crate) console: &'a [u8],
+}
+
+impl fmt::Display for Tails<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_tail(f, "QEMU's output", self.output)?;
+        write_tail(f, "console", self.console)
+    }
+}
+
 /// Writes the last lines of some output, where there is any.
-pub(crate) fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, bytes: &[u8]) -> fmt::Result {
+fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, bytes: &[u8]) -> fmt::Result {
     const SHOWN_LINES: usize = 20;
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.trim_end().lines().collect();

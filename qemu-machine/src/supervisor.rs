@@ -10,24 +10,31 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, first};
-use qemu_qmp::{Client, Disconnected, Driver, Events, Quit, SystemPowerdown};
-use tokio::sync::{mpsc, watch};
+use qemu_qmp::{
+    Client, Deadlines, Disconnected, Driver, Event, EventError, Events, Quit, SystemPowerdown,
+};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
-use crate::life::{self, Action, Ladder, Life, Rung, Shutdown};
+use crate::guest_state::GuestState;
+use crate::life::{self, Action, Ladder, Life, Rung, Shutdown, Useless};
 use crate::output::Output;
 use crate::process::Process;
 use crate::report::ExitReport;
 
 /// What is asked of a supervisor.
 pub(crate) enum Request {
-    /// The machine can be spoken with.
-    Ready,
+    /// The machine can be spoken with. Answered, unless the launch has been
+    /// given up.
+    Ready(oneshot::Sender<()>),
+    /// It never will be.
+    Useless(Useless),
     /// This is its monitor.
     Attach(Client, Driver),
     /// The machine shall end.
@@ -40,6 +47,8 @@ pub(crate) enum Request {
 #[derive(Debug, Clone)]
 pub(crate) enum Status {
     Alive,
+    /// The guest has panicked, and QEMU holds it.
+    Panicked,
     /// Killed, and not ended in time.
     Unkillable,
     Ended(Arc<ExitReport>),
@@ -50,6 +59,7 @@ pub(crate) struct Belongings {
     pub(crate) name: String,
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
+    pub(crate) deadlines: Deadlines,
     pub(crate) output: Output,
     pub(crate) console: Console,
     pub(crate) directory: Option<PrivateDirectory>,
@@ -57,13 +67,23 @@ pub(crate) struct Belongings {
     pub(crate) log: Option<PathBuf>,
 }
 
-/// Supervises a process until its end. Gives where to ask, and where to look.
+/// How whoever launched a machine has to do with its supervisor.
+pub(crate) struct Supervised {
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) status: watch::Receiver<Status>,
+    /// Told when the launch has taken too long.
+    pub(crate) overdue: oneshot::Receiver<()>,
+}
+
+/// Supervises a process until its end; it has so long to be of use.
 pub(crate) fn supervise(
     engine: &'static Engine,
     belongings: Belongings,
-) -> (mpsc::UnboundedSender<Request>, watch::Receiver<Status>) {
+    launch_limit: Option<Duration>,
+) -> Supervised {
     let (sender, requests) = mpsc::unbounded_channel();
     let (status, watched) = watch::channel(Status::Alive);
+    let (overdue, told) = oneshot::channel();
     let process = Arc::clone(&belongings.process);
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
@@ -76,7 +96,7 @@ pub(crate) fn supervise(
     });
     let supervisor = Supervisor {
         engine,
-        life: Life::new(),
+        life: Life::new(belongings.deadlines.now(), launch_limit),
         belongings,
         exit,
         output,
@@ -84,9 +104,14 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status,
+        overdue: Some(overdue),
     };
     engine.spawn(supervisor.run(requests));
-    (sender, watched)
+    Supervised {
+        requests: sender,
+        status: watched,
+        overdue: told,
+    }
 }
 
 struct Supervisor {
@@ -102,6 +127,8 @@ struct Supervisor {
     /// machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: watch::Sender<Status>,
+    /// Whom to tell, once, that the launch has taken too long.
+    overdue: Option<oneshot::Sender<()>>,
 }
 
 struct Monitor {
@@ -109,7 +136,7 @@ struct Monitor {
     /// What QEMU says of its end and of the guest's state, not heard yet.
     events: Events,
     shutdown: Option<Shutdown>,
-    guest_panicked: bool,
+    guest: GuestState,
     reader: Reader,
 }
 
@@ -127,6 +154,7 @@ enum Input {
     Exited,
     Request(Request),
     MonitorEnded(Driver, Disconnected),
+    Event(Event),
     ConsoleEnded,
     Deadline,
 }
@@ -139,9 +167,15 @@ impl Supervisor {
             }
             match self.next_input(&mut requests).await {
                 Input::Exited => break,
-                Input::Deadline => self.life.handle_timeout(Instant::now()),
+                Input::Deadline => self.life.handle_timeout(self.now()),
                 Input::Request(request) => self.requested(request),
                 Input::MonitorEnded(driver, cause) => self.monitor_ended(driver, &cause),
+                Input::Event(event) => {
+                    if let Some(monitor) = &mut self.monitor {
+                        monitor.take(&event);
+                    }
+                    self.heed_the_guest();
+                }
                 Input::ConsoleEnded => self.console_ended(),
             }
         }
@@ -149,56 +183,69 @@ impl Supervisor {
     }
 
     async fn next_input(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Input {
+        let deadlines = self.belongings.deadlines.clone();
         let deadline = self.life.deadline();
-        let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let exit = async {
+        let limit = deadline.map(|at| at.saturating_duration_since(deadlines.now()));
+        // Each is pinned here, so that what joins them holds but pointers: a
+        // future that holds others by value is twice their size.
+        let exit = pin!(async {
             if let Some(Err(error)) = (&mut self.exit).await {
-                log::error!(
-                    "machine '{}' cannot be watched: {error}",
-                    self.belongings.name
-                );
+                let name = &self.belongings.name;
+                log::error!("machine '{name}' cannot be watched: {error}");
                 self.belongings.process.kill();
             }
             Input::Exited
-        };
-        let monitor = async {
-            let (driver, cause) = reader_ended(self.monitor.as_mut()).await;
-            Input::MonitorEnded(driver, cause)
-        };
-        let console = async {
+        });
+        let monitor = pin!(monitor_input(self.monitor.as_mut()));
+        let console = pin!(async {
             let Some(console) = &mut self.console else {
                 return std::future::pending().await;
             };
             console.await;
             Input::ConsoleEnded
-        };
-        let request = async {
+        });
+        let request = pin!(async {
             match requests.recv().await {
                 Some(request) => Input::Request(request),
                 // Every handle is gone. Its drop has asked for the end.
                 None => std::future::pending().await,
             }
-        };
+        });
         // The exit first: what else has ended then is a part of it.
-        let input = first(exit, first(first(monitor, console), request));
-        engine::timeout(limit, input)
+        let told = pin!(first(monitor, console));
+        let asked = pin!(first(told, request));
+        let input = pin!(first(exit, asked));
+        deadlines
+            .timeout(limit, input)
             .await
             .unwrap_or(Input::Deadline)
     }
 
+    /// The time by which the machine's deadlines are told.
+    fn now(&self) -> Instant {
+        self.belongings.deadlines.now()
+    }
+
     fn requested(&mut self, request: Request) {
+        let now = self.now();
         match request {
-            Request::Ready => self.life.ready(),
+            Request::Ready(answer) => {
+                if self.life.ready() {
+                    // Whoever does not want the machine any more drops it.
+                    let _ = answer.send(());
+                }
+            }
+            Request::Useless(how) => self.life.useless(now, how),
             Request::Attach(client, driver) => self.attach(client, driver),
             // A process that has ended did so before it was asked to.
             Request::End(_) if self.belongings.process.has_ended() => {}
-            Request::End(ladder) => self.life.end(Instant::now(), ladder),
-            Request::Failed(rung, why) => self.life.failed(Instant::now(), rung, why),
+            Request::End(ladder) => self.life.end(now, ladder),
+            Request::Failed(rung, why) => self.life.failed(now, rung, why),
         }
     }
 
     fn attach(&mut self, client: Client, mut driver: Driver) {
-        let events = client.events_named(["SHUTDOWN", "GUEST_PANICKED"]);
+        let events = client.events_named(["SHUTDOWN", "GUEST_PANICKED", "RESUME", "RESET"]);
         let hang_up = Box::new(driver.ender());
         let task = self.engine.spawn(async move {
             let cause = driver.run().await;
@@ -208,7 +255,7 @@ impl Supervisor {
             client,
             events,
             shutdown: None,
-            guest_panicked: false,
+            guest: GuestState::default(),
             reader: Reader::Running { task, hang_up },
         });
     }
@@ -227,6 +274,32 @@ impl Supervisor {
             );
             driver.finish(cause);
             monitor.reader = Reader::Finished;
+        }
+    }
+
+    /// A guest that has panicked and is held says nothing more, and will not
+    /// end by itself: whoever waits for that is told.
+    fn heed_the_guest(&mut self) {
+        let Some(monitor) = &self.monitor else {
+            return;
+        };
+        let held = monitor.guest.is_held();
+        let changed = self.status.send_if_modified(|status| {
+            let now = if held {
+                Status::Panicked
+            } else {
+                Status::Alive
+            };
+            let is_held = matches!(status, Status::Panicked);
+            let is_known = is_held || matches!(status, Status::Alive);
+            let changes = is_known && held != is_held;
+            if changes {
+                *status = now;
+            }
+            changes
+        });
+        if changed {
+            self.belongings.console.guest_is_held(held);
         }
     }
 
@@ -251,6 +324,11 @@ impl Supervisor {
 
     fn carry_out(&mut self, action: Action) {
         match action {
+            Action::GiveUpLaunch => {
+                if let Some(overdue) = self.overdue.take() {
+                    let _ = overdue.send(());
+                }
+            }
             Action::Try(Rung::Guest) => {}
             Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
             Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
@@ -264,7 +342,7 @@ impl Supervisor {
     fn tell_monitor(&mut self, rung: Rung) {
         let Some(Monitor { client, .. }) = &self.monitor else {
             let why = "there is no monitor".to_owned();
-            self.life.failed(Instant::now(), rung, why);
+            self.life.failed(self.now(), rung, why);
             return;
         };
         let (client, answers) = (client.clone(), self.own_requests.clone());
@@ -283,11 +361,12 @@ impl Supervisor {
     /// The process has ended: see the module's documentation for the order.
     async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
         let ended = Instant::now();
-        self.life.exited(ended);
+        self.life.exited(self.now());
         let Belongings {
             name,
             process,
             started,
+            deadlines: _,
             output,
             console,
             directory,
@@ -307,7 +386,7 @@ impl Supervisor {
                 Reader::Finished => None,
             };
             monitor.hear();
-            (shutdown, guest_panicked) = (monitor.shutdown.take(), monitor.guest_panicked);
+            (shutdown, guest_panicked) = (monitor.shutdown.take(), monitor.guest.has_panicked());
         }
         console.hang_up();
         if let Some(console) = self.console {
@@ -363,25 +442,45 @@ impl Monitor {
     /// Takes in what QEMU has said by now.
     fn hear(&mut self) {
         while let Some(event) = self.events.try_next() {
-            match event.name() {
-                "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(&event)),
-                _ => self.guest_panicked = true,
-            }
+            self.take(&event);
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event.name() {
+            "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(event)),
+            _ => self.guest.heard(event),
         }
     }
 }
 
-/// Waits for the end of a reader that runs; without one, for ever.
-async fn reader_ended(monitor: Option<&mut Monitor>) -> (Driver, Disconnected) {
-    match monitor {
-        Some(Monitor {
-            reader: Reader::Running { task, .. },
-            ..
-        }) => match task.await {
-            Some(ended) => ended,
+/// What comes of the monitor next: an event, or the end of its reader. Without
+/// one, nothing does.
+async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
+    let Some(Monitor {
+        events,
+        reader: Reader::Running { task, .. },
+        ..
+    }) = monitor
+    else {
+        return std::future::pending().await;
+    };
+    let event = async {
+        loop {
+            match events.next().no_timeout().await {
+                Ok(event) => return Input::Event(event),
+                // Only the last word of the few events counts.
+                Err(EventError::Lagged { .. }) => {}
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    };
+    let ended = async {
+        match task.await {
+            Some((driver, cause)) => Input::MonitorEnded(driver, cause),
             // Nobody aborts it.
             None => std::future::pending().await,
-        },
-        _ => std::future::pending().await,
-    }
+        }
+    };
+    first(pin!(event), pin!(ended)).await
 }

@@ -9,8 +9,10 @@
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What a program is started with. All is prepared, for the child may not
 /// allocate.
@@ -21,6 +23,18 @@ pub(crate) struct Image<'a> {
     pub(crate) directory: Option<&'a CString>,
     /// The child's descriptors 0, 1, 2, …; it has no others.
     pub(crate) descriptors: &'a [RawFd],
+    /// A socket of ours on which the child announces its process group, as
+    /// `+ GROUP` and a line end, before it becomes the program.
+    pub(crate) herald: Option<BorrowedFd<'a>>,
+}
+
+/// A child that has become its program.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    /// Whether the socket took the announcement.
+    pub(crate) announced: bool,
 }
 
 /// What the child was doing when it failed.
@@ -33,8 +47,8 @@ pub(crate) enum Step {
 }
 
 /// Starts a program as the leader of its own process group, which the kernel
-/// kills when the calling *thread* ends. Gives its id and a descriptor for it.
-pub(crate) fn spawn(image: &Image<'_>) -> Result<(u32, OwnedFd), (Step, io::Error)> {
+/// kills when the calling *thread* ends.
+pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, (Step, io::Error)> {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings
             .iter()
@@ -53,6 +67,8 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<(u32, OwnedFd), (Step, io::Erro
         directory: image.directory.map_or(ptr::null(), |path| path.as_ptr()),
         descriptors: descriptors.as_mut_ptr(),
         descriptor_count: descriptors.len(),
+        herald: image.herald.map_or(-1, |socket| socket.as_raw_fd()),
+        announced: false,
         parent: parent_id(),
         failure: None,
     };
@@ -86,11 +102,19 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<(u32, OwnedFd), (Step, io::Erro
     // SAFETY: The kernel made the descriptor for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if let Some((step, error)) = plan.failure {
+        if plan.announced {
+            // SAFETY: The socket is borrowed by the image.
+            unsafe { announce(plan.herald, b'-', pid) };
+        }
         // The child has ended already: this reaps it.
         let _ = reap(&pidfd);
         return Err((step, io::Error::from_raw_os_error(error)));
     }
-    Ok((pid.unsigned_abs(), pidfd))
+    Ok(Spawned {
+        pid: pid.unsigned_abs(),
+        pidfd,
+        announced: plan.announced,
+    })
 }
 
 const STACK_BYTES: usize = 64 << 10;
@@ -103,6 +127,8 @@ struct Plan {
     directory: *const c_char,
     descriptors: *mut RawFd,
     descriptor_count: usize,
+    herald: RawFd,
+    announced: bool,
     parent: libc::pid_t,
     failure: Option<(Step, c_int)>,
 }
@@ -122,7 +148,7 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
 ///
 /// # Safety
 /// Only for the child of [`spawn`], with its plan.
-unsafe fn become_program(plan: &Plan) -> Step {
+unsafe fn become_program(plan: &mut Plan) -> Step {
     // SAFETY: System calls only, on memory that the plan holds; see `child`.
     unsafe {
         // A handler of ours must not run once signals are let in again, and
@@ -135,6 +161,9 @@ unsafe fn become_program(plan: &Plan) -> Step {
         if libc::getppid() != plan.parent {
             // The parent died before the line above, so nobody is told.
             libc::_exit(127);
+        }
+        if plan.herald >= 0 {
+            plan.announced = announce(plan.herald, b'+', libc::getpid());
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
@@ -162,6 +191,49 @@ unsafe fn become_program(plan: &Plan) -> Step {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         libc::execve(plan.program, plan.arguments, plan.environment);
         Step::Exec
+    }
+}
+
+/// Sends `SIGN GROUP` and a line end. Whether the socket took it.
+///
+/// # Safety
+/// The socket must be open. For the child of [`spawn`] too: it allocates
+/// nothing, and makes one system call.
+unsafe fn announce(socket: RawFd, sign: u8, group: libc::pid_t) -> bool {
+    let mut line = *b"           \n";
+    line[0] = sign;
+    let mut rest = group.unsigned_abs();
+    for digit in line[2..11].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: Pointer and length are those of an array that is only read.
+    let sent = unsafe { libc::send(socket, line.as_ptr().cast(), line.len(), flags) };
+    usize::try_from(sent) == Ok(line.len())
+}
+
+/// Has every fork of this process close this descriptor, which else would stay
+/// open for as long as the fork lives. Only the last one that was given counts.
+pub(crate) fn close_in_forks(descriptor: &impl AsFd) {
+    static REGISTERED: Once = Once::new();
+    IN_FORKS.store(descriptor.as_fd().as_raw_fd(), Ordering::Release);
+    // SAFETY: The handler makes one system call, and uses an atomic.
+    REGISTERED.call_once(|| unsafe {
+        // It fails only where memory is out; then forks keep it open.
+        libc::pthread_atfork(None, None, Some(close_in_fork));
+    });
+}
+
+/// The descriptor that forks close; -1 for none.
+static IN_FORKS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn close_in_fork() {
+    let descriptor = IN_FORKS.swap(-1, Ordering::Acquire);
+    if descriptor >= 0 {
+        // SAFETY: It is the fork's own copy, whose owner lives in the parent
+        // and is never dropped here.
+        unsafe { libc::close(descriptor) };
     }
 }
 
@@ -267,12 +339,13 @@ mod tests {
         // SAFETY: No memory is involved, and the descriptor is ours.
         unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_SETFD, 0) };
         let [write_fd, null_fd] = [write.as_raw_fd(), null.as_raw_fd()];
-        let (pid, pidfd) = spawn(&Image {
+        let Spawned { pid, pidfd, .. } = spawn(&Image {
             program: &CString::new("/bin/sh").unwrap(),
             arguments: &strings(&["sh", "-c", "pwd; echo $A $$; ls /proc/$$/fd; :"]),
             environment: &strings(&["A=b", "PATH=/usr/bin:/bin"]),
             directory: Some(&CString::new("/usr").unwrap()),
             descriptors: &[null_fd, write_fd, write_fd, null_fd],
+            herald: None,
         })
         .unwrap();
         drop((write, stray));
@@ -296,6 +369,26 @@ mod tests {
     }
 
     #[test]
+    fn a_child_announces_its_group_before_it_is_the_program() {
+        let (mut ours, herald) = std::os::unix::net::UnixStream::pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let spawned = spawn(&Image {
+            program: &CString::new("/bin/cat").unwrap(),
+            arguments: &strings(&["cat"]),
+            environment: &[],
+            directory: None,
+            descriptors: &[null.as_raw_fd(); 3],
+            herald: Some(herald.as_fd()),
+        })
+        .unwrap();
+        assert!(spawned.announced);
+        drop(herald);
+        let mut line = String::new();
+        ours.read_to_string(&mut line).unwrap();
+        assert_eq!(line, format!("+ {:09}\n", spawned.pid));
+    }
+
+    #[test]
     fn a_failure_tells_its_step_and_leaves_no_child() {
         let null_file = File::open("/dev/null").unwrap();
         let null = null_file.as_raw_fd();
@@ -307,6 +400,7 @@ mod tests {
                 environment: &[],
                 directory,
                 descriptors: &descriptors,
+                herald: None,
             };
             spawn(&image)
                 .map(drop)

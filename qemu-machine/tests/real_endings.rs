@@ -145,7 +145,7 @@ scenario! {
         run!(vm.console().expect(PROMPT)).unwrap();
         let mut events = vm.qmp().events_named(["NEVER"]);
         run!(vm.console().send("poweroff\n")).unwrap();
-        let EventError::Ended { cause } = run!(events.next().no_timeout()).unwrap_err() else {
+        let EventError::Ended { cause, .. } = run!(events.next().no_timeout()).unwrap_err() else {
             panic!("the stream has not ended")
         };
         assert!(matches!(cause, Disconnected::ServerEnded(_)), "{cause}");

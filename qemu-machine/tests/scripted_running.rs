@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_machine::qmp::{Disconnected, EventError, ExecuteError};
+use qemu_machine::qmp::{Disconnected, EventError, ExecuteFailure};
 use qemu_machine::{Console, ExitCause, ExpectFailure, MachineBuilder, Wait};
 use serde_json::json;
 use support::{Scratch, fake, is_gone, release, scenario, text};
@@ -37,7 +37,7 @@ scenario! {
         let script = "expect first\nexpect second\nreply-to 2 \"late\"\nreply \"own\"\nserve";
         let vm = run!(running(script).launch()).unwrap();
         let first = vm.qmp().execute_json("first", ()).timeout(Duration::from_millis(50));
-        assert!(matches!(run!(first).unwrap_err(), ExecuteError::Timeout { .. }));
+        assert!(matches!(run!(first).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
         assert_eq!(run!(vm.qmp().execute_json("second", ())).unwrap(), json!("own"));
         run!(vm.shutdown()).unwrap();
     }
@@ -84,7 +84,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
             of_disconnected(error.disconnected().unwrap())
         });
         let event = scope.spawn(|| match events.next().no_timeout().wait().unwrap_err() {
-            EventError::Ended { cause } => of_disconnected(&cause),
+            EventError::Ended { cause, .. } => of_disconnected(&cause),
             other => panic!("{other}"),
         });
         let expect = scope.spawn(|| {
@@ -196,7 +196,7 @@ scenario! {
         let vm = run!(running(script).launch()).unwrap();
         let mut events = vm.qmp().events();
         assert_eq!(run!(vm.qmp().execute_json("go", ())).unwrap(), json!("there"));
-        assert!(matches!(run!(events.next()), Err(EventError::Lagged { missed }) if missed >= 20_000));
+        assert!(matches!(run!(events.next()), Err(EventError::Lagged { missed, .. }) if missed >= 20_000));
         assert_eq!(run!(events.next()).unwrap().name(), "FLOOD");
         run!(vm.shutdown()).unwrap();
     }

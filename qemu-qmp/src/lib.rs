@@ -31,14 +31,17 @@
 
 mod client;
 mod command;
+mod deadlines;
 pub mod engine;
 mod wait;
 pub mod wire;
 
 pub use client::{
     Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, EventError,
-    Events, Execute, ExecuteError, ExecuteJson, Listener, NextEvent, Ready, ServerAddress,
+    Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent, Ready,
+    ServerAddress, Witness,
 };
 pub use command::{Command, Cont, QueryStatus, Quit, Status, Stop, SystemPowerdown, SystemReset};
+pub use deadlines::Deadlines;
 pub use wait::Wait;
 pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};

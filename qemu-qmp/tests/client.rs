@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::{
-    Client, Command, Disconnected, ErrorClass, EventError, ExecuteError, QueryStatus, Wait,
+    Client, Command, Disconnected, ErrorClass, EventError, ExecuteError, ExecuteFailure,
+    QueryStatus, Wait,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -81,10 +82,10 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let error = run!(qmp.execute_json("device_del", json!({"id": "nope"}))).unwrap_err();
-        let ExecuteError::Refused { command, arguments, reply } = &error else {
+        let ExecuteFailure::Refused { arguments, reply } = &error.failure else {
             panic!("{error:?}")
         };
-        assert_eq!(command, "device_del");
+        assert_eq!(error.command, "device_del");
         assert_eq!(arguments.as_ref().unwrap().get(), r#"{"id":"nope"}"#);
         assert_eq!(reply.class, ErrorClass::DeviceNotFound);
         assert_eq!(reply.desc, "Device 'nope' not found");
@@ -95,7 +96,7 @@ scenario! {
         assert_eq!(error.reply().unwrap().desc, reply.desc);
         assert_eq!(
             error.to_string(),
-            "command 'device_del' failed: Device 'nope' not found (DeviceNotFound)"
+            "server: command 'device_del' failed: Device 'nope' not found (DeviceNotFound)"
         );
         run!(qmp.execute_json("after", json!({}))).unwrap();
         drop(qmp);
@@ -147,7 +148,7 @@ scenario! {
         ] {
             let error = run!(bad).unwrap_err();
             assert!(
-                matches!(&error, ExecuteError::Arguments { command, .. } if command == "bad"),
+                matches!(error.failure, ExecuteFailure::Arguments { .. }) && error.command == "bad",
                 "{error:?}"
             );
         }
@@ -168,7 +169,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         match run!(qmp.execute(QueryStatus {})) {
-            Err(ExecuteError::Shape { command, received, .. }) => {
+            Err(ExecuteError { command, failure: ExecuteFailure::Shape { received, .. }, .. }) => {
                 assert_eq!((command.as_str(), received.get()), ("query-status", r#"{"status": 7}"#));
             }
             other => panic!("{other:?}"),
@@ -242,11 +243,11 @@ scenario! {
         assert!(!qmp.oob());
         let error = run!(qmp.execute(MigratePause { job: "j" })).unwrap_err();
         assert!(
-            matches!(&error, ExecuteError::NoOutOfBand { command } if command == "migrate-pause"),
+            matches!(error.failure, ExecuteFailure::NoOutOfBand) && error.command == "migrate-pause",
             "{error:?}"
         );
         let error = run!(qmp.execute_json("x-oob", ()).out_of_band()).unwrap_err();
-        assert!(matches!(error, ExecuteError::NoOutOfBand { .. }), "{error:?}");
+        assert!(matches!(error.failure, ExecuteFailure::NoOutOfBand), "{error:?}");
         run!(qmp.execute_json("good", json!({}))).unwrap();
         drop(qmp);
         assert_eq!(server.end(), ["good"]);
@@ -305,7 +306,7 @@ scenario! {
         for listener in [&mut events, &mut named] {
             let error = run!(listener.next().no_timeout()).unwrap_err();
             assert!(
-                matches!(error, EventError::Ended { cause: Disconnected::ByServer }),
+                matches!(error, EventError::Ended { cause: Disconnected::ByServer, .. }),
                 "{error:?}"
             );
         }
@@ -334,7 +335,7 @@ scenario! {
         }
         let error = run!(qmp.events().next().no_timeout()).unwrap_err();
         assert!(
-            matches!(error, EventError::Ended { cause: Disconnected::ByClient }),
+            matches!(error, EventError::Ended { cause: Disconnected::ByClient, .. }),
             "{error:?}"
         );
         server.end();
@@ -355,13 +356,13 @@ scenario! {
         let limit = Duration::from_secs(1);
         let error = run!(qmp.execute_json("never", ()).timeout(limit)).unwrap_err();
         assert!(
-            matches!(&error, ExecuteError::Timeout { command, limit: told } if command == "never" && *told == limit),
+            matches!(error.failure, ExecuteFailure::Timeout { limit: told } if told == limit) && error.command == "never",
             "{error:?}"
         );
         assert_took(began, limit);
         let (began, limit) = (Instant::now(), Duration::from_millis(50));
         let error = run!(qmp.execute(QueryStatus {}).timeout(limit)).unwrap_err();
-        assert!(matches!(error, ExecuteError::Timeout { .. }), "{error:?}");
+        assert!(matches!(error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
         assert_took(began, limit);
         drop(qmp);
         server.end();
@@ -381,7 +382,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let late = qmp.execute_json("late", ()).timeout(Duration::from_millis(1));
-        assert!(matches!(run!(late), Err(ExecuteError::Timeout { .. })));
+        assert!(matches!(run!(late).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
         assert_eq!(run!(qmp.execute_json("next", ())).unwrap(), "next");
         assert_eq!(run!(qmp.execute_json("third", json!({"n": 3}))).unwrap(), json!({"n": 3}));
         drop(qmp);
@@ -449,7 +450,7 @@ scenario! {
         run!(events.next_named("MARK")).unwrap();
         let error = run!(qmp.execute_json("odd", json!({"a": 1}))).unwrap_err();
         assert!(
-            matches!(&error, ExecuteError::Refused { command, .. } if command == "odd"),
+            matches!(error.failure, ExecuteFailure::Refused { .. }) && error.command == "odd",
             "{error:?}"
         );
         assert!(error.reply().unwrap().desc.starts_with("JSON parse error"));

@@ -8,16 +8,16 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::Engine;
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{
-    Client, ConnectError, Disconnected, Driver, EventError, Listener, ProtocolError, ServerAddress,
-    Wait,
+    Client, ConnectError, Deadlines, Disconnected, Driver, EventError, Listener, ProtocolError,
+    Ready, ServerAddress, Wait, Witness,
 };
 use serde_json::json;
-use socket2::Socket;
 use support::{
     GREETING, GREETING_WITHOUT_OOB, PATIENCE, Play, Scratch, Server, note_warnings, poll_once,
     scenario, serve, serve_on, warned,
@@ -25,6 +25,29 @@ use support::{
 
 const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Supervises a QEMU, and knows what it is called and has printed.
+struct Supervisor;
+
+impl Witness for Supervisor {
+    fn name(&self) -> String {
+        "machine 'one'".to_owned()
+    }
+
+    fn seen(&self) -> String {
+        "\n  it printed this".to_owned()
+    }
+}
+
+fn driver(socket: UnixStream) -> std::io::Result<(Client, Driver, Ready)> {
+    let deadlines = Deadlines::new(Some(Duration::from_millis(50)));
+    Driver::new(
+        socket.into(),
+        Settings::default(),
+        deadlines,
+        Arc::new(Supervisor),
+    )
+}
 
 /// Gets ready and echoes until the client leaves.
 fn session(server: &mut Server) {
@@ -471,7 +494,7 @@ scenario! {
             drop((other, unsent));
             let error = run!(events.next().no_timeout()).unwrap_err();
             assert!(
-                matches!(error, EventError::Ended { cause: Disconnected::ByClient }),
+                matches!(error, EventError::Ended { cause: Disconnected::ByClient, .. }),
                 "{error:?}"
             );
         }
@@ -485,8 +508,7 @@ fn dropping_the_client_closes_its_descriptor() {
     let (socket, server) = serve(session);
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
     let before = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
-    let (qmp, mut driver, mut ready) =
-        Driver::new(Socket::from(socket), Settings::default()).unwrap();
+    let (qmp, mut driver, mut ready) = driver(socket).unwrap();
     let task = Engine::start().unwrap().spawn(async move {
         let cause = driver.run().await;
         driver.finish(&cause);
@@ -509,23 +531,29 @@ scenario! {
 
         let (socket, server) = serve(|server| {
             server.ready();
+            server.expect("slow");
             server.expect("pending");
             server.event("LAST", "{}");
         });
         let (qmp, mut driver, mut ready) =
-            Driver::new(Socket::from(socket), Settings::default()).unwrap();
-        let mut events = qmp.events();
+            driver(socket).unwrap();
+        let mut events = qmp.events_named(["LAST"]);
         let task = Engine::start().unwrap().spawn(async move {
             let cause = driver.run().await;
             assert!(matches!(cause, Disconnected::ByServer));
             driver.finish(&Disconnected::ServerEnded(std::sync::Arc::new(Died)));
         });
         assert!(run!(Box::pin(ready.wait())));
+        // Deadlines are those of the connection, and say what was seen.
+        let error = run!(qmp.execute_json("slow", ())).unwrap_err();
+        assert_eq!(error.to_string(), "machine 'one': command 'slow' had no reply within 50ms\n  it printed this");
+        let error = run!(events.next()).unwrap_err();
+        assert_eq!(error.to_string(), "machine 'one': no event within 50ms\n  it printed this");
         let error = run!(qmp.execute_json("pending", ()).no_timeout()).unwrap_err();
-        assert_eq!(error.to_string(), "command 'pending' was interrupted: QEMU died of signal 9");
+        assert_eq!(error.to_string(), "machine 'one': command 'pending' was interrupted: QEMU died of signal 9");
         assert_eq!(run!(events.next().no_timeout()).unwrap().name(), "LAST");
         let error = run!(events.next().no_timeout()).unwrap_err();
-        assert_eq!(error.to_string(), "no more events: QEMU died of signal 9");
+        assert_eq!(error.to_string(), "machine 'one': no more events: QEMU died of signal 9");
         server.end();
         drop(task);
     }

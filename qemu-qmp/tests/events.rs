@@ -257,7 +257,7 @@ scenario! {
         let (mut all, mut one) = (qmp.events(), qmp.events());
         let go = begin(qmp.execute_json("go", ()).no_timeout());
         let ended = |error: &EventError| {
-            matches!(error, EventError::Ended { cause: Disconnected::ByServer })
+            matches!(error, EventError::Ended { cause: Disconnected::ByServer, .. })
         };
         assert!(ended(&run!(all.next_named("NEVER").no_timeout()).unwrap_err()));
         assert_eq!(run!(all.next().no_timeout()).unwrap().name(), "A");
@@ -294,7 +294,7 @@ scenario! {
         }
         assert!(read.try_next().is_none());
         let error = run!(unread.next()).unwrap_err();
-        let EventError::Lagged { missed } = error else {
+        let EventError::Lagged { missed, .. } = error else {
             panic!("{error:?}")
         };
         // 16 MiB hold 15 of them with what is around each.
@@ -326,10 +326,10 @@ fn a_listener_nobody_reads_holds_a_bound_of_small_events() {
     qmp.execute_json("flood", ()).wait().unwrap();
     let told = unread.next().wait().unwrap_err();
     assert!(
-        matches!(told, EventError::Lagged { missed } if missed > 0),
+        matches!(told, EventError::Lagged { missed, .. } if missed > 0),
         "{told:?}"
     );
-    let EventError::Lagged { missed } = told else {
+    let EventError::Lagged { missed, .. } = told else {
         unreachable!()
     };
     let held = names(&mut unread).len();
@@ -362,7 +362,7 @@ scenario! {
             once.call_once(|| drop(other.execute_json("go", ()).wait().unwrap()));
             false
         }));
-        assert!(matches!(told, Err(EventError::Lagged { missed: 3 })), "{told:?}");
+        assert!(matches!(told, Err(EventError::Lagged { missed: 3, .. })), "{told:?}");
         for n in 3..18 {
             assert_eq!(run!(events.next()).unwrap().data::<Big>().unwrap().n, n);
         }

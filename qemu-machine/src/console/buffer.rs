@@ -59,6 +59,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum NoMatch {
     Ended(End),
+    GuestPanicked,
     TooComplex,
 }
 
@@ -75,6 +76,8 @@ pub(super) struct Buffer {
     searches: BTreeMap<u64, Waiting>,
     next_id: u64,
     end: Option<End>,
+    /// The guest has panicked, and is held.
+    guest_is_held: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl Buffer {
             searches: BTreeMap::new(),
             next_id: 0,
             end: None,
+            guest_is_held: false,
         }
     }
 
@@ -153,11 +157,27 @@ impl Buffer {
         if self.end.is_none() || matches!(end, End::MachineEnded(_)) {
             self.end = Some(end.clone());
         }
+        self.fail_searches(|| NoMatch::Ended(end.clone()))
+    }
+
+    /// The guest has panicked and is held, or goes on. Gives the answers as
+    /// [`push`](Self::push) does.
+    #[must_use]
+    pub(super) fn guest_is_held(&mut self, held: bool) -> Vec<Answer> {
+        self.guest_is_held = held;
+        if held {
+            self.fail_searches(|| NoMatch::GuestPanicked)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn fail_searches(&mut self, reason: impl Fn() -> NoMatch) -> Vec<Answer> {
         std::mem::take(&mut self.searches)
             .into_values()
             .map(|Waiting { waiter, .. }| Answer {
                 waiter,
-                answer: Err(NoMatch::Ended(end.clone())),
+                answer: Err(reason()),
             })
             .collect()
     }
@@ -182,6 +202,9 @@ impl Buffer {
         }
         if let Some(end) = &self.end {
             return Err(Err(NoMatch::Ended(end.clone())));
+        }
+        if self.guest_is_held {
+            return Err(Err(NoMatch::GuestPanicked));
         }
         self.next_id += 1;
         self.searches.insert(

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed};
+use qemu_qmp::engine::Elapsed;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::buffer::{End, Found, NoMatch};
 use super::{Console, Match, Pattern};
-use crate::report::{ExitReport, write_tail};
+use crate::report::{ExitReport, Tails};
 
 /// Waits for a match; made by [`Console::expect`].
 ///
@@ -48,6 +48,8 @@ pub struct ExpectError {
     pub waited: Duration,
     /// The last 4 KiB of what the console said since the last match.
     pub seen: Vec<u8>,
+    /// The last 64 KiB of what QEMU itself has printed.
+    pub output: Vec<u8>,
 }
 
 /// What ended the waiting for a console.
@@ -63,6 +65,10 @@ pub enum ExpectFailure {
     /// QEMU closed the console.
     #[error("the console was closed")]
     Closed,
+    /// The guest has panicked, and QEMU holds it, as it was told to
+    /// (`-action panic=pause`). It will say nothing more until it is reset.
+    #[error("the guest has panicked, and QEMU holds it")]
+    GuestPanicked,
     /// The machine ended.
     #[error("{0}")]
     MachineEnded(Arc<ExitReport>),
@@ -79,10 +85,11 @@ pub enum ExpectFailure {
 
 impl Expect {
     pub(super) fn new(console: Console, pattern: Pattern) -> Self {
+        let timeout = console.shared.deadlines.limit();
         Self {
             console,
             pattern,
-            timeout: Some(Duration::from_secs(30)),
+            timeout,
         }
     }
 
@@ -119,6 +126,7 @@ impl IntoFuture for Expect {
                     failure,
                     waited: begun.elapsed(),
                     seen: console.lock().last_untaken(super::REPORTED_BYTES),
+                    output: console.shared.output.tail(),
                 })
         })
     }
@@ -135,7 +143,8 @@ async fn search(
         Err(at_once) => at_once,
         Ok(id) => {
             let _forget = Forget { console, id };
-            match engine::timeout(timeout, answer).await {
+            let deadlines = &console.shared.deadlines;
+            match deadlines.timeout(timeout, answer).await {
                 Ok(Ok(answer)) => answer,
                 // The buffer answers every search before it goes.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
@@ -168,6 +177,7 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
+            NoMatch::GuestPanicked => Self::GuestPanicked,
             NoMatch::TooComplex => Self::TooComplex,
         }
     }
@@ -181,13 +191,24 @@ impl fmt::Display for ExpectError {
             failure,
             waited,
             seen,
+            output,
         } = self;
         write!(
             f,
             "the console of machine '{machine}' did not say '{pattern}' ({waited:.1?}): "
         )?;
-        write!(f, "{failure}")?;
-        write_tail(f, "console", seen)
+        // A report of the machine's end has its own.
+        match failure {
+            ExpectFailure::MachineEnded(report) => write!(f, "{report}"),
+            _ => write!(
+                f,
+                "{failure}{}",
+                Tails {
+                    output,
+                    console: seen
+                }
+            ),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::engine::Stream;
+use qemu_qmp::{Deadlines, Witness};
 use socket2::Socket;
 
 pub use buffer::Match;
@@ -26,8 +27,8 @@ pub use send::{Send, SendError};
 
 use crate::builder::{ConsoleConfig, ConsoleDevice};
 use crate::command_line::OptionGroup;
-use crate::output::LogFile;
-use crate::report::ExitReport;
+use crate::output::{LogFile, Output};
+use crate::report::{ExitReport, Tails};
 
 /// A handle on a machine's console.
 ///
@@ -42,9 +43,19 @@ pub struct Console {
 #[derive(Debug)]
 struct Shared {
     machine: String,
+    /// What QEMU itself prints, for errors.
+    output: Output,
+    deadlines: Deadlines,
     buffer: Mutex<Buffer>,
     log: Mutex<Option<LogFile>>,
     channel: Channel,
+}
+
+/// What a console needs to know of its machine.
+pub(crate) struct MachineFacts {
+    pub(crate) name: String,
+    pub(crate) output: Output,
+    pub(crate) deadlines: Deadlines,
 }
 
 #[derive(Debug)]
@@ -95,7 +106,7 @@ impl Console {
     }
 
     /// The console of a machine that has none.
-    pub(crate) fn absent(machine: &str) -> Self {
+    pub(crate) fn absent(machine: MachineFacts) -> Self {
         let console = Self::new(machine, Channel::Absent, None, 0);
         console.end(&End::Absent("the machine was launched without a console"));
         console
@@ -103,7 +114,7 @@ impl Console {
 
     /// Our end of a machine's console.
     pub(crate) fn connected(
-        machine: &str,
+        machine: MachineFacts,
         socket: Socket,
         config: &ConsoleConfig,
         log: Option<LogFile>,
@@ -155,6 +166,13 @@ impl Console {
         self.end(&End::Closed);
     }
 
+    /// The guest has panicked and is held, or goes on: while it is held, nobody
+    /// waits for what it will not say.
+    pub(crate) fn guest_is_held(&self, held: bool) {
+        let answers = self.lock().guest_is_held(held);
+        answers.into_iter().for_each(Answer::tell);
+    }
+
     /// The machine has ended: tells everyone who waits.
     pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) {
         self.end(&End::MachineEnded(Arc::clone(report)));
@@ -171,10 +189,22 @@ impl Console {
         self.log().as_ref()?.trouble()
     }
 
-    fn new(machine: &str, channel: Channel, log: Option<LogFile>, ring_bytes: usize) -> Self {
+    fn new(
+        machine: MachineFacts,
+        channel: Channel,
+        log: Option<LogFile>,
+        ring_bytes: usize,
+    ) -> Self {
+        let MachineFacts {
+            name,
+            output,
+            deadlines,
+        } = machine;
         Self {
             shared: Arc::new(Shared {
-                machine: machine.to_owned(),
+                machine: name,
+                output,
+                deadlines,
                 buffer: Mutex::new(Buffer::new(ring_bytes)),
                 log: Mutex::new(log),
                 channel,
@@ -199,6 +229,22 @@ impl Console {
             .log
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a console and QEMU have said is what is known of a machine that lives.
+impl Witness for Console {
+    fn name(&self) -> String {
+        format!("machine '{}'", self.shared.machine)
+    }
+
+    fn seen(&self) -> String {
+        let (output, console) = (self.shared.output.tail(), self.tail());
+        Tails {
+            output: &output,
+            console: &console,
+        }
+        .to_string()
     }
 }
 

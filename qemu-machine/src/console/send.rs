@@ -4,7 +4,8 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use qemu_qmp::engine::{self, Elapsed, NotSent, Over};
+use qemu_qmp::Witness;
+use qemu_qmp::engine::{Elapsed, NotSent, Over};
 use thiserror::Error;
 
 use super::{Channel, Console};
@@ -32,12 +33,14 @@ pub struct Send {
 pub enum SendError {
     /// The guest does not read its console, and the socket is full. The bytes
     /// follow as soon as it does.
-    #[error("the console of machine '{machine}' did not take what was sent within {limit:?}")]
+    #[error("the console of machine '{machine}' did not take what was sent within {limit:?}{seen}")]
     Timeout {
         /// The machine's name.
         machine: String,
         /// The deadline.
         limit: Duration,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
     },
     /// The guest has not read its console for long; nothing was sent.
     #[error("the console of machine '{machine}' was not sent anything: much waits before it")]
@@ -55,10 +58,11 @@ pub enum SendError {
 
 impl Send {
     pub(super) fn new(console: Console, bytes: Vec<u8>) -> Self {
+        let timeout = console.shared.deadlines.limit();
         Self {
             console,
             bytes,
-            timeout: Some(Duration::from_secs(30)),
+            timeout,
         }
     }
 
@@ -87,6 +91,7 @@ impl IntoFuture for Send {
                 timeout,
             } = self;
             let machine = || console.shared.machine.clone();
+            let deadlines = &console.shared.deadlines;
             let Channel::Drained(stream) = &console.shared.channel else {
                 return Err(SendError::Ended { machine: machine() });
             };
@@ -95,12 +100,13 @@ impl IntoFuture for Send {
             }
             match stream.send(&bytes) {
                 Ok(None) => Ok(()),
-                Ok(Some(unsent)) => match engine::timeout(timeout, stream.sent(unsent)).await {
+                Ok(Some(unsent)) => match deadlines.timeout(timeout, stream.sent(unsent)).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(Over)) => Err(SendError::Ended { machine: machine() }),
                     Err(Elapsed(limit)) => Err(SendError::Timeout {
                         machine: machine(),
                         limit,
+                        seen: console.seen(),
                     }),
                 },
                 Err(NotSent::Full) => Err(SendError::Congested { machine: machine() }),

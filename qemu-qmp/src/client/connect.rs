@@ -7,11 +7,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Client, ConnectError, DEFAULT_TIMEOUT, Disconnected, Driver};
+use super::witness::Stranger;
+use super::{Client, ConnectError, Disconnected, Driver, Witness};
+use crate::Deadlines;
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
 
@@ -46,6 +49,7 @@ impl Client {
 pub struct Connect {
     peer: Peer,
     settings: Settings,
+    deadlines: Deadlines,
     timeout: Option<Duration>,
 }
 
@@ -73,8 +77,17 @@ impl Connect {
         Self {
             peer,
             settings: Settings::default(),
-            timeout: Some(DEFAULT_TIMEOUT),
+            deadlines: Deadlines::default(),
+            timeout: Deadlines::default().limit(),
         }
+    }
+
+    /// Has operations on the connection wait as long as these say where they
+    /// do not say so themselves, instead of 30 s. The connecting has a limit of
+    /// its own.
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
     }
 
     /// Does not wait for a greeting, as where something else has read it.
@@ -119,27 +132,29 @@ impl IntoFuture for Connect {
             let Self {
                 peer,
                 settings,
+                deadlines,
                 timeout,
             } = self;
             // Its timers are needed from here on.
             Engine::start()?;
             let connected = async {
-                let socket = match peer {
-                    Peer::Address(address) => {
-                        address
-                            .connect()
-                            .await
-                            .map_err(|cause| ConnectError::Address {
+                let (socket, stranger) = match peer {
+                    Peer::Address(address) => match address.connect().await {
+                        Ok(socket) => (socket, Stranger::At(address)),
+                        Err(cause) => {
+                            return Err(ConnectError::Address {
                                 action: "connect to",
                                 address: address.to_string(),
                                 cause,
-                            })?
-                    }
-                    Peer::Socket(socket) => socket,
+                            });
+                        }
+                    },
+                    Peer::Socket(socket) => (socket, Stranger::Somewhere),
                 };
-                handshake(socket, settings).await
+                handshake(socket, settings, deadlines.clone(), stranger).await
             };
-            engine::timeout(timeout, connected)
+            deadlines
+                .timeout(timeout, connected)
                 .await
                 .unwrap_or_else(|Elapsed(limit)| {
                     Err(ConnectError::Timeout {
@@ -152,8 +167,14 @@ impl IntoFuture for Connect {
 }
 
 /// Makes a client of a connected socket, and waits until it may send commands.
-pub(super) async fn handshake(socket: Socket, settings: Settings) -> Result<Client, ConnectError> {
-    let (client, mut driver, mut ready) = Driver::new(socket, settings)?;
+pub(super) async fn handshake(
+    socket: Socket,
+    settings: Settings,
+    deadlines: Deadlines,
+    stranger: Stranger,
+) -> Result<Client, ConnectError> {
+    let witness: Arc<dyn Witness> = Arc::new(stranger);
+    let (client, mut driver, mut ready) = Driver::new(socket, settings, deadlines, witness)?;
     Engine::start()?.spawn(async move {
         let cause = driver.run().await;
         driver.finish(&cause);

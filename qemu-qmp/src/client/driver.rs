@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use socket2::Socket;
 use tokio::sync::oneshot;
 
-use super::{Client, Disconnected, Handle, Shared, State};
+use super::{Client, Disconnected, Handle, Shared, State, Witness};
+use crate::Deadlines;
 use crate::engine::{Engine, Stream};
 use crate::wire::{Connection, Output, Settings};
 
@@ -22,12 +23,17 @@ pub struct Driver {
 pub struct Ready(oneshot::Receiver<()>);
 
 impl Driver {
-    /// A connection on a connected socket. Nothing is received until the
-    /// driver [runs](Self::run) on the engine.
+    /// A connection on a connected socket to a server of which `witness` knows.
+    /// Nothing is received until the driver [runs](Self::run) on the engine.
     ///
     /// # Errors
     /// This process has no thread or descriptor left for it.
-    pub fn new(socket: Socket, settings: Settings) -> io::Result<(Client, Self, Ready)> {
+    pub fn new(
+        socket: Socket,
+        settings: Settings,
+        deadlines: Deadlines,
+        witness: Arc<dyn Witness>,
+    ) -> io::Result<(Client, Self, Ready)> {
         let engine = Engine::start()?;
         // Commands are small and wait for nothing. Only TCP has the option.
         let _ = socket.set_tcp_nodelay(true);
@@ -39,6 +45,8 @@ impl Driver {
                 ended: None,
             }),
             greeting: OnceLock::new(),
+            deadlines,
+            witness,
         });
         let client = Client {
             handle: Arc::new(Handle {

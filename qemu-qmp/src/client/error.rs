@@ -4,6 +4,7 @@
 //! like any other, and not a `source`, which who prints a chain would repeat.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,14 +91,27 @@ impl From<io::Error> for ConnectError {
 }
 
 /// A command did not bring what was asked for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ExecuteError {
+    /// Whom the command was for, such as `machine 'qemu-1'`.
+    pub server: String,
+    /// The command's name.
+    pub command: String,
+    /// What went wrong.
+    pub failure: ExecuteFailure,
+    /// What was seen of the server meanwhile, in lines of their own; empty
+    /// where nothing is known, or it would not help.
+    pub seen: String,
+}
+
+/// Why a command did not bring what was asked for.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ExecuteError {
+pub enum ExecuteFailure {
     /// The server refused the command.
-    #[error("command '{command}' failed: {reply}")]
+    #[error("failed: {reply}")]
     Refused {
-        /// The command's name.
-        command: String,
         /// Its arguments as they were sent; `None` if it had none.
         arguments: Option<Box<RawValue>>,
         /// The server's answer.
@@ -105,95 +119,104 @@ pub enum ExecuteError {
     },
     /// No reply came in time. The command may be executed still; its reply
     /// will be dropped.
-    #[error("no reply to command '{command}' within {limit:?}")]
+    #[error("had no reply within {limit:?}")]
     Timeout {
-        /// The command's name.
-        command: String,
         /// The deadline.
         limit: Duration,
     },
     /// The connection was lost before the reply. Whether the command was
     /// executed is not known.
-    #[error("command '{command}' was interrupted: {cause}")]
+    #[error("was interrupted: {cause}")]
     Interrupted {
-        /// The command's name.
-        command: String,
         /// Why there is no connection.
         cause: Disconnected,
     },
     /// The arguments cannot be written as a JSON object. Nothing was sent.
-    #[error("the arguments of command '{command}' cannot be sent: {reason}")]
+    #[error("has arguments that cannot be sent: {reason}")]
     Arguments {
-        /// The command's name.
-        command: String,
         /// What is wrong with them.
         reason: String,
     },
     /// The reply came, but not in the shape that was asked for.
-    #[error("the reply to command '{command}' has another shape: {cause}")]
+    #[error("had a reply of another shape: {cause}")]
     Shape {
-        /// The command's name.
-        command: String,
         /// What was received.
         received: Box<RawValue>,
         /// Where the shapes differ.
         cause: serde_json::Error,
     },
     /// The server offers no out-of-band execution. Nothing was sent.
-    #[error("command '{command}' cannot be executed out of band: the server does not offer it")]
-    NoOutOfBand {
-        /// The command's name.
-        command: String,
-    },
+    #[error("cannot be executed out of band: the server does not offer it")]
+    NoOutOfBand,
     /// The server has not read its commands for long, and too many wait to be
     /// sent. Nothing was sent.
-    #[error("command '{command}' was not sent: the server does not read, and much waits before it")]
-    Congested {
-        /// The command's name.
-        command: String,
-    },
+    #[error("was not sent: the server does not read, and much waits before it")]
+    Congested,
 }
 
 impl ExecuteError {
     /// The server's own words, where it refused the command.
     pub fn reply(&self) -> Option<&ErrorReply> {
-        match self {
-            Self::Refused { reply, .. } => Some(reply),
+        match &self.failure {
+            ExecuteFailure::Refused { reply, .. } => Some(reply),
             _ => None,
         }
     }
 
     /// Why the connection was lost, where it was.
     pub fn disconnected(&self) -> Option<&Disconnected> {
-        match self {
-            Self::Interrupted { cause, .. } => Some(cause),
+        match &self.failure {
+            ExecuteFailure::Interrupted { cause } => Some(cause),
             _ => None,
         }
     }
 }
+
+impl fmt::Display for ExecuteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            server,
+            command,
+            failure,
+            seen,
+        } = self;
+        write!(f, "{server}: command '{command}' {failure}{seen}")
+    }
+}
+
+impl StdError for ExecuteError {}
 
 /// No event came.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum EventError {
     /// It did not come in time. What else came is still to be had.
-    #[error("no {expected} within {limit:?}")]
+    #[error("{server}: no {expected} within {limit:?}{seen}")]
     Timeout {
+        /// Whose events were listened for.
+        server: String,
         /// What was waited for.
         expected: String,
         /// The deadline.
         limit: Duration,
+        /// What was seen of the server meanwhile, in lines of their own;
+        /// empty where nothing is known.
+        seen: String,
     },
     /// The listener lagged, and its oldest events were dropped for the newer.
     /// Told once; then it goes on with what is there.
-    #[error("the listener lagged: {missed} events were dropped")]
+    #[error("{server}: the listener lagged, and {missed} events were dropped")]
     Lagged {
+        /// Whose events were listened for.
+        server: String,
         /// How many were dropped since it was last told.
         missed: u64,
     },
     /// The connection has ended, and no event of it is left that would do.
-    #[error("no more events: {cause}")]
+    #[error("{server}: no more events: {cause}")]
     Ended {
+        /// Whose events were listened for.
+        server: String,
         /// Why there is no connection.
         cause: Disconnected,
     },

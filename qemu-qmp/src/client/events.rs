@@ -4,21 +4,22 @@
 //! events and is told how many; it costs the others nothing.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{DEFAULT_TIMEOUT, Disconnected, EventError};
-use crate::engine::{self, Elapsed};
+use super::{Disconnected, EventError, Witness};
+use crate::Deadlines;
+use crate::engine::Elapsed;
 use crate::wire::Event;
 
 /// A listener: hears every event from when it was made, in order.
 ///
 /// Make it before the command whose events it shall hear; then none is
 /// missed, however soon they come. Drop it to stop listening.
-#[derive(Debug)]
 pub struct Events {
     queue: Arc<Queue>,
 }
@@ -67,11 +68,12 @@ impl Events {
         expected: impl Into<String>,
         matches: impl Fn(&Event) -> bool + Send + 'static,
     ) -> NextEvent<'_> {
+        let timeout = self.queue.deadlines.limit();
         NextEvent {
             events: self,
             expected: expected.into(),
             matches: Box::new(matches),
-            timeout: Some(DEFAULT_TIMEOUT),
+            timeout,
         }
     }
 
@@ -91,6 +93,15 @@ impl Events {
 
     pub(super) fn new(queue: Arc<Queue>) -> Self {
         Self { queue }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("of", &self.queue.witness.name())
+            .field("names", &self.queue.names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,19 +147,30 @@ impl<'a> IntoFuture for NextEvent<'a> {
                 matches,
                 timeout,
             } = self;
-            let next = poll_fn(move |context| events.queue.poll_next(context, &matches));
-            engine::timeout(timeout, next)
+            let queue = &events.queue;
+            let next = poll_fn(move |context| queue.poll_next(context, &matches));
+            queue
+                .deadlines
+                .timeout(timeout, next)
                 .await
-                .unwrap_or_else(|Elapsed(limit)| Err(EventError::Timeout { expected, limit }))
+                .unwrap_or_else(|Elapsed(limit)| {
+                    Err(EventError::Timeout {
+                        server: queue.witness.name(),
+                        expected,
+                        limit,
+                        seen: queue.witness.seen(),
+                    })
+                })
         })
     }
 }
 
 /// One listener's events, written by the connection's reader.
-#[derive(Debug)]
 pub(super) struct Queue {
     names: Option<Vec<String>>,
     limit: QueueLimit,
+    deadlines: Deadlines,
+    witness: Arc<dyn Witness>,
     state: Mutex<State>,
 }
 
@@ -171,10 +193,17 @@ struct State {
 
 impl Queue {
     /// A queue for the events of these names; `None` is all.
-    pub(super) fn new(names: Option<Vec<String>>, limit: QueueLimit) -> Self {
+    pub(super) fn new(
+        names: Option<Vec<String>>,
+        limit: QueueLimit,
+        deadlines: Deadlines,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
         Self {
             names,
             limit,
+            deadlines,
+            witness,
             state: Mutex::default(),
         }
     }
@@ -219,7 +248,11 @@ impl Queue {
         let mut state = self.lock();
         if state.missed > 0 {
             let missed = std::mem::take(&mut state.missed);
-            return Poll::Ready(Err(EventError::Lagged { missed }));
+            drop(state);
+            return Poll::Ready(Err(EventError::Lagged {
+                server: self.witness.name(),
+                missed,
+            }));
         }
         // Before the look, so that what comes meanwhile makes for another.
         let replaced = state.waker.replace(context.waker().clone());
@@ -240,6 +273,7 @@ impl Queue {
         match &state.ended {
             // What came last, and while we looked, is looked at first.
             Some(cause) if state.waker.is_some() => Poll::Ready(Err(EventError::Ended {
+                server: self.witness.name(),
                 cause: cause.clone(),
             })),
             _ => Poll::Pending,

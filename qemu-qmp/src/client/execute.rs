@@ -10,15 +10,15 @@ use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{Client, DEFAULT_TIMEOUT, ExecuteError, Reply};
+use super::{Client, ExecuteError, ExecuteFailure, Reply};
 use crate::Command;
-use crate::engine::{self, Elapsed, NotSent};
+use crate::engine::{Elapsed, NotSent};
 use crate::wire::Line;
 
 /// A typed command, not sent yet; made by [`Client::execute`].
 ///
 /// # Errors
-/// Each variant of [`ExecuteError`] says when.
+/// [`ExecuteError`], whose [`failure`](ExecuteError::failure) says which.
 ///
 /// # Cancel safety
 /// If the future is dropped after the command was sent, the command may be
@@ -32,7 +32,7 @@ pub struct Execute<C> {
 /// A command by its name, not sent yet; made by [`Client::execute_json`].
 ///
 /// # Errors
-/// Each variant of [`ExecuteError`] says when.
+/// [`ExecuteError`], whose [`failure`](ExecuteError::failure) says which.
 ///
 /// # Cancel safety
 /// As for [`Execute`].
@@ -129,61 +129,56 @@ impl IntoFuture for ExecuteJson {
 
 impl Request {
     fn new(client: Client, name: &str, arguments: impl Serialize, out_of_band: bool) -> Self {
+        let timeout = client.deadlines().limit();
         Self {
             client,
             name: name.to_owned(),
             arguments: serde_json::value::to_raw_value(&arguments),
             out_of_band,
-            timeout: Some(DEFAULT_TIMEOUT),
+            timeout,
         }
     }
 
     async fn run<T: DeserializeOwned>(self) -> Result<T, ExecuteError> {
-        let Self {
-            client,
-            name: command,
-            arguments,
-            out_of_band,
-            timeout,
-        } = self;
-        let arguments = match arguments {
+        let (client, command) = (self.client.clone(), self.name.clone());
+        self.outcome().await.map_err(|failure| {
+            let witness = &client.handle.shared.witness;
+            let seen = match failure {
+                ExecuteFailure::Timeout { .. } | ExecuteFailure::Congested => witness.seen(),
+                _ => String::new(),
+            };
+            ExecuteError {
+                server: witness.name(),
+                command,
+                failure,
+                seen,
+            }
+        })
+    }
+
+    async fn outcome<T: DeserializeOwned>(self) -> Result<T, ExecuteFailure> {
+        let arguments = match self.arguments {
             Ok(raw) if raw.get() == "null" => None,
             // The server takes no arguments and an empty object for the same.
             Ok(raw) if raw.get().starts_with('{') => Some(raw),
             Ok(raw) => {
                 let reason = format!("they must be an object, and are {raw}");
-                return Err(ExecuteError::Arguments { command, reason });
+                return Err(ExecuteFailure::Arguments { reason });
             }
             Err(error) => {
-                return Err(ExecuteError::Arguments {
-                    command,
-                    reason: error.to_string(),
-                });
+                let reason = error.to_string();
+                return Err(ExecuteFailure::Arguments { reason });
             }
         };
-        if out_of_band && !client.oob() {
-            return Err(ExecuteError::NoOutOfBand { command });
+        if self.out_of_band && !self.client.oob() {
+            return Err(ExecuteFailure::NoOutOfBand);
         }
         let text = arguments.as_ref().map(|raw| raw.get().as_bytes());
-        let line = Line::new(&command, text, out_of_band);
-        let reply = match exchange(&client, line, timeout).await {
-            Ok(reply) => reply,
-            Err(Failure::Congested) => return Err(ExecuteError::Congested { command }),
-            Err(Failure::Interrupted(cause)) => {
-                return Err(ExecuteError::Interrupted { command, cause });
-            }
-            Err(Failure::Timeout(limit)) => return Err(ExecuteError::Timeout { command, limit }),
-        };
-        match reply {
-            Ok(received) => {
-                serde_json::from_str(received.get()).map_err(|cause| ExecuteError::Shape {
-                    command,
-                    received,
-                    cause,
-                })
-            }
-            Err(reply) => Err(ExecuteError::Refused {
-                command,
+        let line = Line::new(&self.name, text, self.out_of_band);
+        match exchange(&self.client, line, self.timeout).await? {
+            Ok(received) => serde_json::from_str(received.get())
+                .map_err(|cause| ExecuteFailure::Shape { received, cause }),
+            Err(reply) => Err(ExecuteFailure::Refused {
                 arguments,
                 reply: Box::new(reply),
             }),
@@ -191,31 +186,26 @@ impl Request {
     }
 }
 
-enum Failure {
-    Congested,
-    Interrupted(super::Disconnected),
-    Timeout(Duration),
-}
-
 /// Sends a line and waits for its reply.
 async fn exchange(
     client: &Client,
     line: Line,
     timeout: Option<Duration>,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, ExecuteFailure> {
     let shared = &client.handle.shared;
+    let interrupted = |cause| ExecuteFailure::Interrupted { cause };
     let (waiter, reply) = oneshot::channel();
-    let (id, bytes) = shared.submit(line, waiter).map_err(Failure::Interrupted)?;
+    let (id, bytes) = shared.submit(line, waiter).map_err(interrupted)?;
     let _abandon = Abandon { client, id };
     if let Err(NotSent::Full) = shared.stream.send(&bytes) {
         shared.lock().connection.withdraw(id);
-        return Err(Failure::Congested);
+        return Err(ExecuteFailure::Congested);
     }
-    match engine::timeout(timeout, reply).await {
-        Ok(Ok(answer)) => answer.map_err(Failure::Interrupted),
+    match shared.deadlines.timeout(timeout, reply).await {
+        Ok(Ok(answer)) => answer.map_err(interrupted),
         // The books were dropped with the connection.
-        Ok(Err(_)) => Err(Failure::Interrupted(super::Disconnected::ByClient)),
-        Err(Elapsed(limit)) => Err(Failure::Timeout(limit)),
+        Ok(Err(_)) => Err(interrupted(super::Disconnected::ByClient)),
+        Err(Elapsed(limit)) => Err(ExecuteFailure::Timeout { limit }),
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connect::handshake;
-use super::{Client, ConnectError, DEFAULT_TIMEOUT, ServerAddress};
+use super::witness::Stranger;
+use super::{Client, ConnectError, ServerAddress};
+use crate::Deadlines;
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
 
@@ -55,7 +57,8 @@ impl Listener {
         Accept {
             listener: self,
             settings: Settings::default(),
-            timeout: Some(DEFAULT_TIMEOUT),
+            deadlines: Deadlines::default(),
+            timeout: Deadlines::default().limit(),
         }
     }
 
@@ -122,10 +125,19 @@ impl Listener {
 pub struct Accept {
     listener: Listener,
     settings: Settings,
+    deadlines: Deadlines,
     timeout: Option<Duration>,
 }
 
 impl Accept {
+    /// Has operations on the connection wait as long as these say where they
+    /// do not say so themselves, instead of 30 s. The accepting has a limit of
+    /// its own.
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
     /// Takes lines of so many bytes instead of 256 MiB at most.
     pub fn line_limit_bytes(mut self, limit: usize) -> Self {
         self.settings.line_limit_bytes = limit;
@@ -166,15 +178,18 @@ impl IntoFuture for Accept {
             let Self {
                 listener,
                 settings,
+                deadlines,
                 timeout,
             } = self;
             // Its timers are needed from here on.
             Engine::start()?;
             let accepted = async {
+                let stranger = Stranger::At(listener.address.clone());
                 let socket = listener.accept_socket().await?;
-                handshake(socket, settings).await
+                handshake(socket, settings, deadlines.clone(), stranger).await
             };
-            engine::timeout(timeout, accepted)
+            deadlines
+                .timeout(timeout, accepted)
                 .await
                 .unwrap_or_else(|Elapsed(limit)| {
                     Err(ConnectError::Timeout {

@@ -11,10 +11,10 @@ mod error;
 mod events;
 mod execute;
 mod listen;
+mod witness;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_core::Serialize;
 use serde_json::value::RawValue;
@@ -22,14 +22,15 @@ use tokio::sync::oneshot;
 
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ready};
-pub use error::{ConnectError, Disconnected, EventError, ExecuteError};
+pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use listen::{Accept, Listener};
+pub use witness::Witness;
 
-use crate::Command;
 use crate::engine::{Engine, Stream};
 use crate::wire::{Connection, ErrorReply, Greeting, Line};
+use crate::{Command, Deadlines};
 
 /// A handle on a connection with a QMP server.
 ///
@@ -92,6 +93,12 @@ impl Client {
         self.handle.shared.lock().connection.oob()
     }
 
+    /// The deadlines of all that is waited for on this connection, by which
+    /// they can be suspended.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.handle.shared.deadlines
+    }
+
     /// Why there is no connection any more; `None` while there is one.
     pub fn disconnected(&self) -> Option<Disconnected> {
         self.handle.shared.lock().ended.clone()
@@ -112,9 +119,6 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
-
-/// How long an operation waits where nothing else is said.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Closes the connection when the last client drops it.
 struct Handle {
@@ -143,6 +147,8 @@ struct Shared {
     stream: Stream,
     state: Mutex<State>,
     greeting: std::sync::OnceLock<Greeting>,
+    deadlines: Deadlines,
+    witness: Arc<dyn Witness>,
 }
 
 struct State {
@@ -169,7 +175,8 @@ impl Shared {
             events: 100_000,
             bytes: 16 << 20,
         };
-        let queue = Arc::new(events::Queue::new(names, limit));
+        let (deadlines, witness) = (self.deadlines.clone(), Arc::clone(&self.witness));
+        let queue = Arc::new(events::Queue::new(names, limit, deadlines, witness));
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
             queue.end(cause.clone());

@@ -1,0 +1,165 @@
+//! What to do about a launch that failed, where that is known.
+
+use std::ffi::OsStr;
+use std::io;
+
+use qemu_qmp::ConnectError;
+
+use crate::error::LaunchFailure;
+use crate::report::ExitReport;
+
+/// Advice on a failure, and on what QEMU printed.
+pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option<String> {
+    match failure {
+        LaunchFailure::NotFound { program } => Some(package_of(program)),
+        LaunchFailure::NotExecutable { cause, .. }
+            if cause.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Some("it must be a program's file that you may execute: see its mode by `ls -l`".into())
+        }
+        LaunchFailure::Monitor(ConnectError::Address { cause, .. })
+            if cause.kind() == io::ErrorKind::AddrInUse =>
+        {
+            Some("take another path or port, or port 0, for which the system chooses a free one; or leave the monitor on its socket pair, which needs neither".into())
+        }
+        LaunchFailure::ArgumentsTooLong { .. } => Some(
+            "give what is long in a file: many options take one, and `-readconfig` takes options"
+                .into(),
+        ),
+        LaunchFailure::Resources { cause, .. } => match cause.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => {
+                Some("each machine needs some 10 descriptors here: raise `ulimit -n`".into())
+            }
+            Some(libc::EAGAIN) => Some(
+                "the limit on processes is reached: raise `ulimit -u`, or the limit of the container"
+                    .into(),
+            ),
+            _ => None,
+        },
+        LaunchFailure::File { cause, .. } => match cause.kind() {
+            io::ErrorKind::StorageFull => {
+                Some("free some space there, or choose another directory by `base_dir` and `log_dir`".into())
+            }
+            io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound => {
+                Some("it must exist and be writable: choose another by `base_dir`, `log_dir` or `TMPDIR`".into())
+            }
+            _ => None,
+        },
+        _ => on_output(&report?.output_tail).map(str::to_owned),
+    }
+}
+
+/// Advice on what QEMU printed: the first of its words that we know.
+fn on_output(output: &[u8]) -> Option<&'static str> {
+    let output = String::from_utf8_lossy(output);
+    KNOWN
+        .iter()
+        .find(|(words, _)| words.iter().all(|word| output.contains(word)))
+        .map(|&(_, advice)| advice)
+}
+
+/// QEMU's own words, all of which are there, and what to do then.
+const KNOWN: [(&[&str], &str); 7] = [
+    (
+        &["KVM kernel module", "Permission denied"],
+        "you may not use KVM: join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in anew), or emulate by `accel([\"tcg\"])`",
+    ),
+    (
+        &["KVM kernel module"],
+        "this host has no KVM: load its module (kvm_intel or kvm_amd; inside of a VM that must have nested virtualization), or emulate by `accel([\"tcg\"])`",
+    ),
+    (
+        &["invalid accelerator kvm"],
+        "this QEMU was built without KVM: take the one for the host's architecture, or emulate by `accel([\"tcg\"])`",
+    ),
+    (
+        &["Address already in use"],
+        "a port in the arguments is in use by another process: `ss -ltnp` tells by which; port 0 has the system choose a free one",
+    ),
+    (
+        &["Could not set up host forwarding rule"],
+        "a forwarded port is in use by another process: `ss -ltnp` tells by which; port 0 has the system choose a free one",
+    ),
+    (
+        &["Failed to get", "lock"],
+        "another process has this image open: give each machine its own, or one with `snapshot=on`, or an overlay by `qemu-img create -b`",
+    ),
+    (
+        &["cannot set up guest memory"],
+        "the host has not that much memory to spare: give the machine less by `memory`",
+    ),
+];
+
+/// Which package has a program of QEMU's.
+fn package_of(program: &OsStr) -> String {
+    let name = program.to_string_lossy();
+    let Some(architecture) = name.strip_prefix("qemu-system-") else {
+        return "is its package installed, and is its directory in PATH?".to_owned();
+    };
+    let package = match architecture {
+        "x86_64" | "i386" => "x86",
+        "aarch64" | "arm" => "arm",
+        "ppc" | "ppc64" => "ppc",
+        "mips" | "mipsel" | "mips64" | "mips64el" => "mips",
+        _ => "misc",
+    };
+    format!(
+        "install QEMU: on Debian the package qemu-system-{package}, on Fedora \
+         qemu-system-{package}, on Arch qemu-full"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_qemu_says_of_a_host_without_what_it_needs_has_its_advice() {
+        for (output, advice) in [
+            (
+                "qemu-system-x86_64: Could not access KVM kernel module: Permission denied\nqemu-system-x86_64: failed to initialize kvm: Permission denied\n",
+                "group of /dev/kvm",
+            ),
+            (
+                "Could not access KVM kernel module: No such file or directory\n",
+                "this host has no KVM",
+            ),
+            (
+                "qemu-system-arm: invalid accelerator kvm\n",
+                "built without KVM",
+            ),
+            (
+                "-gdb tcp::1: Failed to find an available port: Address already in use\n",
+                "`ss -ltnp`",
+            ),
+            (
+                "Could not set up host forwarding rule 'tcp::22-:22'\n",
+                "forwarded port",
+            ),
+            (
+                "Failed to get \"write\" lock\nIs another process using the image [a]?\n",
+                "image",
+            ),
+            (
+                "cannot set up guest memory 'pc.ram': Cannot allocate memory\n",
+                "less by `memory`",
+            ),
+        ] {
+            let told = on_output(output.as_bytes());
+            assert!(told.is_some_and(|told| told.contains(advice)), "{told:?}");
+        }
+        assert_eq!(
+            on_output(b"qemu-system-x86_64: -foo: invalid option\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_missing_has_its_package_named() {
+        assert!(package_of(OsStr::new("qemu-system-x86_64")).contains("qemu-system-x86,"));
+        assert!(package_of(OsStr::new("qemu-system-riscv64")).contains("qemu-system-misc"));
+        assert!(package_of(OsStr::new("gdb")).contains("PATH"));
+    }
+}

@@ -1,0 +1,169 @@
+//! The guardian: a process that outlives this one for just as long as it takes
+//! to kill what its machines have left.
+//!
+//! The kernel kills the process that we started when we die, however we die;
+//! but not what that one forked, nor one that has cleared the wish, as a
+//! program with capabilities of its own does. So the first launch starts a
+//! shell that reads from a socket which process groups there are. The socket
+//! ends when this process does, or becomes another program. Then the guardian
+//! kills the groups that are left, and ends.
+//!
+//! It is no child of ours: whoever waits for all children waits for machines
+//! alone.
+//!
+//! Never is there a group that it does not know: each announces itself before
+//! it becomes its program. Never does it keep one that has gone: its id is
+//! dismissed while the leader, not reaped yet, still holds it.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use qemu_qmp::engine::{self, Engine, Stream};
+use socket2::{Domain, Socket, Type};
+
+use crate::sys::{self, Image, Spawned, Step};
+
+/// Our end of the guardian's socket. It is watched over all groups that ever
+/// announced themselves on it.
+pub(crate) type Guardian = Arc<Stream>;
+
+/// The guardian, called now if there is none; `None` where this system has no
+/// shell. To be called on the engine's thread alone.
+pub(crate) fn call(engine: &'static Engine) -> io::Result<Option<Guardian>> {
+    let mut post = lock();
+    if post.process != std::process::id() {
+        // A fork without exec has a copy of its parent's, which it must not
+        // touch: its descriptor was closed by the fork.
+        std::mem::forget(std::mem::take(&mut *post));
+        post.process = std::process::id();
+    }
+    if post.guardian.is_none() && !post.no_shell {
+        post.guardian = start(engine)?;
+        post.no_shell = post.guardian.is_none();
+        if let Some(guardian) = &post.guardian {
+            sys::close_in_forks(guardian);
+            for group in &post.groups {
+                tell(guardian, '+', *group);
+            }
+        }
+    }
+    Ok(post.guardian.clone())
+}
+
+/// A group that has been started.
+pub(crate) fn started(spawned: &Spawned) {
+    let mut post = lock();
+    post.groups.insert(spawned.pid);
+    if let Some(guardian) = post.guardian.as_ref().filter(|_| !spawned.announced) {
+        tell(guardian, '+', spawned.pid);
+    }
+}
+
+/// A group that was killed; its leader is not reaped yet.
+pub(crate) fn dismiss(group: u32) {
+    let mut post = lock();
+    post.groups.remove(&group);
+    if let Some(guardian) = &post.guardian {
+        tell(guardian, '-', group);
+    }
+}
+
+/// Where the guardian is, and whom it is to know.
+#[derive(Default)]
+struct Post {
+    /// Whose guardian it is.
+    process: u32,
+    guardian: Option<Guardian>,
+    no_shell: bool,
+    groups: BTreeSet<u32>,
+}
+
+static POST: Mutex<Post> = Mutex::new(Post {
+    process: 0,
+    guardian: None,
+    no_shell: false,
+    groups: BTreeSet::new(),
+});
+
+fn lock() -> MutexGuard<'static, Post> {
+    POST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(guardian: &Stream, sign: char, group: u32) {
+    // Where it has died, its successor is told anew.
+    let _ = guardian.send(format!("{sign} {group:09}\n").as_bytes());
+}
+
+/// Starts a shell that leaves the guardian behind, and goes.
+fn start(engine: &'static Engine) -> io::Result<Option<Guardian>> {
+    let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+    let stream = Arc::new(Stream::new(ours, OUTBOX_LIMIT_BYTES)?);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null.as_raw_fd();
+    let strings = |words: &[&str]| -> Vec<CString> {
+        words
+            .iter()
+            .map(|&word| CString::new(word))
+            .collect::<Result<_, _>>()
+            .unwrap_or_default()
+    };
+    let started = sys::spawn(&Image {
+        program: &strings(&["/bin/sh"])[0],
+        arguments: &strings(&["sh", "-c", SCRIPT, "qemu-machine-guardian"]),
+        environment: &[],
+        directory: Some(&strings(&["/"])[0]),
+        descriptors: &[null, null, null, theirs.as_raw_fd()],
+        herald: None,
+    });
+    let shell = match started {
+        Ok(shell) => shell.pidfd,
+        Err((Step::Exec, error)) => {
+            log::warn!("what a machine forks will outlive us, if we die: /bin/sh: {error}");
+            return Ok(None);
+        }
+        Err((_, error)) => return Err(error),
+    };
+    engine.spawn(async move {
+        let _ = engine::readable(shell.as_fd()).await;
+        sys::reap(&shell);
+    });
+    let driven = Arc::clone(&stream);
+    engine.spawn(async move {
+        let _ = driven.drive(|_| Ok::<(), io::Error>(())).await;
+        log::warn!("the guardian has died: the next launch calls another");
+        let mut post = lock();
+        if post
+            .guardian
+            .as_ref()
+            .is_some_and(|it| Arc::ptr_eq(it, &driven))
+        {
+            post.guardian = None;
+        }
+    });
+    Ok(Some(stream))
+}
+
+/// Signals that end whoever is on the same terminal, or is to be stopped by
+/// the same service manager, must not end the guardian before its time.
+const SCRIPT: &str = r#"{
+    trap '' HUP INT QUIT TERM
+    groups=' '
+    while read -r sign group; do
+        case $sign in
+        +) groups="$groups$group " ;;
+        -) case $groups in
+            *" $group "*) groups="${groups%% "$group" *} ${groups#* "$group" }" ;;
+            esac ;;
+        esac
+    done
+    for group in $groups; do
+        kill -s KILL -- "-$group"
+    done
+} <&3 3<&- &"#;
+
+/// What may wait for a guardian that is stopped: some 80,000 machines.
+const OUTBOX_LIMIT_BYTES: usize = 1 << 20;

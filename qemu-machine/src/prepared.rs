@@ -1,0 +1,231 @@
+//! Everything that a process needs before it can be started: its directory,
+//! its logs, its channels, and its command line.
+//!
+//! Never leaves anything behind: what was made goes when this is dropped.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use qemu_qmp::engine::Engine;
+use qemu_qmp::{Deadlines, Listener};
+use socket2::{Domain, Socket, Type};
+
+use crate::MachineBuilder;
+use crate::builder::{FIRST_DESCRIPTOR, Monitor};
+use crate::command_line::{Ends, MonitorEnd, compose};
+use crate::console::{Console, MachineFacts};
+use crate::directory::PrivateDirectory;
+use crate::error::LaunchFailure;
+use crate::output::{LogFile, Output};
+use crate::process::{Process, Start, StartError};
+
+/// Our ends of what a process gets, and its own.
+pub(crate) struct Prepared {
+    pub(crate) directory: Option<PrivateDirectory>,
+    pub(crate) log: PathBuf,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) monitor: MonitorSide,
+    pub(crate) console: Console,
+    pub(crate) output: Output,
+    pub(crate) ends: ProcessEnds,
+}
+
+/// What the process gets. Held here longer than until it has them, none of its
+/// channels would ever end.
+pub(crate) struct ProcessEnds {
+    null: File,
+    output_end: io::PipeWriter,
+    monitor_end: Option<Socket>,
+    console_end: Option<Socket>,
+}
+
+/// Our side of the monitor.
+pub(crate) enum MonitorSide {
+    /// There is none; the socket's other end is closed.
+    Off(Socket),
+    Connected(Socket),
+    Listening(Listener),
+}
+
+impl Prepared {
+    pub(crate) fn new(builder: &MachineBuilder, name: &str) -> Result<Self, LaunchFailure> {
+        let directory = match (&builder.log_directory, &builder.firmware) {
+            (Some(_), None) => None,
+            _ => Some(private_directory(builder)?),
+        };
+        if let (Some(firmware), Some(directory)) = (&builder.firmware, &directory) {
+            let path = directory.path().join(firmware.file_name());
+            file("write", &path, firmware.write_to(&path))?;
+        }
+        let log_directory = match (&builder.log_directory, &directory) {
+            (Some(path), _) => path.as_path(),
+            (None, Some(directory)) => directory.path(),
+            (None, None) => Path::new("."),
+        };
+        let log = log_directory.join(format!("{}.log", name.replace('/', "_")));
+        let log_file = file("write the log", &log, LogFile::create(&log))?;
+        let console_log = match builder
+            .console
+            .as_ref()
+            .and_then(|console| console.log.as_ref())
+        {
+            Some(path) => Some(file(
+                "write the console's log",
+                path,
+                LogFile::create(path),
+            )?),
+            None => None,
+        };
+        let null = Path::new("/dev/null");
+        let null = file("open", null, File::open(null))?;
+
+        let sockets = |cause| LaunchFailure::Resources {
+            action: "make the machine's channels",
+            cause,
+        };
+        let (output, output_end) = io::pipe().map_err(sockets)?;
+        let output = Output::new(output, log_file).map_err(sockets)?;
+        let deadlines = builder.deadlines();
+        let facts = MachineFacts {
+            name: name.to_owned(),
+            output: output.clone(),
+            deadlines: deadlines.clone(),
+        };
+        let (console, console_end) = match &builder.console {
+            None => (Console::absent(facts), None),
+            Some(config) => {
+                let (ours, theirs) = pair().map_err(sockets)?;
+                let console = Console::connected(facts, ours, config, console_log);
+                (console.map_err(sockets)?, Some(theirs))
+            }
+        };
+        let (monitor, monitor_end) = match &builder.monitor {
+            Monitor::Unix(path) => {
+                let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
+                (MonitorSide::Listening(listener), None)
+            }
+            Monitor::Tcp(address) => {
+                let listener = Listener::tcp(*address).map_err(LaunchFailure::Monitor)?;
+                (MonitorSide::Listening(listener), None)
+            }
+            Monitor::SocketPair => {
+                let (ours, theirs) = pair().map_err(sockets)?;
+                (MonitorSide::Connected(ours), Some(theirs))
+            }
+            Monitor::Off => (MonitorSide::Off(pair().map_err(sockets)?.0), None),
+        };
+        Ok(Self {
+            directory,
+            log,
+            deadlines,
+            monitor,
+            console,
+            output,
+            ends: ProcessEnds {
+                null,
+                output_end,
+                monitor_end,
+                console_end,
+            },
+        })
+    }
+
+    pub(crate) fn words(&self, builder: &MachineBuilder) -> Vec<OsString> {
+        let (console, first_added) = builder.descriptor_numbers(self.ends.monitor_end.is_some());
+        let monitor = match &self.monitor {
+            MonitorSide::Off(_) => MonitorEnd::Off,
+            MonitorSide::Connected(_) => MonitorEnd::Descriptor(FIRST_DESCRIPTOR),
+            MonitorSide::Listening(listener) => MonitorEnd::Address(listener.address()),
+        };
+        let directory = self
+            .directory
+            .as_ref()
+            .map_or(Path::new(""), PrivateDirectory::path);
+        compose(
+            builder,
+            &Ends {
+                monitor,
+                console,
+                first_added,
+                directory,
+            },
+        )
+    }
+
+    /// Starts the process, with its ends in the order of their numbers.
+    pub(crate) fn start(
+        &self,
+        engine: &'static Engine,
+        builder: &MachineBuilder,
+        words: &[OsString],
+    ) -> Result<Process, LaunchFailure> {
+        let ends = &self.ends;
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![
+            ends.null.as_fd(),
+            ends.output_end.as_fd(),
+            ends.output_end.as_fd(),
+        ];
+        descriptors.extend(
+            ends.monitor_end
+                .iter()
+                .chain(&ends.console_end)
+                .map(AsFd::as_fd),
+        );
+        descriptors.extend(
+            builder
+                .descriptors
+                .iter()
+                .map(|added| added.descriptor.as_fd()),
+        );
+        let start = Start {
+            words,
+            environment: &builder.environment,
+            directory: builder.working_directory.as_deref(),
+            descriptors: &descriptors,
+        };
+        Process::start(engine, &start).map_err(|error| match error {
+            StartError::NotFound { program } => LaunchFailure::NotFound { program },
+            StartError::NotExecutable { program, cause } => {
+                LaunchFailure::NotExecutable { program, cause }
+            }
+            StartError::Nul { word } => LaunchFailure::Nul { word },
+            StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong { cause },
+            StartError::Directory { cause } => LaunchFailure::File {
+                action: "enter the working directory",
+                path: builder.working_directory.clone().unwrap_or_default(),
+                cause,
+            },
+            StartError::Resources { cause } => LaunchFailure::Resources {
+                action: "start a process",
+                cause,
+            },
+        })
+    }
+}
+
+fn private_directory(builder: &MachineBuilder) -> Result<PrivateDirectory, LaunchFailure> {
+    let base = builder
+        .base_directory
+        .clone()
+        .unwrap_or_else(std::env::temp_dir);
+    file(
+        "make a directory in",
+        &base,
+        PrivateDirectory::create(&base),
+    )
+}
+
+fn file<T>(action: &'static str, path: &Path, result: io::Result<T>) -> Result<T, LaunchFailure> {
+    result.map_err(|cause| LaunchFailure::File {
+        action,
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+fn pair() -> io::Result<(Socket, Socket)> {
+    Socket::pair(Domain::UNIX, Type::STREAM, None)
+}
