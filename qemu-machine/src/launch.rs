@@ -212,13 +212,14 @@ fn begin(
     } = prepared;
     drop(ends);
     let pid = process.pid();
+    let printed = output.output().clone();
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let belongings = Belongings {
         name: name.clone(),
         process: Arc::new(process),
         started: Instant::now(),
         deadlines: deadlines.clone(),
-        output: output.clone(),
+        output,
         console: console.clone(),
         directory,
         log: builder.log_directory.is_some().then(|| log.clone()),
@@ -235,7 +236,7 @@ fn begin(
         command_line,
         directory: directory_path,
         log,
-        output,
+        output: printed,
         requests,
         status,
         deadlines,

@@ -308,28 +308,44 @@ fn shorten(limit: &mut Option<Duration>, wanted: Duration) {
     *limit = Some(limit.map_or(wanted, |limit| limit.min(wanted)));
 }
 
-/// Who wanted the end, from what was seen of it. A death by a signal that we
-/// did not send was nobody's wish, whatever else was under way.
+/// Who wanted the end, from what was seen of it. A rung that was left may have
+/// had its effect all the same, so what counts is how the process ended: by a
+/// signal that we sent, or for the reason that QEMU gave. A death by another
+/// signal was nobody's wish, whatever else was under way.
 pub(crate) fn cause(
     status: ExitStatus,
     reports: &[RungReport],
     shutdown: Option<&Shutdown>,
 ) -> ExitCause {
-    let rung = reports.last().map(|report| report.rung);
+    let tried = |rung| reports.iter().any(|report| report.rung == rung);
     if let Some(signal) = status.signal() {
-        return match (rung, signal) {
-            (Some(Rung::Kill), libc::SIGKILL) => ExitCause::Requested(Rung::Kill),
-            (Some(Rung::Terminate), libc::SIGTERM) => ExitCause::Requested(Rung::Terminate),
+        return match signal {
+            libc::SIGKILL if tried(Rung::Kill) => ExitCause::Requested(Rung::Kill),
+            libc::SIGTERM if tried(Rung::Terminate) => ExitCause::Requested(Rung::Terminate),
             _ => ExitCause::Outside,
         };
     }
-    match (rung, shutdown) {
-        (Some(rung), _) => ExitCause::Requested(rung),
-        (None, Some(Shutdown { guest: true, .. })) => ExitCause::Guest,
-        (None, Some(Shutdown { reason, .. })) if reason == "host-qmp-quit" => {
-            ExitCause::QuitCommand
-        }
-        (None, _) => ExitCause::Outside,
+    let guest = shutdown.is_some_and(|shutdown| shutdown.guest);
+    let reason = shutdown.map_or("", |shutdown| &shutdown.reason);
+    let by_reason = match reason {
+        _ if guest => [Rung::Powerdown, Rung::Guest]
+            .into_iter()
+            .find(|&it| tried(it)),
+        "host-qmp-quit" => Some(Rung::Quit).filter(|&it| tried(it)),
+        "host-signal" => Some(Rung::Terminate).filter(|&it| tried(it)),
+        _ => None,
+    };
+    // Nobody exits of SIGKILL.
+    let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
+    let last = || {
+        let rungs = reports.iter().rev().map(|report| report.rung);
+        rungs.into_iter().find(|&rung| !killed(rung))
+    };
+    match by_reason.or_else(last) {
+        Some(rung) => ExitCause::Requested(rung),
+        None if guest => ExitCause::Guest,
+        None if reason == "host-qmp-quit" => ExitCause::QuitCommand,
+        None => ExitCause::Outside,
     }
 }
 
@@ -545,6 +561,46 @@ mod tests {
             ExitCause::Requested(Rung::Quit)
         );
         assert_eq!(cause(killed, &reports, Some(&quit)), ExitCause::Outside);
+        assert_eq!(
+            cause(clean, &reports, None),
+            ExitCause::Requested(Rung::Quit)
+        );
+    }
+
+    #[test]
+    fn a_rung_that_was_left_too_early_is_the_cause_all_the_same() {
+        let (mut life, start) = running();
+        let hurried = [Rung::Powerdown, Rung::Quit, Rung::Terminate];
+        life.end(start, Ladder::new(hurried.map(|rung| (rung, Some(SECOND)))));
+        for second in 1..4 {
+            life.handle_timeout(start + second * SECOND);
+        }
+        life.exited(start + 4 * SECOND);
+        let reports = life.into_reports();
+        let signal = |signal| ExitStatus::Signal {
+            signal,
+            core_dumped: false,
+        };
+        let reason = |guest, reason: &str| Shutdown {
+            guest,
+            reason: reason.to_owned(),
+        };
+        let clean = ExitStatus::Code(0);
+        for (status, shutdown, rung) in [
+            (signal(libc::SIGKILL), None, Rung::Kill),
+            (signal(libc::SIGTERM), None, Rung::Terminate),
+            (clean, None, Rung::Terminate),
+            (clean, Some(reason(false, "host-signal")), Rung::Terminate),
+            (clean, Some(reason(false, "host-qmp-quit")), Rung::Quit),
+            (clean, Some(reason(true, "guest-shutdown")), Rung::Powerdown),
+            (ExitStatus::Unknown, None, Rung::Kill),
+        ] {
+            let told = cause(status, &reports, shutdown.as_ref());
+            assert_eq!(told, ExitCause::Requested(rung), "{status}");
+        }
+        // A kill alone, of one that has exited by itself at that moment.
+        let only_kill = &reports[3..];
+        assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
     }
 
     #[test]

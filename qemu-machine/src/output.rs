@@ -12,36 +12,73 @@ use qemu_qmp::engine;
 
 use crate::sys;
 
-/// The reading end of QEMU's output. Clones share it.
+/// What QEMU has printed. Clones share it; they hold no descriptor once it is
+/// [closed](Self::close).
 #[derive(Debug, Clone)]
-pub(crate) struct Output(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    pipe: PipeReader,
-    sink: Mutex<Sink>,
-}
+pub(crate) struct Output(Arc<Mutex<Sink>>);
 
 #[derive(Debug)]
 struct Sink {
     tail: Tail,
-    log: LogFile,
+    log: Option<LogFile>,
+}
+
+/// The reading end of QEMU's output, and where it goes.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputPipe {
+    pipe: Arc<PipeReader>,
+    output: Output,
 }
 
 impl Output {
+    fn new(log: LogFile) -> Self {
+        Self(Arc::new(Mutex::new(Sink {
+            tail: Tail::new(TAIL_BYTES),
+            log: Some(log),
+        })))
+    }
+
+    /// The last 64 KiB.
+    pub(crate) fn tail(&self) -> Vec<u8> {
+        self.lock().tail.to_vec()
+    }
+
+    /// Nothing more will come: lets go of the log. Gives why that is not
+    /// whole, if it is not.
+    pub(crate) fn close(&self) -> Option<String> {
+        self.lock().log.take()?.trouble()
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut sink = self.lock();
+        sink.tail.push(bytes);
+        if let Some(log) = &mut sink.log {
+            log.write(bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sink> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OutputPipe {
     pub(crate) fn new(pipe: PipeReader, log: LogFile) -> io::Result<Self> {
         sys::set_nonblocking(&pipe)?;
-        let sink = Mutex::new(Sink {
-            tail: Tail::new(TAIL_BYTES),
-            log,
-        });
-        Ok(Self(Arc::new(Shared { pipe, sink })))
+        Ok(Self {
+            pipe: Arc::new(pipe),
+            output: Output::new(log),
+        })
+    }
+
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
     }
 
     /// Reads until the end of the output. Runs on the engine.
     pub(crate) async fn pump(self) {
-        let read = engine::read(&self.0.pipe, |bytes| {
-            self.lock().take(bytes);
+        let read = engine::read(&*self.pipe, |bytes| {
+            self.output.take(bytes);
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
@@ -55,34 +92,13 @@ impl Output {
         let mut buffer = [0; 4096];
         // A pipe holds 64 KiB; whoever writes more than this now is not QEMU.
         for _ in 0..64 {
-            match io::Read::read(&mut &self.0.pipe, &mut buffer) {
+            match io::Read::read(&mut &*self.pipe, &mut buffer) {
                 Ok(0) => return,
-                Ok(count) => self.lock().take(&buffer[..count]),
+                Ok(count) => self.output.take(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
-    }
-
-    /// The last 64 KiB.
-    pub(crate) fn tail(&self) -> Vec<u8> {
-        self.lock().tail.to_vec()
-    }
-
-    /// Why the log is not whole, if it is not.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.lock().log.trouble()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Sink> {
-        self.0.sink.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Sink {
-    fn take(&mut self, bytes: &[u8]) {
-        self.tail.push(bytes);
-        self.log.write(bytes);
     }
 }
 

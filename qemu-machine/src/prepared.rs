@@ -19,7 +19,7 @@ use crate::command_line::{Ends, MonitorEnd, compose};
 use crate::console::{Console, MachineFacts};
 use crate::directory::PrivateDirectory;
 use crate::error::LaunchFailure;
-use crate::output::{LogFile, Output};
+use crate::output::{LogFile, OutputPipe};
 use crate::process::{Process, Start, StartError};
 
 /// Our ends of what a process gets, and its own.
@@ -29,7 +29,7 @@ pub(crate) struct Prepared {
     pub(crate) deadlines: Deadlines,
     pub(crate) monitor: MonitorSide,
     pub(crate) console: Console,
-    pub(crate) output: Output,
+    pub(crate) output: OutputPipe,
     pub(crate) ends: ProcessEnds,
 }
 
@@ -87,11 +87,11 @@ impl Prepared {
             cause,
         };
         let (output, output_end) = io::pipe().map_err(sockets)?;
-        let output = Output::new(output, log_file).map_err(sockets)?;
+        let output = OutputPipe::new(output, log_file).map_err(sockets)?;
         let deadlines = builder.deadlines();
         let facts = MachineFacts {
             name: name.to_owned(),
-            output: output.clone(),
+            output: output.output().clone(),
             deadlines: deadlines.clone(),
         };
         let (console, console_end) = match &builder.console {

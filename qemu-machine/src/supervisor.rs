@@ -24,7 +24,7 @@ use crate::console::Console;
 use crate::directory::PrivateDirectory;
 use crate::guest_state::GuestState;
 use crate::life::{self, Action, Ladder, Life, Rung, Shutdown, Useless};
-use crate::output::Output;
+use crate::output::OutputPipe;
 use crate::process::Process;
 use crate::report::ExitReport;
 
@@ -60,7 +60,7 @@ pub(crate) struct Belongings {
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
-    pub(crate) output: Output,
+    pub(crate) output: OutputPipe,
     pub(crate) console: Console,
     pub(crate) directory: Option<PrivateDirectory>,
     /// The log of QEMU's output, where it outlives the directory.
@@ -104,6 +104,7 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status,
+        told: Vec::new(),
         overdue: Some(overdue),
     };
     engine.spawn(supervisor.run(requests));
@@ -127,6 +128,8 @@ struct Supervisor {
     /// machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: watch::Sender<Status>,
+    /// What waits for the answers of the monitor.
+    told: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
     overdue: Option<oneshot::Sender<()>>,
 }
@@ -340,22 +343,28 @@ impl Supervisor {
     }
 
     fn tell_monitor(&mut self, rung: Rung) {
-        let Some(Monitor { client, .. }) = &self.monitor else {
-            let why = "there is no monitor".to_owned();
-            self.life.failed(self.now(), rung, why);
-            return;
+        let client = match &self.monitor {
+            Some(Monitor { client, .. }) if client.disconnected().is_none() => client.clone(),
+            _ => {
+                let why = "there is no monitor".to_owned();
+                self.life.failed(self.now(), rung, why);
+                return;
+            }
         };
-        let (client, answers) = (client.clone(), self.own_requests.clone());
-        self.engine.spawn(async move {
-            // Whether it was heard shows in the machine's end, not in a reply.
+        let answers = self.own_requests.clone();
+        self.told.push(self.engine.spawn(async move {
             let told = match rung {
                 Rung::Powerdown => client.execute(SystemPowerdown {}).no_timeout().await,
                 _ => client.execute(Quit {}).no_timeout().await,
             };
-            if let (Err(error), Some(answers)) = (told, answers.upgrade()) {
+            // Whether it was heard shows in the machine's end, not in a reply:
+            // one that closes its monitor now is most likely ending.
+            if let (Err(error), Some(answers)) = (told, answers.upgrade())
+                && error.disconnected().is_none()
+            {
                 let _ = answers.send(Request::Failed(rung, error.to_string()));
             }
-        });
+        }));
     }
 
     /// The process has ended: see the module's documentation for the order.
@@ -392,11 +401,15 @@ impl Supervisor {
         if let Some(console) = self.console {
             console.await;
         }
-        self.output.abort();
-        self.output.await;
+        for task in self.told.into_iter().chain([self.output]) {
+            // What it holds is let go of before its end is known.
+            task.abort();
+            task.await;
+        }
         output.drain();
 
-        let mut trouble: Vec<String> = [output.trouble(), console.trouble()]
+        let output_tail = output.output().tail();
+        let mut trouble: Vec<String> = [output.output().close(), console.close_log()]
             .into_iter()
             .flatten()
             .collect();
@@ -417,7 +430,7 @@ impl Supervisor {
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
             guest_panicked,
             uptime: ended.saturating_duration_since(started),
-            output_tail: output.tail(),
+            output_tail,
             console_tail: console.tail(),
             log,
             trouble,

@@ -106,8 +106,9 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, (Step, io::Error)> {
             // SAFETY: The socket is borrowed by the image.
             unsafe { announce(plan.herald, b'-', pid) };
         }
-        // The child has ended already: this reaps it.
-        let _ = reap(&pidfd);
+        // The child is as good as gone, but it let go of our memory before it
+        // can be reaped, and nobody else will do that.
+        let _ = take_status(&pidfd, 0);
         return Err((step, io::Error::from_raw_os_error(error)));
     }
     Ok(Spawned {
@@ -247,12 +248,16 @@ pub(crate) enum Ended {
 /// Takes the exit status of a child that has ended; `None` where somebody else
 /// has taken it, or it is not ended.
 pub(crate) fn reap(pidfd: &OwnedFd) -> Option<Ended> {
+    take_status(pidfd, libc::WNOHANG)
+}
+
+fn take_status(pidfd: &OwnedFd, flags: c_int) -> Option<Ended> {
     let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
     // SAFETY: `info` is plain data, and only read where the call succeeded;
     // the kernel filled the fields of a child's end then.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG;
+        let flags = libc::WEXITED | flags;
         if libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) < 0 || info.si_pid() == 0 {
             return None;
         }

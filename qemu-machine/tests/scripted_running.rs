@@ -37,7 +37,7 @@ scenario! {
         let script = "expect first\nexpect second\nreply-to 2 \"late\"\nreply \"own\"\nserve";
         let vm = run!(running(script).launch()).unwrap();
         let first = vm.qmp().execute_json("first", ()).timeout(Duration::from_millis(50));
-        assert!(matches!(run!(first).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
+        assert!(matches!(*run!(first).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
         assert_eq!(run!(vm.qmp().execute_json("second", ())).unwrap(), json!("own"));
         run!(vm.shutdown()).unwrap();
     }

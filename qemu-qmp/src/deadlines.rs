@@ -146,7 +146,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(20);
 
     async fn never() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[test]

@@ -82,7 +82,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let error = run!(qmp.execute_json("device_del", json!({"id": "nope"}))).unwrap_err();
-        let ExecuteFailure::Refused { arguments, reply } = &error.failure else {
+        let ExecuteFailure::Refused { arguments, reply } = &*error.failure else {
             panic!("{error:?}")
         };
         assert_eq!(error.command, "device_del");
@@ -148,7 +148,7 @@ scenario! {
         ] {
             let error = run!(bad).unwrap_err();
             assert!(
-                matches!(error.failure, ExecuteFailure::Arguments { .. }) && error.command == "bad",
+                matches!(*error.failure, ExecuteFailure::Arguments { .. }) && error.command == "bad",
                 "{error:?}"
             );
         }
@@ -168,12 +168,11 @@ scenario! {
             server.echo();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        match run!(qmp.execute(QueryStatus {})) {
-            Err(ExecuteError { command, failure: ExecuteFailure::Shape { received, .. }, .. }) => {
-                assert_eq!((command.as_str(), received.get()), ("query-status", r#"{"status": 7}"#));
-            }
-            other => panic!("{other:?}"),
-        }
+        let error = run!(qmp.execute(QueryStatus {})).unwrap_err();
+        let ExecuteFailure::Shape { received, .. } = &*error.failure else {
+            panic!("{error:?}")
+        };
+        assert_eq!((error.command.as_str(), received.get()), ("query-status", r#"{"status": 7}"#));
         run!(qmp.execute_json("after", json!({}))).unwrap();
         drop(qmp);
         server.end();
@@ -243,11 +242,11 @@ scenario! {
         assert!(!qmp.oob());
         let error = run!(qmp.execute(MigratePause { job: "j" })).unwrap_err();
         assert!(
-            matches!(error.failure, ExecuteFailure::NoOutOfBand) && error.command == "migrate-pause",
+            matches!(*error.failure, ExecuteFailure::NoOutOfBand) && error.command == "migrate-pause",
             "{error:?}"
         );
         let error = run!(qmp.execute_json("x-oob", ()).out_of_band()).unwrap_err();
-        assert!(matches!(error.failure, ExecuteFailure::NoOutOfBand), "{error:?}");
+        assert!(matches!(*error.failure, ExecuteFailure::NoOutOfBand), "{error:?}");
         run!(qmp.execute_json("good", json!({}))).unwrap();
         drop(qmp);
         assert_eq!(server.end(), ["good"]);
@@ -356,13 +355,13 @@ scenario! {
         let limit = Duration::from_secs(1);
         let error = run!(qmp.execute_json("never", ()).timeout(limit)).unwrap_err();
         assert!(
-            matches!(error.failure, ExecuteFailure::Timeout { limit: told } if told == limit) && error.command == "never",
+            matches!(*error.failure, ExecuteFailure::Timeout { limit: told } if told == limit) && error.command == "never",
             "{error:?}"
         );
         assert_took(began, limit);
         let (began, limit) = (Instant::now(), Duration::from_millis(50));
         let error = run!(qmp.execute(QueryStatus {}).timeout(limit)).unwrap_err();
-        assert!(matches!(error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
+        assert!(matches!(*error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
         assert_took(began, limit);
         drop(qmp);
         server.end();
@@ -382,7 +381,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let late = qmp.execute_json("late", ()).timeout(Duration::from_millis(1));
-        assert!(matches!(run!(late).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
+        assert!(matches!(*run!(late).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
         assert_eq!(run!(qmp.execute_json("next", ())).unwrap(), "next");
         assert_eq!(run!(qmp.execute_json("third", json!({"n": 3}))).unwrap(), json!({"n": 3}));
         drop(qmp);
@@ -450,7 +449,7 @@ scenario! {
         run!(events.next_named("MARK")).unwrap();
         let error = run!(qmp.execute_json("odd", json!({"a": 1}))).unwrap_err();
         assert!(
-            matches!(error.failure, ExecuteFailure::Refused { .. }) && error.command == "odd",
+            matches!(*error.failure, ExecuteFailure::Refused { .. }) && error.command == "odd",
             "{error:?}"
         );
         assert!(error.reply().unwrap().desc.starts_with("JSON parse error"));

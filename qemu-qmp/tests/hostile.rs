@@ -31,7 +31,7 @@ macro_rules! told_of {
         let pending = [(); 2].map(|()| begin(qmp.execute_json("never", ()).no_timeout()));
         let mut causes = Vec::new();
         for command in pending {
-            match run!(command).unwrap_err().failure {
+            match *run!(command).unwrap_err().failure {
                 ExecuteFailure::Interrupted { cause } => causes.push(cause),
                 other => panic!("{other:?}"),
             }
@@ -146,7 +146,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let error = run!(qmp.execute_json("deep", ())).unwrap_err();
-        assert!(matches!(error.failure, ExecuteFailure::Shape { .. }), "{error:?}");
+        assert!(matches!(*error.failure, ExecuteFailure::Shape { .. }), "{error:?}");
         let raw = qmp.execute_json("deep", ()).returning::<Box<RawValue>>();
         assert_eq!(run!(raw).unwrap().get(), expected);
         assert_eq!(run!(qmp.execute_json("after", json!({"n": 1}))).unwrap(), json!({"n": 1}));
@@ -221,7 +221,7 @@ scenario! {
             let began = Instant::now();
             let command = qmp.execute_json("large", json!({"n": n, "filler": filler}));
             let error = run!(command.timeout(limit)).unwrap_err();
-            assert!(matches!(error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
+            assert!(matches!(*error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
             let took = began.elapsed();
             assert!(took >= limit && took < Duration::from_secs(15), "{took:?}");
         }
@@ -263,7 +263,7 @@ scenario! {
             }
         };
         assert!(
-            matches!(refused.failure, ExecuteFailure::Congested) && refused.command == "large",
+            matches!(*refused.failure, ExecuteFailure::Congested) && refused.command == "large",
             "{refused:?}"
         );
         // 16 MiB may wait, besides what the kernel holds and the last one.
@@ -295,7 +295,7 @@ scenario! {
         let mut events = qmp.events();
         let never = begin(qmp.execute_json("never", ()).timeout(limit));
         let error = run!(never).unwrap_err();
-        assert!(matches!(error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
+        assert!(matches!(*error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
         let error = loop {
             // It may lag; that is told, and the wait begins anew.
             match run!(events.next_named("NEVER").timeout(limit)).unwrap_err() {

@@ -9,12 +9,46 @@ use crate::sys;
 /// A child that has not been reaped.
 pub(crate) struct Child {
     pub(crate) pid: u32,
+    group: u32,
     pub(crate) description: String,
 }
 
 /// Makes this process the parent of whatever its descendants leave behind.
 pub fn adopt_orphans() {
     sys::become_subreaper();
+}
+
+/// The children of this process that have not been reaped.
+pub fn children() -> BTreeSet<u32> {
+    of_this_process()
+        .into_iter()
+        .map(|child| child.pid)
+        .collect()
+}
+
+/// Waits until all children but these have ended, and leaves it to others to
+/// reap them. `false` where the deadline comes first.
+pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
+    children()
+        .difference(but)
+        .all(|&pid| sys::wait_by(pid, deadline))
+}
+
+/// Reaps the children but these that were adopted, once they end: whoever
+/// started them has died, and left their reaping to us. Those that we started
+/// lead a group of their own, and are left to who started them.
+///
+/// # Errors
+/// The children that live at the deadline.
+pub fn reap_adopted(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
+    let adopted = |child: &Child| !but.contains(&child.pid) && child.group != child.pid;
+    for child in of_this_process().into_iter().filter(adopted) {
+        if !sys::wait_by(child.pid, deadline) {
+            return Err(vec![format!("{}: {}", child.pid, child.description)]);
+        }
+        sys::reap(child.pid);
+    }
+    Ok(())
 }
 
 /// Waits until this process has no children but these, and reaps those that
@@ -26,13 +60,12 @@ pub fn adopt_orphans() {
 pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
     loop {
         // Anew each time: whom an ended child leaves behind becomes our child.
-        let Some(child) = of_this_process()
-            .into_iter()
-            .find(|child| !but.contains(&child.pid))
-        else {
+        let Some(child) = children().difference(but).next().copied() else {
             return Ok(());
         };
-        if !sys::reap_by(child.pid, deadline) {
+        if sys::wait_by(child, deadline) {
+            sys::reap(child);
+        } else {
             return Err(of_this_process()
                 .into_iter()
                 .filter(|child| !but.contains(&child.pid))
@@ -56,6 +89,7 @@ pub(crate) fn of_this_process() -> Vec<Child> {
             let (name, rest) = stat.rsplit_once(')')?;
             let mut fields = rest.split_ascii_whitespace();
             let (state, parent) = (fields.next()?, fields.next()?);
+            let group = fields.next()?.parse().ok()?;
             if parent.parse() != Ok(own) {
                 return None;
             }
@@ -64,6 +98,7 @@ pub(crate) fn of_this_process() -> Vec<Child> {
             let name = name.rsplit_once('(').map_or("", |(_, name)| name);
             Some(Child {
                 pid,
+                group,
                 description: format!("{name} {state} {words}"),
             })
         })

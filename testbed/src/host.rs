@@ -38,6 +38,11 @@ pub fn ignore_children() {
     sys::ignore_children();
 }
 
+/// Kills a process, without starting another for it.
+pub fn kill(pid: u32) {
+    sys::kill(pid);
+}
+
 /// Reaps a child, whichever ends first; `None` where there is none.
 pub fn reap_any() -> Option<u32> {
     sys::reap_any()

@@ -9,5 +9,5 @@ mod host;
 mod sys;
 
 pub use census::Census;
-pub use children::{adopt_orphans, wait_for_children};
-pub use host::{DescriptorLimit, Forked, forbid_processes, fork, ignore_children, reap_any};
+pub use children::{adopt_orphans, children, reap_adopted, wait_for_children, wait_for_ends};
+pub use host::{DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any};

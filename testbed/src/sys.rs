@@ -12,9 +12,9 @@ pub(crate) fn become_subreaper() {
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
-/// Waits for a child's end and reaps it; `false` where the deadline comes
-/// first. A child that is none, or not any more, has been reaped.
-pub(crate) fn reap_by(pid: u32, deadline: Instant) -> bool {
+/// Waits for a child's end; `false` where the deadline comes first. A child
+/// that is none, or not any more, has ended.
+pub(crate) fn wait_by(pid: u32, deadline: Instant) -> bool {
     let Ok(number) = libc::pid_t::try_from(pid) else {
         return true;
     };
@@ -33,18 +33,28 @@ pub(crate) fn reap_by(pid: u32, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: One structure, which outlives the call.
-    if unsafe { libc::poll(&raw mut poll, 1, left) } <= 0 {
-        return false;
+    unsafe { libc::poll(&raw mut poll, 1, left) > 0 }
+}
+
+/// Reaps a child that has ended.
+pub(crate) fn reap(pid: u32) {
+    if let Ok(pid) = libc::pid_t::try_from(pid) {
+        // SAFETY: The status is not asked for.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
     }
-    // SAFETY: The status is not asked for.
-    unsafe { libc::waitpid(number, std::ptr::null_mut(), 0) };
-    true
 }
 
 pub(crate) fn reap_any() -> Option<u32> {
     // SAFETY: The status is not asked for.
     let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
     u32::try_from(pid).ok()
+}
+
+pub(crate) fn kill(pid: u32) {
+    if let Ok(pid @ 1..) = libc::pid_t::try_from(pid) {
+        // SAFETY: Numbers alone.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
 }
 
 pub(crate) fn ignore_children() {
@@ -90,6 +100,11 @@ const NOBODY: u32 = 65534;
 pub struct Forked(libc::pid_t);
 
 impl Forked {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
     /// Waits for its end; `true` where it exited by 0.
     pub fn succeeded(self) -> bool {
         let mut status = 0;

@@ -184,9 +184,10 @@ impl Console {
         kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
     }
 
-    /// Why the log is not whole, if it is not.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.log().as_ref()?.trouble()
+    /// Nothing more will come: lets go of the log. Gives why that is not
+    /// whole, if it is not.
+    pub(crate) fn close_log(&self) -> Option<String> {
+        self.log().take()?.trouble()
     }
 
     fn new(

@@ -99,7 +99,7 @@ pub struct ExecuteError {
     /// The command's name.
     pub command: String,
     /// What went wrong.
-    pub failure: ExecuteFailure,
+    pub failure: Box<ExecuteFailure>,
     /// What was seen of the server meanwhile, in lines of their own; empty
     /// where nothing is known, or it would not help.
     pub seen: String,
@@ -157,7 +157,7 @@ pub enum ExecuteFailure {
 impl ExecuteError {
     /// The server's own words, where it refused the command.
     pub fn reply(&self) -> Option<&ErrorReply> {
-        match &self.failure {
+        match &*self.failure {
             ExecuteFailure::Refused { reply, .. } => Some(reply),
             _ => None,
         }
@@ -165,7 +165,7 @@ impl ExecuteError {
 
     /// Why the connection was lost, where it was.
     pub fn disconnected(&self) -> Option<&Disconnected> {
-        match &self.failure {
+        match &*self.failure {
             ExecuteFailure::Interrupted { cause } => Some(cause),
             _ => None,
         }

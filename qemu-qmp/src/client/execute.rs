@@ -150,7 +150,7 @@ impl Request {
             ExecuteError {
                 server: witness.name(),
                 command,
-                failure,
+                failure: Box::new(failure),
                 seen,
             }
         })

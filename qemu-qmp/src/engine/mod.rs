@@ -58,7 +58,12 @@ impl Engine {
         {
             return Ok(engine);
         }
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            // Whatever floods, deadlines and other descriptors are looked at
+            // after a few of its turns, and not after 61 as it is by default.
+            .event_interval(4)
+            .build()?;
         let engine = Arc::new(Self {
             runtime: runtime.handle().clone(),
             timers: timers::Timers::default(),

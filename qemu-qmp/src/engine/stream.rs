@@ -222,14 +222,21 @@ where
     E: From<io::Error>,
 {
     let ready = watch(source.as_fd(), Interest::READABLE)?;
+    let mut turn_bytes = 0;
     loop {
         let mut readable = ready.readable().await?;
         match read_once(source, &mut each)? {
             Drained::End => return Ok(()),
-            Drained::ForNow => readable.clear_ready(),
-            Drained::Perhaps => {}
+            Drained::ForNow => {
+                turn_bytes = 0;
+                readable.clear_ready();
+            }
+            Drained::Perhaps(bytes) => turn_bytes += bytes,
+        }
+        if turn_bytes >= TURN_BYTES {
             // Others have their turn before a flood goes on.
-            Drained::No => tokio::task::yield_now().await,
+            turn_bytes = 0;
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -243,11 +250,15 @@ impl Drop for OverWhenDropped<'_> {
 }
 
 enum Drained {
-    No,
-    Perhaps,
+    /// So many bytes were read, and there may be more: even a read of less
+    /// than was asked for stops short at a message that carries descriptors.
+    Perhaps(usize),
     ForNow,
     End,
 }
+
+/// How much is read of a flood before others have their turn.
+const TURN_BYTES: usize = 64 << 10;
 
 fn read_once<R, E>(
     mut source: &R,
@@ -261,17 +272,11 @@ where
         Ok(0) => Ok(Drained::End),
         Ok(count) => {
             each(&scratch[..count])?;
-            // Less than asked for need not be all there is: a read from a unix
-            // socket stops at a message that carries descriptors.
-            Ok(if count < scratch.len() {
-                Drained::Perhaps
-            } else {
-                Drained::No
-            })
+            Ok(Drained::Perhaps(count))
         }
         Err(error) => match error.kind() {
             io::ErrorKind::WouldBlock => Ok(Drained::ForNow),
-            io::ErrorKind::Interrupted => Ok(Drained::No),
+            io::ErrorKind::Interrupted => Ok(Drained::Perhaps(0)),
             _ => Err(error.into()),
         },
     })
@@ -279,5 +284,5 @@ where
 
 thread_local! {
     /// One for all: a reader that waits has none of its own.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; TURN_BYTES].into_boxed_slice());
 }

@@ -1,0 +1,171 @@
+//! Another process, which uses the library and then has something happen to
+//! it: this program, started anew with a role to play.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+
+use qemu_machine::{Console, Machine, MachineBuilder, guests};
+
+use super::Scene;
+use super::own_process::ROLES;
+use crate::support;
+
+/// What a role finds in its environment.
+const ROLE: &str = "FAULTS_ROLE";
+const BASE: &str = "FAULTS_BASE";
+const QEMU: &str = "FAULTS_QEMU";
+
+/// Plays a role, if this process was started for one.
+pub fn play() -> Option<ExitCode> {
+    let wanted = std::env::var(ROLE).ok()?;
+    let (_, role) = ROLES
+        .into_iter()
+        .find(|&(name, _)| name == wanted)
+        .expect("a role of this name");
+    role(&Stage {
+        base: std::env::var_os(BASE).expect("a directory").into(),
+        qemu: std::env::var_os(QEMU).map(PathBuf::from),
+    });
+    Some(ExitCode::SUCCESS)
+}
+
+/// What a role plays with.
+pub struct Stage {
+    pub base: PathBuf,
+    qemu: Option<PathBuf>,
+}
+
+impl Stage {
+    /// Machines of every kind that can be left behind: as it is; under a
+    /// wrapper that forks; with a child of its own.
+    pub fn launch_all(&self) -> Vec<Machine> {
+        use qemu_machine::Wait;
+        let forking = ["sh", "-c", "\"$@\"; :", "sh"];
+        let builders = match &self.qemu {
+            Some(_) => vec![self.builder(""), self.builder("").wrapper(forking)],
+            None => vec![
+                self.builder("serve"),
+                self.builder("serve").wrapper(forking),
+                self.builder("fork-child\nserve"),
+            ],
+        };
+        builders
+            .into_iter()
+            .map(|builder| builder.launch().wait().unwrap())
+            .collect()
+    }
+
+    /// A machine of the QEMU at hand, or else of the peer, by this script. Its
+    /// processes hold our standard output too, so that their end is seen
+    /// from outside.
+    pub fn builder(&self, script: &str) -> MachineBuilder {
+        let output = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+        let builder = match &self.qemu {
+            Some(binary) => Machine::builder(binary)
+                .accel(["tcg"])
+                .arg("-nodefaults")
+                .firmware(guests::tiny()),
+            None => support::fake(&format!("greet\nnegotiate\n{script}")),
+        };
+        builder
+            .base_dir(&self.base)
+            .console(Console::serial())
+            .add_fd(output, 1, None)
+    }
+}
+
+/// A process to be started for a role.
+pub struct Host(Command);
+
+impl Host {
+    pub fn new(scene: &Scene, role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::set(&mut command, scene, role);
+        Self(command)
+    }
+
+    /// With the machines' directory on a file system of its own, mounted with
+    /// these options.
+    pub fn on_a_file_system(scene: &Scene, role: &str, options: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh"])
+            .args([Path::new(options), scene.base()])
+            .arg(std::env::current_exe().unwrap());
+        Self::set(&mut command, scene, role);
+        Self(command)
+    }
+
+    fn set(command: &mut Command, scene: &Scene, role: &str) {
+        command.env(ROLE, role).env(BASE, scene.base());
+        if scene.is_real() {
+            command.env(QEMU, &scene.qemu().binary);
+        }
+    }
+
+    /// Runs the role to its end, which must be a good one.
+    pub fn succeeds(mut self) {
+        let output = self.0.stdin(Stdio::null()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}: {}{}",
+            output.status,
+            support::text(&output.stdout),
+            support::text(&output.stderr)
+        );
+    }
+
+    /// Starts the role.
+    pub fn start(mut self) -> Running {
+        let mut child = self
+            .0
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+}
+
+const MOUNTED: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+
+/// A process that plays a role.
+pub struct Running {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it says this; gives what stands behind it in its line.
+    pub fn says(&mut self, words: &str) -> String {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.trim().to_owned();
+            }
+            line.clear();
+        }
+        panic!("it ended without saying '{words}'");
+    }
+
+    /// Waits until nobody is left who could say anything.
+    pub fn falls_silent(&mut self) {
+        self.output.read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    /// Lets it go on, where it waits for the end of its input.
+    pub fn go_on(&mut self) {
+        self.input = None;
+    }
+}

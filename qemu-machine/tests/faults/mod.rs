@@ -1,0 +1,171 @@
+//! The table of faults: what can go wrong, what the caller gets then, and
+//! within how long. Every row is played alone in the process, and the same
+//! guard looks after each for what is left: children, descriptors, threads,
+//! files.
+//!
+//! `docs/faults.md` is the table for people; a test holds it to this one.
+// A group of rows is one list, however long.
+#![allow(clippy::too_many_lines, dead_code, unreachable_pub)]
+
+mod at_launch;
+mod ending;
+mod host;
+mod own_process;
+mod page;
+mod running;
+mod scene;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use testbed::Census;
+
+use crate::support;
+pub use scene::Scene;
+
+/// One row.
+pub struct Fault {
+    /// When it happens.
+    pub group: &'static str,
+    pub what: String,
+    pub place: Place,
+    pub gets: &'static str,
+    /// From the fault to when the caller is told.
+    pub within: Duration,
+    play: Box<dyn Fn(&Scene) + Send>,
+}
+
+/// Where a row is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the scripted peer, or a program that is none.
+    Scripted,
+    /// On every real QEMU.
+    Real,
+    /// On both.
+    Both,
+}
+
+/// A row, to be played by what stands after it.
+pub fn fault(
+    what: impl Into<String>,
+    place: Place,
+    gets: &'static str,
+    within: Duration,
+    play: impl Fn(&Scene) + Send + 'static,
+) -> Fault {
+    Fault {
+        group: "",
+        what: what.into(),
+        place,
+        gets,
+        within,
+        play: Box::new(play),
+    }
+}
+
+/// What takes no time but that of a busy machine.
+pub const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What is waited for comes long before that, or never.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A deadline that a row sets, to see it kept.
+pub const SHORT: Duration = Duration::from_millis(200);
+
+/// The whole table.
+pub fn table() -> Vec<Fault> {
+    let groups = [
+        ("At launch", at_launch::rows()),
+        ("Running", running::rows()),
+        ("Ending", ending::rows()),
+        ("Our own process", own_process::rows()),
+    ];
+    groups
+        .into_iter()
+        .flat_map(|(group, rows)| rows.into_iter().map(move |row| Fault { group, ..row }))
+        .collect()
+}
+
+/// Plays the rows of one place; the program's `main`.
+pub fn main(place: Place) -> ExitCode {
+    if let Some(code) = host::play() {
+        return code;
+    }
+    testbed::adopt_orphans();
+    let mut arguments = Arguments::from_args();
+    // Whoever counts what the process has must be alone in it.
+    arguments.test_threads = Some(1);
+    if !arguments.list {
+        warm_up(place);
+    }
+    let qemus = match place {
+        Place::Real => support::qemus().into_iter().map(Some).collect(),
+        _ => vec![None],
+    };
+    let mut trials = Vec::new();
+    if place == Place::Scripted {
+        trials.push(Trial::test("the page is the table", || Ok(page::check()?)));
+    }
+    for qemu in qemus {
+        for row in table() {
+            if row.place != place && row.place != Place::Both {
+                continue;
+            }
+            let version = match &qemu {
+                Some(qemu) => format!("QEMU {}: ", qemu.version),
+                None => String::new(),
+            };
+            let name = format!("{version}{}: {}", row.group, row.what);
+            let qemu = qemu.clone();
+            trials.push(Trial::test(name, move || row.run(qemu)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+impl Fault {
+    fn run(&self, qemu: Option<support::Qemu>) -> Result<(), Failed> {
+        let scene = Scene::new(qemu);
+        let children = testbed::children();
+        let before = Census::take(&[scene.base()]);
+        let played = catch_unwind(AssertUnwindSafe(|| (self.play)(&scene)));
+        let took = scene.took();
+        // What a wrapper forked is reaped by whoever adopts it: by us, here.
+        let adopted = testbed::reap_adopted(&children, Instant::now() + AT_ONCE);
+        let left = Census::take(&[scene.base()]).since(&before);
+        if let Err(panic) = played {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&it| it.to_owned()));
+            return Err(words.unwrap_or_default().into());
+        }
+        if let Err(left) = adopted {
+            return Err(format!("lives on: {left:#?}").into());
+        }
+        if took > self.within {
+            return Err(format!("it took {took:?}, not {:?}", self.within).into());
+        }
+        if !left.is_empty() {
+            return Err(format!("left behind: {left:#?}").into());
+        }
+        Ok(())
+    }
+}
+
+/// Starts what stays for as long as the process lives, so that no row is taken
+/// to have left it: the engine and the guardian.
+fn warm_up(place: Place) {
+    use qemu_machine::Wait;
+    for _ in 0..3 {
+        let vm = support::fake("greet\nnegotiate\nserve").launch().wait();
+        vm.unwrap().shutdown().wait().unwrap();
+    }
+    if place == Place::Real {
+        for qemu in support::qemus() {
+            let vm = qemu.tiny().launch().wait().unwrap();
+            vm.shutdown().wait().unwrap();
+        }
+    }
+}

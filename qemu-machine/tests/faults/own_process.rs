@@ -1,0 +1,449 @@
+//! What happens to the process that uses the library, or is done by it.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Wait, guests};
+
+use super::Place::{Both, Scripted};
+use super::host::{Host, Running, Stage};
+use super::{AT_ONCE, Fault, Scene, fault};
+use crate::support;
+
+pub fn rows() -> Vec<Fault> {
+    let mut rows = deaths();
+    rows.extend(survivals());
+    rows.extend(reapers());
+    rows
+}
+
+type Role = fn(&Stage);
+
+/// Every role that the other process can play.
+pub const ROLES: [(&str, Role); 16] = [
+    ("waits", |stage| live(stage, wait_for_input)),
+    ("aborts", |stage| live(stage, || std::process::abort())),
+    ("exits", |stage| live(stage, || std::process::exit(0))),
+    ("panics", |stage| {
+        live(stage, || std::panic::resume_unwind(Box::new("the end")));
+    }),
+    ("execs", |stage| {
+        live(stage, || {
+            // It lives on as another program, whose output is elsewhere.
+            let error = Command::new("cat")
+                .stdout(std::process::Stdio::null())
+                .exec();
+            panic!("{error}");
+        });
+    }),
+    ("forgets", |stage| {
+        std::mem::forget(stage.launch_all());
+        println!("up");
+    }),
+    ("forks", |stage| {
+        live(stage, || {
+            let fork = testbed::fork(wait_for_input);
+            println!("forked {}", fork.id());
+            wait_for_input();
+        });
+    }),
+    ("is_busy", is_busy),
+    ("no_processes", no_processes),
+    ("no_threads", no_threads),
+    ("read_only", |stage| {
+        no_directory(stage, std::io::ErrorKind::ReadOnlyFilesystem);
+    }),
+    ("no_room", |stage| {
+        no_directory(stage, std::io::ErrorKind::StorageFull);
+    }),
+    ("full_log", full_log),
+    ("ignores_children", ignores_children),
+    ("reaps_all", reaps_all),
+    ("has_handlers", has_handlers),
+];
+
+/// Launches machines, says so, and does this.
+fn live(stage: &Stage, then: impl FnOnce()) {
+    let _machines = stage.launch_all();
+    println!("up");
+    then();
+}
+
+fn wait_for_input() {
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Waits until the other process and all that it ever started are gone.
+fn all_gone(before: &BTreeSet<u32>) {
+    let deadline = Instant::now() + AT_ONCE;
+    testbed::wait_for_children(before, deadline).unwrap_or_else(|left| panic!("{left:#?}"));
+}
+
+/// The next launch in the same place sweeps what is left there, but not what
+/// belongs to a machine that lives.
+fn next_launch_sweeps(scene: &Scene) {
+    let living = scene
+        .fake("greet\nnegotiate\nserve")
+        .launch()
+        .wait()
+        .unwrap();
+    scene.program("/bin/true").launch().wait().unwrap_err();
+    let directory = living.directory().unwrap().to_owned();
+    let names: Vec<_> = std::fs::read_dir(scene.base())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(names, [directory]);
+    living.shutdown().wait().unwrap();
+}
+
+fn dies(scene: &Scene, role: &str, how: impl FnOnce(&mut Running)) {
+    let before = testbed::children();
+    let mut host = Host::new(scene, role).start();
+    host.says("up");
+    scene.fault();
+    how(&mut host);
+    all_gone(&before);
+    scene.told();
+    next_launch_sweeps(scene);
+}
+
+fn deaths() -> Vec<Fault> {
+    const GETS: &str =
+        "nobody is left, what a wrapper forked included; the next launch sweeps the directories";
+    let mut rows = Vec::new();
+    for name in ["KILL", "TERM", "INT"] {
+        rows.push(fault(
+            format!("SIG{name}"),
+            Both,
+            GETS,
+            AT_ONCE,
+            move |scene| {
+                dies(scene, "waits", |host| support::signal(host.pid(), name));
+            },
+        ));
+    }
+    for (what, role) in [
+        ("abort", "aborts"),
+        ("exit(0)", "exits"),
+        ("a panic that ends it", "panics"),
+        ("a return from main, with every handle forgotten", "forgets"),
+    ] {
+        rows.push(fault(what, Both, GETS, AT_ONCE, move |scene| {
+            dies(scene, role, |_| {});
+        }));
+    }
+    rows.push(fault(
+        "exec of another program",
+        Both,
+        GETS,
+        AT_ONCE,
+        |scene| {
+            let before = testbed::children();
+            let mut host = Host::new(scene, "execs").start();
+            host.says("up");
+            scene.fault();
+            // The other program lives, and says nothing.
+            host.falls_silent();
+            scene.told();
+            assert!(!support::is_gone(host.pid()));
+            next_launch_sweeps(scene);
+            host.go_on();
+            all_gone(&before);
+        },
+    ));
+    rows.push(fault(
+        "SIGKILL, while a fork of it without exec lives on",
+        Both,
+        "nobody is left but the fork; what it holds is swept when it has gone",
+        AT_ONCE,
+        |scene| {
+            let before = testbed::children();
+            let mut host = Host::new(scene, "forks").start();
+            let fork = host.says("forked ").parse().unwrap();
+            let mut but = before.clone();
+            but.insert(fork);
+            scene.fault();
+            support::signal(host.pid(), "KILL");
+            all_gone(&but);
+            scene.told();
+            host.go_on();
+            all_gone(&before);
+            next_launch_sweeps(scene);
+        },
+    ));
+    rows.push(fault(
+        "SIGKILL at 200 random moments of launch, life and end",
+        Scripted,
+        "each time: nobody is left 1 s later, no directory after the next launch",
+        Duration::from_secs(120),
+        |scene| {
+            let seed = std::process::id();
+            let mut state = u64::from(seed) | 1;
+            for round in 0..200 {
+                // Xorshift: all that is asked of it is not to repeat.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let moment = Duration::from_micros(state % 40_000);
+                let before = testbed::children();
+                let mut host = Host::new(scene, "is_busy").start();
+                host.says("begun");
+                // The moment itself is what is tried here.
+                std::thread::park_timeout(moment);
+                support::signal(host.pid(), "KILL");
+                let deadline = Instant::now() + AT_ONCE;
+                testbed::wait_for_children(&before, deadline).unwrap_or_else(|left| {
+                    panic!("round {round} of {seed}, {moment:?}: {left:#?}")
+                });
+                scene.program("/bin/true").launch().wait().unwrap_err();
+                let left = std::fs::read_dir(scene.base()).unwrap().count();
+                assert_eq!(left, 0, "round {round} of {seed}, {moment:?}");
+            }
+        },
+    ));
+    rows
+}
+
+/// Launches and ends machines, without end.
+fn is_busy(stage: &Stage) {
+    println!("begun");
+    std::thread::scope(|scope| {
+        for script in ["fork-child\nserve", "serve", "silent"] {
+            scope.spawn(move || {
+                loop {
+                    let vm = stage.builder(script).launch().wait().unwrap();
+                    if script == "silent" {
+                        vm.kill().wait().unwrap();
+                    } else {
+                        vm.qmp().execute_json("x", ()).wait().unwrap();
+                        vm.shutdown().wait().unwrap();
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn survivals() -> Vec<Fault> {
+    vec![
+        fault(
+            "the launching thread ends",
+            Both,
+            "nothing: the machine lives",
+            AT_ONCE,
+            |scene| {
+                let vm =
+                    std::thread::scope(|scope| scope.spawn(|| scene.machine()).join().unwrap());
+                scene.fault();
+                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                let report = vm.shutdown().wait().unwrap();
+                assert!(matches!(report.cause, ExitCause::Requested(_)));
+            },
+        ),
+        fault(
+            "the launching thread panics, while another holds the machine",
+            Both,
+            "nothing: the machine lives",
+            AT_ONCE,
+            |scene| {
+                let held = Mutex::new(None);
+                std::thread::scope(|scope| {
+                    let doomed = scope.spawn(|| {
+                        let vm = scene.machine();
+                        *held.lock().unwrap() = Some(vm.clone());
+                        std::panic::resume_unwind(Box::new("the end"));
+                    });
+                    doomed.join().unwrap_err();
+                });
+                scene.fault();
+                let vm = held.into_inner().unwrap().unwrap();
+                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                vm.shutdown().wait().unwrap();
+            },
+        ),
+        fault(
+            "a fork without exec drops its copies of the handles, and exits",
+            Both,
+            "nothing: the machine lives, and its directory stays",
+            AT_ONCE,
+            |scene| {
+                let vm = Mutex::new(Some(scene.machine()));
+                let mut events = vm.lock().unwrap().as_ref().unwrap().qmp().events();
+                scene.fault();
+                let fork = testbed::fork(|| {
+                    let vm = vm.lock().unwrap().take();
+                    drop(vm);
+                });
+                assert!(fork.succeeded());
+                let vm = vm.into_inner().unwrap().unwrap();
+                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                assert!(vm.directory().unwrap().is_dir());
+                assert!(vm.is_running() && events.try_next().is_none());
+                let report = vm.shutdown().wait().unwrap();
+                assert!(matches!(report.cause, ExitCause::Requested(_)), "{report}");
+            },
+        ),
+    ]
+}
+
+fn reapers() -> Vec<Fault> {
+    [
+        (
+            "it ignores SIGCHLD",
+            "ignores_children",
+            "the end at once, with a status that is unknown",
+        ),
+        (
+            "it reaps with waitpid(-1)",
+            "reaps_all",
+            "the end at once, with a status that is unknown where it was taken",
+        ),
+        (
+            "it has signal handlers of its own",
+            "has_handlers",
+            "its own: the library installs and changes none",
+        ),
+    ]
+    .into_iter()
+    .map(|(what, role, gets)| {
+        fault(what, Both, gets, Duration::from_secs(10), move |scene| {
+            Host::new(scene, role).succeeds();
+        })
+    })
+    .collect()
+}
+
+fn no_processes(stage: &Stage) {
+    // What needs a thread is there already, and the rest is nobody's to make.
+    stage
+        .builder("serve")
+        .launch()
+        .wait()
+        .unwrap()
+        .kill()
+        .wait()
+        .unwrap();
+    std::fs::set_permissions(&stage.base, std::fs::Permissions::from_mode(0o777)).unwrap();
+    testbed::forbid_processes();
+    let error = stage.builder("serve").launch().wait().unwrap_err();
+    assert!(error.advice().unwrap().contains("ulimit -u"), "{error}");
+    assert!(error.to_string().contains("start a process"), "{error}");
+    is_empty(stage);
+}
+
+fn no_threads(stage: &Stage) {
+    testbed::forbid_processes();
+    let error = stage.builder("serve").launch().wait().unwrap_err();
+    assert!(
+        matches!(*error.failure, LaunchFailure::Resources { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("start a thread"), "{error}");
+    is_empty(stage);
+}
+
+fn no_directory(stage: &Stage, kind: std::io::ErrorKind) {
+    let builder = stage.builder("serve").firmware(guests::tiny());
+    let error = builder.launch().wait().unwrap_err();
+    assert_eq!(kind_of(&error), Some(kind), "{error}");
+    assert!(
+        error.to_string().contains(stage.base.to_str().unwrap()),
+        "{error}"
+    );
+    assert!(error.advice().is_some(), "{error}");
+    is_empty(stage);
+}
+
+fn kind_of(error: &LaunchError) -> Option<std::io::ErrorKind> {
+    match &*error.failure {
+        LaunchFailure::File { cause, .. } => Some(cause.kind()),
+        _ => None,
+    }
+}
+
+fn is_empty(stage: &Stage) {
+    assert_eq!(std::fs::read_dir(&stage.base).unwrap().count(), 0);
+}
+
+fn full_log(stage: &Stage) {
+    let line = "0123456789abcdef\n";
+    let script = "repeat 3000\nstdout 0123456789abcdef\\n\nend\nserve";
+    let builder = stage.builder(script).log_dir(&stage.base).name("full");
+    let vm = builder.launch().wait().unwrap();
+    let report = vm.shutdown().wait().unwrap();
+    assert!(report.to_string().contains("is not whole"), "{report}");
+    assert_eq!(support::text(&report.output_tail), line.repeat(3000));
+}
+
+/// Kills a machine from outside, and sees its end told.
+fn end_is_told(stage: &Stage) -> ExitStatus {
+    let vm = stage.builder("serve").launch().wait().unwrap();
+    support::signal(vm.pid().unwrap(), "KILL");
+    let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+    assert_eq!(report.cause, ExitCause::Outside, "{report}");
+    is_empty(stage);
+    report.status
+}
+
+fn ignores_children(stage: &Stage) {
+    testbed::ignore_children();
+    assert_eq!(end_is_told_without_kill(stage), ExitStatus::Unknown);
+}
+
+/// The same, without a child of our own that kill(1) would be.
+fn end_is_told_without_kill(stage: &Stage) -> ExitStatus {
+    let vm = stage.builder("serve").launch().wait().unwrap();
+    testbed::kill(vm.pid().unwrap());
+    let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+    assert_eq!(report.cause, ExitCause::Outside, "{report}");
+    is_empty(stage);
+    // A soft end is no failure either, though its status is not known.
+    let vm = stage.builder("serve").launch().wait().unwrap();
+    let soft = vm.shutdown().wait().unwrap();
+    assert_eq!(soft.status, report.status);
+    report.status
+}
+
+fn reaps_all(stage: &Stage) {
+    // Whoever is quicker has the status; this one is asked until it was us.
+    for _ in 0..100 {
+        let vm = stage.builder("serve").launch().wait().unwrap();
+        let pid = vm.pid().unwrap();
+        let reaper =
+            std::thread::spawn(move || while testbed::reap_any().is_some_and(|it| it != pid) {});
+        testbed::kill(pid);
+        let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+        assert_eq!(report.cause, ExitCause::Outside, "{report}");
+        is_empty(stage);
+        reaper.join().unwrap();
+        match report.status {
+            ExitStatus::Unknown => return,
+            status => assert_eq!(status.signal(), Some(9)),
+        }
+    }
+    panic!("the library was always quicker");
+}
+
+fn has_handlers(stage: &Stage) {
+    // Which signals are blocked, ignored and caught, but for the two that the
+    // C library keeps to itself: it catches them when a first thread starts.
+    let signals = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        ["SigBlk:", "SigIgn:", "SigCgt:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(line.unwrap().trim(), 16).unwrap() & !(3 << 31)
+        })
+    };
+    let before = signals();
+    assert!(matches!(
+        end_is_told(stage),
+        ExitStatus::Signal { signal: 9, .. }
+    ));
+    assert_eq!(signals(), before);
+}
