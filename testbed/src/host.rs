@@ -4,8 +4,8 @@ use crate::sys;
 
 pub use crate::sys::Forked;
 
-/// This process may open no more descriptors than these; the limit is lifted
-/// when this is dropped.
+/// This process may open no more descriptors than these; the limit that was
+/// before holds again when this is dropped.
 #[derive(Debug)]
 #[must_use = "the limit holds as long as this lives"]
 pub struct DescriptorLimit {
@@ -13,7 +13,8 @@ pub struct DescriptorLimit {
 }
 
 impl DescriptorLimit {
-    /// Lets this process have no descriptor of this number, or a higher one.
+    /// Lets this process have no descriptor of this number, or a higher one;
+    /// but all lower ones, where the limit was lower yet.
     pub fn below(number: u64) -> Self {
         Self {
             before: sys::limit_descriptors(number),
@@ -27,6 +28,36 @@ impl Drop for DescriptorLimit {
     }
 }
 
+/// Memory that this process holds and has written to, in small pages: what
+/// makes a copy of a large process dear. It is given back when this is dropped.
+#[derive(Debug)]
+#[must_use = "the memory is held as long as this lives"]
+pub struct Ballast {
+    memory: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Ballast {
+    /// Takes so much memory, and writes to all of it.
+    pub fn of(bytes: usize) -> Self {
+        Self {
+            memory: sys::map_and_touch(bytes),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        sys::unmap(self.memory, self.bytes);
+    }
+}
+
+/// Sends SIGKILL to a process, from this very thread and at once.
+pub fn kill(pid: u32) {
+    sys::kill(pid);
+}
+
 /// Has every further start of a process or thread fail, for as long as this
 /// process lives. It gives up being root for that.
 pub fn forbid_processes() {
@@ -36,11 +67,6 @@ pub fn forbid_processes() {
 /// Ignores SIGCHLD, so that the kernel reaps every child.
 pub fn ignore_children() {
     sys::ignore_children();
-}
-
-/// Kills a process, without starting another for it.
-pub fn kill(pid: u32) {
-    sys::kill(pid);
 }
 
 /// Reaps a child, whichever ends first; `None` where there is none.

@@ -51,10 +51,37 @@ pub(crate) fn reap_any() -> Option<u32> {
 }
 
 pub(crate) fn kill(pid: u32) {
-    if let Ok(pid @ 1..) = libc::pid_t::try_from(pid) {
-        // SAFETY: Numbers alone.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
+    let number = libc::pid_t::try_from(pid).expect("the id of a process");
+    // SAFETY: Numbers alone.
+    let sent = unsafe { libc::kill(number, libc::SIGKILL) };
+    assert_eq!(sent, 0, "{}", io::Error::last_os_error());
+}
+
+/// Maps so many bytes and writes to every page of them.
+pub(crate) fn map_and_touch(bytes: usize) -> *mut libc::c_void {
+    // SAFETY: A new mapping, of our own, within which alone is written. The
+    // advice is one: a kernel without large pages may refuse it.
+    unsafe {
+        let memory = libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(memory, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        libc::madvise(memory, bytes, libc::MADV_NOHUGEPAGE);
+        memory.cast::<u8>().write_bytes(1, bytes);
+        memory
     }
+}
+
+/// Ends a mapping that [`map_and_touch`] has made, of this size.
+pub(crate) fn unmap(memory: *mut libc::c_void, bytes: usize) {
+    // SAFETY: The mapping is whole, and only its owner had its address.
+    let done = unsafe { libc::munmap(memory, bytes) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
 pub(crate) fn ignore_children() {
