@@ -2,6 +2,8 @@
 //! both faces of the API.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
+pub mod fleet;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

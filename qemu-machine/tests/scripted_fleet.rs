@@ -1,0 +1,17 @@
+//! Many machines at once: each has its own descriptors. Alone in its process,
+//! for it compares them with those that the process has.
+#![allow(missing_docs)]
+
+mod support;
+
+use qemu_machine::Console;
+use support::{fake, fleet};
+
+#[test]
+fn each_of_64_machines_launched_at_once_has_its_own_descriptors_alone() {
+    let serving = fake("greet\nnegotiate\nserve").console(Console::serial());
+    let machines = fleet::launch(64, &serving);
+    for opened_itself in fleet::assert_each_has_its_own(&machines) {
+        assert!(opened_itself.is_empty(), "{opened_itself:?}");
+    }
+}
