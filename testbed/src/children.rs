@@ -43,10 +43,9 @@ pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
 pub fn reap_adopted(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
     let adopted = |child: &Child| !but.contains(&child.pid) && child.group != child.pid;
     for child in of_this_process().into_iter().filter(adopted) {
-        if !sys::wait_by(child.pid, deadline) {
+        if !reap(child.pid, deadline) {
             return Err(vec![format!("{}: {}", child.pid, child.description)]);
         }
-        sys::reap(child.pid);
     }
     Ok(())
 }
@@ -63,9 +62,7 @@ pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), V
         let Some(child) = children().difference(but).next().copied() else {
             return Ok(());
         };
-        if sys::wait_by(child, deadline) {
-            sys::reap(child);
-        } else {
+        if !reap(child, deadline) {
             return Err(of_this_process()
                 .into_iter()
                 .filter(|child| !but.contains(&child.pid))
@@ -73,6 +70,16 @@ pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), V
                 .collect());
         }
     }
+}
+
+/// Waits for the end of one child of this process, adopted or not, and reaps
+/// it; `false` where the deadline comes first. One that is gone is none.
+pub fn reap(pid: u32, deadline: Instant) -> bool {
+    let ended = sys::wait_by(pid, deadline);
+    if ended {
+        sys::reap(pid);
+    }
+    ended
 }
 
 /// All children, with their state and command line.

@@ -44,6 +44,34 @@ pub(crate) fn reap(pid: u32) {
     }
 }
 
+/// A process, held so that no other is taken for it when it has ended.
+#[derive(Debug)]
+pub struct Target(OwnedFd);
+
+impl Target {
+    /// The process of this id; `None` where there is none.
+    pub fn of(pid: u32) -> Option<Self> {
+        let number = libc::pid_t::try_from(pid).ok()?;
+        // SAFETY: Numbers alone; the kernel made the descriptor for us.
+        unsafe {
+            match libc::syscall(libc::SYS_pidfd_open, number, 0) {
+                descriptor @ 0.. => Some(Self(OwnedFd::from_raw_fd(
+                    i32::try_from(descriptor).unwrap_or(i32::MAX),
+                ))),
+                _ => None,
+            }
+        }
+    }
+
+    /// Sends it a signal; `false` where it has ended.
+    pub fn signal(&self, number: i32) -> bool {
+        let null = std::ptr::null::<libc::siginfo_t>();
+        let descriptor = self.0.as_raw_fd();
+        // SAFETY: Numbers, and a null that the kernel fills in for itself.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, number, null, 0) == 0 }
+    }
+}
+
 pub(crate) fn reap_any() -> Option<u32> {
     // SAFETY: The status is not asked for.
     let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
