@@ -1,0 +1,262 @@
+//! Plays one plan on the library: launches the machine, has its fault befall
+//! it, ends it, and checks what is told and what is left.
+
+use std::fs;
+use std::future::IntoFuture;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qemu_machine::{ExitCause, LaunchError, Machine, MachineBuilder, Wait};
+use testbed::Target;
+
+use crate::faults::{befall, poll_once};
+use crate::peer::World;
+use crate::plan::{Ending, Fault, Haste, Left, Peer, Plan};
+use crate::verdict::{Told, ended_rightly, launch_failed_rightly, was_ended_rightly};
+
+/// Plays a plan, and gives how its machine ended, in words to count by.
+///
+/// # Errors
+/// What was told wrongly, took too long, or was left.
+pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
+    let builder = world.builder(plan);
+    if let Fault::LaunchGivenUp { polls } = plan.fault {
+        return give_up(&builder, polls);
+    }
+    match launch(&builder, plan.idle_polls) {
+        Ok(vm) if plan.fault.leaves() == Left::Unlaunched => {
+            Err(format!("it was launched: {vm:?}"))
+        }
+        Ok(vm) => {
+            let _member = world.crowd.enter();
+            let remains = Remains::of(&vm)?;
+            befall(plan, &vm)?;
+            let ended = end(plan, vm)?;
+            remains.are_gone()?;
+            console_is_whole(plan, world)?;
+            Ok(ended)
+        }
+        Err(error) if launch_failed_rightly(plan, &error) => {
+            if let Some(report) = &error.report {
+                process_is_gone(report.pid)?;
+            }
+            Ok("launch failed".to_owned())
+        }
+        Err(error) => Err(format!("{:?}: {error}", error.failure)),
+    }
+}
+
+/// Launches; the future is polled so often without need before.
+fn launch(builder: &MachineBuilder, idle_polls: u64) -> Result<Machine, LaunchError> {
+    let mut launch = builder.launch().into_future();
+    for _ in 0..idle_polls {
+        if let Poll::Ready(result) = poll_once(launch.as_mut()) {
+            return result;
+        }
+    }
+    launch.wait()
+}
+
+/// Polls a launch so often, wherever it is then, and drops it.
+fn give_up(builder: &MachineBuilder, polls: u64) -> Result<String, String> {
+    let mut launch = builder.launch().into_future();
+    for _ in 0..polls {
+        match poll_once(launch.as_mut()) {
+            Poll::Ready(Ok(vm)) => {
+                let remains = Remains::of(&vm)?;
+                drop(launch);
+                end_by_drop(vm)?;
+                remains.are_gone()?;
+                return Ok("given up when launched".to_owned());
+            }
+            Poll::Ready(Err(error)) => return Err(error.to_string()),
+            Poll::Pending => thread::yield_now(),
+        }
+    }
+    Ok("launch given up".to_owned())
+}
+
+fn end(plan: &Plan, vm: Machine) -> Result<String, String> {
+    let Some(ending) = plan.ending else {
+        let told = told_of_own_end(&vm)?;
+        return judge(&told, ended_rightly(plan, &told));
+    };
+    if !plan.lingers.is_zero()
+        && let Ok(report) = vm.exited().timeout(plan.lingers).wait()
+    {
+        return Err(format!("it ended when left alone: {report}"));
+    }
+    let told = match ending {
+        Ending::Drop => return end_by_drop(vm),
+        Ending::DropInPanic => return end_by_panic(vm),
+        Ending::Shutdown => Told::new(vm.shutdown().wait())?,
+        Ending::Kill => Told::new(vm.kill().wait())?,
+        Ending::HastyShutdown(haste) => Told::new(hasty(&vm, haste).wait())?,
+        Ending::ShutdownGivenUp(haste) => {
+            let _ = poll_once(hasty(&vm, haste).into_future().as_mut());
+            told_of_own_end(&vm)?
+        }
+        Ending::TwoShutdowns(haste) => two_shutdowns(&vm, haste)?,
+        Ending::KilledMeanwhile(signal) => {
+            let target = vm.pid().and_then(Target::of).ok_or("it has ended before")?;
+            thread::scope(|scope| {
+                let end = scope.spawn(|| vm.shutdown().wait());
+                target.signal(signal.number());
+                joined(end.join()).and_then(Told::new)
+            })?
+        }
+        Ending::QuitCommand => {
+            // QEMU may end before its answer is on its way.
+            match vm.qmp().execute_json("quit", ()).wait() {
+                Err(error) if error.disconnected().is_none() => return Err(error.to_string()),
+                _ => told_of_own_end(&vm)?,
+            }
+        }
+    };
+    if plan.fault == Fault::ForksChild {
+        child_is_gone(&told)?;
+    }
+    judge(&told, was_ended_rightly(plan, ending, &told))
+}
+
+fn hasty(vm: &Machine, haste: Haste) -> qemu_machine::Shutdown {
+    vm.shutdown()
+        .timeout(haste.quit)
+        .terminate_timeout(haste.terminate)
+}
+
+fn told_of_own_end(vm: &Machine) -> Result<Told, String> {
+    vm.exited().wait().map_err(|error| error.to_string())?;
+    Told::new(vm.shutdown().wait())
+}
+
+fn two_shutdowns(vm: &Machine, haste: Haste) -> Result<Told, String> {
+    let (one, other) = thread::scope(|scope| {
+        let end = || hasty(vm, haste).wait();
+        let (one, other) = (scope.spawn(end), scope.spawn(end));
+        (one.join(), other.join())
+    });
+    let (one, other) = (Told::new(joined(one)?)?, Told::new(joined(other)?)?);
+    if !std::sync::Arc::ptr_eq(&one.report, &other.report) || one.forced != other.forced {
+        return Err(format!("two were told different things: {one:?} {other:?}"));
+    }
+    Ok(one)
+}
+
+fn end_by_drop(vm: Machine) -> Result<String, String> {
+    let begun = Instant::now();
+    drop(vm);
+    took_no_longer_than(begun, DROP_LIMIT)?;
+    Ok("dropped".to_owned())
+}
+
+fn end_by_panic(vm: Machine) -> Result<String, String> {
+    let begun = Instant::now();
+    let panicked = thread::spawn(move || {
+        let _vm = vm;
+        // A panic that the hook does not tell of.
+        std::panic::resume_unwind(Box::new(PANIC));
+    });
+    let payload = panicked.join().err();
+    let kept = payload.is_some_and(|payload| payload.downcast_ref() == Some(&PANIC));
+    if !kept {
+        return Err("the panic was lost".to_owned());
+    }
+    took_no_longer_than(begun, DROP_LIMIT)?;
+    Ok("dropped by a panic".to_owned())
+}
+
+fn took_no_longer_than(begun: Instant, limit: Duration) -> Result<(), String> {
+    let took = begun.elapsed();
+    if took > limit {
+        return Err(format!("the drop took {took:.1?}"));
+    }
+    Ok(())
+}
+
+fn joined<T>(result: thread::Result<T>) -> Result<T, String> {
+    result.map_err(|_| "the thread that ends it has panicked".to_owned())
+}
+
+fn judge(told: &Told, is_right: bool) -> Result<String, String> {
+    let report = &told.report;
+    if !is_right {
+        let Told { forced, failed, .. } = told;
+        return Err(format!("forced: {forced}, failed: {failed}: {report}"));
+    }
+    process_is_gone(report.pid)?;
+    Ok(match &report.cause {
+        ExitCause::Outside => format!("outside: {}", report.status),
+        cause => cause.to_string(),
+    })
+}
+
+/// What must go with a machine.
+struct Remains {
+    pid: u32,
+    directory: PathBuf,
+}
+
+impl Remains {
+    fn of(vm: &Machine) -> Result<Self, String> {
+        Ok(Self {
+            // Nothing has befallen it yet.
+            pid: vm.pid().ok_or("it has ended right after its launch")?,
+            directory: vm.directory().ok_or("it has no directory")?.to_owned(),
+        })
+    }
+
+    fn are_gone(&self) -> Result<(), String> {
+        process_is_gone(self.pid)?;
+        if self.directory.exists() {
+            return Err(format!("{} was left", self.directory.display()));
+        }
+        Ok(())
+    }
+}
+
+fn process_is_gone(pid: u32) -> Result<(), String> {
+    match fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")) {
+        Ok(stat) => Err(format!("its process was left: {stat}")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The end of a machine kills what it forked, and leaves its body to us.
+fn child_is_gone(told: &Told) -> Result<(), String> {
+    let said = String::from_utf8_lossy(&told.report.output_tail);
+    let child = said.strip_prefix("child ").and_then(|it| it.lines().next());
+    let child: u32 = match child.map(str::parse) {
+        Some(Ok(child)) => child,
+        // It can be killed before it forks.
+        _ if said.is_empty() => return Ok(()),
+        _ => return Err(format!("its output was not kept: {said:?}")),
+    };
+    if !testbed::reap(child, Instant::now() + GENEROUS) {
+        return Err(format!("what it forked was left: {child}"));
+    }
+    Ok(())
+}
+
+/// Every byte of a console is in its log, however the machine ended.
+fn console_is_whole(plan: &Plan, world: &World) -> Result<(), String> {
+    let (Fault::ConsoleFlood { bytes }, Peer::Scripted) = (plan.fault, plan.peer) else {
+        return Ok(());
+    };
+    let log = world.console_log(plan);
+    let length = fs::metadata(&log).map(|log| log.len());
+    let removed = fs::remove_file(&log);
+    match (length, removed) {
+        (Ok(length), Ok(())) if length == bytes => Ok(()),
+        other => Err(format!("the log of {bytes} bytes: {other:?}")),
+    }
+}
+
+const PANIC: &str = "as planned";
+
+/// 5 s are promised; a host that is busy with others may add to them.
+const DROP_LIMIT: Duration = Duration::from_secs(20);
+
+const GENEROUS: Duration = Duration::from_secs(20);

@@ -1,0 +1,77 @@
+//! The soak: random machines, random faults, many at once, for long; and then
+//! nothing may be left, have hung, or have been told wrongly. What is played
+//! follows from a seed.
+
+mod arguments;
+mod faults;
+mod machine;
+mod peer;
+mod plan;
+mod random;
+mod run;
+mod tally;
+mod verdict;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use arguments::Arguments;
+use peer::{Crowd, World};
+use run::Outcome;
+
+fn main() -> ExitCode {
+    testbed::adopt_orphans();
+    let told = Arguments::parse(std::env::args_os().skip(1)).and_then(|arguments| soak(&arguments));
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs, and tells whether all was well.
+fn soak(arguments: &Arguments) -> Result<bool, String> {
+    let scratch = std::env::temp_dir().join(format!("soak-{}", std::process::id()));
+    let [base, work] = ["base", "work"].map(|name| scratch.join(name));
+    for folder in [&base, &work] {
+        make(folder)?;
+    }
+    let world = World {
+        fake_qemu: arguments.fake_qemu.clone(),
+        qemus: arguments.qemus.clone(),
+        base,
+        work,
+        crowd: Crowd::default(),
+    };
+    let begun = Instant::now();
+    println!("seed {}", arguments.extent.seed);
+    let outcome = run::run(arguments.extent, &world)?;
+    summarize(&outcome, &world);
+    println!("seed {}, {:.1?}", arguments.extent.seed, begun.elapsed());
+    let _ = std::fs::remove_dir_all(&scratch);
+    Ok(outcome.tally.failures == 0 && outcome.leaks.is_empty() && !outcome.grows())
+}
+
+fn summarize(outcome: &Outcome, world: &World) {
+    println!("{}", outcome.tally);
+    println!("alive at once, at the most: {}", world.crowd.most());
+    for (when, sample) in ["start", "middle", "end"]
+        .iter()
+        .zip(outcome.three_samples())
+    {
+        println!("at the {when}, {sample}");
+    }
+    if outcome.grows() {
+        println!("LEAKED: memory grows");
+    }
+    println!("leaks: {}", outcome.leaks.len());
+}
+
+fn make(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| format!("cannot make {}: {error}", folder.display()))
+}

@@ -1,0 +1,246 @@
+//! The run: rounds of machines, each round with a crowd of threads that play
+//! one machine after another, and a count of what is left when all are gone.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qemu_machine::Wait;
+use testbed::Census;
+
+use crate::machine::play;
+use crate::peer::World;
+use crate::plan::Plan;
+use crate::tally::{Sample, Tally};
+
+/// Which machines are played.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Extent {
+    pub(crate) seed: u64,
+    pub(crate) end: End,
+    /// This machine alone, over and over.
+    pub(crate) only: Option<u64>,
+}
+
+/// When there are no more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum End {
+    After(Duration),
+    AfterLaunches(u64),
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    /// First before any, then after each round.
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) leaks: Vec<String>,
+}
+
+impl Outcome {
+    /// At the start, in the middle, at the end.
+    pub(crate) fn three_samples(&self) -> [Sample; 3] {
+        let last = self.samples.len() - 1;
+        [0, last.div_ceil(2), last].map(|index| self.samples[index])
+    }
+
+    /// Whether the second half has taken memory for good. The first half is no
+    /// measure: it is the first to have a crowd, and the allocator keeps that.
+    pub(crate) fn grows(&self) -> bool {
+        let [_, middle, end] = self.three_samples();
+        end.resident_kib > middle.resident_kib + GROWTH_KIB
+    }
+}
+
+/// What a player tells.
+enum Word {
+    Began(Plan),
+    Ended(u64, Result<String, String>),
+}
+
+/// Plays until the end of the extent, or until too much has failed.
+///
+/// Ends the program where a machine hangs: its thread would never be joined.
+///
+/// # Errors
+/// Where not even a machine without a fault is launched and ended.
+pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
+    let begun = Instant::now();
+    // So that what stays by design is there: the engine, and what it holds.
+    end_a_plain_machine(world)?;
+    let before = Census::take(&[&world.base]);
+    let mut outcome = Outcome {
+        tally: Tally::default(),
+        samples: vec![Sample::take(0, &before)],
+        leaks: Vec::new(),
+    };
+    let (deadline, launches) = match extent.end {
+        End::After(limit) => (Some(begun + limit), u64::MAX),
+        End::AfterLaunches(launches) => (None, launches),
+    };
+    // Two at least, so that there is a middle.
+    let round_size = ROUND.min(launches.div_ceil(2));
+    let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let mut first = 0;
+    while first < launches && !is_late() && outcome.tally.failures < ENOUGH_FAILURES {
+        let end = launches.min(first.saturating_add(round_size));
+        let round = Round {
+            extent,
+            world,
+            next: AtomicU64::new(first),
+            end,
+            deadline,
+        };
+        round.play(&mut outcome.tally);
+        first = end;
+        let (census, leaks) = settle(world, &before)?;
+        let played = outcome.tally.launches();
+        outcome.samples.push(Sample::take(played, &census));
+        for leak in leaks {
+            if !outcome.leaks.contains(&leak) {
+                println!("LEAKED in the round that ended at machine {end}: {leak}");
+                outcome.leaks.push(leak);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+struct Round<'a> {
+    extent: Extent,
+    world: &'a World,
+    next: AtomicU64,
+    end: u64,
+    deadline: Option<Instant>,
+}
+
+impl Round<'_> {
+    fn play(&self, tally: &mut Tally) {
+        let (teller, told) = mpsc::channel();
+        thread::scope(|scope| {
+            let players: Vec<_> = (0..CROWD)
+                .map(|_| {
+                    let teller = teller.clone();
+                    scope.spawn(move || self.play_in_turn(&teller))
+                })
+                .collect();
+            drop(teller);
+            if let Err(hangs) = self.watch(&told, tally) {
+                println!("{hangs}");
+                std::process::exit(1);
+            }
+            for player in players {
+                // What a machine panics with is told by its thread.
+                let _ = player.join();
+            }
+        });
+    }
+
+    fn play_in_turn(&self, teller: &Sender<Word>) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let is_late = self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline);
+            if number >= self.end || is_late {
+                return;
+            }
+            let plan = match self.extent.only {
+                Some(only) => Plan::of(self.extent.seed, only),
+                None => Plan::of(self.extent.seed, number),
+            };
+            let plan = Plan { number, ..plan };
+            // Nobody hears it only where the program ends.
+            let _ = teller.send(Word::Began(plan.clone()));
+            let played = catch_unwind(AssertUnwindSafe(|| play(&plan, self.world)));
+            let ended = played.unwrap_or_else(|_| Err("a panic, told above".to_owned()));
+            let _ = teller.send(Word::Ended(number, ended));
+        }
+    }
+
+    /// Hears the players until all have ended.
+    fn watch(&self, told: &Receiver<Word>, tally: &mut Tally) -> Result<(), String> {
+        let mut playing: BTreeMap<u64, (Instant, Plan)> = BTreeMap::new();
+        loop {
+            let oldest = playing.values().min_by_key(|(began, _)| *began);
+            let left = oldest.map_or(HANG, |(began, _)| HANG.saturating_sub(began.elapsed()));
+            match told.recv_timeout(left) {
+                Ok(Word::Began(plan)) => {
+                    playing.insert(plan.number, (Instant::now(), plan));
+                }
+                Ok(Word::Ended(number, ended)) => {
+                    let Some((_, plan)) = playing.remove(&number) else {
+                        continue;
+                    };
+                    tally.count(&plan, ended.as_deref().ok());
+                    if let Err(wrong) = ended {
+                        println!("{}", self.failure("FAILED", &plan, &wrong));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some((_, plan)) = oldest {
+                        let wrong = format!("it has not ended within {HANG:?}");
+                        return Err(self.failure("HANGS", plan, &wrong));
+                    }
+                }
+            }
+        }
+    }
+
+    fn failure(&self, what: &str, plan: &Plan, wrong: &str) -> String {
+        let seed = self.extent.seed;
+        let number = self.extent.only.unwrap_or(plan.number);
+        format!(
+            "{what}: seed {seed}, machine {number} (again by --seed {seed} --only {number})\n  \
+             plan: {plan:?}\n  {wrong}"
+        )
+    }
+}
+
+/// Counts what is there and was not before, when all that ends in the
+/// background has had its chance.
+fn settle(world: &World, before: &Census) -> Result<(Census, Vec<String>), String> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let census = Census::take(&[&world.base]);
+        let leaks = census.since(before);
+        if leaks.is_empty() || Instant::now() >= deadline {
+            return Ok((census, leaks));
+        }
+        // A launch that was given up has nobody to tell of its end. What has
+        // ended by now is cleared away before a machine that comes after it,
+        // for both are ended by the same thread.
+        end_a_plain_machine(world)?;
+    }
+}
+
+fn end_a_plain_machine(world: &World) -> Result<(), String> {
+    let vm = world.plain().launch().wait();
+    let vm = vm.map_err(|error| error.to_string())?;
+    let ended = vm.shutdown().wait();
+    ended.map(drop).map_err(|error| error.to_string())
+}
+
+/// How many machines there may be at once.
+const CROWD: usize = 64;
+
+/// So many machines, then all must be gone.
+const ROUND: u64 = 640;
+
+/// Longer than any machine can take: the library's own deadlines are 30 s, and
+/// few come one after the other.
+const HANG: Duration = Duration::from_secs(120);
+
+/// How long what ends in the background may take.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// By how much the memory of a process without leaks may differ.
+const GROWTH_KIB: u64 = 64 << 10;
+
+/// There is no sense in going on after so many.
+const ENOUGH_FAILURES: u64 = 20;
