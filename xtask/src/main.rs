@@ -6,6 +6,7 @@ mod guest;
 mod process;
 mod progress;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -38,6 +39,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
+        ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
     }
 }
@@ -49,4 +51,6 @@ usage: cargo xtask <command>
   test             set up, then check formatting, lints and documents, and run all tests
   test --quick     the same without set-up and without what needs a real QEMU
   guest            build the tiny guest firmware from its source
-  demo             show what the library does";
+  demo             show what the library does
+  soak             set up, then play random machines with random faults, for 10
+                   minutes; [--minutes N | --launches N] [--seed S] [--only K]";

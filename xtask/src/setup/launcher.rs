@@ -40,20 +40,31 @@ pub(crate) fn write_installed() -> Result<String, Failure> {
 
 /// The launcher of the newest QEMU there is.
 pub(crate) fn newest() -> Result<PathBuf, Failure> {
+    let newest = all().pop();
+    newest.ok_or_else(|| Failure::new("no QEMU was set up"))
+}
+
+/// The launchers of all QEMUs there are, the newest last.
+pub(crate) fn all() -> Vec<PathBuf> {
     let folders = fs::read_dir(workspace::target().join("qemu"));
-    let newest = folders
+    let mut folders: Vec<PathBuf> = folders
         .into_iter()
         .flatten()
         .flatten()
-        .max_by_key(|folder| {
-            let version = folder.file_name().to_string_lossy().into_owned();
-            version
-                .split('.')
-                .map(|part| part.parse().unwrap_or(0))
-                .collect::<Vec<u32>>()
-        });
-    let newest = newest.ok_or_else(|| Failure::new("no QEMU was set up"))?;
-    Ok(newest.path().join(PROGRAM))
+        .map(|folder| folder.path())
+        .collect();
+    folders.sort_by_cached_key(|folder| {
+        let version = folder.file_name().unwrap_or_default().to_string_lossy();
+        version
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0))
+            .collect::<Vec<u32>>()
+    });
+    folders
+        .into_iter()
+        .map(|folder| folder.join(PROGRAM))
+        .filter(|launcher| launcher.is_file())
+        .collect()
 }
 
 /// A launcher for an installed QEMU, which knows where its own parts are.
