@@ -26,7 +26,9 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     match plan.fault {
         Fault::Killed(signal) => {
             let mut events = vm.qmp().events_named(["NEVER"]);
-            strike(vm, signal.number())?;
+            if !target(vm)?.signal(signal.number()) {
+                return Err(format!("it has ended before SIG{signal}"));
+            }
             match events.next().no_timeout().wait() {
                 Err(EventError::Ended { cause }) => by_its_end(&cause)?,
                 other => return Err(format!("a listener was told {other:?}")),
@@ -36,7 +38,8 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
                 other => Err(format!("an expect was told {other:?}")),
             }
         }
-        Fault::Stopped => strike(vm, SIGSTOP),
+        Fault::Stopped if target(vm)?.stop() => Ok(()),
+        Fault::Stopped => Err("it has ended before it was stopped".to_owned()),
         Fault::Exits { .. } => interrupted(vm).and_then(|cause| by_its_end(&cause)),
         Fault::ClosesMonitor => match interrupted(vm)? {
             Disconnected::ByServer if vm.is_running() => Ok(()),
@@ -107,13 +110,10 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     }
 }
 
-/// Sends a signal from outside.
-fn strike(vm: &Machine, signal: i32) -> Result<(), String> {
+/// The machine's process, to be struck from outside.
+fn target(vm: &Machine) -> Result<Target, String> {
     let target = vm.pid().and_then(Target::of);
-    if !target.is_some_and(|target| target.signal(signal)) {
-        return Err(format!("it has ended before signal {signal}"));
-    }
-    Ok(())
+    target.ok_or_else(|| "it has ended before anything befell it".to_owned())
 }
 
 /// Polls once, with nobody to be woken.
@@ -180,7 +180,5 @@ fn expect(vm: &Machine, wanted: &str) -> Result<usize, String> {
         .map(|found| found.before_text().len())
         .map_err(|error| error.to_string())
 }
-
-const SIGSTOP: i32 = 19;
 
 const PROMPT: &str = "tiny guest ready\r\n> ";

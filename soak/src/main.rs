@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use arguments::Arguments;
 use peer::{Crowd, World};
+use plan::Plan;
 use run::Outcome;
 
 fn main() -> ExitCode {
@@ -49,6 +50,9 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     };
     let begun = Instant::now();
     println!("seed {}", arguments.extent.seed);
+    if let Some(only) = arguments.extent.only {
+        println!("plan: {:?}", Plan::of(arguments.extent.seed, only));
+    }
     let outcome = run::run(arguments.extent, &world)?;
     summarize(&outcome, &world);
     println!("seed {}, {:.1?}", arguments.extent.seed, begun.elapsed());

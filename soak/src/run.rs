@@ -72,7 +72,7 @@ pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
     let begun = Instant::now();
     // So that what stays by design is there: the engine, and what it holds.
     end_a_plain_machine(world)?;
-    let before = Census::take(&[&world.base]);
+    let mut before = Census::take(&[&world.base]);
     let mut outcome = Outcome {
         tally: Tally::default(),
         samples: vec![Sample::take(0, &before)],
@@ -100,12 +100,13 @@ pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
         let (census, leaks) = settle(world, &before)?;
         let played = outcome.tally.launches();
         outcome.samples.push(Sample::take(played, &census));
-        for leak in leaks {
-            if !outcome.leaks.contains(&leak) {
-                println!("LEAKED in the round that ended at machine {end}: {leak}");
-                outcome.leaks.push(leak);
-            }
+        for leak in &leaks {
+            let seed = extent.seed;
+            println!("LEAKED: seed {seed}, in the round up to machine {end}: {leak}");
         }
+        outcome.leaks.extend(leaks);
+        // What was told once is not waited for again.
+        before = census;
     }
     Ok(outcome)
 }
@@ -237,10 +238,47 @@ const ROUND: u64 = 640;
 const HANG: Duration = Duration::from_secs(120);
 
 /// How long what ends in the background may take.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// By how much the memory of a process without leaks may differ.
 const GROWTH_KIB: u64 = 64 << 10;
 
 /// There is no sense in going on after so many.
 const ENOUGH_FAILURES: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(resident_kib: &[u64]) -> Outcome {
+        let sample = |(launches, &resident_kib)| Sample {
+            launches,
+            resident_kib,
+            descriptors: 8,
+            threads: 2,
+            children: 0,
+        };
+        Outcome {
+            tally: Tally::default(),
+            samples: (0..).zip(resident_kib).map(sample).collect(),
+            leaks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_middle_is_the_round_that_half_of_them_precede() {
+        for (count, middle) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let samples = outcome(&vec![0; count]).three_samples();
+            let launches = samples.map(|sample| sample.launches);
+            assert_eq!(launches, [0, middle, count as u64 - 1]);
+        }
+    }
+
+    #[test]
+    fn memory_grows_where_the_second_half_takes_much() {
+        let much = GROWTH_KIB + 1;
+        assert!(!outcome(&[0, much, much]).grows());
+        assert!(outcome(&[0, 0, much]).grows());
+        assert!(!outcome(&[0, much, 0]).grows());
+    }
+}

@@ -70,6 +70,19 @@ impl Target {
         // SAFETY: Numbers, and a null that the kernel fills in for itself.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, number, null, 0) == 0 }
     }
+
+    /// Stops it, which must be our child, and waits until it stands still: a
+    /// signal that comes before that may be the first to be heard. `false`
+    /// where it has ended.
+    pub fn stop(&self) -> bool {
+        let id = libc::id_t::from(self.0.as_raw_fd().cast_unsigned());
+        // SAFETY: Plain data, which the call fills and nobody reads.
+        self.signal(libc::SIGSTOP)
+            && unsafe {
+                let mut info: libc::siginfo_t = std::mem::zeroed();
+                libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WSTOPPED) == 0
+            }
+    }
 }
 
 pub(crate) fn reap_any() -> Option<u32> {
