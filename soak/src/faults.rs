@@ -30,7 +30,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
                 return Err(format!("it has ended before SIG{signal}"));
             }
             match events.next().no_timeout().wait() {
-                Err(EventError::Ended { cause }) => by_its_end(&cause)?,
+                Err(EventError::Ended { cause, .. }) => by_its_end(&cause)?,
                 other => return Err(format!("a listener was told {other:?}")),
             }
             match vm.console().expect("never").no_timeout().wait() {

@@ -15,25 +15,7 @@ pub(crate) fn become_subreaper() {
 /// Waits for a child's end; `false` where the deadline comes first. A child
 /// that is none, or not any more, has ended.
 pub(crate) fn wait_by(pid: u32, deadline: Instant) -> bool {
-    let Ok(number) = libc::pid_t::try_from(pid) else {
-        return true;
-    };
-    // SAFETY: Numbers alone; the kernel made the descriptor for us.
-    let pidfd = unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, number, 0) {
-            descriptor @ 0.. => OwnedFd::from_raw_fd(i32::try_from(descriptor).unwrap_or(i32::MAX)),
-            _ => return true,
-        }
-    };
-    let mut poll = libc::pollfd {
-        fd: pidfd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let left = deadline.saturating_duration_since(Instant::now());
-    let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: One structure, which outlives the call.
-    unsafe { libc::poll(&raw mut poll, 1, left) > 0 }
+    Target::of(pid).is_none_or(|target| target.ends_by(deadline))
 }
 
 /// Reaps a child that has ended.
@@ -69,6 +51,19 @@ impl Target {
         let descriptor = self.0.as_raw_fd();
         // SAFETY: Numbers, and a null that the kernel fills in for itself.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, number, null, 0) == 0 }
+    }
+
+    /// Waits for its end; `false` where the deadline comes first.
+    fn ends_by(&self, deadline: Instant) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: One structure, which outlives the call.
+        unsafe { libc::poll(&raw mut poll, 1, left) > 0 }
     }
 
     /// Stops it, which must be our child, and waits until it stands still: a
