@@ -27,11 +27,10 @@ impl Census {
             }
         }
         for thread in names("/proc/self/task") {
-            let name = fs::read_to_string(format!("/proc/self/task/{thread}/comm"));
-            all.insert(
-                format!("thread {thread}"),
-                name.unwrap_or_default().trim_end().to_owned(),
-            );
+            let stat = fs::read(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+            if let Some(name) = living(&String::from_utf8_lossy(&stat)) {
+                all.insert(format!("thread {thread}"), name);
+            }
         }
         for folder in folders {
             list(folder.as_ref(), &mut all);
@@ -54,6 +53,16 @@ impl Census {
         let prefix = format!("{kind} ");
         self.0.keys().filter(|key| key.starts_with(&prefix)).count()
     }
+}
+
+/// The name of a thread, from its stat, unless it is on its way out: a thread
+/// that was joined is listed for an instant more.
+fn living(stat: &str) -> Option<String> {
+    const PF_EXITING: u64 = 0x4;
+    let (name, rest) = stat.rsplit_once(')')?;
+    let flags: u64 = rest.split_ascii_whitespace().nth(6)?.parse().ok()?;
+    let (_, name) = name.split_once('(')?;
+    (flags & PF_EXITING == 0).then(|| name.to_owned())
 }
 
 fn names(folder: &str) -> Vec<String> {
