@@ -29,5 +29,9 @@ fn run() -> Result<(), Ending> {
     let command_line = CommandLine::parse(std::env::args_os().skip(1)).map_err(Ending::usage)?;
     let text = command_line.script_text().map_err(Ending::usage)?;
     let script = script::parse(&text).map_err(Ending::usage)?;
-    Player::new(&command_line)?.play(&script)
+    let mut player = Player::new(&command_line)?;
+    let outcome = player.play(&script);
+    // The kernel closes the channels of a program that exits without a word.
+    std::mem::forget(player);
+    outcome
 }

@@ -173,7 +173,10 @@ async fn launch(
     let report = inner.settled().await;
     let killed = |report: &Arc<ExitReport>| report.cause == ExitCause::Requested(Rung::Kill);
     let failure = match failure {
-        LaunchFailure::NoMonitor(_) if report.as_ref().is_some_and(|it| !killed(it)) => {
+        // That it closed its monitor was the first that was seen of its end.
+        LaunchFailure::NoMonitor(Disconnected::ByServer)
+            if report.as_ref().is_some_and(|it| !killed(it)) =>
+        {
             LaunchFailure::Exited
         }
         failure => failure,

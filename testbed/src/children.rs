@@ -13,6 +13,14 @@ pub(crate) struct Child {
     pub(crate) description: String,
 }
 
+impl Child {
+    /// Whether it leads a group of its own, as whom we start does, and whom
+    /// those have forked does not.
+    fn is_leader(&self) -> bool {
+        self.group == self.pid
+    }
+}
+
 /// Makes this process the parent of whatever its descendants leave behind.
 pub fn adopt_orphans() {
     sys::become_subreaper();
@@ -26,12 +34,14 @@ pub fn children() -> BTreeSet<u32> {
         .collect()
 }
 
-/// Waits until all children but these have ended, and leaves it to others to
-/// reap them. `false` where the deadline comes first.
+/// Waits until all children but these have ended that were started, not
+/// adopted, and leaves it to who started them to reap them. `false` where the
+/// deadline comes first.
 pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
-    children()
-        .difference(but)
-        .all(|&pid| sys::wait_by(pid, deadline))
+    of_this_process()
+        .into_iter()
+        .filter(|child| !but.contains(&child.pid) && child.is_leader())
+        .all(|child| sys::wait_by(child.pid, deadline))
 }
 
 /// Reaps the children but these that were adopted, once they end: whoever
@@ -41,7 +51,7 @@ pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
 /// # Errors
 /// The children that live at the deadline.
 pub fn reap_adopted(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
-    let adopted = |child: &Child| !but.contains(&child.pid) && child.group != child.pid;
+    let adopted = |child: &Child| !but.contains(&child.pid) && !child.is_leader();
     for child in of_this_process().into_iter().filter(adopted) {
         if !reap(child.pid, deadline) {
             return Err(vec![format!("{}: {}", child.pid, child.description)]);

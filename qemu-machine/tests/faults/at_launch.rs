@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -201,6 +202,38 @@ fn programs() -> Vec<Fault> {
                 assert!(error.advice().unwrap().contains("ss -ltnp"), "{error}");
             },
         ),
+        fault(
+            "KVM not permitted",
+            Real,
+            "Exited, with QEMU's words and what to do",
+            AT_ONCE,
+            |scene| {
+                // A file that nobody may open in its place, and no privilege
+                // that opens it all the same.
+                let locked = executable(scene, "kvm", "", 0o000);
+                let script = "mount --bind \"$1\" /dev/kvm && shift && \
+                              exec setpriv --inh-caps=-all --bounding-set=-all \"$@\"";
+                let error = fails(scene, &kvm(scene, script, &locked));
+                assert!(exited_by(1)(&error), "{error}");
+                assert!(error.to_string().contains("Permission denied"), "{error}");
+                assert!(
+                    error.advice().unwrap().contains("group of /dev/kvm"),
+                    "{error}"
+                );
+            },
+        ),
+        fault(
+            "KVM missing",
+            Real,
+            "Exited, with QEMU's words and what to do",
+            AT_ONCE,
+            |scene| {
+                let script = "shift; mount -t tmpfs tmpfs /dev && exec \"$@\"";
+                let error = fails(scene, &kvm(scene, script, scene.base()));
+                assert!(exited_by(1)(&error), "{error}");
+                assert!(error.advice().unwrap().contains("has no KVM"), "{error}");
+            },
+        ),
         launch(
             "wrapper missing",
             "NotFound, with its name",
@@ -242,6 +275,25 @@ fn programs() -> Vec<Fault> {
             "NUL",
         ),
     ]
+}
+
+/// A machine that wants KVM, in a file system that this script has changed.
+fn kvm(scene: &Scene, script: &str, argument: &Path) -> MachineBuilder {
+    let words = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    let words = words.into_iter().map(OsString::from);
+    scene
+        .program(&scene.qemu().binary)
+        .wrapper(words.chain([argument.into()]))
+        .accel(["kvm"])
+        .arg("-nodefaults")
 }
 
 fn greetings() -> Vec<Fault> {
@@ -312,13 +364,13 @@ fn greetings() -> Vec<Fault> {
         ),
         launch(
             "greets, then refuses the negotiation",
-            "NoMonitor, or Timeout",
+            "NoMonitor, with the refusal",
             SHORT + AT_ONCE,
             |scene| {
                 let script = "greet\nexpect *\nerror GenericError no\nsilent";
                 scene.fake(script).launch_timeout(SHORT)
             },
-            |error| no_qmp(error) || timed_out(error),
+            no_qmp,
             "",
         ),
     ]);
@@ -327,6 +379,34 @@ fn greetings() -> Vec<Fault> {
 
 fn conditions() -> Vec<Fault> {
     vec![
+        fault(
+            "is debugged from the start, with its deadlines suspended",
+            Scripted,
+            "nothing, however long it takes; then a machine",
+            2 * SHORT + AT_ONCE,
+            |scene| {
+                let fifo = scene.fifo("go");
+                let script = format!("wait-file {}\ngreet\nnegotiate\nsilent", fifo.display());
+                let builder = scene
+                    .fake(&script)
+                    .launch_timeout(SHORT)
+                    .suspend_deadlines();
+                std::thread::scope(|scope| {
+                    let launch = scope.spawn(|| builder.launch().wait().unwrap());
+                    // By the clock of another machine, which goes on.
+                    let other = scene.running("silent");
+                    other.exited().timeout(2 * SHORT).wait().unwrap_err();
+                    support::release(&fifo);
+                    let vm = launch.join().unwrap();
+                    vm.deadlines().resume();
+                    let command = vm.qmp().execute_json("x", ()).timeout(SHORT);
+                    command.wait().unwrap_err();
+                    scene.told();
+                    vm.kill().wait().unwrap();
+                    other.kill().wait().unwrap();
+                });
+            },
+        ),
         fault(
             "no descriptors left",
             Scripted,
@@ -447,16 +527,19 @@ fn conditions() -> Vec<Fault> {
             address,
             "cannot listen on",
         ),
-        launch(
+        fault(
             "socket path in use",
+            Scripted,
             "Monitor, with what to do; the file is left as it was",
             AT_ONCE,
             |scene| {
                 let path = executable(scene, "used", "mine", 0o600);
-                scene.fake("serve").monitor(Monitor::Unix(path))
+                let builder = scene.fake("serve").monitor(Monitor::Unix(path.clone()));
+                let error = fails(scene, &builder);
+                assert!(address(&error), "{error}");
+                assert!(error.advice().unwrap().contains("socket pair"), "{error}");
+                assert_eq!(std::fs::read(path).unwrap(), b"mine");
             },
-            address,
-            "socket pair",
         ),
         fault(
             "monitor's port in use",

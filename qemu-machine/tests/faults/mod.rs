@@ -15,6 +15,7 @@ mod page;
 mod running;
 mod scene;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -162,6 +163,9 @@ fn warm_up(place: Place) {
         let vm = support::fake("greet\nnegotiate\nserve").launch().wait();
         vm.unwrap().shutdown().wait().unwrap();
     }
+    // The guardian is ours once the shell that started it has gone.
+    let deadline = Instant::now() + PATIENCE;
+    assert!(testbed::wait_for_ends(&BTreeSet::new(), deadline));
     if place == Place::Real {
         for qemu in support::qemus() {
             let vm = qemu.tiny().launch().wait().unwrap();

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Wait, guests};
+use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Machine, Wait, guests};
 
 use super::Place::{Both, Scripted};
 use super::host::{Host, Running, Stage};
@@ -267,29 +267,34 @@ fn survivals() -> Vec<Fault> {
                 vm.shutdown().wait().unwrap();
             },
         ),
-        fault(
-            "a fork without exec drops its copies of the handles, and exits",
-            Both,
-            "nothing: the machine lives, and its directory stays",
-            AT_ONCE,
-            |scene| {
-                let vm = Mutex::new(Some(scene.machine()));
-                let mut events = vm.lock().unwrap().as_ref().unwrap().qmp().events();
-                scene.fault();
-                let fork = testbed::fork(|| {
-                    let vm = vm.lock().unwrap().take();
-                    drop(vm);
-                });
-                assert!(fork.succeeded());
-                let vm = vm.into_inner().unwrap().unwrap();
-                vm.qmp().execute_json("query-status", ()).wait().unwrap();
-                assert!(vm.directory().unwrap().is_dir());
-                assert!(vm.is_running() && events.try_next().is_none());
-                let report = vm.shutdown().wait().unwrap();
-                assert!(matches!(report.cause, ExitCause::Requested(_)), "{report}");
-            },
+        fork(
+            "a fork without exec drops its copies of the handles",
+            |vm| drop(vm.lock().unwrap().take()),
         ),
+        fork("a fork without exec exits", |_| std::process::exit(0)),
     ]
+}
+
+/// A row whose fork does this.
+fn fork(what: &str, work: fn(&Mutex<Option<Machine>>)) -> Fault {
+    fault(
+        what,
+        Both,
+        "nothing: the machine lives, and its directory stays",
+        AT_ONCE,
+        move |scene| {
+            let vm = Mutex::new(Some(scene.machine()));
+            let mut events = vm.lock().unwrap().as_ref().unwrap().qmp().events();
+            scene.fault();
+            assert!(testbed::fork(|| work(&vm)).succeeded());
+            let vm = vm.into_inner().unwrap().unwrap();
+            vm.qmp().execute_json("query-status", ()).wait().unwrap();
+            assert!(vm.directory().unwrap().is_dir());
+            assert!(vm.is_running() && events.try_next().is_none());
+            let report = vm.shutdown().wait().unwrap();
+            assert!(matches!(report.cause, ExitCause::Requested(_)), "{report}");
+        },
+    )
 }
 
 fn reapers() -> Vec<Fault> {

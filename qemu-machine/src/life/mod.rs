@@ -20,83 +20,18 @@
 //! and never asks softly where nobody has spoken with the machine yet: there
 //! is nothing that it could lose.
 
+mod cause;
+mod ladder;
+#[cfg(test)]
+mod model;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::Event;
-
-use crate::report::{ExitCause, ExitStatus};
-
-/// One means of ending a machine, softer before harder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Rung {
-    /// Waits for the guest to power itself off; sends nothing.
-    Guest,
-    /// Presses the guest's power button (`system_powerdown`).
-    Powerdown,
-    /// Tells QEMU to end (`quit`).
-    Quit,
-    /// Asks QEMU's process group to end (SIGTERM).
-    Terminate,
-    /// Ends QEMU's process group (SIGKILL).
-    Kill,
-}
-
-/// How one rung went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RungReport {
-    /// Which it was.
-    pub rung: Rung,
-    /// From when it was tried to when the machine ended, or the next was.
-    pub took: Duration,
-    /// What came of it.
-    pub outcome: RungOutcome,
-}
-
-/// What came of a rung.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RungOutcome {
-    /// The machine ended.
-    Ended,
-    /// The machine had not ended when the rung's time was up.
-    TimedOut,
-    /// It could not be tried, or QEMU refused.
-    Failed(String),
-    /// Somebody asked for a harder end meanwhile.
-    Overtaken,
-}
-
-/// The rungs to climb, each with how long it may take. The last one kills.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ladder {
-    rungs: VecDeque<(Rung, Option<Duration>)>,
-}
-
-impl Ladder {
-    /// `rungs` in order, then SIGKILL.
-    pub(crate) fn new(rungs: impl IntoIterator<Item = (Rung, Option<Duration>)>) -> Self {
-        let softer = rungs.into_iter().filter(|&(rung, _)| rung != Rung::Kill);
-        Self {
-            rungs: softer.chain([(Rung::Kill, Some(KILL_LIMIT))]).collect(),
-        }
-    }
-
-    pub(crate) fn kill() -> Self {
-        Self::new([])
-    }
-
-    fn first(&self) -> Rung {
-        self.rungs.front().map_or(Rung::Kill, |&(rung, _)| rung)
-    }
-}
-
-/// How long a killed process may take to end. Only one that waits in the
-/// kernel, for a broken disk for instance, takes longer.
-const KILL_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) use cause::{Shutdown, cause};
+use ladder::KILL_LIMIT;
+pub(crate) use ladder::Ladder;
+pub use ladder::{Rung, RungOutcome, RungReport};
 
 /// How long a process that has closed its monitor may take to end by itself.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -308,92 +243,6 @@ fn shorten(limit: &mut Option<Duration>, wanted: Duration) {
     *limit = Some(limit.map_or(wanted, |limit| limit.min(wanted)));
 }
 
-/// Who wanted the end, from what was seen of it. A rung that was left may have
-/// had its effect all the same, so what counts is how the process ended: by a
-/// signal that we sent, or for the reason that QEMU gave. A death by another
-/// signal was nobody's wish, whatever else was under way.
-pub(crate) fn cause(
-    status: ExitStatus,
-    reports: &[RungReport],
-    shutdown: Option<&Shutdown>,
-) -> ExitCause {
-    let tried = |rung| reports.iter().any(|report| report.rung == rung);
-    if let Some(signal) = status.signal() {
-        return match signal {
-            libc::SIGKILL if tried(Rung::Kill) => ExitCause::Requested(Rung::Kill),
-            libc::SIGTERM if tried(Rung::Terminate) => ExitCause::Requested(Rung::Terminate),
-            _ => ExitCause::Outside,
-        };
-    }
-    let guest = shutdown.is_some_and(|shutdown| shutdown.guest);
-    let reason = shutdown.map_or("", |shutdown| &shutdown.reason);
-    let by_reason = match reason {
-        _ if guest => [Rung::Powerdown, Rung::Guest]
-            .into_iter()
-            .find(|&it| tried(it)),
-        "host-qmp-quit" => Some(Rung::Quit).filter(|&it| tried(it)),
-        "host-signal" => Some(Rung::Terminate).filter(|&it| tried(it)),
-        _ => None,
-    };
-    // Nobody exits of SIGKILL.
-    let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
-    let last = || {
-        let rungs = reports.iter().rev().map(|report| report.rung);
-        rungs.into_iter().find(|&rung| !killed(rung))
-    };
-    match by_reason.or_else(last) {
-        Some(rung) => ExitCause::Requested(rung),
-        None if guest => ExitCause::Guest,
-        None if reason == "host-qmp-quit" => ExitCause::QuitCommand,
-        None => ExitCause::Outside,
-    }
-}
-
-/// What QEMU's `SHUTDOWN` event says (`ShutdownCause` in its schema).
-#[derive(Debug, Clone)]
-pub(crate) struct Shutdown {
-    pub(crate) guest: bool,
-    pub(crate) reason: String,
-}
-
-impl Shutdown {
-    pub(crate) fn parse(event: &Event) -> Self {
-        let data: serde_json::Value = event.data().unwrap_or_default();
-        Self {
-            guest: data["guest"].as_bool().unwrap_or_default(),
-            reason: data["reason"].as_str().unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Rung {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Guest => "waiting for the guest",
-            Self::Powerdown => "system_powerdown",
-            Self::Quit => "quit",
-            Self::Terminate => "SIGTERM",
-            Self::Kill => "SIGKILL",
-        })
-    }
-}
-
-impl fmt::Display for RungReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rung,
-            took,
-            outcome,
-        } = self;
-        match outcome {
-            RungOutcome::Ended => write!(f, "{rung}: it ended after {took:.1?}"),
-            RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
-            RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
-            RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -531,76 +380,6 @@ mod tests {
         assert_eq!(life.deadline(), None);
         life.exited(start + 2 * KILL_LIMIT);
         assert_eq!(outcomes(life), [(Rung::Kill, 120, RungOutcome::Ended)]);
-    }
-
-    #[test]
-    fn the_cause_is_who_asked() {
-        let shutdown = |guest, reason: &str| Shutdown {
-            guest,
-            reason: reason.to_owned(),
-        };
-        let clean = ExitStatus::Code(0);
-        let killed = ExitStatus::Signal {
-            signal: libc::SIGKILL,
-            core_dumped: false,
-        };
-        let guest = shutdown(true, "guest-shutdown");
-        assert_eq!(cause(clean, &[], None), ExitCause::Outside);
-        assert_eq!(cause(clean, &[], Some(&guest)), ExitCause::Guest);
-        assert_eq!(cause(killed, &[], Some(&guest)), ExitCause::Outside);
-        let quit = shutdown(false, "host-qmp-quit");
-        assert_eq!(cause(clean, &[], Some(&quit)), ExitCause::QuitCommand);
-        let signal = shutdown(false, "host-signal");
-        assert_eq!(cause(clean, &[], Some(&signal)), ExitCause::Outside);
-        let (mut life, start) = running();
-        life.end(start, softly());
-        life.exited(start);
-        let reports = life.into_reports();
-        assert_eq!(
-            cause(clean, &reports, Some(&quit)),
-            ExitCause::Requested(Rung::Quit)
-        );
-        assert_eq!(cause(killed, &reports, Some(&quit)), ExitCause::Outside);
-        assert_eq!(
-            cause(clean, &reports, None),
-            ExitCause::Requested(Rung::Quit)
-        );
-    }
-
-    #[test]
-    fn a_rung_that_was_left_too_early_is_the_cause_all_the_same() {
-        let (mut life, start) = running();
-        let hurried = [Rung::Powerdown, Rung::Quit, Rung::Terminate];
-        life.end(start, Ladder::new(hurried.map(|rung| (rung, Some(SECOND)))));
-        for second in 1..4 {
-            life.handle_timeout(start + second * SECOND);
-        }
-        life.exited(start + 4 * SECOND);
-        let reports = life.into_reports();
-        let signal = |signal| ExitStatus::Signal {
-            signal,
-            core_dumped: false,
-        };
-        let reason = |guest, reason: &str| Shutdown {
-            guest,
-            reason: reason.to_owned(),
-        };
-        let clean = ExitStatus::Code(0);
-        for (status, shutdown, rung) in [
-            (signal(libc::SIGKILL), None, Rung::Kill),
-            (signal(libc::SIGTERM), None, Rung::Terminate),
-            (clean, None, Rung::Terminate),
-            (clean, Some(reason(false, "host-signal")), Rung::Terminate),
-            (clean, Some(reason(false, "host-qmp-quit")), Rung::Quit),
-            (clean, Some(reason(true, "guest-shutdown")), Rung::Powerdown),
-            (ExitStatus::Unknown, None, Rung::Kill),
-        ] {
-            let told = cause(status, &reports, shutdown.as_ref());
-            assert_eq!(told, ExitCause::Requested(rung), "{status}");
-        }
-        // A kill alone, of one that has exited by itself at that moment.
-        let only_kill = &reports[3..];
-        assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! Who wanted a machine's end, from what was seen of it.
+
+use qemu_qmp::Event;
+
+use super::{Rung, RungReport};
+use crate::report::{ExitCause, ExitStatus};
+
+/// Who wanted the end, from what was seen of it. A rung that was left may have
+/// had its effect all the same, so what counts is how the process ended: by a
+/// signal that we sent, or for the reason that QEMU gave. A death by another
+/// signal was nobody's wish, whatever else was under way.
+pub(crate) fn cause(
+    status: ExitStatus,
+    reports: &[RungReport],
+    shutdown: Option<&Shutdown>,
+) -> ExitCause {
+    let tried = |rung| reports.iter().any(|report| report.rung == rung);
+    if let Some(signal) = status.signal() {
+        return match signal {
+            libc::SIGKILL if tried(Rung::Kill) => ExitCause::Requested(Rung::Kill),
+            libc::SIGTERM if tried(Rung::Terminate) => ExitCause::Requested(Rung::Terminate),
+            _ => ExitCause::Outside,
+        };
+    }
+    let guest = shutdown.is_some_and(|shutdown| shutdown.guest);
+    let reason = shutdown.map_or("", |shutdown| &shutdown.reason);
+    let by_reason = match reason {
+        _ if guest => [Rung::Powerdown, Rung::Guest]
+            .into_iter()
+            .find(|&it| tried(it)),
+        "host-qmp-quit" => Some(Rung::Quit).filter(|&it| tried(it)),
+        "host-signal" => Some(Rung::Terminate).filter(|&it| tried(it)),
+        _ => None,
+    };
+    // Nobody exits of SIGKILL.
+    let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
+    let last = || {
+        let rungs = reports.iter().rev().map(|report| report.rung);
+        rungs.into_iter().find(|&rung| !killed(rung))
+    };
+    match by_reason.or_else(last) {
+        Some(rung) => ExitCause::Requested(rung),
+        None if guest => ExitCause::Guest,
+        None if reason == "host-qmp-quit" => ExitCause::QuitCommand,
+        None => ExitCause::Outside,
+    }
+}
+
+/// What QEMU's `SHUTDOWN` event says (`ShutdownCause` in its schema).
+#[derive(Debug, Clone)]
+pub(crate) struct Shutdown {
+    pub(crate) guest: bool,
+    pub(crate) reason: String,
+}
+
+impl Shutdown {
+    pub(crate) fn parse(event: &Event) -> Self {
+        let data: serde_json::Value = event.data().unwrap_or_default();
+        Self {
+            guest: data["guest"].as_bool().unwrap_or_default(),
+            reason: data["reason"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::RungOutcome;
+    use super::*;
+
+    /// The reports of rungs that were tried, the last one to the end.
+    fn tried(rungs: &[Rung]) -> Vec<RungReport> {
+        let report = |&rung| RungReport {
+            rung,
+            took: Duration::ZERO,
+            outcome: RungOutcome::TimedOut,
+        };
+        rungs.iter().map(report).collect()
+    }
+
+    #[test]
+    fn the_cause_is_who_asked() {
+        let shutdown = |guest, reason: &str| Shutdown {
+            guest,
+            reason: reason.to_owned(),
+        };
+        let clean = ExitStatus::Code(0);
+        let killed = ExitStatus::Signal {
+            signal: libc::SIGKILL,
+            core_dumped: false,
+        };
+        let guest = shutdown(true, "guest-shutdown");
+        assert_eq!(cause(clean, &[], None), ExitCause::Outside);
+        assert_eq!(cause(clean, &[], Some(&guest)), ExitCause::Guest);
+        assert_eq!(cause(killed, &[], Some(&guest)), ExitCause::Outside);
+        let quit = shutdown(false, "host-qmp-quit");
+        assert_eq!(cause(clean, &[], Some(&quit)), ExitCause::QuitCommand);
+        let signal = shutdown(false, "host-signal");
+        assert_eq!(cause(clean, &[], Some(&signal)), ExitCause::Outside);
+        let reports = tried(&[Rung::Quit]);
+        assert_eq!(
+            cause(clean, &reports, Some(&quit)),
+            ExitCause::Requested(Rung::Quit)
+        );
+        assert_eq!(cause(killed, &reports, Some(&quit)), ExitCause::Outside);
+        assert_eq!(
+            cause(clean, &reports, None),
+            ExitCause::Requested(Rung::Quit)
+        );
+    }
+
+    #[test]
+    fn a_rung_that_was_left_too_early_is_the_cause_all_the_same() {
+        let reports = tried(&[Rung::Powerdown, Rung::Quit, Rung::Terminate, Rung::Kill]);
+        let signal = |signal| ExitStatus::Signal {
+            signal,
+            core_dumped: false,
+        };
+        let reason = |guest, reason: &str| Shutdown {
+            guest,
+            reason: reason.to_owned(),
+        };
+        let clean = ExitStatus::Code(0);
+        for (status, shutdown, rung) in [
+            (signal(libc::SIGKILL), None, Rung::Kill),
+            (signal(libc::SIGTERM), None, Rung::Terminate),
+            (clean, None, Rung::Terminate),
+            (clean, Some(reason(false, "host-signal")), Rung::Terminate),
+            (clean, Some(reason(false, "host-qmp-quit")), Rung::Quit),
+            (clean, Some(reason(true, "guest-shutdown")), Rung::Powerdown),
+            (ExitStatus::Unknown, None, Rung::Kill),
+        ] {
+            let told = cause(status, &reports, shutdown.as_ref());
+            assert_eq!(told, ExitCause::Requested(rung), "{status}");
+        }
+        // A kill alone, of one that has exited by itself at that moment.
+        let only_kill = &reports[3..];
+        assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
+    }
+}

@@ -1,0 +1,267 @@
+//! A life against a simple model of it, driven by random faults.
+//!
+//! The model is a table: each rung that is to be tried, and until when. It
+//! knows of no phases, and of no order but that of hardness.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::{Action, Ladder, Life, Rung, RungOutcome, Useless};
+
+const SOFT: [Rung; 4] = [Rung::Guest, Rung::Powerdown, Rung::Quit, Rung::Terminate];
+
+/// What happens to a machine.
+#[derive(Debug, Clone)]
+enum Input {
+    Ready,
+    Useless(Useless),
+    /// Somebody wants the end, by these rungs; none is a kill.
+    End(Vec<(Rung, Option<u64>)>),
+    /// A rung could not be tried, or was refused, be it under way or not.
+    Failed(Rung),
+    /// Time passes.
+    Pass(u64),
+    Exited,
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let rung = || prop::sample::select(SOFT.to_vec());
+    let limit = prop::option::weighted(0.9, 0..100_u64);
+    let ladder = prop::collection::btree_map(rung(), limit, 0..4);
+    let input = prop_oneof![
+        1 => Just(Input::Ready),
+        1 => prop_oneof![Just(Useless::Closed), Just(Useless::Broken)].prop_map(Input::Useless),
+        3 => ladder.prop_map(|ladder| Input::End(ladder.into_iter().collect())),
+        2 => rung().prop_map(Input::Failed),
+        6 => (0..80_u64).prop_map(Input::Pass),
+        1 => (0..200_000_u64).prop_map(Input::Pass),
+        1 => Just(Input::Exited),
+    ];
+    prop::collection::vec(input, 0..30)
+}
+
+/// What is known of a life, without its phases. Times are in milliseconds
+/// since the start of the process.
+#[derive(Debug)]
+struct Model {
+    launch_limit: Option<u64>,
+    launching: bool,
+    /// The rungs that are left to be tried, and that under way, with their
+    /// limits.
+    plan: BTreeMap<Rung, Option<u64>>,
+    /// That under way, and since when.
+    current: Option<(Rung, u64)>,
+    exited: bool,
+    gave_up: bool,
+    expected: Vec<Action>,
+    outcomes: Vec<(Rung, u64, &'static str)>,
+}
+
+impl Model {
+    fn new(launch_limit: Option<u64>) -> Self {
+        Self {
+            launch_limit,
+            launching: true,
+            plan: BTreeMap::new(),
+            current: None,
+            exited: false,
+            gave_up: false,
+            expected: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// When something happens by itself.
+    fn due(&self) -> Option<u64> {
+        match self.current {
+            _ if self.exited => None,
+            None if self.launching => self.launch_limit,
+            None => None,
+            Some((Rung::Kill, _)) if self.gave_up => None,
+            Some((rung, since)) => Some(since + self.plan[&rung]?),
+        }
+    }
+
+    fn take(&mut self, now: u64, input: &Input) {
+        if self.exited {
+            return;
+        }
+        match input {
+            Input::Ready => self.launching &= self.current.is_some(),
+            Input::Useless(how) if self.launching && self.current.is_none() => {
+                let last_words = (Rung::Guest, Some(500));
+                let soft = Some(last_words).filter(|_| *how == Useless::Closed);
+                self.start(now, &soft.into_iter().collect::<Vec<_>>());
+            }
+            Input::End(_) if self.launching && self.current.is_none() => self.start(now, &[]),
+            Input::End(rungs) => {
+                let wanted = plan_of(rungs);
+                let softest = *wanted.keys().next().unwrap();
+                match self.current {
+                    Some((current, since)) if softest <= current => {
+                        // It goes on, for no longer than both want.
+                        for (rung, limit) in wanted {
+                            let left = rung == current && rung != Rung::Kill;
+                            if let Some(planned) = self.plan.get_mut(&rung)
+                                && (left || rung > current)
+                                && let Some(limit) = limit
+                            {
+                                let limit = limit + if left { now - since } else { 0 };
+                                *planned = Some(planned.map_or(limit, |it| it.min(limit)));
+                            }
+                        }
+                    }
+                    _ => {
+                        self.leave(now, "overtaken");
+                        self.start(now, rungs);
+                    }
+                }
+            }
+            Input::Failed(rung) if self.current.is_some_and(|(it, _)| it == *rung) => {
+                self.leave(now, "failed");
+                self.next(now, *rung);
+            }
+            Input::Exited => {
+                self.leave(now, "ended");
+                self.exited = true;
+                self.expected.clear();
+            }
+            Input::Useless(_) | Input::Failed(_) | Input::Pass(_) => {}
+        }
+    }
+
+    /// What is due has come.
+    fn overdue(&mut self, now: u64) {
+        match self.current {
+            None => {
+                self.expected.push(Action::GiveUpLaunch);
+                self.start(now, &[]);
+            }
+            Some((Rung::Kill, _)) => {
+                self.gave_up = true;
+                self.expected.push(Action::GiveUpWaiting);
+            }
+            Some((rung, _)) => {
+                self.leave(now, "timed out");
+                self.next(now, rung);
+            }
+        }
+    }
+
+    fn start(&mut self, now: u64, rungs: &[(Rung, Option<u64>)]) {
+        self.plan = plan_of(rungs);
+        let first = *self.plan.keys().next().unwrap();
+        self.current = Some((first, now));
+        self.expected.push(Action::Try(first));
+    }
+
+    fn next(&mut self, now: u64, after: Rung) {
+        let (&rung, _) = self.plan.iter().find(|&(&rung, _)| rung > after).unwrap();
+        self.current = Some((rung, now));
+        self.expected.push(Action::Try(rung));
+    }
+
+    fn leave(&mut self, now: u64, outcome: &'static str) {
+        if let Some((rung, since)) = self.current {
+            self.outcomes.push((rung, now - since, outcome));
+        }
+    }
+}
+
+/// These rungs, and the last one, which has a minute.
+fn plan_of(rungs: &[(Rung, Option<u64>)]) -> BTreeMap<Rung, Option<u64>> {
+    rungs
+        .iter()
+        .copied()
+        .chain([(Rung::Kill, Some(60_000))])
+        .collect()
+}
+
+fn word(outcome: &RungOutcome) -> &'static str {
+    match outcome {
+        RungOutcome::Ended => "ended",
+        RungOutcome::TimedOut => "timed out",
+        RungOutcome::Failed(_) => "failed",
+        RungOutcome::Overtaken => "overtaken",
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        // A failure is told with its inputs; nothing is written for it.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_life_is_as_the_model_of_it_whatever_happens(
+        launch_limit in prop::option::of(0..100_u64),
+        inputs in inputs(),
+    ) {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let span = |ms: Option<u64>| ms.map(Duration::from_millis);
+        let mut life = Life::new(start, span(launch_limit));
+        let mut model = Model::new(launch_limit);
+        let mut now = 0;
+        let mut tried: Vec<Rung> = Vec::new();
+        let mut ended_since = None;
+
+        for input in inputs {
+            match &input {
+                Input::Ready => {
+                    let ready = life.ready();
+                    let wanted = model.launching && model.current.is_none() && !model.exited;
+                    prop_assert_eq!(ready, wanted);
+                }
+                Input::Useless(how) => life.useless(at(now), *how),
+                Input::End(rungs) => {
+                    let rungs = rungs.iter().map(|&(rung, limit)| (rung, span(limit)));
+                    life.end(at(now), Ladder::new(rungs));
+                }
+                Input::Failed(rung) => life.failed(at(now), *rung, "refused".to_owned()),
+                Input::Exited => {
+                    life.exited(at(now));
+                    ended_since.get_or_insert(now);
+                }
+                Input::Pass(ms) => {
+                    let until = now + ms;
+                    // As the supervisor does: it wakes when something is due.
+                    while let Some(due) = model.due().filter(|&due| due <= until) {
+                        now = now.max(due);
+                        prop_assert!(life.deadline().is_some_and(|it| it <= at(now)));
+                        life.handle_timeout(at(now));
+                        model.overdue(now);
+                        prop_assert_eq!(life.deadline(), model.due().map(at));
+                    }
+                    now = until;
+                    // Woken too early, it does nothing.
+                    life.handle_timeout(at(now));
+                }
+            }
+            model.take(now, &input);
+            prop_assert_eq!(life.deadline(), model.due().map(at));
+            let actions: Vec<Action> = std::iter::from_fn(|| life.poll_action()).collect();
+            prop_assert_eq!(&actions, &model.expected);
+            model.expected.clear();
+            for action in actions {
+                if let Action::Try(rung) = action {
+                    prop_assert!(tried.last().is_none_or(|&last| last < rung));
+                    tried.push(rung);
+                }
+            }
+        }
+        let reports = life.into_reports();
+        if ended_since.is_some() {
+            prop_assert_eq!(reports.len(), tried.len());
+        }
+        let told: Vec<_> = reports
+            .iter()
+            .map(|it| (it.rung, u64::try_from(it.took.as_millis()).unwrap(), word(&it.outcome)))
+            .collect();
+        prop_assert_eq!(told, model.outcomes);
+    }
+}
