@@ -155,7 +155,7 @@ scenario! {
         assert_eq!(run!(third).unwrap().name(), "A");
         let limit = Duration::from_millis(1);
         let error = run!(events.next_named("NEVER").timeout(limit)).unwrap_err();
-        assert_eq!(error.to_string(), "no event 'NEVER' within 1ms");
+        assert_eq!(error.to_string(), "server: no event 'NEVER' within 1ms");
         assert_eq!(names(&mut events), ["A", "B", "B", "C"]);
         drop(qmp);
         server.end();

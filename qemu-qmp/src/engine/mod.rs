@@ -59,14 +59,18 @@ impl Engine {
             return Ok(engine);
         }
         let runtime = Builder::new_current_thread()
-            .enable_all()
+            .enable_io()
             // Whatever floods, deadlines and other descriptors are looked at
             // after a few of its turns, and not after 61 as it is by default.
             .event_interval(4)
             .build()?;
+        let timers = {
+            let _within = runtime.enter();
+            timers::Timers::new()?
+        };
         let engine = Arc::new(Self {
             runtime: runtime.handle().clone(),
-            timers: timers::Timers::default(),
+            timers,
             process: std::process::id(),
         });
         let runner = Arc::clone(&engine);

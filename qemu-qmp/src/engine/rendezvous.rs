@@ -58,7 +58,12 @@ pub async fn accept(socket: &Socket) -> io::Result<Socket> {
 async fn on_engine<T: Send + 'static>(
     task: impl Future<Output = io::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
-    let mut task = AbortWhenDropped(Engine::start()?.spawn(task));
+    let engine = Engine::start()?;
+    if engine.is_current_thread() {
+        // Given up, it lets go of its socket at once, and not at its next turn.
+        return task.await;
+    }
+    let mut task = AbortWhenDropped(engine.spawn(task));
     (&mut task.0)
         .await
         .unwrap_or_else(|| Err(io::Error::other("the engine dropped the task")))

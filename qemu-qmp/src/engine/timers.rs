@@ -1,19 +1,20 @@
 //! Deadlines for futures that run under any runtime.
 //!
-//! The engine sleeps until the earliest deadline that it knew of when it went
-//! to sleep. A later one only enters the queue, and one that is given up only
-//! leaves it: neither wakes the engine. So a command whose reply comes in time
-//! costs two moves in a map, and the engine wakes once per stale deadline.
+//! One alarm is set for the earliest deadline there is. A later one only enters
+//! the queue, and one that is given up only leaves it: neither touches the
+//! alarm. So a command whose reply comes in time costs two moves in a map, and
+//! the engine wakes once for a stale alarm, which it then sets anew.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use super::watch::Alarm;
 
 /// So much time passed before the future's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub async fn timeout<F: Future>(limit: Option<Duration>, future: F) -> Result<F:
     let Some((limit, at)) = deadline else {
         return Ok(future.await);
     };
-    let mut timer = Timer { at, key: None };
+    let mut timer = Timer { at, entered: None };
     poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
@@ -41,60 +42,60 @@ pub async fn timeout<F: Future>(limit: Option<Duration>, future: F) -> Result<F:
 }
 
 /// Every deadline that somebody waits for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
     queue: Mutex<Queue>,
-    earlier: Notify,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     wakers: BTreeMap<Key, Waker>,
     next: u64,
-    /// Until when the engine sleeps; `None` is until it is woken.
-    asleep_until: Option<Instant>,
+    /// For when the alarm is set; `None` is never.
+    alarm_at: Option<Instant>,
 }
 
 type Key = (Instant, u64);
 
 impl Timers {
+    /// To be called within the engine's runtime.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            queue: Mutex::default(),
+            alarm: Alarm::new()?,
+        })
+    }
+
     /// Wakes everyone whose deadline has come, for ever.
     pub(super) async fn run(&self) {
         loop {
-            match self.fire(Instant::now()) {
-                None => self.earlier.notified().await,
-                Some(at) => {
-                    // Whichever of the two ends it, the queue is looked at anew.
-                    let _ = tokio::time::timeout_at(at.into(), self.earlier.notified()).await;
-                }
-            }
+            self.alarm.rings().await;
+            self.fire(Instant::now());
         }
     }
 
-    /// Wakes whose deadline has come; gives the next one.
-    fn fire(&self, now: Instant) -> Option<Instant> {
+    /// Wakes whose deadline has come, and sets the alarm for the next one.
+    fn fire(&self, now: Instant) {
         let mut queue = self.lock();
         let later = queue.wakers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut queue.wakers, later);
-        queue.asleep_until = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
-        let next = queue.asleep_until;
+        let next = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
+        queue.set(&self.alarm, next, now);
         drop(queue);
         for waker in due.into_values() {
             // A waker is its executor's code; this thread must outlive its panic.
             let _ = std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
-        next
     }
 
-    fn insert(&self, at: Instant, waker: Waker) -> Key {
+    fn insert(&self, at: Instant, now: Instant, waker: Waker) -> Key {
         let mut queue = self.lock();
         let key = (at, queue.next);
         queue.next += 1;
         queue.wakers.insert(key, waker);
-        if queue.asleep_until.is_none_or(|until| at < until) {
-            queue.asleep_until = Some(at);
-            drop(queue);
-            self.earlier.notify_one();
+        if queue.alarm_at.is_none_or(|alarm_at| at < alarm_at) {
+            queue.set(&self.alarm, Some(at), now);
         }
         key
     }
@@ -104,35 +105,50 @@ impl Timers {
     }
 }
 
+impl Queue {
+    /// Locked, so that what is set last is what is known here.
+    fn set(&mut self, alarm: &Alarm, at: Option<Instant>, now: Instant) {
+        self.alarm_at = at;
+        alarm.set(at.map(|at| at.saturating_duration_since(now)));
+    }
+}
+
 /// One deadline; leaves the queue when it is dropped.
 struct Timer {
     at: Instant,
-    key: Option<Key>,
+    entered: Option<(&'static Timers, Key)>,
 }
 
 impl Timer {
     fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.at {
+        let now = Instant::now();
+        if now >= self.at {
             return Poll::Ready(());
         }
-        let timers = &super::started().timers;
-        match self.key {
-            None => self.key = Some(timers.insert(self.at, context.waker().clone())),
-            Some(key) => match timers.lock().wakers.get_mut(&key) {
-                Some(waker) => waker.clone_from(context.waker()),
-                // It fired between our look at the clock and now.
-                None => return Poll::Ready(()),
-            },
-        }
+        let waker = context.waker().clone();
+        let Some((timers, key)) = self.entered else {
+            let timers = &super::started().timers;
+            self.entered = Some((timers, timers.insert(self.at, now, waker)));
+            return Poll::Pending;
+        };
+        let mut queue = timers.lock();
+        let Some(entry) = queue.wakers.get_mut(&key) else {
+            // It fired between our look at the clock and now.
+            return Poll::Ready(());
+        };
+        let replaced = std::mem::replace(entry, waker);
+        // Dropped unlocked: it may be the last hold on a task with a timer.
+        drop(queue);
+        drop(replaced);
         Poll::Pending
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
-            // Dropped unlocked: it may be the last hold on a task with a timer.
-            let removed = super::started().timers.lock().wakers.remove(&key);
+        if let Some((timers, key)) = self.entered {
+            let removed = timers.lock().wakers.remove(&key);
+            // As above.
             drop(removed);
         }
     }
