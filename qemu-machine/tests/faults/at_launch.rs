@@ -1,25 +1,21 @@
 //! Everything that keeps a machine from being launched.
 
 use std::ffi::OsString;
-use std::future::IntoFuture;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{Console, LaunchError, LaunchFailure, MachineBuilder, Monitor, Wait};
-use testbed::DescriptorLimit;
+use qemu_machine::{LaunchError, LaunchFailure, MachineBuilder, Wait};
 
-use super::Place::{Both, Real, Scripted};
-use super::{AT_ONCE, Fault, SHORT, Scene, fault, host};
+use super::Place::{Real, Scripted};
+use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up};
 use crate::support;
 
 /// Launches, which must fail.
-fn fails(scene: &Scene, builder: &MachineBuilder) -> LaunchError {
+pub(super) fn fails(scene: &Scene, builder: &MachineBuilder) -> LaunchError {
     scene.fault();
     let error = builder.launch().wait().expect_err("it was launched");
     scene.told();
@@ -28,7 +24,7 @@ fn fails(scene: &Scene, builder: &MachineBuilder) -> LaunchError {
 }
 
 /// A row whose launch fails with what `is` says, in words that hold `says`.
-fn launch(
+pub(super) fn launch(
     words: &str,
     gets: &'static str,
     within: Duration,
@@ -50,7 +46,7 @@ fn launch(
     })
 }
 
-fn executable(scene: &Scene, name: &str, text: &str, mode: u32) -> std::path::PathBuf {
+pub(super) fn executable(scene: &Scene, name: &str, text: &str, mode: u32) -> std::path::PathBuf {
     let path = scene.file(name);
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -65,7 +61,7 @@ fn exited(error: &LaunchError) -> bool {
     matches!(*error.failure, LaunchFailure::Exited)
 }
 
-fn exited_by(code: i32) -> impl Fn(&LaunchError) -> bool {
+pub(super) fn exited_by(code: i32) -> impl Fn(&LaunchError) -> bool {
     move |error| exited(error) && error.report.as_ref().unwrap().status.code() == Some(code)
 }
 
@@ -84,19 +80,19 @@ fn no_qmp(error: &LaunchError) -> bool {
     )
 }
 
-fn file(error: &LaunchError) -> bool {
+pub(super) fn file(error: &LaunchError) -> bool {
     matches!(*error.failure, LaunchFailure::File { .. })
 }
 
-fn address(error: &LaunchError) -> bool {
+pub(super) fn address(error: &LaunchError) -> bool {
     matches!(*error.failure, LaunchFailure::Monitor(_))
 }
 
 pub fn rows() -> Vec<Fault> {
     let mut rows = programs();
     rows.extend(greetings());
-    rows.extend(conditions());
-    rows.extend(given_up());
+    rows.extend(conditions::rows());
+    rows.extend(given_up::rows());
     rows
 }
 
@@ -375,265 +371,4 @@ fn greetings() -> Vec<Fault> {
         ),
     ]);
     rows
-}
-
-fn conditions() -> Vec<Fault> {
-    vec![
-        fault(
-            "is debugged from the start, with its deadlines suspended",
-            Scripted,
-            "nothing, however long it takes; then a machine",
-            2 * SHORT + AT_ONCE,
-            |scene| {
-                let fifo = scene.fifo("go");
-                let script = format!("wait-file {}\ngreet\nnegotiate\nsilent", fifo.display());
-                let builder = scene
-                    .fake(&script)
-                    .launch_timeout(SHORT)
-                    .suspend_deadlines();
-                std::thread::scope(|scope| {
-                    let launch = scope.spawn(|| builder.launch().wait().unwrap());
-                    // By the clock of another machine, which goes on.
-                    let other = scene.running("silent");
-                    other.exited().timeout(2 * SHORT).wait().unwrap_err();
-                    support::release(&fifo);
-                    let vm = launch.join().unwrap();
-                    vm.deadlines().resume();
-                    let command = vm.qmp().execute_json("x", ()).timeout(SHORT);
-                    command.wait().unwrap_err();
-                    scene.told();
-                    vm.kill().wait().unwrap();
-                    other.kill().wait().unwrap();
-                });
-            },
-        ),
-        fault(
-            "no descriptors left",
-            Scripted,
-            "Resources or File, with what to do; the next launch works",
-            Duration::from_secs(10),
-            |scene| {
-                // One that stays open would be left to the guard.
-                let builder = scene
-                    .fake("greet\nnegotiate\nserve")
-                    .console(Console::serial());
-                let mut failures = 0;
-                // With one more descriptor each time, it fails at each place
-                // that makes one.
-                for number in lowest_free().. {
-                    let limit = DescriptorLimit::below(number);
-                    let launched = builder.launch().wait();
-                    drop(limit);
-                    match launched {
-                        Ok(vm) => {
-                            vm.shutdown().wait().unwrap();
-                            break;
-                        }
-                        Err(error) => {
-                            failures += 1;
-                            let failure = &*error.failure;
-                            let emfile = error.to_string().contains("Too many open files");
-                            let known = matches!(
-                                failure,
-                                LaunchFailure::Resources { .. } | LaunchFailure::File { .. }
-                            );
-                            assert!(known && emfile, "{error}");
-                        }
-                    }
-                }
-                assert!(failures >= 8, "only {failures} launches failed");
-            },
-        ),
-        fault(
-            "no processes left",
-            Scripted,
-            "Resources, with what to do",
-            AT_ONCE,
-            |scene| host::Host::new(scene, "no_processes").succeeds(),
-        ),
-        fault(
-            "no threads left for the engine",
-            Scripted,
-            "Resources",
-            AT_ONCE,
-            |scene| host::Host::new(scene, "no_threads").succeeds(),
-        ),
-        launch(
-            "directory for temporary files missing",
-            "File, with its path",
-            AT_ONCE,
-            |scene| scene.fake("serve").base_dir("/nonexistent/tmp"),
-            file,
-            "/nonexistent/tmp",
-        ),
-        fault(
-            "directory for temporary files read-only",
-            Scripted,
-            "File, with its path and what to do",
-            AT_ONCE,
-            |scene| host::Host::on_a_file_system(scene, "read_only", "ro").succeeds(),
-        ),
-        fault(
-            "directory for temporary files has no room for a directory",
-            Scripted,
-            "File, with its path and what to do",
-            AT_ONCE,
-            |scene| {
-                host::Host::on_a_file_system(scene, "no_room", "nr_inodes=1").succeeds();
-            },
-        ),
-        fault(
-            "directory for temporary files has no room for the firmware",
-            Scripted,
-            "File, with its path and what to do",
-            AT_ONCE,
-            |scene| {
-                host::Host::on_a_file_system(scene, "no_room", "size=4k").succeeds();
-            },
-        ),
-        fault(
-            "log directory full",
-            Scripted,
-            "a machine; its report says that the log is not whole, and has the output",
-            AT_ONCE,
-            |scene| {
-                host::Host::on_a_file_system(scene, "full_log", "size=4k").succeeds();
-            },
-        ),
-        launch(
-            "log directory missing",
-            "File, with its path",
-            AT_ONCE,
-            |scene| scene.fake("serve").log_dir("/nonexistent/log"),
-            file,
-            "/nonexistent/log",
-        ),
-        launch(
-            "working directory missing",
-            "File, with its path",
-            AT_ONCE,
-            |scene| scene.fake("serve").current_dir("/nonexistent/cwd"),
-            file,
-            "/nonexistent/cwd",
-        ),
-        launch(
-            "socket path over the system's limit",
-            "Monitor",
-            AT_ONCE,
-            |scene| {
-                let path = scene.file(&"long".repeat(40));
-                scene.fake("serve").monitor(Monitor::Unix(path))
-            },
-            address,
-            "cannot listen on",
-        ),
-        fault(
-            "socket path in use",
-            Scripted,
-            "Monitor, with what to do; the file is left as it was",
-            AT_ONCE,
-            |scene| {
-                let path = executable(scene, "used", "mine", 0o600);
-                let builder = scene.fake("serve").monitor(Monitor::Unix(path.clone()));
-                let error = fails(scene, &builder);
-                assert!(address(&error), "{error}");
-                assert!(error.advice().unwrap().contains("socket pair"), "{error}");
-                assert_eq!(std::fs::read(path).unwrap(), b"mine");
-            },
-        ),
-        fault(
-            "monitor's port in use",
-            Scripted,
-            "Monitor, with what to do",
-            AT_ONCE,
-            |scene| {
-                let used = TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = Monitor::Tcp(used.local_addr().unwrap());
-                let error = fails(scene, &scene.fake("serve").monitor(port));
-                assert!(address(&error), "{error}");
-                assert!(error.advice().unwrap().contains("port 0"), "{error}");
-            },
-        ),
-        fault(
-            "dies before it connects to the monitor's address",
-            Scripted,
-            "Exited, not at the deadline",
-            AT_ONCE,
-            |scene| {
-                let path = Monitor::Unix(scene.file("qmp"));
-                let builder = scene.program("/bin/false").monitor(path);
-                let error = fails(scene, &builder);
-                assert!(exited_by(1)(&error), "{error}");
-            },
-        ),
-    ]
-}
-
-/// Where the launch's future stands when it is dropped.
-fn given_up() -> Vec<Fault> {
-    let stages: [(&str, &str); 5] = [
-        ("as soon as it was polled", ""),
-        ("once the process runs", "wait-file FIFO\nsilent"),
-        ("once it has greeted", "greet\nwait-file FIFO\nsilent"),
-        (
-            "once it is being negotiated with",
-            "greet\nexpect qmp_capabilities\nwait-file FIFO\nsilent",
-        ),
-        (
-            "once it may be told of",
-            "greet\nnegotiate\nwait-file FIFO\nserve",
-        ),
-    ];
-    let mut rows = vec![fault(
-        "launch dropped before it was polled",
-        Both,
-        "nothing is launched",
-        AT_ONCE,
-        |scene| drop(scene.fake("serve").launch().into_future()),
-    )];
-    for (stage, script) in stages {
-        rows.push(fault(
-            format!("launch dropped {stage}"),
-            Scripted,
-            "nothing; the process is killed in the background",
-            AT_ONCE,
-            move |scene| {
-                let before = testbed::children();
-                let fifo = scene.fifo("there");
-                let script = script.replace("FIFO", &fifo.display().to_string());
-                // Who is killed lets go of the pipe.
-                let (mut held, theirs) = std::io::pipe().unwrap();
-                let launch = scene.fake(&script).add_fd(theirs, 1, None).launch();
-                {
-                    let mut launch = pin!(launch.into_future());
-                    let mut context = Context::from_waker(Waker::noop());
-                    let polled = launch.as_mut().poll(&mut context);
-                    assert!(matches!(polled, Poll::Pending));
-                    if script.contains("wait-file") {
-                        support::release(&fifo);
-                    }
-                }
-                scene.fault();
-                std::io::copy(&mut held, &mut std::io::sink()).unwrap();
-                assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
-                scene.told();
-                settle(scene);
-            },
-        ));
-    }
-    rows
-}
-
-/// Waits until the engine has done what it had to do so far: what it does for
-/// another machine comes after that.
-fn settle(scene: &Scene) {
-    for _ in 0..2 {
-        scene.program("/bin/true").launch().wait().unwrap_err();
-    }
-}
-
-fn lowest_free() -> u64 {
-    use std::os::fd::AsRawFd;
-    let null = std::fs::File::open("/dev/null").unwrap();
-    null.as_raw_fd().unsigned_abs().into()
 }

@@ -8,7 +8,9 @@
 #![allow(clippy::too_many_lines, dead_code, unreachable_pub)]
 
 mod at_launch;
+mod conditions;
 mod ending;
+mod given_up;
 mod host;
 mod own_process;
 mod page;

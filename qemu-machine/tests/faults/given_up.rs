@@ -1,0 +1,75 @@
+//! Launches that nobody waits for any more.
+
+use std::future::IntoFuture;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use qemu_machine::Wait;
+
+use super::Place::{Both, Scripted};
+use super::{AT_ONCE, Fault, Scene, fault};
+use crate::support;
+
+/// Where the launch's future stands when it is dropped.
+pub fn rows() -> Vec<Fault> {
+    let stages: [(&str, &str); 5] = [
+        ("as soon as it was polled", ""),
+        ("once the process runs", "wait-file FIFO\nsilent"),
+        ("once it has greeted", "greet\nwait-file FIFO\nsilent"),
+        (
+            "once it is being negotiated with",
+            "greet\nexpect qmp_capabilities\nwait-file FIFO\nsilent",
+        ),
+        (
+            "once it may be told of",
+            "greet\nnegotiate\nwait-file FIFO\nserve",
+        ),
+    ];
+    let mut rows = vec![fault(
+        "launch dropped before it was polled",
+        Both,
+        "nothing is launched",
+        AT_ONCE,
+        |scene| drop(scene.fake("serve").launch().into_future()),
+    )];
+    for (stage, script) in stages {
+        rows.push(fault(
+            format!("launch dropped {stage}"),
+            Scripted,
+            "nothing; the process is killed in the background",
+            AT_ONCE,
+            move |scene| {
+                let before = testbed::children();
+                let fifo = scene.fifo("there");
+                let script = script.replace("FIFO", &fifo.display().to_string());
+                // Who is killed lets go of the pipe.
+                let (mut held, theirs) = std::io::pipe().unwrap();
+                let launch = scene.fake(&script).add_fd(theirs, 1, None).launch();
+                {
+                    let mut launch = pin!(launch.into_future());
+                    let mut context = Context::from_waker(Waker::noop());
+                    let polled = launch.as_mut().poll(&mut context);
+                    assert!(matches!(polled, Poll::Pending));
+                    if script.contains("wait-file") {
+                        support::release(&fifo);
+                    }
+                }
+                scene.fault();
+                std::io::copy(&mut held, &mut std::io::sink()).unwrap();
+                assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
+                scene.told();
+                settle(scene);
+            },
+        ));
+    }
+    rows
+}
+
+/// Waits until the engine has done what it had to do so far: what it does for
+/// another machine comes after that.
+fn settle(scene: &Scene) {
+    for _ in 0..2 {
+        scene.program("/bin/true").launch().wait().unwrap_err();
+    }
+}
