@@ -219,6 +219,7 @@ fn begin(
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let belongings = Belongings {
         name: name.clone(),
+        command_line: command_line.clone(),
         process: Arc::new(process),
         started: Instant::now(),
         deadlines: deadlines.clone(),

@@ -20,6 +20,7 @@ use qemu_qmp::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
 use crate::guest_state::GuestState;
@@ -57,6 +58,7 @@ pub(crate) enum Status {
 /// What belongs to a machine's process.
 pub(crate) struct Belongings {
     pub(crate) name: String,
+    pub(crate) command_line: CommandLine,
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
@@ -104,6 +106,7 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status,
+        met: false,
         told: Vec::new(),
         overdue: Some(overdue),
     };
@@ -128,6 +131,8 @@ struct Supervisor {
     /// machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: watch::Sender<Status>,
+    /// Whether somebody was given the machine.
+    met: bool,
     /// What waits for the answers of the monitor.
     told: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
@@ -234,6 +239,7 @@ impl Supervisor {
         match request {
             Request::Ready(answer) => {
                 if self.life.ready() {
+                    self.met = true;
                     // Whoever does not want the machine any more drops it.
                     let _ = answer.send(());
                 }
@@ -373,6 +379,7 @@ impl Supervisor {
         self.life.exited(self.now());
         let Belongings {
             name,
+            command_line,
             process,
             started,
             deadlines: _,
@@ -435,7 +442,13 @@ impl Supervisor {
             log,
             trouble,
         });
-        log::debug!("{report}");
+        if self.met && (report.was_forced() || report.is_failure()) {
+            // The last handle may have been dropped, and nobody be there to
+            // hear of it. Of a launch that failed, its own error tells.
+            log::warn!("{report}\n  command line: {command_line}");
+        } else {
+            log::debug!("{report}");
+        }
         // It is so from now on for who looks, but who waits is told last: when
         // they hear of it, none of our descriptors is left either.
         self.status.send_if_modified(|status| {

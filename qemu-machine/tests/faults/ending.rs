@@ -11,7 +11,7 @@ use qemu_machine::{
 };
 
 use super::Place::{Both, Real, Scripted};
-use super::{AT_ONCE, Fault, SHORT, Scene, fault};
+use super::{AT_ONCE, Fault, SHORT, Scene, fault, warnings};
 use crate::support;
 
 pub fn rows() -> Vec<Fault> {
@@ -324,15 +324,20 @@ fn places() -> Vec<Fault> {
         fault(
             "every handle dropped, of one that hears nothing",
             Scripted,
-            "nothing is left, 5 s later at the most",
+            "nothing is left, 5 s later at the most; the log says that it was forced",
             Duration::from_secs(5) + AT_ONCE,
             |scene| {
                 let vm = scene.running("ignore SIGTERM\nsilent");
-                let pid = vm.pid().unwrap();
+                let (name, pid) = (vm.name().to_owned(), vm.pid().unwrap());
                 scene.fault();
                 drop(vm);
                 scene.told();
                 assert!(support::is_gone(pid));
+                let [told] = &warnings::taken(&name)[..] else {
+                    panic!("there is not one warning")
+                };
+                assert!(told.contains("SIGTERM did not end it"), "{told}");
+                assert!(told.contains("command line: "), "{told}");
             },
         ),
         fault(

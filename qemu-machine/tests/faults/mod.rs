@@ -16,6 +16,7 @@ mod own_process;
 mod page;
 mod running;
 mod scene;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,6 +99,7 @@ pub fn main(place: Place) -> ExitCode {
         return code;
     }
     testbed::adopt_orphans();
+    warnings::note();
     let mut arguments = Arguments::from_args();
     // Whoever counts what the process has must be alone in it.
     arguments.test_threads = Some(1);
