@@ -92,7 +92,7 @@ pub fn reap(pid: u32, deadline: Instant) -> bool {
     ended
 }
 
-/// All children, with their state and command line.
+/// All children, with their command line.
 pub(crate) fn of_this_process() -> Vec<Child> {
     let own = std::process::id();
     fs::read_dir("/proc")
@@ -112,11 +112,13 @@ pub(crate) fn of_this_process() -> Vec<Child> {
             }
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words = String::from_utf8_lossy(&words).replace('\0', " ");
+            // No other state is told, for they come and go.
+            let zombie = if state == "Z" { "(zombie) " } else { "" };
             let name = name.rsplit_once('(').map_or("", |(_, name)| name);
             Some(Child {
                 pid,
                 group,
-                description: format!("{name} {state} {words}"),
+                description: format!("{name} {zombie}{words}"),
             })
         })
         .collect()
