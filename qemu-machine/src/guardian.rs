@@ -133,8 +133,14 @@ fn start(engine: &'static Engine) -> io::Result<Option<Guardian>> {
     });
     let driven = Arc::clone(&stream);
     engine.spawn(async move {
-        let _ = driven.drive(|_| Ok::<(), io::Error>(())).await;
-        log::warn!("the guardian has died: the next launch calls another");
+        match driven.drive(|_| Ok::<(), io::Error>(())).await {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                log::warn!("the guardian cannot be told any more: {error}");
+                // It lives, and to let go of its socket is to have it kill.
+                std::mem::forget(Arc::clone(&driven));
+            }
+            _ => log::warn!("the guardian has died: the next launch calls another"),
+        }
         let mut post = lock();
         if post
             .guardian
