@@ -36,13 +36,14 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
             ),
             _ => None,
         },
-        LaunchFailure::File { cause, .. } => match cause.kind() {
+        LaunchFailure::File { action, cause, .. } => match cause.kind() {
             io::ErrorKind::StorageFull => {
                 Some("free some space there, or choose another directory by `base_dir` and `log_dir`".into())
             }
             io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotFound => {
+            | io::ErrorKind::NotFound
+                if *action == "make a directory in" || *action == "write the log" => {
                 Some("it must exist and be writable: choose another by `base_dir`, `log_dir` or `TMPDIR`".into())
             }
             _ => None,

@@ -11,6 +11,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use qemu_qmp::engine;
+
 use crate::sys;
 
 /// A directory that only we may enter (mode 0700), removed when dropped.
@@ -114,7 +116,9 @@ fn sweep(base: &Path) {
         if is_name_of_ours(&entry.file_name())
             && let Ok(Some(_lock)) = lock(&entry.path())
         {
-            log::info!("removing {}, whose owner has died", entry.path().display());
+            engine::log(log::Level::Info, module_path!(), || {
+                format!("removing {}, whose owner has died", entry.path().display())
+            });
             let _ = fs::remove_dir_all(entry.path());
         }
     }

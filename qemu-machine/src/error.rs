@@ -16,7 +16,8 @@ use crate::advice;
 use crate::command_line::CommandLine;
 use crate::report::{ExitReport, Tails};
 
-/// A machine was not launched. Nothing of it is left.
+/// A machine was not launched. Nothing of it is left, but for a process that
+/// was killed and waits in the kernel: it is waited for in the background.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LaunchError {
@@ -27,7 +28,7 @@ pub struct LaunchError {
     /// The command line; `None` where it did not come to one.
     pub command_line: Option<CommandLine>,
     /// How the process ended, and what it printed; `None` where none was
-    /// started.
+    /// started, or it has not ended although it was killed.
     pub report: Option<Arc<ExitReport>>,
     /// From the call to the failure.
     pub elapsed: Duration,

@@ -19,13 +19,15 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Stream};
 use socket2::{Domain, Socket, Type};
 
-use crate::sys::{self, Image, Spawned, Step};
+use crate::process;
+use crate::sys::{self, Image, NotSpawned, Spawned, Step};
 
 /// Our end of the guardian's socket. It is watched over all groups that ever
 /// announced themselves on it.
@@ -45,7 +47,7 @@ pub(crate) fn call(engine: &'static Engine) -> io::Result<Option<Guardian>> {
         post.guardian = start(engine)?;
         post.no_shell = post.guardian.is_none();
         if let Some(guardian) = &post.guardian {
-            sys::close_in_forks(guardian);
+            sys::close_in_forks(&**guardian);
             for group in &post.groups {
                 tell(guardian, '+', *group);
             }
@@ -121,36 +123,68 @@ fn start(engine: &'static Engine) -> io::Result<Option<Guardian>> {
     });
     let shell = match started {
         Ok(shell) => shell.pidfd,
-        Err((Step::Exec, error)) => {
-            log::warn!("what a machine forks will outlive us, if we die: /bin/sh: {error}");
-            return Ok(None);
+        Err(NotSpawned { step, cause, child }) => {
+            if let Some(child) = child {
+                sys::reap_failed(&child);
+            }
+            let lacks = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+            if step == Step::Exec && lacks.contains(&cause.kind()) {
+                warn(|| {
+                    format!("what a machine forks will outlive us, if we die: /bin/sh: {cause}")
+                });
+                return Ok(None);
+            }
+            return Err(cause);
         }
-        Err((_, error)) => return Err(error),
     };
     engine.spawn(async move {
-        let _ = engine::readable(shell.as_fd()).await;
+        process::ended(&shell).await;
         sys::reap(&shell);
     });
-    let driven = Arc::clone(&stream);
-    engine.spawn(async move {
-        match driven.drive(|_| Ok::<(), io::Error>(())).await {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
-                log::warn!("the guardian cannot be told any more: {error}");
-                // It lives, and to let go of its socket is to have it kill.
-                std::mem::forget(Arc::clone(&driven));
-            }
-            _ => log::warn!("the guardian has died: the next launch calls another"),
-        }
-        let mut post = lock();
-        if post
-            .guardian
-            .as_ref()
-            .is_some_and(|it| Arc::ptr_eq(it, &driven))
-        {
-            post.guardian = None;
-        }
-    });
+    engine.spawn(attend(engine, Arc::clone(&stream)));
     Ok(Some(stream))
+}
+
+/// Has the guardian told what it is to know, until it dies; then calls another
+/// for the groups that there are.
+async fn attend(engine: &'static Engine, guardian: Guardian) {
+    let called = Instant::now();
+    loop {
+        match guardian.drive(|_| Ok::<(), io::Error>(())).await {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                // Something has run out here. The guardian lives, and to let go
+                // of its socket is to have it kill: what it is to know waits.
+                warn(|| format!("the guardian cannot be told yet: {error}"));
+                let _ = engine::timeout(Some(ANEW), std::future::pending::<()>()).await;
+            }
+            _ => break,
+        }
+    }
+    let mut post = lock();
+    if post
+        .guardian
+        .as_ref()
+        .is_some_and(|it| Arc::ptr_eq(it, &guardian))
+    {
+        sys::leave_to_forks(&*guardian);
+        post.guardian = None;
+    }
+    drop(post);
+    // One that cannot live is not called over and over.
+    let lived = called.elapsed() > ANEW;
+    warn(|| {
+        format!(
+            "the guardian has died{}",
+            if lived { ": another is called" } else { "" }
+        )
+    });
+    if lived && let Err(error) = call(engine) {
+        warn(|| format!("no guardian: {error}"));
+    }
+}
+
+fn warn(words: impl FnOnce() -> String) {
+    engine::log(log::Level::Warn, module_path!(), words);
 }
 
 /// Signals that end whoever is on the same terminal, or is to be stopped by
@@ -173,3 +207,6 @@ const SCRIPT: &str = r#"{
 
 /// What may wait for a guardian that is stopped: some 80,000 machines.
 const OUTBOX_LIMIT_BYTES: usize = 1 << 20;
+
+/// When what has failed is tried anew.
+const ANEW: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use qemu_qmp::engine::{Either, Engine, first, race};
@@ -77,10 +78,14 @@ impl IntoFuture for Launch {
                 let launch = launch(engine, &self.builder, attempt);
                 if let Either::Left(result) = race(launch, told.closed()).await {
                     // If nobody wants it any more, it is dropped, and ends.
-                    let _ = told.send(result);
+                    let _ = told.send(result.map(|vm| Undelivered(Some(vm))));
                 }
             });
-            launched.await.unwrap_or_else(|_| {
+            let delivered = launched.await.map(|launched| {
+                let vm = |mut vm: Undelivered| vm.0.take().expect("delivered once");
+                launched.map(vm)
+            });
+            delivered.unwrap_or_else(|_| {
                 let cause = io::Error::other("the engine dropped the launch");
                 Err(Attempt {
                     name,
@@ -89,6 +94,18 @@ impl IntoFuture for Launch {
                 .failed(no_engine(cause)))
             })
         })
+    }
+}
+
+/// A machine on its way to who launched it. If that one gives up meanwhile, it
+/// is ended without keeping them: they may be within an async task.
+struct Undelivered(Option<Machine>);
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        if let Some(vm) = &self.0 {
+            vm.inner.end_in_background();
+        }
     }
 }
 
@@ -219,7 +236,6 @@ fn begin(
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let belongings = Belongings {
         name: name.clone(),
-        command_line: command_line.clone(),
         process: Arc::new(process),
         started: Instant::now(),
         deadlines: deadlines.clone(),
@@ -246,6 +262,8 @@ fn begin(
         deadlines,
         quit_timeout: builder.quit_timeout,
         terminate_timeout: builder.terminate_timeout,
+        is_told: AtomicBool::new(false),
+        is_unwanted: AtomicBool::new(false),
     });
     Ok(Begun {
         inner,
@@ -285,7 +303,7 @@ async fn meet(
             (listener.accept_socket().await.map_err(resources)?, true)
         }
     };
-    let (deadlines, witness) = (inner.deadlines.clone(), Arc::new(console.clone()));
+    let (deadlines, witness) = (inner.deadlines.clone(), Arc::new(console.witness()));
     let (client, driver, mut ready) =
         Driver::new(socket, Settings::default(), deadlines, witness).map_err(resources)?;
     if attached {

@@ -6,6 +6,7 @@ use std::future::{Future, IntoFuture};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qemu_qmp::engine::{self, Elapsed, Engine};
@@ -25,7 +26,8 @@ use crate::supervisor::{Request, Status};
 ///
 /// Cheap to clone. When the last handle is dropped, the machine is ended
 /// softly (`quit`, then SIGTERM) and, where that takes over 3 s, by force; the
-/// drop waits for it, 5 s at the most. To hear how it went, and not to block
+/// drop waits for it, 5 s at the most, and warns in the log of an end that was
+/// forced, or a failure, of which nobody was told. To hear how it went, and not to block
 /// an async task, end it by [`shutdown`](Self::shutdown) before.
 ///
 /// If this process dies, by whatever cause, the kernel kills QEMU.
@@ -50,6 +52,10 @@ pub(crate) struct Inner {
     pub(crate) deadlines: Deadlines,
     pub(crate) quit_timeout: Option<Duration>,
     pub(crate) terminate_timeout: Duration,
+    /// Whether somebody was told of the machine's end.
+    pub(crate) is_told: AtomicBool,
+    /// Whether nobody was ever given it: then nobody waits for its end.
+    pub(crate) is_unwanted: AtomicBool,
 }
 
 impl Machine {
@@ -255,7 +261,9 @@ impl IntoFuture for Shutdown {
         Box::pin(async move {
             let inner = &self.machine.inner;
             inner.request(Request::End(self.ladder()));
-            match inner.settled().await {
+            let settled = inner.settled().await;
+            inner.is_told.store(true, Ordering::Relaxed);
+            match settled {
                 Some(report) if report.was_forced() => Err(ShutdownError::Forced(report)),
                 Some(report) if report.is_failure() => Err(ShutdownError::Failed(report)),
                 Some(report) => Ok(report),
@@ -306,10 +314,13 @@ impl IntoFuture for Exited {
             let Self { machine, timeout } = self;
             let inner = &machine.inner;
             let name = || inner.name.clone();
-            let seen = || machine.console.seen();
+            let seen = || machine.console.witness().seen();
             let outcome = inner.deadlines.timeout(timeout, inner.ended_or_held());
             match outcome.await {
-                Ok(Some(report)) => Ok(report),
+                Ok(Some(report)) => {
+                    inner.is_told.store(true, Ordering::Relaxed);
+                    Ok(report)
+                }
                 Ok(None) => Err(ExitError::GuestPanicked {
                     name: name(),
                     seen: seen(),
@@ -351,14 +362,26 @@ impl Inner {
 
     /// Waits for the machine's end, or until its guest is held for a panic.
     async fn ended_or_held(&self) -> Option<Arc<ExitReport>> {
-        self.until(|status| matches!(status, Status::Ended(_) | Status::Panicked))
-            .await
+        let so = |status: &Status| matches!(status, Status::Ended(_) | Status::Panicked);
+        let report = self.until(so).await;
+        let is_so = so(&self.status.borrow());
+        if is_so {
+            return report;
+        }
+        // As in `ended`.
+        std::future::pending().await
     }
 
     /// Waits for the machine's end, or until there is no sense in waiting.
     pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
         self.until(|status| matches!(status, Status::Ended(_) | Status::Unkillable))
             .await
+    }
+
+    /// Has the machine killed, and the drop of its last handle not wait for it.
+    pub(crate) fn end_in_background(&self) {
+        self.is_unwanted.store(true, Ordering::Relaxed);
+        self.request(Request::End(Ladder::kill()));
     }
 
     async fn until(&self, is_so: impl FnMut(&Status) -> bool) -> Option<Arc<ExitReport>> {
@@ -371,7 +394,26 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // The copy that a fork made must leave the parent's machine be.
-        if !self.engine.is_of_this_process() || self.report().is_some() {
+        if !self.engine.is_of_this_process() {
+            return;
+        }
+        self.end();
+        // Nobody else will say so. In the thread that dropped it, for a logger
+        // is its program's own.
+        if !self.is_told.load(Ordering::Relaxed)
+            && !self.is_unwanted.load(Ordering::Relaxed)
+            && let Some(report) = self.report()
+            && (report.was_forced() || report.is_failure())
+        {
+            log::warn!("{report}\n  command line: {}", self.command_line);
+        }
+    }
+}
+
+impl Inner {
+    /// Ends the machine, and waits for it where it may.
+    fn end(&self) {
+        if self.report().is_some() {
             return;
         }
         let softly = [Rung::Quit, Rung::Terminate]
@@ -380,7 +422,7 @@ impl Drop for Inner {
             .map(|(rung, seconds)| (rung, Some(Duration::from_secs(seconds))));
         self.request(Request::End(Ladder::new(softly)));
         // The engine must not wait for itself: there, a launch was given up.
-        if self.engine.is_current_thread() {
+        if self.engine.is_current_thread() || self.is_unwanted.load(Ordering::Relaxed) {
             return;
         }
         for limit in [Duration::from_secs(4), Duration::from_secs(1)] {

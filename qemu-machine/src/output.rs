@@ -82,7 +82,9 @@ impl OutputPipe {
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
-            log::warn!("QEMU's output cannot be read any more: {error}");
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("QEMU's output cannot be read any more: {error}")
+            });
         }
     }
 
@@ -179,7 +181,9 @@ impl LogFile {
         if let Ok(file) = &mut self.state
             && let Err(error) = file.write_all(bytes)
         {
-            log::warn!("logging to {} stops: {error}", self.path.display());
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("logging to {} stops: {error}", self.path.display())
+            });
             self.state = Err(error);
         }
     }

@@ -9,12 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use qemu_qmp::engine::{self, Engine};
 
 use crate::guardian;
 use crate::report::ExitStatus;
-use crate::sys::{self, Ended, Image, Step};
+use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 
 /// A started process, the leader of its own group. Dropped unreaped, it is
 /// killed with its group, and reaped when the program ends.
@@ -92,24 +93,30 @@ impl Process {
             environment: &environment,
             directory: directory.as_ref(),
             descriptors: &descriptors,
-            herald: guardian.as_ref().map(|guardian| guardian.as_fd()),
+            // A line behind others that wait would overtake them.
+            herald: guardian
+                .as_ref()
+                .filter(|guardian| !guardian.has_queued())
+                .map(|guardian| guardian.as_fd()),
         });
-        match started {
+        let Spawned { pid, pidfd, .. } = match started {
             Ok(spawned) => {
                 guardian::started(&spawned);
-                Ok(Self {
-                    pid: spawned.pid,
-                    pidfd: spawned.pidfd,
-                    reaped: AtomicBool::new(false),
-                })
+                spawned
             }
-            Err((Step::Exec, cause)) if cause.kind() == io::ErrorKind::ArgumentListTooLong => {
-                Err(StartError::Arguments { cause })
+            Err(NotSpawned { step, cause, child }) => {
+                if let Some(child) = child {
+                    guardian::dismiss(child.pid);
+                    sys::reap_failed(&child);
+                }
+                return Err(not_started(step, cause, program));
             }
-            Err((Step::Exec, cause)) => Err(StartError::NotExecutable { program, cause }),
-            Err((Step::Directory, cause)) => Err(StartError::Directory { cause }),
-            Err((Step::Fork | Step::Descriptors, cause)) => Err(StartError::Resources { cause }),
-        }
+        };
+        Ok(Self {
+            pid,
+            pidfd,
+            reaped: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -117,8 +124,8 @@ impl Process {
     }
 
     /// Waits until the process has ended. Runs on the engine.
-    pub(crate) async fn ended(&self) -> io::Result<()> {
-        engine::readable(self.pidfd.as_fd()).await
+    pub(crate) async fn ended(&self) {
+        ended(&self.pidfd).await;
     }
 
     /// Whether the process has ended by now.
@@ -163,7 +170,8 @@ impl Process {
         // parentheses, which may hold anything.
         const PF_EXITING: u64 = 0x4;
         let Ok(stat) = std::fs::read(format!("/proc/{}/stat", self.pid)) else {
-            return true;
+            // Out of descriptors, for one: only whether it has ended is known.
+            return self.has_ended();
         };
         let stat = String::from_utf8_lossy(&stat);
         let flags = stat
@@ -175,11 +183,37 @@ impl Process {
     }
 }
 
+/// Waits until a child has ended. Runs on the engine.
+pub(crate) async fn ended(pidfd: &OwnedFd) {
+    if engine::readable(pidfd.as_fd()).await.is_ok() {
+        return;
+    }
+    // The kernel has no memory, or no watch, left for us. Then there is nothing
+    // to wait for but time.
+    while !sys::has_ended(pidfd) {
+        let _ = engine::timeout(Some(UNWATCHED), std::future::pending::<()>()).await;
+    }
+}
+
+/// How late the end of a process may be told that cannot be watched.
+const UNWATCHED: Duration = Duration::from_millis(10);
+
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.reaped.load(Ordering::Relaxed) {
             self.kill();
         }
+    }
+}
+
+fn not_started(step: Step, cause: io::Error, program: PathBuf) -> StartError {
+    match step {
+        Step::Exec if cause.kind() == io::ErrorKind::ArgumentListTooLong => {
+            StartError::Arguments { cause }
+        }
+        Step::Exec => StartError::NotExecutable { program, cause },
+        Step::Directory => StartError::Directory { cause },
+        Step::Fork | Step::Descriptors => StartError::Resources { cause },
     }
 }
 

@@ -8,10 +8,9 @@
 //! descriptor, and then tell who waits for the end: all with one and the same
 //! report.
 
-use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, first};
@@ -20,7 +19,6 @@ use qemu_qmp::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
 use crate::guest_state::GuestState;
@@ -58,7 +56,6 @@ pub(crate) enum Status {
 /// What belongs to a machine's process.
 pub(crate) struct Belongings {
     pub(crate) name: String,
-    pub(crate) command_line: CommandLine,
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
@@ -87,6 +84,7 @@ pub(crate) fn supervise(
     let (status, watched) = watch::channel(Status::Alive);
     let (overdue, told) = oneshot::channel();
     let process = Arc::clone(&belongings.process);
+    let last_resort = KilledWhenDropped(Arc::downgrade(&process));
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
     let console = belongings.console.clone();
@@ -106,11 +104,13 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status,
-        met: false,
         told: Vec::new(),
         overdue: Some(overdue),
     };
-    engine.spawn(supervisor.run(requests));
+    engine.spawn(async move {
+        let _last_resort = last_resort;
+        supervisor.run(requests).await;
+    });
     Supervised {
         requests: sender,
         status: watched,
@@ -118,11 +118,23 @@ pub(crate) fn supervise(
     }
 }
 
+/// A process whose supervisor has panicked is nobody's, and shall not live. One
+/// that has ended in good order has been let go of before.
+struct KilledWhenDropped(Weak<Process>);
+
+impl Drop for KilledWhenDropped {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.upgrade() {
+            process.kill();
+        }
+    }
+}
+
 struct Supervisor {
     engine: &'static Engine,
     life: Life,
     belongings: Belongings,
-    exit: Task<io::Result<()>>,
+    exit: Task<()>,
     output: Task<()>,
     /// Until its end was heard.
     console: Option<Task<()>>,
@@ -131,8 +143,6 @@ struct Supervisor {
     /// machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: watch::Sender<Status>,
-    /// Whether somebody was given the machine.
-    met: bool,
     /// What waits for the answers of the monitor.
     told: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
@@ -197,11 +207,7 @@ impl Supervisor {
         // Each is pinned here, so that what joins them holds but pointers: a
         // future that holds others by value is twice their size.
         let exit = pin!(async {
-            if let Some(Err(error)) = (&mut self.exit).await {
-                let name = &self.belongings.name;
-                log::error!("machine '{name}' cannot be watched: {error}");
-                self.belongings.process.kill();
-            }
+            (&mut self.exit).await;
             Input::Exited
         });
         let monitor = pin!(monitor_input(self.monitor.as_mut()));
@@ -239,7 +245,6 @@ impl Supervisor {
         match request {
             Request::Ready(answer) => {
                 if self.life.ready() {
-                    self.met = true;
                     // Whoever does not want the machine any more drops it.
                     let _ = answer.send(());
                 }
@@ -277,10 +282,10 @@ impl Supervisor {
         if ending {
             monitor.reader = Reader::Ended(driver);
         } else {
-            log::warn!(
-                "machine '{}' lives on without a monitor: {cause}",
-                self.belongings.name
-            );
+            let name = &self.belongings.name;
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("machine '{name}' lives on without a monitor: {cause}")
+            });
             driver.finish(cause);
             monitor.reader = Reader::Finished;
         }
@@ -293,22 +298,32 @@ impl Supervisor {
             return;
         };
         let held = monitor.guest.is_held();
-        let changed = self.status.send_if_modified(|status| {
-            let now = if held {
-                Status::Panicked
-            } else {
-                Status::Alive
-            };
-            let is_held = matches!(status, Status::Panicked);
-            let is_known = is_held || matches!(status, Status::Alive);
-            let changes = is_known && held != is_held;
-            if changes {
-                *status = now;
-            }
-            changes
-        });
-        if changed {
-            self.belongings.console.guest_is_held(held);
+        let was_held = match *self.status.borrow() {
+            Status::Panicked => true,
+            Status::Alive => false,
+            Status::Unkillable | Status::Ended(_) => return,
+        };
+        if held == was_held {
+            return;
+        }
+        let now = if held {
+            Status::Panicked
+        } else {
+            Status::Alive
+        };
+        engine::wake(|| drop(self.status.send_replace(now)));
+        let console = self.belongings.console.clone();
+        if held {
+            let mut status = self.status.subscribe();
+            self.told.push(self.engine.spawn(async move {
+                // Its last words are on their way, and are to be heard first.
+                console.drained().await;
+                if matches!(*status.borrow_and_update(), Status::Panicked) {
+                    console.guest_is_held(true);
+                }
+            }));
+        } else {
+            console.guest_is_held(false);
         }
     }
 
@@ -328,6 +343,7 @@ impl Supervisor {
             monitor.hear();
             monitor.shutdown.is_some()
         });
+        self.heed_the_guest();
         announced || self.belongings.process.is_ending()
     }
 
@@ -343,7 +359,7 @@ impl Supervisor {
             Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
             Action::Try(Rung::Kill) => self.belongings.process.kill(),
             Action::GiveUpWaiting => {
-                self.status.send_replace(Status::Unkillable);
+                engine::wake(|| drop(self.status.send_replace(Status::Unkillable)));
             }
         }
     }
@@ -379,7 +395,6 @@ impl Supervisor {
         self.life.exited(self.now());
         let Belongings {
             name,
-            command_line,
             process,
             started,
             deadlines: _,
@@ -442,13 +457,6 @@ impl Supervisor {
             log,
             trouble,
         });
-        if self.met && (report.was_forced() || report.is_failure()) {
-            // The last handle may have been dropped, and nobody be there to
-            // hear of it. Of a launch that failed, its own error tells.
-            log::warn!("{report}\n  command line: {command_line}");
-        } else {
-            log::debug!("{report}");
-        }
         // It is so from now on for who looks, but who waits is told last: when
         // they hear of it, none of our descriptors is left either.
         self.status.send_if_modified(|status| {
@@ -460,7 +468,7 @@ impl Supervisor {
             driver.finish(&Disconnected::ServerEnded(report));
         }
         drop((process, output, console, self.monitor, requests));
-        self.status.send_modify(|_| {});
+        engine::wake(|| self.status.send_modify(|_| {}));
     }
 }
 
@@ -475,7 +483,13 @@ impl Monitor {
     fn take(&mut self, event: &Event) {
         match event.name() {
             "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(event)),
-            _ => self.guest.heard(event),
+            name => {
+                if name != "GUEST_PANICKED" {
+                    // With `-no-shutdown` it was not the end.
+                    self.shutdown = None;
+                }
+                self.guest.heard(event);
+            }
         }
     }
 }

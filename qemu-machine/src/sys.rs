@@ -37,6 +37,15 @@ pub(crate) struct Spawned {
     pub(crate) announced: bool,
 }
 
+/// A child that has not become its program.
+#[derive(Debug)]
+pub(crate) struct NotSpawned {
+    pub(crate) step: Step,
+    pub(crate) cause: io::Error,
+    /// As good as gone, but to be reaped; `None` where there was none.
+    pub(crate) child: Option<Spawned>,
+}
+
 /// What the child was doing when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -48,7 +57,7 @@ pub(crate) enum Step {
 
 /// Starts a program as the leader of its own process group, which the kernel
 /// kills when the calling *thread* ends.
-pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, (Step, io::Error)> {
+pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings
             .iter()
@@ -90,32 +99,40 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, (Step, io::Error)> {
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
         if pid < 0 {
-            return Err((Step::Fork, error));
+            return Err(NotSpawned {
+                step: Step::Fork,
+                cause: error,
+                child: None,
+            });
         }
         pid
     };
     if pidfd < 0 {
         // A kernel before 5.2, or a sandbox that passes the flag over.
         signal_group(pid.unsigned_abs(), libc::SIGKILL);
-        return Err((Step::Fork, io::Error::from_raw_os_error(libc::ENOSYS)));
+        // SAFETY: The status is not asked for.
+        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        return Err(NotSpawned {
+            step: Step::Fork,
+            cause: io::Error::from_raw_os_error(libc::ENOSYS),
+            child: None,
+        });
     }
     // SAFETY: The kernel made the descriptor for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    if let Some((step, error)) = plan.failure {
-        if plan.announced {
-            // SAFETY: The socket is borrowed by the image.
-            unsafe { announce(plan.herald, b'-', pid) };
-        }
-        // The child is as good as gone, but it let go of our memory before it
-        // can be reaped, and nobody else will do that.
-        let _ = take_status(&pidfd, 0);
-        return Err((step, io::Error::from_raw_os_error(error)));
-    }
-    Ok(Spawned {
+    let child = Spawned {
         pid: pid.unsigned_abs(),
         pidfd,
         announced: plan.announced,
-    })
+    };
+    match plan.failure {
+        None => Ok(child),
+        Some((step, error)) => Err(NotSpawned {
+            step,
+            cause: io::Error::from_raw_os_error(error),
+            child: Some(child),
+        }),
+    }
 }
 
 const STACK_BYTES: usize = 64 << 10;
@@ -159,12 +176,17 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
         }
         libc::setpgid(0, 0);
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != plan.parent {
-            // The parent died before the line above, so nobody is told.
-            libc::_exit(127);
-        }
-        if plan.herald >= 0 {
-            plan.announced = announce(plan.herald, b'+', libc::getpid());
+        match libc::getppid() {
+            parent if parent == plan.parent => {
+                if plan.herald >= 0 {
+                    plan.announced = announce(plan.herald, libc::getpid());
+                }
+            }
+            // A parent in another namespace of process ids, by whose ids the
+            // group is to be known: it tells them itself.
+            0 => {}
+            // The parent died before the wish was made, so nobody is told.
+            _ => libc::_exit(127),
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
@@ -195,14 +217,13 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
     }
 }
 
-/// Sends `SIGN GROUP` and a line end. Whether the socket took it.
+/// Sends `+ GROUP` and a line end. Whether the socket took it.
 ///
 /// # Safety
-/// The socket must be open. For the child of [`spawn`] too: it allocates
-/// nothing, and makes one system call.
-unsafe fn announce(socket: RawFd, sign: u8, group: libc::pid_t) -> bool {
-    let mut line = *b"           \n";
-    line[0] = sign;
+/// Only for the child of [`spawn`]: it makes one system call, and allocates
+/// nothing.
+unsafe fn announce(socket: RawFd, group: libc::pid_t) -> bool {
+    let mut line = *b"+          \n";
     let mut rest = group.unsigned_abs();
     for digit in line[2..11].iter_mut().rev() {
         *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
@@ -226,14 +247,21 @@ pub(crate) fn close_in_forks(descriptor: &impl AsFd) {
     });
 }
 
+/// To be called before the descriptor is closed: its number is another's then.
+pub(crate) fn leave_to_forks(descriptor: &impl AsFd) {
+    let number = descriptor.as_fd().as_raw_fd();
+    // Where it is not the last one that was given, there is nothing to do.
+    let _ = IN_FORKS.compare_exchange(number, -1, Ordering::AcqRel, Ordering::Acquire);
+}
+
 /// The descriptor that forks close; -1 for none.
 static IN_FORKS: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn close_in_fork() {
     let descriptor = IN_FORKS.swap(-1, Ordering::Acquire);
     if descriptor >= 0 {
-        // SAFETY: It is the fork's own copy, whose owner lives in the parent
-        // and is never dropped here.
+        // SAFETY: It is the fork's own copy of a descriptor that is open in
+        // the parent, and whose owner is never dropped in a fork.
         unsafe { libc::close(descriptor) };
     }
 }
@@ -248,26 +276,36 @@ pub(crate) enum Ended {
 /// Takes the exit status of a child that has ended; `None` where somebody else
 /// has taken it, or it is not ended.
 pub(crate) fn reap(pidfd: &OwnedFd) -> Option<Ended> {
-    take_status(pidfd, libc::WNOHANG)
+    take_status(pidfd, libc::WNOHANG).ok().flatten()
 }
 
-fn take_status(pidfd: &OwnedFd, flags: c_int) -> Option<Ended> {
+/// Reaps a child that has not become its program. It let go of our memory just
+/// before it can be reaped, so this may wait for an instant.
+pub(crate) fn reap_failed(child: &Spawned) {
+    let interrupted = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+    while take_status(&child.pidfd, 0).is_err_and(|error| interrupted(&error)) {}
+}
+
+fn take_status(pidfd: &OwnedFd, flags: c_int) -> io::Result<Option<Ended>> {
     let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
     // SAFETY: `info` is plain data, and only read where the call succeeded;
     // the kernel filled the fields of a child's end then.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | flags;
-        if libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) < 0 || info.si_pid() == 0 {
-            return None;
+        if libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) < 0 {
+            return Err(io::Error::last_os_error());
         }
-        Some(match info.si_code {
+        if info.si_pid() == 0 {
+            return Ok(None);
+        }
+        Ok(Some(match info.si_code {
             libc::CLD_EXITED => Ended::Exited(info.si_status()),
             code => Ended::Signaled {
                 signal: info.si_status(),
                 core_dumped: code == libc::CLD_DUMPED,
             },
-        })
+        }))
     }
 }
 
@@ -407,9 +445,10 @@ mod tests {
                 descriptors: &descriptors,
                 herald: None,
             };
-            spawn(&image)
-                .map(drop)
-                .map_err(|(step, error)| (step, error.kind()))
+            spawn(&image).map(drop).map_err(|failed| {
+                reap_failed(&failed.child.unwrap());
+                (failed.step, failed.cause.kind())
+            })
         };
         let missing = CString::new("/nonexistent").unwrap();
         let not_found = io::ErrorKind::NotFound;

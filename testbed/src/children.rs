@@ -34,6 +34,15 @@ pub fn children() -> BTreeSet<u32> {
         .collect()
 }
 
+/// The children whose command line has these words.
+pub fn children_like(words: &str) -> Vec<u32> {
+    of_this_process()
+        .into_iter()
+        .filter(|child| child.description.contains(words))
+        .map(|child| child.pid)
+        .collect()
+}
+
 /// Waits until all children but these have ended that were started, not
 /// adopted, and leaves it to who started them to reap them. `false` where the
 /// deadline comes first.

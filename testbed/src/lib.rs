@@ -9,7 +9,9 @@ mod host;
 mod sys;
 
 pub use census::Census;
-pub use children::{adopt_orphans, children, reap, reap_adopted, wait_for_children, wait_for_ends};
+pub use children::{
+    adopt_orphans, children, children_like, reap, reap_adopted, wait_for_children, wait_for_ends,
+};
 pub use host::{
     Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,
 };

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use qemu_qmp::engine;
 use tokio::sync::oneshot;
 
 use super::pattern::{Pattern, Search, TooComplex};
@@ -97,7 +98,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn tell(self) {
         // Whoever has given up waiting does not want it.
-        let _ = self.waiter.send(self.answer);
+        engine::wake(|| drop(self.waiter.send(self.answer)));
     }
 }
 

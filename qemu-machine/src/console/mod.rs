@@ -13,9 +13,9 @@ mod send;
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use qemu_qmp::engine::Stream;
+use qemu_qmp::engine::{self, Stream};
 use qemu_qmp::{Deadlines, Witness};
 use socket2::Socket;
 
@@ -148,7 +148,9 @@ impl Console {
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
-            log::warn!("the console of '{}' is lost: {error}", self.shared.machine);
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("the console of '{}' is lost: {error}", self.shared.machine)
+            });
             // A console that nobody drains would block QEMU.
             stream.shutdown();
         }
@@ -176,6 +178,22 @@ impl Console {
     /// The machine has ended: tells everyone who waits.
     pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) {
         self.end(&End::MachineEnded(Arc::clone(report)));
+    }
+
+    /// What errors tell of the machine.
+    pub(crate) fn witness(&self) -> MachineWitness {
+        MachineWitness {
+            machine: self.shared.machine.clone(),
+            output: self.shared.output.clone(),
+            console: Arc::downgrade(&self.shared),
+        }
+    }
+
+    /// Waits until all is read that QEMU has sent by now. Runs on the engine.
+    pub(crate) async fn drained(&self) {
+        if let Channel::Drained(stream) = &self.shared.channel {
+            stream.drained().await;
+        }
     }
 
     /// The last 4 KiB, for a report.
@@ -233,17 +251,25 @@ impl Console {
     }
 }
 
-/// What a console and QEMU have said is what is known of a machine that lives.
-impl Witness for Console {
+/// What QEMU and the console have said is what is known of a machine that lives.
+/// It does not keep the console.
+pub(crate) struct MachineWitness {
+    machine: String,
+    output: Output,
+    console: Weak<Shared>,
+}
+
+impl Witness for MachineWitness {
     fn name(&self) -> String {
-        format!("machine '{}'", self.shared.machine)
+        format!("machine '{}'", self.machine)
     }
 
     fn seen(&self) -> String {
-        let (output, console) = (self.shared.output.tail(), self.tail());
+        let console = self.console.upgrade();
+        let console = console.map(|shared| Console { shared }.tail());
         Tails {
-            output: &output,
-            console: &console,
+            output: &self.output.tail(),
+            console: &console.unwrap_or_default(),
         }
         .to_string()
     }

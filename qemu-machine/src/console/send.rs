@@ -106,7 +106,7 @@ impl IntoFuture for Send {
                     Err(Elapsed(limit)) => Err(SendError::Timeout {
                         machine: machine(),
                         limit,
-                        seen: console.seen(),
+                        seen: console.witness().seen(),
                     }),
                 },
                 Err(NotSent::Full) => Err(SendError::Congested { machine: machine() }),

@@ -22,27 +22,27 @@ pub(crate) fn cause(
             _ => ExitCause::Outside,
         };
     }
-    let guest = shutdown.is_some_and(|shutdown| shutdown.guest);
-    let reason = shutdown.map_or("", |shutdown| &shutdown.reason);
-    let by_reason = match reason {
-        _ if guest => [Rung::Powerdown, Rung::Guest]
-            .into_iter()
-            .find(|&it| tried(it)),
-        "host-qmp-quit" => Some(Rung::Quit).filter(|&it| tried(it)),
-        "host-signal" => Some(Rung::Terminate).filter(|&it| tried(it)),
-        _ => None,
+    let requested_or = |rungs: &[Rung], else_by| {
+        let rung = rungs.iter().copied().find(|&rung| tried(rung));
+        rung.map_or(else_by, ExitCause::Requested)
     };
-    // Nobody exits of SIGKILL.
-    let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
-    let last = || {
-        let rungs = reports.iter().rev().map(|report| report.rung);
-        rungs.into_iter().find(|&rung| !killed(rung))
-    };
-    match by_reason.or_else(last) {
-        Some(rung) => ExitCause::Requested(rung),
-        None if guest => ExitCause::Guest,
-        None if reason == "host-qmp-quit" => ExitCause::QuitCommand,
-        None => ExitCause::Outside,
+    match shutdown {
+        Some(Shutdown { guest: true, .. }) => {
+            requested_or(&[Rung::Powerdown, Rung::Guest], ExitCause::Guest)
+        }
+        Some(Shutdown { reason, .. }) if reason == "host-qmp-quit" => {
+            requested_or(&[Rung::Quit], ExitCause::QuitCommand)
+        }
+        Some(Shutdown { reason, .. }) if reason == "host-signal" => {
+            requested_or(&[Rung::Terminate], ExitCause::Outside)
+        }
+        _ => {
+            // The last that was tried; but nobody exits of SIGKILL.
+            let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
+            let mut rungs = reports.iter().rev().map(|report| report.rung);
+            let rung = rungs.find(|&rung| !killed(rung));
+            rung.map_or(ExitCause::Outside, ExitCause::Requested)
+        }
     }
 }
 
@@ -135,6 +135,11 @@ mod tests {
             let told = cause(status, &reports, shutdown.as_ref());
             assert_eq!(told, ExitCause::Requested(rung), "{status}");
         }
+        // QEMU's own reason counts, also where none of ours led to it.
+        let quit_alone = tried(&[Rung::Quit]);
+        let told = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
+        assert_eq!(told(reason(true, "guest-shutdown")), ExitCause::Guest);
+        assert_eq!(told(reason(false, "host-signal")), ExitCause::Outside);
         // A kill alone, of one that has exited by itself at that moment.
         let only_kill = &reports[3..];
         assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);

@@ -26,7 +26,9 @@ pub enum Rung {
 pub struct RungReport {
     /// Which it was.
     pub rung: Rung,
-    /// From when it was tried to when the machine ended, or the next was.
+    /// From when it was tried to when the machine ended, or the next was; by
+    /// the clock of the machine's [`Deadlines`](crate::Deadlines), which may
+    /// have stood still meanwhile.
     pub took: Duration,
     /// What came of it.
     pub outcome: RungOutcome,

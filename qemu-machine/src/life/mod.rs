@@ -2,15 +2,16 @@
 //! and who is the cause.
 //!
 //! ```text
-//!             ready              end
-//! Launching ----------> Running ------> Ending <--.  a rung's limit passes, it
-//!   |  |                  |              | | |    |  cannot be tried, or a
-//!   |  | overdue, useless,|              | | `----'  harder end is asked for:
-//!   |  `-- end -----------|--------------' |         next rung
-//!   |                     |                |
-//!   `------ exited -------+---- exited ----'
-//!                         v
-//!                       Ended
+//!              ready                end
+//! Launching -----------> Running ---------> Ending <--.  a rung's limit passes, it
+//!   |  |  |                 |                ^  |  |  |  cannot be tried, or a
+//!   |  |  `-- overdue, broken, end ----------'  |  `--'  harder end is asked for:
+//!   |  |                    |                ^  |        next rung
+//!   |  `-- closed --> LastWords -- late, end-'  |
+//!   |                     | |                   |
+//!   `------- exited ------+-+------ exited -----'
+//!                           v
+//!                         Ended
 //! ```
 //!
 //! Pure: what happened and the time come in, what to do comes out. The time is
@@ -68,6 +69,11 @@ enum Phase {
         since: Instant,
         limit: Option<Duration>,
     },
+    /// Of no use, and given a moment to end by itself.
+    LastWords {
+        since: Instant,
+        limit: Option<Duration>,
+    },
     Running,
     Ending {
         rung: Rung,
@@ -105,14 +111,15 @@ impl Life {
     /// may be about to end by itself, with a code that says more than a signal
     /// of ours would.
     pub(crate) fn useless(&mut self, now: Instant, how: Useless) {
-        if matches!(self.phase, Phase::Launching { .. }) {
-            self.climb(
-                now,
-                match how {
-                    Useless::Closed => Ladder::new([(Rung::Guest, Some(LAST_WORDS))]),
-                    Useless::Broken => Ladder::kill(),
-                },
-            );
+        match (&self.phase, how) {
+            (Phase::Launching { .. }, Useless::Closed) => {
+                self.phase = Phase::LastWords {
+                    since: now,
+                    limit: Some(LAST_WORDS),
+                };
+            }
+            (Phase::Launching { .. }, Useless::Broken) => self.climb(now, Ladder::kill()),
+            _ => {}
         }
     }
 
@@ -122,7 +129,9 @@ impl Life {
     pub(crate) fn end(&mut self, now: Instant, ladder: Ladder) {
         match &mut self.phase {
             Phase::Ended => return,
-            Phase::Launching { .. } => return self.climb(now, Ladder::kill()),
+            Phase::Launching { .. } | Phase::LastWords { .. } => {
+                return self.climb(now, Ladder::kill());
+            }
             Phase::Ending {
                 rung,
                 since,
@@ -135,7 +144,7 @@ impl Life {
                         continue;
                     };
                     if wanted == *rung && wanted != Rung::Kill {
-                        shorten(limit, passed + wanted_limit);
+                        shorten(limit, passed.saturating_add(wanted_limit));
                     }
                     for (_, limit) in next.rungs.iter_mut().filter(|(rung, _)| *rung == wanted) {
                         shorten(limit, wanted_limit);
@@ -165,9 +174,9 @@ impl Life {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Launching { since, limit } | Phase::Ending { since, limit, .. } => {
-                since.checked_add(limit?)
-            }
+            Phase::Launching { since, limit }
+            | Phase::LastWords { since, limit }
+            | Phase::Ending { since, limit, .. } => since.checked_add(limit?),
             Phase::Running | Phase::Ended => None,
         }
     }
@@ -176,11 +185,13 @@ impl Life {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        if let Phase::Launching { .. } = self.phase {
-            self.actions.push_back(Action::GiveUpLaunch);
-            self.climb(now, Ladder::kill());
-        } else {
-            self.next_rung(now, RungOutcome::TimedOut);
+        match self.phase {
+            Phase::Launching { .. } => {
+                self.actions.push_back(Action::GiveUpLaunch);
+                self.climb(now, Ladder::kill());
+            }
+            Phase::LastWords { .. } => self.climb(now, Ladder::kill()),
+            _ => self.next_rung(now, RungOutcome::TimedOut),
         }
     }
 
@@ -288,16 +299,32 @@ mod tests {
     #[test]
     fn a_launch_of_no_use_may_end_by_itself_where_it_closed_its_monitor() {
         let start = Instant::now();
-        for (how, first) in [
-            (Useless::Closed, Rung::Guest),
-            (Useless::Broken, Rung::Kill),
-        ] {
-            let mut life = Life::new(start, None);
+        let kill = Some(Action::Try(Rung::Kill));
+        let mut broken = Life::new(start, None);
+        broken.useless(start, Useless::Broken);
+        assert_eq!(broken.poll_action(), kill);
+
+        let mut closed = Life::new(start, None);
+        closed.useless(start, Useless::Closed);
+        closed.useless(start, Useless::Broken);
+        assert_eq!(closed.poll_action(), None);
+        closed.handle_timeout(start + LAST_WORDS);
+        assert_eq!(closed.poll_action(), kill);
+
+        // What it does by itself was nobody's wish.
+        let mut closed = Life::new(start, None);
+        closed.useless(start, Useless::Closed);
+        closed.exited(start);
+        assert_eq!(outcomes(closed), []);
+    }
+
+    #[test]
+    fn a_limit_too_long_to_be_told_is_none() {
+        let (mut life, start) = running();
+        for _ in 0..2 {
+            let ladder = Ladder::new([(Rung::Quit, Some(Duration::MAX))]);
+            life.end(start + SECOND, ladder);
             assert_eq!(life.deadline(), None);
-            life.useless(start, how);
-            assert_eq!(life.poll_action(), Some(Action::Try(first)));
-            life.useless(start, Useless::Broken);
-            assert_eq!(life.poll_action(), None);
         }
     }
 

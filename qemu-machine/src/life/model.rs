@@ -12,6 +12,9 @@ use super::{Action, Ladder, Life, Rung, RungOutcome, Useless};
 
 const SOFT: [Rung; 4] = [Rung::Guest, Rung::Powerdown, Rung::Quit, Rung::Terminate];
 
+/// A limit that no clock can tell.
+const FOR_EVER: u64 = u64::MAX;
+
 /// What happens to a machine.
 #[derive(Debug, Clone)]
 enum Input {
@@ -28,7 +31,8 @@ enum Input {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let rung = || prop::sample::select(SOFT.to_vec());
-    let limit = prop::option::weighted(0.9, 0..100_u64);
+    let limit = prop_oneof![9 => 0..100_u64, 1 => Just(FOR_EVER)];
+    let limit = prop::option::weighted(0.9, limit);
     let ladder = prop::collection::btree_map(rung(), limit, 0..4);
     let input = prop_oneof![
         1 => Just(Input::Ready),
@@ -53,6 +57,8 @@ struct Model {
     plan: BTreeMap<Rung, Option<u64>>,
     /// That under way, and since when.
     current: Option<(Rung, u64)>,
+    /// When a launch that closed its monitor has had its time.
+    last_words: Option<u64>,
     exited: bool,
     gave_up: bool,
     expected: Vec<Action>,
@@ -66,6 +72,7 @@ impl Model {
             launching: true,
             plan: BTreeMap::new(),
             current: None,
+            last_words: None,
             exited: false,
             gave_up: false,
             expected: Vec::new(),
@@ -77,10 +84,13 @@ impl Model {
     fn due(&self) -> Option<u64> {
         match self.current {
             _ if self.exited => None,
-            None if self.launching => self.launch_limit,
+            None if self.launching => self.last_words.or(self.launch_limit),
             None => None,
             Some((Rung::Kill, _)) if self.gave_up => None,
-            Some((rung, since)) => Some(since + self.plan[&rung]?),
+            Some((rung, since)) => match self.plan[&rung]? {
+                FOR_EVER => None,
+                limit => Some(since + limit),
+            },
         }
     }
 
@@ -89,12 +99,11 @@ impl Model {
             return;
         }
         match input {
-            Input::Ready => self.launching &= self.current.is_some(),
-            Input::Useless(how) if self.launching && self.current.is_none() => {
-                let last_words = (Rung::Guest, Some(500));
-                let soft = Some(last_words).filter(|_| *how == Useless::Closed);
-                self.start(now, &soft.into_iter().collect::<Vec<_>>());
+            Input::Ready => self.launching &= !self.may_be_met(),
+            Input::Useless(Useless::Closed) if self.may_be_met() => {
+                self.last_words = Some(now + 500);
             }
+            Input::Useless(Useless::Broken) if self.may_be_met() => self.start(now, &[]),
             Input::End(_) if self.launching && self.current.is_none() => self.start(now, &[]),
             Input::End(rungs) => {
                 let wanted = plan_of(rungs);
@@ -108,7 +117,8 @@ impl Model {
                                 && (left || rung > current)
                                 && let Some(limit) = limit
                             {
-                                let limit = limit + if left { now - since } else { 0 };
+                                let limit =
+                                    limit.saturating_add(if left { now - since } else { 0 });
                                 *planned = Some(planned.map_or(limit, |it| it.min(limit)));
                             }
                         }
@@ -132,11 +142,17 @@ impl Model {
         }
     }
 
+    fn may_be_met(&self) -> bool {
+        self.launching && self.current.is_none() && self.last_words.is_none()
+    }
+
     /// What is due has come.
     fn overdue(&mut self, now: u64) {
         match self.current {
             None => {
-                self.expected.push(Action::GiveUpLaunch);
+                if self.last_words.is_none() {
+                    self.expected.push(Action::GiveUpLaunch);
+                }
                 self.start(now, &[]);
             }
             Some((Rung::Kill, _)) => {
@@ -203,7 +219,9 @@ proptest! {
     ) {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let span = |ms: Option<u64>| ms.map(Duration::from_millis);
+        let span = |ms: Option<u64>| {
+            ms.map(|ms| if ms == FOR_EVER { Duration::MAX } else { Duration::from_millis(ms) })
+        };
         let mut life = Life::new(start, span(launch_limit));
         let mut model = Model::new(launch_limit);
         let mut now = 0;
@@ -214,7 +232,7 @@ proptest! {
             match &input {
                 Input::Ready => {
                     let ready = life.ready();
-                    let wanted = model.launching && model.current.is_none() && !model.exited;
+                    let wanted = model.may_be_met() && !model.exited;
                     prop_assert_eq!(ready, wanted);
                 }
                 Input::Useless(how) => life.useless(at(now), *how),

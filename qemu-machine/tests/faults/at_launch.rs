@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{LaunchError, LaunchFailure, MachineBuilder, Wait};
+use qemu_machine::{ExitCause, LaunchError, LaunchFailure, MachineBuilder, Wait};
 
 use super::Place::{Real, Scripted};
 use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up};
@@ -249,6 +249,19 @@ fn programs() -> Vec<Fault> {
             },
             exited_by(7),
             "no netns",
+        ),
+        launch(
+            "wrapper outlives the monitor by an instant, and exits",
+            "Exited, with its code and output; nobody had asked for it",
+            AT_ONCE,
+            |scene| {
+                let script = "exec 3>&-; head -c 100000 /dev/zero | wc -c; exit 3";
+                scene.fake("serve").wrapper(["sh", "-c", script])
+            },
+            |error| {
+                exited_by(3)(error) && error.report.as_ref().unwrap().cause == ExitCause::Outside
+            },
+            "100000",
         ),
         launch(
             "argument list too long",

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use qemu_machine::{
-    Console, ExitCause, ExitReport, Machine, Rung, RungOutcome, ShutdownError, Wait,
+    Console, ExitCause, ExitError, ExitReport, Machine, Rung, RungOutcome, ShutdownError, Wait,
 };
 
 use super::Place::{Both, Real, Scripted};
@@ -338,6 +338,29 @@ fn places() -> Vec<Fault> {
                 };
                 assert!(told.contains("SIGTERM did not end it"), "{told}");
                 assert!(told.contains("command line: "), "{told}");
+            },
+        ),
+        fault(
+            "shutdown without end from two threads, then kill",
+            Scripted,
+            "all: the report, by SIGKILL",
+            AT_ONCE,
+            |scene| {
+                let vm = scene.running("ignore SIGTERM\nsilent");
+                std::thread::scope(|scope| {
+                    let end = || vm.shutdown().timeout(Duration::MAX).wait();
+                    let soft = [scope.spawn(end), scope.spawn(end)];
+                    // They are asked before the kill is.
+                    let reader = vm.exited().timeout(SHORT).wait();
+                    assert!(matches!(reader, Err(ExitError::Timeout { .. })));
+                    scene.fault();
+                    let killed = vm.kill().wait().unwrap();
+                    scene.told();
+                    for soft in soft {
+                        let soft = soft.join().unwrap();
+                        assert!(Arc::ptr_eq(&killed, &soft.unwrap()));
+                    }
+                });
             },
         ),
         fault(

@@ -33,6 +33,34 @@ pub fn rows() -> Vec<Fault> {
         AT_ONCE,
         |scene| drop(scene.fake("serve").launch().into_future()),
     )];
+    rows.push(fault(
+        "launch dropped when it is done, and nobody has been told",
+        Scripted,
+        "nothing, without waiting; the process is killed in the background",
+        AT_ONCE,
+        |scene| {
+            let before = testbed::children();
+            let fifo = scene.fifo("served");
+            let script = format!(
+                "ignore SIGTERM\ngreet\nnegotiate\nwait-file {}\nsilent",
+                fifo.display()
+            );
+            let launch = scene.fake(&script).launch();
+            let mut launch = launch.into_future();
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(launch.as_mut().poll(&mut context).is_pending());
+            // It has been negotiated with; what follows on the engine is the
+            // word of it, before anything of another machine.
+            support::release(&fifo);
+            settle(scene);
+            scene.fault();
+            drop(launch);
+            let dropped = Instant::now();
+            assert!(testbed::wait_for_ends(&before, dropped + AT_ONCE));
+            scene.told();
+            settle(scene);
+        },
+    ));
     for (stage, script) in stages {
         rows.push(fault(
             format!("launch dropped {stage}"),

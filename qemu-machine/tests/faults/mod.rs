@@ -160,9 +160,13 @@ impl Fault {
 }
 
 /// Starts what stays for as long as the process lives, so that no row is taken
-/// to have left it: the engine and the guardian.
+/// to have left it: the engine, the guardian, and what speaks with the logger.
 fn warm_up(place: Place) {
     use qemu_machine::Wait;
+    let closes = support::fake("greet\nnegotiate\nexpect *\nmonitor-close\nsilent");
+    let vm = closes.launch().wait().unwrap();
+    vm.qmp().execute_json("x", ()).wait().unwrap_err();
+    vm.kill().wait().unwrap();
     for _ in 0..3 {
         let vm = support::fake("greet\nnegotiate\nserve").launch().wait();
         vm.unwrap().shutdown().wait().unwrap();

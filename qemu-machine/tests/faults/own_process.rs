@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,7 +13,7 @@ use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Machine, W
 
 use super::Place::{Both, Scripted};
 use super::host::{Host, Running, Stage};
-use super::{AT_ONCE, Fault, Scene, fault};
+use super::{AT_ONCE, Fault, PATIENCE, Scene, fault};
 use crate::support;
 
 pub fn rows() -> Vec<Fault> {
@@ -25,7 +26,7 @@ pub fn rows() -> Vec<Fault> {
 type Role = fn(&Stage);
 
 /// Every role that the other process can play.
-pub const ROLES: [(&str, Role); 16] = [
+pub const ROLES: [(&str, Role); 17] = [
     ("waits", |stage| live(stage, wait_for_input)),
     ("aborts", |stage| live(stage, || std::process::abort())),
     ("exits", |stage| live(stage, || std::process::exit(0))),
@@ -45,6 +46,7 @@ pub const ROLES: [(&str, Role); 16] = [
         std::mem::forget(stage.launch_all());
         println!("up");
     }),
+    ("loses_its_guardian", loses_its_guardian),
     ("forks", |stage| {
         live(stage, || {
             let fork = testbed::fork(wait_for_input);
@@ -233,6 +235,22 @@ fn is_busy(stage: &Stage) {
 fn survivals() -> Vec<Fault> {
     vec![
         fault(
+            "the guardian is killed, then the process",
+            Both,
+            "nobody is left: another guardian was called",
+            PATIENCE,
+            |scene| {
+                let before = testbed::children();
+                let mut host = Host::new(scene, "loses_its_guardian").start();
+                // With its own socket closed, a fork must not close another's.
+                assert_eq!(host.says("fork "), "true");
+                host.says("up");
+                support::signal(host.pid(), "KILL");
+                all_gone(&before);
+                next_launch_sweeps(scene);
+            },
+        ),
+        fault(
             "the launching thread ends",
             Both,
             "nothing: the machine lives",
@@ -322,6 +340,33 @@ fn reapers() -> Vec<Fault> {
         })
     })
     .collect()
+}
+
+fn loses_its_guardian(stage: &Stage) {
+    testbed::adopt_orphans();
+    let before = stage.builder("fork-child\nserve").launch().wait().unwrap();
+    // It is the child that leads no group, and is no machine's.
+    assert!(testbed::wait_for_ends(
+        &BTreeSet::from([before.pid().unwrap()]),
+        Instant::now() + PATIENCE
+    ));
+    let guardian = testbed::children_like("qemu-machine-guardian");
+    let [guardian] = guardian[..] else {
+        panic!("{guardian:?}")
+    };
+    testbed::kill(guardian);
+    assert!(testbed::reap(guardian, Instant::now() + PATIENCE));
+    // The engine has heard of it before it does anything for this one.
+    let after = stage.builder("fork-child\nserve").launch().wait().unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let fork = testbed::fork(|| {
+        let target = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        assert!(target.is_ok());
+    });
+    println!("fork {}", fork.succeeded());
+    println!("up");
+    wait_for_input();
+    drop((before, after));
 }
 
 fn no_processes(stage: &Stage) {

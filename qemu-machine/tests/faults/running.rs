@@ -180,6 +180,26 @@ fn forced(vm: &Machine) {
 fn monitors() -> Vec<Fault> {
     vec![
         fault(
+            "closes its monitor, but lives, with no descriptor left here",
+            Scripted,
+            "a command: Interrupted, by the server, at once",
+            AT_ONCE,
+            |scene| {
+                let vm = scene.running("expect *\nmonitor-close\nsilent");
+                let limit = testbed::DescriptorLimit::below(0);
+                scene.fault();
+                let error = vm.qmp().execute_json("x", ()).timeout(PATIENCE).wait();
+                let error = error.unwrap_err();
+                scene.told();
+                drop(limit);
+                assert!(
+                    matches!(error.disconnected(), Some(Disconnected::ByServer)),
+                    "{error}"
+                );
+                vm.shutdown().wait().unwrap();
+            },
+        ),
+        fault(
             "closes its monitor, but lives",
             Scripted,
             "a command: Interrupted, by the server; the machine runs; its end: SIGTERM",
@@ -406,6 +426,31 @@ fn guests() -> Vec<Fault> {
 
 fn consoles() -> Vec<Fault> {
     vec![
+        fault(
+            "guest panics behind a flood of last words, and QEMU holds it",
+            Scripted,
+            "expect: what was said before the panic; then GuestPanicked",
+            AT_ONCE,
+            |scene| {
+                let script = "expect go\nconsole-fill 150000 x\nconsole Oops: here\n\
+                              event GUEST_PANICKED {\"action\": \"pause\"}\nserve";
+                let vm = with_console(scene, script);
+                std::thread::scope(|scope| {
+                    let oops = scope.spawn(|| vm.console().expect("Oops").timeout(PATIENCE).wait());
+                    scene.fault();
+                    let _ = vm.qmp().execute_json("go", ()).timeout(SHORT).wait();
+                    oops.join().unwrap().unwrap();
+                });
+                let error = vm.console().expect("never").timeout(PATIENCE).wait();
+                let error = error.unwrap_err();
+                scene.told();
+                assert!(
+                    matches!(error.failure, ExpectFailure::GuestPanicked),
+                    "{error}"
+                );
+                vm.shutdown().wait().unwrap();
+            },
+        ),
         fault(
             "the console's end closes",
             Scripted,

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{Client, Disconnected, Handle, Shared, State, Witness};
 use crate::Deadlines;
-use crate::engine::{Engine, Stream};
+use crate::engine::{self, Engine, Stream};
 use crate::wire::{Connection, Output, Settings};
 
 /// Reads one connection. Whoever supervises the server runs it themselves, to
@@ -121,17 +121,17 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
         match output {
             Output::Reply { waiter, reply } => {
                 drop(state);
-                let _ = waiter.send(Ok(reply));
+                engine::wake(|| drop(waiter.send(Ok(reply))));
             }
             Output::Event(event) => {
                 let listeners = state.listeners.clone();
                 drop(state);
                 // Unlocked, for waking a listener may run code of its executor.
-                let gone = listeners
-                    .iter()
-                    .filter(|listener| !listener.push(&event))
-                    .count();
-                if gone > 0 {
+                let mut gone = false;
+                for listener in listeners {
+                    engine::wake(|| gone |= !listener.push(&event));
+                }
+                if gone {
                     shared
                         .lock()
                         .listeners
@@ -151,7 +151,12 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
                     let _ = ready.send(());
                 }
             }
-            Output::Stray(what) => log::warn!("dropped {what}"),
+            Output::Stray(what) => {
+                drop(state);
+                engine::log(log::Level::Warn, module_path!(), || {
+                    format!("dropped {what}")
+                });
+            }
         }
     }
 }

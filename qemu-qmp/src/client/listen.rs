@@ -69,7 +69,9 @@ impl Listener {
     pub async fn accept_socket(self) -> io::Result<Socket> {
         let accepted = engine::accept(&self.socket).await?;
         while let Ok((_surplus, _)) = self.socket.accept() {
-            log::warn!("dropped a surplus connection to {}", self.address);
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("dropped a surplus connection to {}", self.address)
+            });
         }
         Ok(accepted)
     }

@@ -28,7 +28,7 @@ pub use execute::{Execute, ExecuteJson};
 pub use listen::{Accept, Listener};
 pub use witness::Witness;
 
-use crate::engine::{Engine, Stream};
+use crate::engine::{self, Engine, Stream};
 use crate::wire::{Connection, ErrorReply, Greeting, Line};
 use crate::{Command, Deadlines};
 
@@ -200,10 +200,10 @@ impl Shared {
         drop(state);
         for waiter in waiters {
             // Whoever has given up waiting needs no word.
-            let _ = waiter.send(Err(cause.clone()));
+            engine::wake(|| drop(waiter.send(Err(cause.clone()))));
         }
         for listener in listeners {
-            listener.end(cause.clone());
+            engine::wake(|| listener.end(cause.clone()));
         }
     }
 

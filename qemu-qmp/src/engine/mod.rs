@@ -8,9 +8,10 @@
 //!
 //! For crates that build on this one; not for their users.
 //!
-//! Never runs code of the user's: a reader that waits for its user would stop
-//! every other machine's.
+//! Never runs code of the user's but the wakers of their executors: a reader
+//! that waits for its user would stop every other machine's.
 
+mod logger;
 mod race;
 mod rendezvous;
 mod stream;
@@ -27,6 +28,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+pub use logger::log;
 pub use race::{Either, first, race};
 pub use rendezvous::{accept, connect};
 pub use stream::{NotSent, Over, Stream, Unsent, read};
@@ -113,6 +115,13 @@ impl Engine {
     pub fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
+}
+
+/// Does what may wake somebody who waits, on the engine. A waker is its
+/// executor's code, and its panic must not end who woke it.
+pub fn wake(waking: impl FnOnce()) {
+    // The panic itself has been told by the program's hook.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(waking));
 }
 
 /// The engine of a process that must have started it already.

@@ -108,6 +108,23 @@ impl Stream {
         Ok(Some(unsent))
     }
 
+    /// Whether something waits that the kernel has not taken yet.
+    pub fn has_queued(&self) -> bool {
+        !self.lock().bytes.is_empty()
+    }
+
+    /// Waits until all is read that has been received by now.
+    pub async fn drained(&self) {
+        // The reader has its turn each time, and more than that is not known:
+        // a peer that goes on sending is waited for as long as it does.
+        while matches!(
+            self.socket.peek(&mut [std::mem::MaybeUninit::uninit()]),
+            Ok(1)
+        ) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until the kernel has taken what `unsent` stands for.
     ///
     /// # Errors
@@ -165,10 +182,13 @@ impl Stream {
 
     async fn flush(&self) -> io::Error {
         loop {
-            self.queued.notified().await;
-            if let Err(error) = self.empty_outbox().await {
+            // What an earlier drive has left is there before any word of it.
+            if self.has_queued()
+                && let Err(error) = self.empty_outbox().await
+            {
                 return error;
             }
+            self.queued.notified().await;
         }
     }
 

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -81,21 +80,20 @@ impl Timers {
         let later = queue.wakers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut queue.wakers, later);
         let next = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
-        queue.set(&self.alarm, next, now);
+        queue.set(&self.alarm, next);
         drop(queue);
         for waker in due.into_values() {
-            // A waker is its executor's code; this thread must outlive its panic.
-            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            super::wake(|| waker.wake());
         }
     }
 
-    fn insert(&self, at: Instant, now: Instant, waker: Waker) -> Key {
+    fn insert(&self, at: Instant, waker: Waker) -> Key {
         let mut queue = self.lock();
         let key = (at, queue.next);
         queue.next += 1;
         queue.wakers.insert(key, waker);
         if queue.alarm_at.is_none_or(|alarm_at| at < alarm_at) {
-            queue.set(&self.alarm, Some(at), now);
+            queue.set(&self.alarm, Some(at));
         }
         key
     }
@@ -107,9 +105,9 @@ impl Timers {
 
 impl Queue {
     /// Locked, so that what is set last is what is known here.
-    fn set(&mut self, alarm: &Alarm, at: Option<Instant>, now: Instant) {
+    fn set(&mut self, alarm: &Alarm, at: Option<Instant>) {
         self.alarm_at = at;
-        alarm.set(at.map(|at| at.saturating_duration_since(now)));
+        alarm.set(at.map(|at| at.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -121,14 +119,13 @@ struct Timer {
 
 impl Timer {
     fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        if now >= self.at {
+        if Instant::now() >= self.at {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();
         let Some((timers, key)) = self.entered else {
             let timers = &super::started().timers;
-            self.entered = Some((timers, timers.insert(self.at, now, waker)));
+            self.entered = Some((timers, timers.insert(self.at, waker)));
             return Poll::Pending;
         };
         let mut queue = timers.lock();

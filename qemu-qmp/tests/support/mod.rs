@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -205,9 +205,12 @@ pub fn begin<'a, T: Send + 'a>(
     }
 }
 
-/// Whether the library warned of something with these words.
+/// Whether the library warns of something with these words, soon: a thread of
+/// its own tells the logger.
 pub fn warned(words: &str) -> bool {
-    warnings().iter().any(|warning| warning.contains(words))
+    let is_missing = |noted: &mut Vec<String>| !noted.iter().any(|it| it.contains(words));
+    let waited = NOTED.wait_timeout_while(warnings(), PATIENCE, is_missing);
+    !waited.unwrap().1.timed_out()
 }
 
 /// Begins to note what the library warns of.
@@ -250,6 +253,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 struct Notes;
 
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static NOTED: Condvar = Condvar::new();
 
 fn warnings() -> std::sync::MutexGuard<'static, Vec<String>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -263,6 +267,7 @@ impl log::Log for Notes {
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
             warnings().push(record.args().to_string());
+            NOTED.notify_all();
         }
     }
 
