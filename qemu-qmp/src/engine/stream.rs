@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -113,16 +114,22 @@ impl Stream {
         !self.lock().bytes.is_empty()
     }
 
-    /// Waits until all is read that has been received by now.
+    /// Waits until all is read that has been received by now, or nobody reads.
     pub async fn drained(&self) {
         // The reader has its turn each time, and more than that is not known:
         // a peer that goes on sending is waited for as long as it does.
-        while matches!(
-            self.socket.peek(&mut [std::mem::MaybeUninit::uninit()]),
-            Ok(1)
-        ) {
+        while self.is_driven() && self.has_received() {
             tokio::task::yield_now().await;
         }
+    }
+
+    fn is_driven(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Sent(_))
+    }
+
+    fn has_received(&self) -> bool {
+        let received = self.socket.peek(&mut [MaybeUninit::uninit()]);
+        received.is_ok_and(|bytes| bytes > 0)
     }
 
     /// Waits until the kernel has taken what `unsent` stands for.
