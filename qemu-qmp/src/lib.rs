@@ -38,8 +38,8 @@ pub mod wire;
 
 pub use client::{
     Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, EventError,
-    Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent, Ready,
-    ServerAddress, Witness,
+    EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent,
+    Ready, ServerAddress, Witness,
 };
 pub use command::{Command, Cont, QueryStatus, Quit, Status, Stop, SystemPowerdown, SystemReset};
 pub use deadlines::Deadlines;

@@ -23,6 +23,39 @@ fn names(events: &mut Events) -> Vec<String> {
         .collect()
 }
 
+// P24, D12, D30
+scenario! {
+    fn a_pattern_means_its_events_and_leaves_the_others() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            let go = server.expect("go");
+            server.event("JOB", r#"{"id": "a", "status": "running"}"#);
+            server.event("JOB", r#"{"id": "b", "status": "done", "list": [1, 2]}"#);
+            server.event("OTHER", r#"{"id": "a"}"#);
+            server.event("JOB", r#"{"id": "a", "status": "done"}"#);
+            server.answer(&go, "{}");
+            server.ends();
+        });
+        let qmp = run!(Client::over(socket)).unwrap();
+        let mut events = qmp.events();
+        let mut of_b = qmp.events_matching([("JOB", json!({"id": "b"}))]);
+        run!(qmp.execute_json("go", ())).unwrap();
+        let wanted = [("NEVER", json!(null)), ("JOB", json!({"id": "a", "status": "done"}))];
+        let done = run!(events.next_matching(wanted)).unwrap();
+        assert_eq!(done.data::<Value>().unwrap(), json!({"id": "a", "status": "done"}));
+        let part = events.next_matching([("JOB", json!({"list": [1]}))]);
+        let error = run!(part.timeout(Duration::from_millis(1))).unwrap_err().to_string();
+        assert!(error.contains(r#"event 'JOB' with {"list":[1]}"#), "{error}");
+        assert_eq!(run!(events.next_matching(["OTHER"])).unwrap().name(), "OTHER");
+        let rest: Vec<_> = events.take_all().iter().map(|it| it.data::<Value>().unwrap()["id"].clone()).collect();
+        assert_eq!(rest, ["a", "b"]);
+        assert_eq!(run!(of_b.next()).unwrap().data::<Value>().unwrap()["list"], json!([1, 2]));
+        assert!(of_b.try_next().is_none());
+        drop(qmp);
+        server.end();
+    }
+}
+
 // W8
 scenario! {
     fn a_listener_made_before_the_command_misses_none_of_its_events() {

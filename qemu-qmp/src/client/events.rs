@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{Disconnected, EventError, Witness};
+use super::{Disconnected, EventError, EventPattern, Witness};
 use crate::Deadlines;
 use crate::engine::Elapsed;
 use crate::wire::Event;
@@ -55,6 +55,39 @@ impl Events {
         })
     }
 
+    /// The next event that one of these patterns means. Events before it stay
+    /// for later calls.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_qmp::{Client, Wait};
+    /// use serde_json::json;
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let mut events = qmp.events();
+    /// let data = json!({"device": "drive0"});
+    /// let patterns = [("BLOCK_JOB_COMPLETED", data.clone()), ("BLOCK_JOB_ERROR", data)];
+    /// println!("{}", events.next_matching(patterns).wait()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_matching<P: Into<EventPattern>>(
+        &mut self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> NextEvent<'_> {
+        let patterns: Vec<EventPattern> = patterns.into_iter().map(Into::into).collect();
+        let told: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        let expected = format!("event {}", told.join(" or "));
+        self.next_where(expected, move |event| {
+            patterns.iter().any(|pattern| pattern.matches(event))
+        })
+    }
+
     /// The next event that `matches` says is the one; `expected` names it in
     /// errors. Events before it stay for later calls.
     ///
@@ -85,6 +118,13 @@ impl Events {
         Some(event)
     }
 
+    /// Every event that is there now.
+    pub fn take_all(&mut self) -> Vec<Event> {
+        let mut state = self.queue.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.events).into()
+    }
+
     /// Drops every event that is there now.
     pub fn clear(&mut self) {
         let mut state = self.queue.lock();
@@ -100,7 +140,7 @@ impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
             .field("of", &self.queue.witness.name())
-            .field("names", &self.queue.names)
+            .field("wanted", &self.queue.wanted)
             .finish_non_exhaustive()
     }
 }
@@ -167,7 +207,7 @@ impl<'a> IntoFuture for NextEvent<'a> {
 
 /// One listener's events, written by the connection's reader.
 pub(super) struct Queue {
-    names: Option<Vec<String>>,
+    wanted: Option<Vec<EventPattern>>,
     limit: QueueLimit,
     deadlines: Deadlines,
     witness: Arc<dyn Witness>,
@@ -192,15 +232,15 @@ struct State {
 }
 
 impl Queue {
-    /// A queue for the events of these names; `None` is all.
+    /// A queue for the events that one of these means; `None` is all.
     pub(super) fn new(
-        names: Option<Vec<String>>,
+        wanted: Option<Vec<EventPattern>>,
         limit: QueueLimit,
         deadlines: Deadlines,
         witness: Arc<dyn Witness>,
     ) -> Self {
         Self {
-            names,
+            wanted,
             limit,
             deadlines,
             witness,
@@ -210,16 +250,14 @@ impl Queue {
 
     /// Whether somebody still listens.
     pub(super) fn push(&self, event: &Event) -> bool {
+        if let Some(wanted) = &self.wanted
+            && !wanted.iter().any(|pattern| pattern.matches(event))
+        {
+            return !self.is_abandoned();
+        }
         let mut state = self.lock();
         if state.abandoned {
             return false;
-        }
-        if self
-            .names
-            .as_ref()
-            .is_some_and(|names| !names.iter().any(|name| name == event.name()))
-        {
-            return true;
         }
         state.bytes += event.size_bytes();
         state.events.push_back(event.clone());

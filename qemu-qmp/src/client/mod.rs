@@ -8,6 +8,7 @@
 mod connect;
 mod driver;
 mod error;
+mod event_pattern;
 mod events;
 mod execute;
 mod listen;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ready};
 pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
+pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use listen::{Accept, Listener};
@@ -77,9 +79,17 @@ impl Client {
 
     /// A listener that hears the events of these names from now on.
     pub fn events_named<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Events {
-        self.handle
-            .shared
-            .listen(Some(names.into_iter().map(Into::into).collect()))
+        self.events_matching(names.into_iter().map(Into::into))
+    }
+
+    /// A listener that hears the events from now on that one of these patterns
+    /// means.
+    pub fn events_matching<P: Into<EventPattern>>(
+        &self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Events {
+        let patterns = patterns.into_iter().map(Into::into).collect();
+        self.handle.shared.listen(Some(patterns))
     }
 
     /// What the server said of itself; `None` where the greeting was turned
@@ -170,13 +180,13 @@ impl Shared {
         }
     }
 
-    fn listen(&self, names: Option<Vec<String>>) -> Events {
+    fn listen(&self, wanted: Option<Vec<EventPattern>>) -> Events {
         let limit = events::QueueLimit {
             events: 100_000,
             bytes: 16 << 20,
         };
         let (deadlines, witness) = (self.deadlines.clone(), Arc::clone(&self.witness));
-        let queue = Arc::new(events::Queue::new(names, limit, deadlines, witness));
+        let queue = Arc::new(events::Queue::new(wanted, limit, deadlines, witness));
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
             queue.end(cause.clone());

@@ -1,0 +1,131 @@
+//! Which events are meant, as data: it can be looked at anywhere.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::wire::Event;
+
+/// Which events are meant: those of a name, whose data holds a pattern.
+///
+/// A pattern that is an object is held by an object that has each of its keys,
+/// with a value that holds the key's pattern in turn; other keys do not matter.
+/// Null is held by anything, also by nothing. Any other pattern is held by
+/// what is equal to it; a list so by a list with the same members in the same
+/// order.
+///
+/// # Examples
+/// ```
+/// use qemu_qmp::EventPattern;
+/// use serde_json::json;
+///
+/// let any_stop: EventPattern = "STOP".into();
+/// let concluded = EventPattern::new(
+///     "JOB_STATUS_CHANGE",
+///     json!({"id": "backup0", "status": "concluded"}),
+/// );
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventPattern {
+    name: String,
+    data: Value,
+}
+
+impl EventPattern {
+    /// Events of this name whose data holds this pattern.
+    pub fn new(name: impl Into<String>, data: Value) -> Self {
+        Self {
+            name: name.into(),
+            data,
+        }
+    }
+
+    /// Whether an event is meant.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.name == event.name()
+            && (self.data.is_null()
+                || event
+                    .data::<Value>()
+                    .is_ok_and(|data| holds(&data, &self.data)))
+    }
+}
+
+impl From<&str> for EventPattern {
+    fn from(name: &str) -> Self {
+        Self::new(name, Value::Null)
+    }
+}
+
+impl From<String> for EventPattern {
+    fn from(name: String) -> Self {
+        Self::new(name, Value::Null)
+    }
+}
+
+impl<N: Into<String>> From<(N, Value)> for EventPattern {
+    fn from((name, data): (N, Value)) -> Self {
+        Self::new(name, data)
+    }
+}
+
+impl fmt::Display for EventPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, data } = self;
+        if data.is_null() {
+            write!(f, "'{name}'")
+        } else {
+            write!(f, "'{name}' with {data}")
+        }
+    }
+}
+
+fn holds(value: &Value, pattern: &Value) -> bool {
+    match (value, pattern) {
+        (_, Value::Null) => true,
+        (Value::Object(members), Value::Object(patterns)) => patterns
+            .iter()
+            .all(|(key, pattern)| members.get(key).is_some_and(|value| holds(value, pattern))),
+        _ => value == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_subset_at_every_depth_and_lists_are_lists() {
+        let data = json!({
+            "id": "d0", "n": 3, "ok": true, "none": null,
+            "in": {"a": 1, "b": {"c": [1, {"d": 2}]}},
+        });
+        for pattern in [
+            json!(null),
+            json!({}),
+            json!({"id": "d0"}),
+            json!({"id": null, "n": 3}),
+            json!({"none": null}),
+            json!({"in": {"b": {}}}),
+            json!({"in": {"b": {"c": [1, {"d": 2}]}}}),
+        ] {
+            assert!(holds(&data, &pattern), "{pattern}");
+        }
+        for pattern in [
+            json!("d0"),
+            json!([]),
+            json!({"id": "d1"}),
+            json!({"other": null}),
+            json!({"n": "3"}),
+            json!({"none": false}),
+            json!({"in": []}),
+            // Neither a part of a list, nor a member, nor a subset within.
+            json!({"in": {"b": {"c": [1]}}}),
+            json!({"in": {"b": {"c": 1}}}),
+            json!({"in": {"b": {"c": [1, {}]}}}),
+        ] {
+            assert!(!holds(&data, &pattern), "{pattern}");
+        }
+    }
+}
