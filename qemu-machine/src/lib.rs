@@ -51,6 +51,7 @@ mod command_line;
 mod console;
 mod directory;
 mod error;
+mod forwards;
 mod guardian;
 mod guest_state;
 pub mod guests;
@@ -70,6 +71,7 @@ pub use console::{
     Console, Expect, ExpectError, ExpectFailure, Match, Pattern, PatternError, Send, SendError,
 };
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
+pub use forwards::{ForwardError, ForwardedPort};
 pub use launch::Launch;
 pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};

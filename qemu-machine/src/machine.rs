@@ -17,6 +17,7 @@ use crate::builder::MachineBuilder;
 use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::error::{ExitError, ShutdownError};
+use crate::forwards::ForwardedPort;
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
 use crate::report::ExitReport;
@@ -123,6 +124,13 @@ impl Machine {
     /// not those of the drop of the last handle.
     pub fn deadlines(&self) -> &Deadlines {
         &self.inner.deadlines
+    }
+
+    /// Which TCP port of the host QEMU forwards to this port of the guest, on
+    /// the user-mode network of this id: where the forward was given port 0,
+    /// the system chose it.
+    pub fn forwarded_port(&self, network: &str, guest_port: u16) -> ForwardedPort {
+        ForwardedPort::new(self.qmp.clone(), network, guest_port)
     }
 
     /// Ends the machine softly, and by force where that fails. A machine that

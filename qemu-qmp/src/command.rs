@@ -78,6 +78,35 @@ plain_commands! {
     Cont = "cont" -> IgnoredAny;
 }
 
+/// `human-monitor-command`: a command of the monitor for people, whose answer
+/// is text. It says also in text, and not as an error, what it refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HumanMonitorCommand {
+    command_line: String,
+}
+
+impl HumanMonitorCommand {
+    /// This line, as a person would type it.
+    pub fn new(command_line: impl Into<String>) -> Self {
+        Self {
+            command_line: command_line.into(),
+        }
+    }
+}
+
+impl Serialize for HumanMonitorCommand {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut arguments = serializer.serialize_map(Some(1))?;
+        arguments.serialize_entry("command-line", &self.command_line)?;
+        arguments.end()
+    }
+}
+
+impl Command for HumanMonitorCommand {
+    const NAME: &'static str = "human-monitor-command";
+    type Return = String;
+}
+
 /// The answer to [`QueryStatus`] (`StatusInfo` in QEMU's schema).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

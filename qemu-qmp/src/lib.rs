@@ -41,7 +41,10 @@ pub use client::{
     EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent,
     Ready, ServerAddress, Witness,
 };
-pub use command::{Command, Cont, QueryStatus, Quit, Status, Stop, SystemPowerdown, SystemReset};
+pub use command::{
+    Command, Cont, HumanMonitorCommand, QueryStatus, Quit, Status, Stop, SystemPowerdown,
+    SystemReset,
+};
 pub use deadlines::Deadlines;
 pub use wait::Wait;
 pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};

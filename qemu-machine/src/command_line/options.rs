@@ -150,8 +150,8 @@ impl UserNet {
     }
 
     /// Forwards TCP connections from an address of the host to a port of the
-    /// guest. With port 0 the system chooses a free one; ask QEMU for it by
-    /// `info usernet`.
+    /// guest. With port 0 the system chooses a free one, which
+    /// [`Machine::forwarded_port`](crate::Machine::forwarded_port) tells.
     pub fn forward_tcp(self, host: SocketAddr, guest_port: u16) -> Self {
         let rule = format!("tcp:{}:{}-:{guest_port}", host.ip(), host.port());
         self.set("hostfwd", rule)

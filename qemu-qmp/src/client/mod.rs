@@ -32,7 +32,7 @@ pub use witness::Witness;
 
 use crate::engine::{self, Engine, Stream};
 use crate::wire::{Connection, ErrorReply, Greeting, Line};
-use crate::{Command, Deadlines};
+use crate::{Command, Deadlines, HumanMonitorCommand};
 
 /// A handle on a connection with a QMP server.
 ///
@@ -70,6 +70,20 @@ impl Client {
     /// Nothing is sent before the result is awaited or waited for.
     pub fn execute_json(&self, command: &str, arguments: impl Serialize) -> ExecuteJson {
         ExecuteJson::new(self.clone(), command, arguments)
+    }
+
+    /// Executes a line of the monitor for people; the answer is what it prints.
+    /// For what QMP has no command for: the text is not made to be read by
+    /// programs, and differs between versions.
+    ///
+    /// Nothing is sent before the result is awaited or waited for.
+    pub fn human(&self, command_line: &str) -> Execute<HumanMonitorCommand> {
+        self.execute(HumanMonitorCommand::new(command_line))
+    }
+
+    /// What errors call the server, such as `machine 'qemu-1'`.
+    pub fn server(&self) -> String {
+        self.handle.shared.witness.name()
     }
 
     /// A listener that hears every event from now on.
