@@ -3,11 +3,15 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::TcpStream;
+use std::path::Path;
 
-use qemu_machine::qmp::HumanMonitorCommand;
-use qemu_machine::{ForwardError, UserNet};
-use support::scenario;
+use qemu_machine::qmp::{ExecuteFailure, HumanMonitorCommand};
+use qemu_machine::{ForwardError, Monitor, UserNet, Wait};
+use serde_json::json;
+use support::{Scratch, scenario};
 
 // P15
 scenario! {
@@ -18,6 +22,61 @@ scenario! {
         let command = HumanMonitorCommand::new("nonesuch");
         let unknown = run!(vm.qmp().execute(command)).unwrap();
         assert_eq!(unknown, "unknown command: 'nonesuch'\r\n");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+// P17
+scenario! {
+    fn descriptors_of_every_kind_are_passed_and_are_what_they_were(qemu) {
+        let scratch = Scratch::new("passed");
+        let path = scratch.join("data");
+        std::fs::write(&path, "by path").unwrap();
+        let vm = run!(qemu.tiny().launch()).unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        run!(vm.qmp().getfd("pipe", writer)).unwrap();
+        run!(vm.qmp().add_fd(7, path.as_path())).unwrap();
+        run!(vm.qmp().add_fd(7, File::open("/dev/zero").unwrap())).unwrap();
+        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        assert_eq!(sets[0]["fds"].as_array().unwrap().len(), 2, "{sets}");
+
+        // What QEMU writes to the pipe is read here: our own copy is closed.
+        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.qmp().execute_json("migrate", json!({"uri": "fd:pipe"}))).unwrap();
+        let mut state = Vec::new();
+        reader.read_to_end(&mut state).unwrap();
+        assert!(state.starts_with(b"QEVM"), "{} bytes", state.len());
+
+        let missing = run!(vm.qmp().getfd("x", scratch.join("missing"))).unwrap_err();
+        assert!(matches!(*missing.failure, ExecuteFailure::File { .. }), "{missing}");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+// P17: QEMU keeps but the one that was passed last until a command takes it.
+scenario! {
+    fn descriptors_passed_from_many_threads_reach_their_own_commands(qemu) {
+        let vm = run!(qemu.tiny().launch()).unwrap();
+        std::thread::scope(|scope| {
+            for set in 0..16 {
+                let vm = &vm;
+                scope.spawn(move || vm.qmp().add_fd(set, Path::new("/dev/null")).wait().unwrap());
+            }
+        });
+        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        assert_eq!(sets.as_array().unwrap().len(), 16, "{sets}");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+// P17
+scenario! {
+    fn a_descriptor_is_refused_by_name_where_there_is_no_unix_socket(qemu) {
+        let monitor = Monitor::Tcp(([127, 0, 0, 1], 0).into());
+        let vm = run!(qemu.tiny().monitor(monitor).launch()).unwrap();
+        let error = run!(vm.qmp().getfd("x", Path::new("/dev/null"))).unwrap_err();
+        assert!(matches!(*error.failure, ExecuteFailure::NoDescriptors), "{error}");
+        assert!(error.to_string().contains("only unix sockets"), "{error}");
         run!(vm.shutdown()).unwrap();
     }
 }

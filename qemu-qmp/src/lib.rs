@@ -39,7 +39,7 @@ pub mod wire;
 pub use client::{
     Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, EventError,
     EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent,
-    Ready, ServerAddress, Witness,
+    Passed, Ready, ServerAddress, Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QueryStatus, Quit, Status, Stop, SystemPowerdown,

@@ -47,6 +47,7 @@ impl Driver {
             greeting: OnceLock::new(),
             deadlines,
             witness,
+            passing: tokio::sync::Mutex::default(),
         });
         let client = Client {
             handle: Arc::new(Handle {

@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,18 @@ pub enum ExecuteFailure {
     /// The server offers no out-of-band execution. Nothing was sent.
     #[error("cannot be executed out of band: the server does not offer it")]
     NoOutOfBand,
+    /// The connection is no unix socket, so no descriptor can be passed.
+    /// Nothing was sent.
+    #[error("cannot take a descriptor along: only unix sockets pass them, and this is none")]
+    NoDescriptors,
+    /// The file that was to be passed cannot be opened. Nothing was sent.
+    #[error("was to take {} along, which cannot be opened: {cause}", .path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The server has not read its commands for long, and too many wait to be
     /// sent. Nothing was sent.
     #[error("was not sent: the server does not read, and much waits before it")]

@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{Client, ExecuteError, ExecuteFailure, Reply};
+use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
 use crate::Command;
 use crate::engine::{Elapsed, NotSent};
 use crate::wire::Line;
@@ -46,6 +47,7 @@ struct Request {
     name: String,
     arguments: serde_json::Result<Box<RawValue>>,
     out_of_band: bool,
+    passed: Vec<Passed>,
     timeout: Option<Duration>,
 }
 
@@ -96,6 +98,13 @@ impl ExecuteJson {
         self
     }
 
+    /// Passes a descriptor along, for commands that take one. Over unix sockets
+    /// alone.
+    pub fn pass(mut self, descriptor: impl Into<Passed>) -> Self {
+        self.request.passed.push(descriptor.into());
+        self
+    }
+
     /// Takes the return value as a type of the caller's instead of a
     /// [`serde_json::Value`]. For what was received as it stands, take a
     /// `Box<RawValue>`.
@@ -135,6 +144,7 @@ impl Request {
             name: name.to_owned(),
             arguments: serde_json::value::to_raw_value(&arguments),
             out_of_band,
+            passed: Vec::new(),
             timeout,
         }
     }
@@ -175,7 +185,13 @@ impl Request {
         }
         let text = arguments.as_ref().map(|raw| raw.get().as_bytes());
         let line = Line::new(&self.name, text, self.out_of_band);
-        match exchange(&self.client, line, self.timeout).await? {
+        let mut descriptors = Vec::new();
+        for passed in self.passed {
+            let opened = passed.open();
+            let failed = |(path, cause)| ExecuteFailure::File { path, cause };
+            descriptors.push(opened.map_err(failed)?);
+        }
+        match exchange(&self.client, line, descriptors, self.timeout).await? {
             Ok(received) => serde_json::from_str(received.get())
                 .map_err(|cause| ExecuteFailure::Shape { received, cause }),
             Err(reply) => Err(ExecuteFailure::Refused {
@@ -186,10 +202,36 @@ impl Request {
     }
 }
 
-/// Sends a line and waits for its reply.
+/// Sends a line, with descriptors if there are any, and waits for its reply.
 async fn exchange(
     client: &Client,
     line: Line,
+    descriptors: Vec<OwnedFd>,
+    timeout: Option<Duration>,
+) -> Result<Reply, ExecuteFailure> {
+    if descriptors.is_empty() {
+        return transmit(client, line, &[], timeout).await;
+    }
+    let shared = &client.handle.shared;
+    if !shared.stream.passes_descriptors() {
+        return Err(ExecuteFailure::NoDescriptors);
+    }
+    // QEMU keeps what was passed last, until a command takes it: the next may
+    // come when this one has been answered.
+    let in_turn = async {
+        let _turn = shared.passing.lock().await;
+        transmit(client, line, &descriptors, None).await
+    };
+    match shared.deadlines.timeout(timeout, in_turn).await {
+        Ok(outcome) => outcome,
+        Err(Elapsed(limit)) => Err(ExecuteFailure::Timeout { limit }),
+    }
+}
+
+async fn transmit(
+    client: &Client,
+    line: Line,
+    descriptors: &[OwnedFd],
     timeout: Option<Duration>,
 ) -> Result<Reply, ExecuteFailure> {
     let shared = &client.handle.shared;
@@ -197,7 +239,13 @@ async fn exchange(
     let (waiter, reply) = oneshot::channel();
     let (id, bytes) = shared.submit(line, waiter).map_err(interrupted)?;
     let _abandon = Abandon { client, id };
-    if let Err(NotSent::Full) = shared.stream.send(&bytes) {
+    let sent = if descriptors.is_empty() {
+        shared.stream.send(&bytes).map(drop)
+    } else {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        shared.stream.send_with(&bytes, &descriptors)
+    };
+    if let Err(NotSent::Full) = sent {
         shared.lock().connection.withdraw(id);
         return Err(ExecuteFailure::Congested);
     }

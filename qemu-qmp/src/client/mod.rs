@@ -12,6 +12,7 @@ mod event_pattern;
 mod events;
 mod execute;
 mod listen;
+mod passed;
 mod witness;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use listen::{Accept, Listener};
+pub use passed::Passed;
 pub use witness::Witness;
 
 use crate::engine::{self, Engine, Stream};
@@ -79,6 +81,35 @@ impl Client {
     /// Nothing is sent before the result is awaited or waited for.
     pub fn human(&self, command_line: &str) -> Execute<HumanMonitorCommand> {
         self.execute(HumanMonitorCommand::new(command_line))
+    }
+
+    /// Passes a descriptor, which other commands then call by this name
+    /// (`getfd`): a file, a socket, a pipe, or a path that is opened for
+    /// reading. Our copy is closed when the command has been answered.
+    ///
+    /// Nothing is sent, or opened, before the result is awaited or waited for.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_qmp::{Client, Wait};
+    /// use serde_json::json;
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let (reader, writer) = std::io::pipe()?;
+    /// qmp.getfd("out", writer).wait()?;
+    /// qmp.execute_json("migrate", json!({"uri": "fd:out"})).wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn getfd(&self, name: &str, passed: impl Into<Passed>) -> ExecuteJson {
+        let arguments = serde_json::json!({"fdname": name});
+        self.execute_json("getfd", arguments).pass(passed)
+    }
+
+    /// Passes a descriptor into a set, which QEMU opens as `/dev/fdset/SET`
+    /// (`add-fd`); as [`getfd`](Self::getfd) otherwise.
+    pub fn add_fd(&self, set: u32, passed: impl Into<Passed>) -> ExecuteJson {
+        let arguments = serde_json::json!({"fdset-id": set});
+        self.execute_json("add-fd", arguments).pass(passed)
     }
 
     /// What errors call the server, such as `machine 'qemu-1'`.
@@ -173,6 +204,8 @@ struct Shared {
     greeting: std::sync::OnceLock<Greeting>,
     deadlines: Deadlines,
     witness: Arc<dyn Witness>,
+    /// Held by whoever passes descriptors.
+    passing: tokio::sync::Mutex<()>,
 }
 
 struct State {

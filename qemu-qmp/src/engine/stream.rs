@@ -7,13 +7,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use socket2::Socket;
+use socket2::{MsgHdr, Socket};
 use tokio::io::Interest;
 use tokio::sync::{Notify, watch};
 
@@ -107,6 +107,46 @@ impl Stream {
         drop(outbox);
         self.queued.notify_one();
         Ok(Some(unsent))
+    }
+
+    /// Whether descriptors can be sent on it: a unix socket's privilege.
+    pub fn passes_descriptors(&self) -> bool {
+        self.socket
+            .local_addr()
+            .is_ok_and(|address| address.is_unix())
+    }
+
+    /// Sends `bytes` and, with the first of them, these descriptors, of which
+    /// the kernel makes copies for the peer. For few bytes, behind which
+    /// nothing waits: what is queued cannot take descriptors along.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send); also where anything waits already.
+    pub fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), NotSent> {
+        let mut outbox = self.lock();
+        if !outbox.bytes.is_empty() {
+            return Err(NotSent::Full);
+        }
+        let control = control_message(descriptors);
+        let pieces = [IoSlice::new(bytes)];
+        let message = MsgHdr::new().with_buffers(&pieces).with_control(&control);
+        let taken = loop {
+            match self.socket.sendmsg(&message, libc::MSG_NOSIGNAL) {
+                Ok(taken) => break taken,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(NotSent::Full);
+                }
+                Err(_) => return Err(NotSent::Over),
+            }
+        };
+        outbox.accepted_bytes += bytes.len() as u64;
+        if taken < bytes.len() {
+            outbox.bytes.extend(&bytes[taken..]);
+            drop(outbox);
+            self.queued.notify_one();
+        }
+        Ok(())
     }
 
     /// Whether something waits that the kernel has not taken yet.
@@ -235,6 +275,22 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A control message that passes descriptors, as `unix(7)` and `cmsg(3)` lay it
+/// out: the length with the header, the level, the type, and the numbers.
+fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
+    let header = size_of::<usize>() + 2 * size_of::<i32>();
+    let length = header + size_of_val(descriptors);
+    let mut message = Vec::with_capacity(length + size_of::<usize>());
+    message.extend(length.to_ne_bytes());
+    message.extend(libc::SOL_SOCKET.to_ne_bytes());
+    message.extend(libc::SCM_RIGHTS.to_ne_bytes());
+    for descriptor in descriptors {
+        message.extend(descriptor.as_raw_fd().to_ne_bytes());
+    }
+    message.resize(length.next_multiple_of(size_of::<usize>()), 0);
+    message
 }
 
 /// Reads `source`, a non-blocking socket or pipe, until its end, handing each
