@@ -55,6 +55,19 @@ scenario! {
     }
 }
 
+// P27
+scenario! {
+    fn the_first_of_several_patterns_is_taken_and_told(qemu) {
+        let vm = run!(qemu.tiny().launch()).unwrap();
+        let found = run!(vm.console().expect_any(["Kernel panic", PROMPT])).unwrap();
+        assert_eq!(found.pattern, 1);
+        let none = vm.console().expect_any(["one", "two"]).timeout(Duration::from_millis(20));
+        let error = run!(none).unwrap_err().to_string();
+        assert!(error.contains("did not say 'one' or 'two'"), "{error}");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
 // D34, D18
 scenario! {
     fn an_expectation_ends_with_its_deadline_or_with_the_machine(qemu) {
@@ -65,12 +78,12 @@ scenario! {
         run!(vm.console().expect("se")).unwrap();
         run!(vm.console().expect(">")).unwrap();
         let error = run!(vm.console().expect("never").timeout(limit)).unwrap_err();
-        assert!(matches!(error.failure, ExpectFailure::Timeout { .. }), "{error}");
+        assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
         assert!(error.waited >= limit);
         run!(vm.console().send("poweroff\n")).unwrap();
         let begun = Instant::now();
         let error = run!(vm.console().expect("never")).unwrap_err();
-        assert!(matches!(error.failure, ExpectFailure::MachineEnded(_)), "{error}");
+        assert!(matches!(*error.failure, ExpectFailure::MachineEnded(_)), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10));
         let report = run!(vm.exited()).unwrap();
         assert!(report.console_tail.ends_with(b"seen\r\n> "));
@@ -91,6 +104,6 @@ scenario! {
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         run!(vm.exited()).unwrap();
         let error = run!(vm.console().expect("x")).unwrap_err();
-        assert!(!matches!(error.failure, ExpectFailure::Timeout { .. }), "{error}");
+        assert!(!matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
     }
 }

@@ -88,7 +88,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
             other => panic!("{other}"),
         });
         let expect = scope.spawn(|| {
-            match vm
+            match *vm
                 .console()
                 .expect("never")
                 .no_timeout()
@@ -126,7 +126,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
         report.to_string()
     );
     let late = vm.console().expect("x").no_timeout().wait().unwrap_err();
-    assert!(matches!(late.failure, ExpectFailure::MachineEnded(of) if Arc::ptr_eq(&of, &report)));
+    assert!(matches!(*late.failure, ExpectFailure::MachineEnded(of) if Arc::ptr_eq(&of, &report)));
 }
 
 // D9, P9
@@ -167,7 +167,7 @@ scenario! {
         let script = "console last words\nconsole-close\nserve";
         let vm = run!(running(script).console(Console::serial()).launch()).unwrap();
         let error = run!(vm.console().expect("more").no_timeout()).unwrap_err();
-        assert!(matches!(error.failure, ExpectFailure::Closed), "{error}");
+        assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
         assert_eq!(error.seen, b"last words");
         assert!(vm.is_running());
         run!(vm.qmp().execute_json("x", ())).unwrap();

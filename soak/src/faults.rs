@@ -34,7 +34,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
                 other => return Err(format!("a listener was told {other:?}")),
             }
             match vm.console().expect("never").no_timeout().wait() {
-                Err(error) if matches!(error.failure, ExpectFailure::MachineEnded(_)) => Ok(()),
+                Err(error) if matches!(*error.failure, ExpectFailure::MachineEnded(_)) => Ok(()),
                 other => Err(format!("an expect was told {other:?}")),
             }
         }
@@ -87,7 +87,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
             }
         },
         Fault::ClosesConsole => match vm.console().expect("never").no_timeout().wait() {
-            Err(error) if matches!(error.failure, ExpectFailure::Closed) => {
+            Err(error) if matches!(*error.failure, ExpectFailure::Closed) => {
                 if error.seen != b"last words" {
                     return Err(format!("the console's last words are not there: {error}"));
                 }

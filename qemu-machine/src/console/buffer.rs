@@ -23,6 +23,8 @@ pub struct Match {
     /// The match and its groups; the first is the whole match. `None` is a
     /// group that took no part.
     pub groups: Vec<Option<Vec<u8>>>,
+    /// Which of the patterns that were expected it is, counted from 0.
+    pub pattern: usize,
     /// How many bytes at the start of `before` were dropped, because more
     /// came than the ring holds.
     pub dropped_bytes: u64,
@@ -83,9 +85,37 @@ pub(super) struct Buffer {
 
 #[derive(Debug)]
 struct Waiting {
-    search: Search,
+    searches: Searches,
     from: u64,
     waiter: oneshot::Sender<Result<Found, NoMatch>>,
+}
+
+/// Searches for several patterns at once.
+#[derive(Debug)]
+struct Searches(Vec<Search>);
+
+impl Searches {
+    fn new(patterns: Vec<Pattern>) -> Result<Self, TooComplex> {
+        patterns
+            .into_iter()
+            .map(Search::new)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Reads the next piece. Gives which pattern's match ends first, and where;
+    /// of those that end at the same place, the one that was given first.
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<(usize, usize)>, TooComplex> {
+        let mut first = None;
+        for (index, search) in self.0.iter_mut().enumerate() {
+            if let Some(count) = search.feed(piece)?
+                && first.is_none_or(|(_, least)| count < least)
+            {
+                first = Some((index, count));
+            }
+        }
+        Ok(first)
+    }
 }
 
 /// What somebody who waited is to be told.
@@ -126,24 +156,28 @@ impl Buffer {
             self.received += piece.len() as u64;
             let mut found = Vec::new();
             for (&id, waiting) in &mut self.searches {
-                match waiting.search.feed(piece) {
+                match waiting.searches.feed(piece) {
                     Ok(None) => {}
-                    Ok(Some(count)) => {
-                        found.push((id, Ok(self.received - (piece.len() - count) as u64)));
+                    Ok(Some((index, count))) => {
+                        let end = self.received - (piece.len() - count) as u64;
+                        found.push((id, Ok((index, end))));
                     }
                     Err(TooComplex) => found.push((id, Err(NoMatch::TooComplex))),
                 }
             }
             for (id, end) in found {
                 let Some(Waiting {
-                    search,
+                    searches,
                     from,
                     waiter,
                 }) = self.searches.remove(&id)
                 else {
                     continue;
                 };
-                let answer = end.map(|end| (self.match_at(&search, from, end), end));
+                let answer = end.map(|(index, end)| {
+                    let found = self.match_at(&searches, index, from, end);
+                    (found, end)
+                });
                 answers.push(Answer { waiter, answer });
             }
         }
@@ -183,21 +217,23 @@ impl Buffer {
             .collect()
     }
 
-    /// Looks for a pattern in what nobody has taken yet; gives what was found
+    /// Looks for patterns in what nobody has taken yet; gives what was found
     /// there, or else enters the search into the books by a number.
     pub(super) fn search(
         &mut self,
-        pattern: Pattern,
+        patterns: Vec<Pattern>,
         waiter: oneshot::Sender<Result<Found, NoMatch>>,
     ) -> Result<u64, Result<Found, NoMatch>> {
         let from = self.cursor.max(self.first());
         let dropped = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
-        let mut search = Search::new(pattern).map_err(|TooComplex| Err(NoMatch::TooComplex))?;
-        match search.feed(&self.ring.as_slice()[dropped..]) {
+        let mut searches =
+            Searches::new(patterns).map_err(|TooComplex| Err(NoMatch::TooComplex))?;
+        match searches.feed(&self.ring.as_slice()[dropped..]) {
             Ok(None) => {}
-            Ok(Some(count)) => {
+            Ok(Some((index, count))) => {
                 let end = from + count as u64;
-                return Err(Ok((self.match_at(&search, self.cursor, end), end)));
+                let found = self.match_at(&searches, index, self.cursor, end);
+                return Err(Ok((found, end)));
             }
             Err(TooComplex) => return Err(Err(NoMatch::TooComplex)),
         }
@@ -211,7 +247,7 @@ impl Buffer {
         self.searches.insert(
             self.next_id,
             Waiting {
-                search,
+                searches,
                 from: self.cursor,
                 waiter,
             },
@@ -249,7 +285,8 @@ impl Buffer {
         self.received - self.ring.len() as u64
     }
 
-    fn match_at(&mut self, search: &Search, from: u64, end: u64) -> Match {
+    fn match_at(&mut self, searches: &Searches, pattern: usize, from: u64, end: u64) -> Match {
+        let search = &searches.0[pattern];
         let first = self.first();
         let start = from.max(first);
         let index = |position: u64| usize::try_from(position - first).unwrap_or(usize::MAX);
@@ -263,6 +300,7 @@ impl Buffer {
                 .into_iter()
                 .map(|group| group.map(|range| stream[range].to_vec()))
                 .collect(),
+            pattern,
             dropped_bytes: start - from,
         }
     }
@@ -280,7 +318,7 @@ mod tests {
 
     fn look(buffer: &mut Buffer, pattern: &str) -> Result<Waiter, Match> {
         let (waiter, answer) = oneshot::channel();
-        match buffer.search(Pattern::regex(pattern).unwrap(), waiter) {
+        match buffer.search(vec![Pattern::regex(pattern).unwrap()], waiter) {
             Ok(_) => Ok(answer),
             Err(found) => {
                 let (found, end) = found.unwrap();
@@ -339,6 +377,39 @@ mod tests {
     }
 
     #[test]
+    fn of_several_patterns_the_one_that_ends_first_is_found_and_told() {
+        let patterns = || ["login: ", "panic", "log", "ic"].map(Pattern::from).into();
+        for (stream, index, matched) in [
+            ("a login: panic", 2, "log"),
+            ("kernel panic", 1, "panic"),
+            ("basic login: ", 3, "ic"),
+        ] {
+            // At once, byte by byte, and in what is there already.
+            for size in [stream.len(), 1] {
+                let mut buffer = Buffer::new(100);
+                let (waiter, mut answer) = oneshot::channel();
+                buffer.search(patterns(), waiter).unwrap();
+                for piece in stream.as_bytes().chunks(size) {
+                    push(&mut buffer, piece);
+                }
+                let (found, _) = answer.try_recv().unwrap().unwrap();
+                assert_eq!(
+                    (found.pattern, found.matched()),
+                    (index, matched.as_bytes())
+                );
+            }
+            let mut buffer = Buffer::new(100);
+            push(&mut buffer, stream.as_bytes());
+            let (waiter, _answer) = oneshot::channel();
+            let (found, _) = buffer.search(patterns(), waiter).unwrap_err().unwrap();
+            assert_eq!(
+                (found.pattern, found.matched()),
+                (index, matched.as_bytes())
+            );
+        }
+    }
+
+    #[test]
     fn the_end_reaches_who_waits_and_who_comes_later_but_not_before_what_is_there() {
         let mut buffer = Buffer::new(100);
         let mut waiting = look(&mut buffer, "never").unwrap();
@@ -350,7 +421,7 @@ mod tests {
         ));
         assert_eq!(look(&mut buffer, "words").unwrap_err().before, b"last ");
         let (waiter, _answer) = oneshot::channel();
-        let late = buffer.search("never".into(), waiter);
+        let late = buffer.search(vec!["never".into()], waiter);
         assert!(matches!(late, Err(Err(NoMatch::Ended(End::Closed)))));
     }
 }

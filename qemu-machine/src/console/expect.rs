@@ -14,7 +14,7 @@ use super::buffer::{End, Found, NoMatch};
 use super::{Console, Match, Pattern};
 use crate::report::{ExitReport, Tails};
 
-/// Waits for a match; made by [`Console::expect`].
+/// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
 ///
 /// The first match in the stream wins, and ends as soon as the pattern is
 /// satisfied. Taking it moves the place where the next search begins to its
@@ -30,7 +30,7 @@ use crate::report::{ExitReport, Tails};
 #[must_use = "nothing is expected until awaited or waited for"]
 pub struct Expect {
     console: Console,
-    pattern: Pattern,
+    patterns: Vec<Pattern>,
     timeout: Option<Duration>,
 }
 
@@ -40,10 +40,10 @@ pub struct Expect {
 pub struct ExpectError {
     /// The machine's name.
     pub machine: String,
-    /// What was expected.
-    pub pattern: Pattern,
+    /// What was expected, any of these.
+    pub patterns: Vec<Pattern>,
     /// What happened instead.
-    pub failure: ExpectFailure,
+    pub failure: Box<ExpectFailure>,
     /// How long it was waited for.
     pub waited: Duration,
     /// The last 4 KiB of what the console said since the last match.
@@ -84,11 +84,11 @@ pub enum ExpectFailure {
 }
 
 impl Expect {
-    pub(super) fn new(console: Console, pattern: Pattern) -> Self {
+    pub(super) fn new(console: Console, patterns: Vec<Pattern>) -> Self {
         let timeout = console.shared.deadlines.limit();
         Self {
             console,
-            pattern,
+            patterns,
             timeout,
         }
     }
@@ -114,16 +114,16 @@ impl IntoFuture for Expect {
         Box::pin(async move {
             let Self {
                 console,
-                pattern,
+                patterns,
                 timeout,
             } = self;
             let begun = Instant::now();
-            search(&console, pattern.clone(), timeout)
+            search(&console, patterns.clone(), timeout)
                 .await
                 .map_err(|failure| ExpectError {
                     machine: console.shared.machine.clone(),
-                    pattern,
-                    failure,
+                    patterns,
+                    failure: Box::new(failure),
                     waited: begun.elapsed(),
                     seen: console.lock().last_untaken(super::REPORTED_BYTES),
                     output: console.shared.output.tail(),
@@ -134,11 +134,11 @@ impl IntoFuture for Expect {
 
 async fn search(
     console: &Console,
-    pattern: Pattern,
+    patterns: Vec<Pattern>,
     timeout: Option<Duration>,
 ) -> Result<Match, ExpectFailure> {
     let (waiter, answer) = oneshot::channel();
-    let found = console.lock().search(pattern, waiter);
+    let found = console.lock().search(patterns, waiter);
     let answer = match found {
         Err(at_once) => at_once,
         Ok(id) => {
@@ -187,18 +187,20 @@ impl fmt::Display for ExpectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             machine,
-            pattern,
+            patterns,
             failure,
             waited,
             seen,
             output,
         } = self;
+        let patterns: Vec<String> = patterns.iter().map(|it| format!("'{it}'")).collect();
+        let patterns = patterns.join(" or ");
         write!(
             f,
-            "the console of machine '{machine}' did not say '{pattern}' ({waited:.1?}): "
+            "the console of machine '{machine}' did not say {patterns} ({waited:.1?}): "
         )?;
         // A report of the machine's end has its own.
-        match failure {
+        match &**failure {
             ExpectFailure::MachineEnded(report) => write!(f, "{report}"),
             _ => write!(
                 f,

@@ -81,7 +81,29 @@ impl Console {
     /// Waits until the console says something that matches `pattern`, beginning
     /// after the last match that was taken.
     pub fn expect(&self, pattern: impl Into<Pattern>) -> Expect {
-        Expect::new(self.clone(), pattern.into())
+        Expect::new(self.clone(), vec![pattern.into()])
+    }
+
+    /// Waits until the console says something that matches one of `patterns`,
+    /// as [`expect`](Self::expect) does for one. The match that ends first is
+    /// taken, and of those that end together that of the first pattern;
+    /// [`Match::pattern`] tells which it was.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// # fn boot(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
+    /// let found = vm.console().expect_any(["login: ", "Kernel panic"]).wait()?;
+    /// if found.pattern == 1 {
+    ///     return Err("it panicked".into());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn expect_any<P: Into<Pattern>>(&self, patterns: impl IntoIterator<Item = P>) -> Expect {
+        let patterns = patterns.into_iter().map(Into::into).collect();
+        Expect::new(self.clone(), patterns)
     }
 
     /// Types bytes on the console.

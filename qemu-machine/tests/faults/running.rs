@@ -47,7 +47,7 @@ fn dies(
         );
         let expect = expect.join().unwrap();
         assert!(
-            matches!(expect.failure, ExpectFailure::MachineEnded(of) if of.to_string() == told)
+            matches!(*expect.failure, ExpectFailure::MachineEnded(of) if of.to_string() == told)
         );
         report
     });
@@ -394,7 +394,7 @@ fn guests() -> Vec<Fault> {
                 vm.console().send("panic\n").wait().unwrap();
                 let expect = expect.join().unwrap();
                 assert!(
-                    matches!(expect.failure, ExpectFailure::GuestPanicked),
+                    matches!(*expect.failure, ExpectFailure::GuestPanicked),
                     "{expect}"
                 );
                 let exited = exited.join().unwrap();
@@ -411,7 +411,7 @@ fn guests() -> Vec<Fault> {
                 .wait()
                 .unwrap_err();
             assert!(
-                matches!(late.failure, ExpectFailure::GuestPanicked),
+                matches!(*late.failure, ExpectFailure::GuestPanicked),
                 "{late}"
             );
 
@@ -445,7 +445,7 @@ fn consoles() -> Vec<Fault> {
                 let error = error.unwrap_err();
                 scene.told();
                 assert!(
-                    matches!(error.failure, ExpectFailure::GuestPanicked),
+                    matches!(*error.failure, ExpectFailure::GuestPanicked),
                     "{error}"
                 );
                 vm.shutdown().wait().unwrap();
@@ -467,7 +467,7 @@ fn consoles() -> Vec<Fault> {
                     .wait()
                     .unwrap_err();
                 scene.told();
-                assert!(matches!(error.failure, ExpectFailure::Closed), "{error}");
+                assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
                 assert_eq!(error.seen, b" words");
                 vm.qmp().execute_json("x", ()).wait().unwrap();
                 vm.shutdown().wait().unwrap();
