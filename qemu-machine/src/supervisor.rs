@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, first};
 use qemu_qmp::{
-    Client, Deadlines, Disconnected, Driver, Event, EventError, Events, Quit, SystemPowerdown,
+    Client, Deadlines, Disconnected, Driver, Ender, Event, EventError, Events, Quit,
+    SystemPowerdown,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -118,6 +119,10 @@ pub(crate) fn supervise(
     }
 }
 
+/// How long the last words of a process may be on their way over TCP, where
+/// somebody else holds its socket: else their end comes by itself.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
 struct KilledWhenDropped(Weak<Process>);
@@ -161,7 +166,7 @@ struct Monitor {
 enum Reader {
     Running {
         task: Task<(Driver, Disconnected)>,
-        hang_up: Box<dyn Fn() + Send + Sync>,
+        ender: Ender,
     },
     /// It has ended; who waits on the monitor is not told yet.
     Ended(Driver),
@@ -260,7 +265,7 @@ impl Supervisor {
 
     fn attach(&mut self, client: Client, mut driver: Driver) {
         let events = client.events_named(["SHUTDOWN", "GUEST_PANICKED", "RESUME", "RESET"]);
-        let hang_up = Box::new(driver.ender());
+        let ender = driver.ender();
         let task = self.engine.spawn(async move {
             let cause = driver.run().await;
             (driver, cause)
@@ -270,7 +275,7 @@ impl Supervisor {
             events,
             shutdown: None,
             guest: GuestState::default(),
-            reader: Reader::Running { task, hang_up },
+            reader: Reader::Running { task, ender },
         });
     }
 
@@ -409,9 +414,16 @@ impl Supervisor {
         let (mut shutdown, mut guest_panicked) = (None, false);
         if let Some(monitor) = &mut self.monitor {
             driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
-                Reader::Running { task, hang_up } => {
-                    hang_up();
-                    task.await.map(|(driver, _)| driver)
+                Reader::Running { mut task, ender } => {
+                    ender.end();
+                    let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
+                    let read = if let Ok(read) = in_time {
+                        read
+                    } else {
+                        ender.cut();
+                        task.await
+                    };
+                    read.map(|(driver, _)| driver)
                 }
                 Reader::Ended(driver) => Some(driver),
                 Reader::Finished => None,

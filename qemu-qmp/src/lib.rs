@@ -37,9 +37,9 @@ mod wait;
 pub mod wire;
 
 pub use client::{
-    Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, EventError,
-    EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener, NextEvent,
-    Passed, Ready, ServerAddress, Witness,
+    Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, Ender,
+    EventError, EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener,
+    NextEvent, Passed, Ready, ServerAddress, Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QueryStatus, Quit, Status, Stop, SystemPowerdown,

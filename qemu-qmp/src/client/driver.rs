@@ -19,6 +19,23 @@ pub struct Driver {
     ready: Option<oneshot::Sender<()>>,
 }
 
+/// Ends a connection whose server has ended; made by [`Driver::ender`].
+pub struct Ender(Arc<Shared>);
+
+impl Ender {
+    /// Ends the connection after all that the server has sent is read. Over
+    /// TCP that may be on its way still, and who shares the server's socket
+    /// may keep it from coming to an end.
+    pub fn end(&self) {
+        self.0.stream.end();
+    }
+
+    /// Ends the connection after what was received by now is read.
+    pub fn cut(&self) {
+        self.0.stream.shutdown();
+    }
+}
+
 /// Is told when commands may be sent.
 pub struct Ready(oneshot::Receiver<()>);
 
@@ -91,11 +108,10 @@ impl Driver {
         self.shared.stream.shutdown();
     }
 
-    /// What ends the connection on this side, after what was received already
-    /// is read: for a supervisor who knows that nothing more can come.
-    pub fn ender(&self) -> impl Fn() + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move || shared.stream.shutdown()
+    /// What ends the connection on this side: for a supervisor who knows that
+    /// the server has ended.
+    pub fn ender(&self) -> Ender {
+        Ender(Arc::clone(&self.shared))
     }
 }
 

@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
-pub use driver::{Driver, Ready};
+pub use driver::{Driver, Ender, Ready};
 pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};

@@ -210,6 +210,18 @@ impl Stream {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
+    /// Ends the connection to a peer that has ended, after all that it sent. A
+    /// unix socket has received that; TCP may still be about to.
+    pub fn end(&self) {
+        let how = if self.passes_descriptors() {
+            Shutdown::Both
+        } else {
+            Shutdown::Write
+        };
+        // As in `shutdown`.
+        let _ = self.socket.shutdown(how);
+    }
+
     /// How much the kernel takes of `bytes` now.
     fn offer(&self, bytes: &[u8]) -> Result<usize, NotSent> {
         let mut taken = 0;
