@@ -155,32 +155,37 @@ async fn attend(engine: &'static Engine, guardian: Guardian) {
                 // Something has run out here. The guardian lives, and to let go
                 // of its socket is to have it kill: what it is to know waits.
                 warn(|| format!("the guardian cannot be told yet: {error}"));
-                let _ = engine::timeout(Some(ANEW), std::future::pending::<()>()).await;
+                wait(ANEW).await;
             }
             _ => break,
         }
     }
+    let_go(&guardian);
+    warn(|| "the guardian has died: another is called".to_owned());
+    if called.elapsed() < ANEW {
+        // One that cannot live is not called over and over.
+        wait(ANEW).await;
+    }
+    while let Err(error) = call(engine) {
+        warn(|| format!("there is no guardian yet: {error}"));
+        wait(ANEW).await;
+    }
+}
+
+/// One that has died is called no more.
+fn let_go(guardian: &Guardian) {
     let mut post = lock();
-    if post
-        .guardian
-        .as_ref()
-        .is_some_and(|it| Arc::ptr_eq(it, &guardian))
-    {
-        sys::leave_to_forks(&*guardian);
+    let held = post.guardian.as_ref();
+    if held.is_some_and(|held| Arc::ptr_eq(held, guardian)) {
+        sys::leave_to_forks(&**guardian);
         post.guardian = None;
     }
-    drop(post);
-    // One that cannot live is not called over and over.
-    let lived = called.elapsed() > ANEW;
-    warn(|| {
-        format!(
-            "the guardian has died{}",
-            if lived { ": another is called" } else { "" }
-        )
-    });
-    if lived && let Err(error) = call(engine) {
-        warn(|| format!("no guardian: {error}"));
-    }
+}
+
+/// For want of something to wait on: what has run out does not say when there
+/// is some again.
+async fn wait(time: Duration) {
+    let _ = engine::timeout(Some(time), std::future::pending::<()>()).await;
 }
 
 fn warn(words: impl FnOnce() -> String) {

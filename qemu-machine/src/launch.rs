@@ -12,7 +12,7 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use qemu_qmp::engine::{Either, Engine, first, race};
@@ -188,6 +188,8 @@ async fn launch(
         },
     };
     let report = inner.settled().await;
+    // By the error that follows.
+    inner.is_told.store(true, Ordering::Relaxed);
     let killed = |report: &Arc<ExitReport>| report.cause == ExitCause::Requested(Rung::Kill);
     let failure = match failure {
         // That it closed its monitor was the first that was seen of its end.

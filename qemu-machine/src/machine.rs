@@ -28,7 +28,8 @@ use crate::supervisor::{Request, Status};
 /// Cheap to clone. When the last handle is dropped, the machine is ended
 /// softly (`quit`, then SIGTERM) and, where that takes over 3 s, by force; the
 /// drop waits for it, 5 s at the most, and warns in the log of an end that was
-/// forced, or a failure, of which nobody was told. To hear how it went, and not to block
+/// forced, or a failure, unless [`shutdown`](Self::shutdown) or
+/// [`exited`](Self::exited) has told of it. To hear how it went, and not to block
 /// an async task, end it by [`shutdown`](Self::shutdown) before.
 ///
 /// If this process dies, by whatever cause, the kernel kills QEMU.
@@ -358,44 +359,49 @@ impl Inner {
 
     /// Waits for the machine's end.
     pub(crate) async fn ended(&self) -> Arc<ExitReport> {
-        match self
-            .until(|status| matches!(status, Status::Ended(_)))
-            .await
-        {
-            Some(report) => report,
-            // The supervisor leaves no other status behind.
-            None => std::future::pending().await,
+        loop {
+            if let Some(report) = self.until(|_| false).await {
+                return report;
+            }
         }
     }
 
     /// Waits for the machine's end, or until its guest is held for a panic.
     async fn ended_or_held(&self) -> Option<Arc<ExitReport>> {
-        let so = |status: &Status| matches!(status, Status::Ended(_) | Status::Panicked);
-        let report = self.until(so).await;
-        let is_so = so(&self.status.borrow());
-        if is_so {
-            return report;
-        }
-        // As in `ended`.
-        std::future::pending().await
+        self.until(|status| matches!(status, Status::Panicked))
+            .await
     }
 
     /// Waits for the machine's end, or until there is no sense in waiting.
     pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
-        self.until(|status| matches!(status, Status::Ended(_) | Status::Unkillable))
-            .await
+        let mut status = self.status.clone();
+        let so = |status: &Status| matches!(status, Status::Ended(_) | Status::Unkillable);
+        match status.wait_for(so).await.as_deref() {
+            Ok(Status::Ended(report)) => Some(Arc::clone(report)),
+            _ => None,
+        }
+    }
+
+    /// Waits for the machine's end, or until this is so.
+    async fn until(&self, is_so: impl Fn(&Status) -> bool) -> Option<Arc<ExitReport>> {
+        let mut status = self.status.clone();
+        let either = |status: &Status| matches!(status, Status::Ended(_)) || is_so(status);
+        match status.wait_for(either).await.as_deref() {
+            Ok(Status::Ended(report)) => return Some(Arc::clone(report)),
+            Ok(_) => return None,
+            Err(_) => {}
+        }
+        // The supervisor leaves no other status behind.
+        std::future::pending().await
     }
 
     /// Has the machine killed, and the drop of its last handle not wait for it.
     pub(crate) fn end_in_background(&self) {
+        if !self.engine.is_of_this_process() {
+            return;
+        }
         self.is_unwanted.store(true, Ordering::Relaxed);
         self.request(Request::End(Ladder::kill()));
-    }
-
-    async fn until(&self, is_so: impl FnMut(&Status) -> bool) -> Option<Arc<ExitReport>> {
-        let mut status = self.status.clone();
-        let _ = status.wait_for(is_so).await;
-        self.report()
     }
 }
 
@@ -413,7 +419,12 @@ impl Drop for Inner {
             && let Some(report) = self.report()
             && (report.was_forced() || report.is_failure())
         {
-            log::warn!("{report}\n  command line: {}", self.command_line);
+            let words = || format!("{report}\n  command line: {}", self.command_line);
+            if self.engine.is_current_thread() {
+                engine::log(log::Level::Warn, module_path!(), words);
+            } else {
+                engine::wake(|| log::warn!("{}", words()));
+            }
         }
     }
 }

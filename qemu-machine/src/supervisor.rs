@@ -41,6 +41,8 @@ pub(crate) enum Request {
     End(Ladder),
     /// A rung could not be tried, or was refused.
     Failed(Rung, String),
+    /// What a guest said that is held has been read.
+    GuestIsQuiet,
 }
 
 /// What is known of a machine.
@@ -85,7 +87,7 @@ pub(crate) fn supervise(
     let (status, watched) = watch::channel(Status::Alive);
     let (overdue, told) = oneshot::channel();
     let process = Arc::clone(&belongings.process);
-    let last_resort = KilledWhenDropped(Arc::downgrade(&process));
+    let last_resort = KilledWhenDropped(engine, Arc::downgrade(&process));
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
     let console = belongings.console.clone();
@@ -125,12 +127,16 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
-struct KilledWhenDropped(Weak<Process>);
+struct KilledWhenDropped(&'static Engine, Weak<Process>);
 
 impl Drop for KilledWhenDropped {
     fn drop(&mut self) {
-        if let Some(process) = self.0.upgrade() {
+        if let Some(process) = self.1.upgrade() {
             process.kill();
+            self.0.spawn(async move {
+                process.ended().await;
+                process.reap();
+            });
         }
     }
 }
@@ -260,6 +266,7 @@ impl Supervisor {
             Request::End(_) if self.belongings.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
+            Request::GuestIsQuiet => self.tell_of_the_guest(self.guest_is_held()),
         }
     }
 
@@ -297,12 +304,34 @@ impl Supervisor {
     }
 
     /// A guest that has panicked and is held says nothing more, and will not
-    /// end by itself: whoever waits for that is told.
+    /// end by itself: whoever waits for that is told, once its last words have
+    /// been heard, which are on their way.
     fn heed_the_guest(&mut self) {
-        let Some(monitor) = &self.monitor else {
+        if !self.guest_is_held() {
+            self.tell_of_the_guest(false);
             return;
-        };
-        let held = monitor.guest.is_held();
+        }
+        let (console, answers) = (self.belongings.console.clone(), self.own_requests.clone());
+        self.keep(self.engine.spawn(async move {
+            console.drained().await;
+            if let Some(answers) = answers.upgrade() {
+                let _ = answers.send(Request::GuestIsQuiet);
+            }
+        }));
+    }
+
+    fn guest_is_held(&self) -> bool {
+        let monitor = self.monitor.as_ref();
+        monitor.is_some_and(|monitor| monitor.guest.is_held())
+    }
+
+    /// Holds what is under way, so that it has ended when the machine has.
+    fn keep(&mut self, task: Task<()>) {
+        self.told.retain(|task| !task.is_finished());
+        self.told.push(task);
+    }
+
+    fn tell_of_the_guest(&self, held: bool) {
         let was_held = match *self.status.borrow() {
             Status::Panicked => true,
             Status::Alive => false,
@@ -316,20 +345,8 @@ impl Supervisor {
         } else {
             Status::Alive
         };
-        engine::wake(|| drop(self.status.send_replace(now)));
-        let console = self.belongings.console.clone();
-        if held {
-            let mut status = self.status.subscribe();
-            self.told.push(self.engine.spawn(async move {
-                // Its last words are on their way, and are to be heard first.
-                console.drained().await;
-                if matches!(*status.borrow_and_update(), Status::Panicked) {
-                    console.guest_is_held(true);
-                }
-            }));
-        } else {
-            console.guest_is_held(false);
-        }
+        engine::wake(|| self.status.send_replace(now));
+        self.belongings.console.guest_is_held(held);
     }
 
     fn console_ended(&mut self) {
@@ -348,7 +365,9 @@ impl Supervisor {
             monitor.hear();
             monitor.shutdown.is_some()
         });
-        self.heed_the_guest();
+        if self.guest_is_held() {
+            self.heed_the_guest();
+        }
         announced || self.belongings.process.is_ending()
     }
 
@@ -364,7 +383,7 @@ impl Supervisor {
             Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
             Action::Try(Rung::Kill) => self.belongings.process.kill(),
             Action::GiveUpWaiting => {
-                engine::wake(|| drop(self.status.send_replace(Status::Unkillable)));
+                engine::wake(|| self.status.send_replace(Status::Unkillable));
             }
         }
     }
@@ -379,7 +398,7 @@ impl Supervisor {
             }
         };
         let answers = self.own_requests.clone();
-        self.told.push(self.engine.spawn(async move {
+        self.keep(self.engine.spawn(async move {
             let told = match rung {
                 Rung::Powerdown => client.execute(SystemPowerdown {}).no_timeout().await,
                 _ => client.execute(Quit {}).no_timeout().await,

@@ -128,7 +128,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn tell(self) {
         // Whoever has given up waiting does not want it.
-        engine::wake(|| drop(self.waiter.send(self.answer)));
+        engine::wake(|| self.waiter.send(self.answer));
     }
 }
 

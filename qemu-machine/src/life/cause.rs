@@ -2,7 +2,7 @@
 
 use qemu_qmp::Event;
 
-use super::{Rung, RungReport};
+use super::{Rung, RungOutcome, RungReport};
 use crate::report::{ExitCause, ExitStatus};
 
 /// Who wanted the end, from what was seen of it. A rung that was left may have
@@ -14,7 +14,12 @@ pub(crate) fn cause(
     reports: &[RungReport],
     shutdown: Option<&Shutdown>,
 ) -> ExitCause {
-    let tried = |rung| reports.iter().any(|report| report.rung == rung);
+    // What failed had no effect.
+    let had_effect = |report: &&RungReport| !matches!(report.outcome, RungOutcome::Failed(_));
+    let tried = |rung| {
+        let mut reports = reports.iter().filter(had_effect);
+        reports.any(|report| report.rung == rung)
+    };
     if let Some(signal) = status.signal() {
         return match signal {
             libc::SIGKILL if tried(Rung::Kill) => ExitCause::Requested(Rung::Kill),
@@ -36,10 +41,12 @@ pub(crate) fn cause(
         Some(Shutdown { reason, .. }) if reason == "host-signal" => {
             requested_or(&[Rung::Terminate], ExitCause::Outside)
         }
-        _ => {
+        Some(_) => ExitCause::Outside,
+        None => {
             // The last that was tried; but nobody exits of SIGKILL.
             let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
-            let mut rungs = reports.iter().rev().map(|report| report.rung);
+            let reports = reports.iter().filter(had_effect).rev();
+            let mut rungs = reports.map(|report| report.rung);
             let rung = rungs.find(|&rung| !killed(rung));
             rung.map_or(ExitCause::Outside, ExitCause::Requested)
         }
@@ -67,7 +74,6 @@ impl Shutdown {
 mod tests {
     use std::time::Duration;
 
-    use super::super::RungOutcome;
     use super::*;
 
     /// The reports of rungs that were tried, the last one to the end.
@@ -140,6 +146,13 @@ mod tests {
         let told = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
         assert_eq!(told(reason(true, "guest-shutdown")), ExitCause::Guest);
         assert_eq!(told(reason(false, "host-signal")), ExitCause::Outside);
+        assert_eq!(told(reason(false, "host-ui")), ExitCause::Outside);
+        // What QEMU refused led to nothing.
+        let mut refused = tried(&[Rung::Powerdown, Rung::Terminate]);
+        refused[0].outcome = RungOutcome::Failed("refused".to_owned());
+        let shutdown = reason(true, "guest-shutdown");
+        let told = cause(clean, &refused, Some(&shutdown));
+        assert_eq!(told, ExitCause::Guest);
         // A kill alone, of one that has exited by itself at that moment.
         let only_kill = &reports[3..];
         assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);

@@ -138,7 +138,7 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
         match output {
             Output::Reply { waiter, reply } => {
                 drop(state);
-                engine::wake(|| drop(waiter.send(Ok(reply))));
+                engine::wake(|| waiter.send(Ok(reply)));
             }
             Output::Event(event) => {
                 let listeners = state.listeners.clone();
@@ -165,7 +165,7 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
                     let _ = shared.greeting.set(greeting);
                 }
                 if let Some(ready) = ready.take() {
-                    let _ = ready.send(());
+                    engine::wake(|| ready.send(()));
                 }
             }
             Output::Stray(what) => {

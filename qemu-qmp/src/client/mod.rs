@@ -257,7 +257,7 @@ impl Shared {
         drop(state);
         for waiter in waiters {
             // Whoever has given up waiting needs no word.
-            engine::wake(|| drop(waiter.send(Err(cause.clone()))));
+            engine::wake(|| waiter.send(Err(cause.clone())));
         }
         for listener in listeners {
             engine::wake(|| listener.end(cause.clone()));

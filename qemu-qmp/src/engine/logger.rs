@@ -5,24 +5,18 @@
 //! that is wanted, speaks with it, and the engine never does.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, TryLockError};
 
 use log::Level;
 
 /// Has the program's logger told, soon. What comes while it does not take any
 /// is dropped.
 pub fn log(level: Level, target: &'static str, words: impl FnOnce() -> String) {
-    static SPEAKER: OnceLock<Option<SyncSender<Word>>> = OnceLock::new();
     if level > log::max_level() {
         return;
     }
-    let speaker = SPEAKER.get_or_init(|| {
-        let (speaker, spoken) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("qemu-log".to_owned());
-        thread.spawn(move || speak(&spoken)).ok().map(|_| speaker)
-    });
-    if let Some(speaker) = speaker {
+    if let Some(speaker) = speaker() {
         let _ = speaker.try_send(Word {
             level,
             target,
@@ -37,6 +31,35 @@ struct Word {
     words: String,
 }
 
+/// Who speaks with the logger, started now if nobody does in this process.
+fn speaker() -> Option<SyncSender<Word>> {
+    static SPEAKER: Mutex<Option<(u32, SyncSender<Word>)>> = Mutex::new(None);
+    let own = std::process::id();
+    for _ in 0..TRIES {
+        // Never waited for: in a fork, whoever holds it may not exist.
+        let mut held = match SPEAKER.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::yield_now();
+                continue;
+            }
+        };
+        if let Some((process, speaker)) = &*held
+            && *process == own
+        {
+            return Some(speaker.clone());
+        }
+        let (speaker, spoken) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("qemu-log".to_owned());
+        thread.spawn(move || speak(&spoken)).ok()?;
+        // That of the process that forked this one is left as it is.
+        std::mem::forget(held.replace((own, speaker.clone())));
+        return Some(speaker);
+    }
+    None
+}
+
 fn speak(spoken: &Receiver<Word>) {
     for word in spoken {
         // One that panics may do better with the next.
@@ -48,3 +71,6 @@ fn speak(spoken: &Receiver<Word>) {
 
 /// How many words wait for a logger that does not take them.
 const WAITING: usize = 1000;
+
+/// How often a lock is looked at that is held for some instructions.
+const TRIES: usize = 1000;

@@ -119,7 +119,7 @@ impl Engine {
 
 /// Does what may wake somebody who waits, on the engine. A waker is its
 /// executor's code, and its panic must not end who woke it.
-pub fn wake(waking: impl FnOnce()) {
+pub fn wake<T>(waking: impl FnOnce() -> T) {
     // The panic itself has been told by the program's hook.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(waking));
 }

@@ -156,9 +156,12 @@ impl Stream {
 
     /// Waits until all is read that has been received by now, or nobody reads.
     pub async fn drained(&self) {
-        // The reader has its turn each time, and more than that is not known:
-        // a peer that goes on sending is waited for as long as it does.
-        while self.is_driven() && self.has_received() {
+        // The reader has its turn each time. A peer that goes on sending is
+        // not waited for longer than what a socket holds takes.
+        for _ in 0..TURNS_OF_A_SOCKET {
+            if !self.is_driven() || !self.has_received() {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -266,10 +269,14 @@ impl Stream {
             };
             outbox.bytes.drain(..taken);
             let waiting = outbox.bytes.len();
-            self.progress
-                .send_replace(Progress::Sent(outbox.accepted_bytes - waiting as u64));
             if waiting == 0 {
                 outbox.bytes = VecDeque::new();
+            }
+            let sent = outbox.accepted_bytes - waiting as u64;
+            drop(outbox);
+            // Unlocked, for waking a sender may run code of its executor.
+            super::wake(|| self.progress.send_replace(Progress::Sent(sent)));
+            if waiting == 0 {
                 return Ok(());
             }
             if taken == 0 {
@@ -336,11 +343,14 @@ where
     }
 }
 
+/// More turns than reading all takes that a socket can hold.
+const TURNS_OF_A_SOCKET: usize = 256;
+
 struct OverWhenDropped<'a>(&'a watch::Sender<Progress>);
 
 impl Drop for OverWhenDropped<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(Progress::Over);
+        super::wake(|| self.0.send_replace(Progress::Over));
     }
 }
 

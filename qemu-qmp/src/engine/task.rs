@@ -19,6 +19,11 @@ impl<T> Task<T> {
         Self { output, handle }
     }
 
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
     /// Ends the task where it waits.
     pub fn abort(&self) {
         self.handle.abort();
