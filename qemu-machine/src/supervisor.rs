@@ -121,9 +121,10 @@ pub(crate) fn supervise(
     }
 }
 
-/// How long the last words of a process may be on their way over TCP, where
-/// somebody else holds its socket: else their end comes by itself.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// How long the last words of a process may be on their way over TCP: longer
+/// than even a host takes that stalls. Their end comes by itself, and sooner,
+/// unless somebody else holds the socket.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
 
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.

@@ -11,6 +11,7 @@ mod random;
 mod run;
 mod tally;
 mod verdict;
+mod warnings;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     println!("seed {}", arguments.extent.seed);
     if let Some(only) = arguments.extent.only {
         println!("plan: {:?}", Plan::of(arguments.extent.seed, only));
+        // Of thousands of machines, too many to be read.
+        warnings::print();
     }
     let outcome = run::run(arguments.extent, &world)?;
     summarize(&outcome, &world);

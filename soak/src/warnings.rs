@@ -1,0 +1,25 @@
+//! What the library warns of, printed: a failure is often told there first.
+
+struct Printer;
+
+impl log::Log for Printer {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("warning: {}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Prints every warning from now on.
+pub(crate) fn print() {
+    // It fails only where somebody prints them already.
+    if log::set_logger(&Printer).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
