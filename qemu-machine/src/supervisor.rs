@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use qemu_qmp::engine::{self, Engine, Task, first};
 use qemu_qmp::{
     Client, Deadlines, Disconnected, Driver, Ender, Event, EventError, Events, Quit,
-    SystemPowerdown,
+    SystemPowerdown, Untold,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::console::Console;
+use crate::console::{Answer, Console};
 use crate::directory::PrivateDirectory;
 use crate::guest_state::GuestState;
 use crate::life::{self, Action, Ladder, Life, Rung, Shutdown, Useless};
@@ -489,18 +489,16 @@ impl Supervisor {
             log,
             trouble,
         });
-        // It is so from now on for who looks, but who waits is told last: when
-        // they hear of it, none of our descriptors is left either.
-        self.status.send_if_modified(|status| {
-            *status = Status::Ended(Arc::clone(&report));
-            false
-        });
-        console.machine_ended(&report);
-        if let Some(driver) = driver {
-            driver.finish(&Disconnected::ServerEnded(report));
-        }
-        drop((process, output, console, self.monitor, requests));
-        engine::wake(|| self.status.send_modify(|_| {}));
+        // All is let go of before anybody is told: who hears of the end, or
+        // sees it, finds none of our descriptors left.
+        drop((process, output, self.monitor, requests));
+        let answers = console.machine_ended(&report);
+        drop(console);
+        let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
+        let untold = driver.map(|driver| driver.end(&cause));
+        engine::wake(|| self.status.send_replace(Status::Ended(report)));
+        answers.into_iter().for_each(Answer::tell);
+        untold.into_iter().for_each(Untold::tell);
     }
 }
 

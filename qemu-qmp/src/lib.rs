@@ -39,7 +39,7 @@ pub mod wire;
 pub use client::{
     Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, Ender,
     EventError, EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener,
-    NextEvent, Passed, Ready, ServerAddress, Witness,
+    NextEvent, Passed, Ready, ServerAddress, Untold, Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QueryStatus, Quit, Status, Stop, SystemPowerdown,

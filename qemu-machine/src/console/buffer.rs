@@ -120,13 +120,13 @@ impl Searches {
 
 /// What somebody who waited is to be told.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     waiter: oneshot::Sender<Result<Found, NoMatch>>,
     answer: Result<Found, NoMatch>,
 }
 
 impl Answer {
-    pub(super) fn tell(self) {
+    pub(crate) fn tell(self) {
         // Whoever has given up waiting does not want it.
         engine::wake(|| self.waiter.send(self.answer));
     }

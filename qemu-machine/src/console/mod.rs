@@ -19,8 +19,9 @@ use qemu_qmp::engine::{self, Stream};
 use qemu_qmp::{Deadlines, Witness};
 use socket2::Socket;
 
+pub(crate) use buffer::Answer;
 pub use buffer::Match;
-use buffer::{Answer, Buffer, End};
+use buffer::{Buffer, End};
 pub use expect::{Expect, ExpectError, ExpectFailure};
 pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
@@ -197,9 +198,10 @@ impl Console {
         answers.into_iter().for_each(Answer::tell);
     }
 
-    /// The machine has ended: tells everyone who waits.
-    pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) {
-        self.end(&End::MachineEnded(Arc::clone(report)));
+    /// The machine has ended. Gives what everyone who waits is to be told.
+    #[must_use]
+    pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) -> Vec<Answer> {
+        self.lock().end(&End::MachineEnded(Arc::clone(report)))
     }
 
     /// What errors tell of the machine.

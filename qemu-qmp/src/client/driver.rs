@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use socket2::Socket;
 use tokio::sync::oneshot;
 
-use super::{Client, Disconnected, Handle, Shared, State, Witness};
+use super::{Client, Disconnected, Handle, Shared, State, Untold, Witness};
 use crate::Deadlines;
 use crate::engine::{self, Engine, Stream};
 use crate::wire::{Connection, Output, Settings};
@@ -104,8 +104,14 @@ impl Driver {
 
     /// Tells everyone who still waits on the connection why it ended.
     pub fn finish(self, cause: &Disconnected) {
-        self.shared.end(cause);
+        self.end(cause).tell();
+    }
+
+    /// Lets go of the connection; who still waits on it is to be told yet.
+    pub fn end(self, cause: &Disconnected) -> Untold {
+        let untold = self.shared.end(cause);
         self.shared.stream.shutdown();
+        untold
     }
 
     /// What ends the connection on this side: for a supervisor who knows that
@@ -117,7 +123,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.end(&Disconnected::ByClient);
+        self.shared.end(&Disconnected::ByClient).tell();
     }
 }
 

@@ -183,7 +183,7 @@ struct Handle {
 
 impl Handle {
     fn close(&self) {
-        self.shared.end(&Disconnected::ByClient);
+        self.shared.end(&Disconnected::ByClient).tell();
         self.shared.stream.shutdown();
     }
 }
@@ -193,6 +193,32 @@ impl Drop for Handle {
         // The copy that a fork made must leave the parent's connection be.
         if self.engine.is_of_this_process() {
             self.close();
+        }
+    }
+}
+
+/// Who waits on a connection that has ended, and is not told yet. It holds
+/// nothing of the connection.
+#[derive(Default)]
+#[must_use = "who waits is to be told"]
+pub struct Untold {
+    waiters: Vec<Waiter>,
+    listeners: Vec<Arc<events::Queue>>,
+    cause: Option<Disconnected>,
+}
+
+impl Untold {
+    /// Tells them.
+    pub fn tell(self) {
+        let Some(cause) = self.cause else {
+            return;
+        };
+        for waiter in self.waiters {
+            // Whoever has given up waiting needs no word.
+            engine::wake(|| waiter.send(Err(cause.clone())));
+        }
+        for listener in self.listeners {
+            engine::wake(|| listener.end(cause.clone()));
         }
     }
 }
@@ -244,23 +270,18 @@ impl Shared {
         Events::new(queue)
     }
 
-    /// The connection is of no more use: tells everyone who waits on it. Only
-    /// the first cause counts.
-    fn end(&self, cause: &Disconnected) {
+    /// The connection is of no more use. Gives who is to be told. Only the
+    /// first cause counts.
+    fn end(&self, cause: &Disconnected) -> Untold {
         let mut state = self.lock();
         if state.ended.is_some() {
-            return;
+            return Untold::default();
         }
         state.ended = Some(cause.clone());
-        let waiters = state.connection.take_waiters();
-        let listeners = std::mem::take(&mut state.listeners);
-        drop(state);
-        for waiter in waiters {
-            // Whoever has given up waiting needs no word.
-            engine::wake(|| waiter.send(Err(cause.clone())));
-        }
-        for listener in listeners {
-            engine::wake(|| listener.end(cause.clone()));
+        Untold {
+            waiters: state.connection.take_waiters().into_iter().collect(),
+            listeners: std::mem::take(&mut state.listeners),
+            cause: Some(cause.clone()),
         }
     }
 
