@@ -95,9 +95,12 @@ fn monitor(end: &MonitorEnd<'_>) -> Option<OptionGroup> {
         MonitorEnd::Off => return None,
         MonitorEnd::Descriptor(number) => group.set("fd", number.to_string()),
         MonitorEnd::Address(ServerAddress::Unix(path)) => group.set("path", path),
+        // Without delay: what waits to be sent along with more is lost where
+        // QEMU ends before it has read the last byte of ours, be it a line end.
         MonitorEnd::Address(ServerAddress::Tcp(address)) => group
             .set("host", address.ip().to_string())
-            .set("port", address.port().to_string()),
+            .set("port", address.port().to_string())
+            .switch("nodelay", true),
         MonitorEnd::ByHand(name) => group
             .set("path", format!("{name}.qmp"))
             .switch("server", true)
@@ -158,7 +161,7 @@ mod tests {
         assert_eq!(
             words(&builder.monitor(Monitor::Tcp(([127, 0, 0, 1], 99).into()))),
             format!(
-                "qemu -display none -vga none -chardev socket,id=mon,host=127.0.0.1,port=99 {mon} \
+                "qemu -display none -vga none -chardev socket,id=mon,host=127.0.0.1,port=99,nodelay=on {mon} \
                  {console}"
             )
         );
