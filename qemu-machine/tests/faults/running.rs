@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qemu_machine::qmp::{Disconnected, EventError, ExecuteFailure};
+use qemu_machine::qmp::{Disconnected, EventError, ExecuteError, ExecuteFailure};
 use qemu_machine::{
     Console, ExitCause, ExitError, ExpectFailure, Machine, Rung, ShutdownError, Wait,
 };
@@ -152,8 +152,7 @@ fn deaths() -> Vec<Fault> {
                 let vm = scene.machine();
                 support::signal(vm.pid().unwrap(), "STOP");
                 scene.fault();
-                let error = vm.qmp().execute_json("x", ()).timeout(SHORT).wait();
-                let error = error.unwrap_err();
+                let error = fails(&vm, SHORT);
                 scene.told();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { limit: SHORT }),
@@ -177,6 +176,12 @@ fn forced(vm: &Machine) {
     assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
 }
 
+/// A command, which must fail within this limit.
+fn fails(vm: &Machine, limit: Duration) -> ExecuteError {
+    let command = vm.qmp().execute_json("x", ()).timeout(limit);
+    command.wait().expect_err("it was answered")
+}
+
 fn monitors() -> Vec<Fault> {
     vec![
         fault(
@@ -188,8 +193,7 @@ fn monitors() -> Vec<Fault> {
                 let vm = scene.running("expect *\nmonitor-close\nsilent");
                 let limit = testbed::DescriptorLimit::below(0);
                 scene.fault();
-                let error = vm.qmp().execute_json("x", ()).timeout(PATIENCE).wait();
-                let error = error.unwrap_err();
+                let error = fails(&vm, PATIENCE);
                 scene.told();
                 drop(limit);
                 assert!(
@@ -207,12 +211,7 @@ fn monitors() -> Vec<Fault> {
             |scene| {
                 let vm = scene.running("expect *\nmonitor-close\nsilent");
                 scene.fault();
-                let error = vm
-                    .qmp()
-                    .execute_json("x", ())
-                    .timeout(PATIENCE)
-                    .wait()
-                    .unwrap_err();
+                let error = fails(&vm, PATIENCE);
                 scene.told();
                 assert!(
                     matches!(error.disconnected(), Some(Disconnected::ByServer)),
@@ -232,12 +231,7 @@ fn monitors() -> Vec<Fault> {
                 let vm = scene.running("repeat forever\nevent FLOOD {\"a\": [1, 2, 3]}\nend");
                 let mut events = vm.qmp().events();
                 scene.fault();
-                let error = vm
-                    .qmp()
-                    .execute_json("x", ())
-                    .timeout(SHORT)
-                    .wait()
-                    .unwrap_err();
+                let error = fails(&vm, SHORT);
                 scene.told();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { .. }),
