@@ -1,34 +1,72 @@
 //! What it takes to start a process does not depend on how large the program
-//! is that starts it. Alone in its process, and one test, for it makes that
-//! process large.
+//! is that starts it.
 #![allow(missing_docs)]
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use qemu_machine::{LaunchError, Machine, Wait};
 use support::Scratch;
-use testbed::Ballast;
+use testbed::{Ballast, Forked};
 
 #[test]
 fn a_process_is_started_from_a_large_program_as_fast_as_from_a_small_one() {
     let scratch = Scratch::new("spawning");
-    let (mut small, mut large) = (Costs::new(), Costs::new());
-    // In turn, so that whatever else the host does meets both.
-    for _ in 0..ROUNDS {
-        let ballast = Ballast::of(SMALL_BYTES);
-        small.measure(&scratch);
-        drop(ballast);
-        let ballast = Ballast::of(LARGE_BYTES);
-        large.measure(&scratch);
-        drop(ballast);
+    let mut small = Program::of(SMALL_BYTES, &scratch);
+    let mut large = Program::of(LARGE_BYTES, &scratch);
+    // A moment each in turn, so that whatever else the host does meets both.
+    for _ in 0..TURNS {
+        small.measure();
+        large.measure();
     }
+    let (small, large) = (small.end(), large.end());
     eprintln!("small {small:?}, large {large:?}");
     let (fast, slow) = (small.start(), large.start());
     assert!(slow <= fast * 13 / 10, "{fast:?} became {slow:?}");
     // What is asserted above would be seen if it were there.
     assert!(large.fork > small.fork * 3, "{small:?} {large:?}");
+}
+
+/// A process of some size, which measures when it is told to.
+struct Program {
+    process: Forked,
+    turns: UnixStream,
+    costs: Costs,
+}
+
+impl Program {
+    fn of(bytes: usize, scratch: &Scratch) -> Self {
+        let (turns, mut its_turns) = UnixStream::pair().unwrap();
+        let process = testbed::fork(|| {
+            let _ballast = Ballast::of(bytes);
+            while its_turns.read_exact(&mut [0]).is_ok() {
+                let costs = Costs::measure(scratch);
+                its_turns.write_all(&costs.to_bytes()).unwrap();
+            }
+        });
+        Self {
+            process,
+            turns,
+            costs: Costs::UNKNOWN,
+        }
+    }
+
+    fn measure(&mut self) {
+        self.turns.write_all(&[0]).unwrap();
+        let mut bytes = [0; Costs::BYTES];
+        self.turns.read_exact(&mut bytes).unwrap();
+        self.costs.lower_to(Costs::from_bytes(bytes));
+    }
+
+    fn end(self) -> Costs {
+        self.turns.shutdown(Shutdown::Both).unwrap();
+        assert!(self.process.succeeded());
+        self.costs
+    }
 }
 
 /// The least that each took: what else ran beside it only ever adds.
@@ -44,32 +82,55 @@ struct Costs {
 }
 
 impl Costs {
-    fn new() -> Self {
-        Self {
-            executed: Duration::MAX,
-            looked_for: Duration::MAX,
-            fork: Duration::MAX,
+    const UNKNOWN: Self = Self {
+        executed: Duration::MAX,
+        looked_for: Duration::MAX,
+        fork: Duration::MAX,
+    };
+    const BYTES: usize = 24;
+
+    fn measure(scratch: &Scratch) -> Self {
+        let mut costs = Self::UNKNOWN;
+        for _ in 0..LAUNCHES_IN_A_TURN {
+            let looked_for = time_launch("nonexistent", scratch);
+            costs.looked_for = costs.looked_for.min(looked_for);
+            let executed = time_launch("/nonexistent", scratch);
+            costs.executed = costs.executed.min(executed);
         }
+        let begun = Instant::now();
+        let child = testbed::fork(|| ());
+        costs.fork = begun.elapsed();
+        assert!(child.succeeded());
+        costs
     }
 
-    fn measure(&mut self, scratch: &Scratch) {
-        for _ in 0..LAUNCHES {
-            let looked_for = time_launch("nonexistent", scratch);
-            self.looked_for = self.looked_for.min(looked_for);
-            let executed = time_launch("/nonexistent", scratch);
-            self.executed = self.executed.min(executed);
-        }
-        for _ in 0..FORKS {
-            let begun = Instant::now();
-            let child = testbed::fork(|| ());
-            self.fork = self.fork.min(begun.elapsed());
-            assert!(child.succeeded());
-        }
+    fn lower_to(&mut self, other: Self) {
+        self.executed = self.executed.min(other.executed);
+        self.looked_for = self.looked_for.min(other.looked_for);
+        self.fork = self.fork.min(other.fork);
     }
 
     /// The start of a process alone.
     fn start(&self) -> Duration {
         self.executed.checked_sub(self.looked_for).unwrap()
+    }
+
+    fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let costs = [self.executed, self.looked_for, self.fork];
+        for (eight, cost) in bytes.as_chunks_mut().0.iter_mut().zip(costs) {
+            *eight = u64::try_from(cost.as_nanos()).unwrap().to_ne_bytes();
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let cost = |at: usize| Duration::from_nanos(u64::from_ne_bytes(bytes.as_chunks().0[at]));
+        Self {
+            executed: cost(0),
+            looked_for: cost(1),
+            fork: cost(2),
+        }
     }
 }
 
@@ -88,6 +149,5 @@ fn time_launch(program: &str, scratch: &Scratch) -> Duration {
 const SMALL_BYTES: usize = 16 << 20;
 const LARGE_BYTES: usize = 1 << 30;
 
-const ROUNDS: usize = 4;
-const LAUNCHES: usize = 250;
-const FORKS: usize = 5;
+const TURNS: usize = 60;
+const LAUNCHES_IN_A_TURN: usize = 20;
