@@ -1,7 +1,7 @@
 //! The run: rounds of machines, each round with a crowd of threads that play
 //! one machine after another, and a count of what is left when all are gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -70,8 +70,12 @@ enum Word {
 /// Where not even a machine without a fault is launched and ended.
 pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
     let begun = Instant::now();
-    // So that what stays by design is there: the engine, and what it holds.
+    // So that what stays by design is there: the engine and what it holds, and
+    // the guardian, which is ours once the shell has ended that left it behind.
     end_a_plain_machine(world)?;
+    if !testbed::wait_for_ends(&BTreeSet::new(), begun + SETTLE) {
+        return Err("the guardian's shell does not end".to_owned());
+    }
     let mut before = Census::take(&[&world.base]);
     let mut outcome = Outcome {
         tally: Tally::default(),
