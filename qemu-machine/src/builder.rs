@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use qemu_qmp::{Deadlines, ServerAddress};
 
+use crate::channel::ChannelConfig;
 use crate::command_line::{
-    CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
+    ChannelEnds, CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
 };
 use crate::guests::Firmware;
 use crate::launch::Launch;
@@ -49,6 +50,7 @@ pub struct MachineBuilder {
     pub(crate) machine_type: Option<OsString>,
     pub(crate) null_serials: usize,
     pub(crate) console: Option<ConsoleConfig>,
+    pub(crate) channels: Vec<ChannelConfig>,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) descriptors: Vec<AddedDescriptor>,
     pub(crate) arguments: Vec<OsString>,
@@ -118,6 +120,7 @@ impl MachineBuilder {
             machine_type: None,
             null_serials: 0,
             console: None,
+            channels: Vec::new(),
             firmware: None,
             descriptors: Vec::new(),
             arguments: Vec::new(),
@@ -156,17 +159,20 @@ impl MachineBuilder {
             ),
         };
         let inherited = matches!(self.monitor, Monitor::SocketPair);
-        let (console, first_added) = self.descriptor_numbers(inherited);
+        let numbers = self.descriptor_numbers(inherited);
         let directory = Path::new("DIRECTORY");
-        let ends = |monitor, console| Ends {
+        let ends = |monitor, channels| Ends {
             monitor,
-            console,
-            first_added,
+            channels,
+            first_added: numbers.added,
             directory,
         };
         DryRun::new(
-            CommandLine::new(compose(self, &ends(launched, console))),
-            &compose(self, &ends(by_hand, None)),
+            CommandLine::new(compose(
+                self,
+                &ends(launched, ChannelEnds::Descriptors(numbers.channels)),
+            )),
+            &compose(self, &ends(by_hand, ChannelEnds::ByHand(name))),
             &self.environment,
             self.working_directory.as_deref(),
         )
@@ -190,6 +196,14 @@ impl MachineBuilder {
     /// How the monitor is reached, instead of over an inherited socket.
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
+        self
+    }
+
+    /// Adds a monitor to the first one, which
+    /// [`Machine::monitor`](crate::Machine::monitor) gives by this name: a
+    /// connection of its own, whose commands wait for nobody else's.
+    pub fn add_monitor(mut self, name: impl Into<String>) -> Self {
+        self.channels.push(ChannelConfig::Monitor(name.into()));
         self
     }
 
@@ -426,12 +440,10 @@ impl MachineBuilder {
         deadlines
     }
 
-    /// QEMU's number for the console, if there is one, and for the first
-    /// descriptor that was added.
-    pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> (Option<usize>, usize) {
-        let free = FIRST_DESCRIPTOR + usize::from(monitor_is_inherited);
-        let console = self.console.as_ref().map(|_| free);
-        (console, free + usize::from(console.is_some()))
+    pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> DescriptorNumbers {
+        let channels = FIRST_DESCRIPTOR + usize::from(monitor_is_inherited);
+        let added = channels + usize::from(self.console.is_some()) + self.channels.len();
+        DescriptorNumbers { channels, added }
     }
 
     /// The name that was given, or a new one that no other machine of this
@@ -443,6 +455,14 @@ impl MachineBuilder {
             format!("qemu-{}-{number}", std::process::id())
         })
     }
+}
+
+/// QEMU's numbers for its descriptors.
+pub(crate) struct DescriptorNumbers {
+    /// The first of the channels': the console, and then the others.
+    pub(crate) channels: usize,
+    /// The first of those that were added.
+    pub(crate) added: usize,
 }
 
 impl ConsoleConfig {

@@ -21,6 +21,7 @@ use qemu_qmp::{Client, Disconnected, Driver};
 use tokio::sync::oneshot;
 
 use crate::MachineBuilder;
+use crate::channel::{Channels, Handles, Readiness};
 use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::error::{LaunchError, LaunchFailure};
@@ -145,7 +146,9 @@ async fn launch(
     let Begun {
         inner,
         console,
+        handles,
         monitor,
+        readiness,
         overdue,
     } = begin(engine, builder, &attempt)?;
     let mut stage = Stage {
@@ -164,7 +167,7 @@ async fn launch(
     };
     let met = race(
         first(overdue, ended),
-        meet(&inner, monitor, &console, &mut stage),
+        meet(&inner, monitor, &console, readiness, &mut stage),
     );
     let failure = match met.await {
         Either::Right(Ok(qmp)) => {
@@ -172,6 +175,7 @@ async fn launch(
                 inner,
                 qmp,
                 console,
+                handles: Arc::new(handles),
             });
         }
         Either::Right(Err(failure)) => {
@@ -207,7 +211,9 @@ async fn launch(
 struct Begun {
     inner: Arc<Inner>,
     console: Console,
+    handles: Handles,
     monitor: MonitorSide,
+    readiness: Readiness,
     overdue: oneshot::Receiver<()>,
 }
 
@@ -229,10 +235,17 @@ fn begin(
         deadlines,
         monitor,
         console,
+        channels,
         output,
         ends,
     } = prepared;
     drop(ends);
+    let Channels {
+        mut served,
+        handles,
+        readiness,
+    } = channels;
+    served.insert(0, Arc::new(console.clone()));
     let pid = process.pid();
     let printed = output.output().clone();
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
@@ -243,6 +256,7 @@ fn begin(
         deadlines: deadlines.clone(),
         output,
         console: console.clone(),
+        channels: served,
         directory,
         log: builder.log_directory.is_some().then(|| log.clone()),
     };
@@ -270,7 +284,9 @@ fn begin(
     Ok(Begun {
         inner,
         console,
+        handles,
         monitor,
+        readiness,
         overdue,
     })
 }
@@ -292,6 +308,7 @@ async fn meet(
     inner: &Inner,
     monitor: MonitorSide,
     console: &Console,
+    mut readiness: Readiness,
     stage: &mut Stage,
 ) -> Result<Client, LaunchFailure> {
     let resources = |cause| LaunchFailure::Resources {
@@ -314,7 +331,19 @@ async fn meet(
     } else {
         driver.finish(&Disconnected::ServerEnded(Arc::new(NoMonitor)));
     }
-    if !attached || ready.wait().await {
+    let mut met = !attached || ready.wait().await;
+    let mut last = &client;
+    if met {
+        for (other, ready) in &mut readiness {
+            stage.waited_for = "greeting and negotiation on its other monitors";
+            last = other;
+            met = ready.wait().await;
+            if !met {
+                break;
+            }
+        }
+    }
+    if met {
         let (answer, answered) = oneshot::channel();
         inner.request(Request::Ready(answer));
         return match answered.await {
@@ -322,7 +351,7 @@ async fn meet(
             Err(_) => std::future::pending().await,
         };
     }
-    let cause = client.disconnected().unwrap_or(Disconnected::ByServer);
+    let cause = last.disconnected().unwrap_or(Disconnected::ByServer);
     if let Disconnected::ServerEnded(_) = cause {
         return Err(LaunchFailure::Exited);
     }

@@ -47,6 +47,7 @@ compile_error!("qemu-machine needs Linux: it waits for processes by their pidfd"
 
 mod advice;
 mod builder;
+mod channel;
 mod command_line;
 mod console;
 mod directory;

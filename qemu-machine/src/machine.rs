@@ -14,6 +14,7 @@ use qemu_qmp::{Client, Deadlines, Wait, Witness};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::MachineBuilder;
+use crate::channel::Handles;
 use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::error::{ExitError, ShutdownError};
@@ -38,6 +39,7 @@ pub struct Machine {
     pub(crate) inner: Arc<Inner>,
     pub(crate) qmp: Client,
     pub(crate) console: Console,
+    pub(crate) handles: Arc<Handles>,
 }
 
 /// Ends the machine when the last handle drops it.
@@ -74,6 +76,14 @@ impl Machine {
     /// The monitor. That of a machine without one is closed from the start.
     pub fn qmp(&self) -> &Client {
         &self.qmp
+    }
+
+    /// The monitor of this name, from
+    /// [`add_monitor`](MachineBuilder::add_monitor); `None` where there is
+    /// none.
+    pub fn monitor(&self, name: &str) -> Option<&Client> {
+        let mut monitors = self.handles.monitors.iter();
+        monitors.find_map(|(its_name, client)| (its_name == name).then_some(client))
     }
 
     /// The console. That of a machine without one has ended from the start.
@@ -359,10 +369,9 @@ impl Inner {
 
     /// Waits for the machine's end.
     pub(crate) async fn ended(&self) -> Arc<ExitReport> {
-        loop {
-            if let Some(report) = self.until(|_| false).await {
-                return report;
-            }
+        match self.until(|_| false).await {
+            Some(report) => report,
+            None => std::future::pending().await,
         }
     }
 

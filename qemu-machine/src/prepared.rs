@@ -15,7 +15,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::MachineBuilder;
 use crate::builder::{FIRST_DESCRIPTOR, Monitor};
-use crate::command_line::{Ends, MonitorEnd, compose};
+use crate::channel::Channels;
+use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
 use crate::console::{Console, MachineFacts};
 use crate::directory::PrivateDirectory;
 use crate::error::LaunchFailure;
@@ -29,6 +30,7 @@ pub(crate) struct Prepared {
     pub(crate) deadlines: Deadlines,
     pub(crate) monitor: MonitorSide,
     pub(crate) console: Console,
+    pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
     pub(crate) ends: ProcessEnds,
 }
@@ -39,7 +41,8 @@ pub(crate) struct ProcessEnds {
     null: File,
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
-    console_end: Option<Socket>,
+    /// The console's, and then the others'.
+    channel_ends: Vec<Socket>,
 }
 
 /// Our side of the monitor.
@@ -94,14 +97,25 @@ impl Prepared {
             output: output.output().clone(),
             deadlines: deadlines.clone(),
         };
-        let (console, console_end) = match &builder.console {
-            None => (Console::absent(facts), None),
+        let mut channel_ends = Vec::new();
+        let mut our_end = || -> io::Result<Socket> {
+            let (ours, theirs) = pair()?;
+            channel_ends.push(theirs);
+            Ok(ours)
+        };
+        let console = match &builder.console {
+            None => Ok(Console::absent(facts)),
             Some(config) => {
-                let (ours, theirs) = pair().map_err(sockets)?;
-                let console = Console::connected(facts, ours, config, console_log);
-                (console.map_err(sockets)?, Some(theirs))
+                our_end().and_then(|socket| Console::connected(facts, socket, config, console_log))
             }
         };
+        let console = console.map_err(sockets)?;
+        let mut channels = Channels::default();
+        for config in &builder.channels {
+            our_end()
+                .and_then(|socket| channels.add(config, socket, &deadlines, console.witness()))
+                .map_err(sockets)?;
+        }
         let (monitor, monitor_end) = match &builder.monitor {
             Monitor::Unix(path) => {
                 let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
@@ -123,18 +137,19 @@ impl Prepared {
             deadlines,
             monitor,
             console,
+            channels,
             output,
             ends: ProcessEnds {
                 null,
                 output_end,
                 monitor_end,
-                console_end,
+                channel_ends,
             },
         })
     }
 
     pub(crate) fn words(&self, builder: &MachineBuilder) -> Vec<OsString> {
-        let (console, first_added) = builder.descriptor_numbers(self.ends.monitor_end.is_some());
+        let numbers = builder.descriptor_numbers(self.ends.monitor_end.is_some());
         let monitor = match &self.monitor {
             MonitorSide::Off(_) => MonitorEnd::Off,
             MonitorSide::Connected(_) => MonitorEnd::Descriptor(FIRST_DESCRIPTOR),
@@ -148,8 +163,8 @@ impl Prepared {
             builder,
             &Ends {
                 monitor,
-                console,
-                first_added,
+                channels: ChannelEnds::Descriptors(numbers.channels),
+                first_added: numbers.added,
                 directory,
             },
         )
@@ -171,7 +186,7 @@ impl Prepared {
         descriptors.extend(
             ends.monitor_end
                 .iter()
-                .chain(&ends.console_end)
+                .chain(&ends.channel_ends)
                 .map(AsFd::as_fd),
         );
         descriptors.extend(

@@ -20,7 +20,8 @@ use qemu_qmp::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::console::{Answer, Console};
+use crate::channel::{Channel, Word};
+use crate::console::Console;
 use crate::directory::PrivateDirectory;
 use crate::guest_state::GuestState;
 use crate::life::{self, Action, Ladder, Life, Rung, Shutdown, Useless};
@@ -43,6 +44,8 @@ pub(crate) enum Request {
     Failed(Rung, String),
     /// What a guest said that is held has been read.
     GuestIsQuiet,
+    /// The channel of this number has ended.
+    ChannelEnded(usize),
 }
 
 /// What is known of a machine.
@@ -64,6 +67,8 @@ pub(crate) struct Belongings {
     pub(crate) deadlines: Deadlines,
     pub(crate) output: OutputPipe,
     pub(crate) console: Console,
+    /// The console, and all others.
+    pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
@@ -90,20 +95,27 @@ pub(crate) fn supervise(
     let last_resort = KilledWhenDropped(engine, Arc::downgrade(&process));
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
-    let console = belongings.console.clone();
-    let console = engine.spawn(async move {
-        console.pump().await;
-        // QEMU tells of its end on the monitor before it closes its console.
-        // After this that has been read.
-        engine::yield_now().await;
+    let channels = belongings.channels.iter().enumerate();
+    let pumps = channels.map(|(number, channel)| {
+        let (channel, ended) = (Arc::clone(channel), sender.downgrade());
+        engine.spawn(async move {
+            channel.pump().await;
+            // QEMU tells of its end on the monitor before it closes the others.
+            // After this that has been read.
+            engine::yield_now().await;
+            if let Some(ended) = ended.upgrade() {
+                let _ = ended.send(Request::ChannelEnded(number));
+            }
+        })
     });
+    let pumps = pumps.collect();
     let supervisor = Supervisor {
         engine,
         life: Life::new(belongings.deadlines.now(), launch_limit),
         belongings,
         exit,
         output,
-        console: Some(console),
+        pumps,
         monitor: None,
         own_requests: sender.downgrade(),
         status,
@@ -148,8 +160,8 @@ struct Supervisor {
     belongings: Belongings,
     exit: Task<()>,
     output: Task<()>,
-    /// Until its end was heard.
-    console: Option<Task<()>>,
+    /// What reads the channels.
+    pumps: Vec<Task<()>>,
     monitor: Option<Monitor>,
     /// For the answers to what is asked of the monitor; it does not keep the
     /// machine alive.
@@ -185,7 +197,6 @@ enum Input {
     Request(Request),
     MonitorEnded(Driver, Disconnected),
     Event(Event),
-    ConsoleEnded,
     Deadline,
 }
 
@@ -206,7 +217,6 @@ impl Supervisor {
                     }
                     self.heed_the_guest();
                 }
-                Input::ConsoleEnded => self.console_ended(),
             }
         }
         self.finish(requests).await;
@@ -223,13 +233,6 @@ impl Supervisor {
             Input::Exited
         });
         let monitor = pin!(monitor_input(self.monitor.as_mut()));
-        let console = pin!(async {
-            let Some(console) = &mut self.console else {
-                return std::future::pending().await;
-            };
-            console.await;
-            Input::ConsoleEnded
-        });
         let request = pin!(async {
             match requests.recv().await {
                 Some(request) => Input::Request(request),
@@ -238,9 +241,8 @@ impl Supervisor {
             }
         });
         // The exit first: what else has ended then is a part of it.
-        let told = pin!(first(monitor, console));
-        let asked = pin!(first(told, request));
-        let input = pin!(first(exit, asked));
+        let told = pin!(first(monitor, request));
+        let input = pin!(first(exit, told));
         deadlines
             .timeout(limit, input)
             .await
@@ -267,6 +269,11 @@ impl Supervisor {
             Request::End(_) if self.belongings.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
+            Request::ChannelEnded(number) => {
+                if !self.is_ending() {
+                    self.belongings.channels[number].closed();
+                }
+            }
             Request::GuestIsQuiet => self.tell_of_the_guest(self.guest_is_held()),
         }
     }
@@ -312,9 +319,11 @@ impl Supervisor {
             self.tell_of_the_guest(false);
             return;
         }
-        let (console, answers) = (self.belongings.console.clone(), self.own_requests.clone());
+        let (channels, answers) = (self.belongings.channels.clone(), self.own_requests.clone());
         self.keep(self.engine.spawn(async move {
-            console.drained().await;
+            for channel in channels {
+                channel.drained().await;
+            }
             if let Some(answers) = answers.upgrade() {
                 let _ = answers.send(Request::GuestIsQuiet);
             }
@@ -347,13 +356,8 @@ impl Supervisor {
             Status::Alive
         };
         engine::wake(|| self.status.send_replace(now));
-        self.belongings.console.guest_is_held(held);
-    }
-
-    fn console_ended(&mut self) {
-        self.console = None;
-        if !self.is_ending() {
-            self.belongings.console.closed();
+        for channel in &self.belongings.channels {
+            channel.guest_is_held(held);
         }
     }
 
@@ -425,6 +429,7 @@ impl Supervisor {
             deadlines: _,
             output,
             console,
+            channels,
             directory,
             log,
         } = self.belongings;
@@ -451,9 +456,9 @@ impl Supervisor {
             monitor.hear();
             (shutdown, guest_panicked) = (monitor.shutdown.take(), monitor.guest.has_panicked());
         }
-        console.hang_up();
-        if let Some(console) = self.console {
-            console.await;
+        for (channel, pump) in channels.iter().zip(self.pumps) {
+            channel.hang_up();
+            pump.await;
         }
         for task in self.told.into_iter().chain([self.output]) {
             // What it holds is let go of before its end is known.
@@ -463,10 +468,9 @@ impl Supervisor {
         output.drain();
 
         let output_tail = output.output().tail();
-        let mut trouble: Vec<String> = [output.output().close(), console.close_log()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let logs = channels.iter().map(|channel| channel.close());
+        let logs = std::iter::once(output.output().close()).chain(logs);
+        let mut trouble: Vec<String> = logs.flatten().collect();
         if let Some(directory) = directory {
             let path = directory.path().to_owned();
             if let Err(error) = directory.remove() {
@@ -492,12 +496,15 @@ impl Supervisor {
         // All is let go of before anybody is told: who hears of the end, or
         // sees it, finds none of our descriptors left.
         drop((process, output, self.monitor, requests));
-        let answers = console.machine_ended(&report);
+        let words = channels.into_iter();
+        let words: Vec<Word> = words.map(|it| it.machine_ended(&report)).collect();
         drop(console);
         let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
         let untold = driver.map(|driver| driver.end(&cause));
         engine::wake(|| self.status.send_replace(Status::Ended(report)));
-        answers.into_iter().for_each(Answer::tell);
+        for word in words {
+            word();
+        }
         untold.into_iter().for_each(Untold::tell);
     }
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::path::Path;
 
-use qemu_machine::qmp::{ExecuteFailure, HumanMonitorCommand};
+use qemu_machine::qmp::{ExecuteFailure, HumanMonitorCommand, QueryStatus, Stop};
 use qemu_machine::{ForwardError, Monitor, UserNet, Wait};
 use serde_json::json;
 use support::{Scratch, scenario};
@@ -102,5 +102,26 @@ scenario! {
         assert!(matches!(&error, ForwardError::None { server, .. } if server.contains(vm.name())), "{error}");
         assert!(error.to_string().contains("HOST_FORWARD"), "{error}");
         run!(vm.shutdown()).unwrap();
+    }
+}
+
+scenario! {
+    fn a_second_monitor_is_a_connection_of_its_own(qemu) {
+        let vm = run!(qemu.tiny().add_monitor("watch").add_monitor("third").launch()).unwrap();
+        assert!(vm.monitor("nonesuch").is_none());
+        let watch = vm.monitor("watch").unwrap();
+        let mut events = watch.events();
+        run!(vm.qmp().execute(Stop {})).unwrap();
+        assert_eq!(run!(events.next()).unwrap().name(), "STOP");
+        let status = run!(vm.monitor("third").unwrap().execute(QueryStatus {})).unwrap();
+        assert_eq!(status.status, "paused");
+
+        // The machine lives on without it, and ends it with itself.
+        vm.monitor("third").unwrap().close();
+        run!(watch.execute(QueryStatus {})).unwrap();
+        let report = run!(vm.shutdown()).unwrap();
+        let error = run!(watch.execute(QueryStatus {})).unwrap_err();
+        let cause = error.disconnected().unwrap().to_string();
+        assert!(cause.contains(&report.to_string()), "{cause}");
     }
 }

@@ -59,7 +59,7 @@ impl Program {
         self.turns.write_all(&[0]).unwrap();
         let mut bytes = [0; Costs::BYTES];
         self.turns.read_exact(&mut bytes).unwrap();
-        self.costs.lower_to(Costs::from_bytes(bytes));
+        self.costs.lower_to(&Costs::from_bytes(bytes));
     }
 
     fn end(self) -> Costs {
@@ -104,7 +104,7 @@ impl Costs {
         costs
     }
 
-    fn lower_to(&mut self, other: Self) {
+    fn lower_to(&mut self, other: &Self) {
         self.executed = self.executed.min(other.executed);
         self.looked_for = self.looked_for.min(other.looked_for);
         self.fork = self.fork.min(other.fork);

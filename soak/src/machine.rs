@@ -14,7 +14,9 @@ use testbed::Target;
 use crate::faults::{befall, poll_once};
 use crate::peer::World;
 use crate::plan::{Ending, Fault, Haste, Left, Peer, Plan};
-use crate::verdict::{Told, ended_rightly, launch_failed_rightly, was_ended_rightly};
+use crate::verdict::{
+    Told, crashed_on_its_way_out, ended_rightly, launch_failed_rightly, was_ended_rightly,
+};
 
 /// Plays a plan, and gives how its machine ended, in words to count by.
 ///
@@ -118,7 +120,11 @@ fn end(plan: &Plan, vm: Machine) -> Result<String, String> {
     if plan.fault == Fault::ForksChild {
         child_is_gone(&told)?;
     }
-    judge(&told, was_ended_rightly(plan, ending, &told))
+    let right = was_ended_rightly(plan, ending, &told);
+    if !right && crashed_on_its_way_out(plan, &told) {
+        return Ok("crashed on its way out, by itself".to_owned());
+    }
+    judge(&told, right)
 }
 
 fn hasty(vm: &Machine, haste: Haste) -> qemu_machine::Shutdown {

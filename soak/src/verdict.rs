@@ -125,6 +125,20 @@ pub(crate) fn was_ended_rightly(plan: &Plan, ending: Ending, told: &Told) -> boo
     right && report.trouble.is_empty() && (!told.failed || is_from_outside(ending))
 }
 
+/// Whether a real QEMU crashed on its way out, told rightly so: 10.0 may, where
+/// SIGTERM meets it while it does as `quit` says. That is no fault of ours.
+pub(crate) fn crashed_on_its_way_out(plan: &Plan, told: &Told) -> bool {
+    let report = &*told.report;
+    let crashes = [Signal::Segv, Signal::Abrt].map(|signal| Some(signal.number()));
+    matches!(plan.peer, Peer::Real { .. })
+        && !matches!(plan.fault, Fault::Killed(_))
+        && crashes.contains(&report.status.signal())
+        && told.failed
+        && report.cause == ExitCause::Outside
+        && !report.rungs.is_empty()
+        && report.trouble.is_empty()
+}
+
 fn is_from_outside(ending: Ending) -> bool {
     matches!(ending, Ending::KilledMeanwhile(_))
 }

@@ -14,8 +14,7 @@ use crate::builder::ConsoleDevice;
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
     pub(crate) monitor: MonitorEnd<'a>,
-    /// QEMU's descriptor for the console; `None` puts it on the terminal.
-    pub(crate) console: Option<usize>,
+    pub(crate) channels: ChannelEnds<'a>,
     /// QEMU's descriptor for the first of those that were added.
     pub(crate) first_added: usize,
     /// The machine's private directory.
@@ -35,6 +34,36 @@ pub(crate) enum MonitorEnd<'a> {
     ByHand(&'a str),
 }
 
+/// Where QEMU finds the peers of its console and its other channels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ChannelEnds<'a> {
+    /// Connected sockets, the first by this number of QEMU's.
+    Descriptors(usize),
+    /// Nowhere yet: the console is the terminal, and for others QEMU listens on
+    /// unix sockets whose names begin so.
+    ByHand(&'a str),
+}
+
+impl ChannelEnds<'_> {
+    fn console(self) -> OptionGroup {
+        match self {
+            Self::Descriptors(number) => OptionGroup::new("socket")
+                .set("id", "console0")
+                .set("fd", number.to_string()),
+            Self::ByHand(_) => OptionGroup::new("stdio").set("id", "console0"),
+        }
+    }
+
+    /// A channel beside the console, by its place among all.
+    fn other(self, id: &str, place: usize) -> OptionGroup {
+        let socket = OptionGroup::new("socket").set("id", id);
+        match self {
+            Self::Descriptors(number) => socket.set("fd", (number + place).to_string()),
+            Self::ByHand(name) => listening(socket, &format!("{name}.{id}")),
+        }
+    }
+}
+
 pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString> {
     let mut words = builder.wrapper.clone();
     words.push(builder.binary.clone());
@@ -52,13 +81,7 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
         option("-serial", OsStr::new("null"));
     }
     if let Some(console) = &builder.console {
-        let chardev = match ends.console {
-            Some(descriptor) => OptionGroup::new("socket")
-                .set("id", "console0")
-                .set("fd", descriptor.to_string()),
-            None => OptionGroup::new("stdio").set("id", "console0"),
-        };
-        option("-chardev", chardev.as_os_str());
+        option("-chardev", ends.channels.console().as_os_str());
         match &console.device {
             ConsoleDevice::Serial => option("-serial", OsStr::new("chardev:console0")),
             ConsoleDevice::Model(device) => {
@@ -67,6 +90,14 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
                     device.clone().set("chardev", "console0").as_os_str(),
                 );
             }
+        }
+    }
+    for (number, channel) in builder.channels.iter().enumerate() {
+        let id = channel.id(number);
+        let place = number + usize::from(builder.console.is_some());
+        option("-chardev", ends.channels.other(&id, place).as_os_str());
+        for (name, value) in channel.options(&id) {
+            option(name, value.as_os_str());
         }
     }
     if let Some(firmware) = &builder.firmware {
@@ -101,11 +132,15 @@ fn monitor(end: &MonitorEnd<'_>) -> Option<OptionGroup> {
             .set("host", address.ip().to_string())
             .set("port", address.port().to_string())
             .switch("nodelay", true),
-        MonitorEnd::ByHand(name) => group
-            .set("path", format!("{name}.qmp"))
-            .switch("server", true)
-            .switch("wait", false),
+        MonitorEnd::ByHand(name) => listening(group, &format!("{name}.qmp")),
     })
+}
+
+fn listening(socket: OptionGroup, path: &str) -> OptionGroup {
+    socket
+        .set("path", path)
+        .switch("server", true)
+        .switch("wait", false)
 }
 
 #[cfg(test)]
@@ -165,6 +200,27 @@ mod tests {
                  {console}"
             )
         );
+    }
+
+    #[test]
+    fn every_channel_has_a_number_of_its_own() {
+        let builder = Machine::builder("qemu")
+            .add_fd(File::open("/dev/null").unwrap(), 7, None)
+            .add_monitor("watch")
+            .console(Console::serial());
+        let watch = |end| format!("-chardev socket,id=mon1,{end} -mon chardev=mon1,mode=control");
+        assert_eq!(
+            words(&builder),
+            format!(
+                "qemu -display none -vga none -chardev socket,id=mon,fd=3 \
+                 -mon chardev=mon,mode=control -chardev socket,id=console0,fd=4 \
+                 -serial chardev:console0 {} -add-fd fd=6,set=7",
+                watch("fd=5")
+            )
+        );
+        let by_hand = builder.name("vm").dry_run().shell_line;
+        let path = watch("path=vm.mon1,server=on,wait=off");
+        assert!(by_hand.contains(&path), "{by_hand}");
     }
 
     #[test]

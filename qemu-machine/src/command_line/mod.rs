@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-pub(crate) use compose::{Ends, MonitorEnd, compose};
+pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
 
 /// A command line: the wrapper, the binary and every argument.

@@ -11,15 +11,18 @@ mod expect;
 mod pattern;
 mod send;
 
+use std::future::Future;
 use std::io;
+use std::marker;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use qemu_qmp::engine::{self, Stream};
 use qemu_qmp::{Deadlines, Witness};
 use socket2::Socket;
 
-pub(crate) use buffer::Answer;
+use buffer::Answer;
 pub use buffer::Match;
 use buffer::{Buffer, End};
 pub use expect::{Expect, ExpectError, ExpectFailure};
@@ -27,6 +30,7 @@ pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
 
 use crate::builder::{ConsoleConfig, ConsoleDevice};
+use crate::channel::{Channel, Word};
 use crate::command_line::OptionGroup;
 use crate::output::{LogFile, Output};
 use crate::report::{ExitReport, Tails};
@@ -49,7 +53,7 @@ struct Shared {
     deadlines: Deadlines,
     buffer: Mutex<Buffer>,
     log: Mutex<Option<LogFile>>,
-    channel: Channel,
+    wire: Wire,
 }
 
 /// What a console needs to know of its machine.
@@ -60,7 +64,7 @@ pub(crate) struct MachineFacts {
 }
 
 #[derive(Debug)]
-enum Channel {
+enum Wire {
     Absent,
     Drained(Stream),
     /// The caller's, until it was taken.
@@ -120,17 +124,15 @@ impl Console {
     /// The console's socket, where its reading was left to the caller; `None`
     /// otherwise, or if it was taken before.
     pub fn take_stream(&self) -> Option<UnixStream> {
-        match &self.shared.channel {
-            Channel::Undrained(stream) => {
-                stream.lock().unwrap_or_else(PoisonError::into_inner).take()
-            }
-            Channel::Absent | Channel::Drained(_) => None,
+        match &self.shared.wire {
+            Wire::Undrained(stream) => stream.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Wire::Absent | Wire::Drained(_) => None,
         }
     }
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: MachineFacts) -> Self {
-        let console = Self::new(machine, Channel::Absent, None, 0);
+        let console = Self::new(machine, Wire::Absent, None, 0);
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -146,20 +148,52 @@ impl Console {
             let stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
             return Ok(Self::new(
                 machine,
-                Channel::Drained(stream),
+                Wire::Drained(stream),
                 log,
                 config.ring_bytes,
             ));
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
-        let console = Self::new(machine, Channel::Undrained(stream), None, 0);
+        let console = Self::new(machine, Wire::Undrained(stream), None, 0);
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
 
-    /// Reads the console until its end. Runs on the engine.
-    pub(crate) async fn pump(self) {
-        let Channel::Drained(stream) = &self.shared.channel else {
+    /// What errors tell of the machine.
+    pub(crate) fn witness(&self) -> MachineWitness {
+        MachineWitness {
+            machine: self.shared.machine.clone(),
+            output: self.shared.output.clone(),
+            console: Arc::downgrade(&self.shared),
+        }
+    }
+
+    /// The last 4 KiB, for a report.
+    pub(crate) fn tail(&self) -> Vec<u8> {
+        let mut kept = self.kept();
+        kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
+    }
+
+    fn new(machine: MachineFacts, wire: Wire, log: Option<LogFile>, ring_bytes: usize) -> Self {
+        let MachineFacts {
+            name,
+            output,
+            deadlines,
+        } = machine;
+        Self {
+            shared: Arc::new(Shared {
+                machine: name,
+                output,
+                deadlines,
+                buffer: Mutex::new(Buffer::new(ring_bytes)),
+                log: Mutex::new(log),
+                wire,
+            }),
+        }
+    }
+
+    async fn read(&self) {
+        let Wire::Drained(stream) = &self.shared.wire else {
             return;
         };
         let read = stream.drive(|bytes| {
@@ -176,82 +210,6 @@ impl Console {
             });
             // A console that nobody drains would block QEMU.
             stream.shutdown();
-        }
-    }
-
-    /// Nothing more can come from QEMU: the pump ends after what is there.
-    pub(crate) fn hang_up(&self) {
-        if let Channel::Drained(stream) = &self.shared.channel {
-            stream.shutdown();
-        }
-    }
-
-    /// QEMU closed the console.
-    pub(crate) fn closed(&self) {
-        self.end(&End::Closed);
-    }
-
-    /// The guest has panicked and is held, or goes on: while it is held, nobody
-    /// waits for what it will not say.
-    pub(crate) fn guest_is_held(&self, held: bool) {
-        let answers = self.lock().guest_is_held(held);
-        answers.into_iter().for_each(Answer::tell);
-    }
-
-    /// The machine has ended. Gives what everyone who waits is to be told.
-    #[must_use]
-    pub(crate) fn machine_ended(&self, report: &Arc<ExitReport>) -> Vec<Answer> {
-        self.lock().end(&End::MachineEnded(Arc::clone(report)))
-    }
-
-    /// What errors tell of the machine.
-    pub(crate) fn witness(&self) -> MachineWitness {
-        MachineWitness {
-            machine: self.shared.machine.clone(),
-            output: self.shared.output.clone(),
-            console: Arc::downgrade(&self.shared),
-        }
-    }
-
-    /// Waits until all is read that QEMU has sent by now. Runs on the engine.
-    pub(crate) async fn drained(&self) {
-        if let Channel::Drained(stream) = &self.shared.channel {
-            stream.drained().await;
-        }
-    }
-
-    /// The last 4 KiB, for a report.
-    pub(crate) fn tail(&self) -> Vec<u8> {
-        let mut kept = self.kept();
-        kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
-    }
-
-    /// Nothing more will come: lets go of the log. Gives why that is not
-    /// whole, if it is not.
-    pub(crate) fn close_log(&self) -> Option<String> {
-        self.log().take()?.trouble()
-    }
-
-    fn new(
-        machine: MachineFacts,
-        channel: Channel,
-        log: Option<LogFile>,
-        ring_bytes: usize,
-    ) -> Self {
-        let MachineFacts {
-            name,
-            output,
-            deadlines,
-        } = machine;
-        Self {
-            shared: Arc::new(Shared {
-                machine: name,
-                output,
-                deadlines,
-                buffer: Mutex::new(Buffer::new(ring_bytes)),
-                log: Mutex::new(log),
-                channel,
-            }),
         }
     }
 
@@ -272,6 +230,45 @@ impl Console {
             .log
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Channel for Console {
+    fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + marker::Send>> {
+        Box::pin(async move { self.read().await })
+    }
+
+    fn hang_up(&self) {
+        if let Wire::Drained(stream) = &self.shared.wire {
+            stream.shutdown();
+        }
+    }
+
+    fn closed(&self) {
+        self.end(&End::Closed);
+    }
+
+    /// While it is held, nobody waits for what it will not say.
+    fn guest_is_held(&self, held: bool) {
+        let answers = self.lock().guest_is_held(held);
+        answers.into_iter().for_each(Answer::tell);
+    }
+
+    fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + marker::Send>> {
+        Box::pin(async move {
+            if let Wire::Drained(stream) = &self.shared.wire {
+                stream.drained().await;
+            }
+        })
+    }
+
+    fn close(&self) -> Option<String> {
+        self.log().take()?.trouble()
+    }
+
+    fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
+        let answers = self.lock().end(&End::MachineEnded(Arc::clone(report)));
+        Box::new(|| answers.into_iter().for_each(Answer::tell))
     }
 }
 

@@ -8,7 +8,7 @@ use qemu_qmp::Witness;
 use qemu_qmp::engine::{Elapsed, NotSent, Over};
 use thiserror::Error;
 
-use super::{Channel, Console};
+use super::{Console, Wire};
 
 /// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
 /// the last one; what the guest makes of them shows on the console.
@@ -92,7 +92,7 @@ impl IntoFuture for Send {
             } = self;
             let machine = || console.shared.machine.clone();
             let deadlines = &console.shared.deadlines;
-            let Channel::Drained(stream) = &console.shared.channel else {
+            let Wire::Drained(stream) = &console.shared.wire else {
                 return Err(SendError::Ended { machine: machine() });
             };
             if console.lock().has_ended() {
