@@ -14,6 +14,7 @@ use crate::channel::ChannelConfig;
 use crate::command_line::{
     ChannelEnds, CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
 };
+use crate::console::Noise;
 use crate::guests::Firmware;
 use crate::launch::Launch;
 
@@ -93,6 +94,7 @@ pub struct ConsoleConfig {
     pub(crate) log: Option<PathBuf>,
     pub(crate) ring_bytes: usize,
     pub(crate) drained: bool,
+    pub(crate) noise: Noise,
 }
 
 #[derive(Debug, Clone)]
@@ -472,6 +474,7 @@ impl ConsoleConfig {
             log: None,
             ring_bytes: 1 << 20,
             drained: true,
+            noise: Noise::default(),
         }
     }
 
@@ -485,6 +488,20 @@ impl ConsoleConfig {
     /// 1 MiB.
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
         self.ring_bytes = bytes;
+        self
+    }
+
+    /// Has every search on the console look past escape sequences, as
+    /// [`Expect::past_escapes`](crate::Expect::past_escapes) says.
+    pub fn past_escapes(mut self) -> Self {
+        self.noise.escapes = true;
+        self
+    }
+
+    /// Has every search on the console look past a Linux kernel's lines, as
+    /// [`Expect::past_kernel_lines`](crate::Expect::past_kernel_lines) says.
+    pub fn past_kernel_lines(mut self) -> Self {
+        self.noise.kernel_lines = true;
         self
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use qemu_qmp::engine;
 use tokio::sync::oneshot;
 
-use super::pattern::{Pattern, Search, TooComplex};
+use super::pattern::TooComplex;
+use super::searches::{Hit, Searches, Sought};
 use crate::output::Tail;
 use crate::report::ExitReport;
 
@@ -18,15 +19,17 @@ use crate::report::ExitReport;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Match {
-    /// What came before the match, since the end of the match before.
+    /// What came before the match, since the end of the match before. Where the
+    /// search looked past something, that is left out, here and in the groups.
     pub before: Vec<u8>,
     /// The match and its groups; the first is the whole match. `None` is a
     /// group that took no part.
     pub groups: Vec<Option<Vec<u8>>>,
     /// Which of the patterns that were expected it is, counted from 0.
     pub pattern: usize,
-    /// How many bytes at the start of `before` were dropped, because more
-    /// came than the ring holds.
+    /// How many bytes of the stream were dropped at the start of `before`,
+    /// because more came than the ring holds. Where that has cut what was looked
+    /// past, its rest shows.
     pub dropped_bytes: u64,
 }
 
@@ -90,34 +93,6 @@ struct Waiting {
     waiter: oneshot::Sender<Result<Found, NoMatch>>,
 }
 
-/// Searches for several patterns at once.
-#[derive(Debug)]
-struct Searches(Vec<Search>);
-
-impl Searches {
-    fn new(patterns: Vec<Pattern>) -> Result<Self, TooComplex> {
-        patterns
-            .into_iter()
-            .map(Search::new)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    /// Reads the next piece. Gives which pattern's match ends first, and where;
-    /// of those that end at the same place, the one that was given first.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<(usize, usize)>, TooComplex> {
-        let mut first = None;
-        for (index, search) in self.0.iter_mut().enumerate() {
-            if let Some(count) = search.feed(piece)?
-                && first.is_none_or(|(_, least)| count < least)
-            {
-                first = Some((index, count));
-            }
-        }
-        Ok(first)
-    }
-}
-
 /// What somebody who waited is to be told.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -156,29 +131,14 @@ impl Buffer {
             self.received += piece.len() as u64;
             let mut found = Vec::new();
             for (&id, waiting) in &mut self.searches {
-                match waiting.searches.feed(piece) {
-                    Ok(None) => {}
-                    Ok(Some((index, count))) => {
-                        let end = self.received - (piece.len() - count) as u64;
-                        found.push((id, Ok((index, end))));
-                    }
-                    Err(TooComplex) => found.push((id, Err(NoMatch::TooComplex))),
+                if let Some(found_here) = waiting.searches.feed(piece).transpose() {
+                    found.push((id, found_here));
                 }
             }
-            for (id, end) in found {
-                let Some(Waiting {
-                    searches,
-                    from,
-                    waiter,
-                }) = self.searches.remove(&id)
-                else {
-                    continue;
-                };
-                let answer = end.map(|(index, end)| {
-                    let found = self.match_at(&searches, index, from, end);
-                    (found, end)
-                });
-                answers.push(Answer { waiter, answer });
+            for (id, found) in found {
+                if let Some(waiting) = self.searches.remove(&id) {
+                    answers.push(self.answer(waiting, found));
+                }
             }
         }
         answers
@@ -207,41 +167,48 @@ impl Buffer {
         }
     }
 
+    /// What can still be found is found, and who waits for more is told that it
+    /// will not come.
     fn fail_searches(&mut self, reason: impl Fn() -> NoMatch) -> Vec<Answer> {
-        std::mem::take(&mut self.searches)
-            .into_values()
-            .map(|Waiting { waiter, .. }| Answer {
-                waiter,
+        let waiting = std::mem::take(&mut self.searches);
+        let answer = |mut waiting: Waiting| match waiting.searches.finish().transpose() {
+            Some(found) => self.answer(waiting, found),
+            None => Answer {
+                waiter: waiting.waiter,
                 answer: Err(reason()),
-            })
-            .collect()
+            },
+        };
+        waiting.into_values().map(answer).collect()
     }
 
-    /// Looks for patterns in what nobody has taken yet; gives what was found
-    /// there, or else enters the search into the books by a number.
+    /// Looks for what is sought in what nobody has taken yet; gives what was
+    /// found there, or else enters the search into the books by a number.
     pub(super) fn search(
         &mut self,
-        patterns: Vec<Pattern>,
+        sought: Sought,
         waiter: oneshot::Sender<Result<Found, NoMatch>>,
     ) -> Result<u64, Result<Found, NoMatch>> {
         let from = self.cursor.max(self.first());
-        let dropped = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
-        let mut searches =
-            Searches::new(patterns).map_err(|TooComplex| Err(NoMatch::TooComplex))?;
-        match searches.feed(&self.ring.as_slice()[dropped..]) {
-            Ok(None) => {}
-            Ok(Some((index, count))) => {
-                let end = from + count as u64;
-                let found = self.match_at(&searches, index, self.cursor, end);
-                return Err(Ok((found, end)));
+        let passed = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+        let nothing_follows = match &self.end {
+            Some(end) => Some(NoMatch::Ended(end.clone())),
+            None => self.guest_is_held.then_some(NoMatch::GuestPanicked),
+        };
+        let search = |untaken: &[u8]| {
+            let mut searches = Searches::new(sought, from)?;
+            let mut hit = searches.feed(untaken)?;
+            if hit.is_none() && nothing_follows.is_some() {
+                hit = searches.finish()?;
             }
-            Err(TooComplex) => return Err(Err(NoMatch::TooComplex)),
+            Ok((searches, hit))
+        };
+        let (searches, hit) = search(&self.ring.as_slice()[passed..])
+            .map_err(|TooComplex| Err(NoMatch::TooComplex))?;
+        if let Some(hit) = hit {
+            return Err(Ok(self.found(&searches, hit, self.cursor)));
         }
-        if let Some(end) = &self.end {
-            return Err(Err(NoMatch::Ended(end.clone())));
-        }
-        if self.guest_is_held {
-            return Err(Err(NoMatch::GuestPanicked));
+        if let Some(reason) = nothing_follows {
+            return Err(Err(reason));
         }
         self.next_id += 1;
         self.searches.insert(
@@ -253,6 +220,14 @@ impl Buffer {
             },
         );
         Ok(self.next_id)
+    }
+
+    /// Nobody waits for this search any longer. Gives what can still be found,
+    /// if what came last is taken for all there is.
+    pub(super) fn give_up(&mut self, id: u64) -> Option<Result<Found, NoMatch>> {
+        let mut waiting = self.searches.remove(&id)?;
+        let hit = waiting.searches.finish().transpose()?;
+        Some(self.answer(waiting, hit).answer)
     }
 
     /// Nobody waits for this search any more.
@@ -285,32 +260,43 @@ impl Buffer {
         self.received - self.ring.len() as u64
     }
 
-    fn match_at(&mut self, searches: &Searches, pattern: usize, from: u64, end: u64) -> Match {
-        let search = &searches.0[pattern];
+    fn answer(&mut self, waiting: Waiting, hit: Result<Hit, TooComplex>) -> Answer {
+        let Waiting {
+            searches,
+            from,
+            waiter,
+        } = waiting;
+        let answer = match hit {
+            Ok(hit) => Ok(self.found(&searches, hit, from)),
+            Err(TooComplex) => Err(NoMatch::TooComplex),
+        };
+        Answer { waiter, answer }
+    }
+
+    /// A match, where the search for it was to begin at `from`.
+    fn found(&mut self, searches: &Searches, hit: Hit, from: u64) -> Found {
         let first = self.first();
         let start = from.max(first);
-        let index = |position: u64| usize::try_from(position - first).unwrap_or(usize::MAX);
-        let (start_index, end_index) = (index(start), index(end.max(start)));
-        let stream = &self.ring.as_slice()[start_index..];
-        let groups = search.groups(stream, end_index - start_index);
-        let matched = groups.first().cloned().flatten().unwrap_or_default();
-        Match {
-            before: stream[..matched.start].to_vec(),
-            groups: groups
-                .into_iter()
-                .map(|group| group.map(|range| stream[range].to_vec()))
-                .collect(),
-            pattern,
-            dropped_bytes: start - from,
-        }
+        let passed = usize::try_from(start - first).unwrap_or(usize::MAX);
+        let stream = &self.ring.as_slice()[passed..];
+        (searches.match_at(hit, stream, start, start - from), hit.end)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::Pattern;
+    use crate::console::noise::Noise;
 
     type Waiter = oneshot::Receiver<Result<Found, NoMatch>>;
+
+    fn sought<const N: usize>(patterns: [Pattern; N]) -> Sought {
+        Sought {
+            patterns: patterns.into(),
+            noise: Noise::default(),
+        }
+    }
 
     fn push(buffer: &mut Buffer, bytes: &[u8]) {
         buffer.push(bytes).into_iter().for_each(Answer::tell);
@@ -318,7 +304,7 @@ mod tests {
 
     fn look(buffer: &mut Buffer, pattern: &str) -> Result<Waiter, Match> {
         let (waiter, answer) = oneshot::channel();
-        match buffer.search(vec![Pattern::regex(pattern).unwrap()], waiter) {
+        match buffer.search(sought([Pattern::regex(pattern).unwrap()]), waiter) {
             Ok(_) => Ok(answer),
             Err(found) => {
                 let (found, end) = found.unwrap();
@@ -378,7 +364,7 @@ mod tests {
 
     #[test]
     fn of_several_patterns_the_one_that_ends_first_is_found_and_told() {
-        let patterns = || ["login: ", "panic", "log", "ic"].map(Pattern::from).into();
+        let patterns = || sought(["login: ", "panic", "log", "ic"].map(Pattern::from));
         for (stream, index, matched) in [
             ("a login: panic", 2, "log"),
             ("kernel panic", 1, "panic"),
@@ -421,7 +407,55 @@ mod tests {
         ));
         assert_eq!(look(&mut buffer, "words").unwrap_err().before, b"last ");
         let (waiter, _answer) = oneshot::channel();
-        let late = buffer.search(vec!["never".into()], waiter);
+        let late = buffer.search(sought(["never".into()]), waiter);
         assert!(matches!(late, Err(Err(NoMatch::Ended(End::Closed)))));
+    }
+
+    #[test]
+    fn what_may_have_begun_a_kernel_line_is_text_when_nothing_follows() {
+        let bracket = || Sought {
+            noise: Noise {
+                kernel_lines: true,
+                escapes: false,
+            },
+            ..sought(["[".into()])
+        };
+        let matched = |answer: Result<Found, NoMatch>| answer.unwrap().0.matched().to_vec();
+
+        let mut buffer = Buffer::new(100);
+        let (waiter, mut answer) = oneshot::channel();
+        let id = buffer.search(bracket(), waiter).unwrap();
+        push(&mut buffer, b"> [");
+        assert!(answer.try_recv().is_err(), "told too early");
+        // By the deadline.
+        assert_eq!(matched(buffer.give_up(id).unwrap()), b"[");
+        assert!(buffer.give_up(id).is_none());
+
+        // By the end, for who waits and for who comes later.
+        let (waiter, mut answer) = oneshot::channel();
+        buffer.search(bracket(), waiter).unwrap();
+        buffer.end(&End::Closed).into_iter().for_each(Answer::tell);
+        assert_eq!(matched(answer.try_recv().unwrap()), b"[");
+        let (waiter, _answer) = oneshot::channel();
+        assert_eq!(matched(buffer.search(bracket(), waiter).unwrap_err()), b"[");
+    }
+
+    #[test]
+    fn the_next_search_begins_after_a_match_past_noise() {
+        let mut buffer = Buffer::new(100);
+        push(&mut buffer, b"log[    1.5] a\r\nin: [    2.5] b\r\npass");
+        let (waiter, _answer) = oneshot::channel();
+        let login = Sought {
+            noise: Noise {
+                kernel_lines: true,
+                escapes: false,
+            },
+            ..sought(["login: ".into()])
+        };
+        let (found, end) = buffer.search(login, waiter).unwrap_err().unwrap();
+        assert_eq!((found.before, found.dropped_bytes), (Vec::new(), 0));
+        buffer.take_until(end);
+        let rest = look(&mut buffer, "pass").unwrap_err();
+        assert_eq!(rest.before, b"[    2.5] b\r\n");
     }
 }

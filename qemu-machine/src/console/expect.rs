@@ -11,6 +11,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::buffer::{End, Found, NoMatch};
+use super::noise::Noise;
+use super::searches::Sought;
 use super::{Console, Match, Pattern};
 use crate::report::{ExitReport, Tails};
 
@@ -31,6 +33,7 @@ use crate::report::{ExitReport, Tails};
 pub struct Expect {
     console: Console,
     patterns: Vec<Pattern>,
+    noise: Noise,
     timeout: Option<Duration>,
 }
 
@@ -86,11 +89,54 @@ pub enum ExpectFailure {
 impl Expect {
     pub(super) fn new(console: Console, patterns: Vec<Pattern>) -> Self {
         let timeout = console.shared.deadlines.limit();
+        let noise = console.shared.noise;
         Self {
             console,
             patterns,
+            noise,
             timeout,
         }
+    }
+
+    /// Looks past ANSI escape sequences, such as colours and titles, so that a
+    /// pattern is found that these split. They are left out of the match and of
+    /// what is before it.
+    ///
+    /// What is meant are the sequences of ECMA-48, with the strings of xterm;
+    /// other control characters, such as a carriage return, are text.
+    pub fn past_escapes(mut self) -> Self {
+        self.noise.escapes = true;
+        self
+    }
+
+    /// Looks past the lines that a Linux kernel prints in the midst of what
+    /// others write (`[   12.345678] …`), so that a prompt is found that such a
+    /// line splits. They are left out of the match and of what is before it.
+    ///
+    /// Such a line begins with the seconds since boot, in brackets and in five
+    /// columns or more, after a level (`<6>`) or not, anywhere in a line of
+    /// others, and goes to its line end. What may have begun one is text as soon
+    /// as it can be told that it has not: by the next byte, the end of the
+    /// console, or the deadline. So a prompt that is but `[` is found late.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use qemu_machine::{Machine, Wait};
+    /// # fn login(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Finds `log[    7.654321] usb 1-1: new device\r\nin: `, too.
+    /// vm.console().expect("login: ").past_kernel_lines().past_escapes().wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn past_kernel_lines(mut self) -> Self {
+        self.noise.kernel_lines = true;
+        self
+    }
+
+    /// Looks past nothing, whatever the console was configured to.
+    pub fn verbatim(mut self) -> Self {
+        self.noise = Noise::default();
+        self
     }
 
     /// Waits no longer than this instead of 30 s.
@@ -115,10 +161,15 @@ impl IntoFuture for Expect {
             let Self {
                 console,
                 patterns,
+                noise,
                 timeout,
             } = self;
             let begun = Instant::now();
-            search(&console, patterns.clone(), timeout)
+            let sought = Sought {
+                patterns: patterns.clone(),
+                noise,
+            };
+            search(&console, sought, timeout)
                 .await
                 .map_err(|failure| ExpectError {
                     machine: console.shared.machine.clone(),
@@ -134,11 +185,11 @@ impl IntoFuture for Expect {
 
 async fn search(
     console: &Console,
-    patterns: Vec<Pattern>,
+    sought: Sought,
     timeout: Option<Duration>,
 ) -> Result<Match, ExpectFailure> {
     let (waiter, answer) = oneshot::channel();
-    let found = console.lock().search(patterns, waiter);
+    let found = console.lock().search(sought, waiter);
     let answer = match found {
         Err(at_once) => at_once,
         Ok(id) => {
@@ -148,9 +199,11 @@ async fn search(
                 Ok(Ok(answer)) => answer,
                 // The buffer answers every search before it goes.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
-                Err(Elapsed(limit)) => {
-                    return Err(ExpectFailure::Timeout { limit });
-                }
+                // What has come last is followed by silence.
+                Err(Elapsed(limit)) => match console.lock().give_up(id) {
+                    Some(answer) => answer,
+                    None => return Err(ExpectFailure::Timeout { limit }),
+                },
             }
         }
     };

@@ -8,7 +8,9 @@
 
 mod buffer;
 mod expect;
+mod noise;
 mod pattern;
+mod searches;
 mod send;
 
 use std::future::Future;
@@ -26,6 +28,7 @@ use buffer::Answer;
 pub use buffer::Match;
 use buffer::{Buffer, End};
 pub use expect::{Expect, ExpectError, ExpectFailure};
+pub(crate) use noise::Noise;
 pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
 
@@ -53,6 +56,8 @@ struct Shared {
     deadlines: Deadlines,
     buffer: Mutex<Buffer>,
     log: Mutex<Option<LogFile>>,
+    /// What its searches look past, unless they say otherwise.
+    noise: Noise,
     wire: Wire,
 }
 
@@ -132,7 +137,7 @@ impl Console {
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: MachineFacts) -> Self {
-        let console = Self::new(machine, Wire::Absent, None, 0);
+        let console = Self::new(machine, Wire::Absent, None, 0, Noise::default());
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -151,10 +156,11 @@ impl Console {
                 Wire::Drained(stream),
                 log,
                 config.ring_bytes,
+                config.noise,
             ));
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
-        let console = Self::new(machine, Wire::Undrained(stream), None, 0);
+        let console = Self::new(machine, Wire::Undrained(stream), None, 0, Noise::default());
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
@@ -174,7 +180,13 @@ impl Console {
         kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
     }
 
-    fn new(machine: MachineFacts, wire: Wire, log: Option<LogFile>, ring_bytes: usize) -> Self {
+    fn new(
+        machine: MachineFacts,
+        wire: Wire,
+        log: Option<LogFile>,
+        ring_bytes: usize,
+        noise: Noise,
+    ) -> Self {
         let MachineFacts {
             name,
             output,
@@ -187,6 +199,7 @@ impl Console {
                 deadlines,
                 buffer: Mutex::new(Buffer::new(ring_bytes)),
                 log: Mutex::new(log),
+                noise,
                 wire,
             }),
         }

@@ -179,7 +179,8 @@ impl Search {
 
     /// Reads the next piece of the stream. Gives how many bytes of the stream,
     /// counted from the start of the piece, are before the end of the first
-    /// match; a match seen one byte late may end before the piece begins.
+    /// match that is followed by a byte of it: a match that ended with the piece
+    /// before is told by the first byte of this one.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>, TooComplex> {
         let automaton = self.pattern.0.finder.forward();
         for (index, &byte) in piece.iter().enumerate() {
@@ -195,12 +196,20 @@ impl Search {
                 }
             }
         }
-        // A state tells a match only with the byte after it, which may never
-        // come: a prompt is the last thing before silence.
-        let end = automaton
+        Ok(None)
+    }
+
+    /// Whether a match ends with the last byte that was read. A state tells
+    /// that only with the byte after it, which may never come.
+    pub(super) fn matches_at_end(&mut self) -> Result<bool, TooComplex> {
+        let end = self
+            .pattern
+            .0
+            .finder
+            .forward()
             .next_eoi_state(&mut self.cache, self.state)
             .map_err(|_| TooComplex)?;
-        Ok(end.is_match().then_some(piece.len()))
+        Ok(end.is_match())
     }
 
     /// Where the match that ends at `end` in `stream` begins, and its groups;
@@ -248,7 +257,11 @@ mod tests {
         let mut search = Search::new(pattern.clone()).unwrap();
         let mut before = 0;
         for piece in stream.chunks(size) {
-            if let Some(count) = search.feed(piece).unwrap() {
+            let mut found = search.feed(piece).unwrap();
+            if found.is_none() && search.matches_at_end().unwrap() {
+                found = Some(piece.len());
+            }
+            if let Some(count) = found {
                 let text = |range| String::from_utf8_lossy(&stream[range]).into_owned();
                 return Some(
                     search
@@ -298,7 +311,7 @@ mod tests {
     #[test]
     fn an_empty_pattern_matches_at_once() {
         let mut search = Search::new("".into()).unwrap();
-        assert_eq!(search.feed(b"").unwrap(), Some(0));
+        assert!(search.matches_at_end().unwrap());
     }
 
     #[test]
