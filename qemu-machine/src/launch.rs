@@ -29,6 +29,7 @@ use crate::life::{Rung, Useless};
 use crate::machine::{Inner, Machine};
 use crate::prepared::{MonitorSide, Prepared};
 use crate::report::{ExitCause, ExitReport};
+use crate::schema::MachineSchema;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
 
 /// A launch; made by [`MachineBuilder::launch`].
@@ -270,6 +271,8 @@ fn begin(
         name: name.clone(),
         pid,
         command_line,
+        is_wrapped: !builder.wrapper.is_empty(),
+        schema: MachineSchema::default(),
         directory: directory_path,
         log,
         output: printed,

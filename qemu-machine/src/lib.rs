@@ -63,6 +63,7 @@ mod output;
 mod prepared;
 mod process;
 mod report;
+mod schema;
 mod supervisor;
 mod sys;
 
@@ -79,6 +80,7 @@ pub use machine::{Exited, Machine, Shutdown};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::{Deadlines, Wait};
 pub use report::{ExitCause, ExitReport, ExitStatus};
+pub use schema::{ReadSchema, SchemaError};
 
 /// The README's examples compile.
 #[cfg(doctest)]

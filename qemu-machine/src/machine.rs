@@ -22,6 +22,7 @@ use crate::forwards::ForwardedPort;
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
 use crate::report::ExitReport;
+use crate::schema::{MachineSchema, ReadSchema};
 use crate::supervisor::{Request, Status};
 
 /// A handle on a machine.
@@ -48,6 +49,9 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) pid: u32,
     pub(crate) command_line: CommandLine,
+    /// Whether something else was put before the binary.
+    pub(crate) is_wrapped: bool,
+    pub(crate) schema: MachineSchema,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
     pub(crate) output: Output,
@@ -142,6 +146,26 @@ impl Machine {
     /// the system chose it.
     pub fn forwarded_port(&self, network: &str, guest_port: u16) -> ForwardedPort {
         ForwardedPort::new(self.qmp.clone(), network, guest_port)
+    }
+
+    /// Which commands and events this QEMU has, with all that they take and
+    /// give, by its own account: ask that, and not its version, for what it can
+    /// do.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// # fn ask(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
+    /// let schema = vm.schema().wait()?;
+    /// if schema.has("blockdev-add/arg-type/driver/^nvme")? {
+    ///     println!("it can drive the host's NVMe disks");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schema(&self) -> ReadSchema {
+        ReadSchema::new(self.clone())
     }
 
     /// Ends the machine softly, and by force where that fails. A machine that

@@ -72,3 +72,19 @@ fn the_demo_tells_the_main_job() {
         }
     }
 }
+
+#[test]
+fn introspection_asks_what_each_version_can_do() {
+    for qemu in support::qemus() {
+        let told = run("introspection", std::slice::from_ref(&qemu.binary));
+        let answer = if qemu.version == "7.2" { "no" } else { "yes" };
+        for expected in [
+            "deprecated: nbd-server-add".to_owned(),
+            r#"screendump takes format ["ppm", "png"]"#.to_owned(),
+            "screendump/arg-type/format/^png: yes".to_owned(),
+            format!("migrate/arg-type/*uri: {answer}"),
+        ] {
+            assert!(told.contains(&expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}

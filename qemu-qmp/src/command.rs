@@ -8,6 +8,8 @@ use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Ig
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use crate::schema::Schema;
+
 /// A QMP command: its fields are its arguments.
 ///
 /// # Examples
@@ -65,6 +67,9 @@ macro_rules! plain_commands {
 plain_commands! {
     /// `query-status`: whether the guest runs.
     QueryStatus = "query-status" -> Status;
+    /// `query-qmp-schema`: every command and event that there is, with all that
+    /// they take and give. The reply is some 200 KB.
+    QuerySchema = "query-qmp-schema" -> Schema;
     /// `quit`: ends QEMU, without a word to the guest.
     Quit = "quit" -> IgnoredAny;
     /// `system_powerdown`: presses the guest's power button. What follows is

@@ -9,6 +9,7 @@
 //!   [`Client::over`] a socket), or a [`Listener`] is connected to.
 //! - [`Client::execute`] sends a [`Command`] that is a type,
 //!   [`Client::execute_json`] any other.
+//! - [`QuerySchema`] asks the server what it can do: its [`Schema`].
 //! - [`Client::events`] listens. Listen before the command whose events you
 //!   want, and none is missed.
 //!
@@ -33,6 +34,7 @@ mod client;
 mod command;
 mod deadlines;
 pub mod engine;
+mod schema;
 mod wait;
 pub mod wire;
 
@@ -42,9 +44,10 @@ pub use client::{
     NextEvent, Passed, Ready, ServerAddress, Untold, Witness,
 };
 pub use command::{
-    Command, Cont, HumanMonitorCommand, QueryStatus, Quit, Status, Stop, SystemPowerdown,
-    SystemReset,
+    Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,
+    SystemPowerdown, SystemReset,
 };
 pub use deadlines::Deadlines;
+pub use schema::{Features, QuestionError, Schema, SchemaCommand, SchemaEvent, SchemaMember};
 pub use wait::Wait;
 pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};

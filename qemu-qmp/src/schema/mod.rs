@@ -1,0 +1,477 @@
+//! What a QEMU can be asked and told: its schema, by its own account
+//! (`query-qmp-schema`; QEMU's `docs/devel/qapi-code-gen`, "Client JSON
+//! Protocol introspection").
+//!
+//! `read` makes a [`Schema`] of the reply, `question` answers what is asked of
+//! it. No connection, no clock.
+
+mod question;
+mod read;
+
+use std::fmt;
+
+pub use question::QuestionError;
+use question::{Question, Step};
+
+/// The commands and events of a QEMU, with all that they take and give; the
+/// answer to [`QuerySchema`](crate::QuerySchema).
+///
+/// What a QEMU can do is asked of its schema, and not guessed from its version.
+///
+/// # Examples
+/// ```no_run
+/// use qemu_qmp::{Client, QuerySchema, Wait};
+///
+/// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+/// let schema = qmp.execute(QuerySchema {}).wait()?;
+/// if schema.has("screendump/arg-type/format/^png")? {
+///     println!("it can write PNG");
+/// }
+/// for command in schema.commands().filter(|it| it.features().deprecated()) {
+///     println!("{} will go", command.name());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Schema {
+    /// By their names, in order.
+    commands: Vec<Command>,
+    events: Vec<Event>,
+    /// What a [`TypeId`] is an index of.
+    types: Vec<Type>,
+}
+
+/// A command, as a schema has it.
+#[derive(Clone, Copy)]
+pub struct SchemaCommand<'a> {
+    schema: &'a Schema,
+    command: &'a Command,
+}
+
+/// An event, as a schema has it.
+#[derive(Clone, Copy)]
+pub struct SchemaEvent<'a> {
+    schema: &'a Schema,
+    event: &'a Event,
+}
+
+/// A member of an object: an argument of a command, a key of its reply or of an
+/// event's data.
+#[derive(Clone, Copy)]
+pub struct SchemaMember<'a> {
+    schema: &'a Schema,
+    member: &'a Member,
+}
+
+/// The special features of a command, an event, a member or a value.
+#[derive(Clone, Copy)]
+pub struct Features<'a>(&'a [Box<str>]);
+
+impl Schema {
+    /// Whether this QEMU has what the question is about. Questions have the
+    /// form of libvirt's query strings: the name of a command or an event, and
+    /// steps from there, each behind a slash.
+    ///
+    /// | step | it is there if |
+    /// |---|---|
+    /// | `arg-type` | always: to what a command takes, or an event tells |
+    /// | `ret-type` | it is a command: to what this returns |
+    /// | `name` | an object has this member |
+    /// | `*name` | it has, and the member may be left out |
+    /// | `+name` | a union has this variant |
+    /// | `^name` | an enumeration has this value |
+    /// | `!name` | it is of this type of JSON's: `string`, `int`, `number`, `boolean`, `null`, `value` |
+    /// | `$name` | what the steps before have led to has this special feature |
+    ///
+    /// A list stands for what it is a list of, and where several types may
+    /// stand (an alternate), each of them counts. `^` may be followed by the
+    /// `$` of this value alone; `$` and `!` end a question. A name that begins
+    /// with neither a letter nor a digit has a blank before it. The features of
+    /// a member are its own and those of its type.
+    ///
+    /// # Errors
+    /// The question is malformed, whatever the schema has.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn ask(schema: &qemu_qmp::Schema) -> Result<(), qemu_qmp::QuestionError> {
+    /// schema.has("blockdev-add")?;                          // the command
+    /// schema.has("blockdev-add/arg-type/driver/^nvme")?;    // a value of its argument
+    /// schema.has("blockdev-add/arg-type/+nvme/namespace")?; // the argument of a variant
+    /// schema.has("query-status/ret-type/running")?;         // a key of a reply
+    /// schema.has("migrate/arg-type/*uri")?;                 // an argument that is optional
+    /// schema.has("query-cpus-fast/ret-type/cpu-index/!int")?;
+    /// schema.has("x-query-irq/$unstable")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn has(&self, question: &str) -> Result<bool, QuestionError> {
+        let Question { entity, steps } = Question::parse(question)?;
+        let mut place = match (self.command(entity), self.event(entity)) {
+            (Some(SchemaCommand { command, .. }), _) => Place::Command(command),
+            (_, Some(SchemaEvent { event, .. })) => Place::Event(event),
+            (None, None) => return Ok(false),
+        };
+        for step in steps {
+            match self.step(&place, step) {
+                Some(next) => place = next,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The command of this name.
+    pub fn command(&self, name: &str) -> Option<SchemaCommand<'_>> {
+        let found = self.commands.binary_search_by(|it| (*it.name).cmp(name));
+        found.ok().map(|index| SchemaCommand {
+            schema: self,
+            command: &self.commands[index],
+        })
+    }
+
+    /// The event of this name.
+    pub fn event(&self, name: &str) -> Option<SchemaEvent<'_>> {
+        let found = self.events.binary_search_by(|it| (*it.name).cmp(name));
+        found.ok().map(|index| SchemaEvent {
+            schema: self,
+            event: &self.events[index],
+        })
+    }
+
+    /// Every command, by their names in order.
+    pub fn commands(&self) -> impl Iterator<Item = SchemaCommand<'_>> {
+        let of = |command| SchemaCommand {
+            schema: self,
+            command,
+        };
+        self.commands.iter().map(of)
+    }
+
+    /// Every event, by their names in order.
+    pub fn events(&self) -> impl Iterator<Item = SchemaEvent<'_>> {
+        let of = |event| SchemaEvent {
+            schema: self,
+            event,
+        };
+        self.events.iter().map(of)
+    }
+
+    /// Where a step leads; `None` if there is no such thing.
+    fn step<'a>(&'a self, place: &Place<'a>, step: Step<'_>) -> Option<Place<'a>> {
+        match (place, step) {
+            (place, Step::Feature(name)) => place.has_feature(name).then_some(Place::Fact),
+            (Place::Command(command), Step::Arguments) => Some(self.of(command.arguments)),
+            (Place::Command(command), Step::Return) => Some(self.of(command.returns)),
+            (Place::Event(event), Step::Arguments) => Some(self.of(event.data)),
+            (Place::Typed { types, .. }, Step::Member { name, optional }) => {
+                let of_type = |it: &&'a Type| it.member(name);
+                let is_meant = |it: &&Member| it.is_optional || !optional;
+                let members: Vec<_> = types.iter().filter_map(of_type).filter(is_meant).collect();
+                let types = self.plain(members.iter().map(|it| it.of));
+                (!members.is_empty()).then_some(Place::Typed { members, types })
+            }
+            (Place::Typed { types, .. }, Step::Variant(name)) => {
+                let variants: Vec<_> = types.iter().filter_map(|it| it.variant(name)).collect();
+                let members = Vec::new();
+                let types = self.plain(variants.iter().copied());
+                (!variants.is_empty()).then_some(Place::Typed { members, types })
+            }
+            (Place::Typed { types, .. }, Step::Value(name)) => {
+                types.iter().find_map(|it| it.value(name)).map(Place::Value)
+            }
+            (Place::Typed { types, .. }, Step::Json(name)) => {
+                let is_so = |it: &&Type| matches!(it, Type::Builtin(json) if **json == *name);
+                types.iter().any(is_so).then_some(Place::Fact)
+            }
+            _ => None,
+        }
+    }
+
+    fn of(&self, id: TypeId) -> Place<'_> {
+        let (members, types) = (Vec::new(), self.plain([id]));
+        Place::Typed { members, types }
+    }
+
+    /// What types stand for: a list for its elements, and an alternate for each
+    /// that may stand in its place.
+    fn plain(&self, ids: impl IntoIterator<Item = TypeId>) -> Vec<&Type> {
+        // Each is looked at once, so that one that holds itself does no harm.
+        let mut seen = vec![false; self.types.len()];
+        let mut open: Vec<TypeId> = ids.into_iter().collect();
+        let mut plain = Vec::new();
+        while let Some(TypeId(index)) = open.pop() {
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            match &self.types[index] {
+                Type::Alternates(ids) => open.extend(ids),
+                it => plain.push(it),
+            }
+        }
+        plain
+    }
+
+    /// The members of a type's objects, without those of variants.
+    fn members(&self, id: TypeId) -> impl Iterator<Item = SchemaMember<'_>> {
+        let members = self.plain([id]).into_iter().flat_map(|it| match it {
+            Type::Object { members, .. } => members.as_slice(),
+            _ => &[],
+        });
+        members.map(|member| SchemaMember {
+            schema: self,
+            member,
+        })
+    }
+}
+
+impl<'a> SchemaCommand<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.command.name
+    }
+
+    /// Its special features.
+    pub fn features(&self) -> Features<'a> {
+        Features(&self.command.features)
+    }
+
+    /// Whether it may be executed out of band.
+    pub fn allows_oob(&self) -> bool {
+        self.command.allows_oob
+    }
+
+    /// Its arguments, without those that depend on the value of another: for
+    /// these, ask [`Schema::has`].
+    pub fn arguments(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
+        self.schema.members(self.command.arguments)
+    }
+
+    /// Its argument of this name, if it is one of [`arguments`](Self::arguments).
+    pub fn argument(&self, name: &str) -> Option<SchemaMember<'a>> {
+        self.arguments().find(|it| it.name() == name)
+    }
+
+    /// The keys of its reply, or of each entry of that, if it is a list;
+    /// without those that depend on the value of another.
+    pub fn returns(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
+        self.schema.members(self.command.returns)
+    }
+
+    /// The key of this name, if it is one that it [`returns`](Self::returns).
+    pub fn returned(&self, name: &str) -> Option<SchemaMember<'a>> {
+        self.returns().find(|it| it.name() == name)
+    }
+}
+
+impl<'a> SchemaEvent<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.event.name
+    }
+
+    /// Its special features.
+    pub fn features(&self) -> Features<'a> {
+        Features(&self.event.features)
+    }
+
+    /// The keys of its data, without those that depend on the value of another.
+    pub fn data(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
+        self.schema.members(self.event.data)
+    }
+}
+
+impl<'a> SchemaMember<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.member.name
+    }
+
+    /// Its own special features.
+    pub fn features(&self) -> Features<'a> {
+        Features(&self.member.features)
+    }
+
+    /// Whether it may be left out.
+    pub fn is_optional(&self) -> bool {
+        self.member.is_optional
+    }
+
+    /// The values that it may have, where they are named ones.
+    pub fn values(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let plain = self.schema.plain([self.member.of]);
+        let values = plain.into_iter().flat_map(|it| match it {
+            Type::Enum(values) => values.as_slice(),
+            _ => &[],
+        });
+        values.map(|value| &*value.name)
+    }
+
+    /// Its own members, where it is an object or a list of such.
+    pub fn members(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
+        self.schema.members(self.member.of)
+    }
+}
+
+impl<'a> Features<'a> {
+    /// Whether this one is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|it| **it == *name)
+    }
+
+    /// Whether QEMU means to take it away, with two releases' notice.
+    pub fn deprecated(&self) -> bool {
+        self.has("deprecated")
+    }
+
+    /// Whether QEMU may change it, or take it away, without notice.
+    pub fn unstable(&self) -> bool {
+        self.has("unstable")
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.0.iter().map(|it| &**it)
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema")
+            .field("commands", &self.commands.len())
+            .field("events", &self.events.len())
+            .field("types", &self.types.len())
+            .finish()
+    }
+}
+
+impl fmt::Debug for SchemaCommand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.command.fmt(f)
+    }
+}
+
+impl fmt::Debug for SchemaEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.fmt(f)
+    }
+}
+
+impl fmt::Debug for SchemaMember<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.member.fmt(f)
+    }
+}
+
+impl fmt::Debug for Features<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the steps of a question have led.
+enum Place<'a> {
+    Command(&'a Command),
+    Event(&'a Event),
+    /// All that may stand there, with the members that are of these types.
+    Typed {
+        members: Vec<&'a Member>,
+        types: Vec<&'a Type>,
+    },
+    Value(&'a EnumValue),
+    /// What is so, and leads no further.
+    Fact,
+}
+
+impl Place<'_> {
+    fn has_feature(&self, name: &str) -> bool {
+        let has = |features: &[Box<str>]| Features(features).has(name);
+        match self {
+            Self::Command(command) => has(&command.features),
+            Self::Event(event) => has(&event.features),
+            Self::Value(value) => has(&value.features),
+            Self::Typed { members, types } => {
+                let of_type = |it: &&Type| match it {
+                    Type::Object { features, .. } => has(features),
+                    _ => false,
+                };
+                members.iter().any(|it| has(&it.features)) || types.iter().any(of_type)
+            }
+            Self::Fact => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Command {
+    name: Box<str>,
+    arguments: TypeId,
+    returns: TypeId,
+    allows_oob: bool,
+    features: Box<[Box<str>]>,
+}
+
+#[derive(Debug)]
+struct Event {
+    name: Box<str>,
+    data: TypeId,
+    features: Box<[Box<str>]>,
+}
+
+/// A type, whose name in the schema means nothing.
+#[derive(Debug)]
+enum Type {
+    /// A type of JSON's.
+    Builtin(Box<str>),
+    Enum(Vec<EnumValue>),
+    Object {
+        members: Vec<Member>,
+        variants: Vec<(Box<str>, TypeId)>,
+        features: Box<[Box<str>]>,
+    },
+    /// Each of these may stand in its place: of a list there is one, its
+    /// elements'.
+    Alternates(Vec<TypeId>),
+    /// Of a kind to come.
+    Unknown,
+}
+
+impl Type {
+    fn member(&self, name: &str) -> Option<&Member> {
+        let Self::Object { members, .. } = self else {
+            return None;
+        };
+        members.iter().find(|it| *it.name == *name)
+    }
+
+    fn variant(&self, name: &str) -> Option<TypeId> {
+        let Self::Object { variants, .. } = self else {
+            return None;
+        };
+        let of_name = |(case, of): &(Box<str>, TypeId)| (**case == *name).then_some(*of);
+        variants.iter().find_map(of_name)
+    }
+
+    fn value(&self, name: &str) -> Option<&EnumValue> {
+        let Self::Enum(values) = self else {
+            return None;
+        };
+        values.iter().find(|it| *it.name == *name)
+    }
+}
+
+#[derive(Debug)]
+struct EnumValue {
+    name: Box<str>,
+    features: Box<[Box<str>]>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Box<str>,
+    of: TypeId,
+    is_optional: bool,
+    features: Box<[Box<str>]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TypeId(usize);

@@ -1,0 +1,183 @@
+//! A question to a schema, as it is written.
+
+use thiserror::Error;
+
+/// A question to a schema is malformed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the question '{question}' is malformed: {reason}")]
+#[non_exhaustive]
+pub struct QuestionError {
+    /// The question as it was asked.
+    pub question: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The name of a command or an event, and what is asked of it, step by step.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question<'a> {
+    pub(super) entity: &'a str,
+    pub(super) steps: Vec<Step<'a>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    /// `arg-type`
+    Arguments,
+    /// `ret-type`
+    Return,
+    /// `name`, or `*name`
+    Member { name: &'a str, optional: bool },
+    /// `+name`
+    Variant(&'a str),
+    /// `^name`
+    Value(&'a str),
+    /// `!name`
+    Json(&'a str),
+    /// `$name`
+    Feature(&'a str),
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn parse(question: &'a str) -> Result<Self, QuestionError> {
+        let malformed = |reason: String| QuestionError {
+            question: question.to_owned(),
+            reason,
+        };
+        let mut words = question.split('/');
+        let entity = words.next().unwrap_or_default();
+        if !begins_a_name(entity) {
+            let reason = "it must begin with the name of a command or an event";
+            return Err(malformed(reason.to_owned()));
+        }
+        let mut steps: Vec<Step<'a>> = Vec::new();
+        for word in words {
+            let step = if steps.is_empty() && !word.starts_with('$') {
+                match word {
+                    "arg-type" => Step::Arguments,
+                    "ret-type" => Step::Return,
+                    _ => {
+                        return Err(malformed(format!(
+                            "'{entity}' must be followed by arg-type, ret-type or $FEATURE, and \
+                             not by '{word}'"
+                        )));
+                    }
+                }
+            } else {
+                Step::parse(word).map_err(malformed)?
+            };
+            match (steps.last(), step) {
+                (Some(Step::Feature(_) | Step::Json(_)), _) => {
+                    return Err(malformed(format!(
+                        "'{word}' follows what ends a question: $FEATURE or !TYPE"
+                    )));
+                }
+                (Some(Step::Value(_)), step) if !matches!(step, Step::Feature(_)) => {
+                    return Err(malformed(format!(
+                        "'{word}' follows a value, which only a $FEATURE may"
+                    )));
+                }
+                _ => steps.push(step),
+            }
+        }
+        Ok(Self { entity, steps })
+    }
+}
+
+impl<'a> Step<'a> {
+    fn parse(word: &'a str) -> Result<Self, String> {
+        let optional = |name| Step::Member {
+            name,
+            optional: true,
+        };
+        let plain = |name| Step::Member {
+            name,
+            optional: false,
+        };
+        let kinds: [(char, &dyn Fn(&'a str) -> Self); 6] = [
+            ('*', &optional),
+            (' ', &plain),
+            ('+', &Step::Variant),
+            ('^', &Step::Value),
+            ('!', &Step::Json),
+            ('$', &Step::Feature),
+        ];
+        for (sign, step) in kinds {
+            match word.strip_prefix(sign) {
+                Some("") => return Err(format!("there is no name after '{sign}'")),
+                Some(name) => return Ok(step(name)),
+                None => {}
+            }
+        }
+        if begins_a_name(word) {
+            Ok(plain(word))
+        } else if word.is_empty() {
+            Err("there is nothing between two slashes, or after the last".to_owned())
+        } else {
+            Err(format!(
+                "'{word}' begins with an unknown sign; before a name that does, put a blank"
+            ))
+        }
+    }
+}
+
+fn begins_a_name(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_step_is_read() {
+        let member = |name, optional| Step::Member { name, optional };
+        let question = Question::parse("do-it/arg-type/a/*b/+c/ $d/3des/^e/$f").unwrap();
+        assert_eq!(question.entity, "do-it");
+        assert_eq!(
+            question.steps,
+            [
+                Step::Arguments,
+                member("a", false),
+                member("b", true),
+                Step::Variant("c"),
+                member("$d", false),
+                member("3des", false),
+                Step::Value("e"),
+                Step::Feature("f"),
+            ]
+        );
+        let question = Question::parse("it/ret-type/!int").unwrap();
+        assert_eq!(question.steps, [Step::Return, Step::Json("int")]);
+        assert_eq!(Question::parse("it").unwrap().steps, []);
+        assert_eq!(
+            Question::parse("it/$f").unwrap().steps,
+            [Step::Feature("f")]
+        );
+    }
+
+    #[test]
+    fn a_malformed_question_says_why() {
+        for (question, reason) in [
+            ("", "must begin with the name of a command"),
+            ("/arg-type", "must begin with the name of a command"),
+            ("$deprecated", "must begin with the name of a command"),
+            ("it/", "followed by arg-type, ret-type or $FEATURE"),
+            ("it/driver", "followed by arg-type, ret-type or $FEATURE"),
+            ("it/^value", "followed by arg-type, ret-type or $FEATURE"),
+            ("it/arg-type//a", "nothing between two slashes"),
+            ("it/arg-type/a/", "nothing between two slashes"),
+            ("it/arg-type/+", "no name after '+'"),
+            ("it/arg-type/#a", "'#a' begins with an unknown sign"),
+            ("it/$f/arg-type", "'arg-type' follows what ends a question"),
+            ("it/arg-type/!int/$f", "'$f' follows what ends a question"),
+            ("it/arg-type/^v/a", "'a' follows a value"),
+            ("it/arg-type/^v/$f/$g", "'$g' follows what ends a question"),
+        ] {
+            let error = Question::parse(question).unwrap_err();
+            let told = error.to_string();
+            let begins = format!("the question '{question}' is malformed: ");
+            assert!(told.starts_with(&begins) && told.contains(reason), "{told}");
+        }
+    }
+}
