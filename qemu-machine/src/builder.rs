@@ -14,7 +14,7 @@ use crate::channel::ChannelConfig;
 use crate::command_line::{
     ChannelEnds, CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
 };
-use crate::console::Noise;
+use crate::console::ConsoleConfig;
 use crate::guests::Firmware;
 use crate::launch::Launch;
 
@@ -50,7 +50,6 @@ pub struct MachineBuilder {
     pub(crate) monitor: Monitor,
     pub(crate) machine_type: Option<OsString>,
     pub(crate) null_serials: usize,
-    pub(crate) console: Option<ConsoleConfig>,
     pub(crate) channels: Vec<ChannelConfig>,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) descriptors: Vec<AddedDescriptor>,
@@ -85,24 +84,6 @@ pub enum Monitor {
     Off,
 }
 
-/// A console to be; made by [`Console::serial`](crate::Console::serial) and
-/// [`Console::device`](crate::Console::device).
-#[derive(Debug, Clone)]
-#[must_use = "a console is nothing until it is given to a machine"]
-pub struct ConsoleConfig {
-    pub(crate) device: ConsoleDevice,
-    pub(crate) log: Option<PathBuf>,
-    pub(crate) ring_bytes: usize,
-    pub(crate) drained: bool,
-    pub(crate) noise: Noise,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum ConsoleDevice {
-    Serial,
-    Model(OptionGroup),
-}
-
 /// A descriptor that QEMU gets from its start.
 #[derive(Debug, Clone)]
 pub(crate) struct AddedDescriptor {
@@ -121,7 +102,6 @@ impl MachineBuilder {
             monitor: Monitor::default(),
             machine_type: None,
             null_serials: 0,
-            console: None,
             channels: Vec::new(),
             firmware: None,
             descriptors: Vec::new(),
@@ -229,9 +209,37 @@ impl MachineBuilder {
         self
     }
 
-    /// A console to watch and to drive.
+    /// A console to watch and to drive, which
+    /// [`Machine::console`](crate::Machine::console) gives. Of several that
+    /// are given the last one counts; for more than one see
+    /// [`add_console`](Self::add_console).
     pub fn console(mut self, console: ConsoleConfig) -> Self {
-        self.console = Some(console);
+        self.channels.retain(|channel| !channel.is_first_console());
+        // Before all others, however late it is given.
+        self.channels
+            .insert(0, ChannelConfig::Console(None, console));
+        self
+    }
+
+    /// Adds a console to the first one, which
+    /// [`Machine::console_named`](crate::Machine::console_named) gives by this
+    /// name.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Console, Machine, Wait};
+    ///
+    /// let vm = Machine::builder("qemu-system-x86_64")
+    ///     .console(Console::serial())
+    ///     .add_console("firmware", Console::debugcon(0x402).log("firmware.log").log_times())
+    ///     .launch()
+    ///     .wait()?;
+    /// vm.console_named("firmware").unwrap().expect("SeaBIOS").wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_console(mut self, name: impl Into<String>, console: ConsoleConfig) -> Self {
+        self.channels
+            .push(ChannelConfig::Console(Some(name.into()), console));
         self
     }
 
@@ -444,7 +452,7 @@ impl MachineBuilder {
 
     pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> DescriptorNumbers {
         let channels = FIRST_DESCRIPTOR + usize::from(monitor_is_inherited);
-        let added = channels + usize::from(self.console.is_some()) + self.channels.len();
+        let added = channels + self.channels.len();
         DescriptorNumbers { channels, added }
     }
 
@@ -461,57 +469,10 @@ impl MachineBuilder {
 
 /// QEMU's numbers for its descriptors.
 pub(crate) struct DescriptorNumbers {
-    /// The first of the channels': the console, and then the others.
+    /// The first of the channels'.
     pub(crate) channels: usize,
     /// The first of those that were added.
     pub(crate) added: usize,
-}
-
-impl ConsoleConfig {
-    pub(crate) fn new(device: ConsoleDevice) -> Self {
-        Self {
-            device,
-            log: None,
-            ring_bytes: 1 << 20,
-            drained: true,
-            noise: Noise::default(),
-        }
-    }
-
-    /// A file that gets every byte of the console, truncated at each launch.
-    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.log = Some(path.into());
-        self
-    }
-
-    /// How many of the console's last bytes are kept in memory, instead of
-    /// 1 MiB.
-    pub fn ring_bytes(mut self, bytes: usize) -> Self {
-        self.ring_bytes = bytes;
-        self
-    }
-
-    /// Has every search on the console look past escape sequences, as
-    /// [`Expect::past_escapes`](crate::Expect::past_escapes) says.
-    pub fn past_escapes(mut self) -> Self {
-        self.noise.escapes = true;
-        self
-    }
-
-    /// Has every search on the console look past a Linux kernel's lines, as
-    /// [`Expect::past_kernel_lines`](crate::Expect::past_kernel_lines) says.
-    pub fn past_kernel_lines(mut self) -> Self {
-        self.noise.kernel_lines = true;
-        self
-    }
-
-    /// Leaves the console's socket to the caller, who gets it by
-    /// [`Console::take_stream`](crate::Console::take_stream) and must read it:
-    /// a full one blocks the guest. Such a console has no log.
-    pub fn undrained(mut self) -> Self {
-        self.drained = false;
-        self
-    }
 }
 
 /// QEMU's first descriptor after its standard ones.

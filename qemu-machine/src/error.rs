@@ -123,8 +123,12 @@ impl fmt::Display for LaunchError {
             write!(f, "\n  command line: {command_line}")?;
         }
         if let Some(report) = report {
-            let (output, console) = (&report.output_tail, &report.console_tail);
-            write!(f, "{}", Tails { output, console })?;
+            let tails = Tails {
+                output: &report.output_tail,
+                console: &report.console_tail,
+                named: &report.named_console_tails,
+            };
+            write!(f, "{tails}")?;
         }
         match self.advice() {
             Some(advice) => write!(f, "\n  advice: {advice}"),

@@ -242,11 +242,11 @@ fn begin(
     } = prepared;
     drop(ends);
     let Channels {
-        mut served,
+        served,
         handles,
         readiness,
+        ..
     } = channels;
-    served.insert(0, Arc::new(console.clone()));
     let pid = process.pid();
     let printed = output.output().clone();
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
@@ -256,7 +256,7 @@ fn begin(
         started: Instant::now(),
         deadlines: deadlines.clone(),
         output,
-        console: console.clone(),
+        consoles: handles.all_consoles(&console),
         channels: served,
         directory,
         log: builder.log_directory.is_some().then(|| log.clone()),

@@ -67,10 +67,11 @@ mod schema;
 mod supervisor;
 mod sys;
 
-pub use builder::{ConsoleConfig, MachineBuilder, Monitor};
+pub use builder::{MachineBuilder, Monitor};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::{
-    Console, Expect, ExpectError, ExpectFailure, Match, Pattern, PatternError, Send, SendError,
+    Console, ConsoleConfig, Expect, ExpectError, ExpectFailure, Match, Pattern, PatternError, Send,
+    SendError,
 };
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};

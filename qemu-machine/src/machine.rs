@@ -95,6 +95,14 @@ impl Machine {
         &self.console
     }
 
+    /// The console of this name, from
+    /// [`add_console`](MachineBuilder::add_console); `None` where there is
+    /// none.
+    pub fn console_named(&self, name: &str) -> Option<&Console> {
+        let mut consoles = self.handles.consoles.iter();
+        consoles.find_map(|(its_name, console)| (its_name == name).then_some(console))
+    }
+
     /// The id of the process that was started, QEMU or its wrapper; `None`
     /// once it has ended.
     pub fn pid(&self) -> Option<u32> {

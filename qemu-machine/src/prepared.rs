@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use qemu_qmp::engine::Engine;
 use qemu_qmp::{Deadlines, Listener};
@@ -15,9 +16,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::MachineBuilder;
 use crate::builder::{FIRST_DESCRIPTOR, Monitor};
-use crate::channel::Channels;
+use crate::channel::{ChannelConfig, Channels};
 use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
-use crate::console::{Console, MachineFacts};
+use crate::console::{Console, ConsoleLog, MachineFacts, MachineWitness};
 use crate::directory::PrivateDirectory;
 use crate::error::LaunchFailure;
 use crate::output::{LogFile, OutputPipe};
@@ -41,7 +42,6 @@ pub(crate) struct ProcessEnds {
     null: File,
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
-    /// The console's, and then the others'.
     channel_ends: Vec<Socket>,
 }
 
@@ -55,6 +55,7 @@ pub(crate) enum MonitorSide {
 
 impl Prepared {
     pub(crate) fn new(builder: &MachineBuilder, name: &str) -> Result<Self, LaunchFailure> {
+        let begun = Instant::now();
         let directory = match (&builder.log_directory, &builder.firmware) {
             (Some(_), None) => None,
             _ => Some(private_directory(builder)?),
@@ -70,18 +71,6 @@ impl Prepared {
         };
         let log = log_directory.join(format!("{}.log", name.replace('/', "_")));
         let log_file = file("write the log", &log, LogFile::create(&log))?;
-        let console_log = match builder
-            .console
-            .as_ref()
-            .and_then(|console| console.log.as_ref())
-        {
-            Some(path) => Some(file(
-                "write the console's log",
-                path,
-                LogFile::create(path),
-            )?),
-            None => None,
-        };
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
 
@@ -93,29 +82,18 @@ impl Prepared {
         let output = OutputPipe::new(output, log_file).map_err(sockets)?;
         let deadlines = builder.deadlines();
         let facts = MachineFacts {
-            name: name.to_owned(),
-            output: output.output().clone(),
             deadlines: deadlines.clone(),
+            witness: MachineWitness::new(name, output.output().clone()),
         };
         let mut channel_ends = Vec::new();
-        let mut our_end = || -> io::Result<Socket> {
-            let (ours, theirs) = pair()?;
-            channel_ends.push(theirs);
-            Ok(ours)
-        };
-        let console = match &builder.console {
-            None => Ok(Console::absent(facts)),
-            Some(config) => {
-                our_end().and_then(|socket| Console::connected(facts, socket, config, console_log))
-            }
-        };
-        let console = console.map_err(sockets)?;
         let mut channels = Channels::default();
         for config in &builder.channels {
-            our_end()
-                .and_then(|socket| channels.add(config, socket, &deadlines, console.witness()))
-                .map_err(sockets)?;
+            let log = console_log(config, begun)?;
+            let (ours, theirs) = pair().map_err(sockets)?;
+            channel_ends.push(theirs);
+            channels.add(config, ours, log, &facts).map_err(sockets)?;
         }
+        let console = channels.first_console(&facts);
         let (monitor, monitor_end) = match &builder.monitor {
             Monitor::Unix(path) => {
                 let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
@@ -219,6 +197,20 @@ impl Prepared {
             },
         })
     }
+}
+
+fn console_log(
+    config: &ChannelConfig,
+    begun: Instant,
+) -> Result<Option<ConsoleLog>, LaunchFailure> {
+    let ChannelConfig::Console(_, config) = config else {
+        return Ok(None);
+    };
+    let Some(path) = config.log_path() else {
+        return Ok(None);
+    };
+    let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));
+    file("write the console's log", path, log).map(Some)
 }
 
 fn private_directory(builder: &MachineBuilder) -> Result<PrivateDirectory, LaunchFailure> {

@@ -32,8 +32,10 @@ pub struct ExitReport {
     pub uptime: Duration,
     /// The last 64 KiB of what QEMU itself printed.
     pub output_tail: Vec<u8>,
-    /// The last 4 KiB of the console that was drained.
+    /// The last 4 KiB of the first console, where it was drained.
     pub console_tail: Vec<u8>,
+    /// The same of every console that was added to it, by its name.
+    pub named_console_tails: Vec<(String, Vec<u8>)>,
     /// The log of QEMU's output; `None` where it went with the machine's
     /// private directory.
     pub log: Option<PathBuf>,
@@ -151,7 +153,7 @@ impl fmt::Display for ExitCause {
 }
 
 impl fmt::Display for ExitReport {
-    /// One line of facts, then what QEMU and the console said last.
+    /// One line of facts, then what QEMU and the consoles said last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             name,
@@ -176,25 +178,34 @@ impl fmt::Display for ExitReport {
         let Self {
             output_tail: output,
             console_tail: console,
+            named_console_tails: named,
             ..
         } = self;
-        write!(f, "{}", Tails { output, console })
+        let tails = Tails {
+            output,
+            console,
+            named,
+        };
+        write!(f, "{tails}")
     }
 }
 
 impl Error for ExitReport {}
 
-/// What QEMU and the console said last, each in lines of their own behind a
+/// What QEMU and the consoles said last, each in lines of their own behind a
 /// message; nothing for one that said nothing.
 pub(crate) struct Tails<'a> {
     pub(crate) output: &'a [u8],
     pub(crate) console: &'a [u8],
+    pub(crate) named: &'a [(String, Vec<u8>)],
 }
 
 impl fmt::Display for Tails<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_tail(f, "QEMU's output", self.output)?;
-        write_tail(f, "console", self.console)
+        write_tail(f, "console", self.console)?;
+        let mut named = self.named.iter();
+        named.try_for_each(|(name, said)| write_tail(f, &format!("console '{name}'"), said))
     }
 }
 

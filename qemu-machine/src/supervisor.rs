@@ -66,8 +66,8 @@ pub(crate) struct Belongings {
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
     pub(crate) output: OutputPipe,
-    pub(crate) console: Console,
-    /// The console, and all others.
+    pub(crate) consoles: Vec<Console>,
+    /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
     /// The log of QEMU's output, where it outlives the directory.
@@ -428,7 +428,7 @@ impl Supervisor {
             started,
             deadlines: _,
             output,
-            console,
+            consoles,
             channels,
             directory,
             log,
@@ -479,6 +479,7 @@ impl Supervisor {
         }
 
         let rungs = self.life.into_reports();
+        let (console_tail, named_console_tails) = Console::tails(&consoles);
         let report = Arc::new(ExitReport {
             name,
             pid: process.pid(),
@@ -489,7 +490,8 @@ impl Supervisor {
             guest_panicked,
             uptime: ended.saturating_duration_since(started),
             output_tail,
-            console_tail: console.tail(),
+            console_tail,
+            named_console_tails,
             log,
             trouble,
         });
@@ -498,7 +500,7 @@ impl Supervisor {
         drop((process, output, self.monitor, requests));
         let words = channels.into_iter();
         let words: Vec<Word> = words.map(|it| it.machine_ended(&report)).collect();
-        drop(console);
+        drop(consoles);
         let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
         let untold = driver.map(|driver| driver.end(&cause));
         engine::wake(|| self.status.send_replace(Status::Ended(report)));

@@ -14,16 +14,18 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use qemu_qmp::{Client, Deadlines, Ready};
+use qemu_qmp::{Client, Ready};
 use socket2::Socket;
 
 use crate::command_line::OptionGroup;
-use crate::console::MachineWitness;
+use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts};
 use crate::report::ExitReport;
 
-/// A channel to be, beside the first console.
+/// A channel to be.
 #[derive(Debug, Clone)]
 pub(crate) enum ChannelConfig {
+    /// A console of this name; the first one has none.
+    Console(Option<String>, ConsoleConfig),
     /// One more monitor, of this name.
     Monitor(String),
 }
@@ -62,17 +64,23 @@ pub(crate) trait Channel: Send + Sync {
 pub(crate) type Word = Box<dyn FnOnce() + Send>;
 
 impl ChannelConfig {
-    /// The id of its character device; `number` is its place among the
-    /// channels.
-    pub(crate) fn id(&self, number: usize) -> String {
+    /// The id of its character device, by its place among the channels.
+    pub(crate) fn id(&self, place: usize) -> String {
         match self {
-            Self::Monitor(_) => format!("mon{}", number + 1),
+            Self::Console(..) => format!("console{place}"),
+            Self::Monitor(_) => format!("mon{place}"),
         }
+    }
+
+    /// Whether it is the machine's first console.
+    pub(crate) fn is_first_console(&self) -> bool {
+        matches!(self, Self::Console(None, _))
     }
 
     /// What connects its character device with the machine.
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
         match self {
+            Self::Console(_, config) => config.options(id),
             Self::Monitor(_) => {
                 let monitor = OptionGroup::default().set("chardev", id);
                 vec![("-mon", monitor.set("mode", "control"))]
@@ -84,7 +92,16 @@ impl ChannelConfig {
 /// The callers' handles on a machine's channels.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
+    pub(crate) consoles: Vec<(String, Console)>,
     pub(crate) monitors: Vec<(String, Client)>,
+}
+
+impl Handles {
+    /// Every console: this one, the first, and then the others.
+    pub(crate) fn all_consoles(&self, first: &Console) -> Vec<Console> {
+        let named = self.consoles.iter().map(|(_, console)| console);
+        std::iter::once(first).chain(named).cloned().collect()
+    }
 }
 
 /// What must have happened before a machine can be spoken with.
@@ -93,6 +110,7 @@ pub(crate) type Readiness = Vec<(Client, Ready)>;
 /// Our ends of the channels.
 #[derive(Default)]
 pub(crate) struct Channels {
+    pub(crate) console: Option<Console>,
     pub(crate) served: Vec<Arc<dyn Channel>>,
     pub(crate) handles: Handles,
     pub(crate) readiness: Readiness,
@@ -104,17 +122,38 @@ impl Channels {
         &mut self,
         config: &ChannelConfig,
         socket: Socket,
-        deadlines: &Deadlines,
-        witness: MachineWitness,
+        log: Option<ConsoleLog>,
+        facts: &MachineFacts,
     ) -> io::Result<()> {
+        let MachineFacts { deadlines, witness } = facts;
         match config {
+            ChannelConfig::Console(name, config) => {
+                let console = Console::connected(facts, name.clone(), socket, config, log)?;
+                self.served.push(Arc::new(console.clone()));
+                match name {
+                    Some(name) => self.handles.consoles.push((name.clone(), console)),
+                    None => self.console = Some(console),
+                }
+            }
             ChannelConfig::Monitor(name) => {
-                let (client, channel, ready) = monitor::connect(socket, deadlines, witness)?;
+                let (client, channel, ready) =
+                    monitor::connect(socket, deadlines, witness.clone())?;
                 self.served.push(Arc::new(channel));
                 self.handles.monitors.push((name.clone(), client.clone()));
                 self.readiness.push((client, ready));
             }
         }
         Ok(())
+    }
+
+    /// The machine's first console; one that ended before it began where none
+    /// is wanted.
+    pub(crate) fn first_console(&mut self, facts: &MachineFacts) -> Console {
+        let absent = || {
+            let console = Console::absent(facts);
+            self.served.push(Arc::new(console.clone()));
+            console
+        };
+        self.console.take().unwrap_or_else(absent)
     }
 }

@@ -8,7 +8,7 @@ use qemu_qmp::ServerAddress;
 
 use super::OptionGroup;
 use crate::MachineBuilder;
-use crate::builder::ConsoleDevice;
+use crate::channel::ChannelConfig;
 
 /// Where the other ends of QEMU's channels are.
 #[derive(Debug)]
@@ -34,31 +34,25 @@ pub(crate) enum MonitorEnd<'a> {
     ByHand(&'a str),
 }
 
-/// Where QEMU finds the peers of its console and its other channels.
+/// Where QEMU finds the peers of its channels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ChannelEnds<'a> {
     /// Connected sockets, the first by this number of QEMU's.
     Descriptors(usize),
-    /// Nowhere yet: the console is the terminal, and for others QEMU listens on
+    /// Nowhere yet: the first console is the terminal, and for others QEMU listens on
     /// unix sockets whose names begin so.
     ByHand(&'a str),
 }
 
 impl ChannelEnds<'_> {
-    fn console(self) -> OptionGroup {
-        match self {
-            Self::Descriptors(number) => OptionGroup::new("socket")
-                .set("id", "console0")
-                .set("fd", number.to_string()),
-            Self::ByHand(_) => OptionGroup::new("stdio").set("id", "console0"),
-        }
-    }
-
-    /// A channel beside the console, by its place among all.
-    fn other(self, id: &str, place: usize) -> OptionGroup {
+    /// A channel's character device, by its place among all.
+    fn device(self, channel: &ChannelConfig, id: &str, place: usize) -> OptionGroup {
         let socket = OptionGroup::new("socket").set("id", id);
         match self {
             Self::Descriptors(number) => socket.set("fd", (number + place).to_string()),
+            Self::ByHand(_) if channel.is_first_console() => {
+                OptionGroup::new("stdio").set("id", id)
+            }
             Self::ByHand(name) => listening(socket, &format!("{name}.{id}")),
         }
     }
@@ -80,22 +74,10 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
     for _ in 0..builder.null_serials {
         option("-serial", OsStr::new("null"));
     }
-    if let Some(console) = &builder.console {
-        option("-chardev", ends.channels.console().as_os_str());
-        match &console.device {
-            ConsoleDevice::Serial => option("-serial", OsStr::new("chardev:console0")),
-            ConsoleDevice::Model(device) => {
-                option(
-                    "-device",
-                    device.clone().set("chardev", "console0").as_os_str(),
-                );
-            }
-        }
-    }
-    for (number, channel) in builder.channels.iter().enumerate() {
-        let id = channel.id(number);
-        let place = number + usize::from(builder.console.is_some());
-        option("-chardev", ends.channels.other(&id, place).as_os_str());
+    for (place, channel) in builder.channels.iter().enumerate() {
+        let id = channel.id(place);
+        let device = ends.channels.device(channel, &id, place);
+        option("-chardev", device.as_os_str());
         for (name, value) in channel.options(&id) {
             option(name, value.as_os_str());
         }
@@ -221,6 +203,30 @@ mod tests {
         let by_hand = builder.name("vm").dry_run().shell_line;
         let path = watch("path=vm.mon1,server=on,wait=off");
         assert!(by_hand.contains(&path), "{by_hand}");
+    }
+
+    // P3
+    #[test]
+    fn consoles_stand_in_their_order_each_with_its_device() {
+        let builder = Machine::builder("qemu")
+            .monitor(Monitor::Off)
+            .add_console("kernel", Console::virtio())
+            .add_console("firmware", Console::debugcon(0x402))
+            .console(Console::debugcon(0xe9))
+            .console(Console::serial());
+        assert_eq!(
+            words(&builder),
+            "qemu -display none -vga none -chardev socket,id=console0,fd=3 \
+             -serial chardev:console0 -chardev socket,id=console1,fd=4 \
+             -device virtio-serial,id=console1-controller \
+             -device virtconsole,bus=console1-controller.0,chardev=console1 \
+             -chardev socket,id=console2,fd=5 \
+             -device isa-debugcon,iobase=0x402,chardev=console2"
+        );
+        let by_hand = builder.name("vm").dry_run().shell_line;
+        let path = "socket,id=console1,path=vm.console1,server=on,wait=off";
+        assert!(by_hand.contains(path), "{by_hand}");
+        assert!(by_hand.contains("-chardev stdio,id=console0"), "{by_hand}");
     }
 
     #[test]

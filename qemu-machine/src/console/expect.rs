@@ -43,8 +43,10 @@ pub struct Expect {
 pub struct ExpectError {
     /// The machine's name.
     pub machine: String,
+    /// The console's name; `None` for the machine's first one.
+    pub console: Option<Box<str>>,
     /// What was expected, any of these.
-    pub patterns: Vec<Pattern>,
+    pub patterns: Box<[Pattern]>,
     /// What happened instead.
     pub failure: Box<ExpectFailure>,
     /// How long it was waited for.
@@ -52,7 +54,7 @@ pub struct ExpectError {
     /// The last 4 KiB of what the console said since the last match.
     pub seen: Vec<u8>,
     /// The last 64 KiB of what QEMU itself has printed.
-    pub output: Vec<u8>,
+    pub output: Box<[u8]>,
 }
 
 /// What ended the waiting for a console.
@@ -173,11 +175,12 @@ impl IntoFuture for Expect {
                 .await
                 .map_err(|failure| ExpectError {
                     machine: console.shared.machine.clone(),
-                    patterns,
+                    console: console.shared.name.as_deref().map(Into::into),
+                    patterns: patterns.into(),
                     failure: Box::new(failure),
                     waited: begun.elapsed(),
                     seen: console.lock().last_untaken(super::REPORTED_BYTES),
-                    output: console.shared.output.tail(),
+                    output: console.shared.output.tail().into(),
                 })
         })
     }
@@ -240,6 +243,7 @@ impl fmt::Display for ExpectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             machine,
+            console,
             patterns,
             failure,
             waited,
@@ -250,20 +254,19 @@ impl fmt::Display for ExpectError {
         let patterns = patterns.join(" or ");
         write!(
             f,
-            "the console of machine '{machine}' did not say {patterns} ({waited:.1?}): "
+            "{} did not say {patterns} ({waited:.1?}): ",
+            super::what(machine, console.as_deref())
         )?;
         // A report of the machine's end has its own.
-        match &**failure {
-            ExpectFailure::MachineEnded(report) => write!(f, "{report}"),
-            _ => write!(
-                f,
-                "{failure}{}",
-                Tails {
-                    output,
-                    console: seen
-                }
-            ),
+        if let ExpectFailure::MachineEnded(report) = &**failure {
+            return write!(f, "{report}");
         }
+        let tails = Tails {
+            output,
+            console: seen,
+            named: &[],
+        };
+        write!(f, "{failure}{tails}")
     }
 }
 

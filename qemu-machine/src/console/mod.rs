@@ -7,36 +7,40 @@
 //! ```
 
 mod buffer;
+mod config;
 mod expect;
+mod log_file;
 mod noise;
 mod pattern;
 mod searches;
 mod send;
+mod witness;
 
 use std::future::Future;
 use std::io;
 use std::marker;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use qemu_qmp::Deadlines;
 use qemu_qmp::engine::{self, Stream};
-use qemu_qmp::{Deadlines, Witness};
 use socket2::Socket;
 
 use buffer::Answer;
 pub use buffer::Match;
 use buffer::{Buffer, End};
+pub use config::ConsoleConfig;
 pub use expect::{Expect, ExpectError, ExpectFailure};
+pub(crate) use log_file::ConsoleLog;
 pub(crate) use noise::Noise;
 pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
+pub(crate) use witness::{MachineFacts, MachineWitness};
 
-use crate::builder::{ConsoleConfig, ConsoleDevice};
 use crate::channel::{Channel, Word};
-use crate::command_line::OptionGroup;
-use crate::output::{LogFile, Output};
-use crate::report::{ExitReport, Tails};
+use crate::output::Output;
+use crate::report::ExitReport;
 
 /// A handle on a machine's console.
 ///
@@ -50,22 +54,18 @@ pub struct Console {
 
 #[derive(Debug)]
 struct Shared {
+    /// `None` for the first one.
+    name: Option<String>,
     machine: String,
     /// What QEMU itself prints, for errors.
     output: Output,
     deadlines: Deadlines,
     buffer: Mutex<Buffer>,
-    log: Mutex<Option<LogFile>>,
+    log: Mutex<Option<ConsoleLog>>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
     wire: Wire,
-}
-
-/// What a console needs to know of its machine.
-pub(crate) struct MachineFacts {
-    pub(crate) name: String,
-    pub(crate) output: Output,
-    pub(crate) deadlines: Deadlines,
+    witness: MachineWitness,
 }
 
 #[derive(Debug)]
@@ -77,17 +77,6 @@ enum Wire {
 }
 
 impl Console {
-    /// A console on the machine's next serial port.
-    pub fn serial() -> ConsoleConfig {
-        ConsoleConfig::new(ConsoleDevice::Serial)
-    }
-
-    /// A console on a device of its own (`-device`), such as `virtconsole` or
-    /// `isa-debugcon`; its `chardev` is set by us.
-    pub fn device(device: OptionGroup) -> ConsoleConfig {
-        ConsoleConfig::new(ConsoleDevice::Model(device))
-    }
-
     /// Waits until the console says something that matches `pattern`, beginning
     /// after the last match that was taken.
     pub fn expect(&self, pattern: impl Into<Pattern>) -> Expect {
@@ -136,73 +125,74 @@ impl Console {
     }
 
     /// The console of a machine that has none.
-    pub(crate) fn absent(machine: MachineFacts) -> Self {
-        let console = Self::new(machine, Wire::Absent, None, 0, Noise::default());
+    pub(crate) fn absent(machine: &MachineFacts) -> Self {
+        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default());
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
 
     /// Our end of a machine's console.
     pub(crate) fn connected(
-        machine: MachineFacts,
+        machine: &MachineFacts,
+        name: Option<String>,
         socket: Socket,
         config: &ConsoleConfig,
-        log: Option<LogFile>,
+        log: Option<ConsoleLog>,
     ) -> io::Result<Self> {
         if config.drained {
             let stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
-            return Ok(Self::new(
-                machine,
-                Wire::Drained(stream),
-                log,
-                config.ring_bytes,
-                config.noise,
-            ));
+            let wire = Wire::Drained(stream);
+            let console = Self::new(machine, name, wire, config.ring_bytes, config.noise);
+            *console.log() = log;
+            return Ok(console);
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
-        let console = Self::new(machine, Wire::Undrained(stream), None, 0, Noise::default());
+        let console = Self::new(machine, name, Wire::Undrained(stream), 0, Noise::default());
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
 
     /// What errors tell of the machine.
     pub(crate) fn witness(&self) -> MachineWitness {
-        MachineWitness {
-            machine: self.shared.machine.clone(),
-            output: self.shared.output.clone(),
-            console: Arc::downgrade(&self.shared),
-        }
+        self.shared.witness.clone()
     }
 
-    /// The last 4 KiB, for a report.
-    pub(crate) fn tail(&self) -> Vec<u8> {
-        let mut kept = self.kept();
-        kept.split_off(kept.len().saturating_sub(REPORTED_BYTES))
+    /// The last 4 KiB of each, for a report: the first one's, and the others'
+    /// by their names.
+    pub(crate) fn tails(consoles: &[Self]) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+        let (mut first, mut named) = (Vec::new(), Vec::new());
+        for console in consoles {
+            let mut kept = console.kept();
+            let tail = kept.split_off(kept.len().saturating_sub(REPORTED_BYTES));
+            match &console.shared.name {
+                Some(name) => named.push((name.clone(), tail)),
+                None => first = tail,
+            }
+        }
+        (first, named)
     }
 
     fn new(
-        machine: MachineFacts,
+        machine: &MachineFacts,
+        name: Option<String>,
         wire: Wire,
-        log: Option<LogFile>,
         ring_bytes: usize,
         noise: Noise,
     ) -> Self {
-        let MachineFacts {
+        let MachineFacts { deadlines, witness } = machine.clone();
+        let shared = Arc::new(Shared {
             name,
-            output,
+            machine: witness.machine.clone(),
+            output: witness.output.clone(),
             deadlines,
-        } = machine;
-        Self {
-            shared: Arc::new(Shared {
-                machine: name,
-                output,
-                deadlines,
-                buffer: Mutex::new(Buffer::new(ring_bytes)),
-                log: Mutex::new(log),
-                noise,
-                wire,
-            }),
-        }
+            buffer: Mutex::new(Buffer::new(ring_bytes)),
+            log: Mutex::default(),
+            noise,
+            wire,
+            witness,
+        });
+        shared.witness.add(&shared);
+        Self { shared }
     }
 
     async fn read(&self) {
@@ -219,11 +209,16 @@ impl Console {
         });
         if let Err(error) = read.await {
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("the console of '{}' is lost: {error}", self.shared.machine)
+                format!("{} is lost: {error}", self.what())
             });
             // A console that nobody drains would block QEMU.
             stream.shutdown();
         }
+    }
+
+    /// What messages call it.
+    fn what(&self) -> String {
+        what(&self.shared.machine, self.shared.name.as_deref())
     }
 
     fn end(&self, end: &End) {
@@ -238,7 +233,7 @@ impl Console {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self) -> MutexGuard<'_, Option<LogFile>> {
+    fn log(&self) -> MutexGuard<'_, Option<ConsoleLog>> {
         self.shared
             .log
             .lock()
@@ -285,27 +280,11 @@ impl Channel for Console {
     }
 }
 
-/// What QEMU and the console have said is what is known of a machine that lives.
-/// It does not keep the console.
-pub(crate) struct MachineWitness {
-    machine: String,
-    output: Output,
-    console: Weak<Shared>,
-}
-
-impl Witness for MachineWitness {
-    fn name(&self) -> String {
-        format!("machine '{}'", self.machine)
-    }
-
-    fn seen(&self) -> String {
-        let console = self.console.upgrade();
-        let console = console.map(|shared| Console { shared }.tail());
-        Tails {
-            output: &self.output.tail(),
-            console: &console.unwrap_or_default(),
-        }
-        .to_string()
+/// What messages call a console of this machine, and of this name.
+fn what(machine: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("the console '{name}' of machine '{machine}'"),
+        None => format!("the console of machine '{machine}'"),
     }
 }
 

@@ -8,7 +8,7 @@ use qemu_qmp::Witness;
 use qemu_qmp::engine::{Elapsed, NotSent, Over};
 use thiserror::Error;
 
-use super::{Console, Wire};
+use super::{Console, Wire, what};
 
 /// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
 /// the last one; what the guest makes of them shows on the console.
@@ -33,26 +33,32 @@ pub struct Send {
 pub enum SendError {
     /// The guest does not read its console, and the socket is full. The bytes
     /// follow as soon as it does.
-    #[error("the console of machine '{machine}' did not take what was sent within {limit:?}{seen}")]
+    #[error("{} did not take what was sent within {limit:?}{seen}", what(.machine, .console.as_deref()))]
     Timeout {
         /// The machine's name.
         machine: String,
+        /// The console's name; `None` for the machine's first one.
+        console: Option<String>,
         /// The deadline.
         limit: Duration,
         /// What QEMU and the console said last, in lines of their own.
         seen: String,
     },
     /// The guest has not read its console for long; nothing was sent.
-    #[error("the console of machine '{machine}' was not sent anything: much waits before it")]
+    #[error("{} was not sent anything: much waits before it", what(.machine, .console.as_deref()))]
     Congested {
         /// The machine's name.
         machine: String,
+        /// The console's name; `None` for the machine's first one.
+        console: Option<String>,
     },
     /// The console, or the machine, has ended.
-    #[error("the console of machine '{machine}' has ended")]
+    #[error("{} has ended", what(.machine, .console.as_deref()))]
     Ended {
         /// The machine's name.
         machine: String,
+        /// The console's name; `None` for the machine's first one.
+        console: Option<String>,
     },
 }
 
@@ -90,27 +96,35 @@ impl IntoFuture for Send {
                 bytes,
                 timeout,
             } = self;
-            let machine = || console.shared.machine.clone();
+            let (machine, name) = (console.shared.machine.clone(), console.shared.name.clone());
+            let ended = || SendError::Ended {
+                machine: machine.clone(),
+                console: name.clone(),
+            };
             let deadlines = &console.shared.deadlines;
             let Wire::Drained(stream) = &console.shared.wire else {
-                return Err(SendError::Ended { machine: machine() });
+                return Err(ended());
             };
             if console.lock().has_ended() {
-                return Err(SendError::Ended { machine: machine() });
+                return Err(ended());
             }
             match stream.send(&bytes) {
                 Ok(None) => Ok(()),
                 Ok(Some(unsent)) => match deadlines.timeout(timeout, stream.sent(unsent)).await {
                     Ok(Ok(())) => Ok(()),
-                    Ok(Err(Over)) => Err(SendError::Ended { machine: machine() }),
+                    Ok(Err(Over)) => Err(ended()),
                     Err(Elapsed(limit)) => Err(SendError::Timeout {
-                        machine: machine(),
+                        machine,
+                        console: name,
                         limit,
                         seen: console.witness().seen(),
                     }),
                 },
-                Err(NotSent::Full) => Err(SendError::Congested { machine: machine() }),
-                Err(NotSent::Over) => Err(SendError::Ended { machine: machine() }),
+                Err(NotSent::Full) => Err(SendError::Congested {
+                    machine,
+                    console: name,
+                }),
+                Err(NotSent::Over) => Err(ended()),
             }
         })
     }

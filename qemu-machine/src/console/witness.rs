@@ -1,0 +1,68 @@
+//! What is known of a machine that lives: what QEMU and its consoles said last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use qemu_qmp::{Deadlines, Witness};
+
+use super::{Console, Shared};
+use crate::output::Output;
+use crate::report::Tails;
+
+/// What a console needs to know of its machine.
+#[derive(Clone)]
+pub(crate) struct MachineFacts {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) witness: MachineWitness,
+}
+
+/// What errors tell of a machine. It does not keep the consoles.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineWitness {
+    pub(super) machine: String,
+    pub(super) output: Output,
+    consoles: Arc<Mutex<Vec<Weak<Shared>>>>,
+}
+
+impl MachineWitness {
+    /// Of a machine of this name, whose consoles will be
+    /// [added](Self::add).
+    pub(crate) fn new(machine: &str, output: Output) -> Self {
+        Self {
+            machine: machine.to_owned(),
+            output,
+            consoles: Arc::default(),
+        }
+    }
+
+    pub(super) fn add(&self, console: &Arc<Shared>) {
+        self.lock().push(Arc::downgrade(console));
+    }
+
+    fn consoles(&self) -> Vec<Console> {
+        let shared: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        shared
+            .into_iter()
+            .map(|shared| Console { shared })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.consoles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Witness for MachineWitness {
+    fn name(&self) -> String {
+        format!("machine '{}'", self.machine)
+    }
+
+    fn seen(&self) -> String {
+        let (console, named) = Console::tails(&self.consoles());
+        Tails {
+            output: &self.output.tail(),
+            console: &console,
+            named: &named,
+        }
+        .to_string()
+    }
+}
