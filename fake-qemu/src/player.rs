@@ -122,7 +122,7 @@ impl Player {
             Step::Serve => self.serve()?,
             Step::Send { port, text } => self.send(*port, text)?,
             Step::Fill { port, times, byte } => self.fill(*port, *times, *byte)?,
-            Step::ConsoleExpect { console, text } => self.console_expect(*console, text)?,
+            Step::ReadUntil { port, text } => self.read_until(*port, text)?,
             Step::Close(port) => self.channel(*port)?.close(),
             Step::MonitorShutdownWrite => self.channel(Port::Monitor)?.shutdown_write()?,
             Step::WaitEof => self.channel(Port::Monitor)?.read_to_end()?,
@@ -155,7 +155,7 @@ impl Player {
                 .monitor
                 .clone()
                 .ok_or_else(|| Ending::usage("the command line has no -mon with mode=control"))?,
-            Port::Console(k) => format!("console{k}"),
+            Port::Console(_) | Port::Qtest => port.name(),
         };
         self.channels
             .get_mut(&id)
@@ -273,14 +273,15 @@ impl Player {
         Ok(())
     }
 
-    fn console_expect(&mut self, console: usize, text: &[u8]) -> Result<(), Ending> {
-        let channel = self.channel(Port::Console(console))?;
+    fn read_until(&mut self, port: Port, text: &[u8]) -> Result<(), Ending> {
+        let channel = self.channel(port)?;
         if channel.read_until(text)? {
             return Ok(());
         }
         let (text, rest) = (text.escape_ascii(), channel.unread().escape_ascii());
+        let name = port.name();
         Err(Ending::unexpected(format!(
-            "console {console} ended without `{text}`, after `{rest}`"
+            "{name} ended without `{text}`, after `{rest}`"
         )))
     }
 

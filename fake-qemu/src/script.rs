@@ -51,8 +51,8 @@ pub(crate) enum Step {
         times: u64,
         byte: u8,
     },
-    ConsoleExpect {
-        console: usize,
+    ReadUntil {
+        port: Port,
         text: Vec<u8>,
     },
     Close(Port),
@@ -90,6 +90,18 @@ pub(crate) enum Step {
 pub(crate) enum Port {
     Monitor,
     Console(usize),
+    Qtest,
+}
+
+impl Port {
+    /// What errors call it: for all but the monitor, the id of its chardev.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Monitor => "the monitor".to_owned(),
+            Self::Console(k) => format!("console{k}"),
+            Self::Qtest => "qtest".to_owned(),
+        }
+    }
 }
 
 /// Why a script cannot be played.
@@ -172,6 +184,7 @@ fn step(name: &str, rest: &str) -> Result<Step, String> {
             });
         }
         "console" | "console-expect" => return console_step(name, rest),
+        "qtest" | "qtest-expect" => return text_step(name == "qtest", Port::Qtest, rest),
         "stdout" => return Ok(Step::Stdout(text::bytes(rest)?)),
         "stderr" => return Ok(Step::Stderr(text::bytes(rest)?)),
         _ => {}
@@ -215,6 +228,8 @@ fn step(name: &str, rest: &str) -> Result<Step, String> {
         ("console-fill", [k, n, byte]) => fill(Port::Console(number(k)?), n, byte)?,
         ("console-close", []) => Step::Close(Port::Console(0)),
         ("console-close", [k]) => Step::Close(Port::Console(number(k)?)),
+        ("qtest-fill", [n, byte]) => fill(Port::Qtest, n, byte)?,
+        ("qtest-close", []) => Step::Close(Port::Qtest),
         ("monitor-close", []) => Step::Close(Port::Monitor),
         ("monitor-shutdown-write", []) => Step::MonitorShutdownWrite,
         ("wait-eof", []) => Step::WaitEof,
@@ -253,17 +268,20 @@ fn console_step(name: &str, rest: &str) -> Result<Step, String> {
         }
         _ => (0, rest),
     };
+    text_step(name == "console", Port::Console(console), written)
+}
+
+/// Sends a text, or reads up to and with it.
+fn text_step(sends: bool, port: Port, written: &str) -> Result<Step, String> {
     let text = text::bytes(written)?;
     if text.is_empty() {
         return Err("the text is empty".to_owned());
     }
-    Ok(if name == "console" {
-        Step::Send {
-            port: Port::Console(console),
-            text: vec![Piece::Bytes(text)],
-        }
+    Ok(if sends {
+        let text = vec![Piece::Bytes(text)];
+        Step::Send { port, text }
     } else {
-        Step::ConsoleExpect { console, text }
+        Step::ReadUntil { port, text }
     })
 }
 
@@ -449,7 +467,7 @@ mod tests {
             "send \\q|send-line \\|fill 1|fill x x|fill -1 x|fill 1 xx|fill 1 ü|console",
             "console |console 0 |console-expect|console-fill 1|console-close x|wait-file",
             "ignore|ignore TERM|die SIGNOTHING|on-term 0|exit|exit 256|exit -1|print-env|end",
-            "repeat|repeat x|repeat 2|greet;serve",
+            "repeat|repeat x|repeat 2|greet;serve|qtest|qtest-expect |qtest-fill 1|qtest-close x",
         ];
         for line in wrong.iter().flat_map(|lines| lines.split('|')) {
             let error = parse(&format!("greet\n{line}\n")).expect_err(line);

@@ -258,6 +258,23 @@ fn a_console_is_written_read_and_closed() {
 }
 
 #[test]
+fn a_qtest_channel_is_written_read_and_closed() {
+    let listener = listener();
+    let port = listener.local_addr().unwrap().port();
+    let script = "qtest-expect inb 0x1\\n\nqtest OK 0x0001\\n\nqtest-fill 3 x\nqtest-close";
+    let mut child = fake_qemu()
+        .arg("-chardev")
+        .arg(format!("socket,id=qtest,host=127.0.0.1,port={port}"))
+        .args(["-fake-script", script])
+        .spawn()
+        .unwrap();
+    let mut channel = accept(&listener);
+    channel.write_all(b"inb 0x1\n").unwrap();
+    assert_eq!(std::io::read_to_string(channel).unwrap(), "OK 0x0001\nxxx");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_closed_monitor_is_closed_though_the_program_lives() {
     for step in ["monitor-close", "monitor-shutdown-write"] {
         let mut peer = Peer::launch(&format!("on-term exit 7\nsend x\n{step}\nsilent"));
