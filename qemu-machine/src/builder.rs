@@ -189,6 +189,21 @@ impl MachineBuilder {
         self
     }
 
+    /// A qtest channel, which [`Machine::qtest`](crate::Machine::qtest) gives:
+    /// devices and memory are driven from outside, and the guest does not run.
+    ///
+    /// QEMU starts with its accelerator `qtest`, or, where it does not have it
+    /// (which it then says on its output), with TCG and stopped. Accelerators
+    /// that are set otherwise are not used. With the former, the machine is let
+    /// run (`cont`), as its clock moves only then; without a monitor it is not.
+    pub fn qtest(mut self) -> Self {
+        let is_qtest = |channel: &ChannelConfig| matches!(channel, ChannelConfig::Qtest);
+        if !self.channels.iter().any(is_qtest) {
+            self.channels.push(ChannelConfig::Qtest);
+        }
+        self
+    }
+
     /// Adds a human monitor that is connected to nothing (`-monitor null`),
     /// which keeps QEMU from making one of its own.
     pub fn null_monitor(self) -> Self {

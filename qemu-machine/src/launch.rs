@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use qemu_qmp::engine::{Either, Engine, first, race};
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{Client, Disconnected, Driver};
+use qemu_qmp::{Client, Cont, Disconnected, Driver};
 use tokio::sync::oneshot;
 
 use crate::MachineBuilder;
@@ -168,7 +168,7 @@ async fn launch(
     };
     let met = race(
         first(overdue, ended),
-        meet(&inner, monitor, &console, readiness, &mut stage),
+        meet(&inner, monitor, &console, &handles, readiness, &mut stage),
     );
     let failure = match met.await {
         Either::Right(Ok(qmp)) => {
@@ -311,6 +311,7 @@ async fn meet(
     inner: &Inner,
     monitor: MonitorSide,
     console: &Console,
+    handles: &Handles,
     mut readiness: Readiness,
     stage: &mut Stage,
 ) -> Result<Client, LaunchFailure> {
@@ -344,6 +345,15 @@ async fn meet(
             if !met {
                 break;
             }
+        }
+    }
+    if met && let Some(qtest) = &handles.qtest {
+        stage.waited_for = "answer on its qtest channel";
+        qtest.ask_for_clock().await;
+        // Only of a machine that runs does the clock move.
+        if attached && qtest.controls_clock() {
+            last = &client;
+            met = client.execute(Cont {}).no_timeout().await.is_ok();
         }
     }
     if met {

@@ -2,8 +2,8 @@
 //! ended, with nothing left behind.
 //!
 //! [`MachineBuilder`] says what the machine shall be. Its launch gives a
-//! [`Machine`], which has a monitor ([`Machine::qmp`]) and a console
-//! ([`Machine::console`]). Its end gives an [`ExitReport`].
+//! [`Machine`], which has a monitor ([`Machine::qmp`]), a console
+//! ([`Machine::console`]) and, if wanted, a qtest channel ([`Machine::qtest`]). Its end gives an [`ExitReport`].
 //!
 //! Every operation is one future that needs no runtime of its own: `.await` it
 //! under tokio, smol or any other, or call [`.wait()`](Wait::wait) from plain
@@ -62,6 +62,7 @@ mod machine;
 mod output;
 mod prepared;
 mod process;
+mod qtest;
 mod report;
 mod schema;
 mod supervisor;
@@ -80,6 +81,10 @@ pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::{Deadlines, Wait};
+pub use qtest::{
+    Irq, IrqError, Irqs, NextIrq, Qtest, QtestCommand, QtestEnd, QtestError, QtestFailure,
+    QtestProtocolError,
+};
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
 

@@ -21,6 +21,7 @@ use crate::error::{ExitError, ShutdownError};
 use crate::forwards::ForwardedPort;
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
+use crate::qtest::Qtest;
 use crate::report::ExitReport;
 use crate::schema::{MachineSchema, ReadSchema};
 use crate::supervisor::{Request, Status};
@@ -101,6 +102,12 @@ impl Machine {
     pub fn console_named(&self, name: &str) -> Option<&Console> {
         let mut consoles = self.handles.consoles.iter();
         consoles.find_map(|(its_name, console)| (its_name == name).then_some(console))
+    }
+
+    /// The qtest channel, from [`qtest`](MachineBuilder::qtest); `None` where
+    /// there is none.
+    pub fn qtest(&self) -> Option<&Qtest> {
+        self.handles.qtest.as_ref()
     }
 
     /// The id of the process that was started, QEMU or its wrapper; `None`

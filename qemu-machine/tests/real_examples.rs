@@ -51,6 +51,22 @@ fn boot_does_the_same_in_three_settings() {
 }
 
 #[test]
+fn qtest_drives_devices_and_memory() {
+    for qemu in support::qemus() {
+        let told = run("qtest", std::slice::from_ref(&qemu.binary));
+        for expected in [
+            "slot 0: 8086:1237",
+            "memory: hello, memory",
+            "interrupt: IRQ raise 4",
+            "accelerator 'qtest'",
+            "exited with code 0",
+        ] {
+            assert!(told.contains(expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}
+
+#[test]
 fn the_demo_tells_the_main_job() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {

@@ -19,6 +19,7 @@ use socket2::Socket;
 
 use crate::command_line::OptionGroup;
 use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts};
+use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
 
 /// A channel to be.
@@ -28,6 +29,8 @@ pub(crate) enum ChannelConfig {
     Console(Option<String>, ConsoleConfig),
     /// One more monitor, of this name.
     Monitor(String),
+    /// The qtest channel, of which a machine has but one.
+    Qtest,
 }
 
 /// Our end of a channel, served on the engine.
@@ -69,6 +72,7 @@ impl ChannelConfig {
         match self {
             Self::Console(..) => format!("console{place}"),
             Self::Monitor(_) => format!("mon{place}"),
+            Self::Qtest => "qtest".to_owned(),
         }
     }
 
@@ -85,7 +89,20 @@ impl ChannelConfig {
                 let monitor = OptionGroup::default().set("chardev", id);
                 vec![("-mon", monitor.set("mode", "control"))]
             }
+            // QEMU's own log of the channel would repeat every byte. It takes
+            // the first accelerator that its binary has.
+            Self::Qtest => vec![
+                ("-qtest", OptionGroup::new(format!("chardev:{id}"))),
+                ("-qtest-log", OptionGroup::new("none")),
+                ("-accel", OptionGroup::new("qtest")),
+                ("-accel", OptionGroup::new("tcg")),
+            ],
         }
+    }
+
+    /// Whether the guest must not run before it is told to.
+    pub(crate) fn holds_the_guest(&self) -> bool {
+        matches!(self, Self::Qtest)
     }
 }
 
@@ -94,6 +111,7 @@ impl ChannelConfig {
 pub(crate) struct Handles {
     pub(crate) consoles: Vec<(String, Console)>,
     pub(crate) monitors: Vec<(String, Client)>,
+    pub(crate) qtest: Option<Qtest>,
 }
 
 impl Handles {
@@ -141,6 +159,11 @@ impl Channels {
                 self.served.push(Arc::new(channel));
                 self.handles.monitors.push((name.clone(), client.clone()));
                 self.readiness.push((client, ready));
+            }
+            ChannelConfig::Qtest => {
+                let (handle, channel) = qtest::connect(socket, deadlines, witness.clone())?;
+                self.served.push(channel);
+                self.handles.qtest = Some(handle);
             }
         }
         Ok(())

@@ -98,6 +98,9 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
         };
         option("-add-fd", group.as_os_str());
     }
+    if builder.channels.iter().any(ChannelConfig::holds_the_guest) {
+        words.push("-S".into());
+    }
     words.extend_from_slice(&builder.arguments);
     words
 }
@@ -227,6 +230,28 @@ mod tests {
         let path = "socket,id=console1,path=vm.console1,server=on,wait=off";
         assert!(by_hand.contains(path), "{by_hand}");
         assert!(by_hand.contains("-chardev stdio,id=console0"), "{by_hand}");
+    }
+
+    #[test]
+    fn a_qtest_channel_is_one_and_has_the_guest_not_run() {
+        let builder = Machine::builder("qemu").qtest().qtest().memory("1G");
+        let channel = |end| {
+            format!(
+                "-chardev socket,id=qtest,{end} -qtest chardev:qtest -qtest-log none \
+                 -accel qtest -accel tcg -S -m 1G"
+            )
+        };
+        assert_eq!(
+            words(&builder),
+            format!(
+                "qemu -display none -vga none -chardev socket,id=mon,fd=3 \
+                 -mon chardev=mon,mode=control {}",
+                channel("fd=4")
+            )
+        );
+        let by_hand = builder.name("vm").dry_run().shell_line;
+        let channel = channel("path=vm.qtest,server=on,wait=off");
+        assert!(by_hand.ends_with(&channel), "{by_hand}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 #![allow(clippy::too_many_lines, dead_code, unreachable_pub)]
 
 mod at_launch;
+mod channels;
 mod conditions;
 mod ending;
 mod given_up;

@@ -17,6 +17,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(monitors());
     rows.extend(guests());
     rows.extend(consoles());
+    rows.extend(super::channels::rows());
     rows
 }
 

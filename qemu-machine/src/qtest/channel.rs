@@ -1,0 +1,189 @@
+//! What the handles of a qtest channel and its reader have in common.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use qemu_qmp::Deadlines;
+use qemu_qmp::engine::{self, NotSent, Stream};
+use socket2::Socket;
+use tokio::sync::{broadcast, oneshot};
+
+use super::wire::{Connection, Output, Reply};
+use super::{Irq, Qtest, QtestEnd, QtestFailure};
+use crate::channel::{Channel, Word};
+use crate::console::MachineWitness;
+use crate::report::ExitReport;
+
+pub(super) struct Shared {
+    pub(super) deadlines: Deadlines,
+    pub(super) witness: MachineWitness,
+    stream: Stream,
+    state: Mutex<State>,
+    controls_clock: OnceLock<bool>,
+}
+
+struct State {
+    connection: Connection<Waiter>,
+    /// To the listeners, while there is something to hear.
+    irqs: Option<broadcast::Sender<Irq>>,
+    /// Why the reader has ended; who waits is not told yet.
+    read: Option<QtestEnd>,
+    ended: Option<QtestEnd>,
+}
+
+type Waiter = oneshot::Sender<Result<Reply, QtestEnd>>;
+
+/// Our end of a machine's qtest channel: the handle, and what serves it.
+pub(crate) fn connect(
+    socket: Socket,
+    deadlines: &Deadlines,
+    witness: MachineWitness,
+) -> io::Result<(Qtest, Arc<dyn Channel>)> {
+    let shared = Arc::new(Shared {
+        deadlines: deadlines.clone(),
+        witness,
+        stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
+        state: Mutex::new(State {
+            connection: Connection::new(LINE_LIMIT_BYTES),
+            irqs: Some(broadcast::Sender::new(IRQS_LIMIT)),
+            read: None,
+            ended: None,
+        }),
+        controls_clock: OnceLock::new(),
+    });
+    let qtest = Qtest {
+        shared: Arc::clone(&shared),
+    };
+    Ok((qtest, shared))
+}
+
+impl Shared {
+    /// Sends a line and waits for its reply.
+    pub(super) async fn exchange(&self, line: String) -> Result<Reply, QtestFailure> {
+        let (waiter, reply) = oneshot::channel();
+        self.submit(line, waiter)?;
+        let reply = reply.await.unwrap_or_else(|_| Err(self.cause()));
+        reply.map_err(QtestFailure::Ended)
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<Irq> {
+        match &self.lock().irqs {
+            Some(irqs) => irqs.subscribe(),
+            // One that has ended from the start.
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    pub(super) fn is_raised(&self, line: u16) -> bool {
+        self.lock().connection.is_raised(line)
+    }
+
+    pub(super) fn controls_clock(&self) -> bool {
+        self.controls_clock.get().is_some_and(|&it| it)
+    }
+
+    pub(super) fn set_clock(&self, is_ours: bool) {
+        let _ = self.controls_clock.set(is_ours);
+    }
+
+    /// Why there is no channel any more.
+    pub(super) fn cause(&self) -> QtestEnd {
+        self.lock().ended.clone().unwrap_or(QtestEnd::Closed)
+    }
+
+    /// Locked from the queue to the socket, so that replies come in the order
+    /// in which they are waited for.
+    fn submit(&self, mut line: String, waiter: Waiter) -> Result<(), QtestFailure> {
+        line.push('\n');
+        let mut state = self.lock();
+        if let Some(cause) = &state.ended {
+            return Err(QtestFailure::Ended(cause.clone()));
+        }
+        if let Err(NotSent::Full) = self.stream.send(line.as_bytes()) {
+            return Err(QtestFailure::Congested);
+        }
+        // Where the channel is over, the reading side tells why.
+        state.connection.submit(waiter);
+        Ok(())
+    }
+
+    fn receive(&self, bytes: &[u8]) -> Result<(), QtestEnd> {
+        let received = self.lock().connection.receive(bytes);
+        // What came before a fault counts.
+        loop {
+            let mut state = self.lock();
+            let Some(output) = state.connection.poll_output() else {
+                return received.map_err(QtestEnd::from);
+            };
+            // Unlocked, for waking may run code of an executor.
+            match output {
+                Output::Reply { waiter, reply } => {
+                    drop(state);
+                    engine::wake(|| waiter.send(Ok(reply)));
+                }
+                Output::Irq(irq) => {
+                    let irqs = state.irqs.clone();
+                    drop(state);
+                    engine::wake(|| irqs.map(|irqs| irqs.send(irq)));
+                }
+            }
+        }
+    }
+
+    /// The channel is of no more use. Gives the word to who waits. Only the
+    /// first cause counts.
+    fn end(&self, cause: &QtestEnd) -> Word {
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            return Box::new(|| ());
+        }
+        state.ended = Some(cause.clone());
+        let (waiters, irqs) = (state.connection.take_waiters(), state.irqs.take());
+        let cause = cause.clone();
+        Box::new(move || {
+            for waiter in waiters {
+                engine::wake(|| waiter.send(Err(cause.clone())));
+            }
+            engine::wake(|| drop(irqs));
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Channel for Shared {
+    fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let read = self.stream.drive(|bytes| self.receive(bytes)).await;
+            // QEMU must not wait for a reader that is not there any more.
+            self.stream.shutdown();
+            self.lock().read = Some(read.err().unwrap_or(QtestEnd::Closed));
+        })
+    }
+
+    fn hang_up(&self) {
+        self.stream.shutdown();
+    }
+
+    fn closed(&self) {
+        let cause = self.lock().read.take().unwrap_or(QtestEnd::Closed);
+        self.end(&cause)();
+    }
+
+    fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
+        self.end(&QtestEnd::MachineEnded(Arc::clone(report)))
+    }
+}
+
+/// What may wait for a QEMU that does not read.
+const OUTBOX_LIMIT_BYTES: usize = 16 << 20;
+
+/// The longest reply: to a raw read of 32 MiB.
+const LINE_LIMIT_BYTES: usize = 64 << 20;
+
+/// How many changes of interrupt lines a listener holds.
+const IRQS_LIMIT: usize = 4096;

@@ -1,0 +1,177 @@
+//! The lines of commands, and the values of their replies: pure.
+
+use super::QtestFailure;
+use super::wire::Reply;
+
+/// One line to be sent, and how many bytes of the guest's it is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) text: String,
+    pub(super) bytes: usize,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self { text, bytes: 0 }
+    }
+}
+
+/// The pieces of so many bytes from an address, each an address and a length.
+/// `None` where they reach past the end of the address space.
+pub(super) fn pieces(
+    address: u64,
+    length: u64,
+) -> Option<impl Iterator<Item = (u64, usize)> + Send + use<>> {
+    if length > 0 {
+        address.checked_add(length - 1)?;
+    }
+    let piece = PIECE_BYTES as u64;
+    let offsets = (0..length.div_ceil(piece)).map(move |number| number * piece);
+    Some(offsets.map(move |offset| {
+        let bytes = (length - offset).min(piece);
+        (
+            address + offset,
+            usize::try_from(bytes).unwrap_or(PIECE_BYTES),
+        )
+    }))
+}
+
+pub(super) fn read(address: u64, bytes: usize) -> Line {
+    let text = format!("read {address:#x} {bytes:#x}");
+    Line { text, bytes }
+}
+
+pub(super) fn write(address: u64, data: &[u8]) -> Line {
+    let mut text = format!("write {address:#x} {:#x} 0x", data.len());
+    text.reserve(2 * data.len());
+    for byte in data {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(DIGITS[usize::from(digit)]));
+        }
+    }
+    let bytes = data.len();
+    Line { text, bytes }
+}
+
+/// What an `OK` brings.
+pub(super) fn value(reply: &Reply) -> Result<&str, QtestFailure> {
+    match reply.outcome() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(words)) => Err(QtestFailure::Refused {
+            words: words.to_owned(),
+        }),
+        None => Err(unexpected(reply)),
+    }
+}
+
+/// An `OK` that brings nothing.
+pub(super) fn done(reply: &Reply) -> Result<(), QtestFailure> {
+    match value(reply)? {
+        "" => Ok(()),
+        _ => Err(unexpected(reply)),
+    }
+}
+
+/// A number, with `0x` before it as of a register, or without as of a clock.
+pub(super) fn number<N: TryFrom<u64>>(reply: &Reply) -> Result<N, QtestFailure> {
+    let value = value(reply)?;
+    let number = match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => value.parse(),
+    };
+    let number = number.ok().and_then(|number| N::try_from(number).ok());
+    number.ok_or_else(|| unexpected(reply))
+}
+
+/// So many bytes, as hexadecimal digits.
+pub(super) fn append(data: &mut Vec<u8>, reply: &Reply, bytes: usize) -> Result<(), QtestFailure> {
+    let digits = value(reply)?.strip_prefix("0x").map(str::as_bytes);
+    let Some(digits) = digits.filter(|digits| digits.len() == 2 * bytes) else {
+        return Err(unexpected(reply));
+    };
+    for pair in digits.chunks_exact(2) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let byte = digit(pair[0]).zip(digit(pair[1]));
+        let byte = byte.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        data.push(byte.ok_or_else(|| unexpected(reply))?);
+    }
+    Ok(())
+}
+
+fn unexpected(reply: &Reply) -> QtestFailure {
+    let reply = reply.line.chars().take(80).collect();
+    QtestFailure::Unexpected { reply }
+}
+
+/// How much of the guest's memory one line is about at most. QEMU takes 1 KiB
+/// of a line at a time and looks through all that it has for the end each
+/// time: a line of some MiB takes it long.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(line: &str) -> Reply {
+        Reply { line: line.into() }
+    }
+
+    #[test]
+    fn pieces_cover_every_byte_once_and_end_with_the_address_space() {
+        let all = |address, length| pieces(address, length).unwrap().collect::<Vec<_>>();
+        assert_eq!(all(7, 0), []);
+        assert_eq!(all(7, 1), [(7, 1)]);
+        assert_eq!(all(7, 0x10000), [(7, 0x10000)]);
+        assert_eq!(
+            all(7, 0x20001),
+            [(7, 0x10000), (0x10007, 0x10000), (0x20007, 1)]
+        );
+        assert_eq!(all(u64::MAX, 1), [(u64::MAX, 1)]);
+        assert!(pieces(u64::MAX, 2).is_none());
+        assert_eq!(pieces(0, u64::MAX).unwrap().next(), Some((0, 0x10000)));
+    }
+
+    #[test]
+    fn bytes_are_written_and_read_by_their_digits() {
+        let every: Vec<u8> = (0..=255).collect();
+        let line = write(0x1000, &every);
+        assert!(
+            line.text.starts_with("write 0x1000 0x100 0x000102"),
+            "{}",
+            line.text
+        );
+        let digits = line.text.rsplit(' ').next().unwrap();
+        let mut read = Vec::new();
+        append(&mut read, &reply(&format!("OK {digits}")), 256).unwrap();
+        assert_eq!(read, every);
+        for wrong in [
+            "OK", "OK 0x", "OK 0x0", "OK 0x000", "OK 0xzz", "OK 00", "OK 0x+1",
+        ] {
+            let error = append(&mut Vec::new(), &reply(wrong), 1).unwrap_err();
+            assert!(matches!(error, QtestFailure::Unexpected { reply } if reply == wrong));
+        }
+    }
+
+    #[test]
+    fn a_value_is_of_its_type_or_unexpected() {
+        assert_eq!(number::<u8>(&reply("OK 0x00ff")).unwrap(), 255);
+        assert_eq!(
+            number::<u64>(&reply("OK 0xffffffffffffffff")).unwrap(),
+            u64::MAX
+        );
+        assert_eq!(number::<u64>(&reply("OK 1000")).unwrap(), 1000);
+        for wrong in ["OK", "OK 0x", "OK 0x0100", "OK x", "OK -1"] {
+            let error = number::<u8>(&reply(wrong)).unwrap_err();
+            assert!(matches!(error, QtestFailure::Unexpected { .. }), "{wrong}");
+        }
+        assert!(done(&reply("OK")).is_ok());
+        assert!(matches!(
+            done(&reply("OK 1")),
+            Err(QtestFailure::Unexpected { .. })
+        ));
+        let refused = done(&reply("FAIL Unknown device")).unwrap_err();
+        assert!(matches!(refused, QtestFailure::Refused { words } if words == "Unknown device"));
+    }
+}

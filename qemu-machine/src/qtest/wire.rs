@@ -1,0 +1,288 @@
+//! The qtest protocol without a socket: bytes in, replies and interrupts out
+//! (QEMU's `docs/devel/testing/qtest`).
+//!
+//! A command is a line, and so is its reply; interrupts come between them.
+//! Replies carry no id and come in the order of their commands. So whoever
+//! waits stands in a queue until the reply has come, wanted or not: a command
+//! that is given up never leaves its reply to the next one.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+
+use thiserror::Error;
+
+/// One connection, and who waits on it.
+#[derive(Debug)]
+pub(super) struct Connection<W> {
+    /// The part of a line that has not ended yet.
+    partial: Vec<u8>,
+    limit_bytes: usize,
+    waiters: VecDeque<W>,
+    raised: BTreeSet<u16>,
+    outputs: VecDeque<Output<W>>,
+}
+
+/// What comes of the bytes that were received.
+#[derive(Debug, PartialEq)]
+pub(super) enum Output<W> {
+    Reply { waiter: W, reply: Reply },
+    Irq(Irq),
+}
+
+/// A reply: `OK`, `OK VALUE`, or a refusal in QEMU's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) line: String,
+}
+
+/// An interrupt line has changed.
+///
+/// Displays as QEMU tells it: `IRQ raise 4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Irq {
+    /// The line's number among those of the intercepted device.
+    pub line: u16,
+    /// Whether it is raised now.
+    pub raised: bool,
+}
+
+/// What came on a qtest channel is not of the protocol. The channel has ended
+/// with it, as no later reply could be told whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QtestProtocolError {
+    /// A line has grown past the limit without an end.
+    #[error("QEMU sent a line of more than {limit_bytes} bytes on the qtest channel")]
+    LineTooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A line is neither a reply nor an interrupt.
+    #[error("QEMU sent a line on the qtest channel that is no reply and no interrupt: '{line}'")]
+    Malformed {
+        /// How it begins, with what is no text escaped.
+        line: String,
+    },
+    /// A reply came that answers no command.
+    #[error("QEMU sent a reply on the qtest channel that nobody had asked for: '{line}'")]
+    Unasked {
+        /// How it begins.
+        line: String,
+    },
+}
+
+impl<W> Connection<W> {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self {
+            partial: Vec::new(),
+            limit_bytes,
+            waiters: VecDeque::new(),
+            raised: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Enters who waits for the reply to the line that is sent next.
+    pub(super) fn submit(&mut self, waiter: W) {
+        self.waiters.push_back(waiter);
+    }
+
+    /// Takes in what was received. What came before a fault counts, and is to
+    /// be had from [`poll_output`](Self::poll_output).
+    pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Result<(), QtestProtocolError> {
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            self.extend(&bytes[..end])?;
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.partial);
+            self.take(line)?;
+        }
+        self.extend(bytes)
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output<W>> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether this line was raised when it was last told of.
+    pub(super) fn is_raised(&self, line: u16) -> bool {
+        self.raised.contains(&line)
+    }
+
+    /// Everyone whose reply has not come.
+    pub(super) fn take_waiters(&mut self) -> VecDeque<W> {
+        std::mem::take(&mut self.waiters)
+    }
+
+    fn extend(&mut self, bytes: &[u8]) -> Result<(), QtestProtocolError> {
+        if self.partial.len() + bytes.len() > self.limit_bytes {
+            return Err(QtestProtocolError::LineTooLong {
+                limit_bytes: self.limit_bytes,
+            });
+        }
+        self.partial.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn take(&mut self, line: Vec<u8>) -> Result<(), QtestProtocolError> {
+        let malformed = |line: &[u8]| QtestProtocolError::Malformed {
+            line: beginning(line),
+        };
+        let line = String::from_utf8(line).map_err(|error| malformed(error.as_bytes()))?;
+        if let Some(irq) = Irq::parse(&line) {
+            if irq.raised {
+                self.raised.insert(irq.line);
+            } else {
+                self.raised.remove(&irq.line);
+            }
+            self.outputs.push_back(Output::Irq(irq));
+            return Ok(());
+        }
+        let reply = Reply { line };
+        if reply.outcome().is_none() {
+            return Err(malformed(reply.line.as_bytes()));
+        }
+        let Some(waiter) = self.waiters.pop_front() else {
+            return Err(QtestProtocolError::Unasked {
+                line: beginning(reply.line.as_bytes()),
+            });
+        };
+        self.outputs.push_back(Output::Reply { waiter, reply });
+        Ok(())
+    }
+}
+
+impl Reply {
+    /// What stands behind `OK`, or else what QEMU says of its refusal; `None`
+    /// for what is no reply.
+    pub(super) fn outcome(&self) -> Option<Result<&str, &str>> {
+        let (word, rest) = self.line.split_once(' ').unwrap_or((&self.line, ""));
+        match word {
+            "OK" => Some(Ok(rest)),
+            "FAIL" | "ERR" => Some(Err(rest)),
+            _ => None,
+        }
+    }
+}
+
+impl Irq {
+    fn parse(line: &str) -> Option<Self> {
+        let (raised, number) = match line.strip_prefix("IRQ ")?.split_once(' ')? {
+            ("raise", number) => (true, number),
+            ("lower", number) => (false, number),
+            _ => return None,
+        };
+        Some(Self {
+            line: number.parse().ok()?,
+            raised,
+        })
+    }
+}
+
+impl fmt::Display for Irq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.raised { "raise" } else { "lower" };
+        write!(f, "IRQ {verb} {}", self.line)
+    }
+}
+
+/// As much of a line as an error shows.
+fn beginning(line: &[u8]) -> String {
+    line[..line.len().min(80)].escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that comes of a transcript which is received in pieces of
+    /// this size, by commands that are numbered from 1.
+    fn play(
+        transcript: &[u8],
+        piece_bytes: usize,
+        commands: u32,
+    ) -> (Vec<String>, Result<(), QtestProtocolError>) {
+        let mut connection = Connection::new(40);
+        (1..=commands).for_each(|number| connection.submit(number));
+        let mut pieces = transcript.chunks(piece_bytes);
+        let end = pieces.try_for_each(|piece| connection.receive(piece));
+        let outputs = std::iter::from_fn(|| connection.poll_output());
+        let told = outputs.map(|output| match output {
+            Output::Reply { waiter, reply } => format!("{waiter}: {:?}", reply.outcome().unwrap()),
+            Output::Irq(irq) => irq.to_string(),
+        });
+        (told.collect(), end)
+    }
+
+    #[test]
+    fn replies_come_in_their_order_with_interrupts_between_whatever_the_pieces() {
+        let transcript = b"OK\nIRQ raise 4\nOK 0x002a\nIRQ lower 4\nFAIL Unknown command 'x'\nERR invalid argument size\nOK 0x";
+        let expected = [
+            "1: Ok(\"\")",
+            "IRQ raise 4",
+            "2: Ok(\"0x002a\")",
+            "IRQ lower 4",
+            "3: Err(\"Unknown command 'x'\")",
+            "4: Err(\"invalid argument size\")",
+        ];
+        for piece_bytes in 1..=transcript.len() {
+            let (told, end) = play(transcript, piece_bytes, 4);
+            assert_eq!(told, expected, "{piece_bytes}");
+            assert_eq!(end, Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_the_protocol_is_told_after_what_came_before() {
+        let malformed = |line: &str| QtestProtocolError::Malformed { line: line.into() };
+        for (line, fault) in [
+            ("HELLO", malformed("HELLO")),
+            ("", malformed("")),
+            ("OKAY", malformed("OKAY")),
+            ("ok", malformed("ok")),
+            ("IRQ", malformed("IRQ")),
+            ("IRQ raise", malformed("IRQ raise")),
+            ("IRQ raise x", malformed("IRQ raise x")),
+            ("IRQ raise -1", malformed("IRQ raise -1")),
+            ("IRQ raise 65536", malformed("IRQ raise 65536")),
+            ("IRQ toggle 1", malformed("IRQ toggle 1")),
+            (
+                "OK 2",
+                QtestProtocolError::Unasked {
+                    line: "OK 2".into(),
+                },
+            ),
+        ] {
+            let transcript = format!("OK 1\n{line}\nOK 3\n");
+            for piece_bytes in 1..=transcript.len() {
+                let (told, end) = play(transcript.as_bytes(), piece_bytes, 1);
+                assert_eq!(told, ["1: Ok(\"1\")"], "{line}");
+                assert_eq!(end.as_ref(), Err(&fault), "{line}");
+            }
+        }
+        let (_, end) = play(b"OK \xff\n", 1, 1);
+        assert_eq!(end, Err(malformed("OK \\xff")));
+    }
+
+    #[test]
+    fn a_line_is_bounded_before_it_ends_and_whatever_the_pieces() {
+        let exact = [b"OK ".as_slice(), &[b'1'; 37], b"\n"].concat();
+        let long = [b"OK ".as_slice(), &[b'1'; 38]].concat();
+        for piece_bytes in 1..=long.len() {
+            assert_eq!(play(&exact, piece_bytes, 1).1, Ok(()), "{piece_bytes}");
+            let fault = QtestProtocolError::LineTooLong { limit_bytes: 40 };
+            assert_eq!(play(&long, piece_bytes, 1).1, Err(fault), "{piece_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_raised_until_it_is_lowered() {
+        let mut connection = Connection::<()>::new(100);
+        connection
+            .receive(b"IRQ raise 4\nIRQ raise 8\nIRQ lower 4\nIRQ")
+            .unwrap();
+        assert!(!connection.is_raised(4));
+        assert!(connection.is_raised(8));
+        assert!(!connection.is_raised(0));
+    }
+}
