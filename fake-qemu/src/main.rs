@@ -7,6 +7,7 @@ mod player;
 mod script;
 mod sys;
 mod text;
+mod transcript;
 
 use command_line::CommandLine;
 use player::{Ending, Player};

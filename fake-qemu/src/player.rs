@@ -7,11 +7,13 @@ use crate::facts;
 use crate::script::{Line, Port, Step};
 use crate::sys::{self, Signal};
 use crate::text::{CommandRef, Piece};
+use crate::transcript::{self, Entry};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +23,8 @@ pub(crate) struct Player {
     monitor: Option<String>,
     /// The ids as they were written; `None` for a command without one.
     ids: Vec<Option<String>>,
+    /// The line of the last command.
+    last_line: Vec<u8>,
 }
 
 /// Why no further step is played.
@@ -91,6 +95,7 @@ impl Player {
             channels,
             monitor: command_line.monitor.clone(),
             ids: Vec::new(),
+            last_line: Vec::new(),
         })
     }
 
@@ -129,6 +134,7 @@ impl Player {
             Step::Silent => be_silent(),
             // A FIFO opens when someone writes, and ends when all writers are gone.
             Step::WaitFile(path) => drop(io::copy(&mut File::open(path)?, &mut io::sink())?),
+            Step::Transcript(path) => self.play_again(path)?,
             Step::Repeat { times, body } => (0..*times).try_for_each(|_| self.play(body))?,
             Step::Stdout(text) => tell(text)?,
             Step::Stderr(text) => io::stderr().write_all(text)?,
@@ -196,6 +202,7 @@ impl Player {
             Ending::unexpected(format!("expected a command, got `{}`", line.escape_ascii()))
         })?;
         self.ids.push(id);
+        self.last_line.clone_from(&line);
         Ok(Some((name, line)))
     }
 
@@ -229,6 +236,39 @@ impl Player {
         self.write_line(&format!(
             r#"{{{id}"error": {{"class": {class}, "desc": {desc}}}}}"#
         ))
+    }
+
+    /// Plays the server's part of a recorded session, to a client that does its
+    /// own again, by whatever ids.
+    fn play_again(&mut self, path: &Path) -> Result<(), Ending> {
+        let text = fs::read_to_string(path)?;
+        let entries = transcript::parse(&text).map_err(Ending::usage)?;
+        let mut ids: BTreeMap<String, String> = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Said { line, id } => {
+                    let now = id.and_then(|id| Some((ids.get(&id)?, id)));
+                    let line = match now {
+                        Some((now, recorded)) => transcript::with_id(&line, &recorded, now),
+                        None => line,
+                    };
+                    self.channel(Port::Monitor)?.write_all(&line)?;
+                }
+                Entry::Heard { command, id } => {
+                    self.expect(None)?;
+                    let line = self.last_line.clone();
+                    if transcript::command(&line).ok().as_ref() != Some(&command) {
+                        let got = line.escape_ascii();
+                        let message = format!("the record has {command}, got `{got}`");
+                        return Err(Ending::unexpected(message));
+                    }
+                    if let (Some(recorded), Some(now)) = (id, self.id(CommandRef::Last)?) {
+                        ids.insert(recorded, now.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn serve(&mut self) -> Result<(), Ending> {

@@ -60,6 +60,8 @@ pub(crate) enum Step {
     WaitEof,
     Silent,
     WaitFile(PathBuf),
+    /// Is read when it is played: its path may not be there before.
+    Transcript(PathBuf),
     /// `forever` is `u64::MAX`, whose end nobody sees.
     Repeat {
         times: u64,
@@ -235,6 +237,7 @@ fn step(name: &str, rest: &str) -> Result<Step, String> {
         ("wait-eof", []) => Step::WaitEof,
         ("silent" | "read-nothing", []) => Step::Silent,
         ("wait-file", [_, ..]) => Step::WaitFile(rest.trim().into()),
+        ("transcript", [_, ..]) => Step::Transcript(rest.trim().into()),
         ("ignore", [signal]) => Step::Ignore(Signal::named(signal)?),
         ("on-term", ["exit", code]) => Step::OnTerm {
             code: number(code)?,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use qemu_qmp::wire::Settings;
 use qemu_qmp::{Deadlines, ServerAddress};
 
 use crate::channel::ChannelConfig;
@@ -48,6 +49,8 @@ pub struct MachineBuilder {
     pub(crate) wrapper: Vec<OsString>,
     pub(crate) name: Option<String>,
     pub(crate) monitor: Monitor,
+    pub(crate) monitor_settings: Settings,
+    pub(crate) transcript: Option<PathBuf>,
     pub(crate) machine_type: Option<OsString>,
     pub(crate) null_serials: usize,
     pub(crate) channels: Vec<ChannelConfig>,
@@ -100,6 +103,8 @@ impl MachineBuilder {
             wrapper: Vec::new(),
             name: None,
             monitor: Monitor::default(),
+            monitor_settings: Settings::default(),
+            transcript: None,
             machine_type: None,
             null_serials: 0,
             channels: Vec::new(),
@@ -178,6 +183,20 @@ impl MachineBuilder {
     /// How the monitor is reached, instead of over an inherited socket.
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
+        self
+    }
+
+    /// Takes replies of so many bytes instead of 256 MiB at most: a longer one
+    /// ends the monitor's connection, by an error that says so.
+    pub fn reply_limit_bytes(mut self, limit: usize) -> Self {
+        self.monitor_settings.line_limit_bytes = limit;
+        self
+    }
+
+    /// Writes every message of the monitor to this file, both ways and from the
+    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says.
+    pub fn transcript(mut self, path: impl Into<PathBuf>) -> Self {
+        self.transcript = Some(path.into());
         self
     }
 

@@ -120,6 +120,8 @@ fn start(engine: &'static Engine) -> io::Result<Option<Guardian>> {
         directory: Some(&strings(&["/"])[0]),
         descriptors: &[null, null, null, theirs.as_raw_fd()],
         herald: None,
+        // Or it is killed before it has left the guardian, where we die then.
+        dies_with_us: false,
     });
     let shell = match started {
         Ok(shell) => shell.pidfd,

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use qemu_qmp::engine::{Either, Engine, first, race};
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{Client, Cont, Disconnected, Driver};
+use qemu_qmp::{Client, Cont, Disconnected, Driver, Transcript};
 use tokio::sync::oneshot;
 
 use crate::MachineBuilder;
@@ -148,7 +148,7 @@ async fn launch(
         inner,
         console,
         handles,
-        monitor,
+        connection,
         readiness,
         overdue,
     } = begin(engine, builder, &attempt)?;
@@ -168,7 +168,9 @@ async fn launch(
     };
     let met = race(
         first(overdue, ended),
-        meet(&inner, monitor, &console, &handles, readiness, &mut stage),
+        meet(
+            &inner, connection, &console, &handles, readiness, &mut stage,
+        ),
     );
     let failure = match met.await {
         Either::Right(Ok(qmp)) => {
@@ -213,7 +215,7 @@ struct Begun {
     inner: Arc<Inner>,
     console: Console,
     handles: Handles,
-    monitor: MonitorSide,
+    connection: MonitorConnection,
     readiness: Readiness,
     overdue: oneshot::Receiver<()>,
 }
@@ -234,7 +236,9 @@ fn begin(
         directory,
         log,
         deadlines,
+        heard,
         monitor,
+        transcript,
         console,
         channels,
         output,
@@ -255,7 +259,9 @@ fn begin(
         process: Arc::new(process),
         started: Instant::now(),
         deadlines: deadlines.clone(),
+        heard: heard.clone(),
         output,
+        transcript: transcript.clone(),
         consoles: handles.all_consoles(&console),
         channels: served,
         directory,
@@ -279,6 +285,7 @@ fn begin(
         requests,
         status,
         deadlines,
+        heard,
         quit_timeout: builder.quit_timeout,
         terminate_timeout: builder.terminate_timeout,
         is_told: AtomicBool::new(false),
@@ -288,10 +295,21 @@ fn begin(
         inner,
         console,
         handles,
-        monitor,
+        connection: MonitorConnection {
+            side: monitor,
+            settings: builder.monitor_settings.clone(),
+            transcript,
+        },
         readiness,
         overdue,
     })
+}
+
+/// What the monitor's connection is made of.
+struct MonitorConnection {
+    side: MonitorSide,
+    settings: Settings,
+    transcript: Option<Transcript>,
 }
 
 /// What keeps a machine from being met.
@@ -309,7 +327,7 @@ struct Stage {
 /// that is overdue meanwhile is never met.
 async fn meet(
     inner: &Inner,
-    monitor: MonitorSide,
+    monitor: MonitorConnection,
     console: &Console,
     handles: &Handles,
     mut readiness: Readiness,
@@ -319,7 +337,12 @@ async fn meet(
         action: "set up the monitor",
         cause,
     };
-    let (socket, attached) = match monitor {
+    let MonitorConnection {
+        side,
+        settings,
+        transcript,
+    } = monitor;
+    let (socket, attached) = match side {
         MonitorSide::Off(socket) => (socket, false),
         MonitorSide::Connected(socket) => (socket, true),
         MonitorSide::Listening(listener) => {
@@ -328,7 +351,7 @@ async fn meet(
     };
     let (deadlines, witness) = (inner.deadlines.clone(), Arc::new(console.witness()));
     let (client, driver, mut ready) =
-        Driver::new(socket, Settings::default(), deadlines, witness).map_err(resources)?;
+        Driver::new(socket, settings, deadlines, witness, transcript).map_err(resources)?;
     if attached {
         inner.request(Request::Attach(client.clone(), driver));
         stage.waited_for = "greeting and negotiation on its monitor";

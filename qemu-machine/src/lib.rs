@@ -56,6 +56,7 @@ mod forwards;
 mod guardian;
 mod guest_state;
 pub mod guests;
+mod heard;
 mod launch;
 mod life;
 mod machine;

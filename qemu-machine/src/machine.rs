@@ -19,6 +19,7 @@ use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::error::{ExitError, ShutdownError};
 use crate::forwards::ForwardedPort;
+use crate::heard::Heard;
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
 use crate::qtest::Qtest;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) deadlines: Deadlines,
+    pub(crate) heard: Heard,
     pub(crate) quit_timeout: Option<Duration>,
     pub(crate) terminate_timeout: Duration,
     /// Whether somebody was told of the machine's end.
@@ -416,7 +418,9 @@ impl Inner {
 
     /// Waits for the machine's end, or until its guest is held for a panic.
     async fn ended_or_held(&self) -> Option<Arc<ExitReport>> {
-        self.until(|status| matches!(status, Status::Panicked))
+        // By what is heard, it may go on already.
+        let held = || self.heard.guest().is_held();
+        self.until(|status| matches!(status, Status::Panicked) && held())
             .await
     }
 

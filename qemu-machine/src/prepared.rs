@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use qemu_qmp::engine::Engine;
-use qemu_qmp::{Deadlines, Listener};
+use qemu_qmp::{Deadlines, Listener, Transcript};
 use socket2::{Domain, Socket, Type};
 
 use crate::MachineBuilder;
@@ -21,6 +21,7 @@ use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
 use crate::console::{Console, ConsoleLog, MachineFacts, MachineWitness};
 use crate::directory::PrivateDirectory;
 use crate::error::LaunchFailure;
+use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
 use crate::process::{Process, Start, StartError};
 
@@ -29,7 +30,9 @@ pub(crate) struct Prepared {
     pub(crate) directory: Option<PrivateDirectory>,
     pub(crate) log: PathBuf,
     pub(crate) deadlines: Deadlines,
+    pub(crate) heard: Heard,
     pub(crate) monitor: MonitorSide,
+    pub(crate) transcript: Option<Transcript>,
     pub(crate) console: Console,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
@@ -71,6 +74,10 @@ impl Prepared {
         };
         let log = log_directory.join(format!("{}.log", name.replace('/', "_")));
         let log_file = file("write the log", &log, LogFile::create(&log))?;
+        let transcript = builder.transcript.as_deref();
+        let transcript = transcript
+            .map(|path| file("write the transcript", path, Transcript::create(path)))
+            .transpose()?;
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
 
@@ -81,8 +88,10 @@ impl Prepared {
         let (output, output_end) = io::pipe().map_err(sockets)?;
         let output = OutputPipe::new(output, log_file).map_err(sockets)?;
         let deadlines = builder.deadlines();
+        let heard = Heard::default();
         let facts = MachineFacts {
             deadlines: deadlines.clone(),
+            heard: heard.clone(),
             witness: MachineWitness::new(name, output.output().clone()),
         };
         let mut channel_ends = Vec::new();
@@ -113,7 +122,9 @@ impl Prepared {
             directory,
             log,
             deadlines,
+            heard,
             monitor,
+            transcript,
             console,
             channels,
             output,

@@ -98,6 +98,7 @@ impl Process {
                 .as_ref()
                 .filter(|guardian| !guardian.has_queued())
                 .map(|guardian| guardian.as_fd()),
+            dies_with_us: true,
         });
         let Spawned { pid, pidfd, .. } = match started {
             Ok(spawned) => {

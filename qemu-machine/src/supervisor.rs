@@ -15,16 +15,15 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, first};
 use qemu_qmp::{
-    Client, Deadlines, Disconnected, Driver, Ender, Event, EventError, Events, Quit,
-    SystemPowerdown, Untold,
+    Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Transcript, Untold,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::channel::{Channel, Word};
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
-use crate::guest_state::GuestState;
-use crate::life::{self, Action, Ladder, Life, Rung, Shutdown, Useless};
+use crate::heard::Heard;
+use crate::life::{self, Action, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
 use crate::process::Process;
 use crate::report::ExitReport;
@@ -65,7 +64,9 @@ pub(crate) struct Belongings {
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
+    pub(crate) heard: Heard,
     pub(crate) output: OutputPipe,
+    pub(crate) transcript: Option<Transcript>,
     pub(crate) consoles: Vec<Console>,
     /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
@@ -175,10 +176,8 @@ struct Supervisor {
 
 struct Monitor {
     client: Client,
-    /// What QEMU says of its end and of the guest's state, not heard yet.
-    events: Events,
-    shutdown: Option<Shutdown>,
-    guest: GuestState,
+    /// Told when something was heard.
+    news: Arc<Notify>,
     reader: Reader,
 }
 
@@ -196,7 +195,7 @@ enum Input {
     Exited,
     Request(Request),
     MonitorEnded(Driver, Disconnected),
-    Event(Event),
+    News,
     Deadline,
 }
 
@@ -211,12 +210,7 @@ impl Supervisor {
                 Input::Deadline => self.life.handle_timeout(self.now()),
                 Input::Request(request) => self.requested(request),
                 Input::MonitorEnded(driver, cause) => self.monitor_ended(driver, &cause),
-                Input::Event(event) => {
-                    if let Some(monitor) = &mut self.monitor {
-                        monitor.take(&event);
-                    }
-                    self.heed_the_guest();
-                }
+                Input::News => self.heed_the_guest(),
             }
         }
         self.finish(requests).await;
@@ -279,7 +273,13 @@ impl Supervisor {
     }
 
     fn attach(&mut self, client: Client, mut driver: Driver) {
-        let events = client.events_named(["SHUTDOWN", "GUEST_PANICKED", "RESUME", "RESET"]);
+        let news = Arc::new(Notify::new());
+        let (heard, told) = (self.belongings.heard.clone(), Arc::clone(&news));
+        driver.on_event(move |event| {
+            if heard.take(event) {
+                told.notify_one();
+            }
+        });
         let ender = driver.ender();
         let task = self.engine.spawn(async move {
             let cause = driver.run().await;
@@ -287,9 +287,7 @@ impl Supervisor {
         });
         self.monitor = Some(Monitor {
             client,
-            events,
-            shutdown: None,
-            guest: GuestState::default(),
+            news,
             reader: Reader::Running { task, ender },
         });
     }
@@ -331,8 +329,7 @@ impl Supervisor {
     }
 
     fn guest_is_held(&self) -> bool {
-        let monitor = self.monitor.as_ref();
-        monitor.is_some_and(|monitor| monitor.guest.is_held())
+        self.belongings.heard.guest().is_held()
     }
 
     /// Holds what is under way, so that it has ended when the machine has.
@@ -365,15 +362,8 @@ impl Supervisor {
     /// it ends, and may also close them and live on; those who wait on them
     /// shall be told of the end, and not of its symptom. QEMU announces its
     /// end, and the kernel knows of one that was not announced.
-    fn is_ending(&mut self) -> bool {
-        let announced = self.monitor.as_mut().is_some_and(|monitor| {
-            monitor.hear();
-            monitor.shutdown.is_some()
-        });
-        if self.guest_is_held() {
-            self.heed_the_guest();
-        }
-        announced || self.belongings.process.is_ending()
+    fn is_ending(&self) -> bool {
+        self.belongings.heard.shutdown().is_some() || self.belongings.process.is_ending()
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -427,7 +417,9 @@ impl Supervisor {
             process,
             started,
             deadlines: _,
+            heard,
             output,
+            transcript,
             consoles,
             channels,
             directory,
@@ -436,7 +428,6 @@ impl Supervisor {
         let status = process.reap();
 
         let mut driver = None;
-        let (mut shutdown, mut guest_panicked) = (None, false);
         if let Some(monitor) = &mut self.monitor {
             driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
                 Reader::Running { mut task, ender } => {
@@ -453,9 +444,8 @@ impl Supervisor {
                 Reader::Ended(driver) => Some(driver),
                 Reader::Finished => None,
             };
-            monitor.hear();
-            (shutdown, guest_panicked) = (monitor.shutdown.take(), monitor.guest.has_panicked());
         }
+        let (shutdown, guest) = (heard.shutdown(), heard.guest());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
             pump.await;
@@ -470,7 +460,8 @@ impl Supervisor {
         let output_tail = output.output().tail();
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
-        let mut trouble: Vec<String> = logs.flatten().collect();
+        let transcript_trouble = transcript.and_then(|transcript| transcript.trouble());
+        let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
         if let Some(directory) = directory {
             let path = directory.path().to_owned();
             if let Err(error) = directory.remove() {
@@ -487,7 +478,7 @@ impl Supervisor {
             cause: life::cause(status, &rungs, shutdown.as_ref()),
             rungs,
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
-            guest_panicked,
+            guest_panicked: guest.has_panicked(),
             uptime: ended.saturating_duration_since(started),
             output_tail,
             console_tail,
@@ -511,48 +502,20 @@ impl Supervisor {
     }
 }
 
-impl Monitor {
-    /// Takes in what QEMU has said by now.
-    fn hear(&mut self) {
-        while let Some(event) = self.events.try_next() {
-            self.take(&event);
-        }
-    }
-
-    fn take(&mut self, event: &Event) {
-        match event.name() {
-            "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(event)),
-            name => {
-                if name != "GUEST_PANICKED" {
-                    // With `-no-shutdown` it was not the end.
-                    self.shutdown = None;
-                }
-                self.guest.heard(event);
-            }
-        }
-    }
-}
-
-/// What comes of the monitor next: an event, or the end of its reader. Without
+/// What comes of the monitor next: news, or the end of its reader. Without
 /// one, nothing does.
 async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
     let Some(Monitor {
-        events,
+        news,
         reader: Reader::Running { task, .. },
         ..
     }) = monitor
     else {
         return std::future::pending().await;
     };
-    let event = async {
-        loop {
-            match events.next().no_timeout().await {
-                Ok(event) => return Input::Event(event),
-                // Only the last word of the few events counts.
-                Err(EventError::Lagged { .. }) => {}
-                Err(_) => return std::future::pending().await,
-            }
-        }
+    let news = async {
+        news.notified().await;
+        Input::News
     };
     let ended = async {
         match task.await {
@@ -561,5 +524,5 @@ async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
             None => std::future::pending().await,
         }
     };
-    first(pin!(event), pin!(ended)).await
+    first(pin!(news), pin!(ended)).await
 }

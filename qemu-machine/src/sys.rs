@@ -26,6 +26,8 @@ pub(crate) struct Image<'a> {
     /// A socket of ours on which the child announces its process group, as
     /// `+ GROUP` and a line end, before it becomes the program.
     pub(crate) herald: Option<BorrowedFd<'a>>,
+    /// Whether the kernel kills it when the calling *thread* ends.
+    pub(crate) dies_with_us: bool,
 }
 
 /// A child that has become its program.
@@ -55,8 +57,7 @@ pub(crate) enum Step {
     Exec,
 }
 
-/// Starts a program as the leader of its own process group, which the kernel
-/// kills when the calling *thread* ends.
+/// Starts a program as the leader of its own process group.
 pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings
@@ -78,6 +79,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
         descriptor_count: descriptors.len(),
         herald: image.herald.map_or(-1, |socket| socket.as_raw_fd()),
         announced: false,
+        dies_with_us: image.dies_with_us,
         parent: parent_id(),
         failure: None,
     };
@@ -147,6 +149,7 @@ struct Plan {
     descriptor_count: usize,
     herald: RawFd,
     announced: bool,
+    dies_with_us: bool,
     parent: libc::pid_t,
     failure: Option<(Step, c_int)>,
 }
@@ -175,18 +178,18 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
             libc::signal(signal, libc::SIG_DFL);
         }
         libc::setpgid(0, 0);
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        match libc::getppid() {
-            parent if parent == plan.parent => {
-                if plan.herald >= 0 {
-                    plan.announced = announce(plan.herald, libc::getpid());
-                }
-            }
-            // A parent in another namespace of process ids, by whose ids the
-            // group is to be known: it tells them itself.
-            0 => {}
-            // The parent died before the wish was made, so nobody is told.
-            _ => libc::_exit(127),
+        if plan.dies_with_us {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
+        let parent = libc::getppid();
+        if parent != plan.parent && parent != 0 && plan.dies_with_us {
+            // It died before the wish was made, so nobody is told.
+            libc::_exit(127);
+        }
+        // A parent in another namespace of process ids, by whose ids the group
+        // is to be known, tells them itself.
+        if parent == plan.parent && plan.herald >= 0 {
+            plan.announced = announce(plan.herald, libc::getpid());
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
@@ -362,7 +365,7 @@ fn parent_id() -> libc::pid_t {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     use super::*;
 
@@ -389,6 +392,7 @@ mod tests {
             directory: Some(&CString::new("/usr").unwrap()),
             descriptors: &[null_fd, write_fd, write_fd, null_fd],
             herald: None,
+            dies_with_us: true,
         })
         .unwrap();
         drop((write, stray));
@@ -422,6 +426,7 @@ mod tests {
             directory: None,
             descriptors: &[null.as_raw_fd(); 3],
             herald: Some(herald.as_fd()),
+            dies_with_us: true,
         })
         .unwrap();
         assert!(spawned.announced);
@@ -429,6 +434,34 @@ mod tests {
         let mut line = String::new();
         ours.read_to_string(&mut line).unwrap();
         assert_eq!(line, format!("+ {:09}\n", spawned.pid));
+    }
+
+    #[test]
+    fn a_program_dies_with_the_thread_that_started_it_only_where_it_shall() {
+        for dies_with_us in [true, false] {
+            let (words, mut to_it) = io::pipe().unwrap();
+            let (mut from_it, write) = io::pipe().unwrap();
+            let thread = std::thread::spawn(move || {
+                spawn(&Image {
+                    program: &CString::new("/bin/cat").unwrap(),
+                    arguments: &strings(&["cat"]),
+                    environment: &[],
+                    directory: None,
+                    descriptors: &[words.as_raw_fd(), write.as_raw_fd(), write.as_raw_fd()],
+                    herald: None,
+                    dies_with_us,
+                })
+                .unwrap()
+            });
+            let spawned = thread.join().unwrap();
+            if !dies_with_us {
+                to_it.write_all(b"alive").unwrap();
+                from_it.read_exact(&mut [0; 5]).unwrap();
+                drop(to_it);
+            }
+            from_it.read_to_end(&mut Vec::new()).unwrap();
+            reap_failed(&spawned);
+        }
     }
 
     #[test]
@@ -444,6 +477,7 @@ mod tests {
                 directory,
                 descriptors: &descriptors,
                 herald: None,
+                dies_with_us: true,
             };
             spawn(&image).map(drop).map_err(|failed| {
                 reap_failed(&failed.child.unwrap());

@@ -125,3 +125,43 @@ scenario! {
         assert!(cause.contains(&report.to_string()), "{cause}");
     }
 }
+
+// P22
+scenario! {
+    fn a_recorded_session_is_played_again_by_the_scripted_peer(qemu) {
+        let scratch = Scratch::new("transcript");
+        let path = scratch.join("session.jsonl");
+        let mut told = Vec::new();
+        let scripted = support::fake(&format!("transcript {}", path.display()));
+        for builder in [qemu.bare().transcript(&path), scripted] {
+            let vm = run!(builder.launch()).unwrap();
+            let mut events = vm.qmp().events();
+            let version = run!(vm.qmp().execute_json("query-version", ())).unwrap();
+            run!(vm.qmp().execute_json("stop", ()).id("mine")).unwrap();
+            let refused = run!(vm.qmp().execute_json("nonesuch", ())).unwrap_err();
+            let stopped = run!(events.next_named("STOP")).unwrap();
+            let report = run!(vm.shutdown()).unwrap();
+            assert!(report.trouble.is_empty(), "{report}");
+            told.push((version, refused.reply().unwrap().desc.clone(), stopped.timestamp()));
+        }
+        assert_eq!(told[0], told[1]);
+
+        // One that does otherwise is told so.
+        let vm = run!(support::fake(&format!("transcript {}", path.display())).launch()).unwrap();
+        run!(vm.qmp().execute_json("query-name", ())).unwrap_err();
+        let report = run!(vm.exited()).unwrap().to_string();
+        assert!(report.contains("query-version"), "{report}");
+    }
+}
+
+// D14
+scenario! {
+    fn a_reply_over_the_bound_ends_the_monitor_by_name_and_not_the_machine(qemu) {
+        let vm = run!(qemu.bare().reply_limit_bytes(10_000).launch()).unwrap();
+        run!(vm.qmp().execute(QueryStatus {})).unwrap();
+        let error = run!(vm.qmp().execute_json("query-qmp-schema", ())).unwrap_err();
+        assert!(error.to_string().contains("over 10000 bytes"), "{error}");
+        assert!(vm.is_running());
+        run!(vm.shutdown()).unwrap();
+    }
+}

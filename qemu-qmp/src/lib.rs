@@ -39,9 +39,10 @@ mod wait;
 pub mod wire;
 
 pub use client::{
-    Accept, Client, Connect, ConnectError, ConnectedSocket, Disconnected, Driver, Ender,
+    Accept, Client, Connect, ConnectError, ConnectedSocket, Direction, Disconnected, Driver, Ender,
     EventError, EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson, Listener,
-    NextEvent, Passed, Ready, ServerAddress, Untold, Witness,
+    Message, NextEvent, NextMessage, Passed, Ready, ServerAddress, Tap, Transcript, Untold,
+    Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,

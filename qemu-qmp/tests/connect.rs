@@ -46,6 +46,7 @@ fn driver(socket: UnixStream) -> std::io::Result<(Client, Driver, Ready)> {
         Settings::default(),
         deadlines,
         Arc::new(Supervisor),
+        None,
     )
 }
 

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use qemu_qmp::ProtocolError;
-use qemu_qmp::wire::{Connection, ErrorClass, Line, Output, Settings};
+use qemu_qmp::wire::{Connection, ErrorClass, Id, Line, Output, Settings};
 
 const GREETING: &[u8] = b"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 0, \"major\": 10}, \"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
 
@@ -25,7 +25,7 @@ fn ready() -> Connection<&'static str> {
     connection
 }
 
-fn submit(connection: &mut Connection<&'static str>, name: &'static str) -> u64 {
+fn submit(connection: &mut Connection<&'static str>, name: &'static str) -> Id {
     connection.submit(Line::new(name, None, false), name).0
 }
 
@@ -94,7 +94,7 @@ fn a_line_has_its_arguments_as_given_and_its_id_at_the_end() {
 fn ids_are_never_used_twice() {
     let mut connection = ready();
     let first = submit(&mut connection, "a");
-    connection.abandon(first);
+    connection.abandon(&first);
     let second = submit(&mut connection, "b");
     connection
         .receive(format!("{{\"return\": 0, \"id\": {second}}}\n").as_bytes())
@@ -126,7 +126,7 @@ fn replies_find_their_waiters_in_any_order() {
 fn an_abandoned_command_counts_until_its_reply_is_dropped() {
     let mut connection = ready();
     let [a, b] = ["a", "b"].map(|name| submit(&mut connection, name));
-    connection.abandon(a);
+    connection.abandon(&a);
     assert_eq!(connection.in_flight(), 2);
     connection
         .receive(
@@ -136,8 +136,8 @@ fn an_abandoned_command_counts_until_its_reply_is_dropped() {
     assert_eq!(replies(&mut connection), [("b", "2".to_owned())]);
     assert_eq!(connection.in_flight(), 0);
     // What is not there any more may be abandoned.
-    connection.abandon(a);
-    connection.abandon(99);
+    connection.abandon(&a);
+    connection.abandon(&Id::Counted(99));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_error_without_id_is_of_the_one_command_in_flight_even_if_abandoned() {
     assert_eq!(error.class, ErrorClass::GenericError);
 
     let given_up = submit(&mut connection, "b");
-    connection.abandon(given_up);
+    connection.abandon(&given_up);
     connection.receive(unreadable).unwrap();
     assert!(connection.poll_output().is_none());
     assert_eq!(connection.in_flight(), 0);
@@ -179,7 +179,7 @@ fn an_error_without_id_is_of_the_one_command_in_flight_even_if_abandoned() {
 fn what_came_before_a_fault_still_comes_out() {
     let mut connection = ready();
     let [a, b] = ["a", "b"].map(|name| submit(&mut connection, name));
-    connection.abandon(b);
+    connection.abandon(&b);
     submit(&mut connection, "c");
     let bytes = format!("{{\"return\": 1, \"id\": {a}}}\r\nno JSON\r\n");
     let error = connection.receive(bytes.as_bytes()).unwrap_err();

@@ -6,6 +6,7 @@ mod support;
 use std::future::IntoFuture;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::StreamExt;
 use qemu_qmp::{Client, Disconnected, ErrorClass, EventError, Events, QueryStatus, Wait};
 use serde_json::{Value, json};
 use support::{GREETING, begin, poll_once, scenario, serve};
@@ -54,6 +55,59 @@ scenario! {
         drop(qmp);
         server.end();
     }
+}
+
+// P25
+scenario! {
+    fn a_history_has_what_was_taken_too_from_when_it_is_kept() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            for events in [["A", "B"], ["C", "D"]] {
+                let go = server.expect("go");
+                for event in events {
+                    server.event(event, "{}");
+                }
+                server.answer(&go, "{}");
+            }
+            server.ends();
+        });
+        let qmp = run!(Client::over(socket)).unwrap();
+        let events = qmp.events_named(["A", "C", "D"]);
+        run!(qmp.execute_json("go", ())).unwrap();
+        assert!(events.history().is_empty());
+        let mut events = events.with_history();
+        run!(qmp.execute_json("go", ())).unwrap();
+        assert_eq!(run!(events.next_named("C")).unwrap().name(), "C");
+        let history: Vec<_> = events.history().iter().map(|it| it.name().to_owned()).collect();
+        assert_eq!(history, ["C", "D"]);
+        assert_eq!(names(&mut events), ["A", "D"]);
+        drop(qmp);
+        server.end();
+    }
+}
+
+// D28
+#[test]
+fn events_are_a_stream_that_tells_its_end_and_then_ends() {
+    let (socket, server) = serve(|server| {
+        server.ready();
+        let go = server.expect("go");
+        for id in 0..5 {
+            server.event("JOB", format_args!(r#"{{"id": {id}}}"#));
+        }
+        server.answer(&go, "{}");
+    });
+    let qmp = Client::over(socket).wait().unwrap();
+    let events = qmp.events();
+    qmp.execute_json("go", ()).wait().unwrap();
+    server.end();
+    let ids = events
+        .map(|event| Ok(event?.data::<Value>().unwrap()["id"].as_u64().unwrap()))
+        .filter(|id| std::future::ready(!matches!(id, Ok(1 | 3))));
+    let heard: Vec<Result<u64, EventError>> = ids.collect().wait();
+    let (end, heard) = heard.split_last().unwrap();
+    assert_eq!(heard.iter().flatten().collect::<Vec<_>>(), [&0, &2, &4]);
+    assert!(matches!(end, Err(EventError::Ended { .. })));
 }
 
 // W8

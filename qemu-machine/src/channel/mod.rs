@@ -143,7 +143,9 @@ impl Channels {
         log: Option<ConsoleLog>,
         facts: &MachineFacts,
     ) -> io::Result<()> {
-        let MachineFacts { deadlines, witness } = facts;
+        let MachineFacts {
+            deadlines, witness, ..
+        } = facts;
         match config {
             ChannelConfig::Console(name, config) => {
                 let console = Console::connected(facts, name.clone(), socket, config, log)?;

@@ -36,6 +36,7 @@ pub(super) fn connect(
         Settings::default(),
         deadlines.clone(),
         Arc::new(witness),
+        None,
     )?;
     let channel = MonitorChannel {
         ender: driver.ender(),

@@ -167,6 +167,12 @@ impl Buffer {
         }
     }
 
+    /// The guest goes on, which the word of its panic may not have been
+    /// followed by yet.
+    pub(super) fn guest_goes_on(&mut self) {
+        self.guest_is_held = false;
+    }
+
     /// What can still be found is found, and who waits for more is told that it
     /// will not come.
     fn fail_searches(&mut self, reason: impl Fn() -> NoMatch) -> Vec<Answer> {

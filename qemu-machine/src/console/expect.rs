@@ -3,14 +3,14 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::Elapsed;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::buffer::{End, Found, NoMatch};
+use super::buffer::{Buffer, End, Found, NoMatch};
 use super::noise::Noise;
 use super::searches::Sought;
 use super::{Console, Match, Pattern};
@@ -186,13 +186,23 @@ impl IntoFuture for Expect {
     }
 }
 
+/// The buffer, with what has been heard of the guest by now.
+fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
+    let goes_on = !console.shared.heard.guest().is_held();
+    let mut buffer = console.lock();
+    if goes_on {
+        buffer.guest_goes_on();
+    }
+    buffer
+}
+
 async fn search(
     console: &Console,
     sought: Sought,
     timeout: Option<Duration>,
 ) -> Result<Match, ExpectFailure> {
     let (waiter, answer) = oneshot::channel();
-    let found = console.lock().search(sought, waiter);
+    let found = lock_anew(console).search(sought, waiter);
     let answer = match found {
         Err(at_once) => at_once,
         Ok(id) => {

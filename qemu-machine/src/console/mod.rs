@@ -39,6 +39,7 @@ pub use send::{Send, SendError};
 pub(crate) use witness::{MachineFacts, MachineWitness};
 
 use crate::channel::{Channel, Word};
+use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::ExitReport;
 
@@ -60,6 +61,7 @@ struct Shared {
     /// What QEMU itself prints, for errors.
     output: Output,
     deadlines: Deadlines,
+    heard: Heard,
     buffer: Mutex<Buffer>,
     log: Mutex<Option<ConsoleLog>>,
     /// What its searches look past, unless they say otherwise.
@@ -179,12 +181,17 @@ impl Console {
         ring_bytes: usize,
         noise: Noise,
     ) -> Self {
-        let MachineFacts { deadlines, witness } = machine.clone();
+        let MachineFacts {
+            deadlines,
+            heard,
+            witness,
+        } = machine.clone();
         let shared = Arc::new(Shared {
             name,
             machine: witness.machine.clone(),
             output: witness.output.clone(),
             deadlines,
+            heard,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             log: Mutex::default(),
             noise,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use qemu_qmp::{Deadlines, Witness};
 
 use super::{Console, Shared};
+use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::Tails;
 
@@ -12,6 +13,7 @@ use crate::report::Tails;
 #[derive(Clone)]
 pub(crate) struct MachineFacts {
     pub(crate) deadlines: Deadlines,
+    pub(crate) heard: Heard,
     pub(crate) witness: MachineWitness,
 }
 

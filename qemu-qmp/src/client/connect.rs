@@ -13,7 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::witness::Stranger;
-use super::{Client, ConnectError, Disconnected, Driver, Witness};
+use super::{Client, ConnectError, Disconnected, Driver, Transcript, Witness};
 use crate::Deadlines;
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
@@ -50,6 +50,7 @@ pub struct Connect {
     peer: Peer,
     settings: Settings,
     deadlines: Deadlines,
+    transcript: Option<Transcript>,
     timeout: Option<Duration>,
 }
 
@@ -78,6 +79,7 @@ impl Connect {
             peer,
             settings: Settings::default(),
             deadlines: Deadlines::default(),
+            transcript: None,
             timeout: Deadlines::default().limit(),
         }
     }
@@ -87,6 +89,13 @@ impl Connect {
     /// its own.
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
+        self
+    }
+
+    /// Writes every message of the connection to this file, from the greeting
+    /// on.
+    pub fn transcript(mut self, transcript: Transcript) -> Self {
+        self.transcript = Some(transcript);
         self
     }
 
@@ -133,6 +142,7 @@ impl IntoFuture for Connect {
                 peer,
                 settings,
                 deadlines,
+                transcript,
                 timeout,
             } = self;
             // Its timers are needed from here on.
@@ -151,7 +161,7 @@ impl IntoFuture for Connect {
                     },
                     Peer::Socket(socket) => (socket, Stranger::Somewhere),
                 };
-                handshake(socket, settings, deadlines.clone(), stranger).await
+                handshake(socket, settings, deadlines.clone(), stranger, transcript).await
             };
             deadlines
                 .timeout(timeout, connected)
@@ -172,9 +182,11 @@ pub(super) async fn handshake(
     settings: Settings,
     deadlines: Deadlines,
     stranger: Stranger,
+    transcript: Option<Transcript>,
 ) -> Result<Client, ConnectError> {
     let witness: Arc<dyn Witness> = Arc::new(stranger);
-    let (client, mut driver, mut ready) = Driver::new(socket, settings, deadlines, witness)?;
+    let (client, mut driver, mut ready) =
+        Driver::new(socket, settings, deadlines, witness, transcript)?;
     Engine::start()?.spawn(async move {
         let cause = driver.run().await;
         driver.finish(&cause);

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use socket2::Socket;
 use tokio::sync::oneshot;
 
+use super::tap::{Direction, Taps, Transcript};
 use super::{Client, Disconnected, Handle, Shared, State, Untold, Witness};
 use crate::Deadlines;
 use crate::engine::{self, Engine, Stream};
-use crate::wire::{Connection, Output, Settings};
+use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 
 /// Reads one connection. Whoever supervises the server runs it themselves, to
 /// say in their own words why the connection ended; everyone else has
@@ -17,7 +18,11 @@ use crate::wire::{Connection, Output, Settings};
 pub struct Driver {
     shared: Arc<Shared>,
     ready: Option<oneshot::Sender<()>>,
+    hook: Option<EventHook>,
 }
+
+/// What is shown each event before anybody else.
+type EventHook = Box<dyn FnMut(&Event) + Send>;
 
 /// Ends a connection whose server has ended; made by [`Driver::ender`].
 pub struct Ender(Arc<Shared>);
@@ -50,6 +55,7 @@ impl Driver {
         settings: Settings,
         deadlines: Deadlines,
         witness: Arc<dyn Witness>,
+        transcript: Option<Transcript>,
     ) -> io::Result<(Client, Self, Ready)> {
         let engine = Engine::start()?;
         // Commands are small and wait for nothing. Only TCP has the option.
@@ -64,6 +70,7 @@ impl Driver {
             greeting: OnceLock::new(),
             deadlines,
             witness,
+            taps: Taps::new(transcript),
             passing: tokio::sync::Mutex::default(),
         });
         let client = Client {
@@ -78,22 +85,33 @@ impl Driver {
             Self {
                 shared,
                 ready: Some(ready),
+                hook: None,
             },
             Ready(told),
         ))
     }
 
+    /// Shows each event to `hook`, on the engine, before any listener has it,
+    /// and before the reply of whatever command comes after it.
+    pub fn on_event(&mut self, hook: impl FnMut(&Event) + Send + 'static) {
+        self.hook = Some(Box::new(hook));
+    }
+
     /// Reads until the connection ends, and gives the reason. Those who wait
     /// on it are not told before [`finish`](Self::finish).
     pub async fn run(&mut self) -> Disconnected {
-        let Self { shared, ready } = self;
+        let Self {
+            shared,
+            ready,
+            hook,
+        } = self;
         // A connection without a greeting is ready, or has something to send,
         // before anything was received.
-        dispatch(shared, ready);
+        dispatch(shared, ready, hook);
         let receive = |bytes: &[u8]| {
-            let received = shared.lock().connection.receive(bytes);
+            let received = receive(shared, bytes);
             // What came before a fault counts.
-            dispatch(shared, ready);
+            dispatch(shared, ready, hook);
             received.map_err(Disconnected::from)
         };
         match shared.stream.drive(receive).await {
@@ -135,7 +153,25 @@ impl Ready {
     }
 }
 
-fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
+/// Takes in what was received, and shows it to whom it is to be shown.
+fn receive(shared: &Shared, bytes: &[u8]) -> Result<(), ProtocolError> {
+    if !shared.taps.are_there() {
+        return shared.lock().connection.receive(bytes);
+    }
+    let mut lines = Vec::new();
+    let seen = |line: &[u8]| lines.push(line.to_vec());
+    let received = shared.lock().connection.receive_seen(bytes, seen);
+    for line in lines {
+        shared.taps.show(Direction::Received, &line);
+    }
+    received
+}
+
+fn dispatch(
+    shared: &Shared,
+    ready: &mut Option<oneshot::Sender<()>>,
+    hook: &mut Option<EventHook>,
+) {
     loop {
         let mut state = shared.lock();
         let Some(output) = state.connection.poll_output() else {
@@ -147,6 +183,11 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
                 engine::wake(|| waiter.send(Ok(reply)));
             }
             Output::Event(event) => {
+                if let Some(hook) = hook {
+                    drop(state);
+                    hook(&event);
+                    state = shared.lock();
+                }
                 let listeners = state.listeners.clone();
                 drop(state);
                 // Unlocked, for waking a listener may run code of its executor.
@@ -158,12 +199,12 @@ fn dispatch(shared: &Shared, ready: &mut Option<oneshot::Sender<()>>) {
                     shared
                         .lock()
                         .listeners
-                        .retain(|listener| !listener.is_abandoned());
+                        .retain(|listener| !listener.queue.is_abandoned());
                 }
             }
             Output::Transmit(bytes) => {
                 drop(state);
-                let _ = shared.stream.send(&bytes);
+                let _ = shared.send(&bytes);
             }
             Output::Ready(greeting) => {
                 drop(state);

@@ -149,6 +149,13 @@ pub enum ExecuteFailure {
     /// The server offers no out-of-band execution. Nothing was sent.
     #[error("cannot be executed out of band: the server does not offer it")]
     NoOutOfBand,
+    /// A command of this id waits for its reply already, even if nobody waits
+    /// for that. Nothing was sent.
+    #[error("cannot be sent by the id '{id}': another command is, and has no reply yet")]
+    IdInFlight {
+        /// The id that was asked for.
+        id: String,
+    },
     /// The connection is no unix socket, so no descriptor can be passed.
     /// Nothing was sent.
     #[error("cannot take a descriptor along: only unix sockets pass them, and this is none")]

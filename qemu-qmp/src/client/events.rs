@@ -1,27 +1,28 @@
 //! Listeners: who hears which events, and when.
-//!
-//! Each listener has its own bounded queue. One that lags loses its oldest
-//! events and is told how many; it costs the others nothing.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{Disconnected, EventError, EventPattern, Witness};
-use crate::Deadlines;
-use crate::engine::Elapsed;
+use futures_core::Stream;
+
+use super::queue::{Matches, Queue, Queued};
+use super::{EventError, EventPattern};
 use crate::wire::Event;
 
 /// A listener: hears every event from when it was made, in order.
 ///
 /// Make it before the command whose events it shall hear; then none is
 /// missed, however soon they come. Drop it to stop listening.
+///
+/// It is also a [`Stream`], for the combinators of the `futures` crates: that
+/// has no deadline, tells of events that were dropped and of the connection's
+/// end, and then ends.
 pub struct Events {
-    queue: Arc<Queue>,
+    listener: Arc<Listener>,
 }
 
 impl Events {
@@ -101,7 +102,7 @@ impl Events {
         expected: impl Into<String>,
         matches: impl Fn(&Event) -> bool + Send + 'static,
     ) -> NextEvent<'_> {
-        let timeout = self.queue.deadlines.limit();
+        let timeout = self.listener.queue.limit();
         NextEvent {
             events: self,
             expected: expected.into(),
@@ -112,43 +113,57 @@ impl Events {
 
     /// The next event, if one is there now.
     pub fn try_next(&mut self) -> Option<Event> {
-        let mut state = self.queue.lock();
-        let event = state.events.pop_front()?;
-        state.bytes -= event.size_bytes();
-        Some(event)
+        self.listener.queue.try_next()
     }
 
     /// Every event that is there now.
     pub fn take_all(&mut self) -> Vec<Event> {
-        let mut state = self.queue.lock();
-        state.bytes = 0;
-        std::mem::take(&mut state.events).into()
+        self.listener.queue.take_all()
     }
 
     /// Drops every event that is there now.
     pub fn clear(&mut self) {
-        let mut state = self.queue.lock();
-        (state.events, state.bytes, state.missed) = (VecDeque::new(), 0, 0);
+        self.listener.queue.clear();
     }
 
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue }
+    /// Keeps a history from now on: events that were taken can be had again.
+    /// It has the bounds of the queue, and beyond them forgets the oldest.
+    pub fn with_history(self) -> Self {
+        self.listener.queue.keep_history();
+        self
+    }
+
+    /// Every event that was heard since the history is kept, taken or not, the
+    /// oldest first; empty where none is.
+    pub fn history(&self) -> Vec<Event> {
+        self.listener.queue.history()
+    }
+
+    pub(super) fn new(listener: Arc<Listener>) -> Self {
+        Self { listener }
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
-            .field("of", &self.queue.witness.name())
-            .field("wanted", &self.queue.wanted)
+            .field("of", &self.listener.queue.server())
+            .field("wanted", &self.listener.wanted)
             .finish_non_exhaustive()
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, EventError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.listener.queue.poll_next_or_end(context)
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.clear();
-        self.queue.lock().abandoned = true;
+        self.listener.queue.abandon();
     }
 }
 
@@ -157,7 +172,7 @@ impl Drop for Events {
 pub struct NextEvent<'a> {
     events: &'a mut Events,
     expected: String,
-    matches: Box<dyn Fn(&Event) -> bool + Send>,
+    matches: Matches<Event>,
     timeout: Option<Duration>,
 }
 
@@ -187,65 +202,21 @@ impl<'a> IntoFuture for NextEvent<'a> {
                 matches,
                 timeout,
             } = self;
-            let queue = &events.queue;
-            let next = poll_fn(move |context| queue.poll_next(context, &matches));
-            queue
-                .deadlines
-                .timeout(timeout, next)
-                .await
-                .unwrap_or_else(|Elapsed(limit)| {
-                    Err(EventError::Timeout {
-                        server: queue.witness.name(),
-                        expected,
-                        limit,
-                        seen: queue.witness.seen(),
-                    })
-                })
+            events.listener.queue.next(matches, expected, timeout).await
         })
     }
 }
 
-/// One listener's events, written by the connection's reader.
-pub(super) struct Queue {
+/// One listener, as the connection's reader has it.
+pub(super) struct Listener {
+    /// The events that one of these means; `None` is all.
     wanted: Option<Vec<EventPattern>>,
-    limit: QueueLimit,
-    deadlines: Deadlines,
-    witness: Arc<dyn Witness>,
-    state: Mutex<State>,
+    pub(super) queue: Queue<Event>,
 }
 
-/// The most that an unread listener holds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QueueLimit {
-    pub(super) events: usize,
-    pub(super) bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    events: VecDeque<Event>,
-    bytes: usize,
-    missed: u64,
-    ended: Option<Disconnected>,
-    abandoned: bool,
-    waker: Option<Waker>,
-}
-
-impl Queue {
-    /// A queue for the events that one of these means; `None` is all.
-    pub(super) fn new(
-        wanted: Option<Vec<EventPattern>>,
-        limit: QueueLimit,
-        deadlines: Deadlines,
-        witness: Arc<dyn Witness>,
-    ) -> Self {
-        Self {
-            wanted,
-            limit,
-            deadlines,
-            witness,
-            state: Mutex::default(),
-        }
+impl Listener {
+    pub(super) fn new(wanted: Option<Vec<EventPattern>>, queue: Queue<Event>) -> Self {
+        Self { wanted, queue }
     }
 
     /// Whether somebody still listens.
@@ -253,118 +224,17 @@ impl Queue {
         if let Some(wanted) = &self.wanted
             && !wanted.iter().any(|pattern| pattern.matches(event))
         {
-            return !self.is_abandoned();
+            // It is none of its business.
+        } else {
+            let waker = self.queue.put(event.clone());
+            waker.into_iter().for_each(Waker::wake);
         }
-        let mut state = self.lock();
-        if state.abandoned {
-            return false;
-        }
-        state.bytes += event.size_bytes();
-        state.events.push_back(event.clone());
-        state.trim(self.limit);
-        wake(state);
-        true
-    }
-
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.lock().abandoned
-    }
-
-    pub(super) fn end(&self, cause: Disconnected) {
-        let mut state = self.lock();
-        state.ended = Some(cause);
-        wake(state);
-    }
-
-    /// Looks for an event that matches. The user's code that decides it runs
-    /// unlocked: the reader, and thus every machine, waits for the lock.
-    fn poll_next(
-        &self,
-        context: &Context<'_>,
-        matches: &dyn Fn(&Event) -> bool,
-    ) -> Poll<Result<Event, EventError>> {
-        let mut state = self.lock();
-        if state.missed > 0 {
-            let missed = std::mem::take(&mut state.missed);
-            drop(state);
-            return Poll::Ready(Err(EventError::Lagged {
-                server: self.witness.name(),
-                missed,
-            }));
-        }
-        // Before the look, so that what comes meanwhile makes for another.
-        let replaced = state.waker.replace(context.waker().clone());
-        let mut taken = Taken {
-            queue: self,
-            events: std::mem::take(&mut state.events),
-            bytes: std::mem::take(&mut state.bytes),
-        };
-        drop(state);
-        // Unlocked: it may be the last hold on a task with the last client.
-        drop(replaced);
-        let found = taken.take(matches);
-        drop(taken);
-        if let Some(event) = found {
-            return Poll::Ready(Ok(event));
-        }
-        let state = self.lock();
-        match &state.ended {
-            // What came last, and while we looked, is looked at first.
-            Some(cause) if state.waker.is_some() => Poll::Ready(Err(EventError::Ended {
-                server: self.witness.name(),
-                cause: cause.clone(),
-            })),
-            _ => Poll::Pending,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.queue.is_abandoned()
     }
 }
 
-impl State {
-    /// Drops the oldest events that are over the limit.
-    fn trim(&mut self, limit: QueueLimit) {
-        while self.events.len() > limit.events || self.bytes > limit.bytes {
-            let Some(oldest) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.size_bytes();
-            self.missed += 1;
-        }
+impl Queued for Event {
+    fn size_bytes(&self) -> usize {
+        self.size_bytes()
     }
-}
-
-/// The events that are being looked at; put back before those that came
-/// meanwhile, however the look ends.
-struct Taken<'a> {
-    queue: &'a Queue,
-    events: VecDeque<Event>,
-    bytes: usize,
-}
-
-impl Taken<'_> {
-    fn take(&mut self, matches: &dyn Fn(&Event) -> bool) -> Option<Event> {
-        let index = self.events.iter().position(matches)?;
-        let event = self.events.remove(index)?;
-        self.bytes -= event.size_bytes();
-        Some(event)
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        self.events.append(&mut state.events);
-        state.events = std::mem::take(&mut self.events);
-        state.bytes += self.bytes;
-        state.trim(self.queue.limit);
-    }
-}
-
-fn wake(mut state: MutexGuard<'_, State>) {
-    let waker = state.waker.take();
-    drop(state);
-    waker.into_iter().for_each(Waker::wake);
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
 use crate::Command;
 use crate::engine::{Elapsed, NotSent};
-use crate::wire::Line;
+use crate::wire::{Id, Line};
 
 /// A typed command, not sent yet; made by [`Client::execute`].
 ///
@@ -48,6 +48,7 @@ struct Request {
     arguments: serde_json::Result<Box<RawValue>>,
     out_of_band: bool,
     passed: Vec<Passed>,
+    id: Option<String>,
     timeout: Option<Duration>,
 }
 
@@ -105,6 +106,14 @@ impl ExecuteJson {
         self
     }
 
+    /// Sends the command by this id, instead of one of ours: to find it in a log
+    /// of the server's, or in a [transcript](crate::Transcript). Ours are numbers,
+    /// so a text is never one of them.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.request.id = Some(id.into());
+        self
+    }
+
     /// Takes the return value as a type of the caller's instead of a
     /// [`serde_json::Value`]. For what was received as it stands, take a
     /// `Box<RawValue>`.
@@ -145,6 +154,7 @@ impl Request {
             arguments: serde_json::value::to_raw_value(&arguments),
             out_of_band,
             passed: Vec::new(),
+            id: None,
             timeout,
         }
     }
@@ -191,7 +201,7 @@ impl Request {
             let failed = |(path, cause)| ExecuteFailure::File { path, cause };
             descriptors.push(opened.map_err(failed)?);
         }
-        match exchange(&self.client, line, descriptors, self.timeout).await? {
+        match exchange(&self.client, self.id, line, descriptors, self.timeout).await? {
             Ok(received) => serde_json::from_str(received.get())
                 .map_err(|cause| ExecuteFailure::Shape { received, cause }),
             Err(reply) => Err(ExecuteFailure::Refused {
@@ -205,12 +215,13 @@ impl Request {
 /// Sends a line, with descriptors if there are any, and waits for its reply.
 async fn exchange(
     client: &Client,
+    id: Option<String>,
     line: Line,
     descriptors: Vec<OwnedFd>,
     timeout: Option<Duration>,
 ) -> Result<Reply, ExecuteFailure> {
     if descriptors.is_empty() {
-        return transmit(client, line, &[], timeout).await;
+        return transmit(client, id, line, &[], timeout).await;
     }
     let shared = &client.handle.shared;
     if !shared.stream.passes_descriptors() {
@@ -220,7 +231,7 @@ async fn exchange(
     // come when this one has been answered.
     let in_turn = async {
         let _turn = shared.passing.lock().await;
-        transmit(client, line, &descriptors, None).await
+        transmit(client, id, line, &descriptors, None).await
     };
     match shared.deadlines.timeout(timeout, in_turn).await {
         Ok(outcome) => outcome,
@@ -230,6 +241,7 @@ async fn exchange(
 
 async fn transmit(
     client: &Client,
+    id: Option<String>,
     line: Line,
     descriptors: &[OwnedFd],
     timeout: Option<Duration>,
@@ -237,16 +249,16 @@ async fn transmit(
     let shared = &client.handle.shared;
     let interrupted = |cause| ExecuteFailure::Interrupted { cause };
     let (waiter, reply) = oneshot::channel();
-    let (id, bytes) = shared.submit(line, waiter).map_err(interrupted)?;
-    let _abandon = Abandon { client, id };
+    let (id, bytes) = shared.submit(id, line, waiter)?;
+    let abandon = Abandon { client, id };
     let sent = if descriptors.is_empty() {
-        shared.stream.send(&bytes).map(drop)
+        shared.send(&bytes)
     } else {
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        shared.stream.send_with(&bytes, &descriptors)
+        shared.send_with(&bytes, &descriptors)
     };
     if let Err(NotSent::Full) = sent {
-        shared.lock().connection.withdraw(id);
+        shared.lock().connection.withdraw(&abandon.id);
         return Err(ExecuteFailure::Congested);
     }
     match shared.deadlines.timeout(timeout, reply).await {
@@ -260,11 +272,12 @@ async fn transmit(
 /// Marks a command in the books when nobody waits for its reply any more.
 struct Abandon<'a> {
     client: &'a Client,
-    id: u64,
+    id: Id,
 }
 
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
-        self.client.handle.shared.lock().connection.abandon(self.id);
+        let shared = &self.client.handle.shared;
+        shared.lock().connection.abandon(&self.id);
     }
 }

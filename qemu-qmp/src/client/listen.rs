@@ -12,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connect::handshake;
 use super::witness::Stranger;
-use super::{Client, ConnectError, ServerAddress};
+use super::{Client, ConnectError, ServerAddress, Transcript};
 use crate::Deadlines;
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
@@ -58,6 +58,7 @@ impl Listener {
             listener: self,
             settings: Settings::default(),
             deadlines: Deadlines::default(),
+            transcript: None,
             timeout: Deadlines::default().limit(),
         }
     }
@@ -128,6 +129,7 @@ pub struct Accept {
     listener: Listener,
     settings: Settings,
     deadlines: Deadlines,
+    transcript: Option<Transcript>,
     timeout: Option<Duration>,
 }
 
@@ -137,6 +139,13 @@ impl Accept {
     /// its own.
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
+        self
+    }
+
+    /// Writes every message of the connection to this file, from the greeting
+    /// on.
+    pub fn transcript(mut self, transcript: Transcript) -> Self {
+        self.transcript = Some(transcript);
         self
     }
 
@@ -181,6 +190,7 @@ impl IntoFuture for Accept {
                 listener,
                 settings,
                 deadlines,
+                transcript,
                 timeout,
             } = self;
             // Its timers are needed from here on.
@@ -188,7 +198,7 @@ impl IntoFuture for Accept {
             let accepted = async {
                 let stranger = Stranger::At(listener.address.clone());
                 let socket = listener.accept_socket().await?;
-                handshake(socket, settings, deadlines.clone(), stranger).await
+                handshake(socket, settings, deadlines.clone(), stranger, transcript).await
             };
             deadlines
                 .timeout(timeout, accepted)

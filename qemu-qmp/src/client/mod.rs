@@ -13,9 +13,12 @@ mod events;
 mod execute;
 mod listen;
 mod passed;
+mod queue;
+mod tap;
 mod witness;
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
@@ -30,10 +33,14 @@ pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use listen::{Accept, Listener};
 pub use passed::Passed;
+pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
 pub use witness::Witness;
 
-use crate::engine::{self, Engine, Stream};
-use crate::wire::{Connection, ErrorReply, Greeting, Line};
+use queue::{Queue, Queued};
+use tap::Taps;
+
+use crate::engine::{self, Engine, NotSent, Stream};
+use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
 use crate::{Command, Deadlines, HumanMonitorCommand};
 
 /// A handle on a connection with a QMP server.
@@ -137,6 +144,32 @@ impl Client {
         self.handle.shared.listen(Some(patterns))
     }
 
+    /// Sees every message from now on, both ways. To have all from the first on
+    /// in a file, see [`Connect::transcript`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_qmp::{Client, QueryStatus, Wait};
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let mut tap = qmp.tap();
+    /// qmp.execute(QueryStatus {}).wait()?;
+    /// for message in tap.take_all() {
+    ///     println!("{message}"); // > {"execute":"query-status","id":2}
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tap(&self) -> Tap {
+        let shared = &self.handle.shared;
+        let queue = Arc::new(shared.queue());
+        if !shared.taps.add(&queue)
+            && let Some(cause) = self.disconnected()
+        {
+            queue.end(cause);
+        }
+        Tap::new(queue)
+    }
+
     /// What the server said of itself; `None` where the greeting was turned
     /// off.
     pub fn greeting(&self) -> Option<&Greeting> {
@@ -203,7 +236,8 @@ impl Drop for Handle {
 #[must_use = "who waits is to be told"]
 pub struct Untold {
     waiters: Vec<Waiter>,
-    listeners: Vec<Arc<events::Queue>>,
+    listeners: Vec<Arc<events::Listener>>,
+    taps: Vec<Arc<Queue<Message>>>,
     cause: Option<Disconnected>,
 }
 
@@ -218,7 +252,10 @@ impl Untold {
             engine::wake(|| waiter.send(Err(cause.clone())));
         }
         for listener in self.listeners {
-            engine::wake(|| listener.end(cause.clone()));
+            engine::wake(|| listener.queue.end(cause.clone()));
+        }
+        for tap in self.taps {
+            engine::wake(|| tap.end(cause.clone()));
         }
     }
 }
@@ -230,13 +267,14 @@ struct Shared {
     greeting: std::sync::OnceLock<Greeting>,
     deadlines: Deadlines,
     witness: Arc<dyn Witness>,
+    taps: Taps,
     /// Held by whoever passes descriptors.
     passing: tokio::sync::Mutex<()>,
 }
 
 struct State {
     connection: Connection<Waiter>,
-    listeners: Vec<Arc<events::Queue>>,
+    listeners: Vec<Arc<events::Listener>>,
     ended: Option<Disconnected>,
 }
 
@@ -245,29 +283,60 @@ type Reply = Result<Box<RawValue>, ErrorReply>;
 
 impl Shared {
     /// Enters a command into the books; its bytes are to be sent next.
-    fn submit(&self, line: Line, waiter: Waiter) -> Result<(u64, Vec<u8>), Disconnected> {
+    fn submit(
+        &self,
+        id: Option<String>,
+        line: Line,
+        waiter: Waiter,
+    ) -> Result<(Id, Vec<u8>), ExecuteFailure> {
         let mut state = self.lock();
-        match &state.ended {
-            Some(cause) => Err(cause.clone()),
-            None => Ok(state.connection.submit(line, waiter)),
+        if let Some(cause) = &state.ended {
+            return Err(ExecuteFailure::Interrupted {
+                cause: cause.clone(),
+            });
+        }
+        let Some(id) = id else {
+            return Ok(state.connection.submit(line, waiter));
+        };
+        match state.connection.submit_as(&id, line, waiter) {
+            Ok(bytes) => Ok((Id::Chosen(id), bytes)),
+            Err(IdInFlight) => Err(ExecuteFailure::IdInFlight { id }),
         }
     }
 
+    /// Sends a line, and shows it to whom it is to be shown.
+    fn send(&self, line: &[u8]) -> Result<(), NotSent> {
+        self.seen(line, || self.stream.send(line).map(drop))
+    }
+
+    /// Sends a line with descriptors, and shows it likewise.
+    fn send_with(&self, line: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), NotSent> {
+        self.seen(line, || self.stream.send_with(line, descriptors))
+    }
+
+    fn seen(&self, line: &[u8], send: impl FnOnce() -> Result<(), NotSent>) -> Result<(), NotSent> {
+        if self.taps.are_there() {
+            self.taps.show_sent(line, send)
+        } else {
+            send()
+        }
+    }
+
+    fn queue<T: Queued>(&self) -> Queue<T> {
+        Queue::new(self.deadlines.clone(), Arc::clone(&self.witness))
+    }
+
     fn listen(&self, wanted: Option<Vec<EventPattern>>) -> Events {
-        let limit = events::QueueLimit {
-            events: 100_000,
-            bytes: 16 << 20,
-        };
-        let (deadlines, witness) = (self.deadlines.clone(), Arc::clone(&self.witness));
-        let queue = Arc::new(events::Queue::new(wanted, limit, deadlines, witness));
+        let listener = Arc::new(events::Listener::new(wanted, self.queue()));
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
-            queue.end(cause.clone());
+            listener.queue.end(cause.clone());
         } else {
-            state.listeners.retain(|listener| !listener.is_abandoned());
-            state.listeners.push(Arc::clone(&queue));
+            let listeners = &mut state.listeners;
+            listeners.retain(|listener| !listener.queue.is_abandoned());
+            listeners.push(Arc::clone(&listener));
         }
-        Events::new(queue)
+        Events::new(listener)
     }
 
     /// The connection is of no more use. Gives who is to be told. Only the
@@ -281,6 +350,7 @@ impl Shared {
         Untold {
             waiters: state.connection.take_waiters().into_iter().collect(),
             listeners: std::mem::take(&mut state.listeners),
+            taps: self.taps.end(),
             cause: Some(cause.clone()),
         }
     }

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Only [`Connection::receive`] moves the phase. Never gives a reply to
-//! anyone but the waiter whose id it carries, and never reuses an id.
+//! anyone but the waiter whose id it carries, and never reuses an id of ours.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 
 use serde_json::value::RawValue;
 
@@ -29,7 +30,7 @@ pub struct Connection<W> {
     settings: Settings,
     frames: Frames,
     /// `None` where the waiter has given up: the reply may still come.
-    in_flight: HashMap<u64, Option<W>>,
+    in_flight: HashMap<Id, Option<W>>,
     next_id: u64,
     oob: bool,
     outputs: VecDeque<Output<W>>,
@@ -84,9 +85,32 @@ pub enum Output<W> {
 #[derive(Debug)]
 enum Phase {
     Greeting,
-    Negotiation { id: u64, greeting: Option<Greeting> },
+    Negotiation { id: Id, greeting: Option<Greeting> },
     Ready,
 }
+
+/// What a command is known by until its reply.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Id {
+    /// Ours: a number.
+    Counted(u64),
+    /// The user's: a text, which no number of ours can be.
+    Chosen(String),
+}
+
+impl fmt::Display for Id {
+    /// As JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counted(number) => number.fmt(f),
+            Self::Chosen(text) => serde_json::Value::from(text.as_str()).fmt(f),
+        }
+    }
+}
+
+/// A command waits for its reply under this id already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdInFlight;
 
 /// A command on its way to the wire: all of the line but its id.
 #[derive(Debug)]
@@ -111,7 +135,7 @@ impl Line {
         Self { head }
     }
 
-    fn with_id(self, id: u64) -> Vec<u8> {
+    fn with_id(self, id: &Id) -> Vec<u8> {
         let mut line = self.head;
         line.extend_from_slice(br#","id":"#);
         line.extend_from_slice(id.to_string().as_bytes());
@@ -156,9 +180,23 @@ impl<W> Connection<W> {
     /// received before still comes out, the waiters by
     /// [`take_waiters`](Self::take_waiters).
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        self.receive_seen(bytes, |_line| ())
+    }
+
+    /// As [`receive`](Self::receive), and shows each line, without its end,
+    /// before it is understood.
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive).
+    pub fn receive_seen(
+        &mut self,
+        bytes: &[u8],
+        mut seen: impl FnMut(&[u8]),
+    ) -> Result<(), ProtocolError> {
         let limit_bytes = self.settings.line_limit_bytes;
         let mut frames = std::mem::replace(&mut self.frames, Frames::new(limit_bytes));
         let result = frames.split(bytes, |line| {
+            seen(line);
             self.message(Message::parse(line).map_err(Broken::Protocol)?, line)
                 .map_err(Broken::Protocol)
         });
@@ -175,23 +213,39 @@ impl<W> Connection<W> {
     }
 
     /// Begins a command: gives its id and the bytes to send.
-    pub fn submit(&mut self, line: Line, waiter: W) -> (u64, Vec<u8>) {
+    pub fn submit(&mut self, line: Line, waiter: W) -> (Id, Vec<u8>) {
         let id = self.fresh_id();
+        let bytes = line.with_id(&id);
+        self.in_flight.insert(id.clone(), Some(waiter));
+        (id, bytes)
+    }
+
+    /// Begins a command by an id of the user's: gives the bytes to send.
+    ///
+    /// # Errors
+    /// A command of this id is in flight. Until its reply has come, though
+    /// nobody may wait for it any more, the id stands for it alone.
+    pub fn submit_as(&mut self, id: &str, line: Line, waiter: W) -> Result<Vec<u8>, IdInFlight> {
+        let id = Id::Chosen(id.to_owned());
+        if self.in_flight.contains_key(&id) {
+            return Err(IdInFlight);
+        }
+        let bytes = line.with_id(&id);
         self.in_flight.insert(id, Some(waiter));
-        (id, line.with_id(id))
+        Ok(bytes)
     }
 
     /// Nobody waits for the reply of `id` any more. It is dropped when it
     /// comes; until then the command counts as in flight.
-    pub fn abandon(&mut self, id: u64) {
-        if let Some(waiter) = self.in_flight.get_mut(&id) {
+    pub fn abandon(&mut self, id: &Id) {
+        if let Some(waiter) = self.in_flight.get_mut(id) {
             *waiter = None;
         }
     }
 
     /// The command of `id` was not sent after all: no reply will come.
-    pub fn withdraw(&mut self, id: u64) {
-        self.in_flight.remove(&id);
+    pub fn withdraw(&mut self, id: &Id) {
+        self.in_flight.remove(id);
     }
 
     /// Takes out everyone who still waits, for instance to tell them that the
@@ -203,10 +257,10 @@ impl<W> Connection<W> {
             .collect()
     }
 
-    fn fresh_id(&mut self) -> u64 {
+    fn fresh_id(&mut self) -> Id {
         let id = self.next_id;
         self.next_id += 1;
-        id
+        Id::Counted(id)
     }
 
     fn message(&mut self, message: Message<'_>, line: &[u8]) -> Result<(), ProtocolError> {
@@ -223,7 +277,7 @@ impl<W> Connection<W> {
                 });
             }
             Message::Return { value, id } => match known(id) {
-                Some(id) if self.negotiates(id) => self.ready(),
+                Some(id) if self.negotiates(&id) => self.ready(),
                 Some(id) => match self.in_flight.remove(&id) {
                     Some(waiter) => self.reply(waiter, Ok(value.to_owned())),
                     None => self.stray("a reply that nobody waits for", line),
@@ -231,7 +285,7 @@ impl<W> Connection<W> {
                 None => self.stray("a reply without an id of ours", line),
             },
             Message::Error { error, id } => match known(id) {
-                Some(id) if self.negotiates(id) => {
+                Some(id) if self.negotiates(&id) => {
                     return Err(ProtocolError::NegotiationRefused { reply: error });
                 }
                 Some(id) => match self.in_flight.remove(&id) {
@@ -267,8 +321,8 @@ impl<W> Connection<W> {
         Ok(())
     }
 
-    fn negotiates(&self, reply_id: u64) -> bool {
-        matches!(self.phase, Phase::Negotiation { id, .. } if id == reply_id)
+    fn negotiates(&self, reply_id: &Id) -> bool {
+        matches!(&self.phase, Phase::Negotiation { id, .. } if id == reply_id)
     }
 
     fn greeted(&mut self, greeting: Option<Greeting>) {
@@ -285,8 +339,8 @@ impl<W> Connection<W> {
             false,
         );
         let id = self.fresh_id();
+        self.outputs.push_back(Output::Transmit(line.with_id(&id)));
         self.phase = Phase::Negotiation { id, greeting };
-        self.outputs.push_back(Output::Transmit(line.with_id(id)));
     }
 
     fn ready(&mut self) {
@@ -309,9 +363,14 @@ impl<W> Connection<W> {
     }
 }
 
-/// An id, where it is one that we could have made.
-fn known(id: Option<&RawValue>) -> Option<u64> {
-    id?.get().parse().ok()
+/// An id, where it is one that could be in flight.
+fn known(id: Option<&RawValue>) -> Option<Id> {
+    let raw = id?.get();
+    match raw.parse() {
+        Ok(number) => Some(Id::Counted(number)),
+        // The server may write a text otherwise than it was written to it.
+        Err(_) => serde_json::from_str(raw).ok().map(Id::Chosen),
+    }
 }
 
 enum Broken {

@@ -15,7 +15,7 @@ mod message;
 
 use thiserror::Error;
 
-pub use connection::{Connection, Line, Output, Settings};
+pub use connection::{Connection, Id, IdInFlight, Line, Output, Settings};
 pub use error_reply::{ErrorClass, ErrorReply};
 pub use event::Event;
 pub use greeting::{Greeting, Version};
