@@ -72,8 +72,8 @@ mod sys;
 pub use builder::{MachineBuilder, Monitor};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::{
-    Console, ConsoleConfig, Expect, ExpectError, ExpectFailure, Match, Pattern, PatternError, Send,
-    SendError,
+    Console, ConsoleConfig, Expect, ExpectError, ExpectFailure, Match, OpenShell, Pattern,
+    PatternError, Recover, Run, Send, SendError, Shell, ShellError, ShellFailure, ShellOutput,
 };
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};

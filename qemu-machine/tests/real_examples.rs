@@ -104,3 +104,20 @@ fn introspection_asks_what_each_version_can_do() {
         }
     }
 }
+
+#[test]
+fn the_shell_runs_commands_in_linux() {
+    let linux = support::linux_guest();
+    for qemu in support::qemus() {
+        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let told = run(
+            "shell",
+            &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
+        );
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("kernel: 6."), "{told}");
+        assert!(lines[1].starts_with("status 1: cat: "), "{told}");
+        assert!(lines[2].contains("did not run 'sleep 1000'"), "{told}");
+        assert_eq!(lines[3], "it goes on", "{told}");
+    }
+}

@@ -14,6 +14,7 @@ mod noise;
 mod pattern;
 mod searches;
 mod send;
+mod shell;
 mod witness;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ pub(crate) use log_file::ConsoleLog;
 pub(crate) use noise::Noise;
 pub use pattern::{Pattern, PatternError};
 pub use send::{Send, SendError};
+pub use shell::{OpenShell, Recover, Run, Shell, ShellError, ShellFailure, ShellOutput};
 pub(crate) use witness::{MachineFacts, MachineWitness};
 
 use crate::channel::{Channel, Word};

@@ -1,0 +1,69 @@
+//! The shell of a real guest, on its serial console.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use qemu_machine::{Console, MachineBuilder, ShellFailure};
+use support::{Qemu, linux_guest, scenario};
+
+fn linux(qemu: &Qemu) -> MachineBuilder {
+    let guest = linux_guest();
+    qemu.bare()
+        .memory("256M")
+        .kernel(guest.join("vmlinuz"))
+        .initrd(guest.join("initramfs"))
+        .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+        .console(Console::serial())
+        .timeout(Duration::from_secs(120))
+}
+
+// W6
+scenario! {
+    fn linux_runs_commands_and_gives_their_output_and_status(qemu) {
+        let vm = run!(linux(&qemu).launch()).unwrap();
+        run!(vm.console().expect("~ # ")).unwrap();
+        let mut shell = run!(vm.console().shell()).unwrap();
+        let name = run!(shell.run("uname -s")).unwrap();
+        assert_eq!((name.text(), name.status), ("Linux".to_owned(), 0));
+        let none = run!(shell.run("cd /proc && ls /nonesuch")).unwrap();
+        assert_eq!(none.status, 1);
+        assert!(none.text().contains("No such file"), "{none:?}");
+        assert_eq!(run!(shell.run("pwd")).unwrap().text(), "/proc");
+
+        let script = "for byte in $(seq 0 255); do printf \"\\\\x$(printf %x $byte)\"; done\nexit_with() { return 7; }; exit_with";
+        let bytes = run!(shell.run(script)).unwrap();
+        assert_eq!(bytes.output, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(bytes.status, 7);
+        let long = format!("cat <<'END'\n{}END", "it's a \"long\" $line, é\t!\n".repeat(100));
+        let long = run!(shell.run(long)).unwrap();
+        assert_eq!(long.text().lines().count(), 100);
+        assert!(long.text().lines().all(|line| line == "it's a \"long\" $line, é\t!"), "{long:?}");
+        run!(vm.kill()).unwrap();
+    }
+}
+
+// D6, W10
+scenario! {
+    fn linux_s_shell_is_recovered_and_its_kernel_s_lines_are_no_output(qemu) {
+        let vm = run!(linux(&qemu).launch()).unwrap();
+        run!(vm.console().expect("~ # ")).unwrap();
+        let mut shell = run!(vm.console().shell()).unwrap();
+        let busy = shell.run("yes stale").timeout(Duration::from_millis(500));
+        let error = run!(busy).unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Timeout { .. }), "{error}");
+        run!(shell.recover()).unwrap();
+        assert_eq!(run!(shell.run("echo fresh")).unwrap().output, b"fresh\n");
+
+        // The kernel's own, in between.
+        let script = "dmesg -n 8; echo one; echo a word >/dev/kmsg; echo two";
+        let told = run!(shell.run(script).past_kernel_lines()).unwrap();
+        assert_eq!(told.text(), "one\ntwo");
+        assert!(String::from_utf8_lossy(&vm.console().kept()).contains("] a word\r\n"));
+
+        let error = run!(shell.run("poweroff -f; sleep 100")).unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Console(_)), "{error}");
+        assert!(error.to_string().contains("guest-shutdown"), "{error}");
+    }
+}
