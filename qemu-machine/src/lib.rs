@@ -72,8 +72,9 @@ mod sys;
 pub use builder::{MachineBuilder, Monitor};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::{
-    Console, ConsoleConfig, Expect, ExpectError, ExpectFailure, Match, OpenShell, Pattern,
-    PatternError, Recover, Run, Send, SendError, Shell, ShellError, ShellFailure, ShellOutput,
+    Console, ConsoleConfig, Cursor, Expect, ExpectError, ExpectFailure, Match, OpenShell, Pattern,
+    PatternError, Recover, Run, Screen, ScreenError, ScreenShows, Send, SendError, Shell,
+    ShellError, ShellFailure, ShellOutput,
 };
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};

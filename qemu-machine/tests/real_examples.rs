@@ -67,6 +67,25 @@ fn qtest_drives_devices_and_memory() {
 }
 
 #[test]
+fn the_console_is_driven_like_a_person_would() {
+    let linux = support::linux_guest();
+    for qemu in support::qemus() {
+        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let told = run(
+            "console",
+            &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
+        );
+        for expected in [
+            "found \"login:\"\n",
+            "the editor shows \"hello from the host\"\n",
+            "exited with code 0",
+        ] {
+            assert!(told.contains(expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}
+
+#[test]
 fn the_demo_tells_the_main_job() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {

@@ -196,10 +196,7 @@ impl Buffer {
     ) -> Result<u64, Result<Found, NoMatch>> {
         let from = self.cursor.max(self.first());
         let passed = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
-        let nothing_follows = match &self.end {
-            Some(end) => Some(NoMatch::Ended(end.clone())),
-            None => self.guest_is_held.then_some(NoMatch::GuestPanicked),
-        };
+        let nothing_follows = self.nothing_follows();
         let search = |untaken: &[u8]| {
             let mut searches = Searches::new(sought, from)?;
             let mut hit = searches.feed(untaken)?;
@@ -244,6 +241,14 @@ impl Buffer {
     /// Somebody has taken the match that ends here.
     pub(super) fn take_until(&mut self, end: u64) {
         self.cursor = self.cursor.max(end);
+    }
+
+    /// Why nothing more will come, if that is so.
+    pub(super) fn nothing_follows(&self) -> Option<NoMatch> {
+        match &self.end {
+            Some(end) => Some(NoMatch::Ended(end.clone())),
+            None => self.guest_is_held.then_some(NoMatch::GuestPanicked),
+        }
     }
 
     /// All that is in the ring.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::screen::ScreenSize;
 use super::{Console, Noise};
 use crate::command_line::OptionGroup;
 
@@ -16,6 +17,7 @@ pub struct ConsoleConfig {
     pub(super) ring_bytes: usize,
     pub(super) drained: bool,
     pub(super) noise: Noise,
+    pub(super) screen: Option<ScreenSize>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +72,7 @@ impl ConsoleConfig {
             ring_bytes: 1 << 20,
             drained: true,
             noise: Noise::default(),
+            screen: None,
         }
     }
 
@@ -101,6 +104,23 @@ impl ConsoleConfig {
     /// 1 MiB.
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
         self.ring_bytes = bytes;
+        self
+    }
+
+    /// Also shows the console as a terminal of 80 columns and 24 rows, which
+    /// [`Console::screen`] gives. It only shows: what a program asks of its
+    /// terminal is not answered.
+    ///
+    /// Without this, no byte is looked at but by searches: a terminal takes each
+    /// apart, and must have seen the first to show the last.
+    pub fn screen(self) -> Self {
+        self.screen_size(80, 24)
+    }
+
+    /// As [`screen`](Self::screen), with so many columns and rows, at least 2 by
+    /// 2. The guest is not told: programs on a serial line take 80 by 24.
+    pub fn screen_size(mut self, columns: u16, rows: u16) -> Self {
+        self.screen = Some(ScreenSize { columns, rows });
         self
     }
 

@@ -12,6 +12,7 @@ mod expect;
 mod log_file;
 mod noise;
 mod pattern;
+mod screen;
 mod searches;
 mod send;
 mod shell;
@@ -36,6 +37,8 @@ pub use expect::{Expect, ExpectError, ExpectFailure};
 pub(crate) use log_file::ConsoleLog;
 pub(crate) use noise::Noise;
 pub use pattern::{Pattern, PatternError};
+use screen::Terminal;
+pub use screen::{Cursor, Screen, ScreenError, ScreenShows};
 pub use send::{Send, SendError};
 pub use shell::{OpenShell, Recover, Run, Shell, ShellError, ShellFailure, ShellOutput};
 pub(crate) use witness::{MachineFacts, MachineWitness};
@@ -68,6 +71,8 @@ struct Shared {
     log: Mutex<Option<ConsoleLog>>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
+    /// What shows it, where that was asked for.
+    terminal: Option<Terminal>,
     wire: Wire,
     witness: MachineWitness,
 }
@@ -114,6 +119,40 @@ impl Console {
         Send::new(self.clone(), bytes.as_ref().to_vec())
     }
 
+    /// What the console shows now, as a terminal; `None` unless it was configured
+    /// with a [screen](ConsoleConfig::screen).
+    pub fn screen(&self) -> Option<Screen> {
+        self.shared.terminal.as_ref().map(Terminal::screen)
+    }
+
+    /// Waits until the console's screen shows text that matches `pattern`; its
+    /// rows are the text's lines. For menus and full-screen programs, whose
+    /// bytes do not come in the order in which they are read.
+    pub fn screen_shows(&self, pattern: impl Into<Pattern>) -> ScreenShows {
+        ScreenShows::pattern(self.clone(), pattern.into())
+    }
+
+    /// Waits until `predicate` holds of the console's screen. It is asked where
+    /// the operation is awaited or waited for.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// # fn choose(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
+    /// vm.console()
+    ///     .screen_matches(|screen| screen.highlighted().iter().any(|it| it.contains("Rescue")))
+    ///     .wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn screen_matches(
+        &self,
+        predicate: impl FnMut(&Screen) -> bool + marker::Send + 'static,
+    ) -> ScreenShows {
+        ScreenShows::predicate(self.clone(), predicate)
+    }
+
     /// The last of what the console said, as much as is kept in memory.
     pub fn kept(&self) -> Vec<u8> {
         self.lock().kept()
@@ -130,7 +169,7 @@ impl Console {
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: &MachineFacts) -> Self {
-        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default());
+        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default(), None);
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -144,14 +183,22 @@ impl Console {
         log: Option<ConsoleLog>,
     ) -> io::Result<Self> {
         if config.drained {
-            let stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
+            let mut stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
+            if config.screen.is_some() {
+                stream = stream.with_turn_bytes(SCREEN_TURN_BYTES);
+            }
             let wire = Wire::Drained(stream);
-            let console = Self::new(machine, name, wire, config.ring_bytes, config.noise);
+            let terminal = config.screen.map(Terminal::new);
+            let ConsoleConfig {
+                ring_bytes, noise, ..
+            } = *config;
+            let console = Self::new(machine, name, wire, ring_bytes, noise, terminal);
             *console.log() = log;
             return Ok(console);
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
-        let console = Self::new(machine, name, Wire::Undrained(stream), 0, Noise::default());
+        let wire = Wire::Undrained(stream);
+        let console = Self::new(machine, name, wire, 0, Noise::default(), None);
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
@@ -182,6 +229,7 @@ impl Console {
         wire: Wire,
         ring_bytes: usize,
         noise: Noise,
+        terminal: Option<Terminal>,
     ) -> Self {
         let MachineFacts {
             deadlines,
@@ -197,6 +245,7 @@ impl Console {
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             log: Mutex::default(),
             noise,
+            terminal,
             wire,
             witness,
         });
@@ -213,7 +262,10 @@ impl Console {
                 log.write(bytes);
             }
             let answers = self.lock().push(bytes);
-            answers.into_iter().for_each(Answer::tell);
+            if let Some(terminal) = &self.shared.terminal {
+                terminal.show(bytes);
+            }
+            self.tell(answers);
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
@@ -232,7 +284,15 @@ impl Console {
 
     fn end(&self, end: &End) {
         let answers = self.lock().end(end);
+        self.tell(answers);
+    }
+
+    /// Wakes who waits: each for an answer, or for a look at the screen.
+    fn tell(&self, answers: Vec<Answer>) {
         answers.into_iter().for_each(Answer::tell);
+        if let Some(terminal) = &self.shared.terminal {
+            terminal.tell();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
@@ -268,7 +328,7 @@ impl Channel for Console {
     /// While it is held, nobody waits for what it will not say.
     fn guest_is_held(&self, held: bool) {
         let answers = self.lock().guest_is_held(held);
-        answers.into_iter().for_each(Answer::tell);
+        self.tell(answers);
     }
 
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + marker::Send>> {
@@ -285,7 +345,8 @@ impl Channel for Console {
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
         let answers = self.lock().end(&End::MachineEnded(Arc::clone(report)));
-        Box::new(|| answers.into_iter().for_each(Answer::tell))
+        let console = self.clone();
+        Box::new(move || console.tell(answers))
     }
 }
 
@@ -299,5 +360,9 @@ fn what(machine: &str, name: Option<&str>) -> String {
 
 /// What may wait for a guest that does not read its console.
 const OUTBOX_LIMIT_BYTES: usize = 1 << 20;
+
+/// What is shown before other machines have their turn: of the worst that a guest
+/// can print, a terminal does some 600 KB/s.
+const SCREEN_TURN_BYTES: usize = 4 << 10;
 
 const REPORTED_BYTES: usize = 4 << 10;

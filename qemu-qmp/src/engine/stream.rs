@@ -29,6 +29,7 @@ pub struct Stream {
     queued: Notify,
     progress: watch::Sender<Progress>,
     limit_bytes: usize,
+    turn_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +79,15 @@ impl Stream {
             queued: Notify::new(),
             progress: watch::Sender::new(Progress::Sent(0)),
             limit_bytes,
+            turn_bytes: TURN_BYTES,
         })
+    }
+
+    /// Reads less of a flood than 64 KiB before others have their turn, for one
+    /// whose pieces may take long.
+    pub fn with_turn_bytes(mut self, bytes: usize) -> Self {
+        self.turn_bytes = bytes.clamp(1, TURN_BYTES);
+        self
     }
 
     /// Sends `bytes`, after all that was sent before. What the kernel does not
@@ -200,7 +209,12 @@ impl Stream {
         each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let _over = OverWhenDropped(&self.progress);
-        match race(read(&self.socket, each), self.flush()).await {
+        match race(
+            read_in_turns(&self.socket, self.turn_bytes, each),
+            self.flush(),
+        )
+        .await
+        {
             Either::Left(end) => end,
             Either::Right(error) => Err(error.into()),
         }
@@ -317,7 +331,20 @@ fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
 ///
 /// # Errors
 /// Reading failed, or `each` did.
-pub async fn read<R, E>(source: &R, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+pub async fn read<R, E>(source: &R, each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+where
+    R: AsFd,
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    read_in_turns(source, TURN_BYTES, each).await
+}
+
+async fn read_in_turns<R, E>(
+    source: &R,
+    limit_bytes: usize,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E>
 where
     R: AsFd,
     for<'a> &'a R: Read,
@@ -327,7 +354,7 @@ where
     let mut turn_bytes = 0;
     loop {
         let mut readable = ready.readable().await?;
-        match read_once(source, &mut each)? {
+        match read_once(source, limit_bytes, &mut each)? {
             Drained::End => return Ok(()),
             Drained::ForNow => {
                 turn_bytes = 0;
@@ -335,7 +362,7 @@ where
             }
             Drained::Perhaps(bytes) => turn_bytes += bytes,
         }
-        if turn_bytes >= TURN_BYTES {
+        if turn_bytes >= limit_bytes {
             // Others have their turn before a flood goes on.
             turn_bytes = 0;
             tokio::task::yield_now().await;
@@ -367,13 +394,14 @@ const TURN_BYTES: usize = 64 << 10;
 
 fn read_once<R, E>(
     mut source: &R,
+    limit_bytes: usize,
     each: &mut impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Drained, E>
 where
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
-    SCRATCH.with_borrow_mut(|scratch| match source.read(scratch) {
+    SCRATCH.with_borrow_mut(|scratch| match source.read(&mut scratch[..limit_bytes]) {
         Ok(0) => Ok(Drained::End),
         Ok(count) => {
             each(&scratch[..count])?;

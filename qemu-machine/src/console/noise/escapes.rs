@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 /// Where in an escape sequence a stream is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) enum Escapes {
+pub(in crate::console) enum Escapes {
     #[default]
     Text,
     /// After ESC.
@@ -32,27 +32,40 @@ impl Escapes {
         let mut index = 0;
         while let Some(&byte) = run.get(index) {
             let start = index;
-            let is_shown;
-            if let Self::Text = self
-                && !begins(byte)
-            {
-                let text = run[start..].iter().position(|&byte| begins(byte));
-                index = text.map_or(run.len(), |count| start + count);
-                is_shown = true;
-            } else {
+            let mut is_text = true;
+            index += self.text(&run[start..]);
+            if index == start {
+                (*self, is_text) = self.next(byte);
                 index += 1;
-                (*self, is_shown) = self.next(byte);
             }
-            if is_shown {
+            if is_text {
                 each(&run[start..index], at + start as u64)?;
             }
         }
         ControlFlow::Continue(())
     }
 
+    /// How many of the next bytes are text, as far as that can be told at once.
+    pub(in crate::console) fn text(self, rest: &[u8]) -> usize {
+        let Self::Text = self else {
+            return 0;
+        };
+        let text = rest.iter().position(|&byte| begins(byte));
+        text.unwrap_or(rest.len())
+    }
+
+    /// Whether this byte is the last of a sequence, and no string's.
+    pub(in crate::console) fn ends_by(self, byte: u8) -> bool {
+        match self {
+            Self::Text | Self::String => false,
+            Self::StringEscape => matches!(byte, b'0'..=b'~') && byte != b'\\',
+            Self::Escape | Self::Intermediate | Self::Control => matches!(byte, b'0'..=b'~'),
+        }
+    }
+
     /// Where the stream is after one more byte, and whether that byte stands
     /// for itself.
-    fn next(self, byte: u8) -> (Self, bool) {
+    pub(in crate::console) fn next(self, byte: u8) -> (Self, bool) {
         match (self, byte) {
             (_, SHIFT_OUT | SHIFT_IN) => (self, false),
             (Self::String, ESCAPE) => (Self::StringEscape, false),

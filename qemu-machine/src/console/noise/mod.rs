@@ -12,7 +12,7 @@ mod kernel_lines;
 
 use std::ops::ControlFlow;
 
-use escapes::Escapes;
+pub(super) use escapes::Escapes;
 use kernel_lines::KernelLines;
 
 /// What is looked past.
