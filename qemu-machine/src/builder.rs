@@ -366,6 +366,13 @@ impl MachineBuilder {
         self.args([OsStr::new("-bios"), path.as_ref().as_os_str()])
     }
 
+    /// Waits for a guest instead of starting one (`-incoming defer`): for
+    /// [`Machine::migrate_to`](crate::Machine::migrate_to) and
+    /// [`Machine::load_from`](crate::Machine::load_from).
+    pub fn incoming(self) -> Self {
+        self.args(["-incoming", "defer"])
+    }
+
     /// A disk (`-drive`).
     pub fn drive(self, drive: Drive) -> Self {
         self.option("-drive", &drive.into_group())

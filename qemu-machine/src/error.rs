@@ -18,7 +18,6 @@ use crate::report::{ExitReport, Tails};
 
 /// A machine was not launched. Nothing of it is left, but for a process that
 /// was killed and waits in the kernel: it is waited for in the background.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct LaunchError {
     /// The machine's name.
@@ -101,6 +100,13 @@ pub enum LaunchFailure {
         /// What was still to come.
         waited_for: &'static str,
     },
+}
+
+/// As displayed: it is what `unwrap`, and an error of `main`, show.
+impl fmt::Debug for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for LaunchError {

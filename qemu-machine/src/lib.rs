@@ -60,6 +60,7 @@ mod heard;
 mod launch;
 mod life;
 mod machine;
+mod migration;
 mod output;
 mod prepared;
 mod process;
@@ -81,6 +82,7 @@ pub use forwards::{ForwardError, ForwardedPort};
 pub use launch::Launch;
 pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
+pub use migration::{Move, MoveError};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::{Deadlines, Wait};
 pub use qtest::{

@@ -9,7 +9,7 @@ use crate::life::{Rung, RungOutcome, RungReport};
 
 /// Everything that is known of a machine's end. Everyone who waited on the
 /// machine is told the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ExitReport {
     /// The machine's name.
@@ -149,6 +149,13 @@ impl fmt::Display for ExitCause {
             Self::Guest => f.write_str("by the guest's own doing"),
             Self::Outside => f.write_str("and nobody had asked for it"),
         }
+    }
+}
+
+/// As displayed, for it stands in errors.
+impl fmt::Debug for ExitReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -140,3 +140,40 @@ fn the_shell_runs_commands_in_linux() {
         assert_eq!(lines[3], "it goes on", "{told}");
     }
 }
+
+#[test]
+fn monitor_speaks_with_qemu_and_writes_it_down() {
+    let scratch = support::Scratch::new("monitor");
+    for qemu in support::qemus() {
+        let transcript = scratch.join("transcript");
+        let told = run("monitor", &[qemu.binary, transcript.clone()]);
+        for expected in [
+            "status: running".to_owned(),
+            format!("human: {}", qemu.version),
+            "event: STOP".to_owned(),
+            "event: RESET".to_owned(),
+            "refused: DeviceNotFound".to_owned(),
+            "state: begins with QEVM".to_owned(),
+            "exited with code 0".to_owned(),
+        ] {
+            assert!(told.contains(&expected), "no {expected:?} in:\n{told}");
+        }
+        let written = std::fs::read_to_string(transcript).unwrap();
+        assert!(written.contains("device_del"), "{written}");
+    }
+}
+
+#[test]
+fn jobs_are_followed_to_their_end() {
+    for qemu in support::qemus() {
+        let told = run("jobs", std::slice::from_ref(&qemu.binary));
+        for expected in [
+            "current: 16777216, total: 16777216",
+            "the backup is concluded",
+            "the migration is completed",
+            "by the guest's own doing",
+        ] {
+            assert!(told.contains(expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub struct Expect {
 }
 
 /// A console did not say what was expected.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ExpectError {
     /// The machine's name.
@@ -246,6 +246,13 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::GuestPanicked => Self::GuestPanicked,
             NoMatch::TooComplex => Self::TooComplex,
         }
+    }
+}
+
+/// As displayed: it is what `unwrap`, and an error of `main`, show.
+impl fmt::Debug for ExpectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -92,7 +92,6 @@ impl From<io::Error> for ConnectError {
 }
 
 /// A command did not bring what was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ExecuteError {
     /// Whom the command was for, such as `machine 'qemu-1'`.
@@ -189,6 +188,13 @@ impl ExecuteError {
             ExecuteFailure::Interrupted { cause } => Some(cause),
             _ => None,
         }
+    }
+}
+
+/// As displayed: it is what `unwrap`, and an error of `main`, show.
+impl fmt::Debug for ExecuteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

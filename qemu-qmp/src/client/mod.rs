@@ -11,7 +11,9 @@ mod error;
 mod event_pattern;
 mod events;
 mod execute;
+mod job;
 mod listen;
+mod migration;
 mod passed;
 mod queue;
 mod tap;
@@ -31,7 +33,11 @@ pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFai
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
+pub use job::{JobError, JobFailure, JobReport, Progress, RunJob};
 pub use listen::{Accept, Listener};
+pub use migration::{
+    Completed, Incoming, Migrate, MigrateIncoming, MigrationError, MigrationReport,
+};
 pub use passed::Passed;
 pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
 pub use witness::Witness;
@@ -88,6 +94,26 @@ impl Client {
     /// Nothing is sent before the result is awaited or waited for.
     pub fn human(&self, command_line: &str) -> Execute<HumanMonitorCommand> {
         self.execute(HumanMonitorCommand::new(command_line))
+    }
+
+    /// Starts a background job by this command, and follows it to its end:
+    /// completes it when it is ready, finalizes it where it does not do so
+    /// itself, and dismisses it. The arguments need a `job-id`.
+    ///
+    /// Nothing is started before the result is awaited or waited for.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_qmp::{Client, Wait};
+    /// use serde_json::json;
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let backup = json!({"job-id": "b", "device": "disk", "target": "copy", "sync": "full"});
+    /// println!("{:?}", qmp.run_job("blockdev-backup", backup).wait()?.states);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run_job(&self, command: &str, arguments: impl Serialize) -> RunJob {
+        RunJob::new(self.clone(), command, arguments)
     }
 
     /// Passes a descriptor, which other commands then call by this name

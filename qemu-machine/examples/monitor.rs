@@ -1,0 +1,66 @@
+//! Speaks with a QEMU: commands in and out of band, events by pattern, a second
+//! monitor, a descriptor that is passed, and all of it in a transcript.
+//!
+//! `cargo run --example monitor [QEMU [TRANSCRIPT]]`
+
+use std::error::Error;
+use std::io::{Read, pipe};
+
+use qemu_machine::qmp::QueryStatus;
+use qemu_machine::{Machine, Wait};
+use serde_json::json;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let qemu = arguments.next().unwrap_or("qemu-system-x86_64".into());
+    let mut builder = Machine::builder(qemu).arg("-nodefaults").add_monitor("ops");
+    if let Some(path) = arguments.next() {
+        builder = builder.transcript(path);
+    }
+    let vm = builder.launch().wait()?;
+
+    println!(
+        "status: {}",
+        vm.qmp().execute(QueryStatus {}).wait()?.status
+    );
+    println!("human: {}", vm.qmp().human("info version").wait()?.trim());
+
+    // Listened for before what causes it, so that it cannot be missed.
+    let mut events = vm.qmp().events();
+    let ops = vm.monitor("ops").ok_or("no such monitor")?;
+    ops.execute_json("stop", ()).id("maintenance").wait()?;
+    println!("event: {}", events.next_named("STOP").wait()?);
+    ops.execute_json("system_reset", ()).wait()?;
+    let by_us = [(
+        "RESET",
+        json!({"guest": false, "reason": "host-qmp-system-reset"}),
+    )];
+    println!("event: {}", events.next_matching(by_us).wait()?);
+
+    // A refusal has QEMU's own class and words.
+    if let Err(error) = vm
+        .qmp()
+        .execute_json("device_del", json!({"id": "none"}))
+        .wait()
+    {
+        println!(
+            "refused: {}",
+            error.reply().ok_or("no reply")?.class.as_str()
+        );
+    }
+
+    let (mut reader, writer) = pipe()?;
+    vm.qmp().getfd("state", writer).wait()?;
+    vm.qmp()
+        .execute_json("migrate", json!({"uri": "fd:state"}))
+        .wait()?;
+    let mut state = Vec::new();
+    reader.read_to_end(&mut state)?;
+    println!(
+        "state: begins with {}",
+        String::from_utf8_lossy(&state[..4])
+    );
+
+    println!("{}", vm.shutdown().wait()?);
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! A machine's guest that goes to another machine, or to a file and back.
+
+use std::fs::File;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use qemu_qmp::engine::Elapsed;
+use qemu_qmp::{Client, MigrationError, MigrationReport};
+use thiserror::Error;
+
+use crate::Machine;
+
+/// Moves a guest; made by [`Machine::migrate_to`], [`Machine::save_to`] and
+/// [`Machine::load_from`].
+///
+/// # Errors
+/// Each variant of [`MoveError`] says when.
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, what was started goes on.
+#[derive(Debug)]
+#[must_use = "nothing is moved until awaited or waited for"]
+pub struct Move {
+    machine: Machine,
+    way: Way,
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Way {
+    To(Machine),
+    IntoFile(PathBuf),
+    FromFile(PathBuf),
+}
+
+/// A guest was not moved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// The migration failed, on either side.
+    #[error("{0}")]
+    Migration(MigrationError),
+    /// The file cannot be opened or written.
+    #[error("machine '{machine}': cannot {action} {}: {cause}", .path.display())]
+    File {
+        /// The machine's name.
+        machine: String,
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// No descriptor is left for a socket between the two.
+    #[error("machine '{machine}': cannot be connected with the other: {cause}")]
+    Socket {
+        /// The machine's name.
+        machine: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// It took too long, and goes on.
+    #[error("machine '{machine}': its guest has not moved within {limit:?}")]
+    Timeout {
+        /// The machine's name.
+        machine: String,
+        /// The deadline.
+        limit: Duration,
+    },
+}
+
+impl Machine {
+    /// Moves the guest to another machine, which was launched
+    /// [to take it in](crate::MachineBuilder::incoming) and is like this one
+    /// otherwise. It stands still here then, and goes on there.
+    ///
+    /// Over a socket of theirs alone; the monitors must not be on TCP.
+    pub fn migrate_to(&self, other: &Machine) -> Move {
+        self.moved(Way::To(other.clone()))
+    }
+
+    /// Saves the guest with its memory to a file, to go on from there by
+    /// [`load_from`](Self::load_from), as often as wanted. It stands still then;
+    /// `cont` has it go on here too.
+    ///
+    /// Of its disks nothing is saved: for them see snapshots of theirs.
+    pub fn save_to(&self, path: impl AsRef<Path>) -> Move {
+        self.moved(Way::IntoFile(path.as_ref().to_owned()))
+    }
+
+    /// Takes in a guest that [`save_to`](Self::save_to) has saved. The machine
+    /// was launched [for that](crate::MachineBuilder::incoming), and is like the
+    /// one that it was saved of otherwise.
+    pub fn load_from(&self, path: impl AsRef<Path>) -> Move {
+        self.moved(Way::FromFile(path.as_ref().to_owned()))
+    }
+
+    fn moved(&self, way: Way) -> Move {
+        Move {
+            machine: self.clone(),
+            way,
+            timeout: self.deadlines().limit(),
+        }
+    }
+}
+
+impl Move {
+    /// Waits no longer than this instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as the machines live.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for Move {
+    type Output = Result<MigrationReport, MoveError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self {
+                machine,
+                way,
+                timeout,
+            } = self;
+            let moved = carry(&machine, way);
+            match machine.deadlines().timeout(timeout, moved).await {
+                Ok(moved) => moved,
+                Err(Elapsed(limit)) => Err(MoveError::Timeout {
+                    machine: machine.name().to_owned(),
+                    limit,
+                }),
+            }
+        })
+    }
+}
+
+async fn carry(machine: &Machine, way: Way) -> Result<MigrationReport, MoveError> {
+    let qmp = machine.qmp();
+    match way {
+        Way::To(other) => {
+            let (ours, theirs) = UnixStream::pair().map_err(|cause| MoveError::Socket {
+                machine: machine.name().to_owned(),
+                cause,
+            })?;
+            migrate(qmp, ours, other.qmp(), theirs).await
+        }
+        Way::IntoFile(path) => {
+            let file = file(machine, "write", path, |path| File::create(path))?;
+            let saved = qmp.migrate_over(file).no_timeout().await;
+            saved.map_err(MoveError::Migration)
+        }
+        Way::FromFile(path) => {
+            let file = file(machine, "read", path, |path| File::open(path))?;
+            let incoming = qmp.migrate_incoming_over(file).no_timeout().await;
+            let incoming = incoming.map_err(MoveError::Migration)?;
+            let loaded = incoming.completed().no_timeout().await;
+            loaded.map_err(MoveError::Migration)
+        }
+    }
+}
+
+async fn migrate(
+    from: &Client,
+    ours: UnixStream,
+    to: &Client,
+    theirs: UnixStream,
+) -> Result<MigrationReport, MoveError> {
+    let incoming = to.migrate_incoming_over(theirs).no_timeout().await;
+    let incoming = incoming.map_err(MoveError::Migration)?;
+    let sent = from.migrate_over(ours).no_timeout().await;
+    let report = sent.map_err(MoveError::Migration)?;
+    let arrived = incoming.completed().no_timeout().await;
+    arrived.map_err(MoveError::Migration)?;
+    Ok(report)
+}
+
+fn file(
+    machine: &Machine,
+    action: &'static str,
+    path: PathBuf,
+    open: impl FnOnce(&Path) -> io::Result<File>,
+) -> Result<File, MoveError> {
+    open(&path).map_err(|cause| MoveError::File {
+        machine: machine.name().to_owned(),
+        action,
+        path,
+        cause,
+    })
+}

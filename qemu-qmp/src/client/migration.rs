@@ -1,0 +1,335 @@
+//! The state of a guest on its way: out to whatever a descriptor is, and in
+//! from there, each followed to its end.
+//!
+//! The server tells each state of a migration (`MigrationStatus` in QEMU's
+//! schema) by an event, where that capability is set, as it is here first.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::{Client, EventError, Events, ExecuteError, Passed};
+use crate::QueryStatus;
+use crate::engine::{self, Elapsed};
+
+/// A migration out, not started yet; made by [`Client::migrate_over`].
+///
+/// # Errors
+/// Each variant of [`MigrationError`] says when.
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, the migration goes on;
+/// `migrate_cancel` ends it.
+#[must_use = "nothing is started until awaited or waited for"]
+pub struct Migrate {
+    client: Client,
+    passed: Passed,
+    timeout: Option<Duration>,
+}
+
+/// A migration in, not asked for yet; made by [`Client::migrate_incoming_over`].
+///
+/// # Errors
+/// Each variant of [`MigrationError`] says when.
+///
+/// # Cancel safety
+/// As for [`Migrate`].
+#[must_use = "nothing is asked for until awaited or waited for"]
+pub struct MigrateIncoming {
+    client: Client,
+    passed: Passed,
+    timeout: Option<Duration>,
+}
+
+/// A migration in that the server waits for, or is about; given by
+/// [`MigrateIncoming`].
+#[derive(Debug)]
+pub struct Incoming {
+    client: Client,
+    events: Events,
+}
+
+/// Waits for the end of a migration in; made by [`Incoming::completed`].
+///
+/// # Errors
+/// Each variant of [`MigrationError`] says when. A server that cannot take the
+/// state in ends, unless it was told otherwise.
+///
+/// # Cancel safety
+/// Nothing depends on it.
+#[must_use = "nothing is waited for until awaited or waited for"]
+pub struct Completed {
+    incoming: Incoming,
+    timeout: Option<Duration>,
+}
+
+/// A migration that is complete.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MigrationReport {
+    /// The states that it went through, by their names on the wire.
+    pub states: Vec<String>,
+    /// How long it took; `None` where the server does not say.
+    pub total_time: Option<Duration>,
+    /// How long the guest stood still for it; `None` likewise.
+    pub downtime: Option<Duration>,
+    /// How much of the guest's memory went out, in bytes; `None` likewise.
+    pub transferred_bytes: Option<u64>,
+}
+
+/// A migration did not come to its end.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// A command was refused, or got no reply.
+    #[error("{0}")]
+    Execute(ExecuteError),
+    /// It has failed, or was cancelled.
+    #[error("{server}: the migration has {status}{}", in_words(.reason.as_deref()))]
+    Failed {
+        /// Whose it is, such as `machine 'qemu-1'`.
+        server: String,
+        /// `failed` or `cancelled`.
+        status: String,
+        /// The server's words, where it has some.
+        reason: Option<String>,
+    },
+    /// It is not complete in time, and goes on.
+    #[error("{server}: the migration is not complete within {limit:?}{seen}")]
+    Timeout {
+        /// Whose it is.
+        server: String,
+        /// The deadline.
+        limit: Duration,
+        /// What was seen of the server meanwhile, in lines of their own.
+        seen: String,
+    },
+    /// The connection was lost, as where the server has ended.
+    #[error("{0}")]
+    Events(EventError),
+}
+
+fn in_words(reason: Option<&str>) -> String {
+    reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default()
+}
+
+impl Client {
+    /// Migrates the guest over a descriptor: a socket to the other server, a
+    /// pipe, or a file that is open for writing; and follows it to its end. The
+    /// guest stands still then (run state `postmigrate`).
+    ///
+    /// Nothing is started before the result is awaited or waited for.
+    pub fn migrate_over(&self, passed: impl Into<Passed>) -> Migrate {
+        Migrate {
+            client: self.clone(),
+            passed: passed.into(),
+            timeout: self.deadlines().limit(),
+        }
+    }
+
+    /// Has a server that was started with `-incoming defer` take a guest in
+    /// over a descriptor: a socket, a pipe, or a file that is open for reading.
+    ///
+    /// Nothing is asked for before the result is awaited or waited for.
+    pub fn migrate_incoming_over(&self, passed: impl Into<Passed>) -> MigrateIncoming {
+        MigrateIncoming {
+            client: self.clone(),
+            passed: passed.into(),
+            timeout: self.deadlines().limit(),
+        }
+    }
+
+    /// Has the states of migrations told, and listens.
+    async fn migration_events(&self) -> Result<Events, ExecuteError> {
+        let events = self.events_named(["MIGRATION"]);
+        let on = json!({"capabilities": [{"capability": "events", "state": true}]});
+        self.execute_json("migrate-set-capabilities", on).await?;
+        Ok(events)
+    }
+
+    /// Passes a descriptor, and gives the address by which it is migrated over.
+    async fn migration_uri(&self, passed: Passed) -> Result<String, ExecuteError> {
+        static PASSED: AtomicU64 = AtomicU64::new(1);
+        let number = PASSED.fetch_add(1, Ordering::Relaxed);
+        // A name for each: one of a migration that has failed may be left.
+        let name = format!("migration-{number}");
+        self.getfd(&name, passed).await?;
+        Ok(format!("fd:{name}"))
+    }
+}
+
+impl Migrate {
+    /// Waits no longer than this for the end, instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for the end as long as the connection lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl MigrateIncoming {
+    /// Waits no longer than this until the server is ready for it, instead of
+    /// 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits until the server is ready for it as long as the connection lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl Incoming {
+    /// Waits until the guest is here.
+    pub fn completed(self) -> Completed {
+        let timeout = self.client.deadlines().limit();
+        Completed {
+            incoming: self,
+            timeout,
+        }
+    }
+}
+
+impl Completed {
+    /// Waits no longer than this instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits as long as the connection lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for Migrate {
+    type Output = Result<MigrationReport, MigrationError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self {
+            client,
+            passed,
+            timeout,
+        } = self;
+        Box::pin(within(client.clone(), timeout, async move {
+            let execute = MigrationError::Execute;
+            let mut events = client.migration_events().await.map_err(execute)?;
+            let uri = client.migration_uri(passed).await.map_err(execute)?;
+            let started = client.execute_json("migrate", json!({"uri": uri}));
+            started.await.map_err(execute)?;
+            follow(&client, &mut events).await
+        }))
+    }
+}
+
+impl IntoFuture for MigrateIncoming {
+    type Output = Result<Incoming, MigrationError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self {
+            client,
+            passed,
+            timeout,
+        } = self;
+        Box::pin(within(client.clone(), timeout, async move {
+            let execute = MigrationError::Execute;
+            let events = client.migration_events().await.map_err(execute)?;
+            let uri = client.migration_uri(passed).await.map_err(execute)?;
+            let started = client.execute_json("migrate-incoming", json!({"uri": uri}));
+            started.await.map_err(execute)?;
+            Ok(Incoming { client, events })
+        }))
+    }
+}
+
+impl IntoFuture for Completed {
+    type Output = Result<MigrationReport, MigrationError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Incoming { client, mut events } = self.incoming;
+        Box::pin(within(client.clone(), self.timeout, async move {
+            follow(&client, &mut events).await
+        }))
+    }
+}
+
+async fn within<T>(
+    client: Client,
+    timeout: Option<Duration>,
+    ended: impl Future<Output = Result<T, MigrationError>>,
+) -> Result<T, MigrationError> {
+    match client.deadlines().timeout(timeout, ended).await {
+        Ok(ended) => ended,
+        Err(Elapsed(limit)) => Err(MigrationError::Timeout {
+            server: client.server(),
+            limit,
+            seen: client.handle.shared.witness.seen(),
+        }),
+    }
+}
+
+/// Waits until the guest may go on: the server tells that a migration is
+/// complete some instants before it is done with it, and refuses `cont` until
+/// then. For that it has no event, so it is asked.
+async fn finalized(client: &Client) -> Result<(), ExecuteError> {
+    while client.execute(QueryStatus {}).no_timeout().await?.status == "finish-migrate" {
+        let _ = engine::timeout(Some(PACE), std::future::pending::<()>()).await;
+    }
+    Ok(())
+}
+
+const PACE: Duration = Duration::from_millis(1);
+
+/// From state to state, to one that is an end.
+async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport, MigrationError> {
+    let mut states = Vec::new();
+    loop {
+        let event = events.next().no_timeout().await;
+        let data: Value = event
+            .map_err(MigrationError::Events)?
+            .data()
+            .unwrap_or_default();
+        let reached = data["status"].as_str().unwrap_or_default().to_owned();
+        states.push(reached.clone());
+        if !["completed", "failed", "cancelled"].contains(&reached.as_str()) {
+            continue;
+        }
+        let told = client.execute_json("query-migrate", ()).no_timeout().await;
+        if reached != "completed" {
+            let told = told.unwrap_or_default();
+            return Err(MigrationError::Failed {
+                server: client.server(),
+                status: reached,
+                reason: told["error-desc"].as_str().map(ToOwned::to_owned),
+            });
+        }
+        let told = told.map_err(MigrationError::Execute)?;
+        finalized(client).await.map_err(MigrationError::Execute)?;
+        let millis = |name: &str| told[name].as_u64().map(Duration::from_millis);
+        return Ok(MigrationReport {
+            states,
+            total_time: millis("total-time"),
+            downtime: millis("downtime"),
+            transferred_bytes: told["ram"]["transferred"].as_u64(),
+        });
+    }
+}
