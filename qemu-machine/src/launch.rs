@@ -24,7 +24,9 @@ use crate::MachineBuilder;
 use crate::channel::{Channels, Handles, Readiness};
 use crate::command_line::CommandLine;
 use crate::console::Console;
+use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
+use crate::input::Turns;
 use crate::life::{Rung, Useless};
 use crate::machine::{Inner, Machine};
 use crate::prepared::{MonitorSide, Prepared};
@@ -279,6 +281,8 @@ fn begin(
         command_line,
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),
+        turns: Turns::default(),
+        canvas: Canvas::default(),
         directory: directory_path,
         log,
         output: printed,

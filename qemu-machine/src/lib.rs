@@ -3,7 +3,10 @@
 //!
 //! [`MachineBuilder`] says what the machine shall be. Its launch gives a
 //! [`Machine`], which has a monitor ([`Machine::qmp`]), a console
-//! ([`Machine::console`]) and, if wanted, a qtest channel ([`Machine::qtest`]). Its end gives an [`ExitReport`].
+//! ([`Machine::console`]), a display, a keyboard and a mouse
+//! ([`Machine::display`], [`Machine::keyboard`], [`Machine::mouse`]) and, if
+//! wanted, a qtest channel ([`Machine::qtest`]). Its end gives an
+//! [`ExitReport`].
 //!
 //! Every operation is one future that needs no runtime of its own: `.await` it
 //! under tokio, smol or any other, or call [`.wait()`](Wait::wait) from plain
@@ -51,12 +54,14 @@ mod channel;
 mod command_line;
 mod console;
 mod directory;
+mod display;
 mod error;
 mod forwards;
 mod guardian;
 mod guest_state;
 pub mod guests;
 mod heard;
+mod input;
 mod launch;
 mod life;
 mod machine;
@@ -77,8 +82,10 @@ pub use console::{
     PatternError, Recover, Run, Screen, ScreenError, ScreenShows, Send, SendError, Shell,
     ShellError, ShellFailure, ShellOutput,
 };
+pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};
+pub use input::{Button, InputAction, InputError, Keyboard, Mouse};
 pub use launch::Launch;
 pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};

@@ -17,9 +17,11 @@ use crate::builder::MachineBuilder;
 use crate::channel::Handles;
 use crate::command_line::CommandLine;
 use crate::console::Console;
+use crate::display::{Canvas, Display};
 use crate::error::{ExitError, ShutdownError};
 use crate::forwards::ForwardedPort;
 use crate::heard::Heard;
+use crate::input::{Input, Keyboard, Mouse, Turns};
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
 use crate::qtest::Qtest;
@@ -54,6 +56,8 @@ pub(crate) struct Inner {
     /// Whether something else was put before the binary.
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
+    pub(crate) turns: Turns,
+    pub(crate) canvas: Canvas,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
     pub(crate) output: Output,
@@ -183,6 +187,35 @@ impl Machine {
     /// ```
     pub fn schema(&self) -> ReadSchema {
         ReadSchema::new(self.clone())
+    }
+
+    /// What the machine shows, if it was given a display.
+    pub fn display(&self) -> Display {
+        Display::new(
+            self.inner.engine,
+            self.qmp.clone(),
+            Arc::new(self.console.witness()),
+            Arc::clone(&self.inner.canvas),
+        )
+    }
+
+    /// The machine's keyboard.
+    pub fn keyboard(&self) -> Keyboard {
+        Keyboard::new(self.input())
+    }
+
+    /// The machine's mouse, or its tablet.
+    pub fn mouse(&self) -> Mouse {
+        Mouse::new(self.input())
+    }
+
+    fn input(&self) -> Input {
+        Input {
+            engine: self.inner.engine,
+            qmp: self.qmp.clone(),
+            witness: Arc::new(self.console.witness()),
+            turns: Arc::clone(&self.inner.turns),
+        }
     }
 
     /// Ends the machine softly, and by force where that fails. A machine that

@@ -7,7 +7,8 @@
 //! system calls: it allocates nothing, takes no lock and runs no handler.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -354,6 +355,18 @@ pub(crate) fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: It has no requirements and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// A file in memory, which is there as long as somebody has it open. The name
+/// is for those who look into `/proc`.
+pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
+    // SAFETY: The name is a C string, and outlives the call.
+    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: The kernel made the descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }.into())
 }
 
 /// Our id as a child sees it in `getppid`.

@@ -6,6 +6,8 @@ mod support;
 use std::path::PathBuf;
 use std::process::Command;
 
+use qemu_machine::Screenshot;
+
 /// Runs an example, which cargo builds beside the tests, and gives what it
 /// printed.
 fn run(example: &str, arguments: &[PathBuf]) -> String {
@@ -175,5 +177,18 @@ fn jobs_are_followed_to_their_end() {
         ] {
             assert!(told.contains(expected), "no {expected:?} in:\n{told}");
         }
+    }
+}
+
+#[test]
+fn screen_sees_and_presses() {
+    let scratch = support::Scratch::new("example-screen");
+    for qemu in support::qemus() {
+        let picture = scratch.join("shown.png");
+        let told = run("screen", &[qemu.binary, picture.clone()]);
+        for expected in ["a screen of 720x400", "event RESET", "the same again"] {
+            assert!(told.contains(expected), "no {expected:?} in:\n{told}");
+        }
+        assert_eq!(Screenshot::open(picture).unwrap().width(), 720);
     }
 }

@@ -2,6 +2,7 @@
 //! both faces of the API.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
+pub mod boot_sector;
 pub mod fleet;
 
 use std::path::{Path, PathBuf};

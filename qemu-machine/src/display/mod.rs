@@ -1,0 +1,168 @@
+//! What a machine shows.
+//!
+//! ```text
+//! screendump --a file in memory--> Screenshot --> whoever asked
+//!                                             --> Watch (pure) --> done, or once more
+//! ```
+
+mod screenshot;
+mod take;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::engine::Engine;
+use qemu_qmp::{Client, ExecuteError, Witness};
+use thiserror::Error;
+
+pub use screenshot::{Screenshot, Tolerance};
+pub(crate) use take::Canvas;
+pub use take::TakeScreenshot;
+use watch::Goal;
+pub use watch::WatchDisplay;
+
+/// What a machine shows; made by [`Machine::display`](crate::Machine::display).
+///
+/// Cheap to clone. A machine shows nothing unless it was given a display, for
+/// each is launched with `-vga none`: by a device, as in the example, or by
+/// `-vga std`. No window is opened for it in any case.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use qemu_machine::{Machine, OptionGroup, Screenshot, Wait};
+///
+/// let vm = Machine::builder("qemu-system-x86_64")
+///     .device(&OptionGroup::new("VGA"))
+///     .launch()
+///     .wait()?;
+/// // Once it has drawn all it will draw:
+/// let shown = vm.display().still(Duration::from_secs(1)).wait()?;
+/// shown.save("shown.png")?;
+/// // Until it looks like this again:
+/// vm.display().expect(Screenshot::open("shown.png")?).wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Display {
+    engine: &'static Engine,
+    qmp: Client,
+    witness: Arc<dyn Witness>,
+    canvas: Canvas,
+    /// The device's id, and which of its heads.
+    head: Option<(String, u32)>,
+}
+
+/// A screen was not seen, or not as it was expected.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DisplayError {
+    /// The machine has no display.
+    #[error(
+        "{machine} shows nothing, for it has no display: give it one by \
+         `.device(&OptionGroup::new(\"VGA\"))` or `.args([\"-vga\", \"std\"])`"
+    )]
+    NoDisplay {
+        /// Which one, such as `machine 'qemu-1'`.
+        machine: String,
+    },
+    /// QEMU could not be asked, or refused.
+    #[error("{0}")]
+    Execute(ExecuteError),
+    /// The file for the picture cannot be had, or read.
+    #[error("{machine}: there is no file for a picture of its screen: {cause}")]
+    File {
+        /// Whose screen, such as `machine 'qemu-1'`.
+        machine: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// QEMU wrote something else than a picture.
+    #[error("{machine}: QEMU wrote no picture of its screen: {reason}")]
+    NoPicture {
+        /// Whose screen, such as `machine 'qemu-1'`.
+        machine: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The screen was not seen in time, or not as it was expected.
+    #[error("{machine}: its screen did not {expected} within {limit:?}{seen}")]
+    Timeout {
+        /// Whose screen, such as `machine 'qemu-1'`.
+        machine: String,
+        /// What was waited for, and how near it came.
+        expected: String,
+        /// The deadline.
+        limit: Duration,
+        /// What it showed last; `None` if it was not seen at all.
+        last: Option<Box<Screenshot>>,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
+    },
+}
+
+impl Display {
+    pub(crate) fn new(
+        engine: &'static Engine,
+        qmp: Client,
+        witness: Arc<dyn Witness>,
+        canvas: Canvas,
+    ) -> Self {
+        Self {
+            engine,
+            qmp,
+            witness,
+            canvas,
+            head: None,
+        }
+    }
+
+    /// What this head of a device shows, for a machine of several displays:
+    /// the device's id, and a number that counts from 0.
+    pub fn head(&self, device: impl Into<String>, head: u32) -> Self {
+        Self {
+            head: Some((device.into(), head)),
+            ..self.clone()
+        }
+    }
+
+    /// What is shown now.
+    pub fn screenshot(&self) -> TakeScreenshot {
+        TakeScreenshot::new(self.clone())
+    }
+
+    /// Waits until the screen looks like `picture`, to the pixel unless a
+    /// [`tolerance`](WatchDisplay::tolerance) is given.
+    pub fn expect(&self, picture: Screenshot) -> WatchDisplay {
+        WatchDisplay::new(self.clone(), Goal::Match(picture))
+    }
+
+    /// Waits until the screen has stood still for so long. Unless another
+    /// [`tolerance`](WatchDisplay::tolerance) is given, one pixel in a thousand
+    /// may change, which leaves room for the cursor of a text screen, as this
+    /// blinks.
+    pub fn still(&self, time: Duration) -> WatchDisplay {
+        WatchDisplay::new(self.clone(), Goal::Still(time))
+    }
+
+    fn timeout(&self, expected: String, limit: Duration, last: Option<Screenshot>) -> DisplayError {
+        DisplayError::Timeout {
+            machine: self.witness.name(),
+            expected,
+            limit,
+            last: last.map(Box::new),
+            seen: self.witness.seen(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Display {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Display")
+            .field("machine", &self.witness.name())
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}

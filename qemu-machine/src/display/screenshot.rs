@@ -1,0 +1,274 @@
+//! A picture of a screen: read, written, compared.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Cursor};
+use std::path::Path;
+
+/// A picture of a screen: rows of pixels, from the top, each from the left.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Screenshot {
+    width: u32,
+    height: u32,
+    /// Three bytes for each pixel; never none.
+    rgb: Vec<u8>,
+}
+
+/// How far two pictures of the same size may differ and still match. Pictures
+/// of different sizes never do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// By how much red, green or blue of a pixel may be off, of 255, for the
+    /// pixel not to count as different.
+    pub channel: u8,
+    /// What part of all pixels may be different: 0.01 is one in a hundred.
+    pub share: f64,
+}
+
+impl Screenshot {
+    /// A picture of these pixels, three bytes each; `None` if they are not as
+    /// many as its size says, or none.
+    pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
+        let pixels = (width as usize).checked_mul(height as usize)?;
+        let fits = pixels > 0 && pixels.checked_mul(CHANNELS)? == rgb.len();
+        fits.then_some(Self { width, height, rgb })
+    }
+
+    /// A picture from the bytes of a PNG of any kind; what is transparent in it
+    /// is taken as if it were not.
+    ///
+    /// # Errors
+    /// The bytes are no PNG, or one of more than 64 MiB.
+    pub fn from_png(png: &[u8]) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut decoder = png::Decoder::new(Cursor::new(png));
+        decoder.set_transformations(png::Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info().map_err(invalid)?;
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap_or_default()];
+        let frame = reader.next_frame(&mut bytes).map_err(invalid)?;
+        bytes.truncate(frame.buffer_size());
+        let rgb = match frame.color_type {
+            png::ColorType::Grayscale => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
+            png::ColorType::GrayscaleAlpha => {
+                let grey = bytes.chunks_exact(2).map(|pixel| pixel[0]);
+                grey.flat_map(|grey| [grey; 3]).collect()
+            }
+            png::ColorType::Rgba => {
+                let pixels = bytes.chunks_exact(4);
+                pixels
+                    .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+                    .collect()
+            }
+            _ => bytes,
+        };
+        Self::from_rgb(frame.width, frame.height, rgb)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no pixels"))
+    }
+
+    /// A picture from a PNG file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none that
+    /// [`from_png`](Self::from_png) takes.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_png(&fs::read(path)?)
+    }
+
+    /// The picture as QEMU writes it (a binary PPM of 8 bits a channel, without
+    /// comments).
+    pub(super) fn from_ppm(ppm: Vec<u8>) -> Result<Self, &'static str> {
+        const NO_PPM: &str = "it does not begin as a PPM file";
+        let mut rest = ppm.strip_prefix(b"P6").ok_or(NO_PPM)?;
+        let mut number = || {
+            rest = rest.trim_ascii_start();
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (number, behind) = rest.split_at(digits);
+            rest = behind;
+            std::str::from_utf8(number).ok()?.parse::<u32>().ok()
+        };
+        let sizes = (number(), number(), number());
+        let (Some(width), Some(height), Some(255)) = sizes else {
+            return Err(NO_PPM);
+        };
+        let Some((b' ' | b'\n', pixels)) = rest.split_first() else {
+            return Err(NO_PPM);
+        };
+        let header = ppm.len() - pixels.len();
+        let mut rgb = ppm;
+        rgb.drain(..header);
+        Self::from_rgb(width, height, rgb).ok_or("its pixels are not as many as its size says")
+    }
+
+    /// How many pixels a row has.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// How many rows there are.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// All pixels, three bytes each: red, green, blue.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// Red, green and blue of a pixel, counted from 0 from the left and the
+    /// top; `None` outside of the picture.
+    pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 3]> {
+        if x >= self.width {
+            return None;
+        }
+        let index = y as usize * self.width as usize + x as usize;
+        let pixel = self.rgb.get(index * CHANNELS..)?.first_chunk();
+        pixel.copied()
+    }
+
+    /// The picture as a PNG.
+    pub fn to_png(&self) -> Vec<u8> {
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(&self.rgb));
+        debug_assert!(written.is_ok(), "what may fail is the size, or the writing");
+        png
+    }
+
+    /// Writes the picture to a file, as a PNG.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        fs::write(path, self.to_png())
+    }
+
+    /// What part of all pixels is different in another picture, from 0 to 1,
+    /// where red, green and blue may each be off by `channel` of 255. Pictures
+    /// of different sizes are different in all.
+    pub fn difference(&self, other: &Self, channel: u8) -> f64 {
+        if (self.width, self.height) != (other.width, other.height) {
+            return 1.0;
+        }
+        let is_off = |(a, b): (&u8, &u8)| a.abs_diff(*b) > channel;
+        let pairs = self
+            .rgb
+            .chunks_exact(CHANNELS)
+            .zip(other.rgb.chunks_exact(CHANNELS));
+        let different = pairs.filter(|(a, b)| a != b && a.iter().zip(*b).any(is_off));
+        // No screen has 2^52 pixels.
+        #[allow(clippy::cast_precision_loss)]
+        let share = different.count() as f64 / (self.rgb.len() / CHANNELS) as f64;
+        share
+    }
+
+    /// Whether another picture is the same, but for this tolerance.
+    pub fn matches(&self, other: &Self, tolerance: Tolerance) -> bool {
+        let same_size = (self.width, self.height) == (other.width, other.height);
+        same_size && self.difference(other, tolerance.channel) <= tolerance.share
+    }
+}
+
+impl fmt::Debug for Screenshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Screenshot({}x{})", self.width, self.height)
+    }
+}
+
+impl Tolerance {
+    /// Not a pixel may be different.
+    pub const EXACT: Self = Self {
+        channel: 0,
+        share: 0.0,
+    };
+}
+
+/// Red, green, blue.
+const CHANNELS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use png::ColorType::{Grayscale, GrayscaleAlpha, Rgba};
+
+    use super::*;
+
+    /// Four pixels: black, red, grey, white.
+    fn picture() -> Screenshot {
+        let rgb = [[0, 0, 0], [255, 0, 0], [128, 128, 128], [255, 255, 255]];
+        Screenshot::from_rgb(2, 2, rgb.concat()).unwrap()
+    }
+
+    #[test]
+    fn what_qemu_writes_is_read() {
+        let mut ppm = b"P6\n2 2\n255\n".to_vec();
+        ppm.extend_from_slice(picture().rgb());
+        assert_eq!(Screenshot::from_ppm(ppm.clone()).unwrap(), picture());
+        assert_eq!(picture().pixel(1, 0), Some([255, 0, 0]));
+        assert_eq!(picture().pixel(0, 1), Some([128, 128, 128]));
+        assert_eq!((picture().pixel(2, 0), picture().pixel(0, 2)), (None, None));
+        for cut in 0..ppm.len() {
+            assert!(Screenshot::from_ppm(ppm[..cut].to_vec()).is_err(), "{cut}");
+        }
+        for strange in [
+            "P5\n1 1\n255\nx",
+            "P6\n1 1\n65535\nxxxxxx",
+            "P6\n0 0\n255\n",
+            "P6\n-1 1\n255\n",
+        ] {
+            assert!(Screenshot::from_ppm(strange.into()).is_err(), "{strange}");
+        }
+        let huge = format!("P6\n{max} {max}\n255\nxxx", max = u32::MAX);
+        assert!(Screenshot::from_ppm(huge.into()).is_err());
+    }
+
+    #[test]
+    fn a_png_is_the_same_picture() {
+        let png = picture().to_png();
+        assert!(png.starts_with(b"\x89PNG"));
+        assert_eq!(Screenshot::from_png(&png).unwrap(), picture());
+        assert!(Screenshot::from_png(&png[..png.len() / 2]).is_err());
+        assert!(Screenshot::from_png(b"GIF89a").is_err());
+    }
+
+    #[test]
+    fn pngs_of_other_kinds_are_read_as_red_green_and_blue() {
+        let of_kind = |kind, bytes: &[u8]| {
+            let mut png = Vec::new();
+            let mut encoder = png::Encoder::new(&mut png, 2, 1);
+            encoder.set_color(kind);
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_image_data(bytes).unwrap();
+            drop(writer);
+            Screenshot::from_png(&png).unwrap().rgb
+        };
+        assert_eq!(of_kind(Grayscale, &[1, 2]), [1, 1, 1, 2, 2, 2]);
+        assert_eq!(of_kind(GrayscaleAlpha, &[1, 9, 2, 9]), [1, 1, 1, 2, 2, 2]);
+        assert_eq!(of_kind(Rgba, &[1, 2, 3, 9, 4, 5, 6, 9]), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    #[allow(clippy::float_cmp)]
+    fn a_tolerance_is_of_channels_and_of_pixels() {
+        let mut other = picture();
+        other.rgb[0] = 10;
+        other.rgb[5] = 3;
+        let difference = |channel| picture().difference(&other, channel);
+        let differences = [difference(0), difference(3), difference(9), difference(10)];
+        assert_eq!(differences, [0.5, 0.25, 0.25, 0.0]);
+        let matches = |channel, share| picture().matches(&other, Tolerance { channel, share });
+        assert!(matches(10, 0.0) && matches(0, 0.5) && matches(3, 0.25));
+        assert!(!matches(9, 0.0) && !matches(0, 0.25));
+        assert!(picture().matches(&picture(), Tolerance::EXACT));
+
+        let wide = Screenshot::from_rgb(4, 1, picture().rgb).unwrap();
+        assert_eq!(picture().difference(&wide, 255), 1.0);
+        let all = Tolerance {
+            channel: 255,
+            share: 1.0,
+        };
+        assert!(!picture().matches(&wide, all));
+    }
+}

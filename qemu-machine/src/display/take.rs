@@ -1,0 +1,218 @@
+//! One picture of a screen, from QEMU's command to its pixels.
+//!
+//! QEMU writes it to a file in memory, whose descriptor it gets with the first
+//! one (QEMU's `add-fd`): nothing lies on a disk, and no directory needs to let
+//! QEMU in. There it stays for the next ones: QEMU does not close what is
+//! removed while the guest is stopped, so a file for each picture would stay too.
+//! Over TCP no descriptor is passed; there the file is in a private directory.
+//!
+//! It is always a PPM, as every QEMU writes it, at once and with all its pixels,
+//! while QEMU packs a PNG with all its other work standing still.
+
+use std::fs::File;
+use std::future::{Future, IntoFuture};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::engine::Elapsed;
+use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
+use serde_json::json;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{Display, DisplayError, Screenshot};
+use crate::directory::PrivateDirectory;
+use crate::sys;
+
+/// Takes a picture of the screen; made by [`Display::screenshot`].
+///
+/// # Errors
+/// Each variant of [`DisplayError`] says when.
+///
+/// # Cancel safety
+/// If the future is dropped, nothing is left of the picture when QEMU has
+/// written it. The next one is taken after that.
+#[derive(Debug, Clone)]
+#[must_use = "no picture is taken until awaited or waited for"]
+pub struct TakeScreenshot {
+    display: Display,
+    timeout: Option<Duration>,
+}
+
+impl TakeScreenshot {
+    pub(super) fn new(display: Display) -> Self {
+        Self {
+            timeout: display.qmp.deadlines().limit(),
+            display,
+        }
+    }
+
+    /// Waits no longer than this for QEMU, instead of 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for QEMU as long as the machine lives.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+}
+
+impl IntoFuture for TakeScreenshot {
+    type Output = Result<Screenshot, DisplayError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { display, timeout } = self;
+            let taken = display.qmp.deadlines().timeout(timeout, display.take());
+            taken.await.unwrap_or_else(|Elapsed(limit)| {
+                Err(display.timeout("show itself".to_owned(), limit, None))
+            })
+        })
+    }
+}
+
+impl Display {
+    /// What is shown now, without a deadline.
+    pub(super) async fn take(&self) -> Result<Screenshot, DisplayError> {
+        let machine = || self.witness.name();
+        let no_file = |cause| DisplayError::File {
+            machine: machine(),
+            cause,
+        };
+        // On the engine, so that it is done to its end, whoever gives up.
+        let (qmp, head) = (self.qmp.clone(), self.head.clone());
+        let draw = draw(Arc::clone(&self.canvas), qmp, head);
+        let dropped = || NotDrawn::File(io::Error::other("the engine dropped the picture"));
+        let drawn = self.engine.spawn(draw).await;
+        let drawn = drawn.unwrap_or_else(|| Err(dropped()));
+        let drawn = drawn.map_err(|error| match error {
+            NotDrawn::File(cause) => no_file(cause),
+            NotDrawn::Execute(error) if has_no_display(&error) => {
+                DisplayError::NoDisplay { machine: machine() }
+            }
+            NotDrawn::Execute(error) => DisplayError::Execute(error),
+        })?;
+        // But the pixels are not read there: it has others to serve.
+        let ppm = drawn.read().map_err(no_file)?;
+        Screenshot::from_ppm(ppm).map_err(|reason| DisplayError::NoPicture {
+            machine: machine(),
+            reason,
+        })
+    }
+}
+
+/// A file in memory that QEMU has too, once a picture was taken. Held by whoever
+/// takes one.
+pub(crate) type Canvas = Arc<Mutex<Option<SharedFile>>>;
+
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    file: File,
+    /// What QEMU has, with the place to which it has written.
+    written: File,
+}
+
+/// Where a picture is.
+enum Drawn {
+    InMemory(OwnedMutexGuard<Option<SharedFile>>),
+    /// In the directory, which goes when this does.
+    OnDisk(File, PrivateDirectory),
+}
+
+enum NotDrawn {
+    File(io::Error),
+    Execute(ExecuteError),
+}
+
+/// Has QEMU draw its screen.
+async fn draw(canvas: Canvas, qmp: Client, head: Option<(String, u32)>) -> Result<Drawn, NotDrawn> {
+    let mut arguments = json!({});
+    if let Some((device, head)) = head {
+        arguments["device"] = device.into();
+        arguments["head"] = head.into();
+    }
+    let mut canvas = canvas.lock_owned().await;
+    if canvas.is_none() {
+        match SharedFile::new(&qmp).await {
+            Ok(file) => *canvas = Some(file),
+            Err(NotDrawn::Execute(error)) if passes_none(&error) => {
+                let directory = PrivateDirectory::create(&std::env::temp_dir());
+                let directory = directory.map_err(NotDrawn::File)?;
+                let path = directory.path().join("screen.ppm");
+                arguments["filename"] = path.to_string_lossy().into();
+                screendump(&qmp, arguments).await?;
+                let file = File::open(path).map_err(NotDrawn::File)?;
+                return Ok(Drawn::OnDisk(file, directory));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(SharedFile { written, .. }) = &mut *canvas {
+        written.rewind().map_err(NotDrawn::File)?;
+    }
+    arguments["filename"] = format!("/dev/fdset/{SET}").into();
+    screendump(&qmp, arguments).await?;
+    Ok(Drawn::InMemory(canvas))
+}
+
+async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), NotDrawn> {
+    let dump = qmp.execute_json("screendump", arguments).no_timeout();
+    dump.await.map(drop).map_err(NotDrawn::Execute)
+}
+
+impl SharedFile {
+    async fn new(qmp: &Client) -> Result<Self, NotDrawn> {
+        let file = sys::memory_file(c"screen").map_err(NotDrawn::File)?;
+        // QEMU takes a descriptor only if it is open as it would open it.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let written = File::options().write(true).open(path);
+        let written = written.map_err(NotDrawn::File)?;
+        let passed = written.try_clone().map_err(NotDrawn::File)?;
+        let add = qmp.add_fd(SET, passed).no_timeout();
+        add.await.map_err(NotDrawn::Execute)?;
+        Ok(Self { file, written })
+    }
+
+    /// All that is in it; nothing is, afterwards.
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.rewind()?;
+        self.file.read_to_end(&mut bytes)?;
+        self.file.set_len(0)?;
+        Ok(bytes)
+    }
+}
+
+impl Drawn {
+    fn read(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::InMemory(mut canvas) => canvas.as_mut().map_or(Ok(Vec::new()), SharedFile::take),
+            Self::OnDisk(mut file, _directory) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+fn passes_none(error: &ExecuteError) -> bool {
+    matches!(*error.failure, ExecuteFailure::NoDescriptors)
+}
+
+/// Whether QEMU complains that there is no screen at all. It has no class of
+/// its own for it.
+fn has_no_display(error: &ExecuteError) -> bool {
+    let reply = error.reply();
+    reply.is_some_and(|reply| reply.desc.contains("no console to take a screendump from"))
+}
+
+/// The set of descriptors that the file is in: the last one there can be, for
+/// those that people choose, and QEMU gives away, are small.
+const SET: u32 = i32::MAX as u32;

@@ -1,0 +1,69 @@
+//! What is done at a machine's keyboard and with its mouse.
+//!
+//! ```text
+//! text, chord, move, click --> Stroke, Stroke, … (pure) --input-send-event--> QEMU
+//! ```
+//!
+//! By `input-send-event`, and not by `send-key`: this drops keys without a word
+//! where many wait, or the guest is stopped, and that says so.
+
+mod keyboard;
+mod keys;
+mod mouse;
+mod perform;
+mod stroke;
+
+use qemu_qmp::ExecuteError;
+use std::time::Duration;
+use thiserror::Error;
+
+pub use keyboard::Keyboard;
+pub use mouse::{Button, Mouse};
+pub use perform::InputAction;
+pub(crate) use perform::{Input, Turns};
+
+/// What was to be done at a keyboard or with a mouse was not, or not all of it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// A keyboard with US layout has no key for a character. Nothing was typed.
+    #[error("{machine}: no key of a US keyboard types {character:?}, the {position}th character")]
+    NoKey {
+        /// Whose keyboard, such as `machine 'qemu-1'`.
+        machine: String,
+        /// The character.
+        character: char,
+        /// Where it stands, counted from 1.
+        position: usize,
+    },
+    /// A chord lacks the name of a key. Nothing was pressed.
+    #[error("{machine}: '{chord}' is no chord: it must be names of keys, with a '-' between two")]
+    NoChord {
+        /// Whose keyboard, such as `machine 'qemu-1'`.
+        machine: String,
+        /// The chord as it was given.
+        chord: String,
+    },
+    /// QEMU refused it, as for a key of a name unknown to it, a guest that is
+    /// stopped, or a machine without such a device; or it could not be asked.
+    #[error("{0}")]
+    Execute(ExecuteError),
+    /// The guest did not take it in time.
+    #[error(
+        "{machine}: of {all} keys or moves, {done} were made within {limit:?}; {waited_for}{seen}"
+    )]
+    Timeout {
+        /// Whose keyboard or mouse, such as `machine 'qemu-1'`.
+        machine: String,
+        /// How many were made. The guest may not have taken the last one.
+        done: usize,
+        /// How many there were to make.
+        all: usize,
+        /// The deadline, with the time that the typing itself takes.
+        limit: Duration,
+        /// Whom was waited for.
+        waited_for: &'static str,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
+    },
+}

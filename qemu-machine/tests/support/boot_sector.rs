@@ -1,0 +1,45 @@
+//! Guests of a single sector, which the BIOS boots from a disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use qemu_machine::{Console, Drive, MachineBuilder, OptionGroup};
+
+use super::{Qemu, Scratch};
+
+/// A machine with a screen that boots `tests/guests/NAME.S`.
+pub fn boots(qemu: &Qemu, name: &str, scratch: &Scratch) -> MachineBuilder {
+    let disk = disk(name, scratch);
+    qemu.bare()
+        .device(&OptionGroup::new("VGA"))
+        .drive(Drive::file(disk).format("raw").interface("ide"))
+        .console(Console::serial())
+}
+
+/// Assembles a guest; gives a disk that begins with it.
+fn disk(name: &str, scratch: &Scratch) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.S"));
+    let (object, disk) = (scratch.join("boot.o"), scratch.join("boot.img"));
+    let built = |command: &mut Command| {
+        let status = command.status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "as and objcopy are in the package binutils"
+        );
+    };
+    built(
+        Command::new("as")
+            .arg("--32")
+            .arg("-o")
+            .args([&object, &source]),
+    );
+    built(
+        Command::new("objcopy")
+            .args(["-O", "binary", "-j", ".text"])
+            .args([&object, &disk]),
+    );
+    let image = std::fs::File::options().write(true).open(&disk).unwrap();
+    assert_eq!(image.metadata().unwrap().len(), 512);
+    image.set_len(1 << 20).unwrap();
+    disk
+}
