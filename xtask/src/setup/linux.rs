@@ -1,5 +1,5 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
-//! the script `guests/linux/init`.
+//! the script `guests/linux/init`; a second one has the guest agent too.
 
 use std::{
     fs,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    agent,
     apt::{self, Apt},
     cpio::Archive,
     keep_up_to_date, publish, scratch,
@@ -19,11 +20,13 @@ pub(crate) fn folder() -> PathBuf {
     workspace::target().join("guests/linux")
 }
 
-/// Makes `target/guests/linux/{vmlinuz,initramfs}`, unless they are there.
+/// Makes `target/guests/linux/{vmlinuz,initramfs,initramfs-agent}`, unless they
+/// are there.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = folder();
     let busybox = place.join("busybox");
-    if !busybox.exists() {
+    let agent = place.join("agent");
+    if !busybox.exists() || !agent::is_gathered(&agent) {
         if !system.has_debian_packages() {
             println!("no Linux guest here: it is made from Debian's packages for x86-64");
             return Ok(());
@@ -33,13 +36,16 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
         publish(&folder.join("linux"), &place)?;
         fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))?;
     }
-    // Every time, and quickly: the script may have been edited.
+    // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");
-    let archive = initramfs(&read(&busybox)?, &read(&init)?);
-    keep_up_to_date(&place.join("initramfs"), &archive, 0o644)
+    let mut archive = initramfs(&read(&busybox)?, &read(&init)?);
+    keep_up_to_date(&place.join("initramfs"), &archive, 0o644)?;
+    // The kernel unpacks one archive after the other.
+    archive.extend(agent::archive(&agent)?);
+    keep_up_to_date(&place.join("initramfs-agent"), &archive, 0o644)
 }
 
-/// Leaves `<folder>/linux/{vmlinuz,busybox}`.
+/// Leaves `<folder>/linux/{vmlinuz,busybox,agent}`.
 fn fetch(folder: &Path) -> Result<(), Failure> {
     let system = Apt::system();
     let kernel = system
@@ -58,7 +64,8 @@ fn fetch(folder: &Path) -> Result<(), Failure> {
         fs::rename(vmlinuz(&root)?, finished.join("vmlinuz"))?;
         fs::rename(root.join("bin/busybox"), finished.join("busybox"))
     };
-    gather().map_err(Failure::io("find the kernel and busybox in their packages"))
+    gather().map_err(Failure::io("find the kernel and busybox in their packages"))?;
+    agent::gather(&root, folder, &finished.join("agent"))
 }
 
 fn vmlinuz(root: &Path) -> Result<PathBuf, std::io::Error> {

@@ -7,6 +7,7 @@
 //! Never takes half-done work for done: everything is made in the scratch
 //! folder and moved to its place by one rename.
 
+mod agent;
 mod apt;
 mod backport;
 mod cpio;
