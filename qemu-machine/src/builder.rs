@@ -223,6 +223,16 @@ impl MachineBuilder {
         self
     }
 
+    /// Gives the guest a port for its agent, which
+    /// [`Machine::guest_agent`](crate::Machine::guest_agent) speaks with.
+    pub fn guest_agent(mut self) -> Self {
+        let is_agent = |channel: &ChannelConfig| matches!(channel, ChannelConfig::GuestAgent);
+        if !self.channels.iter().any(is_agent) {
+            self.channels.push(ChannelConfig::GuestAgent);
+        }
+        self
+    }
+
     /// Adds a human monitor that is connected to nothing (`-monitor null`),
     /// which keeps QEMU from making one of its own.
     pub fn null_monitor(self) -> Self {

@@ -91,6 +91,7 @@ pub use life::{Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
 pub use migration::{Move, MoveError};
 pub use qemu_qmp as qmp;
+pub use qemu_qmp::agent::{self, GuestAgent};
 pub use qemu_qmp::{Deadlines, Wait};
 pub use qtest::{
     Irq, IrqError, Irqs, NextIrq, Qtest, QtestCommand, QtestEnd, QtestError, QtestFailure,

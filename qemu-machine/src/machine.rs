@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use qemu_qmp::agent::GuestAgent;
 use qemu_qmp::engine::{self, Elapsed, Engine};
 use qemu_qmp::{Client, Deadlines, Wait, Witness};
 use tokio::sync::{mpsc, watch};
@@ -95,6 +96,34 @@ impl Machine {
     pub fn monitor(&self, name: &str) -> Option<&Client> {
         let mut monitors = self.handles.monitors.iter();
         monitors.find_map(|(its_name, client)| (its_name == name).then_some(client))
+    }
+
+    /// The agent in the guest. The launch does not wait for it, as the guest
+    /// boots after that: its [`ready`](GuestAgent::ready) does. That of a
+    /// machine without [`MachineBuilder::guest_agent`] is closed from the
+    /// start.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// let vm = Machine::builder("qemu-system-x86_64")
+    ///     .memory("1G")
+    ///     .arg("disk.qcow2")
+    ///     .guest_agent()
+    ///     .launch()
+    ///     .wait()?;
+    /// let agent = vm.guest_agent();
+    /// agent.ready().timeout(Duration::from_secs(120)).wait()?;
+    /// let output = agent.exec("systemctl").arg("is-system-running").wait()?;
+    /// println!("{}", String::from_utf8_lossy(&output.stdout));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn guest_agent(&self) -> &GuestAgent {
+        let witness = || self.console.witness();
+        self.handles.agent(&self.inner.deadlines, witness)
     }
 
     /// The console. That of a machine without one has ended from the start.

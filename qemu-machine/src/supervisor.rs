@@ -275,7 +275,11 @@ impl Supervisor {
     fn attach(&mut self, client: Client, mut driver: Driver) {
         let news = Arc::new(Notify::new());
         let (heard, told) = (self.belongings.heard.clone(), Arc::clone(&news));
+        let channels = self.belongings.channels.clone();
         driver.on_event(move |event| {
+            for channel in &channels {
+                channel.heard(event);
+            }
             if heard.take(event) {
                 told.notify_one();
             }

@@ -192,3 +192,19 @@ fn screen_sees_and_presses() {
         assert_eq!(Screenshot::open(picture).unwrap().width(), 720);
     }
 }
+
+#[test]
+fn the_guest_agent_runs_a_program_and_carries_files() {
+    let linux = support::linux_guest();
+    for qemu in support::qemus() {
+        let files = [linux.join("vmlinuz"), linux.join("initramfs-agent")];
+        let told = run(
+            "guest_agent",
+            &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
+        );
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("agent "), "{told}");
+        assert_eq!(lines[1], r#"sorted "a\nb\nc\n""#);
+        assert!(lines[2].contains("guest-shutdown"), "{told}");
+    }
+}

@@ -51,18 +51,22 @@ macro_rules! plain_commands {
         #[derive(Debug, Clone, Copy)]
         pub struct $type {}
 
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_map(Some(0))?.end()
+        impl ::serde_core::Serialize for $type {
+            fn serialize<S: ::serde_core::Serializer>(
+                &self,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                ::serde_core::ser::SerializeMap::end(serializer.serialize_map(Some(0))?)
             }
         }
 
-        impl Command for $type {
+        impl $crate::Command for $type {
             const NAME: &'static str = $name;
             type Return = $return;
         }
     )*};
 }
+pub(crate) use plain_commands;
 
 plain_commands! {
     /// `query-status`: whether the guest runs.

@@ -28,8 +28,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The protocol itself, without sockets, is [`wire`].
+//! The protocol itself, without sockets, is [`wire`]. The agent in a guest,
+//! which speaks a dialect of it, is [`agent`].
 
+pub mod agent;
 mod client;
 mod command;
 mod deadlines;

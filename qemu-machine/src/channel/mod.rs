@@ -7,18 +7,20 @@
 //! The first monitor is not among them: the life of a machine depends on it,
 //! and it may be reached otherwise.
 
+mod agent;
 mod monitor;
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use qemu_qmp::{Client, Ready};
+use qemu_qmp::agent::GuestAgent;
+use qemu_qmp::{Client, Deadlines, Event, Ready};
 use socket2::Socket;
 
 use crate::command_line::OptionGroup;
-use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts};
+use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
 
@@ -31,6 +33,8 @@ pub(crate) enum ChannelConfig {
     Monitor(String),
     /// The qtest channel, of which a machine has but one.
     Qtest,
+    /// The port of the guest agent.
+    GuestAgent,
 }
 
 /// Our end of a channel, served on the engine.
@@ -43,6 +47,9 @@ pub(crate) trait Channel: Send + Sync {
 
     /// QEMU has closed the channel, and lives on.
     fn closed(&self);
+
+    /// QEMU has told of an event.
+    fn heard(&self, _event: &Event) {}
 
     /// The guest has panicked and is held, or goes on.
     fn guest_is_held(&self, _held: bool) {}
@@ -73,6 +80,7 @@ impl ChannelConfig {
             Self::Console(..) => format!("console{place}"),
             Self::Monitor(_) => format!("mon{place}"),
             Self::Qtest => "qtest".to_owned(),
+            Self::GuestAgent => format!("agent{place}"),
         }
     }
 
@@ -97,6 +105,7 @@ impl ChannelConfig {
                 ("-accel", OptionGroup::new("qtest")),
                 ("-accel", OptionGroup::new("tcg")),
             ],
+            Self::GuestAgent => agent::devices(id),
         }
     }
 
@@ -112,9 +121,20 @@ pub(crate) struct Handles {
     pub(crate) consoles: Vec<(String, Console)>,
     pub(crate) monitors: Vec<(String, Client)>,
     pub(crate) qtest: Option<Qtest>,
+    agent: OnceLock<GuestAgent>,
 }
 
 impl Handles {
+    /// The guest agent of a machine of which `witness` knows.
+    pub(crate) fn agent(
+        &self,
+        deadlines: &Deadlines,
+        witness: impl FnOnce() -> MachineWitness,
+    ) -> &GuestAgent {
+        self.agent
+            .get_or_init(|| agent::absent(deadlines, witness()))
+    }
+
     /// Every console: this one, the first, and then the others.
     pub(crate) fn all_consoles(&self, first: &Console) -> Vec<Console> {
         let named = self.consoles.iter().map(|(_, console)| console);
@@ -166,6 +186,13 @@ impl Channels {
                 let (handle, channel) = qtest::connect(socket, deadlines, witness.clone())?;
                 self.served.push(channel);
                 self.handles.qtest = Some(handle);
+            }
+            ChannelConfig::GuestAgent => {
+                let id = config.id(self.served.len());
+                let (agent, channel) = agent::connect(id, socket, deadlines, witness.clone())?;
+                self.served.push(Arc::new(channel));
+                // A machine has no more than one.
+                let _ = self.handles.agent.set(agent);
             }
         }
         Ok(())

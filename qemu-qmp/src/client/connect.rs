@@ -65,12 +65,29 @@ pub enum ServerAddress {
 
 /// A socket that is connected already.
 #[derive(Debug)]
-pub struct ConnectedSocket(pub(super) Socket);
+pub struct ConnectedSocket(pub(crate) Socket);
 
+/// How a socket is had that is connected.
 #[derive(Debug)]
-enum Peer {
+pub(crate) enum Peer {
     Address(ServerAddress),
     Socket(Socket),
+}
+
+impl Peer {
+    pub(crate) async fn connect(self) -> Result<(Socket, Stranger), ConnectError> {
+        match self {
+            Self::Address(address) => match address.connect().await {
+                Ok(socket) => Ok((socket, Stranger::At(address))),
+                Err(cause) => Err(ConnectError::Address {
+                    action: "connect to",
+                    address: address.to_string(),
+                    cause,
+                }),
+            },
+            Self::Socket(socket) => Ok((socket, Stranger::Somewhere)),
+        }
+    }
 }
 
 impl Connect {
@@ -148,19 +165,7 @@ impl IntoFuture for Connect {
             // Its timers are needed from here on.
             Engine::start()?;
             let connected = async {
-                let (socket, stranger) = match peer {
-                    Peer::Address(address) => match address.connect().await {
-                        Ok(socket) => (socket, Stranger::At(address)),
-                        Err(cause) => {
-                            return Err(ConnectError::Address {
-                                action: "connect to",
-                                address: address.to_string(),
-                                cause,
-                            });
-                        }
-                    },
-                    Peer::Socket(socket) => (socket, Stranger::Somewhere),
-                };
+                let (socket, stranger) = peer.connect().await?;
                 handshake(socket, settings, deadlines.clone(), stranger, transcript).await
             };
             deadlines

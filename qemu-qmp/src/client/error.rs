@@ -38,6 +38,13 @@ pub enum Disconnected {
     ServerEnded(Arc<dyn StdError + Send + Sync>),
 }
 
+impl Disconnected {
+    /// Whether it was the server's doing, or its end.
+    pub(crate) fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::ByServer | Self::ServerEnded(_))
+    }
+}
+
 impl From<io::Error> for Disconnected {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -27,6 +27,7 @@ use serde_core::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ender, Ready};
 pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
@@ -40,6 +41,7 @@ pub use migration::{
 };
 pub use passed::Passed;
 pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
+pub(crate) use witness::Stranger;
 pub use witness::Witness;
 
 use queue::{Queue, Queued};

@@ -17,7 +17,7 @@ pub trait Witness: Send + Sync {
 
 /// A server of which no more is known than where it is.
 #[derive(Debug)]
-pub(super) enum Stranger {
+pub(crate) enum Stranger {
     At(ServerAddress),
     /// On a socket that was connected already.
     Somewhere,

@@ -135,6 +135,12 @@ impl Line {
         Self { head }
     }
 
+    pub(super) fn without_id(self) -> Vec<u8> {
+        let mut line = self.head;
+        line.extend_from_slice(b"}\n");
+        line
+    }
+
     fn with_id(self, id: &Id) -> Vec<u8> {
         let mut line = self.head;
         line.extend_from_slice(br#","id":"#);

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! bytes -> frame (lines) -> message (envelopes) -> Connection -> Output
+//!                                             `--> AgentConnection -> AgentOutput
 //! ```
 //!
 //! Never touches a socket, a thread or a clock.
 
+mod agent;
 mod connection;
 mod error_reply;
 mod event;
@@ -15,6 +17,7 @@ mod message;
 
 use thiserror::Error;
 
+pub use agent::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Port, Standing};
 pub use connection::{Connection, Id, IdInFlight, Line, Output, Settings};
 pub use error_reply::{ErrorClass, ErrorReply};
 pub use event::Event;

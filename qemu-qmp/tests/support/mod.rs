@@ -2,6 +2,8 @@
 //! of the API.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
+pub mod agent;
+
 use std::fmt::Display;
 use std::future::{Future, IntoFuture};
 use std::io::{BufRead, BufReader, Read, Write};

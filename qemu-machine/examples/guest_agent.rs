@@ -1,0 +1,45 @@
+//! Has the agent in a guest run a program and carry files: a guest that is
+//! spoken with without a console or a network.
+//!
+//! `cargo run --example guest_agent -- QEMU KERNEL INITRD`, with a guest that
+//! starts `qemu-ga`, such as the one of `cargo xtask setup`:
+//! `target/guests/linux/vmlinuz` and `target/guests/linux/initramfs-agent`.
+
+use std::error::Error;
+use std::time::Duration;
+
+use qemu_machine::agent::ShutdownMode;
+use qemu_machine::{Machine, Wait};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [qemu, kernel, initrd] = arguments.as_slice() else {
+        return Err("usage: guest_agent QEMU KERNEL INITRD".into());
+    };
+    let vm = Machine::builder(qemu)
+        .memory("256M")
+        .kernel(kernel)
+        .initrd(initrd)
+        .append("quiet no_timer_check cryptomgr.notests")
+        .guest_agent()
+        .launch()
+        .wait()?;
+
+    // The launch does not wait for it: the guest is booting still.
+    let agent = vm.guest_agent();
+    agent.ready().timeout(Duration::from_secs(120)).wait()?;
+    println!("agent {}", agent.info().wait()?.version);
+
+    agent.write_file("/root/words", "b\nc\na\n").wait()?;
+    let sort = ["sort", "-o", "/root/sorted", "/root/words"];
+    let output = agent.exec("busybox").args(sort).wait()?;
+    if !output.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let sorted = agent.read_file("/root/sorted").wait()?;
+    println!("sorted {:?}", String::from_utf8_lossy(&sorted));
+
+    agent.shutdown(ShutdownMode::Powerdown).wait()?;
+    println!("{}", vm.exited().wait()?);
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The guest agent's channel: a port of the guest's, which may be open or not,
+//! and behind which the agent may be or not.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use qemu_qmp::agent::{Driver, GuestAgent, Link};
+use qemu_qmp::wire::{AgentSettings, Port};
+use qemu_qmp::{Deadlines, Disconnected, Event};
+use serde_json::Value;
+use socket2::Socket;
+use thiserror::Error;
+
+use super::{Channel, Word};
+use crate::command_line::OptionGroup;
+use crate::console::MachineWitness;
+use crate::report::ExitReport;
+
+pub(super) struct AgentChannel {
+    /// The port's.
+    id: String,
+    link: Link,
+    driver: Mutex<Option<Driver>>,
+    /// Why reading has ended.
+    ended: Mutex<Option<Disconnected>>,
+}
+
+pub(super) fn connect(
+    id: String,
+    socket: Socket,
+    deadlines: &Deadlines,
+    witness: MachineWitness,
+) -> io::Result<(GuestAgent, AgentChannel)> {
+    let mut settings = AgentSettings::default();
+    // QEMU tells when it is opened.
+    settings.port = Port::Closed;
+    let (agent, driver) = Driver::new(socket, settings, deadlines.clone(), Arc::new(witness))?;
+    let channel = AgentChannel {
+        id,
+        link: driver.link(),
+        driver: Mutex::new(Some(driver)),
+        ended: Mutex::new(None),
+    };
+    Ok((agent, channel))
+}
+
+/// The port, on a controller of its own, for the character device of this id.
+pub(super) fn devices(id: &str) -> Vec<(&'static str, OptionGroup)> {
+    let controller = OptionGroup::new("virtio-serial").set("id", format!("{id}-serial"));
+    let port = OptionGroup::new("virtserialport")
+        .set("bus", format!("{id}-serial.0"))
+        .set("id", id)
+        .set("chardev", id)
+        .set("name", "org.qemu.guest_agent.0");
+    vec![("-device", controller), ("-device", port)]
+}
+
+/// The agent of a machine without one.
+pub(super) fn absent(deadlines: &Deadlines, witness: MachineWitness) -> GuestAgent {
+    let cause = Disconnected::ServerEnded(Arc::new(NoAgent));
+    GuestAgent::absent(cause, deadlines.clone(), Arc::new(witness))
+}
+
+#[derive(Debug, Error)]
+#[error("the machine was launched without a port for a guest agent")]
+struct NoAgent;
+
+impl Channel for AgentChannel {
+    fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let driver = lock(&self.driver).take();
+            if let Some(mut driver) = driver {
+                let cause = driver.run().await;
+                *lock(&self.ended) = Some(cause);
+            }
+        })
+    }
+
+    fn hang_up(&self) {
+        self.link.cut();
+    }
+
+    fn closed(&self) {
+        let cause = lock(&self.ended).take();
+        self.link
+            .end(&cause.unwrap_or(Disconnected::ByServer))
+            .tell();
+    }
+
+    fn heard(&self, event: &Event) {
+        if event.name() != "VSERPORT_CHANGE" {
+            return;
+        }
+        let data: Value = event.data().unwrap_or_default();
+        if let Some(open) = data["open"].as_bool()
+            && data["id"] == self.id.as_str()
+        {
+            self.link.port_changed(open);
+        }
+    }
+
+    /// While it is held, nobody waits for what its agent will not say.
+    fn guest_is_held(&self, held: bool) {
+        self.link.guest_is_held(held);
+    }
+
+    fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
+        let cause = Disconnected::ServerEnded(Arc::clone(report) as _);
+        let untold = self.link.end(&cause);
+        Box::new(move || untold.tell())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Machine;
+
+    #[test]
+    fn the_port_has_a_controller_and_the_name_that_agents_look_for() {
+        let builder = Machine::builder("qemu").guest_agent().guest_agent();
+        let words = builder.dry_run().command_line.to_string();
+        let expected = "-chardev socket,id=agent0,fd=4 -device virtio-serial,id=agent0-serial \
+                        -device virtserialport,bus=agent0-serial.0,id=agent0,chardev=agent0,\
+                        name=org.qemu.guest_agent.0";
+        assert!(words.ends_with(expected), "{words}");
+    }
+}

@@ -1,0 +1,88 @@
+//! The agent's commands that are types.
+
+use serde_core::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
+use serde_json::Value;
+
+use crate::command::plain_commands;
+
+plain_commands! {
+    /// `guest-ping`: asks whether the agent is there.
+    GuestPing = "guest-ping" -> IgnoredAny;
+    /// `guest-info`: asks for the agent's version and its commands.
+    GuestInfo = "guest-info" -> AgentInfo;
+}
+
+/// The answer to [`GuestInfo`] (`GuestAgentInfo` in the agent's schema).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgentInfo {
+    /// The agent's version, that of the QEMU it was built with.
+    pub version: String,
+    /// The commands that it has.
+    pub commands: Vec<AgentCommand>,
+}
+
+/// A command of the agent (`GuestAgentCommandInfo` in the agent's schema).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgentCommand {
+    /// Its name.
+    pub name: String,
+    /// Whether it may be executed; the agent's configuration may forbid it.
+    pub enabled: bool,
+    /// Whether it has a reply where it succeeds.
+    pub replies: bool,
+}
+
+impl AgentInfo {
+    /// Whether the agent has this command, and may execute it.
+    pub fn has(&self, command: &str) -> bool {
+        let mut commands = self.commands.iter();
+        commands.any(|it| it.name == command && it.enabled)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentInfo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reply = Value::deserialize(deserializer)?;
+        let Some(version) = reply["version"].as_str() else {
+            return Err(D::Error::custom("no `version`"));
+        };
+        let commands = reply["supported_commands"].as_array();
+        let commands = commands.into_iter().flatten().filter_map(|command| {
+            Some(AgentCommand {
+                name: command["name"].as_str()?.to_owned(),
+                enabled: command["enabled"].as_bool()?,
+                // Agents before QEMU 1.7 do not say.
+                replies: command["success-response"].as_bool().unwrap_or(true),
+            })
+        });
+        Ok(Self {
+            version: version.to_owned(),
+            commands: commands.collect(),
+        })
+    }
+}
+
+/// How a guest is shut down (`guest-shutdown`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShutdownMode {
+    /// It powers off, which ends the machine.
+    Powerdown,
+    /// It halts, and the machine runs on.
+    Halt,
+    /// It boots anew.
+    Reboot,
+}
+
+impl ShutdownMode {
+    /// The mode by its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Powerdown => "powerdown",
+            Self::Halt => "halt",
+            Self::Reboot => "reboot",
+        }
+    }
+}
