@@ -36,7 +36,7 @@ impl Firmware {
 /// `pc`, `q35`, `microvm` and `isapc`.
 ///
 /// Its commands, each a line, are `echo TEXT`, `flood N`, `tick MS`, `loop N`,
-/// `reset`, `poweroff`, `panic`, `triplefault`, `hang`, `machine` and `help`;
+/// `bench N`, `reset`, `poweroff`, `panic`, `triplefault`, `hang`, `machine` and `help`;
 /// `guests/tiny/README.md` in this crate says what each does.
 ///
 /// # Examples

@@ -79,6 +79,33 @@ fn it_knows_its_machine_and_obeys_simple_commands() {
     }
 }
 
+/// The same steps as the guest's.
+fn sum_of_bench(turns: u32) -> u32 {
+    let mut words = vec![0_u32; 0x80000 / 4];
+    let mut sum = 1_u32;
+    for _ in 0..turns {
+        for word in &mut words {
+            sum = sum.wrapping_add(*word).rotate_left(1);
+            *word = sum;
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_bench_has_the_sum_of_its_steps_each_time() {
+    for qemu in support::qemus() {
+        for machine in TYPES {
+            let vm = ready(&on(&qemu, machine));
+            for turns in [3, 0, 2, 3] {
+                let expected = format!("bench {turns} {}", sum_of_bench(turns));
+                assert_eq!(ask(&vm, &format!("bench {turns}")), expected, "{machine}");
+            }
+            assert_eq!(ask(&vm, "bench"), "error: bad number");
+        }
+    }
+}
+
 #[test]
 fn a_flood_has_exactly_the_bytes_that_were_asked_for() {
     const COUNT: usize = 100_000;

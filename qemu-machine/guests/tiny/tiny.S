@@ -53,6 +53,10 @@
         .equ APIC_SPURIOUS, 0x101000 + 0xf0
         .equ APIC_LINT0, 0x101000 + 0x350
 
+        /* Memory that `bench` works on and nothing else uses: 128 pages. */
+        .equ BENCH_START, 0x10000
+        .equ BENCH_WORDS, 0x80000 / 4
+
         .equ LINE_MAX, 4096
         .equ TICK_MAX, 1000000
 
@@ -238,6 +242,7 @@ commands:
         command "flood", flood
         command "tick", tick
         command "loop", run_loop
+        command "bench", bench
         command "reset", reset
         command "poweroff", poweroff
         command "panic", panic
@@ -256,7 +261,7 @@ newline:
         ret
 
 help:
-        print   "echo TEXT\r\nflood N\r\ntick MS\r\nloop N\r\nreset\r\npoweroff\r\npanic\r\ntriplefault\r\nhang\r\nmachine\r\nhelp\r\n"
+        print   "echo TEXT\r\nflood N\r\ntick MS\r\nloop N\r\nbench N\r\nreset\r\npoweroff\r\npanic\r\ntriplefault\r\nhang\r\nmachine\r\nhelp\r\n"
         ret
 
 flood:
@@ -293,6 +298,38 @@ run_loop:
         call    write_number
         print   " done\r\n"
         ret
+
+/* Every turn reads and writes every word, and what is written depends on all
+   that was read: an accelerator that errs is told by the sum. */
+bench:
+        call    number
+        jc      bad_number
+        push    %eax
+        mov     %eax, %ebp
+        mov     $BENCH_START, %edi
+        mov     $BENCH_WORDS, %ecx
+        xor     %eax, %eax
+        rep stosl
+        inc     %eax                    /* the sum */
+1:      sub     $1, %ebp
+        jc      3f
+        mov     $BENCH_START, %edi
+        mov     $BENCH_WORDS, %ecx
+2:      add     (%edi), %eax
+        rol     $1, %eax
+        stosl
+        dec     %ecx
+        jnz     2b
+        jmp     1b
+3:      xchg    %eax, (%esp)
+        push    %eax
+        print   "bench "
+        pop     %eax
+        call    write_number
+        print   " "
+        pop     %eax
+        call    write_number
+        jmp     newline
 
 /* ------------------------------------------------------------ tick */
 
