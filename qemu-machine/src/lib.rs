@@ -48,6 +48,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("qemu-machine needs Linux: it waits for processes by their pidfd");
 
+mod accel;
 mod advice;
 mod builder;
 mod channel;
@@ -75,6 +76,10 @@ mod schema;
 mod supervisor;
 mod sys;
 
+pub use accel::{
+    Accel, AccelChoice, AccelDenial, AccelError, AccelFinding, AccelList, AccelProbe, AccelReport,
+    BestAccel, BestAccelError, PassedOver,
+};
 pub use builder::{MachineBuilder, Monitor};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::{

@@ -230,7 +230,7 @@ fn environment(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, O
 }
 
 /// Finds a program as a shell does.
-fn find(program: &OsStr, path: &OsStr) -> Result<PathBuf, StartError> {
+pub(crate) fn find(program: &OsStr, path: &OsStr) -> Result<PathBuf, StartError> {
     if program.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(program));
     }

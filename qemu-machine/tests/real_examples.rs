@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use qemu_machine::Screenshot;
@@ -11,6 +11,11 @@ use qemu_machine::Screenshot;
 /// Runs an example, which cargo builds beside the tests, and gives what it
 /// printed.
 fn run(example: &str, arguments: &[PathBuf]) -> String {
+    run_with(example, arguments, &[])
+}
+
+/// The same, with changes to its environment.
+fn run_with(example: &str, arguments: &[PathBuf], environment: &[(&str, &Path)]) -> String {
     let tests = std::env::current_exe().unwrap();
     let program = tests
         .parent()
@@ -24,7 +29,11 @@ fn run(example: &str, arguments: &[PathBuf]) -> String {
         "no {}: run `cargo build --examples`",
         program.display()
     );
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{example}: {errors}\n{text}");
@@ -206,5 +215,29 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
         assert!(lines[0].starts_with("agent "), "{told}");
         assert_eq!(lines[1], r#"sorted "a\nb\nc\n""#);
         assert!(lines[2].contains("guest-shutdown"), "{told}");
+    }
+}
+
+/// With the findings of the host's, and no others: in a cache of its own.
+#[test]
+fn accel_tells_what_each_is_worth_and_boots_with_the_best() {
+    let scratch = support::Scratch::new("example-accel");
+    for qemu in support::qemus() {
+        let told = run_with(
+            "accel",
+            &[qemu.binary],
+            &[("XDG_CACHE_HOME", scratch.path())],
+        );
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("accelerators of "), "{told}");
+        assert!(lines[1].starts_with("  tcg  works: "), "{told}");
+        assert!(lines[2].starts_with("  kvm  "), "{told}");
+        let best = if told.contains("best: kvm") {
+            "kvm"
+        } else {
+            "tcg"
+        };
+        let last = format!("the guest is ready, with {best}");
+        assert_eq!(lines.last(), Some(&&*last), "{told}");
     }
 }

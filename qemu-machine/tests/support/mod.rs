@@ -4,6 +4,7 @@
 
 pub mod boot_sector;
 pub mod fleet;
+pub mod played_qemu;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
