@@ -1,5 +1,6 @@
 //! The project's own commands, run as `cargo xtask <command>`.
 
+mod bench;
 mod demo;
 mod failure;
 mod guest;
@@ -39,6 +40,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
+        ["bench"] => bench::run(),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
     }
@@ -52,5 +54,6 @@ usage: cargo xtask <command>
   test --quick     the same without set-up and without what needs a real QEMU
   guest            build the tiny guest firmware from its source
   demo             show what the library does
+  bench            set up, then measure the console against cat on its socket
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use regex_automata::hybrid::LazyStateID;
-use regex_automata::hybrid::dfa::Cache;
+use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::hybrid::regex::Regex;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 use regex_automata::util::syntax;
@@ -156,6 +156,51 @@ pub(super) struct Search {
     pattern: Pattern,
     cache: Cache,
     state: LazyStateID,
+    idle: Option<Idle>,
+}
+
+/// The state in which nothing of the pattern has come, where but few bytes end
+/// that: what is between them is passed at the speed of `memchr`.
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    state: LazyStateID,
+    /// States are numbered anew when the automaton's memory was cleared.
+    clear_count: usize,
+    ended_by: [u8; 3],
+}
+
+impl Idle {
+    /// Where the automaton begins, if it is back there after most bytes. It is
+    /// not where what comes before a match matters, as for `\b` and `^`.
+    fn of(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> Option<Self> {
+        if !automaton.get_nfa().look_set_any().is_empty() {
+            return None;
+        }
+        let mut ended_by = Vec::new();
+        for byte in 0..=u8::MAX {
+            if automaton.next_state(cache, state, byte).ok()? != state {
+                ended_by.push(byte);
+            }
+        }
+        let ended_by = match ended_by[..] {
+            [one] => [one; 3],
+            [one, two] => [one, two, two],
+            [one, two, three] => [one, two, three],
+            _ => return None,
+        };
+        let clear_count = cache.clear_count();
+        Some(Self {
+            state,
+            clear_count,
+            ended_by,
+        })
+    }
+
+    /// How many of these bytes change nothing.
+    fn pass(&self, rest: &[u8]) -> usize {
+        let [one, two, three] = self.ended_by;
+        memchr::memchr3(one, two, three, rest).unwrap_or(rest.len())
+    }
 }
 
 /// The automaton gave up: its memory was not enough for the pattern.
@@ -170,10 +215,12 @@ impl Search {
         let state = automaton
             .start_state_forward(&mut cache, &Input::new(b""))
             .map_err(|_| TooComplex)?;
+        let idle = Idle::of(automaton, &mut cache, state);
         Ok(Self {
             pattern,
             cache,
             state,
+            idle,
         })
     }
 
@@ -183,7 +230,18 @@ impl Search {
     /// before is told by the first byte of this one.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>, TooComplex> {
         let automaton = self.pattern.0.finder.forward();
-        for (index, &byte) in piece.iter().enumerate() {
+        let mut index = 0;
+        while let Some(&byte) = piece.get(index) {
+            if let Some(idle) = &self.idle
+                && idle.state == self.state
+                && idle.clear_count == self.cache.clear_count()
+            {
+                let passed = idle.pass(&piece[index..]);
+                if passed > 0 {
+                    index += passed;
+                    continue;
+                }
+            }
             self.state = automaton
                 .next_state(&mut self.cache, self.state, byte)
                 .map_err(|_| TooComplex)?;
@@ -195,6 +253,7 @@ impl Search {
                     return Err(TooComplex);
                 }
             }
+            index += 1;
         }
         Ok(None)
     }
@@ -304,6 +363,28 @@ mod tests {
                     expected,
                     "{pattern} by {size}"
                 );
+            }
+        }
+    }
+
+    /// What is passed quickly is not what a match begins with.
+    #[test]
+    fn a_match_after_much_that_is_none_is_found_in_pieces_of_any_size() {
+        for (pattern, begins_rarely) in [
+            (Pattern::literal("never"), true),
+            (Pattern::regex("[nm]e?v.r").unwrap(), true),
+            (Pattern::regex("never|x+y").unwrap(), true),
+            (Pattern::regex("[^ ]ever").unwrap(), false),
+            (Pattern::regex(r"\bnever").unwrap(), false),
+        ] {
+            assert_eq!(
+                Search::new(pattern.clone()).unwrap().idle.is_some(),
+                begins_rarely
+            );
+            let stream = [b"n nn ne nev neve xx ".repeat(20).as_slice(), b"never"].concat();
+            for size in [1, 2, 3, 7, 64, stream.len()] {
+                let found = search(&pattern, &stream, size).expect("it is there");
+                assert_eq!(found[0], "never", "{pattern} by {size}");
             }
         }
     }

@@ -50,8 +50,9 @@ impl Escapes {
         let Self::Text = self else {
             return 0;
         };
-        let text = rest.iter().position(|&byte| begins(byte));
-        text.unwrap_or(rest.len())
+        // The shifts between character sets go with the sequences that choose
+        // these: `sgr0` of many terminals ends with one.
+        memchr::memchr3(ESCAPE, SHIFT_OUT, SHIFT_IN, rest).unwrap_or(rest.len())
     }
 
     /// Whether this byte is the last of a sequence, and no string's.
@@ -93,12 +94,6 @@ impl Escapes {
             (_, 0x80..) => (Self::Text, true),
         }
     }
-}
-
-/// The shifts between character sets go with the sequences that choose these:
-/// `sgr0` of many terminals ends with one.
-fn begins(byte: u8) -> bool {
-    matches!(byte, ESCAPE | SHIFT_OUT | SHIFT_IN)
 }
 
 const BELL: u8 = 0x07;

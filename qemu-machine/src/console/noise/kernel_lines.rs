@@ -106,14 +106,14 @@ impl KernelLines {
             let rest = &piece[index..];
             match (self.place, self.place.next(byte)) {
                 (Place::Line, _) => {
-                    let end = rest.iter().position(|&byte| byte == b'\n');
+                    let end = memchr::memchr(b'\n', rest);
                     if end.is_some() {
                         self.place = Place::Text;
                     }
                     index += end.map_or(rest.len(), |end| end + 1);
                 }
                 (Place::Text, None) => {
-                    let text = rest.iter().position(|&byte| begins(byte));
+                    let text = memchr::memchr2(b'<', b'[', rest);
                     let count = text.unwrap_or(rest.len());
                     each(&rest[..count], at + index as u64)?;
                     index += count;
@@ -147,8 +147,4 @@ impl KernelLines {
         self.held.clear();
         flow
     }
-}
-
-fn begins(byte: u8) -> bool {
-    matches!(byte, b'<' | b'[')
 }

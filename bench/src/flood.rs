@@ -1,0 +1,158 @@
+//! How fast a flood is drained, from the word that begins it to the end of the
+//! machine and of whoever drains.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use qemu_machine::{Console, ConsoleConfig, Machine, MachineBuilder, Wait, guests};
+
+use crate::Failure;
+
+/// What floods.
+pub(crate) enum Source {
+    /// The scripted peer, as fast as the socket takes it.
+    Socket { program: PathBuf, bytes: u32 },
+    /// The tiny guest on a real QEMU.
+    Guest { program: PathBuf, bytes: u32 },
+}
+
+/// What drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drain {
+    Cat,
+    Plain,
+    CatToFile,
+    Logged,
+    Searched,
+    PastNoise,
+    Shown,
+}
+
+pub(crate) struct Run {
+    pub(crate) megabytes_per_second: f64,
+    /// By how much the memory of this process grew.
+    pub(crate) grown_kib: u32,
+}
+
+impl Drain {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Cat,
+        Self::Plain,
+        Self::CatToFile,
+        Self::Logged,
+        Self::Searched,
+        Self::PastNoise,
+        Self::Shown,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cat => "cat",
+            Self::Plain => "plain",
+            Self::CatToFile => "cat into a file",
+            Self::Logged => "logged",
+            Self::Searched => "searched in vain",
+            Self::PastNoise => "searched past noise",
+            Self::Shown => "with a screen",
+        }
+    }
+
+    fn config(self, log: &Path) -> ConsoleConfig {
+        match self {
+            Self::Cat | Self::CatToFile => Console::serial().undrained(),
+            Self::Plain | Self::Searched => Console::serial(),
+            Self::Logged => Console::serial().log(log),
+            Self::PastNoise => Console::serial().past_escapes().past_kernel_lines(),
+            Self::Shown => Console::serial().screen(),
+        }
+    }
+
+    fn searches(self) -> bool {
+        matches!(self, Self::Searched | Self::PastNoise)
+    }
+}
+
+impl Source {
+    pub(crate) fn run(&self, drain: Drain) -> Result<Run, Failure> {
+        let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
+        let result = self.measure(drain, &log);
+        let _ = std::fs::remove_file(log);
+        result
+    }
+
+    fn measure(&self, drain: Drain, log: &Path) -> Result<Run, Failure> {
+        let vm = self.builder().console(drain.config(log)).launch().wait()?;
+        let console = vm.console();
+        let stream = console.take_stream();
+        let cat = match (&stream, drain) {
+            (Some(stream), Drain::Cat) => Some(cat(stream.try_clone()?.into(), Stdio::null())?),
+            (Some(stream), _) => Some(cat(stream.try_clone()?.into(), File::create(log)?.into())?),
+            (None, _) => None,
+        };
+        let before = resident_kib()?;
+        let begun = Instant::now();
+        let word = self.word();
+        match &stream {
+            Some(stream) => std::io::Write::write_all(&mut &*stream, word.as_bytes())?,
+            None => console.send(&word).wait()?,
+        }
+        drop(stream);
+        if drain.searches() {
+            let found = console.expect("never").no_timeout().wait();
+            if found.is_ok() {
+                return Err("what is never said was found".into());
+            }
+        }
+        if let Some(mut cat) = cat {
+            cat.wait()?;
+        }
+        vm.exited().no_timeout().wait()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(Run {
+            megabytes_per_second: f64::from(self.bytes()) / seconds / 1e6,
+            grown_kib: resident_kib()?.saturating_sub(before),
+        })
+    }
+
+    fn builder(&self) -> MachineBuilder {
+        match self {
+            Self::Socket { program, bytes } => Machine::builder(program).args([
+                "-fake-script".to_owned(),
+                format!("greet\nnegotiate\nconsole-expect go\nconsole-fill {bytes} x\nexit 0"),
+            ]),
+            Self::Guest { program, .. } => Machine::builder(program)
+                .accel(["tcg"])
+                .arg("-nodefaults")
+                .firmware(guests::tiny()),
+        }
+    }
+
+    /// What begins the flood.
+    fn word(&self) -> String {
+        match self {
+            Self::Socket { .. } => "go".to_owned(),
+            Self::Guest { bytes, .. } => format!("flood {bytes}\npoweroff\n"),
+        }
+    }
+
+    fn bytes(&self) -> u32 {
+        match self {
+            Self::Socket { bytes, .. } | Self::Guest { bytes, .. } => *bytes,
+        }
+    }
+}
+
+fn cat(from: OwnedFd, to: Stdio) -> Result<std::process::Child, Failure> {
+    Ok(Command::new("cat").stdin(from).stdout(to).spawn()?)
+}
+
+/// `VmRSS` of `proc(5)`.
+fn resident_kib() -> Result<u32, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kilobytes.ok_or("no VmRSS")?.trim().parse()?)
+}
