@@ -64,7 +64,7 @@ impl Output {
 
 impl OutputPipe {
     pub(crate) fn new(pipe: PipeReader, log: LogFile) -> io::Result<Self> {
-        sys::set_nonblocking(&pipe)?;
+        sys::set_nonblocking(&pipe, true)?;
         Ok(Self {
             pipe: Arc::new(pipe),
             output: Output::new(log),

@@ -334,21 +334,68 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-group, signal) };
 }
 
-/// Makes reads of a descriptor return at once.
-pub(crate) fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+/// Has reads and writes of a descriptor return at once, or wait again. Whether
+/// they returned at once before.
+pub(crate) fn set_nonblocking(descriptor: &impl AsFd, on: bool) -> io::Result<bool> {
     let number = descriptor.as_fd().as_raw_fd();
     // SAFETY: No memory is involved, and the descriptor is borrowed.
-    let result = unsafe {
-        match libc::fcntl(number, libc::F_GETFL) {
-            flags @ 0.. => libc::fcntl(number, libc::F_SETFL, flags | libc::O_NONBLOCK),
-            error => error,
-        }
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let wanted = if on {
+        flags | libc::O_NONBLOCK
     } else {
+        flags & !libc::O_NONBLOCK
+    };
+    // SAFETY: As above.
+    if wanted != flags && unsafe { libc::fcntl(number, libc::F_SETFL, wanted) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(flags & libc::O_NONBLOCK != 0)
+}
+
+/// A terminal's settings (`termios(3)`).
+#[derive(Clone, Copy)]
+pub(crate) struct TerminalMode(libc::termios);
+
+impl TerminalMode {
+    /// That of a terminal now.
+    pub(crate) fn of(terminal: &impl AsFd) -> io::Result<Self> {
+        // SAFETY: Plain data, which the call fills where it succeeds.
+        unsafe {
+            let mut mode: libc::termios = std::mem::zeroed();
+            let number = terminal.as_fd().as_raw_fd();
+            if libc::tcgetattr(number, &raw mut mode) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self(mode))
+        }
+    }
+
+    /// The same, but every byte goes through at once and as it is.
+    pub(crate) fn raw(mut self) -> Self {
+        // SAFETY: It changes but the data that it is given.
+        unsafe { libc::cfmakeraw(&raw mut self.0) };
+        self
+    }
+
+    /// Gives a terminal these settings, now.
+    pub(crate) fn set(&self, terminal: &impl AsFd) -> io::Result<()> {
+        let number = terminal.as_fd().as_raw_fd();
+        // SAFETY: The call only reads the settings.
+        if unsafe { libc::tcsetattr(number, libc::TCSANOW, &raw const self.0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
         Ok(())
     }
+}
+
+/// Has this run when the process exits by itself (`exit`, the end of `main`).
+pub(crate) fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: The handler is a function of ours, which does not unwind. It
+    // fails only where memory is out; then it does not run.
+    unsafe { libc::atexit(handler) };
 }
 
 /// The user whose files we make.

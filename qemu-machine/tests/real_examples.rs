@@ -3,8 +3,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use qemu_machine::Screenshot;
 
@@ -16,6 +17,18 @@ fn run(example: &str, arguments: &[PathBuf]) -> String {
 
 /// The same, with changes to its environment.
 fn run_with(example: &str, arguments: &[PathBuf], environment: &[(&str, &Path)]) -> String {
+    let output = Command::new(program(example))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example}: {errors}\n{text}");
+    text
+}
+
+fn program(example: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests
         .parent()
@@ -29,15 +42,7 @@ fn run_with(example: &str, arguments: &[PathBuf], environment: &[(&str, &Path)])
         "no {}: run `cargo build --examples`",
         program.display()
     );
-    let output = Command::new(program)
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{example}: {errors}\n{text}");
-    text
+    program
 }
 
 #[test]
@@ -239,5 +244,31 @@ fn accel_tells_what_each_is_worth_and_boots_with_the_best() {
         };
         let last = format!("the guest is ready, with {best}");
         assert_eq!(lines.last(), Some(&&*last), "{told}");
+    }
+}
+
+#[test]
+fn interact_hands_the_guest_to_what_is_typed_and_tells_its_end() {
+    for qemu in support::qemus() {
+        let mut child = Command::new(program("interact"))
+            .arg(&qemu.binary)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It stays open: the end of what is typed would end the session.
+        let mut keys = child.stdin.take().unwrap();
+        let mut shown = BufReader::new(child.stdout.take().unwrap());
+        let (mut screen, mut told) = (String::new(), String::new());
+        shown.read_line(&mut screen).unwrap();
+        keys.write_all(b"echo typed\npoweroff\n").unwrap();
+        shown.read_to_string(&mut screen).unwrap();
+        let mut errors = child.stderr.take().unwrap();
+        errors.read_to_string(&mut told).unwrap();
+        assert!(child.wait().unwrap().success(), "{told}");
+        assert!(screen.contains("tiny guest ready\r\n"), "{screen}");
+        assert!(screen.contains("typed\r\n> "), "{screen}");
+        assert!(told.contains("guest-shutdown"), "{told}");
     }
 }

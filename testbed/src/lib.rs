@@ -15,4 +15,4 @@ pub use children::{
 pub use host::{
     Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,
 };
-pub use sys::Target;
+pub use sys::{Target, pseudo_terminal};

@@ -1,10 +1,31 @@
 //! The system calls of the crate; its only unsafe file.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+
+/// A new pseudo-terminal: the end that a person sits at, and the terminal.
+///
+/// # Panics
+/// The system has none left.
+pub fn pseudo_terminal() -> (File, OwnedFd) {
+    let (mut person, mut terminal) = (-1, -1);
+    // SAFETY: The call fills both numbers, and is given nothing else; the
+    // kernel made the descriptors for us.
+    unsafe {
+        let (name, mode, size) = (
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+        let result = libc::openpty(&raw mut person, &raw mut terminal, name, mode, size);
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        (File::from_raw_fd(person), OwnedFd::from_raw_fd(terminal))
+    }
+}
 
 pub(crate) fn become_subreaper() {
     // SAFETY: It takes numbers alone.

@@ -262,6 +262,26 @@ impl Buffer {
         self.ring.last(untaken.min(count))
     }
 
+    /// Where the last match ended that somebody took.
+    pub(super) fn taken(&self) -> u64 {
+        self.cursor
+    }
+
+    /// What came at and after this place, `count` bytes at most, and where that
+    /// begins: later, where the ring does not have it any more.
+    pub(super) fn since(&mut self, position: u64, count: usize) -> (Vec<u8>, u64) {
+        let first = self.first();
+        let begin = position.clamp(first, self.received);
+        let skipped = usize::try_from(begin - first).unwrap_or(usize::MAX);
+        let bytes = &self.ring.as_slice()[skipped..];
+        (bytes[..bytes.len().min(count)].to_vec(), begin)
+    }
+
+    /// Why it says no more.
+    pub(super) fn ended(&self) -> Option<End> {
+        self.end.clone()
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
     }

@@ -9,6 +9,7 @@
 mod buffer;
 mod config;
 mod expect;
+mod interact;
 mod log_file;
 mod noise;
 mod pattern;
@@ -16,6 +17,7 @@ mod screen;
 mod searches;
 mod send;
 mod shell;
+mod terminal;
 mod witness;
 
 use std::future::Future;
@@ -28,12 +30,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use qemu_qmp::Deadlines;
 use qemu_qmp::engine::{self, Stream};
 use socket2::Socket;
+use tokio::sync::Notify;
 
 use buffer::Answer;
 pub use buffer::Match;
 use buffer::{Buffer, End};
 pub use config::ConsoleConfig;
 pub use expect::{Expect, ExpectError, ExpectFailure};
+pub use interact::{Interact, InteractEnd, InteractError};
 pub(crate) use log_file::ConsoleLog;
 pub(crate) use noise::Noise;
 pub use pattern::{Pattern, PatternError};
@@ -68,11 +72,13 @@ struct Shared {
     deadlines: Deadlines,
     heard: Heard,
     buffer: Mutex<Buffer>,
+    /// More has come, or the end.
+    more: Arc<Notify>,
     log: Mutex<Option<ConsoleLog>>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
     /// What shows it, where that was asked for.
-    terminal: Option<Terminal>,
+    terminal: Option<Arc<Terminal>>,
     wire: Wire,
     witness: MachineWitness,
 }
@@ -122,7 +128,7 @@ impl Console {
     /// What the console shows now, as a terminal; `None` unless it was configured
     /// with a [screen](ConsoleConfig::screen).
     pub fn screen(&self) -> Option<Screen> {
-        self.shared.terminal.as_ref().map(Terminal::screen)
+        self.shared.terminal.as_deref().map(Terminal::screen)
     }
 
     /// Waits until the console's screen shows text that matches `pattern`; its
@@ -188,7 +194,7 @@ impl Console {
                 stream = stream.with_turn_bytes(SCREEN_TURN_BYTES);
             }
             let wire = Wire::Drained(stream);
-            let terminal = config.screen.map(Terminal::new);
+            let terminal = config.screen.map(Terminal::new).map(Arc::new);
             let ConsoleConfig {
                 ring_bytes, noise, ..
             } = *config;
@@ -229,7 +235,7 @@ impl Console {
         wire: Wire,
         ring_bytes: usize,
         noise: Noise,
-        terminal: Option<Terminal>,
+        terminal: Option<Arc<Terminal>>,
     ) -> Self {
         let MachineFacts {
             deadlines,
@@ -243,6 +249,7 @@ impl Console {
             deadlines,
             heard,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
+            more: Arc::default(),
             log: Mutex::default(),
             noise,
             terminal,
@@ -287,11 +294,21 @@ impl Console {
         self.tell(answers);
     }
 
-    /// Wakes who waits: each for an answer, or for a look at the screen.
+    /// Wakes who waits: each for an answer, for more, or for a look at the
+    /// screen.
     fn tell(&self, answers: Vec<Answer>) {
-        answers.into_iter().for_each(Answer::tell);
-        if let Some(terminal) = &self.shared.terminal {
-            terminal.tell();
+        self.word(answers)();
+    }
+
+    /// What wakes them; it does not keep the console, nor its socket.
+    fn word(&self, answers: Vec<Answer>) -> impl FnOnce() + marker::Send + use<> {
+        let (more, terminal) = (Arc::clone(&self.shared.more), self.shared.terminal.clone());
+        move || {
+            answers.into_iter().for_each(Answer::tell);
+            more.notify_waiters();
+            if let Some(terminal) = terminal {
+                terminal.tell();
+            }
         }
     }
 
@@ -345,8 +362,7 @@ impl Channel for Console {
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
         let answers = self.lock().end(&End::MachineEnded(Arc::clone(report)));
-        let console = self.clone();
-        Box::new(move || console.tell(answers))
+        Box::new(self.word(answers))
     }
 }
 

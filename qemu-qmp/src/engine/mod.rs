@@ -35,7 +35,7 @@ pub use stream::{NotSent, Over, Stream, Unsent, read};
 pub use task::Task;
 pub use timers::{Elapsed, timeout};
 pub use tokio::task::yield_now;
-pub use watch::readable;
+pub use watch::{readable, writable};
 
 /// The process's engine.
 #[derive(Debug)]

@@ -30,6 +30,17 @@ pub async fn readable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
         .map(|mut ready| ready.retain_ready())
 }
 
+/// Waits until `descriptor` takes what is written. Runs on the engine.
+///
+/// # Errors
+/// As for [`readable`].
+pub async fn writable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    watch(descriptor, Interest::WRITABLE)?
+        .writable()
+        .await
+        .map(|mut ready| ready.retain_ready())
+}
+
 /// A clock that rings once, at the time that was set last (`timerfd`).
 #[derive(Debug)]
 pub(super) struct Alarm(AsyncFd<OwnedFd>);

@@ -1,0 +1,27 @@
+//! Hands a guest's console to the terminal that this runs in.
+//!
+//! `cargo run --example interact [QEMU]`; Ctrl-] leaves. What is piped in is
+//! typed.
+
+use std::error::Error;
+
+use qemu_machine::{Console, InteractEnd, Machine, Wait, guests};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let qemu = std::env::args_os()
+        .nth(1)
+        .unwrap_or_else(|| "qemu-system-x86_64".into());
+    let vm = Machine::builder(qemu)
+        .accel(["tcg"])
+        .firmware(guests::tiny())
+        .console(Console::serial())
+        .launch()
+        .wait()?;
+    eprintln!("a tiny guest: 'help' says what it can do, Ctrl-] leaves it");
+    let end = vm.console().interact().wait()?;
+    eprintln!("\n{end}");
+    if !matches!(end, InteractEnd::MachineEnded(_)) {
+        eprintln!("{}", vm.shutdown().wait()?);
+    }
+    Ok(())
+}
