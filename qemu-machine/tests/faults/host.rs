@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use qemu_machine::{Console, Machine, MachineBuilder, guests};
 
@@ -107,7 +108,10 @@ impl Host {
 
     /// Runs the role to its end, which must be a good one.
     pub fn succeeds(mut self) {
+        let before = testbed::children();
         let output = self.0.stdin(Stdio::null()).output().unwrap();
+        // Its guardian, and the shell that left it, are ours to reap now.
+        testbed::wait_for_children(&before, Instant::now() + super::AT_ONCE).unwrap();
         assert!(
             output.status.success(),
             "{}: {}{}",
