@@ -20,10 +20,10 @@ use tame::Tame;
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_machine::{Console, Machine, Wait};
+/// use qemu_machine::{Console, Drive, Machine, Wait};
 ///
 /// let vm = Machine::builder("qemu-system-x86_64")
-///     .drive("installer.qcow2")
+///     .drive(Drive::file("installer.qcow2"))
 ///     .console(Console::serial().screen())
 ///     .launch()
 ///     .wait()?;
