@@ -109,6 +109,31 @@ scenario! {
     }
 }
 
+// P27
+scenario! {
+    fn linux_is_heard_and_driven_on_a_virtio_console(qemu) {
+        let guest = linux_guest();
+        // The one that has the modules for it.
+        let builder = qemu.bare()
+            .memory("256M")
+            .kernel(guest.join("vmlinuz"))
+            .initrd(guest.join("initramfs-agent"))
+            .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+            .console(Console::serial())
+            .add_console("virtio", Console::virtio());
+        let vm = run!(builder.launch()).unwrap();
+        run!(vm.console().expect("~ # ").timeout(Duration::from_secs(120))).unwrap();
+        let virtio = vm.console_named("virtio").unwrap();
+        let talk = "until [ -c /dev/hvc0 ]; do sleep 0.1; done; \
+                    exec 3<>/dev/hvc0; echo ready >&3; read answer <&3; echo heard $answer\n";
+        run!(vm.console().send(talk)).unwrap();
+        run!(virtio.expect("ready\r\n")).unwrap();
+        run!(virtio.send("the host\n")).unwrap();
+        run!(vm.console().expect("heard the host\r\n")).unwrap();
+        run!(vm.kill()).unwrap();
+    }
+}
+
 /// A line of a log without the time before it, which must be there.
 fn untimed(line: &str) -> &str {
     let (time, line) = line.split_once("] ").unwrap();

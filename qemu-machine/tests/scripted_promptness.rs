@@ -1,4 +1,5 @@
-//! How soon everyone who waits hears of a machine's death.
+//! How soon everyone who waits hears of what they wait for, and of a machine's
+//! death.
 #![allow(missing_docs)]
 
 mod support;
@@ -27,6 +28,38 @@ fn a_death_of_its_own_ends_every_waiter_at_once() {
     for waiters in [by_wait, by_await] {
         assert_prompt(script, of_its_own, waiters);
     }
+}
+
+// D18
+#[test]
+fn a_byte_wakes_who_waits_for_it_and_an_idle_console_ends_with_its_machine() {
+    let script = "greet\nnegotiate\nrepeat forever\nconsole-expect ?\nconsole !\nend";
+    let vm = fake(script)
+        .console(Console::serial())
+        .launch()
+        .wait()
+        .unwrap();
+    let asked = || {
+        let begun = Instant::now();
+        let answer = vm.console().expect("!");
+        vm.console().send("?").wait().unwrap();
+        answer.wait().unwrap();
+        begun.elapsed()
+    };
+    let mut all: Vec<Duration> = (0..DEATHS).map(|_| asked()).collect();
+    all.sort();
+    assert!(all[DEATHS / 2] <= Duration::from_millis(50), "{all:?}");
+    drop(vm);
+
+    let ended = || {
+        let vm = fake("greet\nnegotiate\nserve").console(Console::serial());
+        let vm = vm.launch().wait().unwrap();
+        let begun = Instant::now();
+        vm.shutdown().wait().unwrap();
+        begun.elapsed()
+    };
+    let least = (0..DEATHS).map(|_| ended()).min().unwrap();
+    assert!(least <= Duration::from_millis(200), "{least:?}");
 }
 
 /// How long it took until the last waiter of a machine had returned.
