@@ -145,6 +145,12 @@ impl Tail {
         self.bytes.iter().copied().collect()
     }
 
+    /// The bytes after so many, `count` at most.
+    pub(crate) fn piece(&self, skipped: usize, count: usize) -> Vec<u8> {
+        let end = skipped.saturating_add(count).min(self.bytes.len());
+        self.bytes.range(skipped..end).copied().collect()
+    }
+
     /// The last `count` bytes, or all where there are fewer.
     pub(crate) fn last(&self, count: usize) -> Vec<u8> {
         self.bytes

@@ -217,7 +217,8 @@ fn console_log(
     let ChannelConfig::Console(_, config) = config else {
         return Ok(None);
     };
-    let Some(path) = config.log_path() else {
+    // One whose reading is the caller's has none: a file is left as it is.
+    let Some(path) = config.log_path().filter(|_| config.is_drained()) else {
         return Ok(None);
     };
     let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));

@@ -210,6 +210,23 @@ fn a_guest_that_reads_nothing_does_not_keep_a_person_from_leaving() {
 
 // W4
 #[test]
+fn an_output_that_nobody_reads_does_not_hold_up_the_end() {
+    let script = "greet\nnegotiate\nconsole-fill 0 1000000 x\nserve";
+    let vm = fake(script).console(Console::serial()).launch();
+    let vm = vm.wait().unwrap();
+    let (unread, output) = io::pipe().unwrap();
+    let (input, typing) = io::pipe().unwrap();
+    let session = vm.console().interact().input(input).output(output);
+    std::thread::scope(|scope| {
+        let session = scope.spawn(|| session.wait());
+        let report = vm.kill().wait().unwrap();
+        let end = session.join().unwrap().unwrap();
+        assert!(matches!(end, InteractEnd::MachineEnded(told) if told.pid == report.pid));
+    });
+    drop((unread, typing));
+}
+
+#[test]
 fn a_console_that_is_not_there_is_handed_to_nobody() {
     let vm = fake("greet\nnegotiate\nserve").launch().wait().unwrap();
     let (_keys, keys) = io::pipe().map(|(a, b)| (b, a)).unwrap();

@@ -218,6 +218,18 @@ fn what_is_given_up_before_it_was_sent_never_is() {
 }
 
 #[test]
+fn a_lost_sync_is_made_anew_though_a_close_of_nobody_s_stands_before() {
+    let mut agent = agent(Port::Unknown, 1000);
+    agent.submit_unattended(line("close"), "nobody");
+    assert_eq!(sent(&mut agent), format!("!{}\n", sync(100)));
+    // The agent that was to answer it has gone, and nobody tells.
+    let ping = submit(&mut agent, "ping");
+    assert_eq!(sent(&mut agent), "");
+    agent.give_up(ping);
+    assert_eq!(sent(&mut agent), format!("!{}\n", sync(101)));
+}
+
+#[test]
 fn what_nobody_asked_for_makes_the_next_command_sync_again() {
     let mut agent = agent(Port::Unknown, 1000);
     in_step(&mut agent);

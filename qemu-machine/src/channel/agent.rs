@@ -90,6 +90,10 @@ impl Channel for AgentChannel {
     }
 
     fn heard(&self, event: &Event) {
+        if let "RESUME" | "RESET" = event.name() {
+            // Before the reply of what has caused it.
+            self.link.guest_is_held(false);
+        }
         if event.name() != "VSERPORT_CHANGE" {
             return;
         }

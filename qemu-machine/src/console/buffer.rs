@@ -269,12 +269,11 @@ impl Buffer {
 
     /// What came at and after this place, `count` bytes at most, and where that
     /// begins: later, where the ring does not have it any more.
-    pub(super) fn since(&mut self, position: u64, count: usize) -> (Vec<u8>, u64) {
+    pub(super) fn since(&self, position: u64, count: usize) -> (Vec<u8>, u64) {
         let first = self.first();
         let begin = position.clamp(first, self.received);
         let skipped = usize::try_from(begin - first).unwrap_or(usize::MAX);
-        let bytes = &self.ring.as_slice()[skipped..];
-        (bytes[..bytes.len().min(count)].to_vec(), begin)
+        (self.ring.piece(skipped, count), begin)
     }
 
     /// Why it says no more.

@@ -151,6 +151,10 @@ impl ConsoleConfig {
     }
 
     /// Whether its log has times.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
     pub(crate) fn is_stamped(&self) -> bool {
         self.stamped
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,13 +197,29 @@ impl IntoFuture for Interact {
             let deadlines = &console.shared.deadlines;
             match deadlines.timeout(timeout, &mut session.0).await {
                 Ok(Some(ended)) => ended,
-                // Nobody else aborts it; the engine has ended with the process.
-                Ok(None) => std::future::pending().await,
-                Err(Elapsed(limit)) => Err(InteractError::Timeout { limit }),
+                // Nobody else aborts it: it has panicked.
+                Ok(None) => Err(terminal("go on")(io::Error::other("the session is lost"))),
+                Err(Elapsed(limit)) => {
+                    // What it holds is let go of before that is told.
+                    session.0.abort();
+                    let _ = (&mut session.0).await;
+                    Err(InteractError::Timeout { limit })
+                }
             }
         })
     }
 }
+
+fn told(end: End) -> Result<InteractEnd, InteractError> {
+    match end {
+        End::Closed => Ok(InteractEnd::Closed),
+        End::MachineEnded(report) => Ok(InteractEnd::MachineEnded(report)),
+        End::Absent(reason) => Err(InteractError::NoConsole { reason }),
+    }
+}
+
+/// How long whoever reads the output has for what was said before the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 fn terminal(action: &'static str) -> impl Fn(io::Error) -> InteractError {
     move |cause| InteractError::Terminal { action, cause }
@@ -229,7 +245,22 @@ struct Session {
 impl Session {
     async fn run(self) -> Result<InteractEnd, InteractError> {
         // Who is told of the end has seen all that was said before.
-        first(self.show(), self.type_in()).await
+        let session = pin!(first(self.show(), self.type_in()));
+        first(session, pin!(self.long_over())).await
+    }
+
+    /// The console's end, once whoever reads the output has had time for what
+    /// was said before: they may never take it.
+    async fn long_over(&self) -> Result<InteractEnd, InteractError> {
+        loop {
+            let more = self.console.shared.more.notified();
+            let ended = self.console.lock().ended();
+            if let Some(end) = ended {
+                let _ = engine::timeout(Some(LAST_WORDS), std::future::pending::<()>()).await;
+                return told(end);
+            }
+            more.await;
+        }
     }
 
     async fn show(&self) -> Result<InteractEnd, InteractError> {
@@ -237,7 +268,7 @@ impl Session {
         loop {
             let more = self.console.shared.more.notified();
             let (piece, begin, ended) = {
-                let mut buffer = self.console.lock();
+                let buffer = self.console.lock();
                 let (piece, begin) = buffer.since(position, PIECE_BYTES);
                 (piece, begin, buffer.ended())
             };
@@ -252,11 +283,7 @@ impl Session {
             if piece.is_empty() {
                 match ended {
                     None => more.await,
-                    Some(End::Closed) => return Ok(InteractEnd::Closed),
-                    Some(End::MachineEnded(report)) => {
-                        return Ok(InteractEnd::MachineEnded(report));
-                    }
-                    Some(End::Absent(reason)) => return Err(InteractError::NoConsole { reason }),
+                    Some(end) => return told(end),
                 }
                 continue;
             }
@@ -300,9 +327,9 @@ impl Session {
             return Ok(());
         }
         match self.console.send(keys).no_timeout().await {
-            Ok(()) => Ok(()),
-            // The end is told by who shows what the console said.
-            Err(SendError::Ended { .. }) => std::future::pending().await,
+            // An end is told by who shows what the console said. Meanwhile the
+            // input's own end is still to be heard.
+            Ok(()) | Err(SendError::Ended { .. }) => Ok(()),
             Err(error) => Err(InteractError::NotSent(error)),
         }
     }

@@ -284,6 +284,10 @@ impl Search {
             .ok()
             .flatten()
             .map_or(0, |half| half.offset());
+        if compiled.groups.get_nfa().group_info().slot_len() == 2 {
+            // It has none but the whole.
+            return vec![Some(start..end)];
+        }
         let mut slots = vec![None; compiled.groups.get_nfa().group_info().slot_len()];
         let input = Input::new(stream).range(start..end).anchored(Anchored::Yes);
         compiled

@@ -38,13 +38,18 @@ impl Screenshot {
     /// is taken as if it were not.
     ///
     /// # Errors
-    /// The bytes are no PNG, or one of more than 64 MiB.
+    /// The bytes are no PNG, or one of more than 64 MiB of pixels.
     pub fn from_png(png: &[u8]) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut decoder = png::Decoder::new(Cursor::new(png));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
         let mut reader = decoder.read_info().map_err(invalid)?;
-        let mut bytes = vec![0; reader.output_buffer_size().unwrap_or_default()];
+        let size = reader.output_buffer_size();
+        let size = size.filter(|&bytes| bytes <= LIMIT_BYTES).ok_or_else(|| {
+            let words = "it has no pixels, or more than 64 MiB of them";
+            io::Error::new(io::ErrorKind::InvalidData, words)
+        })?;
+        let mut bytes = vec![0; size];
         let frame = reader.next_frame(&mut bytes).map_err(invalid)?;
         bytes.truncate(frame.buffer_size());
         let rgb = match frame.color_type {
@@ -188,6 +193,9 @@ impl Tolerance {
 
 /// Red, green, blue.
 const CHANNELS: usize = 3;
+
+/// The most that a picture from a file may take: a header says anything.
+const LIMIT_BYTES: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

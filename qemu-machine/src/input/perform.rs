@@ -172,7 +172,7 @@ impl Input {
             });
             made.await.transpose()?;
             progress.done += 1;
-            pause(pace.saturating_sub(begun.elapsed())).await;
+            pause(&self.qmp, pace.saturating_sub(begun.elapsed())).await;
         }
         self.guest_has_read(progress).await
     }
@@ -182,7 +182,7 @@ impl Input {
         // QMP has no command for it.
         while is_full(&self.qmp.human("i /1b 0x64").no_timeout().await?) {
             progress.waited_for = "the guest does not read its keyboard or mouse";
-            pause(LOOK).await;
+            pause(&self.qmp, LOOK).await;
         }
         progress.waited_for = QEMU;
         Ok(())
@@ -195,7 +195,7 @@ async fn make(qmp: &Client, stroke: &Stroke, hold: Duration) -> Result<(), Execu
     if stroke.up.is_empty() {
         return Ok(());
     }
-    pause(hold).await;
+    pause(qmp, hold).await;
     while let Err(error) = send(qmp, &stroke.up).await {
         if error.reply().is_none() {
             return Err(error);
@@ -220,9 +220,11 @@ async fn send(qmp: &Client, events: &[Value]) -> Result<(), ExecuteError> {
     command.no_timeout().await.map(drop)
 }
 
-async fn pause(time: Duration) {
+/// Waits so long, or until there is no machine to wait for.
+async fn pause(qmp: &Client, time: Duration) {
     if !time.is_zero() {
-        let _ = engine::timeout(Some(time), std::future::pending::<()>()).await;
+        let mut end = qmp.events_named([""; 0]);
+        let _ = engine::timeout(Some(time), end.next().no_timeout().into_future()).await;
     }
 }
 

@@ -153,8 +153,14 @@ impl<'a> OpenFile<'a> {
             .running
             .call::<Value>("guest-file-close", arguments)
             .await;
-        // A second time the agent would not know it.
-        self.is_open = false;
+        // Unless it was not sent, the agent would not know it a second time.
+        let unsent = |error: &AgentError| {
+            matches!(
+                *error.failure,
+                AgentFailure::Busy { .. } | AgentFailure::NotReady { .. }
+            )
+        };
+        self.is_open = closed.as_ref().is_err_and(unsent);
         closed.map(drop)
     }
 }

@@ -149,7 +149,8 @@ impl Client {
     async fn migration_events(&self) -> Result<Events, ExecuteError> {
         let events = self.events_named(["MIGRATION"]);
         let on = json!({"capabilities": [{"capability": "events", "state": true}]});
-        self.execute_json("migrate-set-capabilities", on).await?;
+        let set = self.execute_json("migrate-set-capabilities", on);
+        set.no_timeout().await?;
         Ok(events)
     }
 
@@ -159,7 +160,7 @@ impl Client {
         let number = PASSED.fetch_add(1, Ordering::Relaxed);
         // A name for each: one of a migration that has failed may be left.
         let name = format!("migration-{number}");
-        self.getfd(&name, passed).await?;
+        self.getfd(&name, passed).no_timeout().await?;
         Ok(format!("fd:{name}"))
     }
 }
@@ -233,7 +234,7 @@ impl IntoFuture for Migrate {
             let mut events = client.migration_events().await.map_err(execute)?;
             let uri = client.migration_uri(passed).await.map_err(execute)?;
             let started = client.execute_json("migrate", json!({"uri": uri}));
-            started.await.map_err(execute)?;
+            started.no_timeout().await.map_err(execute)?;
             follow(&client, &mut events).await
         }))
     }
@@ -254,7 +255,7 @@ impl IntoFuture for MigrateIncoming {
             let events = client.migration_events().await.map_err(execute)?;
             let uri = client.migration_uri(passed).await.map_err(execute)?;
             let started = client.execute_json("migrate-incoming", json!({"uri": uri}));
-            started.await.map_err(execute)?;
+            started.no_timeout().await.map_err(execute)?;
             Ok(Incoming { client, events })
         }))
     }

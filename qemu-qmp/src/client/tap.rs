@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::future::{Future, IntoFuture};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -204,10 +205,18 @@ impl Transcript {
     /// # Errors
     /// The file cannot be made.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(Self::to_file(File::create(path)?))
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            // A pipe that nobody reads would be waited for, on the engine.
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        Ok(Self::to_file(file))
     }
 
-    /// Writes to this file.
+    /// Writes to this file. One that may have to be waited for, as a pipe, shall
+    /// be non-blocking: it is written by the thread that serves all connections.
     pub fn to_file(file: File) -> Self {
         Self(Arc::new(Mutex::new(Book {
             file,

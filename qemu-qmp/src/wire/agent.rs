@@ -210,25 +210,28 @@ impl<W> AgentConnection<W> {
     pub fn give_up(&mut self, id: u64) -> Standing {
         let mut standing = Standing::Sent;
         let place = self.queue.iter().position(|request| request.id == id);
+        // Whether nobody waits who came before.
+        let mut was_first = false;
         if let Some(place) = place {
             self.queue.remove(place);
+            was_first = self.queue.iter().take(place).all(|it| it.is_given_up);
         }
         match (&mut self.phase, place) {
-            (Phase::Answering { request, .. }, Some(place)) => {
+            (Phase::Answering { request, .. }, Some(_)) => {
                 standing = Standing::Queued;
                 // Nobody else would ever give it up.
-                if place == 0 && request.is_given_up {
+                if was_first && request.is_given_up {
                     self.phase = Phase::OutOfStep;
                 }
             }
-            (_, Some(place)) => {
+            (_, Some(_)) => {
                 standing = Standing::Unsynced {
                     port: self.port,
                     passed_over_bytes: self.passed_over_bytes,
                 };
                 // The sync was for its sake. Were it anew for others' too, a
                 // slow agent would never be waited for long enough.
-                if place == 0 {
+                if was_first {
                     self.phase = Phase::OutOfStep;
                 }
             }
@@ -352,11 +355,12 @@ impl<W> AgentConnection<W> {
                 let Some(mut request) = self.queue.pop_front() else {
                     return;
                 };
+                // With its fence: a server that does not read takes both or
+                // neither.
                 let line = std::mem::take(&mut request.line);
-                self.outputs.push_back(AgentOutput::Transmit(line));
                 self.phase = Phase::Answering {
                     request,
-                    fence: self.sync(false),
+                    fence: self.sync_behind(line, false),
                     probe: None,
                 };
             }
@@ -367,11 +371,16 @@ impl<W> AgentConnection<W> {
     /// Sends a sync, and gives its number. With a sentinel before it, the agent
     /// first drops what it has of a line of somebody else's, and complains.
     fn sync(&mut self, after_sentinel: bool) -> u64 {
+        self.sync_behind(Vec::new(), after_sentinel)
+    }
+
+    /// The same, sent in one piece with what stands before it.
+    fn sync_behind(&mut self, mut bytes: Vec<u8>, after_sentinel: bool) -> u64 {
         let number = self.next_sync;
         self.next_sync += 1;
         let arguments = format!(r#"{{"id":{number}}}"#);
         let line = Line::new(SYNC, Some(arguments.as_bytes()), false).without_id();
-        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.reserve(line.len() + 1);
         if after_sentinel {
             bytes.push(SENTINEL);
         }

@@ -5,7 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::engine::{self, Elapsed};
 
 use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
@@ -153,6 +153,9 @@ async fn shows(
             return Err(reason.into());
         }
         changed.await;
+        // Before the next look, so that a deadline has its turn in a flood, of
+        // which there is always more than was seen.
+        engine::yield_now().await;
     }
 }
 
