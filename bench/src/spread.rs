@@ -1,35 +1,30 @@
 //! Several measurements of one thing.
 
-use std::fmt;
-
-/// The least, the middle and the most of them.
-#[derive(Debug, Clone, Copy)]
+/// The least, the quartiles and the most of them.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub(crate) struct Spread {
-    least: f64,
+    pub(crate) least: f64,
+    pub(crate) lower_quartile: f64,
     pub(crate) median: f64,
-    most: f64,
+    pub(crate) upper_quartile: f64,
+    pub(crate) most: f64,
 }
 
 impl Spread {
+    /// Of no values, none of it is a number.
     pub(crate) fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        let at = |quarters: usize| {
+            let index = sorted.len().saturating_sub(1) * quarters / 4;
+            sorted.get(index).copied().unwrap_or(f64::NAN)
+        };
         Self {
             least: at(0),
-            median: at(sorted.len() / 2),
-            most: at(sorted.len().saturating_sub(1)),
+            lower_quartile: at(1),
+            median: at(2),
+            upper_quartile: at(3),
+            most: at(4),
         }
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            least,
-            median,
-            most,
-        } = self;
-        write!(f, "min {least:8.2}  median {median:8.2}  max {most:8.2}")
     }
 }

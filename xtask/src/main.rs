@@ -40,7 +40,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
-        ["bench"] => bench::run(),
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
     }
@@ -54,6 +54,7 @@ usage: cargo xtask <command>
   test --quick     the same without set-up and without what needs a real QEMU
   guest            build the tiny guest firmware from its source
   demo             show what the library does
-  bench            set up, then measure the console against cat on its socket
+  bench            set up, then measure against bare calls and against peers;
+                   [--smoke] [ID...]
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

@@ -12,7 +12,7 @@ use qemu_machine::{Console, ConsoleConfig, Machine, MachineBuilder, Wait, guests
 use crate::Failure;
 
 /// What floods.
-pub(crate) enum Source {
+pub(super) enum Source {
     /// The scripted peer, as fast as the socket takes it.
     Socket { program: PathBuf, bytes: u32 },
     /// The tiny guest on a real QEMU.
@@ -21,7 +21,8 @@ pub(crate) enum Source {
 
 /// What drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Drain {
+pub(super) enum Drain {
+    /// `cat`, which is the floor here.
     Cat,
     Plain,
     CatToFile,
@@ -31,14 +32,14 @@ pub(crate) enum Drain {
     Shown,
 }
 
-pub(crate) struct Run {
-    pub(crate) megabytes_per_second: f64,
+pub(super) struct Run {
+    pub(super) bytes_per_second: f64,
     /// By how much the memory of this process grew.
-    pub(crate) grown_kib: u32,
+    pub(super) grown_bytes: f64,
 }
 
 impl Drain {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Cat,
         Self::Plain,
         Self::CatToFile,
@@ -48,7 +49,7 @@ impl Drain {
         Self::Shown,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cat => "cat",
             Self::Plain => "plain",
@@ -76,7 +77,7 @@ impl Drain {
 }
 
 impl Source {
-    pub(crate) fn run(&self, drain: Drain) -> Result<Run, Failure> {
+    pub(super) fn run(&self, drain: Drain) -> Result<Run, Failure> {
         let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
         let result = self.measure(drain, &log);
         let _ = std::fs::remove_file(log);
@@ -112,8 +113,8 @@ impl Source {
         vm.exited().no_timeout().wait()?;
         let seconds = begun.elapsed().as_secs_f64();
         Ok(Run {
-            megabytes_per_second: f64::from(self.bytes()) / seconds / 1e6,
-            grown_kib: resident_kib()?.saturating_sub(before),
+            bytes_per_second: f64::from(self.bytes()) / seconds,
+            grown_bytes: f64::from(resident_kib()?.saturating_sub(before)) * 1024.0,
         })
     }
 

@@ -1,0 +1,54 @@
+//! How soon a byte that QEMU sends reaches who waits for it: there and back, by
+//! the library and by the barest calls.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use qemu_machine::{Console, ConsoleConfig, Machine, Wait};
+
+use crate::Failure;
+use crate::operation::{Bar, FLOOR, Limit, Operation, Unit, WAIT};
+use crate::turns::{Contender, in_turns};
+
+pub(super) fn measure(fake_qemu: &Path, times: usize) -> Result<Operation, Failure> {
+    let plain = launch(fake_qemu, times, Console::serial().undrained())?;
+    let mut stream = plain.console().take_stream().ok_or("no console")?;
+    stream.set_nonblocking(false)?;
+    let vm = launch(fake_qemu, times, Console::serial())?;
+    let console = vm.console();
+    let floor = Contender::new(FLOOR, move || {
+        let begun = Instant::now();
+        stream.write_all(b"a")?;
+        stream.read_exact(&mut [0])?;
+        Ok(begun.elapsed().as_secs_f64())
+    });
+    let ours = Contender::new(WAIT, move || {
+        let begun = Instant::now();
+        console.send("a").wait()?;
+        console.expect("b").wait()?;
+        Ok(begun.elapsed().as_secs_f64())
+    });
+    Ok(Operation {
+        id: "console-byte",
+        name: "a byte to a console, and the answer to it found".into(),
+        unit: Unit::Seconds,
+        contenders: in_turns(times, vec![floor, ours])?,
+        bars: vec![Bar {
+            who: WAIT,
+            limit: Limit::AtMost(1e-3),
+        }],
+    })
+}
+
+fn launch(fake_qemu: &Path, times: usize, console: ConsoleConfig) -> Result<Machine, Failure> {
+    // One more, which does not count.
+    let times = times + 1;
+    let script =
+        format!("greet\nnegotiate\nrepeat {times}\nconsole-expect a\nconsole b\nend\nserve");
+    Ok(Machine::builder(fake_qemu)
+        .args(["-fake-script", &script])
+        .console(console)
+        .launch()
+        .wait()?)
+}
