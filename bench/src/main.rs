@@ -10,6 +10,7 @@ mod operation;
 mod setting;
 mod spread;
 mod table;
+mod topic;
 mod turns;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use operation::Operation;
 use setting::Setting;
 use table::Table;
+use topic::Topic;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -37,9 +39,11 @@ fn main() -> ExitCode {
 /// Measures all, and tells whether every bar is met. In a smoke run they do not
 /// count: it is too short for that.
 fn run(setting: &Setting) -> Result<bool, Failure> {
+    let known = TOPICS.iter().flat_map(|topic| topic.rows).copied();
+    topic::check_ids(setting, known)?;
     let mut operations: Vec<Operation> = Vec::new();
     for topic in TOPICS {
-        for operation in topic(setting)? {
+        for operation in topic.run(setting)? {
             println!("{}", Table(&operation));
             operations.push(operation);
         }
@@ -50,6 +54,5 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
     Ok(met || setting.extent == setting::Extent::Smoke)
 }
 
-type Topic = fn(&Setting) -> Result<Vec<Operation>, Failure>;
-
-const TOPICS: [Topic; 1] = [console::measure];
+/// In the order of the report.
+const TOPICS: [Topic; 1] = [console::TOPIC];

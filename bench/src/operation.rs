@@ -8,9 +8,13 @@ use crate::spread::Spread;
 /// What was measured of one operation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Operation {
-    /// Of one word, by which it is chosen and kept apart.
+    /// Of one word, by which it is chosen and kept apart. What was measured in
+    /// the same go has the same word, and another after a slash.
     pub(crate) id: &'static str,
     pub(crate) name: String,
+    /// For a reader who is new to it, in whole sentences of Markdown: what is
+    /// timed, from where to where, and what stands against it.
+    pub(crate) about: String,
     pub(crate) unit: Unit,
     /// In the order in which they had their turns. The first is the floor, if
     /// there is one: the same work by bare calls.
@@ -29,6 +33,7 @@ pub(crate) enum Unit {
 /// One who does the operation, and a value of each round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Measured {
+    /// Begins with what it is: the floor, ours, or the name of a peer.
     pub(crate) who: &'static str,
     pub(crate) values: Vec<f64>,
 }
@@ -49,7 +54,16 @@ pub(crate) enum Limit {
     AtMost(f64),
 }
 
-/// The floor, and what we are called.
+/// What one who does an operation is in the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The same work by bare calls.
+    Floor,
+    Ours,
+    Peer,
+}
+
+/// What floors and ours are called, or what their names begin with.
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const WAIT: &str = "ours, .wait()";
 pub(crate) const AWAIT: &str = "ours, .await";
@@ -81,6 +95,18 @@ impl Operation {
         }
     }
 
+    /// Why it is no row: a contender without a value, or a bar for nobody.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let id = self.id;
+        for Measured { who, values } in &self.contenders {
+            if values.is_empty() || !values.iter().all(|value| value.is_finite()) {
+                return Some(format!("{id}: {who} has no value, or a strange one"));
+            }
+        }
+        let unheld = self.bars.iter().find(|bar| self.reached(bar).is_nan());
+        unheld.map(|bar| format!("{id}: the bar of {} is for what was not measured", bar.who))
+    }
+
     /// Whether it is met; what was not measured is not.
     pub(crate) fn meets(&self, bar: &Bar) -> bool {
         let reached = self.reached(bar);
@@ -92,6 +118,14 @@ impl Operation {
 }
 
 impl Measured {
+    pub(crate) fn role(&self) -> Role {
+        match self.who {
+            floor if floor.starts_with(FLOOR) => Role::Floor,
+            ours if ours.starts_with(OURS) => Role::Ours,
+            _ => Role::Peer,
+        }
+    }
+
     pub(crate) fn spread(&self) -> Spread {
         Spread::of(&self.values)
     }
@@ -107,6 +141,7 @@ mod tests {
         let operation = Operation {
             id: "id",
             name: "an operation".into(),
+            about: String::new(),
             unit: Unit::Seconds,
             contenders: vec![
                 Measured {

@@ -59,7 +59,8 @@ impl Setting {
 
     /// Whether the operation of this id is to be measured.
     pub(crate) fn wants(&self, id: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == id)
+        let go = |id: &str| id.split('/').next().map(str::to_owned);
+        self.only.is_empty() || self.only.iter().any(|only| go(only) == go(id))
     }
 
     /// `full`, or for a smoke run `smoke`.

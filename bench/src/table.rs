@@ -15,6 +15,7 @@ impl Display for Table<'_> {
         let Operation {
             id,
             name,
+            about: _,
             unit,
             contenders,
             bars,

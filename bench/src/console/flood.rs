@@ -51,13 +51,13 @@ impl Drain {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Cat => "cat",
-            Self::Plain => "plain",
-            Self::CatToFile => "cat into a file",
-            Self::Logged => "logged",
-            Self::Searched => "searched in vain",
-            Self::PastNoise => "searched past noise",
-            Self::Shown => "with a screen",
+            Self::Cat => "floor, cat",
+            Self::Plain => "ours, drained",
+            Self::CatToFile => "floor, cat to file",
+            Self::Logged => "ours, logged",
+            Self::Searched => "ours, searched",
+            Self::PastNoise => "ours, past noise",
+            Self::Shown => "ours, with screen",
         }
     }
 

@@ -30,8 +30,12 @@ pub(super) fn measure(fake_qemu: &Path, times: usize) -> Result<Operation, Failu
         Ok(begun.elapsed().as_secs_f64())
     });
     Ok(Operation {
-        id: "console-byte",
+        id: ID,
         name: "a byte to a console, and the answer to it found".into(),
+        about: "From the `send` of one byte to the return of the `expect` that waits for the \
+                one byte of the answer: what a script pays for each prompt. The floor writes \
+                and reads the same socket by blocking calls, without anybody in between."
+            .into(),
         unit: Unit::Seconds,
         contenders: in_turns(times, vec![floor, ours])?,
         bars: vec![Bar {
@@ -52,3 +56,5 @@ fn launch(fake_qemu: &Path, times: usize, console: ConsoleConfig) -> Result<Mach
         .launch()
         .wait()?)
 }
+
+pub(super) const ID: &str = "console-byte";

@@ -10,11 +10,23 @@ use flood::{Drain, Source};
 use crate::Failure;
 use crate::operation::{Bar, Limit, Measured, Operation, Unit};
 use crate::setting::Setting;
+use crate::topic::Topic;
 use crate::turns::{Contender, in_turns};
 
-pub(crate) fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
+pub(crate) const TOPIC: Topic = Topic {
+    rows: &[
+        SOCKET_FLOOD[0],
+        SOCKET_FLOOD[1],
+        GUEST_FLOOD[0],
+        GUEST_FLOOD[1],
+        latency::ID,
+    ],
+    measure,
+};
+
+fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     let mut operations = Vec::new();
-    if setting.wants("console-flood") {
+    if setting.wants(SOCKET_FLOOD[0]) {
         let bytes = setting.size(256 << 20, 1 << 20);
         let socket = Source::Socket {
             program: setting.fake_qemu.clone(),
@@ -22,9 +34,9 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
         };
         let name = format!("a console drained, {} MiB through a socket", bytes >> 20);
         let rounds = setting.size(9, 1);
-        operations.extend(flood("console-flood", name, &socket, rounds)?);
+        operations.extend(flood(SOCKET_FLOOD, name, &socket, rounds)?);
     }
-    if setting.wants("guest-flood") {
+    if setting.wants(GUEST_FLOOD[0]) {
         let bytes = setting.size(200_000, 10_000);
         let guest = Source::Guest {
             program: setting.qemu.clone(),
@@ -32,9 +44,9 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
         };
         let name = format!("a console drained, {} kB said by a guest", bytes / 1000);
         let rounds = setting.size(9, 1);
-        operations.extend(flood("guest-flood", name, &guest, rounds)?);
+        operations.extend(flood(GUEST_FLOOD, name, &guest, rounds)?);
     }
-    if setting.wants("console-byte") {
+    if setting.wants(latency::ID) {
         operations.push(latency::measure(
             &setting.fake_qemu,
             setting.size(1000, 10),
@@ -44,7 +56,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
 }
 
 fn flood(
-    id: &'static str,
+    [id, memory_id]: [&'static str; 2],
     name: String,
     source: &Source,
     rounds: usize,
@@ -65,6 +77,12 @@ fn flood(
     let rates = Operation {
         id,
         name,
+        about: "From the word that begins the flood to the end of the machine, with the console \
+                only drained into its ring of 1 MiB, with a log, with a search that finds \
+                nothing, with one that also looks past escape sequences and a kernel's lines, \
+                and with a terminal's screen kept. The floor is `cat` on the same socket, to \
+                nowhere or into a file."
+            .into(),
         unit: Unit::BytesPerSecond,
         contenders: in_turns(rounds, Vec::from(contenders))?,
         bars: vec![
@@ -74,8 +92,11 @@ fn flood(
         ],
     };
     let memory = Operation {
-        id,
-        name: "the memory it takes at most, of which the ring is 1 MiB".into(),
+        id: memory_id,
+        name: "the memory that the same flood takes at most".into(),
+        about: "By how much the resident memory of the whole process grew, at most, in any round \
+                of the row above; 1 MiB of it is the ring."
+            .into(),
         unit: Unit::Bytes,
         contenders: vec![Measured {
             who: crate::operation::OURS,
@@ -89,4 +110,6 @@ fn flood(
     Ok([rates, memory])
 }
 
+const SOCKET_FLOOD: [&str; 2] = ["console-flood", "console-flood/memory"];
+const GUEST_FLOOD: [&str; 2] = ["guest-flood", "guest-flood/memory"];
 const MOST_GROWTH_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
