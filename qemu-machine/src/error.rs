@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::{ConnectError, Disconnected};
+use qemu_qmp::{ConnectError, Disconnected, ExecuteError};
 use thiserror::Error;
 
 use crate::advice;
@@ -92,6 +92,10 @@ pub enum LaunchFailure {
     /// The monitor was closed, or spoke no QMP; the process was killed.
     #[error("its monitor is of no use: {0}")]
     NoMonitor(Disconnected),
+    /// A machine with a qtest channel is let run at its launch (`cont`), and
+    /// QEMU refused that; the process was killed.
+    #[error("it cannot be let run: {0}")]
+    NotRun(ExecuteError),
     /// The machine could not be spoken with in time; the process was killed.
     #[error("there was no {waited_for} within {limit:?}")]
     Timeout {

@@ -380,7 +380,11 @@ async fn meet(
         // Only of a machine that runs does the clock move.
         if attached && qtest.controls_clock() {
             last = &client;
-            met = client.execute(Cont {}).no_timeout().await.is_ok();
+            met = match client.execute(Cont {}).no_timeout().await {
+                Ok(_) => true,
+                Err(error) if error.disconnected().is_some() => false,
+                Err(error) => return Err(LaunchFailure::NotRun(error)),
+            };
         }
     }
     if met {

@@ -185,6 +185,26 @@ scenario! {
     }
 }
 
+// P28, P7
+scenario! {
+    fn a_machine_that_qemu_does_not_let_run_is_told_with_qemu_s_words() {
+        let script = "greet\nnegotiate\nqtest-expect clock_set 0\\n\nqtest OK 0\\n\nexpect cont\n";
+        let words = "Resetting the Virtual Machine is required";
+        let refusing = fake(&format!("{script}error GenericError {words}\nserve"));
+        let error = run!(refusing.qtest().launch()).unwrap_err();
+        let LaunchFailure::NotRun(refused) = &*error.failure else {
+            panic!("{error}");
+        };
+        assert_eq!(refused.reply().unwrap().desc, words);
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.report.is_some(), "{error}");
+        // One that ends instead has not refused it.
+        let ending = fake(&format!("{script}exit 3"));
+        let error = run!(ending.qtest().launch()).unwrap_err();
+        assert!(matches!(*error.failure, LaunchFailure::Exited), "{error}");
+    }
+}
+
 // P28, D15
 scenario! {
     fn a_listener_that_nobody_reads_holds_a_bound_and_is_told_what_it_missed() {

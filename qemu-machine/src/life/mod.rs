@@ -42,7 +42,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) enum Useless {
     /// It closed its monitor.
     Closed,
-    /// Its monitor speaks no QMP, or cannot be had.
+    /// Its monitor speaks no QMP, cannot be had, or refuses what a launch needs.
     Broken,
 }
 
