@@ -414,8 +414,8 @@ impl MachineBuilder {
         self
     }
 
-    /// Where the machine's private directory is made, instead of the system's
-    /// directory for temporary files.
+    /// Where the machine's private directories are made, instead of the
+    /// system's directory for temporary files.
     pub fn base_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.base_directory = Some(path.into());
         self

@@ -29,7 +29,7 @@ use crate::error::{LaunchError, LaunchFailure};
 use crate::input::Turns;
 use crate::life::{Rung, Useless};
 use crate::machine::{Inner, Machine};
-use crate::prepared::{MonitorSide, Prepared};
+use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
@@ -256,6 +256,7 @@ fn begin(
     let pid = process.pid();
     let printed = output.output().clone();
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
+    let canvas = Arc::new(Canvas::new(base_directory(builder)));
     let belongings = Belongings {
         name: name.clone(),
         process: Arc::new(process),
@@ -267,6 +268,7 @@ fn begin(
         consoles: handles.all_consoles(&console),
         channels: served,
         directory,
+        canvas: Arc::clone(&canvas),
         log: builder.log_directory.is_some().then(|| log.clone()),
     };
     let Supervised {
@@ -282,7 +284,7 @@ fn begin(
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),
         turns: Turns::default(),
-        canvas: Canvas::default(),
+        canvas,
         directory: directory_path,
         log,
         output: printed,

@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
-    pub(crate) canvas: Canvas,
+    pub(crate) canvas: Arc<Canvas>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
     pub(crate) output: Output,

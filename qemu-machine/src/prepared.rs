@@ -225,11 +225,14 @@ fn console_log(
     file("write the console's log", path, log).map(Some)
 }
 
+/// Where a machine's directories are made.
+pub(crate) fn base_directory(builder: &MachineBuilder) -> PathBuf {
+    let base = builder.base_directory.clone();
+    base.unwrap_or_else(std::env::temp_dir)
+}
+
 fn private_directory(builder: &MachineBuilder) -> Result<PrivateDirectory, LaunchFailure> {
-    let base = builder
-        .base_directory
-        .clone()
-        .unwrap_or_else(std::env::temp_dir);
+    let base = base_directory(builder);
     file(
         "make a directory in",
         &base,

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::channel::{Channel, Word};
 use crate::console::Console;
 use crate::directory::PrivateDirectory;
+use crate::display::Canvas;
 use crate::heard::Heard;
 use crate::life::{self, Action, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
@@ -71,6 +72,7 @@ pub(crate) struct Belongings {
     /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
+    pub(crate) canvas: Arc<Canvas>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
 }
@@ -427,6 +429,7 @@ impl Supervisor {
             consoles,
             channels,
             directory,
+            canvas,
             log,
         } = self.belongings;
         let status = process.reap();
@@ -460,6 +463,7 @@ impl Supervisor {
             task.await;
         }
         output.drain();
+        canvas.close().await;
 
         let output_tail = output.output().tail();
         let logs = channels.iter().map(|channel| channel.close());

@@ -4,6 +4,7 @@
 mod support;
 
 use std::future::IntoFuture;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use qemu_machine::qmp::engine::{Either, race};
@@ -37,6 +38,19 @@ scenario! {
         let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
         assert_eq!(sets[0]["fds"].as_array().unwrap().len(), 1, "{sets}");
         assert_eq!(sets.as_array().unwrap().len(), 1, "{sets}");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+scenario! {
+    fn a_picture_that_nobody_goes_on_with_keeps_nobody_from_the_next(qemu) {
+        let builder = qemu.bare().device(&qemu_machine::OptionGroup::new("VGA"));
+        let vm = run!(builder.launch()).unwrap();
+        let mut first = vm.display().screenshot().into_future();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let next = run!(vm.display().screenshot()).unwrap();
+        assert_eq!(run!(first).unwrap().width(), next.width());
         run!(vm.shutdown()).unwrap();
     }
 }

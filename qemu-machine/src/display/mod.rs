@@ -50,7 +50,7 @@ pub struct Display {
     engine: &'static Engine,
     qmp: Client,
     witness: Arc<dyn Witness>,
-    canvas: Canvas,
+    canvas: Arc<Canvas>,
     /// The device's id, and which of its heads.
     head: Option<(String, u32)>,
 }
@@ -108,7 +108,7 @@ impl Display {
         engine: &'static Engine,
         qmp: Client,
         witness: Arc<dyn Witness>,
-        canvas: Canvas,
+        canvas: Arc<Canvas>,
     ) -> Self {
         Self {
             engine,

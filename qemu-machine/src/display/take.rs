@@ -13,14 +13,15 @@ use std::fs::File;
 use std::future::{Future, IntoFuture};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::engine::{Either, Elapsed, race, yield_now};
 use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
 use serde_json::json;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, watch};
 
 use super::{Display, DisplayError, Screenshot};
 use crate::directory::PrivateDirectory;
@@ -87,19 +88,20 @@ impl Display {
         };
         // On the engine, so that it is done to its end, whoever gives up.
         let (qmp, head) = (self.qmp.clone(), self.head.clone());
-        let draw = draw(Arc::clone(&self.canvas), qmp, head);
+        let canvas = Arc::clone(&self.canvas);
+        let drawn = self
+            .engine
+            .spawn(async move { canvas.draw(&qmp, head).await });
         let dropped = || NotDrawn::File(io::Error::other("the engine dropped the picture"));
-        let drawn = self.engine.spawn(draw).await;
-        let drawn = drawn.unwrap_or_else(|| Err(dropped()));
-        let drawn = drawn.map_err(|error| match error {
+        let drawn = drawn.await.unwrap_or_else(|| Err(dropped()));
+        let ppm = drawn.map_err(|error| match error {
             NotDrawn::File(cause) => no_file(cause),
             NotDrawn::Execute(error) if has_no_display(&error) => {
                 DisplayError::NoDisplay { machine: machine() }
             }
             NotDrawn::Execute(error) => DisplayError::Execute(error),
         })?;
-        // But the pixels are not read there: it has others to serve.
-        let ppm = drawn.read().map_err(no_file)?;
+        // But it is not made sense of there, where others are to be served.
         Screenshot::from_ppm(ppm).map_err(|reason| DisplayError::NoPicture {
             machine: machine(),
             reason,
@@ -107,22 +109,22 @@ impl Display {
     }
 }
 
-/// A file in memory that QEMU has too, once a picture was taken. Held by whoever
-/// takes one.
-pub(crate) type Canvas = Arc<Mutex<Option<SharedFile>>>;
-
+/// What a machine's pictures are put in, one after the other.
 #[derive(Debug)]
-pub(crate) struct SharedFile {
+pub(crate) struct Canvas {
+    /// Held by whoever takes one.
+    file: Mutex<Option<SharedFile>>,
+    /// Where a directory is made, where that is needed.
+    base: PathBuf,
+    is_closed: watch::Sender<bool>,
+}
+
+/// A file in memory that QEMU has too.
+#[derive(Debug)]
+struct SharedFile {
     file: File,
     /// What QEMU has, with the place to which it has written.
     written: File,
-}
-
-/// Where a picture is.
-enum Drawn {
-    InMemory(OwnedMutexGuard<Option<SharedFile>>),
-    /// In the directory, which goes when this does.
-    OnDisk(File, PrivateDirectory),
 }
 
 enum NotDrawn {
@@ -130,35 +132,72 @@ enum NotDrawn {
     Execute(ExecuteError),
 }
 
-/// Has QEMU draw its screen.
-async fn draw(canvas: Canvas, qmp: Client, head: Option<(String, u32)>) -> Result<Drawn, NotDrawn> {
-    let mut arguments = json!({});
-    if let Some((device, head)) = head {
-        arguments["device"] = device.into();
-        arguments["head"] = head.into();
-    }
-    let mut canvas = canvas.lock_owned().await;
-    if canvas.is_none() {
-        match SharedFile::new(&qmp).await {
-            Ok(file) => *canvas = Some(file),
-            Err(NotDrawn::Execute(error)) if passes_none(&error) => {
-                let directory = PrivateDirectory::create(&std::env::temp_dir());
-                let directory = directory.map_err(NotDrawn::File)?;
-                let path = directory.path().join("screen.ppm");
-                arguments["filename"] = path.to_string_lossy().into();
-                screendump(&qmp, arguments).await?;
-                let file = File::open(path).map_err(NotDrawn::File)?;
-                return Ok(Drawn::OnDisk(file, directory));
-            }
-            Err(error) => return Err(error),
+impl Canvas {
+    pub(crate) fn new(base: PathBuf) -> Self {
+        Self {
+            file: Mutex::default(),
+            base,
+            is_closed: watch::Sender::new(false),
         }
     }
-    if let Some(SharedFile { written, .. }) = &mut *canvas {
-        written.rewind().map_err(NotDrawn::File)?;
+
+    /// The machine has ended: lets go of it, and of what a picture that is under
+    /// way is put in.
+    pub(crate) async fn close(&self) {
+        self.is_closed.send_replace(true);
+        *self.file.lock().await = None;
     }
-    arguments["filename"] = format!("/dev/fdset/{SET}").into();
-    screendump(&qmp, arguments).await?;
-    Ok(Drawn::InMemory(canvas))
+
+    async fn closed(&self) {
+        // It lives as long as this does.
+        let _ = self.is_closed.subscribe().wait_for(|it| *it).await;
+    }
+
+    /// Has QEMU draw its screen, and gives the picture.
+    async fn draw(&self, qmp: &Client, head: Option<(String, u32)>) -> Result<Vec<u8>, NotDrawn> {
+        let drawn = race(self.closed(), self.draw_while_open(qmp, head));
+        if let Either::Right(drawn) = drawn.await {
+            return drawn;
+        }
+        // How the machine ended is what the monitor tells who asks now.
+        screendump(qmp, json!({})).await?;
+        Err(NotDrawn::File(io::Error::other("the machine has ended")))
+    }
+
+    async fn draw_while_open(
+        &self,
+        qmp: &Client,
+        head: Option<(String, u32)>,
+    ) -> Result<Vec<u8>, NotDrawn> {
+        let mut arguments = json!({});
+        if let Some((device, head)) = head {
+            arguments["device"] = device.into();
+            arguments["head"] = head.into();
+        }
+        let mut file = self.file.lock().await;
+        let shared = match &mut *file {
+            Some(shared) => shared,
+            none => match SharedFile::new(qmp).await {
+                Ok(shared) => none.insert(shared),
+                Err(NotDrawn::Execute(error)) if passes_none(&error) => {
+                    let directory = PrivateDirectory::create(&self.base);
+                    let directory = directory.map_err(NotDrawn::File)?;
+                    // QEMU may have another working directory.
+                    let path = std::path::absolute(directory.path().join("screen.ppm"));
+                    let path = path.map_err(NotDrawn::File)?;
+                    arguments["filename"] = path.to_string_lossy().into();
+                    screendump(qmp, arguments).await?;
+                    let file = File::open(path).map_err(NotDrawn::File)?;
+                    return read(&file).await.map_err(NotDrawn::File);
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        shared.written.rewind().map_err(NotDrawn::File)?;
+        arguments["filename"] = format!("/dev/fdset/{SET}").into();
+        screendump(qmp, arguments).await?;
+        shared.take().await.map_err(NotDrawn::File)
+    }
 }
 
 async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), NotDrawn> {
@@ -180,26 +219,21 @@ impl SharedFile {
     }
 
     /// All that is in it; nothing is, afterwards.
-    fn take(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    async fn take(&mut self) -> io::Result<Vec<u8>> {
         self.file.rewind()?;
-        self.file.read_to_end(&mut bytes)?;
+        let bytes = read(&self.file).await?;
         self.file.set_len(0)?;
         Ok(bytes)
     }
 }
 
-impl Drawn {
-    fn read(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::InMemory(mut canvas) => canvas.as_mut().map_or(Ok(Vec::new()), SharedFile::take),
-            Self::OnDisk(mut file, _directory) => {
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
-        }
+/// All of a file, in pieces between which others on the engine have their turn.
+async fn read(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while file.take(PIECE_BYTES).read_to_end(&mut bytes)? > 0 {
+        yield_now().await;
     }
+    Ok(bytes)
 }
 
 fn passes_none(error: &ExecuteError) -> bool {
@@ -216,3 +250,6 @@ fn has_no_display(error: &ExecuteError) -> bool {
 /// The set of descriptors that the file is in: the last one there can be, for
 /// those that people choose, and QEMU gives away, are small.
 const SET: u32 = i32::MAX as u32;
+
+/// As much as is read of a socket in one turn.
+const PIECE_BYTES: u64 = 64 << 10;

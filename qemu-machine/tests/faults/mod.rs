@@ -15,6 +15,7 @@ mod given_up;
 mod host;
 mod own_process;
 mod page;
+mod pictures;
 mod running;
 mod scene;
 mod warnings;
