@@ -1,8 +1,9 @@
 //! A machine's guest that goes to another machine, or to a file and back.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::future::{Future, IntoFuture};
 use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -79,6 +80,11 @@ impl Machine {
     /// [to take it in](crate::MachineBuilder::incoming) and is like this one
     /// otherwise. It stands still here then, and goes on there.
     ///
+    /// If that fails, it goes on here. The other machine, which has waited for
+    /// it, is of no more use and ends itself then, as one that failed: its
+    /// [report](Self::exited) has QEMU's words. Only where it refused to wait
+    /// for a guest at all it stays as it is.
+    ///
     /// Over a socket of theirs alone; the monitors must not be on TCP.
     pub fn migrate_to(&self, other: &Machine) -> Move {
         self.moved(Way::To(other.clone()))
@@ -86,7 +92,11 @@ impl Machine {
 
     /// Saves the guest with its memory to a file, to go on from there by
     /// [`load_from`](Self::load_from), as often as wanted. It stands still then;
-    /// `cont` has it go on here too.
+    /// `cont` has it go on here too. What was in the file is lost, also where
+    /// the guest cannot be saved.
+    ///
+    /// It is a regular file or a device. For a pipe or a socket see
+    /// [`Client::migrate_over`](crate::qmp::Client::migrate_over).
     ///
     /// Of its disks nothing is saved: for them see snapshots of theirs.
     pub fn save_to(&self, path: impl AsRef<Path>) -> Move {
@@ -96,6 +106,10 @@ impl Machine {
     /// Takes in a guest that [`save_to`](Self::save_to) has saved. The machine
     /// was launched [for that](crate::MachineBuilder::incoming), and is like the
     /// one that it was saved of otherwise.
+    ///
+    /// A machine that cannot take in what is in the file ends itself, as one
+    /// that failed. If there is no such file, or it is none and no device, the
+    /// machine waits as before.
     pub fn load_from(&self, path: impl AsRef<Path>) -> Move {
         self.moved(Way::FromFile(path.as_ref().to_owned()))
     }
@@ -157,12 +171,18 @@ async fn carry(machine: &Machine, way: Way) -> Result<MigrationReport, MoveError
             migrate(qmp, ours, other.qmp(), theirs).await
         }
         Way::IntoFile(path) => {
-            let file = file(machine, "write", path, |path| File::create(path))?;
+            let mut new = File::options();
+            let file = file(
+                machine,
+                "write",
+                path,
+                new.write(true).create(true).truncate(true),
+            )?;
             let saved = qmp.migrate_over(file).no_timeout().await;
             saved.map_err(MoveError::Migration)
         }
         Way::FromFile(path) => {
-            let file = file(machine, "read", path, |path| File::open(path))?;
+            let file = file(machine, "read", path, File::options().read(true))?;
             let incoming = qmp.migrate_incoming_over(file).no_timeout().await;
             let incoming = incoming.map_err(MoveError::Migration)?;
             let loaded = incoming.completed().no_timeout().await;
@@ -190,12 +210,30 @@ fn file(
     machine: &Machine,
     action: &'static str,
     path: PathBuf,
-    open: impl FnOnce(&Path) -> io::Result<File>,
+    options: &mut OpenOptions,
 ) -> Result<File, MoveError> {
-    open(&path).map_err(|cause| MoveError::File {
+    open(&path, options).map_err(|cause| MoveError::File {
         machine: machine.name().to_owned(),
         action,
         path,
         cause,
     })
+}
+
+/// Opens what a guest can be kept in. A pipe would be waited for, here until
+/// somebody opens its other end, or by QEMU, which takes an end of nobody for
+/// that of the guest; and a directory can be opened, but not read.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let opened = options.custom_flags(libc::O_NONBLOCK).open(path);
+    let kind = match &opened {
+        Ok(file) => file.metadata(),
+        Err(_) => path.metadata(),
+    };
+    match kind.map(|kind| kind.file_type()) {
+        Ok(kind) if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(kind) if kind.is_fifo() || kind.is_socket() => Err(io::Error::other(
+            "it is a pipe or socket, and neither a file nor a device",
+        )),
+        _ => opened,
+    }
 }

@@ -209,7 +209,9 @@ scenario! {
         // The guest goes on where it is.
         run!(from.console().expect("tiny guest ready")).unwrap();
         run!(from.shutdown()).unwrap();
-        run!(to.kill()).ok();
+        let report = run!(to.exited()).unwrap();
+        assert_eq!(report.status.code(), Some(1), "{report}");
+        assert!(report.to_string().contains("load of migration failed"), "{report}");
 
         let path = std::path::Path::new("/dev/full");
         let vm = run!(qemu.tiny().launch()).unwrap();
@@ -217,4 +219,57 @@ scenario! {
         assert!(matches!(error, MoveError::Migration(MigrationError::Failed { .. })), "{error}");
         run!(vm.shutdown()).unwrap();
     }
+}
+
+scenario! {
+    fn a_migration_that_is_refused_leaves_no_descriptor_and_its_other_side_ends(qemu) {
+        // It waits for a guest itself, so it has none to give away.
+        let from = run!(qemu.tiny().incoming().launch()).unwrap();
+        let to = run!(qemu.tiny().incoming().launch()).unwrap();
+        let before = descriptors(&from);
+        let error = run!(from.migrate_to(&to)).unwrap_err();
+        let MoveError::Migration(MigrationError::Execute(error)) = error else {
+            panic!("{error}");
+        };
+        assert!(error.reply().is_some(), "{error}");
+        // What it was told has been done when it answers the next command.
+        run!(from.qmp().execute(QueryStatus {})).unwrap();
+        assert_eq!(descriptors(&from), before);
+        let report = run!(to.exited()).unwrap();
+        assert_eq!(report.status.code(), Some(1), "{report}");
+
+        // One that waits for no guest refuses to take one in.
+        let other = run!(qemu.tiny().launch()).unwrap();
+        let before = descriptors(&other);
+        run!(from.migrate_to(&other)).unwrap_err();
+        run!(other.qmp().execute(QueryStatus {})).unwrap();
+        assert_eq!(descriptors(&other), before);
+        run!(other.console().expect("tiny guest ready")).unwrap();
+        run!(other.shutdown()).unwrap();
+        run!(from.shutdown()).unwrap();
+    }
+}
+
+scenario! {
+    fn what_a_guest_cannot_be_kept_in_is_refused_at_once(qemu) {
+        let scratch = Scratch::new("no-file");
+        let vm = run!(qemu.tiny().incoming().launch()).unwrap();
+        for path in [scratch.fifo("pipe"), scratch.path().to_owned()] {
+            for refused in [run!(vm.save_to(&path)), run!(vm.load_from(&path))] {
+                let error = refused.unwrap_err();
+                assert!(matches!(error, MoveError::File { .. }), "{error}");
+            }
+        }
+        let error = run!(vm.load_from(scratch.join("pipe"))).unwrap_err();
+        assert!(error.to_string().contains("it is a pipe"), "{error}");
+        // It still waits for a guest.
+        assert_eq!(run!(vm.qmp().execute(QueryStatus {})).unwrap().status, "inmigrate");
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+/// How many descriptors QEMU has.
+fn descriptors(vm: &Machine) -> usize {
+    let folder = format!("/proc/{}/fd", vm.pid().unwrap());
+    std::fs::read_dir(folder).unwrap().count()
 }

@@ -7,6 +7,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -22,8 +23,8 @@ use crate::engine::{self, Elapsed};
 /// Each variant of [`MigrationError`] says when.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the migration goes on;
-/// `migrate_cancel` ends it.
+/// If the future is dropped after it was polled, a migration that was started
+/// goes on; `migrate_cancel` ends it. One that was not leaves nothing.
 #[must_use = "nothing is started until awaited or waited for"]
 pub struct Migrate {
     client: Client,
@@ -154,14 +155,45 @@ impl Client {
         Ok(events)
     }
 
-    /// Passes a descriptor, and gives the address by which it is migrated over.
-    async fn migration_uri(&self, passed: Passed) -> Result<String, ExecuteError> {
+    /// Has the states of migrations told, and starts one by this command over a
+    /// descriptor.
+    async fn start_migration(&self, command: &str, passed: Passed) -> Result<Events, ExecuteError> {
         static PASSED: AtomicU64 = AtomicU64::new(1);
+        let events = self.migration_events().await?;
         let number = PASSED.fetch_add(1, Ordering::Relaxed);
-        // A name for each: one of a migration that has failed may be left.
-        let name = format!("migration-{number}");
-        self.getfd(&name, passed).no_timeout().await?;
-        Ok(format!("fd:{name}"))
+        let mut lent = Lent {
+            client: self,
+            name: format!("migration-{number}"),
+            is_taken: false,
+        };
+        self.getfd(&lent.name, passed).no_timeout().await?;
+        let arguments = json!({"uri": format!("fd:{}", lent.name)});
+        let started = self.execute_json(command, arguments).no_timeout().await;
+        lent.is_taken = started.is_ok();
+        started.map(|_: Value| events)
+    }
+}
+
+/// A descriptor that the server is given by a name, until a migration takes it:
+/// one that is refused leaves it there.
+struct Lent<'a> {
+    client: &'a Client,
+    name: String,
+    is_taken: bool,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // The copy that a fork made must leave the parent's connection be.
+        if self.is_taken || !self.client.handle.engine.is_of_this_process() {
+            return;
+        }
+        // Sent now, and nobody waits for the reply. Where the command is still
+        // under way and takes it, there is nothing left to close by this name.
+        let arguments = json!({"fdname": self.name});
+        let close = self.client.execute_json("closefd", arguments).no_timeout();
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = close.into_future().as_mut().poll(&mut context);
     }
 }
 
@@ -231,10 +263,8 @@ impl IntoFuture for Migrate {
         } = self;
         Box::pin(within(client.clone(), timeout, async move {
             let execute = MigrationError::Execute;
-            let mut events = client.migration_events().await.map_err(execute)?;
-            let uri = client.migration_uri(passed).await.map_err(execute)?;
-            let started = client.execute_json("migrate", json!({"uri": uri}));
-            started.no_timeout().await.map_err(execute)?;
+            let started = client.start_migration("migrate", passed).await;
+            let mut events = started.map_err(execute)?;
             follow(&client, &mut events).await
         }))
     }
@@ -252,10 +282,8 @@ impl IntoFuture for MigrateIncoming {
         } = self;
         Box::pin(within(client.clone(), timeout, async move {
             let execute = MigrationError::Execute;
-            let events = client.migration_events().await.map_err(execute)?;
-            let uri = client.migration_uri(passed).await.map_err(execute)?;
-            let started = client.execute_json("migrate-incoming", json!({"uri": uri}));
-            started.no_timeout().await.map_err(execute)?;
+            let started = client.start_migration("migrate-incoming", passed).await;
+            let events = started.map_err(execute)?;
             Ok(Incoming { client, events })
         }))
     }
