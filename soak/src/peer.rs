@@ -134,7 +134,10 @@ fn script(fault: Fault) -> String {
         Fault::ConsoleFlood { bytes } => running(&format!("console-fill {bytes} x\nserve")),
         Fault::ClosesConsole => running("console last words\nconsole-close\nserve"),
         Fault::ForksChild => running("fork-child\nserve"),
-        Fault::IgnoresItsEnd => running("ignore SIGTERM\nexpect quit\nreply {}\nsilent"),
+        // Before it greets: who hears of the launch may end it at once.
+        Fault::IgnoresItsEnd => {
+            "ignore SIGTERM\ngreet\nnegotiate\nexpect quit\nreply {}\nsilent".to_owned()
+        }
         _ => running("serve"),
     }
 }
