@@ -426,6 +426,28 @@ mod tests {
     }
 
     #[test]
+    fn a_search_that_is_given_up_is_told_at_once_and_loses_nothing() {
+        let mut buffer = Buffer::new(1 << 20);
+        let mut complex = look(&mut buffer, "1[01]{500}x").unwrap();
+        push(&mut buffer, b"begin ");
+        let mut random = 1_u32;
+        let mut bits = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'0' + u8::from(random >> 31 == 1)
+        });
+        let told = (0..100).find_map(|_| {
+            let piece: Vec<u8> = bits.by_ref().take(4096).collect();
+            push(&mut buffer, &piece);
+            complex.try_recv().ok()
+        });
+        assert!(matches!(told, Some(Err(NoMatch::TooComplex))));
+        assert!(buffer.searches.is_empty());
+        push(&mut buffer, b" end");
+        assert_eq!(look(&mut buffer, "begin ").unwrap_err().before, b"");
+        look(&mut buffer, " end").unwrap_err();
+    }
+
+    #[test]
     fn the_end_reaches_who_waits_and_who_comes_later_but_not_before_what_is_there() {
         let mut buffer = Buffer::new(100);
         let mut waiting = look(&mut buffer, "never").unwrap();

@@ -83,8 +83,10 @@ pub enum ExpectFailure {
         /// Why not.
         reason: &'static str,
     },
-    /// The pattern needs more memory than a search may have.
-    #[error("the pattern is too complex to be searched for in a stream")]
+    /// What came led the search on and on to what it had not met before, which
+    /// costs too much: see [`Pattern::regex`]. It is still there for another
+    /// pattern.
+    #[error("the pattern is too complex to be searched for in what came")]
     TooComplex,
 }
 

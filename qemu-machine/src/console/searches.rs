@@ -17,6 +17,7 @@ pub(super) struct Sought {
 /// Searches under way over a stream that comes in pieces.
 #[derive(Debug)]
 pub(super) struct Searches {
+    patterns: Vec<Pattern>,
     each: Vec<Search>,
     noise: Noise,
     filter: Filter,
@@ -35,8 +36,9 @@ impl Searches {
     /// Begins at this place of the stream.
     pub(super) fn new(sought: Sought, from: u64) -> Result<Self, TooComplex> {
         let Sought { patterns, noise } = sought;
-        let each: Result<_, _> = patterns.into_iter().map(Search::new).collect();
+        let each: Result<_, _> = patterns.iter().map(Search::new).collect();
         Ok(Self {
+            patterns,
             each: each?,
             noise,
             filter: Filter::new(noise, from),
@@ -97,7 +99,7 @@ impl Searches {
         dropped_bytes: u64,
     ) -> Match {
         let (text, end) = self.text(stream, start, hit.end);
-        let groups = self.each[hit.pattern].groups(&text, end);
+        let groups = self.patterns[hit.pattern].groups(&text, end);
         let matched = groups.first().cloned().flatten().unwrap_or_default();
         Match {
             before: text[..matched.start].to_vec(),

@@ -171,7 +171,7 @@ impl Wanted {
 }
 
 fn is_in(pattern: &Pattern, text: &str) -> Result<bool, TooComplex> {
-    let mut search = Search::new(pattern.clone())?;
+    let mut search = Search::new(pattern)?;
     Ok(search.feed(text.as_bytes())?.is_some() || search.matches_at_end()?)
 }
 

@@ -49,7 +49,7 @@ impl OpenShell {
             user: None,
             password: None,
             login_prompt: Pattern::literal("login: "),
-            password_prompt: pattern("[Pp]assword[^\r\n]{0,40}: "),
+            password_prompt: pattern("[Pp]assword[^\r\n]*: "),
             prompt: pattern(r"[#$%>] ?(?:\x1b\[[0-9;?]*[A-Za-z])*$"),
             timeout,
         }

@@ -1,0 +1,227 @@
+//! Searching a stream for a regular expression: by an automaton of which those
+//! states are made that the stream leads to, each once.
+//!
+//! Never costs more for a byte than is said here, whatever a guest prints to
+//! that end: states take memory of a size that does not grow, and where a
+//! stream keeps on leading to others, the search is given up.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex_automata::hybrid::LazyStateID;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson::pikevm::PikeVM;
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, MatchKind};
+
+/// A regular expression, and what finds it.
+#[derive(Debug)]
+pub(super) struct Automaton {
+    /// Finds where a match ends.
+    forward: DFA,
+    /// Finds where it began.
+    reverse: DFA,
+    /// Finds the groups within it.
+    groups: PikeVM,
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub(in crate::console) struct Search {
+    automaton: Arc<Automaton>,
+    cache: Cache,
+    state: LazyStateID,
+    idle: Option<Idle>,
+}
+
+/// The automaton gave up: the stream led to too many states.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooComplex;
+
+impl Automaton {
+    pub(super) fn new(expression: &str) -> Result<Self, String> {
+        let bytes = syntax::Config::new().unicode(false).utf8(false);
+        let compile = |config| {
+            let mut compiler = NFA::compiler();
+            let nfa = compiler.configure(config).syntax(bytes).build(expression);
+            nfa.map_err(|error| error.to_string())
+        };
+        let nfa = compile(thompson::Config::new())?;
+        let backwards = thompson::Config::new().reverse(true);
+        let backwards = compile(backwards.which_captures(WhichCaptures::None))?;
+        // A state is a set of the pattern's, so what it costs to be made is
+        // some 10 ns for each of those. It shall pay for itself by the bytes
+        // that it serves.
+        let bounded = DFA::config()
+            .minimum_cache_clear_count(Some(TIMES_CLEARED))
+            .minimum_bytes_per_state(Some(nfa.states().len()));
+        let all = DFA::config().match_kind(MatchKind::All);
+        let automaton = |config, nfa| {
+            let automaton = DFA::builder().configure(config).build_from_nfa(nfa);
+            automaton.map_err(|error| error.to_string())
+        };
+        Ok(Self {
+            forward: automaton(bounded, nfa.clone())?,
+            // Not bounded: what it reads is bounded by the ring.
+            reverse: automaton(all, backwards)?,
+            groups: PikeVM::new_from_nfa(nfa).map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// As [`Pattern::groups`](super::Pattern::groups).
+    pub(super) fn groups(&self, stream: &[u8], end: usize) -> Vec<Option<Range<usize>>> {
+        let input = Input::new(stream).range(..end).anchored(Anchored::Yes);
+        // Where the start is not found, it came before what is kept.
+        let start = self
+            .reverse
+            .try_search_rev(&mut self.reverse.create_cache(), &input)
+            .ok()
+            .flatten()
+            .map_or(0, |half| half.offset());
+        let slot_count = self.groups.get_nfa().group_info().slot_len();
+        if slot_count == 2 {
+            // It has none but the whole.
+            return vec![Some(start..end)];
+        }
+        let mut slots = vec![None; slot_count];
+        let input = Input::new(stream).range(start..end).anchored(Anchored::Yes);
+        self.groups
+            .search_slots(&mut self.groups.create_cache(), &input, &mut slots);
+        let mut groups: Vec<_> = slots
+            .chunks(2)
+            .map(|slot| Some(slot[0]?.get()..slot[1]?.get()))
+            .collect();
+        // The whole match is certain; where its groups begin is the rest.
+        groups[0] = Some(start..end);
+        groups
+    }
+}
+
+impl Search {
+    /// Begins at the start of a stream.
+    pub(super) fn new(automaton: Arc<Automaton>) -> Result<Self, TooComplex> {
+        let mut cache = automaton.forward.create_cache();
+        let start = |cache: &mut Cache| {
+            let state = automaton
+                .forward
+                .start_state_forward(cache, &Input::new(b""));
+            state.map_err(|_| TooComplex)
+        };
+        let state = start(&mut cache)?;
+        let idle = Idle::of(&automaton.forward, &mut cache, state);
+        // Once more, as that may have cleared the cache.
+        let state = start(&mut cache)?;
+        Ok(Self {
+            automaton,
+            cache,
+            state,
+            idle,
+        })
+    }
+
+    /// As [`feed`](super::Search::feed) of all searches.
+    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>, TooComplex> {
+        let automaton = &self.automaton.forward;
+        // What is counted from here decides whether to give up.
+        self.cache.search_start(0);
+        let mut index = 0;
+        while let Some(&byte) = piece.get(index) {
+            if let Some(idle) = &self.idle
+                && idle.state == self.state
+                && idle.clear_count == self.cache.clear_count()
+            {
+                let passed = idle.pass(&piece[index..]);
+                if passed > 0 {
+                    index += passed;
+                    continue;
+                }
+            }
+            self.cache.search_update(index);
+            self.state = automaton
+                .next_state(&mut self.cache, self.state, byte)
+                .map_err(|_| TooComplex)?;
+            if self.state.is_tagged() {
+                if self.state.is_match() {
+                    return Ok(Some(index));
+                }
+                if self.state.is_quit() {
+                    return Err(TooComplex);
+                }
+            }
+            index += 1;
+        }
+        self.cache.search_finish(index);
+        Ok(None)
+    }
+
+    /// As [`matches_at_end`](super::Search::matches_at_end) of all searches.
+    pub(super) fn matches_at_end(&mut self) -> Result<bool, TooComplex> {
+        let clear_count = self.cache.clear_count();
+        let end = self
+            .automaton
+            .forward
+            .next_eoi_state(&mut self.cache, self.state)
+            .map_err(|_| TooComplex)?;
+        if self.cache.clear_count() != clear_count {
+            // The state from which the stream goes on was cleared away.
+            return Err(TooComplex);
+        }
+        Ok(end.is_match())
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_idle(&self) -> bool {
+        self.idle.is_some()
+    }
+}
+
+/// The state in which nothing of the pattern has come, where but few bytes end
+/// that: what is between them is passed at the speed of `memchr`.
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    state: LazyStateID,
+    /// States are numbered anew when the automaton's memory was cleared.
+    clear_count: usize,
+    ended_by: [u8; 3],
+}
+
+impl Idle {
+    /// Where the automaton begins, if it is back there after most bytes. It is
+    /// not where what comes before a match matters, as for `\b` and `^`.
+    fn of(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> Option<Self> {
+        if !automaton.get_nfa().look_set_any().is_empty() {
+            return None;
+        }
+        let mut ended_by = Vec::new();
+        for byte in 0..=u8::MAX {
+            if automaton.next_state(cache, state, byte).ok()? != state {
+                ended_by.push(byte);
+            }
+            if cache.clear_count() > 0 {
+                return None;
+            }
+        }
+        let ended_by = match ended_by[..] {
+            [one] => [one; 3],
+            [one, two] => [one, two, two],
+            [one, two, three] => [one, two, three],
+            _ => return None,
+        };
+        Some(Self {
+            state,
+            clear_count: 0,
+            ended_by,
+        })
+    }
+
+    /// How many of these bytes change nothing.
+    fn pass(&self, rest: &[u8]) -> usize {
+        let [one, two, three] = self.ended_by;
+        memchr::memchr3(one, two, three, rest).unwrap_or(rest.len())
+    }
+}
+
+/// How often 2 MiB of states may be made for nothing before a search is given
+/// up: that takes some 30 ms each time.
+const TIMES_CLEARED: usize = 1;
