@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 mod console;
+mod monitor;
 mod operation;
 mod setting;
 mod spread;
@@ -55,4 +56,4 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
 }
 
 /// In the order of the report.
-const TOPICS: [Topic; 1] = [console::TOPIC];
+const TOPICS: [Topic; 2] = [monitor::TOPIC, console::TOPIC];

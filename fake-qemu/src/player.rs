@@ -124,9 +124,13 @@ impl Player {
                 self.channel(Port::Monitor)?
                     .write_all(&event(name, data.as_deref(), *timed))?;
             }
+            Step::EventFill { times, name, data } => {
+                let event = event(name, data.as_deref(), true);
+                self.flood(Port::Monitor, *times, &event)?;
+            }
             Step::Serve => self.serve()?,
             Step::Send { port, text } => self.send(*port, text)?,
-            Step::Fill { port, times, byte } => self.fill(*port, *times, *byte)?,
+            Step::Fill { port, times, byte } => self.flood(*port, *times, &[*byte])?,
             Step::ReadUntil { port, text } => self.read_until(*port, text)?,
             Step::Close(port) => self.channel(*port)?.close(),
             Step::MonitorShutdownWrite => self.channel(Port::Monitor)?.shutdown_write()?,
@@ -301,14 +305,16 @@ impl Player {
         Ok(self.channel(port)?.write_all(&bytes)?)
     }
 
-    fn fill(&mut self, port: Port, times: u64, byte: u8) -> Result<(), Ending> {
-        let block = vec![byte; 64 * 1024];
+    /// Sends a piece so many times, some 64 KiB at once.
+    fn flood(&mut self, port: Port, times: u64, piece: &[u8]) -> Result<(), Ending> {
+        let at_once = (64 * 1024 / piece.len()).max(1);
+        let block = piece.repeat(at_once);
         let channel = self.channel(port)?;
         let mut left = times;
         while left > 0 {
-            let size = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
-            channel.write_all(&block[..size])?;
-            left -= size as u64;
+            let count = usize::try_from(left).map_or(at_once, |left| left.min(at_once));
+            channel.write_all(&block[..count * piece.len()])?;
+            left -= count as u64;
         }
         Ok(())
     }

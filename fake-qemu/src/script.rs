@@ -41,6 +41,12 @@ pub(crate) enum Step {
         data: Option<String>,
         timed: bool,
     },
+    /// The event so many times, in large writes.
+    EventFill {
+        times: u64,
+        name: String,
+        data: Option<String>,
+    },
     Serve,
     Send {
         port: Port,
@@ -223,6 +229,15 @@ fn step(name: &str, rest: &str) -> Result<Step, String> {
                 Some(json(after_word(rest))?)
             },
             timed: name == "event",
+        },
+        ("event-fill", [n, event, data @ ..]) => Step::EventFill {
+            times: times(n)?,
+            name: (*event).to_owned(),
+            data: if data.is_empty() {
+                None
+            } else {
+                Some(json(after_word(after_word(rest)))?)
+            },
         },
         ("serve", []) => Step::Serve,
         ("fill", [n, byte]) => fill(Port::Monitor, n, byte)?,
@@ -430,6 +445,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_events_has_its_count_first() {
+        let step = Step::EventFill {
+            times: 20,
+            name: "STOP".into(),
+            data: Some(r#"{"a": 1}"#.into()),
+        };
+        assert_eq!(one(r#"event-fill 20 STOP {"a": 1}"#), step);
+    }
+
+    #[test]
     fn blocks_nest() {
         let lines = parse("repeat 2\n repeat forever\n  stop\n end\n serve\nend\nexit 0").unwrap();
         let stop = vec![Line {
@@ -466,7 +491,7 @@ mod tests {
     fn an_error_names_its_line() {
         let wrong = [
             "grete|greet oob|negotiate x|expect|expect a b|reply|reply {|reply {} {}",
-            "reply-to {} {}|reply-to 0 {}|reply-to 1|error|event|event A nojson|send $0",
+            "reply-to {} {}|reply-to 0 {}|reply-to 1|error|event|event A nojson|send $0|event-fill 1",
             "send \\q|send-line \\|fill 1|fill x x|fill -1 x|fill 1 xx|fill 1 ü|console",
             "console |console 0 |console-expect|console-fill 1|console-close x|wait-file",
             "ignore|ignore TERM|die SIGNOTHING|on-term 0|exit|exit 256|exit -1|print-env|end",

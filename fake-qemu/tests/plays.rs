@@ -148,6 +148,17 @@ fn texts_are_sent_as_bytes_with_ids_put_in() {
 }
 
 #[test]
+fn a_flood_of_events_is_as_many_as_were_asked_for() {
+    let mut peer = Peer::launch("event-fill 3000 STOP {\"a\": 1}\nevent-fill 2 RESUME");
+    let rest = peer.rest();
+    let lines: Vec<&str> = rest.split_terminator("\r\n").collect();
+    let count = |end| lines.iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!(count(r#""event": "STOP", "data": {"a": 1}}"#), 3000);
+    assert_eq!(count(r#""event": "RESUME"}"#), 2);
+    assert_eq!((lines.len(), peer.end().0), (3002, Some(0)));
+}
+
+#[test]
 fn another_command_than_expected_ends_it() {
     let mut peer = Peer::launch("greet\nrepeat 2\nexpect a\nend");
     peer.send("{\"execute\": \"a\"}\n{\"execute\": \"b\"}\n");

@@ -1,6 +1,8 @@
 //! The bench: builds what it measures, optimised, and runs the program of that
 //! name on the newest QEMU.
 
+use std::{path::PathBuf, process::Command};
+
 use crate::{failure::Failure, process, process::cargo, setup, workspace};
 
 /// Measures; `words` are the program's own.
@@ -13,5 +15,26 @@ pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
         .arg("--fake-qemu")
         .arg(workspace::target().join("release/fake-qemu"));
     bench.arg("--qemu").arg(setup::launcher::newest()?);
+    match python() {
+        Ok(python) => {
+            bench.arg("--python").arg(python);
+        }
+        Err(reason) => println!("without the peers in Python: {reason}"),
+    }
     process::run_shown(bench.args(words))
+}
+
+/// A Python with the peer `qemu.qmp`, in an environment of its own.
+fn python() -> Result<PathBuf, Failure> {
+    let folder = workspace::target().join("bench/python");
+    let python = folder.join("bin/python");
+    let mut has_peer = Command::new(&python);
+    has_peer.args(["-c", "import qemu.qmp"]);
+    if process::run(&mut has_peer).is_err() {
+        let mut make = Command::new("python3");
+        process::run(make.args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let mut install = Command::new(&python);
+        process::run(install.args(["-m", "pip", "install", "--quiet", "qemu.qmp"]))?;
+    }
+    Ok(python)
 }

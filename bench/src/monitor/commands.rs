@@ -1,0 +1,233 @@
+//! Commands to a real QEMU: one after the other, eight at once, and one whose
+//! reply is long.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use qemu_machine::Wait;
+use qemu_machine::qmp::{Client, QuerySchema, QueryStatus, Schema};
+use tokio::runtime::Runtime;
+
+use super::bare::Bare;
+use super::cost::{Cost, Costing};
+use super::python::{Python, QEMU_QMP};
+use super::server::Qemu;
+use super::{QAPI, QAPI_TOKIO};
+use crate::Failure;
+use crate::operation::{AWAIT, FLOOR, WAIT};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// `query-status`, one after the other.
+    Status,
+    /// The same, always eight of them in flight.
+    StatusAtOnce,
+    /// `query-qmp-schema`.
+    Schema,
+}
+
+/// Each who can do it, one round of so many commands.
+pub(super) fn contenders<'a>(
+    asked: Asked,
+    qemu: &'a Qemu,
+    python: Option<&std::path::Path>,
+    runtime: &'a Runtime,
+    times: u32,
+) -> Result<Vec<Costing<'a>>, Failure> {
+    let mut bare = Bare::connect(&qemu.monitor(0))?;
+    let ours = qemu.vm.qmp();
+    let mut contenders = vec![
+        Costing::new(FLOOR, move || {
+            Cost::of(times, || floor(asked, &mut bare, times))
+        }),
+        Costing::new(WAIT, move || Cost::of(times, || wait(asked, ours, times))),
+        Costing::new(AWAIT, move || {
+            Cost::of(times, || runtime.block_on(awaited(asked, ours, times)))
+        }),
+    ];
+    if asked != Asked::StatusAtOnce {
+        let mut qapi = Qapi::connect(&qemu.monitor(1))?;
+        contenders.push(Costing::new(QAPI, move || {
+            Cost::of(times, || qapi.round(asked, times))
+        }));
+    }
+    let qapi = runtime.block_on(QapiTokio::connect(&qemu.monitor(2)))?;
+    contenders.push(Costing::new(QAPI_TOKIO, move || {
+        Cost::of(times, || runtime.block_on(qapi.round(asked, times)))
+    }));
+    if let Some(python) = python {
+        let mut python = Python::start(python, asked.id(), &qemu.monitor(3))?;
+        contenders.push(Costing::new(QEMU_QMP, move || python.round(times)));
+    }
+    Ok(contenders)
+}
+
+impl Asked {
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::Status => "round-trip",
+            Self::StatusAtOnce => "in-flight",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+fn floor(asked: Asked, bare: &mut Bare, times: u32) -> Result<(), Failure> {
+    let at_once = match asked {
+        Asked::Status | Asked::Schema => 1,
+        Asked::StatusAtOnce => AT_ONCE,
+    };
+    let name = match asked {
+        Asked::Status | Asked::StatusAtOnce => "query-status",
+        Asked::Schema => "query-qmp-schema",
+    };
+    for sent in 0..times + at_once {
+        if sent >= at_once {
+            match asked {
+                Asked::Status | Asked::StatusAtOnce => drop(bare.reply::<Status>()?),
+                Asked::Schema => drop(bare.reply::<Schema>()?),
+            }
+        }
+        if sent < times {
+            bare.send(name, "")?;
+        }
+    }
+    Ok(())
+}
+
+/// What the floor reads of a reply: what [`QueryStatus`] gives.
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is read to be had")]
+struct Status {
+    running: bool,
+    status: String,
+}
+
+fn wait(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> {
+    let statuses = |times| -> Result<(), Failure> {
+        for _ in 0..times {
+            qmp.execute(QueryStatus {}).wait()?;
+        }
+        Ok(())
+    };
+    match asked {
+        Asked::Status => statuses(times),
+        Asked::StatusAtOnce => std::thread::scope(|scope| {
+            let statuses = || statuses(times / AT_ONCE).map_err(|error| error.to_string());
+            let threads = (0..AT_ONCE).map(|_| scope.spawn(statuses));
+            for thread in threads.collect::<Vec<_>>() {
+                thread.join().map_err(|_| "a thread panicked")??;
+            }
+            Ok(())
+        }),
+        Asked::Schema => {
+            for _ in 0..times {
+                qmp.execute(QuerySchema {}).wait()?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> {
+    match asked {
+        Asked::Status => {
+            for _ in 0..times {
+                qmp.execute(QueryStatus {}).await?;
+            }
+        }
+        Asked::StatusAtOnce => {
+            let tasks = (0..AT_ONCE).map(|_| {
+                let qmp = qmp.clone();
+                tokio::spawn(async move {
+                    for _ in 0..times / AT_ONCE {
+                        qmp.execute(QueryStatus {}).await?;
+                    }
+                    Ok::<_, qemu_machine::qmp::ExecuteError>(())
+                })
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                task.await??;
+            }
+        }
+        Asked::Schema => {
+            for _ in 0..times {
+                qmp.execute(QuerySchema {}).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The blocking client of `qapi`, which has one command in flight.
+struct Qapi(qapi::Qmp<qapi::Stream<io::BufReader<UnixStream>, UnixStream>>);
+
+impl Qapi {
+    fn connect(path: &std::path::Path) -> Result<Self, Failure> {
+        let socket = UnixStream::connect(path)?;
+        let reader = io::BufReader::new(socket.try_clone()?);
+        let mut qmp = qapi::Qmp::new(qapi::Stream::new(reader, socket));
+        qmp.handshake()?;
+        Ok(Self(qmp))
+    }
+
+    fn round(&mut self, asked: Asked, times: u32) -> Result<(), Failure> {
+        for _ in 0..times {
+            if asked == Asked::Schema {
+                self.0.execute(&qapi::qmp::query_qmp_schema {})?;
+            } else {
+                self.0.execute(&qapi::qmp::query_status {})?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type QapiService = qapi::futures::QapiService<
+    qapi::futures::QmpStreamTokio<tokio::io::WriteHalf<tokio::net::UnixStream>>,
+>;
+
+/// Its client for tokio.
+struct QapiTokio(Arc<QapiService>);
+
+impl QapiTokio {
+    async fn connect(path: &std::path::Path) -> Result<Self, Failure> {
+        let stream = qapi::futures::QmpStreamTokio::open_uds(path).await?;
+        let (service, _reader) = stream.negotiate().await?.spawn_tokio();
+        Ok(Self(Arc::new(service)))
+    }
+
+    async fn round(&self, asked: Asked, times: u32) -> Result<(), Failure> {
+        match asked {
+            Asked::Status => {
+                for _ in 0..times {
+                    self.0.execute(qapi::qmp::query_status {}).await?;
+                }
+            }
+            Asked::StatusAtOnce => {
+                let tasks = (0..AT_ONCE).map(|_| {
+                    let service = Arc::clone(&self.0);
+                    tokio::spawn(async move {
+                        for _ in 0..times / AT_ONCE {
+                            service.execute(qapi::qmp::query_status {}).await?;
+                        }
+                        Ok::<_, qapi::ExecuteError>(())
+                    })
+                });
+                for task in tasks.collect::<Vec<_>>() {
+                    task.await??;
+                }
+            }
+            Asked::Schema => {
+                for _ in 0..times {
+                    self.0.execute(qapi::qmp::query_qmp_schema {}).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So many does QEMU take before it has answered.
+const AT_ONCE: u32 = 8;

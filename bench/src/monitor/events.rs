@@ -1,0 +1,139 @@
+//! A flood of events from the scripted peer, which is faster than a QEMU, and
+//! who hears them.
+
+use std::time::{Duration, SystemTime};
+
+use qemu_machine::Wait;
+use qemu_machine::qmp::{Client, Events};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::runtime::Runtime;
+
+use super::bare::Bare;
+use super::cost::{Cost, Costing};
+use super::python::{Python, QEMU_QMP};
+use super::server::Scripted;
+use crate::Failure;
+use crate::operation::{AWAIT, FLOOR, WAIT};
+use crate::setting::Setting;
+
+/// What each contender hears from.
+pub(super) struct Sources(Vec<Scripted>);
+
+impl Sources {
+    /// Such that send so many events before each of their replies.
+    pub(super) fn start(setting: &Setting, events: u32) -> Result<Self, Failure> {
+        let script = format!(
+            r#"greet
+               negotiate
+               repeat forever
+                 expect query-name
+                 event-fill {events} RTC_CHANGE {{"offset": 0, "qom-path": "/machine/rtc"}}
+                 reply {{}}
+               end"#
+        );
+        let start = |_| Scripted::start(&setting.fake_qemu, &script);
+        (0..SOURCES).map(start).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+const SOURCES: usize = 4;
+
+/// Each who can do it, a round of so many events to so many listeners.
+pub(super) fn contenders<'a>(
+    id: &str,
+    sources: &'a Sources,
+    python: Option<&std::path::Path>,
+    runtime: &'a Runtime,
+    events: u32,
+    listeners: usize,
+) -> Result<Vec<Costing<'a>>, Failure> {
+    let [first, second, third, fourth] = &sources.0[..] else {
+        return Err("too few sources".into());
+    };
+    let mut bare = Bare::connect(&first.socket())?;
+    let by_threads = Client::connect_unix(second.socket()).wait()?;
+    let by_tasks = Client::connect_unix(third.socket()).wait()?;
+    let mut contenders = vec![
+        Costing::new(FLOOR, move || Cost::of(events, || floor(&mut bare, events))),
+        Costing::new(WAIT, move || {
+            Cost::of(events, || wait(&by_threads, events, listeners))
+        }),
+        Costing::new(AWAIT, move || {
+            Cost::of(events, || {
+                runtime.block_on(awaited(&by_tasks, events, listeners))
+            })
+        }),
+    ];
+    if let Some(python) = python {
+        let mut python = Python::start(python, id, &fourth.socket())?;
+        contenders.push(Costing::new(QEMU_QMP, move || python.round(events)));
+    }
+    Ok(contenders)
+}
+
+/// Has each line as what ours give of an event: its name, its data as it was
+/// received, and its time.
+fn floor(bare: &mut Bare, events: u32) -> Result<(), Failure> {
+    bare.send("query-name", "")?;
+    for _ in 0..events {
+        let line: Line = serde_json::from_slice(bare.line()?)?;
+        let since = Duration::new(line.timestamp.seconds, line.timestamp.microseconds * 1000);
+        std::hint::black_box((line.event, line.data, SystemTime::UNIX_EPOCH + since));
+    }
+    bare.reply::<serde_json::Value>()?;
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Line {
+    event: String,
+    data: Box<RawValue>,
+    timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Timestamp {
+    seconds: u64,
+    microseconds: u32,
+}
+
+fn wait(qmp: &Client, events: u32, listeners: usize) -> Result<(), Failure> {
+    let listeners: Vec<Events> = (0..listeners).map(|_| qmp.events()).collect();
+    std::thread::scope(|scope| {
+        let hear = |mut listener: Events| -> Result<(), String> {
+            for _ in 0..events {
+                listener.next().wait().map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        };
+        let threads: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| scope.spawn(move || hear(listener)))
+            .collect();
+        qmp.execute_json("query-name", json!({})).wait()?;
+        for thread in threads {
+            thread.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(())
+    })
+}
+
+async fn awaited(qmp: &Client, events: u32, listeners: usize) -> Result<(), Failure> {
+    let tasks = (0..listeners).map(|_| {
+        let mut listener = qmp.events();
+        tokio::spawn(async move {
+            for _ in 0..events {
+                listener.next().await?;
+            }
+            Ok::<_, qemu_machine::qmp::EventError>(())
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    qmp.execute_json("query-name", json!({})).await?;
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
