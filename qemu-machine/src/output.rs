@@ -142,21 +142,24 @@ impl Tail {
     }
 
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        self.bytes.iter().copied().collect()
+        self.piece(0, self.bytes.len())
     }
 
     /// The bytes after so many, `count` at most.
     pub(crate) fn piece(&self, skipped: usize, count: usize) -> Vec<u8> {
-        let end = skipped.saturating_add(count).min(self.bytes.len());
-        self.bytes.range(skipped..end).copied().collect()
+        let begin = skipped.min(self.bytes.len());
+        let end = begin.saturating_add(count).min(self.bytes.len());
+        let (older, newer) = self.bytes.as_slices();
+        let mut piece = Vec::with_capacity(end - begin);
+        piece.extend_from_slice(&older[begin.min(older.len())..end.min(older.len())]);
+        let newer_from = |index: usize| index.saturating_sub(older.len());
+        piece.extend_from_slice(&newer[newer_from(begin)..newer_from(end)]);
+        piece
     }
 
     /// The last `count` bytes, or all where there are fewer.
     pub(crate) fn last(&self, count: usize) -> Vec<u8> {
-        self.bytes
-            .range(self.bytes.len().saturating_sub(count)..)
-            .copied()
-            .collect()
+        self.piece(self.bytes.len().saturating_sub(count), count)
     }
 }
 
@@ -218,6 +221,16 @@ mod tests {
         assert_eq!(tail.push(b"0123456789"), 10);
         assert_eq!(tail.to_vec(), b"6789");
         assert_eq!(tail.last(2), b"89");
+        // Wherever it is cut in memory, and with no room for more.
+        for count in 0..=5 {
+            tail.push(b"x");
+            let all = tail.to_vec();
+            for skipped in 0..=5 {
+                let expected: Vec<u8> = all.iter().copied().skip(skipped).take(count).collect();
+                let piece = tail.piece(skipped, count);
+                assert_eq!((&piece, piece.capacity()), (&expected, expected.len()));
+            }
+        }
     }
 
     #[test]
