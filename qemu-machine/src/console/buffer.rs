@@ -11,7 +11,7 @@ use qemu_qmp::engine;
 use tokio::sync::oneshot;
 
 use super::pattern::TooComplex;
-use super::searches::{Hit, Searches, Sought};
+use super::searches::{Found, Hit, Searches, Sought};
 use crate::output::Tail;
 use crate::report::ExitReport;
 
@@ -68,9 +68,6 @@ pub(super) enum NoMatch {
     GuestPanicked,
     TooComplex,
 }
-
-/// A match, and where in the stream it ends.
-pub(super) type Found = (Match, u64);
 
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -256,6 +253,11 @@ impl Buffer {
         self.ring.to_vec()
     }
 
+    /// The last of what is in the ring, `count` bytes at most.
+    pub(super) fn last(&self, count: usize) -> Vec<u8> {
+        self.ring.last(count)
+    }
+
     /// The last of what nobody has taken, `count` bytes at most.
     pub(super) fn last_untaken(&self, count: usize) -> Vec<u8> {
         let untaken = usize::try_from(self.received - self.cursor).unwrap_or(usize::MAX);
@@ -290,7 +292,7 @@ impl Buffer {
         self.received - self.ring.len() as u64
     }
 
-    fn answer(&mut self, waiting: Waiting, hit: Result<Hit, TooComplex>) -> Answer {
+    fn answer(&self, waiting: Waiting, hit: Result<Hit, TooComplex>) -> Answer {
         let Waiting {
             searches,
             from,
@@ -304,12 +306,13 @@ impl Buffer {
     }
 
     /// A match, where the search for it was to begin at `from`.
-    fn found(&mut self, searches: &Searches, hit: Hit, from: u64) -> Found {
+    fn found(&self, searches: &Searches, hit: Hit, from: u64) -> Found {
         let first = self.first();
         let start = from.max(first);
-        let passed = usize::try_from(start - first).unwrap_or(usize::MAX);
-        let stream = &self.ring.as_slice()[passed..];
-        (searches.match_at(hit, stream, start, start - from), hit.end)
+        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let length = hit.told_by.saturating_sub(start);
+        let stream = self.ring.piece(count(start - first), count(length));
+        searches.found(hit, stream, start, start - from)
     }
 }
 
@@ -337,9 +340,9 @@ mod tests {
         match buffer.search(sought([Pattern::regex(pattern).unwrap()]), waiter) {
             Ok(_) => Ok(answer),
             Err(found) => {
-                let (found, end) = found.unwrap();
-                buffer.take_until(end);
-                Err(found)
+                let found = found.unwrap();
+                buffer.take_until(found.end());
+                Err(found.into_match())
             }
         }
     }
@@ -357,7 +360,8 @@ mod tests {
         push(&mut buffer, b"fo");
         assert!(four.try_recv().is_err());
         push(&mut buffer, b"ur five");
-        let (four, end) = four.try_recv().unwrap().unwrap();
+        let found = four.try_recv().unwrap().unwrap();
+        let (end, four) = (found.end(), found.into_match());
         assert_eq!(
             (four.before.as_slice(), four.group(1)),
             (b" three ".as_slice(), Some(b"u".as_slice()))
@@ -369,6 +373,26 @@ mod tests {
         );
         buffer.take_until(end);
         assert_eq!(buffer.last_untaken(100), b"");
+    }
+
+    /// The rest is its caller's to do.
+    #[test]
+    fn a_match_that_is_found_takes_no_more_of_the_ring_than_it_needs() {
+        let mut buffer = Buffer::new(1000);
+        push(
+            &mut buffer,
+            &[b"a=1 b=2; ".as_slice(), &[b'x'; 900]].concat(),
+        );
+        for (pattern, matched, copied) in [
+            (Pattern::literal("b="), "b=", 7),
+            (Pattern::regex(r"b=(\d)\b").unwrap(), "b=2", 8),
+        ] {
+            let (waiter, _answer) = oneshot::channel();
+            let found = buffer.search(sought([pattern]), waiter);
+            let found = found.unwrap_err().unwrap();
+            assert_eq!(found.stream_bytes(), copied);
+            assert_eq!(found.into_match().matched(), matched.as_bytes());
+        }
     }
 
     #[test]
@@ -384,7 +408,7 @@ mod tests {
             ]
             .concat(),
         );
-        let (end, _) = end.try_recv().unwrap().unwrap();
+        let end = end.try_recv().unwrap().unwrap().into_match();
         assert_eq!(end.matched(), b"end");
         assert_eq!(end.before.len() as u64 + end.dropped_bytes, 1000);
         assert_eq!(buffer.kept(), b"y".repeat(10));
@@ -408,7 +432,7 @@ mod tests {
                 for piece in stream.as_bytes().chunks(size) {
                     push(&mut buffer, piece);
                 }
-                let (found, _) = answer.try_recv().unwrap().unwrap();
+                let found = answer.try_recv().unwrap().unwrap().into_match();
                 assert_eq!(
                     (found.pattern, found.matched()),
                     (index, matched.as_bytes())
@@ -417,7 +441,8 @@ mod tests {
             let mut buffer = Buffer::new(100);
             push(&mut buffer, stream.as_bytes());
             let (waiter, _answer) = oneshot::channel();
-            let (found, _) = buffer.search(patterns(), waiter).unwrap_err().unwrap();
+            let found = buffer.search(patterns(), waiter).unwrap_err().unwrap();
+            let found = found.into_match();
             assert_eq!(
                 (found.pattern, found.matched()),
                 (index, matched.as_bytes())
@@ -472,7 +497,8 @@ mod tests {
             },
             ..sought(["[".into()])
         };
-        let matched = |answer: Result<Found, NoMatch>| answer.unwrap().0.matched().to_vec();
+        let matched =
+            |answer: Result<Found, NoMatch>| answer.unwrap().into_match().matched().to_vec();
 
         let mut buffer = Buffer::new(100);
         let (waiter, mut answer) = oneshot::channel();
@@ -504,7 +530,8 @@ mod tests {
             },
             ..sought(["login: ".into()])
         };
-        let (found, end) = buffer.search(login, waiter).unwrap_err().unwrap();
+        let found = buffer.search(login, waiter).unwrap_err().unwrap();
+        let (end, found) = (found.end(), found.into_match());
         assert_eq!((found.before, found.dropped_bytes), (Vec::new(), 0));
         buffer.take_until(end);
         let rest = look(&mut buffer, "pass").unwrap_err();

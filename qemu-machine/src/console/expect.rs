@@ -10,9 +10,9 @@ use qemu_qmp::engine::Elapsed;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::buffer::{Buffer, End, Found, NoMatch};
+use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;
-use super::searches::Sought;
+use super::searches::{Found, Sought};
 use super::{Console, Match, Pattern};
 use crate::report::{ExitReport, Tails};
 
@@ -222,9 +222,9 @@ async fn search(
             }
         }
     };
-    let (found, end): Found = answer?;
-    console.lock().take_until(end);
-    Ok(found)
+    let found: Found = answer?;
+    console.lock().take_until(found.end());
+    Ok(found.into_match())
 }
 
 /// Takes a search out of the books when nobody waits for it any more.

@@ -219,8 +219,7 @@ impl Console {
     pub(crate) fn tails(consoles: &[Self]) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
         let (mut first, mut named) = (Vec::new(), Vec::new());
         for console in consoles {
-            let mut kept = console.kept();
-            let tail = kept.split_off(kept.len().saturating_sub(REPORTED_BYTES));
+            let tail = console.lock().last(REPORTED_BYTES);
             match &console.shared.name {
                 Some(name) => named.push((name.clone(), tail)),
                 None => first = tail,

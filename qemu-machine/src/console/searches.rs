@@ -29,7 +29,23 @@ pub(super) struct Searches {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hit {
     pattern: usize,
-    pub(super) end: u64,
+    end: u64,
+    /// Until where the stream was read to tell it: a byte more, or none.
+    pub(super) told_by: u64,
+}
+
+/// A match that was found, and of the stream what it is made of. Not the match
+/// yet, as what finds one has no time for that.
+#[derive(Debug)]
+pub(super) struct Found {
+    pattern: Pattern,
+    noise: Noise,
+    hit: Hit,
+    /// From `start` on, to where it was told.
+    stream: Vec<u8>,
+    start: u64,
+    /// How many bytes were dropped before that.
+    dropped_bytes: u64,
 }
 
 impl Searches {
@@ -83,23 +99,46 @@ impl Searches {
         for (pattern, search) in self.each.iter_mut().enumerate() {
             if search.matches_at_end()? {
                 let end = self.read_until;
-                return Ok(Some(Hit { pattern, end }));
+                return Ok(Some(Hit {
+                    pattern,
+                    end,
+                    told_by: end,
+                }));
             }
         }
         Ok(None)
     }
 
-    /// The match that was hit. `stream` is what is kept of the stream, from
-    /// `start` on; so many bytes were dropped before that.
-    pub(super) fn match_at(
-        &self,
-        hit: Hit,
-        stream: &[u8],
-        start: u64,
-        dropped_bytes: u64,
-    ) -> Match {
-        let (text, end) = self.text(stream, start, hit.end);
-        let groups = self.patterns[hit.pattern].groups(&text, end);
+    /// What was found. `stream` is what is kept of the stream, from `start` on
+    /// to where it was told.
+    pub(super) fn found(&self, hit: Hit, stream: Vec<u8>, start: u64, dropped_bytes: u64) -> Found {
+        Found {
+            pattern: self.patterns[hit.pattern].clone(),
+            noise: self.noise,
+            hit,
+            stream,
+            start,
+            dropped_bytes,
+        }
+    }
+}
+
+impl Found {
+    /// Where in the stream it ends.
+    pub(super) fn end(&self) -> u64 {
+        self.hit.end
+    }
+
+    #[cfg(test)]
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.stream.len()
+    }
+
+    /// The match, with what came before and its groups. That takes its time: tens
+    /// of milliseconds for a megabyte.
+    pub(super) fn into_match(self) -> Match {
+        let (text, end) = self.text();
+        let groups = self.pattern.groups(&text, end);
         let matched = groups.first().cloned().flatten().unwrap_or_default();
         Match {
             before: text[..matched.start].to_vec(),
@@ -107,13 +146,15 @@ impl Searches {
                 .into_iter()
                 .map(|group| group.map(|range| text[range].to_vec()))
                 .collect(),
-            pattern: hit.pattern,
-            dropped_bytes,
+            pattern: self.hit.pattern,
+            dropped_bytes: self.dropped_bytes,
         }
     }
 
     /// A stream without its noise, and how much of that is before `end`.
-    fn text<'a>(&self, stream: &'a [u8], start: u64, end: u64) -> (Cow<'a, [u8]>, usize) {
+    fn text(&self) -> (Cow<'_, [u8]>, usize) {
+        let Self { stream, start, .. } = self;
+        let (start, end) = (*start, self.hit.end);
         if self.noise == Noise::default() {
             let before = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
             return (Cow::Borrowed(stream), before);
@@ -169,7 +210,12 @@ fn feed_all(
             0 => *read_until,
             count => at + count as u64,
         };
-        return ControlFlow::Break(Ok(Hit { pattern, end }));
+        let told_by = at + count as u64 + 1;
+        return ControlFlow::Break(Ok(Hit {
+            pattern,
+            end,
+            told_by,
+        }));
     }
     *read_until = at + run.len() as u64;
     ControlFlow::Continue(())
@@ -202,7 +248,10 @@ mod tests {
             Some(hit) => hit,
             None => searches.finish().unwrap()?,
         };
-        let found = searches.match_at(hit, &stream[..read], 7, 0);
+        assert!(hit.told_by <= 7 + read as u64);
+        let told_by = usize::try_from(hit.told_by).unwrap() - 7;
+        let found = searches.found(hit, stream[..told_by].to_vec(), 7, 0);
+        let found = found.into_match();
         let rest = &stream[usize::try_from(hit.end).unwrap() - 7..];
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Some((found.before_text(), text(found.matched()), text(rest)))
