@@ -4,8 +4,14 @@
 
 mod support;
 
-use qemu_machine::{Console, ExpectFailure, SendError};
-use support::{Scratch, fake, scenario};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use qemu_machine::{Console, ExpectFailure, SendError, ShellFailure};
+use support::{Scratch, fake, release, scenario};
 
 // P27, W2
 scenario! {
@@ -34,7 +40,7 @@ scenario! {
         let error = run!(other.expect("x")).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
         let error = run!(other.send("x")).unwrap_err();
-        assert!(matches!(error, SendError::Ended { .. }), "{error}");
+        assert!(matches!(error, SendError::Closed { .. }), "{error}");
         assert!(error.to_string().starts_with("the console 'other' of machine '"), "{error}");
 
         // The first lives on, and both are told of the end.
@@ -53,3 +59,55 @@ scenario! {
         assert!(lines[1].starts_with("second\r\n[    0.") && lines[2] == "another", "{second:?}");
     }
 }
+
+// D34, W2
+scenario! {
+    fn what_is_sent_as_a_machine_ends_fails_by_that_end_and_not_by_its_symptom() {
+        let scratch = Scratch::new("dying");
+        let [closed, ends] = ["closed", "ends"].map(|name| scratch.fifo(name));
+        let script = format!(
+            "greet
+            negotiate
+            event SHUTDOWN {{\"guest\": true, \"reason\": \"guest-shutdown\"}}
+            console-close
+            wait-file {}
+            wait-file {}
+            exit 0",
+            closed.display(),
+            ends.display(),
+        );
+        let vm = run!(fake(&script).console(Console::serial()).launch()).unwrap();
+        release(&closed);
+
+        let error = run!(vm.console().send("x").timeout(Duration::from_millis(20))).unwrap_err();
+        assert!(matches!(error, SendError::Timeout { .. }), "{error}");
+        let sent = begin(vm.console().send("x").no_timeout());
+        let answered = begin(vm.console().shell().no_timeout());
+        release(&ends);
+        let report = run!(vm.exited()).unwrap();
+        for error in [run!(sent).unwrap_err(), run!(vm.console().send("y")).unwrap_err()] {
+            let told = format!("the console of machine '{0}' did not take what was sent: {report}", vm.name());
+            assert_eq!(error.to_string(), told);
+            assert!(matches!(error, SendError::MachineEnded { report: told, .. } if Arc::ptr_eq(&told, &report)));
+        }
+        let error = run!(answered).unwrap_err();
+        assert!(
+            matches!(&*error.failure, ShellFailure::Console(ExpectFailure::MachineEnded(told)) if Arc::ptr_eq(told, &report)),
+            "{error}"
+        );
+    }
+}
+
+/// Has an operation do all that it does before it waits.
+fn begin<T, E: std::fmt::Debug>(
+    operation: impl IntoFuture<IntoFuture = Begun<T, E>, Output = Result<T, E>>,
+) -> Begun<T, E> {
+    let mut future = operation.into_future();
+    let polled = future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    future
+}
+
+type Begun<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;

@@ -283,6 +283,7 @@ impl Buffer {
         self.end.clone()
     }
 
+    /// Whether it says no more.
     pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
     }

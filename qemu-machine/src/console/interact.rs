@@ -252,15 +252,9 @@ impl Session {
     /// The console's end, once whoever reads the output has had time for what
     /// was said before: they may never take it.
     async fn long_over(&self) -> Result<InteractEnd, InteractError> {
-        loop {
-            let more = self.console.shared.more.notified();
-            let ended = self.console.lock().ended();
-            if let Some(end) = ended {
-                let _ = engine::timeout(Some(LAST_WORDS), std::future::pending::<()>()).await;
-                return told(end);
-            }
-            more.await;
-        }
+        let end = self.console.ended().await;
+        let _ = engine::timeout(Some(LAST_WORDS), std::future::pending::<()>()).await;
+        told(end)
     }
 
     async fn show(&self) -> Result<InteractEnd, InteractError> {
@@ -329,7 +323,12 @@ impl Session {
         match self.console.send(keys).no_timeout().await {
             // An end is told by who shows what the console said. Meanwhile the
             // input's own end is still to be heard.
-            Ok(()) | Err(SendError::Ended { .. }) => Ok(()),
+            Ok(())
+            | Err(
+                SendError::Closed { .. }
+                | SendError::MachineEnded { .. }
+                | SendError::NoConsole { .. },
+            ) => Ok(()),
             Err(error) => Err(InteractError::NotSent(error)),
         }
     }

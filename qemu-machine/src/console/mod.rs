@@ -283,6 +283,19 @@ impl Console {
         }
     }
 
+    /// Waits until it says no more; gives the reason.
+    async fn ended(&self) -> End {
+        loop {
+            let more = self.shared.more.notified();
+            // Let go of at once, and not held while this waits.
+            let ended = self.lock().ended();
+            if let Some(end) = ended {
+                return end;
+            }
+            more.await;
+        }
+    }
+
     /// What messages call it.
     fn what(&self) -> String {
         what(&self.shared.machine, self.shared.name.as_deref())

@@ -2,13 +2,16 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::Witness;
-use qemu_qmp::engine::{Elapsed, NotSent, Over};
+use qemu_qmp::engine::{Elapsed, NotSent};
 use thiserror::Error;
 
+use super::buffer::End;
 use super::{Console, Wire, what};
+use crate::report::ExitReport;
 
 /// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
 /// the last one; what the guest makes of them shows on the console.
@@ -52,13 +55,31 @@ pub enum SendError {
         /// The console's name; `None` for the machine's first one.
         console: Option<String>,
     },
-    /// The console, or the machine, has ended.
-    #[error("{} has ended", what(.machine, .console.as_deref()))]
-    Ended {
+    /// QEMU closed the console.
+    #[error("{} was closed", what(.machine, .console.as_deref()))]
+    Closed {
         /// The machine's name.
         machine: String,
         /// The console's name; `None` for the machine's first one.
         console: Option<String>,
+    },
+    /// The machine ended.
+    #[error("{} did not take what was sent: {report}", what(&.report.name, .console.as_deref()))]
+    MachineEnded {
+        /// The console's name; `None` for the machine's first one.
+        console: Option<String>,
+        /// How it ended.
+        report: Arc<ExitReport>,
+    },
+    /// The machine has no console that could be sent anything.
+    #[error("{} cannot be sent anything: {reason}", what(.machine, .console.as_deref()))]
+    NoConsole {
+        /// The machine's name.
+        machine: String,
+        /// The console's name; `None` for the machine's first one.
+        console: Option<String>,
+        /// Why not.
+        reason: &'static str,
     },
 }
 
@@ -96,36 +117,58 @@ impl IntoFuture for Send {
                 bytes,
                 timeout,
             } = self;
+            let sent = match &console.shared.wire {
+                Wire::Drained(stream) if !console.lock().has_ended() => {
+                    stream.send(&bytes).map(|unsent| (stream, unsent))
+                }
+                _ => Err(NotSent::Over),
+            };
+            let wait = async {
+                match sent {
+                    Ok((_, None)) => return Ok(()),
+                    Ok((stream, Some(unsent))) if stream.sent(unsent).await.is_ok() => {
+                        return Ok(());
+                    }
+                    Err(NotSent::Full) => return Err(None),
+                    Ok(_) | Err(NotSent::Over) => {}
+                }
+                // What has ended the console is known in a moment, as its
+                // socket ends before the machine does.
+                Err(Some(console.ended().await))
+            };
+            let failed = match console.shared.deadlines.timeout(timeout, wait).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(failed)) => Ok(failed),
+                Err(Elapsed(limit)) => Err(limit),
+            };
             let (machine, name) = (console.shared.machine.clone(), console.shared.name.clone());
-            let ended = || SendError::Ended {
-                machine: machine.clone(),
-                console: name.clone(),
-            };
-            let deadlines = &console.shared.deadlines;
-            let Wire::Drained(stream) = &console.shared.wire else {
-                return Err(ended());
-            };
-            if console.lock().has_ended() {
-                return Err(ended());
-            }
-            match stream.send(&bytes) {
-                Ok(None) => Ok(()),
-                Ok(Some(unsent)) => match deadlines.timeout(timeout, stream.sent(unsent)).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(Over)) => Err(ended()),
-                    Err(Elapsed(limit)) => Err(SendError::Timeout {
-                        machine,
-                        console: name,
-                        limit,
-                        seen: console.witness().seen(),
-                    }),
-                },
-                Err(NotSent::Full) => Err(SendError::Congested {
+            Err(match failed {
+                Ok(Some(end)) => SendError::by(end, machine, name),
+                Ok(None) => SendError::Congested {
                     machine,
                     console: name,
-                }),
-                Err(NotSent::Over) => Err(ended()),
-            }
+                },
+                Err(limit) => SendError::Timeout {
+                    machine,
+                    console: name,
+                    limit,
+                    seen: console.witness().seen(),
+                },
+            })
         })
+    }
+}
+
+impl SendError {
+    fn by(end: End, machine: String, console: Option<String>) -> Self {
+        match end {
+            End::Closed => Self::Closed { machine, console },
+            End::MachineEnded(report) => Self::MachineEnded { console, report },
+            End::Absent(reason) => Self::NoConsole {
+                machine,
+                console,
+                reason,
+            },
+        }
     }
 }

@@ -60,7 +60,7 @@ pub enum ShellFailure {
     /// The console or the machine has ended, or the guest is held.
     #[error("{0}")]
     Console(ExpectFailure),
-    /// What was typed did not reach the console.
+    /// What was typed did not reach the console, which lives.
     #[error("{0}")]
     NotSent(SendError),
 }
@@ -116,7 +116,16 @@ impl From<ExpectError> for ShellFailure {
 
 impl From<SendError> for ShellFailure {
     fn from(error: SendError) -> Self {
-        Self::NotSent(error)
+        match error {
+            SendError::Closed { .. } => Self::Console(ExpectFailure::Closed),
+            SendError::MachineEnded { report, .. } => {
+                Self::Console(ExpectFailure::MachineEnded(report))
+            }
+            SendError::NoConsole { reason, .. } => {
+                Self::Console(ExpectFailure::NoConsole { reason })
+            }
+            error => Self::NotSent(error),
+        }
     }
 }
 
