@@ -3,11 +3,12 @@
 //!
 //! `cargo xtask bench` builds what it needs and runs it, optimised.
 
-#![allow(dead_code)]
-
 mod console;
+mod curve;
+mod growth;
 mod monitor;
 mod operation;
+mod report;
 mod setting;
 mod spread;
 mod table;
@@ -16,9 +17,9 @@ mod turns;
 
 use std::process::ExitCode;
 
-use operation::Operation;
+use report::{Host, Load, Report};
 use setting::Setting;
-use table::Table;
+use table::{GrowthTable, Table};
 use topic::Topic;
 
 type Failure = Box<dyn std::error::Error>;
@@ -40,19 +41,38 @@ fn main() -> ExitCode {
 /// Measures all, and tells whether every bar is met. In a smoke run they do not
 /// count: it is too short for that.
 fn run(setting: &Setting) -> Result<bool, Failure> {
-    let known = TOPICS.iter().flat_map(|topic| topic.rows).copied();
+    let rows = TOPICS.iter().flat_map(|topic| topic.rows);
+    let growing = growth::TOPICS.iter().flat_map(|topic| topic.rows);
+    let known = rows.chain(growing).copied();
     topic::check_ids(setting, known)?;
-    let mut operations: Vec<Operation> = Vec::new();
+    let host = Host::read(&setting.qemu)?;
+    let begin = Load::read()?;
+    let mut operations = Vec::new();
     for topic in TOPICS {
         for operation in topic.run(setting)? {
             println!("{}", Table(&operation));
             operations.push(operation);
         }
     }
-    let met = operations
-        .iter()
-        .all(|operation| operation.bars.iter().all(|bar| operation.meets(bar)));
-    Ok(met || setting.extent == setting::Extent::Smoke)
+    let mut curves = Vec::new();
+    for topic in growth::TOPICS {
+        for curve in topic.run(setting)? {
+            println!("{}", GrowthTable(&curve));
+            curves.push(curve);
+        }
+    }
+    let report = Report {
+        host,
+        load: [begin, Load::read()?],
+        operations,
+        curves,
+    };
+    let files = report.files()?;
+    if let Some(folder) = setting.folder() {
+        report::keep(&files, &folder)?;
+        println!("written to {}", folder.display());
+    }
+    Ok(report.meets_every_bar() || setting.extent == setting::Extent::Smoke)
 }
 
 /// In the order of the report.

@@ -35,6 +35,7 @@ pub(crate) enum Unit {
 pub(crate) struct Measured {
     /// Begins with what it is: the floor, ours, or the name of a peer.
     pub(crate) who: &'static str,
+    #[serde(serialize_with = "crate::spread::rounded")]
     pub(crate) values: Vec<f64>,
 }
 
@@ -80,6 +81,23 @@ impl Operation {
         let pairs = values(who).iter().zip(values(to));
         let ratios: Vec<f64> = pairs.map(|(part, whole)| part / whole).collect();
         Spread::of(&ratios)
+    }
+
+    /// The floor that this one stands against: that of its bar, or else the
+    /// first. Floors have none.
+    pub(crate) fn floor_of(&self, who: &str) -> Option<&'static str> {
+        let contender = |who| self.contenders.iter().find(|it| it.who == who);
+        let is_floor = |who| contender(who).is_some_and(|it| it.role() == Role::Floor);
+        if is_floor(who) {
+            return None;
+        }
+        let bars = self.bars.iter().filter(|bar| bar.who == who);
+        let of_bars = bars.filter_map(|bar| match bar.limit {
+            Limit::RatioAtMost(_, to) | Limit::RatioAtLeast(_, to) => Some(to),
+            Limit::AtMost(_) => None,
+        });
+        let first = self.contenders.first().map(|it| it.who);
+        of_bars.chain(first).find(|who| is_floor(who))
     }
 
     /// What `bar` goes by.

@@ -1,7 +1,7 @@
 //! With what is measured, and how thoroughly.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The words of the command line.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub(crate) struct Setting {
     pub(crate) extent: Extent,
     /// Ids of what alone is to be measured; all, if there are none.
     pub(crate) only: Vec<String>,
-    /// Where the page and the JSON go.
+    /// Where the page and the JSON go, if it is said.
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -61,6 +61,14 @@ impl Setting {
     pub(crate) fn wants(&self, id: &str) -> bool {
         let go = |id: &str| id.split('/').next().map(str::to_owned);
         self.only.is_empty() || self.only.iter().any(|only| go(only) == go(id))
+    }
+
+    /// Where the report is kept. That of all, in full, has its place in the
+    /// repository; another has none, unless it is said.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let is_whole = self.extent == Extent::Full && self.only.is_empty();
+        let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        self.out.clone().or_else(|| is_whole.then(own))
     }
 
     /// `full`, or for a smoke run `smoke`.

@@ -1,7 +1,7 @@
 //! Several measurements of one thing.
 
 /// The least, the quartiles and the most of them.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) least: f64,
     pub(crate) lower_quartile: f64,
@@ -27,4 +27,13 @@ impl Spread {
             most: at(4),
         }
     }
+}
+
+/// Values for the JSON, of nine digits: more are noise, and would not be read
+/// back to the last bit.
+pub(crate) fn rounded<S: serde::Serializer>(values: &[f64], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(|value| {
+        let rounded = format!("{value:.8e}").parse();
+        rounded.unwrap_or(*value)
+    }))
 }

@@ -2,10 +2,14 @@
 
 use std::fmt::{self, Display};
 
+use crate::curve::Curve;
 use crate::operation::{Limit, Operation, Unit};
 
 /// One operation: a line for each contender, and one for each bar.
 pub(crate) struct Table<'a>(pub(crate) &'a Operation);
+
+/// What grows: a line for each size, and one for each bar.
+pub(crate) struct GrowthTable<'a>(pub(crate) &'a Curve);
 
 /// A value with a unit of a size that suits it.
 pub(crate) struct Value(pub(crate) f64, pub(crate) Unit);
@@ -32,12 +36,12 @@ impl Display for Table<'_> {
                 value(spread.least),
                 value(spread.most),
             )?;
-            match contenders.first() {
-                Some(floor) if floor.who != contender.who => {
-                    let ratio = self.0.ratios(contender.who, floor.who);
-                    writeln!(f, "  {:.3} of {}", ratio.median, floor.who)?;
+            match self.0.floor_of(contender.who) {
+                Some(floor) => {
+                    let ratio = self.0.ratios(contender.who, floor);
+                    writeln!(f, "  {:.3} of {floor}", ratio.median)?;
                 }
-                _ => writeln!(f)?,
+                None => writeln!(f)?,
             }
         }
         for bar in bars {
@@ -61,6 +65,31 @@ impl Display for Table<'_> {
     }
 }
 
+impl Display for GrowthTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let curve = self.0;
+        writeln!(f, "{} ({})", curve.name, curve.id)?;
+        for line in &curve.lines {
+            write!(f, "  {:<26}", line.who)?;
+            for (size, value) in line.medians() {
+                let (size, value) = (Value(size, curve.sizes), Value(value, curve.unit));
+                write!(f, "  {size}: {value}")?;
+            }
+            writeln!(f, "  slope {:+.2}", line.slope())?;
+        }
+        for bar in &curve.bars {
+            let outcome = if curve.meets(bar) { "met" } else { "NOT MET" };
+            let (slope, at_most) = (curve.slope(bar.who), bar.at_most);
+            writeln!(
+                f,
+                "  {}: slope {slope:+.2}, at most {at_most:+.2}: {outcome}",
+                bar.who
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(value, unit) = *self;
@@ -68,7 +97,7 @@ impl Display for Value {
             Unit::Seconds => {
                 return match value.abs() {
                     small if small < 1e-6 => write!(f, "{:.1} ns", value * 1e9),
-                    small if small < 1e-3 => write!(f, "{:.2} us", value * 1e6),
+                    small if small < 1e-3 => write!(f, "{:.2} µs", value * 1e6),
                     small if small < 1.0 => write!(f, "{:.2} ms", value * 1e3),
                     _ => write!(f, "{value:.2} s"),
                 };
@@ -97,7 +126,7 @@ mod tests {
     #[test]
     fn a_value_has_a_unit_of_a_size_that_suits_it() {
         let text = |value, unit| Value(value, unit).to_string();
-        assert_eq!(text(0.000_012_3, Unit::Seconds), "12.30 us");
+        assert_eq!(text(0.000_012_3, Unit::Seconds), "12.30 µs");
         assert_eq!(text(1.5, Unit::Seconds), "1.50 s");
         assert_eq!(text(131_072.0, Unit::Bytes), "128.0 KiB");
         assert_eq!(text(2.5e9, Unit::BytesPerSecond), "2.5 GB/s");

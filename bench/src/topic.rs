@@ -1,32 +1,61 @@
 //! What a run consists of, and that nothing of it is left out unseen.
 
 use crate::Failure;
+use crate::curve::Curve;
 use crate::operation::Operation;
 use crate::setting::Setting;
 
-/// Operations that are measured alike.
-pub(crate) struct Topic {
+/// What is measured alike: operations, or curves.
+pub(crate) struct Topic<R = Operation> {
     /// The ids of all its rows.
     pub(crate) rows: &'static [&'static str],
     /// Measures those that are wanted.
-    pub(crate) measure: fn(&Setting) -> Result<Vec<Operation>, Failure>,
+    pub(crate) measure: fn(&Setting) -> Result<Vec<R>, Failure>,
 }
 
-impl Topic {
+/// One of a report.
+pub(crate) trait Row {
+    fn id(&self) -> &'static str;
+
+    /// Why it is none.
+    fn flaw(&self) -> Option<String>;
+}
+
+impl<R: Row> Topic<R> {
     /// Measures, and sees that every row that is wanted is there and counts.
-    pub(crate) fn run(&self, setting: &Setting) -> Result<Vec<Operation>, Failure> {
-        let operations = (self.measure)(setting)?;
+    pub(crate) fn run(&self, setting: &Setting) -> Result<Vec<R>, Failure> {
+        let rows = (self.measure)(setting)?;
         let wanted: Vec<_> = self.rows.iter().filter(|id| setting.wants(id)).collect();
-        let found: Vec<_> = operations.iter().map(|operation| &operation.id).collect();
-        if wanted != found {
+        let found: Vec<_> = rows.iter().map(Row::id).collect();
+        if !wanted.iter().copied().eq(&found) {
             return Err(
                 format!("rows {wanted:?} were to be measured, but there are {found:?}").into(),
             );
         }
-        match operations.iter().find_map(Operation::flaw) {
+        match rows.iter().find_map(Row::flaw) {
             Some(flaw) => Err(flaw.into()),
-            None => Ok(operations),
+            None => Ok(rows),
         }
+    }
+}
+
+impl Row for Operation {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn flaw(&self) -> Option<String> {
+        Self::flaw(self)
+    }
+}
+
+impl Row for Curve {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn flaw(&self) -> Option<String> {
+        Self::flaw(self)
     }
 }
 
@@ -84,7 +113,7 @@ mod tests {
     #[test]
     fn a_row_that_is_missing_or_was_not_measured_is_an_error() {
         let run = |measure| {
-            let topic = Topic {
+            let topic: Topic = Topic {
                 rows: &ROWS,
                 measure,
             };

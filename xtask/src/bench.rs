@@ -8,12 +8,41 @@ use crate::{failure::Failure, process, process::cargo, setup, workspace};
 /// Measures; `words` are the program's own.
 pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
     setup::run()?;
-    let build = ["build", "--quiet", "--release", "--package", "fake-qemu"];
+    process::run_shown(&mut bench("release", words)?)
+}
+
+/// Sees that all still runs, by what the tests have built already.
+pub(crate) fn smoke() -> Result<Command, Failure> {
+    bench("dev", &["--smoke"])
+}
+
+/// The program, and what it takes, built by this profile of cargo's.
+fn bench(profile: &str, words: &[&str]) -> Result<Command, Failure> {
+    let folder = match profile {
+        "dev" => "debug",
+        other => other,
+    };
+    let build = [
+        "build",
+        "--quiet",
+        "--profile",
+        profile,
+        "--package",
+        "fake-qemu",
+    ];
     process::run_shown(&mut cargo(build))?;
-    let mut bench = cargo(["run", "--quiet", "--release", "--package", "bench", "--"]);
+    let mut bench = cargo([
+        "run",
+        "--quiet",
+        "--profile",
+        profile,
+        "--package",
+        "bench",
+        "--",
+    ]);
     bench
         .arg("--fake-qemu")
-        .arg(workspace::target().join("release/fake-qemu"));
+        .arg(workspace::target().join(folder).join("fake-qemu"));
     bench.arg("--qemu").arg(setup::launcher::newest()?);
     match python() {
         Ok(python) => {
@@ -21,7 +50,8 @@ pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
         }
         Err(reason) => println!("without the peers in Python: {reason}"),
     }
-    process::run_shown(bench.args(words))
+    bench.args(words);
+    Ok(bench)
 }
 
 /// A Python with the peer `qemu.qmp`, in an environment of its own.

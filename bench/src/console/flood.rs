@@ -151,7 +151,7 @@ fn cat(from: OwnedFd, to: Stdio) -> Result<std::process::Child, Failure> {
 }
 
 /// `VmRSS` of `proc(5)`.
-fn resident_kib() -> Result<u32, Failure> {
+pub(crate) fn resident_kib() -> Result<u32, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));

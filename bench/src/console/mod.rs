@@ -5,6 +5,7 @@ mod latency;
 
 use std::cell::Cell;
 
+pub(crate) use flood::resident_kib;
 use flood::{Drain, Source};
 
 use crate::Failure;

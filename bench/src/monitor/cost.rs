@@ -77,7 +77,7 @@ pub(super) fn costs(
 }
 
 /// Of this process, all its threads.
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     #[expect(
         clippy::cast_precision_loss,

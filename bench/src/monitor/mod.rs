@@ -8,6 +8,7 @@ mod python;
 mod server;
 
 use commands::Asked;
+pub(crate) use cost::cpu_seconds;
 use cost::{Costing, costs};
 use events::Sources;
 use server::Qemu;

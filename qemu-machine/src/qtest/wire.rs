@@ -6,7 +6,7 @@
 //! waits stands in a queue until the reply has come, wanted or not: a command
 //! that is given up never leaves its reply to the next one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use thiserror::Error;
@@ -18,8 +18,7 @@ pub(super) struct Connection<W> {
     partial: Vec<u8>,
     limit_bytes: usize,
     waiters: VecDeque<W>,
-    /// Of each line, by its number, as far as any was told of.
-    raised: Vec<bool>,
+    raised: BTreeSet<u16>,
     outputs: VecDeque<Output<W>>,
 }
 
@@ -79,7 +78,7 @@ impl<W> Connection<W> {
             partial: Vec::new(),
             limit_bytes,
             waiters: VecDeque::new(),
-            raised: Vec::new(),
+            raised: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -107,7 +106,7 @@ impl<W> Connection<W> {
 
     /// Whether this line was raised when it was last told of.
     pub(super) fn is_raised(&self, line: u16) -> bool {
-        self.raised.get(usize::from(line)) == Some(&true)
+        self.raised.contains(&line)
     }
 
     /// Everyone whose reply has not come.
@@ -131,11 +130,11 @@ impl<W> Connection<W> {
         };
         let line = String::from_utf8(line).map_err(|error| malformed(error.as_bytes()))?;
         if let Some(irq) = Irq::parse(&line) {
-            let line = usize::from(irq.line);
-            if line >= self.raised.len() {
-                self.raised.resize(line + 1, false);
+            if irq.raised {
+                self.raised.insert(irq.line);
+            } else {
+                self.raised.remove(&irq.line);
             }
-            self.raised[line] = irq.raised;
             self.outputs.push_back(Output::Irq(irq));
             return Ok(());
         }

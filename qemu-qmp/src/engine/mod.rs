@@ -19,7 +19,6 @@ mod task;
 mod timers;
 mod watch;
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -34,38 +33,16 @@ pub use race::{Either, first, race};
 pub use rendezvous::{accept, connect};
 pub use stream::{NotSent, Over, Stream, Unsent, read};
 pub use task::Task;
-use timers::Timers;
 pub use timers::{Elapsed, timeout};
-pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
 pub use watch::{readable, writable};
 
 /// The process's engine.
 #[derive(Debug)]
 pub struct Engine {
-    hidden: Arc<dyn Hidden>,
-    process: u32,
-}
-
-/// What an engine runs on.
-#[derive(Debug)]
-struct Parts {
     runtime: Handle,
-    timers: Timers,
-}
-
-/// A hidden type. A debug build describes all that a type is made of in each
-/// unit of code that has to do with it, and nearly every type leads to an
-/// engine: were its parts not hidden, a seventh of what is written would
-/// describe the runtime's inside.
-trait Hidden: fmt::Debug + Send + Sync {
-    fn parts(&self) -> &Parts;
-}
-
-impl Hidden for Parts {
-    fn parts(&self) -> &Parts {
-        self
-    }
+    timers: timers::Timers,
+    process: u32,
 }
 
 impl Engine {
@@ -91,20 +68,18 @@ impl Engine {
             .build()?;
         let timers = {
             let _within = runtime.enter();
-            Timers::new()?
+            timers::Timers::new()?
         };
-        let parts = Arc::new(Parts {
+        let engine = Arc::new(Self {
             runtime: runtime.handle().clone(),
             timers,
+            process: std::process::id(),
         });
-        let runner = Arc::clone(&parts);
+        let runner = Arc::clone(&engine);
         std::thread::Builder::new()
             .name("qemu-engine".to_owned())
             .spawn(move || runtime.block_on(runner.timers.run()))?;
-        let engine: &'static Self = Box::leak(Box::new(Self {
-            hidden: parts,
-            process: std::process::id(),
-        }));
+        let engine: &'static Arc<Self> = Box::leak(Box::new(engine));
         *started = Some(engine);
         Ok(engine)
     }
@@ -126,16 +101,12 @@ impl Engine {
     /// Boxed, so that the runtime's machinery is compiled here, once, and not
     /// again for every task in every crate.
     fn spawn_boxed(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) -> AbortHandle {
-        self.hidden.parts().runtime.spawn(task).abort_handle()
-    }
-
-    fn timers(&self) -> &Timers {
-        &self.hidden.parts().timers
+        self.runtime.spawn(task).abort_handle()
     }
 
     /// Whether the caller runs on the engine's thread, where nothing may wait.
     pub fn is_current_thread(&self) -> bool {
-        Handle::try_current().is_ok_and(|current| current.id() == self.hidden.parts().runtime.id())
+        Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
     }
 
     /// Whether this is the process that started the engine. A fork without

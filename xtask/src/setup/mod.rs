@@ -10,7 +10,6 @@
 mod agent;
 mod apt;
 mod backport;
-mod bash;
 mod cpio;
 pub(crate) mod launcher;
 pub(crate) mod linux;

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{failure::Failure, process, process::cargo, setup, workspace};
+use crate::{bench, failure::Failure, process, process::cargo, setup, workspace};
 use results::Tally;
 
 /// How much is run.
@@ -61,6 +61,7 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
             tally += step("tests", || {
                 tests(cargo(["test", "--workspace", "--no-fail-fast"]))
             });
+            tally += step("bench, once and little", || check(bench::smoke()?));
         }
         Extent::Quick => {
             tally += step("tests", || {

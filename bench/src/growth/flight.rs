@@ -1,0 +1,84 @@
+//! Commands, and how many have no answer yet.
+
+use std::future::IntoFuture;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use qemu_machine::Wait;
+use qemu_machine::qmp::Client;
+
+use super::peer::{Answers, Session};
+use super::{counts, level};
+use crate::Failure;
+use crate::curve::{Curve, Line, Point};
+use crate::operation::{OURS, Unit};
+use crate::setting::Setting;
+use crate::topic::Topic;
+
+pub(super) const TOPIC: Topic<Curve> = Topic {
+    rows: &[ID],
+    measure,
+};
+
+fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
+    if !setting.wants(ID) {
+        return Ok(Vec::new());
+    }
+    let commands = setting.size(10_000, 8);
+    let mut points = Vec::new();
+    for &count in counts(setting) {
+        let session = Session::open(Answers {
+            at_once: count as usize,
+            return_value: b"{}".into(),
+            before: Vec::new(),
+        })?;
+        let round = || flights(&session.client, count, commands);
+        round()?;
+        let values: Result<_, Failure> = (0..setting.size(9, 1)).map(|_| round()).collect();
+        points.push(Point {
+            size: f64::from(count),
+            values: values?,
+        });
+        session.close()?;
+    }
+    Ok(vec![Curve {
+        id: ID,
+        name: "a command among many that wait for their replies".into(),
+        about: "So many commands are sent on one monitor before the first is answered; then all \
+                are, the last one first. The time from the first command to the last reply, per \
+                command. One alone costs most: it waits for its way there and back by itself."
+            .into(),
+        grows: "commands in flight",
+        sizes: Unit::Count,
+        unit: Unit::Seconds,
+        lines: vec![Line { who: OURS, points }],
+        bars: level(&[OURS]),
+    }])
+}
+
+/// As often as makes at least so many commands.
+fn flights(client: &Client, count: u32, commands: u32) -> Result<f64, Failure> {
+    let times = commands.div_ceil(count);
+    let begun = Instant::now();
+    for _ in 0..times {
+        let mut flying = Vec::new();
+        for _ in 0..count {
+            let mut command = client.execute_json("answer-late", ()).into_future();
+            // The first poll sends.
+            let sent = command
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            match sent {
+                Poll::Pending => flying.push(command),
+                // The last one may be answered already.
+                Poll::Ready(answer) => drop(answer?),
+            }
+        }
+        for command in flying {
+            command.wait()?;
+        }
+    }
+    Ok(begun.elapsed().as_secs_f64() / f64::from(times) / f64::from(count))
+}
+
+const ID: &str = "flights";

@@ -1,0 +1,169 @@
+//! A console's ring, and how much it holds.
+
+use std::path::Path;
+use std::time::Instant;
+
+use qemu_machine::{Console, Machine, Wait};
+
+use super::{level, sizes};
+use crate::Failure;
+use crate::console::resident_kib;
+use crate::curve::{Curve, Line, Point};
+use crate::operation::Unit;
+use crate::setting::Setting;
+use crate::topic::Topic;
+
+pub(super) const TOPIC: Topic<Curve> = Topic {
+    rows: &ROWS,
+    measure,
+};
+
+fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
+    if !setting.wants(ROWS[0]) {
+        return Ok(Vec::new());
+    }
+    let mut measured: [Vec<Point>; 5] = Default::default();
+    for bytes in sizes(setting) {
+        let rounds = setting.size(5, 1);
+        let runs = (0..rounds).map(|_| Run::of(&setting.fake_qemu, bytes));
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        let size = f64::from(u32::try_from(bytes)?);
+        let figures: [fn(&Run, f64) -> f64; 5] = [
+            |run, size| run.drained / size,
+            |run, size| run.copied / size,
+            |run, size| run.searched / size,
+            |run, size| run.held_bytes / size,
+            |run, _| run.exchanged,
+        ];
+        for (figure, points) in figures.into_iter().zip(&mut measured) {
+            points.push(Point {
+                size,
+                values: runs.iter().map(|run| figure(run, size)).collect(),
+            });
+        }
+    }
+    let [drained, copied, searched, held, exchanged] = measured;
+    Ok(vec![
+        curve(
+            0,
+            "a full console's ring, per byte",
+            "A console says twice what its ring holds, and then one word. *Drained*: from the \
+             word that begins it to the end of the machine. *Searched*: that last word is found, \
+             behind all that is in the ring, and what came before it is given too. *Copied*: all \
+             that is kept.",
+            Unit::Seconds,
+            vec![(DRAINED, drained), (SEARCHED, searched), (COPIED, copied)],
+        ),
+        curve(
+            1,
+            "the memory of a full ring, per byte that it holds",
+            "By how much the resident memory of this process has grown when the ring is full; \
+             what every machine takes is in it.",
+            Unit::Bytes,
+            vec![(HELD, held)],
+        ),
+        curve(
+            2,
+            "a byte to a console whose ring is full, and the answer to it found",
+            "As for [console-byte](#console-byte), behind a ring that is full: what is new is \
+             searched, however much is old.",
+            Unit::Seconds,
+            vec![(EXCHANGED, exchanged)],
+        ),
+    ])
+}
+
+fn curve(
+    row: usize,
+    name: &str,
+    about: &str,
+    unit: Unit,
+    lines: Vec<(&'static str, Vec<Point>)>,
+) -> Curve {
+    let names: Vec<_> = lines.iter().map(|(who, _)| *who).collect();
+    let lines = lines.into_iter().map(|(who, points)| Line { who, points });
+    Curve {
+        id: ROWS[row],
+        name: name.into(),
+        about: about.into(),
+        grows: "bytes of the ring",
+        sizes: Unit::Bytes,
+        unit,
+        lines: lines.collect(),
+        bars: level(&names),
+    }
+}
+
+/// Seconds, if nothing else is said.
+struct Run {
+    drained: f64,
+    copied: f64,
+    searched: f64,
+    held_bytes: f64,
+    /// One of many.
+    exchanged: f64,
+}
+
+impl Run {
+    fn of(fake_qemu: &Path, bytes: usize) -> Result<Self, Failure> {
+        let fill = format!(
+            "greet\nnegotiate\nconsole-expect go\nconsole-fill {} x",
+            2 * bytes
+        );
+        let launch = |script: String| {
+            Machine::builder(fake_qemu)
+                .args(["-fake-script", &script])
+                .console(Console::serial().ring_bytes(bytes))
+                .launch()
+                .wait()
+        };
+        let before = resident_kib()?;
+        let vm = launch(format!("{fill}\nconsole last\nexit 0"))?;
+        let begun = Instant::now();
+        vm.console().send("go").wait()?;
+        vm.exited().no_timeout().wait()?;
+        let drained = seconds(begun);
+        let held_kib = resident_kib()?.saturating_sub(before);
+        let begun = Instant::now();
+        let kept = vm.console().kept();
+        let copied = seconds(begun);
+        let begun = Instant::now();
+        let found = vm.console().expect("last").wait()?;
+        let searched = seconds(begun);
+        if kept.len() != bytes || found.before.len() + found.matched().len() != bytes {
+            return Err("the ring was not full".into());
+        }
+        drop((kept, found));
+
+        let answers = format!("repeat {EXCHANGES}\nconsole-expect a\nconsole b\nend");
+        let vm = launch(format!("{fill}\nconsole last\n{answers}\nserve"))?;
+        vm.console().send("go").wait()?;
+        vm.console().expect("last").no_timeout().wait()?;
+        let begun = Instant::now();
+        for _ in 0..EXCHANGES {
+            vm.console().send("a").wait()?;
+            vm.console().expect("b").wait()?;
+        }
+        let exchanged = seconds(begun) / f64::from(EXCHANGES);
+        vm.shutdown().wait()?;
+        Ok(Self {
+            drained,
+            copied,
+            searched,
+            held_bytes: f64::from(held_kib) * 1024.0,
+            exchanged,
+        })
+    }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+const ROWS: [&str; 3] = ["rings", "rings/memory", "rings/exchange"];
+const DRAINED: &str = "ours, drained";
+const SEARCHED: &str = "ours, searched";
+const COPIED: &str = "ours, copied";
+const HELD: &str = "ours, memory";
+const EXCHANGED: &str = "ours, .wait()";
+const EXCHANGES: u32 = 100;

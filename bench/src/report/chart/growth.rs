@@ -1,0 +1,76 @@
+//! A chart of what a growing number of something costs.
+
+use plotters::prelude::*;
+
+use super::scale::{Scale, label};
+use super::{Colour, FAINT, INK, MUTED, SERIES, draw, text_style};
+use crate::Failure;
+use crate::curve::{Curve, Line};
+
+/// Both axes are logarithmic, so that a straight line is a power: level, if the
+/// figure does not grow. The dashes say how steep a line may be at most.
+pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
+    let points = || curve.lines.iter().flat_map(Line::medians);
+    let sizes: Vec<f64> = points().map(|(size, _)| size).collect();
+    let values: Vec<f64> = points().map(|(_, value)| value).collect();
+    let (across, up) = (Scale::marked_at(&sizes), Scale::of_decades(&values, 2.0));
+    draw(SIZE, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .margin_right(24)
+            .x_label_area_size(52)
+            .y_label_area_size(86)
+            .build_cartesian_2d(across.clone(), up.clone())?;
+        chart
+            .configure_mesh()
+            .light_line_style(FAINT.light.mix(0.0))
+            .bold_line_style(FAINT.light)
+            .axis_style(MUTED.light)
+            .label_style(text_style(15, INK))
+            .axis_desc_style(text_style(16, MUTED))
+            .x_desc(curve.grows)
+            .x_labels(across.marks.len())
+            .y_labels(up.marks.len())
+            .x_label_formatter(&|at| label(*at, curve.sizes))
+            .y_label_formatter(&|at| label(*at, curve.unit))
+            .draw()?;
+        for (line, &Colour { light: colour, .. }) in curve.lines.iter().zip(SERIES.iter().cycle()) {
+            let points: Vec<(f64, f64)> = line
+                .medians()
+                .map(|(size, value)| (size.log10(), value.log10().max(up.range.start)))
+                .collect();
+            chart
+                .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
+                .label(format!("{}: slope {:+.2}", line.who, line.slope()))
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
+                });
+            let dots = points.iter().map(|&at| Circle::new(at, 4, colour.filled()));
+            chart.draw_series(dots)?;
+            if let (Some(bar), Some(&last)) = (
+                curve.bars.iter().find(|bar| bar.who == line.who),
+                points.last(),
+            ) {
+                let start = f64::midpoint(across.marks[0], last.0);
+                let steepest = [(start, last.1 - (last.0 - start) * bar.at_most), last];
+                chart.draw_series(DashedLineSeries::new(
+                    steepest,
+                    4,
+                    4,
+                    colour.stroke_width(1),
+                ))?;
+            }
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(super::PAPER.light)
+            .border_style(FAINT.light)
+            .label_font(text_style(15, INK))
+            .margin(8)
+            .draw()?;
+        Ok(())
+    })
+}
+
+const SIZE: (u32, u32) = (760, 400);
