@@ -15,7 +15,6 @@
 //! it becomes its program. Never does it keep one that has gone: its id is
 //! dismissed while the leader, not reaped yet, still holds it.
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -59,7 +58,7 @@ pub(crate) fn call(engine: &'static Engine) -> io::Result<Option<Guardian>> {
 /// A group that has been started.
 pub(crate) fn started(spawned: &Spawned) {
     let mut post = lock();
-    post.groups.insert(spawned.pid);
+    post.groups.push(spawned.pid);
     if let Some(guardian) = post.guardian.as_ref().filter(|_| !spawned.announced) {
         tell(guardian, '+', spawned.pid);
     }
@@ -68,7 +67,7 @@ pub(crate) fn started(spawned: &Spawned) {
 /// A group that was killed; its leader is not reaped yet.
 pub(crate) fn dismiss(group: u32) {
     let mut post = lock();
-    post.groups.remove(&group);
+    post.groups.retain(|&it| it != group);
     if let Some(guardian) = &post.guardian {
         tell(guardian, '-', group);
     }
@@ -81,14 +80,14 @@ struct Post {
     process: u32,
     guardian: Option<Guardian>,
     no_shell: bool,
-    groups: BTreeSet<u32>,
+    groups: Vec<u32>,
 }
 
 static POST: Mutex<Post> = Mutex::new(Post {
     process: 0,
     guardian: None,
     no_shell: false,
-    groups: BTreeSet::new(),
+    groups: Vec::new(),
 });
 
 fn lock() -> MutexGuard<'static, Post> {

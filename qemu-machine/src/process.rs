@@ -1,7 +1,6 @@
 //! QEMU as a process: found, started with exactly what it shall have, and
 //! waited for by its descriptor.
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,11 +52,9 @@ impl Process {
     /// kernel kills the process when the thread that started it ends.
     pub(crate) fn start(engine: &'static Engine, start: &Start<'_>) -> Result<Self, StartError> {
         let environment = environment(start.environment);
-        let path = environment
-            .get(OsStr::new("PATH"))
-            .cloned()
-            .unwrap_or_default();
-        let program = find(&start.words[0], &path)?;
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or(OsStr::new(""), |(_, path)| path);
+        let program = find(&start.words[0], path)?;
         let c_string = |word: &OsStr| {
             CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
                 word: word.to_owned(),
@@ -218,13 +215,13 @@ fn not_started(step: Step, cause: io::Error, program: PathBuf) -> StartError {
     }
 }
 
-fn environment(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, OsString> {
-    let mut environment: BTreeMap<_, _> = std::env::vars_os().collect();
-    for (key, value) in changes {
-        match value {
-            Some(value) => environment.insert(key.clone(), value.clone()),
-            None => environment.remove(key),
-        };
+fn environment(changes: &[(OsString, Option<OsString>)]) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<_> = std::env::vars_os().collect();
+    for (name, value) in changes {
+        environment.retain(|(other, _)| other != name);
+        if let Some(value) = value {
+            environment.push((name.clone(), value.clone()));
+        }
     }
     environment
 }

@@ -9,11 +9,21 @@ use qemu_machine::{Console, MachineBuilder, ShellFailure};
 use support::{Qemu, linux_guest, scenario};
 
 fn linux(qemu: &Qemu) -> MachineBuilder {
+    linux_with(qemu, "initramfs")
+}
+
+fn linux_with(qemu: &Qemu, initrd: &str) -> MachineBuilder {
     let guest = linux_guest();
+    let initrd = guest.join(initrd);
+    assert!(
+        initrd.is_file(),
+        "no {}: run `cargo xtask setup`",
+        initrd.display()
+    );
     qemu.bare()
         .memory("256M")
         .kernel(guest.join("vmlinuz"))
-        .initrd(guest.join("initramfs"))
+        .initrd(initrd)
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())
         .timeout(Duration::from_secs(120))
@@ -65,5 +75,41 @@ scenario! {
         let error = run!(shell.run("poweroff -f; sleep 100")).unwrap_err();
         assert!(matches!(*error.failure, ShellFailure::Console(_)), "{error}");
         assert!(error.to_string().contains("guest-shutdown"), "{error}");
+    }
+}
+
+// W6
+scenario! {
+    fn bash_in_linux_runs_commands_whatever_its_line_editor_does(qemu) {
+        let vm = run!(linux_with(&qemu, "initramfs-bash").launch()).unwrap();
+        run!(vm.console().expect("~ # ")).unwrap();
+        let mut shell = run!(vm.console().shell()).unwrap();
+        let version = run!(shell.run("echo $BASH_VERSION; cd /proc; false")).unwrap();
+        assert!(version.text().starts_with(|it: char| it.is_ascii_digit()), "{version:?}");
+        assert_eq!(version.status, 1);
+        let stays = run!(shell.run("pwd; (exit 42)")).unwrap();
+        assert_eq!((stays.text().as_str(), stays.status), ("/proc", 42));
+
+        // Its own prompt, and what looks like an end, are output.
+        let lies = "~ # \n0\nqm-0123456789abcdef-0\n~ # ";
+        let told = run!(shell.run(format!("printf '%s' '{lies}'"))).unwrap();
+        assert_eq!((told.output.as_slice(), told.status), (lies.as_bytes(), 0));
+
+        // Every byte, both ways: none of them is a key to the line editor.
+        let script = "for byte in $(seq 0 255); do printf \"\\\\x$(printf %x $byte)\"; done";
+        let bytes = run!(shell.run(script)).unwrap();
+        assert_eq!(bytes.output, (0..=255).collect::<Vec<u8>>());
+        let long = "it's \"all\" $HOME !! ^a^b é\t".repeat(200);
+        assert!(long.len() > 5000);
+        let told = run!(shell.run(format!("cat <<'END'\n{long}\nEND"))).unwrap();
+        assert!(told.text() == long, "{told:?}");
+
+        let busy = shell.run("echo stale; read -r x </dev/ttyS0").timeout(Duration::from_secs(1));
+        let error = run!(busy).unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Timeout { .. }), "{error}");
+        run!(shell.recover()).unwrap();
+        assert_eq!(run!(shell.run("echo fresh")).unwrap().output, b"fresh\n");
+        let error = run!(shell.run("poweroff -f; sleep 100")).unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Console(_)), "{error}");
     }
 }

@@ -1,13 +1,13 @@
 //! How long operations wait where they do not say so themselves, and the clock
 //! by which that is told.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::engine::{self, Either, Elapsed, race};
+use crate::engine::{Elapsed, Timer, unless};
 
 /// The deadlines of all operations on one server or machine.
 ///
@@ -96,31 +96,30 @@ impl Deadlines {
     ///
     /// # Errors
     /// The limit passed first; the future is dropped.
-    pub async fn timeout<F: Future>(
+    pub fn timeout<F: Future>(
         &self,
         limit: Option<Duration>,
         future: F,
-    ) -> Result<F::Output, Elapsed> {
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
+        unless(self.elapsed(self.now(), limit), future)
+    }
+
+    /// Ends when `limit` has passed by this clock since `begun`.
+    async fn elapsed(&self, begun: Instant, limit: Option<Duration>) -> Elapsed {
         let Some(limit) = limit else {
-            return Ok(future.await);
+            return pending().await;
         };
-        let begun = self.now();
-        let mut future = std::pin::pin!(future);
         loop {
             let resumed = self.0.resumed.notified();
             if self.are_suspended() {
-                if let Either::Left(output) = race(future.as_mut(), resumed).await {
-                    return Ok(output);
-                }
+                resumed.await;
                 continue;
             }
             let passed = self.now().saturating_duration_since(begun);
-            let left = limit.saturating_sub(passed);
-            match engine::timeout(Some(left), future.as_mut()).await {
-                Ok(output) => return Ok(output),
-                // The clock may have stood still meanwhile.
-                Err(Elapsed(_)) if self.now().saturating_duration_since(begun) < limit => {}
-                Err(Elapsed(_)) => return Err(Elapsed(limit)),
+            Timer::new(Some(limit.saturating_sub(passed))).await;
+            // The clock may have stood still meanwhile.
+            if self.now().saturating_duration_since(begun) >= limit {
+                return Elapsed(limit);
             }
         }
     }
@@ -141,7 +140,7 @@ impl Default for Deadlines {
 mod tests {
     use super::*;
     use crate::Wait;
-    use crate::engine::Engine;
+    use crate::engine::{self, Engine};
 
     const SHORT: Duration = Duration::from_millis(20);
 

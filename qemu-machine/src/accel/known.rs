@@ -9,7 +9,6 @@
 //! Never an error: a file that cannot be read or written, or that has anything
 //! else in it, is as good as none.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -28,7 +27,7 @@ use crate::process;
 pub(super) type Findings = Arc<[(Accel, AccelFinding)]>;
 
 /// What findings are of: this binary, on this host, since it booted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subject {
     /// Of the file: device, inode, size, and when it was changed, in seconds
     /// and nanoseconds.
@@ -73,14 +72,19 @@ impl Subject {
     /// Where this process keeps what it knows of it.
     pub(super) fn place(&self) -> Arc<Place> {
         // A fork without exec has a copy of a lock that nobody there opens.
-        type Places = BTreeMap<(u32, Subject), Arc<Place>>;
-        static PLACES: Mutex<Places> = Mutex::new(BTreeMap::new());
+        type Places = Vec<((u32, Subject), Arc<Place>)>;
+        static PLACES: Mutex<Places> = Mutex::new(Vec::new());
         let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= KEPT_PLACES {
-            places.retain(|_, place| Arc::strong_count(place) > 1);
+            places.retain(|(_, place)| Arc::strong_count(place) > 1);
         }
-        let place = places.entry((std::process::id(), self.clone()));
-        Arc::clone(place.or_default())
+        let owner = (std::process::id(), self.clone());
+        if let Some((_, place)) = places.iter().find(|(other, _)| *other == owner) {
+            return Arc::clone(place);
+        }
+        let place = Arc::<Place>::default();
+        places.push((owner, Arc::clone(&place)));
+        place
     }
 
     /// Its file's name in the folder: the same for all boots, so that a binary

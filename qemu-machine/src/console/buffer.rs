@@ -4,7 +4,6 @@
 //! size, and never misses a match because nobody was awake: a search reads
 //! each byte as it comes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qemu_qmp::engine;
@@ -76,7 +75,8 @@ pub(super) struct Buffer {
     received: u64,
     /// Where the last match ended that somebody took.
     cursor: u64,
-    searches: BTreeMap<u64, Waiting>,
+    /// In no order.
+    searches: Vec<Waiting>,
     next_id: u64,
     end: Option<End>,
     /// The guest has panicked, and is held.
@@ -85,6 +85,7 @@ pub(super) struct Buffer {
 
 #[derive(Debug)]
 struct Waiting {
+    id: u64,
     searches: Searches,
     from: u64,
     waiter: oneshot::Sender<Result<Found, NoMatch>>,
@@ -110,7 +111,7 @@ impl Buffer {
             ring: Tail::new(ring_bytes),
             received: 0,
             cursor: 0,
-            searches: BTreeMap::new(),
+            searches: Vec::new(),
             next_id: 0,
             end: None,
             guest_is_held: false,
@@ -126,15 +127,14 @@ impl Buffer {
         for piece in bytes.chunks(self.ring.limit().max(1)) {
             self.ring.push(piece);
             self.received += piece.len() as u64;
-            let mut found = Vec::new();
-            for (&id, waiting) in &mut self.searches {
-                if let Some(found_here) = waiting.searches.feed(piece).transpose() {
-                    found.push((id, found_here));
-                }
-            }
-            for (id, found) in found {
-                if let Some(waiting) = self.searches.remove(&id) {
-                    answers.push(self.answer(waiting, found));
+            let mut at = 0;
+            while let Some(waiting) = self.searches.get_mut(at) {
+                match waiting.searches.feed(piece).transpose() {
+                    Some(found) => {
+                        let waiting = self.searches.swap_remove(at);
+                        answers.push(self.answer(waiting, found));
+                    }
+                    None => at += 1,
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Buffer {
                 answer: Err(reason()),
             },
         };
-        waiting.into_values().map(answer).collect()
+        waiting.into_iter().map(answer).collect()
     }
 
     /// Looks for what is sought in what nobody has taken yet; gives what was
@@ -211,28 +211,32 @@ impl Buffer {
             return Err(Err(reason));
         }
         self.next_id += 1;
-        self.searches.insert(
-            self.next_id,
-            Waiting {
-                searches,
-                from: self.cursor,
-                waiter,
-            },
-        );
+        self.searches.push(Waiting {
+            id: self.next_id,
+            searches,
+            from: self.cursor,
+            waiter,
+        });
         Ok(self.next_id)
     }
 
     /// Nobody waits for this search any longer. Gives what can still be found,
     /// if what came last is taken for all there is.
     pub(super) fn give_up(&mut self, id: u64) -> Option<Result<Found, NoMatch>> {
-        let mut waiting = self.searches.remove(&id)?;
+        let mut waiting = self.take(id)?;
         let hit = waiting.searches.finish().transpose()?;
         Some(self.answer(waiting, hit).answer)
     }
 
     /// Nobody waits for this search any more.
     pub(super) fn forget(&mut self, id: u64) {
-        self.searches.remove(&id);
+        self.take(id);
+    }
+
+    /// Takes a search out of the books.
+    fn take(&mut self, id: u64) -> Option<Waiting> {
+        let at = self.searches.iter().position(|waiting| waiting.id == id)?;
+        Some(self.searches.swap_remove(at))
     }
 
     /// Somebody has taken the match that ends here.
@@ -295,6 +299,7 @@ impl Buffer {
 
     fn answer(&self, waiting: Waiting, hit: Result<Hit, TooComplex>) -> Answer {
         let Waiting {
+            id: _,
             searches,
             from,
             waiter,

@@ -6,7 +6,7 @@
 //! waits stands in a queue until the reply has come, wanted or not: a command
 //! that is given up never leaves its reply to the next one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 
 use thiserror::Error;
@@ -18,7 +18,8 @@ pub(super) struct Connection<W> {
     partial: Vec<u8>,
     limit_bytes: usize,
     waiters: VecDeque<W>,
-    raised: BTreeSet<u16>,
+    /// Of each line, by its number, as far as any was told of.
+    raised: Vec<bool>,
     outputs: VecDeque<Output<W>>,
 }
 
@@ -78,7 +79,7 @@ impl<W> Connection<W> {
             partial: Vec::new(),
             limit_bytes,
             waiters: VecDeque::new(),
-            raised: BTreeSet::new(),
+            raised: Vec::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -106,7 +107,7 @@ impl<W> Connection<W> {
 
     /// Whether this line was raised when it was last told of.
     pub(super) fn is_raised(&self, line: u16) -> bool {
-        self.raised.contains(&line)
+        self.raised.get(usize::from(line)) == Some(&true)
     }
 
     /// Everyone whose reply has not come.
@@ -130,11 +131,11 @@ impl<W> Connection<W> {
         };
         let line = String::from_utf8(line).map_err(|error| malformed(error.as_bytes()))?;
         if let Some(irq) = Irq::parse(&line) {
-            if irq.raised {
-                self.raised.insert(irq.line);
-            } else {
-                self.raised.remove(&irq.line);
+            let line = usize::from(irq.line);
+            if line >= self.raised.len() {
+                self.raised.resize(line + 1, false);
             }
+            self.raised[line] = irq.raised;
             self.outputs.push_back(Output::Irq(irq));
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod task;
 mod timers;
 mod watch;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -33,16 +34,38 @@ pub use race::{Either, first, race};
 pub use rendezvous::{accept, connect};
 pub use stream::{NotSent, Over, Stream, Unsent, read};
 pub use task::Task;
+use timers::Timers;
 pub use timers::{Elapsed, timeout};
+pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
 pub use watch::{readable, writable};
 
 /// The process's engine.
 #[derive(Debug)]
 pub struct Engine {
-    runtime: Handle,
-    timers: timers::Timers,
+    hidden: Arc<dyn Hidden>,
     process: u32,
+}
+
+/// What an engine runs on.
+#[derive(Debug)]
+struct Parts {
+    runtime: Handle,
+    timers: Timers,
+}
+
+/// A hidden type. A debug build describes all that a type is made of in each
+/// unit of code that has to do with it, and nearly every type leads to an
+/// engine: were its parts not hidden, a seventh of what is written would
+/// describe the runtime's inside.
+trait Hidden: fmt::Debug + Send + Sync {
+    fn parts(&self) -> &Parts;
+}
+
+impl Hidden for Parts {
+    fn parts(&self) -> &Parts {
+        self
+    }
 }
 
 impl Engine {
@@ -68,18 +91,20 @@ impl Engine {
             .build()?;
         let timers = {
             let _within = runtime.enter();
-            timers::Timers::new()?
+            Timers::new()?
         };
-        let engine = Arc::new(Self {
+        let parts = Arc::new(Parts {
             runtime: runtime.handle().clone(),
             timers,
-            process: std::process::id(),
         });
-        let runner = Arc::clone(&engine);
+        let runner = Arc::clone(&parts);
         std::thread::Builder::new()
             .name("qemu-engine".to_owned())
             .spawn(move || runtime.block_on(runner.timers.run()))?;
-        let engine: &'static Arc<Self> = Box::leak(Box::new(engine));
+        let engine: &'static Self = Box::leak(Box::new(Self {
+            hidden: parts,
+            process: std::process::id(),
+        }));
         *started = Some(engine);
         Ok(engine)
     }
@@ -101,12 +126,16 @@ impl Engine {
     /// Boxed, so that the runtime's machinery is compiled here, once, and not
     /// again for every task in every crate.
     fn spawn_boxed(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) -> AbortHandle {
-        self.runtime.spawn(task).abort_handle()
+        self.hidden.parts().runtime.spawn(task).abort_handle()
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.hidden.parts().timers
     }
 
     /// Whether the caller runs on the engine's thread, where nothing may wait.
     pub fn is_current_thread(&self) -> bool {
-        Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
+        Handle::try_current().is_ok_and(|current| current.id() == self.hidden.parts().runtime.id())
     }
 
     /// Whether this is the process that started the engine. A fork without

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -23,19 +23,23 @@ pub struct Elapsed(pub Duration);
 ///
 /// # Errors
 /// The limit passed first; the future is dropped.
-pub async fn timeout<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    // Too far away to be told is as good as never.
-    let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
-    let Some((limit, at)) = deadline else {
-        return Ok(future.await);
-    };
-    let mut timer = Timer { at, entered: None };
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(output));
-        }
-        timer.poll(context).map(|()| Err(Elapsed(limit)))
+pub fn timeout<F: Future>(
+    limit: Option<Duration>,
+    future: F,
+) -> impl Future<Output = Result<F::Output, Elapsed>> {
+    unless(Timer::new(limit), future)
+}
+
+/// Waits for `future`, unless `elapsed` comes first. What is compiled anew for
+/// every future is this alone, and not how time is told.
+pub(crate) async fn unless<F: Future>(
+    elapsed: impl Future<Output = Elapsed>,
+    future: F,
+) -> Result<F::Output, Elapsed> {
+    let (mut elapsed, mut future) = (pin!(elapsed), pin!(future));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => elapsed.as_mut().poll(context).map(Err),
     })
     .await
 }
@@ -76,7 +80,7 @@ impl Timers {
 
     /// Wakes whose deadline has come, and sets the alarm for the next one.
     fn fire(&self, now: Instant) {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         let later = queue.wakers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut queue.wakers, later);
         let next = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
@@ -88,7 +92,7 @@ impl Timers {
     }
 
     fn insert(&self, at: Instant, waker: Waker) -> Key {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         let key = (at, queue.next);
         queue.next += 1;
         queue.wakers.insert(key, waker);
@@ -97,10 +101,10 @@ impl Timers {
         }
         key
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Queue {
@@ -112,26 +116,43 @@ impl Queue {
 }
 
 /// One deadline; leaves the queue when it is dropped.
-struct Timer {
-    at: Instant,
-    entered: Option<(&'static Timers, Key)>,
+pub(crate) struct Timer {
+    /// How long in all, and until when; `None` is for ever.
+    deadline: Option<(Duration, Instant)>,
+    entered: Option<(&'static Mutex<Queue>, Key)>,
 }
 
 impl Timer {
-    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.at {
-            return Poll::Ready(());
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        // Too far away to be told is as good as never.
+        let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+        Self {
+            deadline,
+            entered: None,
         }
-        let waker = context.waker().clone();
-        let Some((timers, key)) = self.entered else {
-            let timers = &super::started().timers;
-            self.entered = Some((timers, timers.insert(self.at, waker)));
+    }
+}
+
+impl Future for Timer {
+    type Output = Elapsed;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Elapsed> {
+        let Some((limit, at)) = self.deadline else {
             return Poll::Pending;
         };
-        let mut queue = timers.lock();
+        if Instant::now() >= at {
+            return Poll::Ready(Elapsed(limit));
+        }
+        let waker = context.waker().clone();
+        let Some((queue, key)) = self.entered else {
+            let timers = super::started().timers();
+            self.entered = Some((&timers.queue, timers.insert(at, waker)));
+            return Poll::Pending;
+        };
+        let mut queue = lock(queue);
         let Some(entry) = queue.wakers.get_mut(&key) else {
             // It fired between our look at the clock and now.
-            return Poll::Ready(());
+            return Poll::Ready(Elapsed(limit));
         };
         let replaced = std::mem::replace(entry, waker);
         // Dropped unlocked: it may be the last hold on a task with a timer.
@@ -143,8 +164,8 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some((timers, key)) = self.entered {
-            let removed = timers.lock().wakers.remove(&key);
+        if let Some((queue, key)) = self.entered {
+            let removed = lock(queue).wakers.remove(&key);
             // As above.
             drop(removed);
         }

@@ -1,5 +1,6 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
-//! the script `guests/linux/init`; a second one has the guest agent too.
+//! the script `guests/linux/init`; a second one has the guest agent too, a third
+//! one bash.
 
 use std::{
     fs,
@@ -9,6 +10,7 @@ use std::{
 use super::{
     agent,
     apt::{self, Apt},
+    bash,
     cpio::Archive,
     keep_up_to_date, publish, scratch,
     system::System,
@@ -20,27 +22,34 @@ pub(crate) fn folder() -> PathBuf {
     workspace::target().join("guests/linux")
 }
 
-/// Makes `target/guests/linux/{vmlinuz,initramfs,initramfs-agent}`, unless they
-/// are there.
+/// Makes `target/guests/linux/{vmlinuz,initramfs,initramfs-agent,initramfs-bash}`,
+/// unless they are there.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = folder();
     let busybox = place.join("busybox");
     let agent = place.join("agent");
-    if !busybox.exists() || !agent::is_gathered(&agent) {
-        if !system.has_debian_packages() {
-            println!("no Linux guest here: it is made from Debian's packages for x86-64");
-            return Ok(());
-        }
+    let bash = place.join("bash");
+    let is_there = busybox.exists() && agent::is_gathered(&agent);
+    if !(is_there && bash.exists() || system.has_debian_packages()) {
+        println!("no Linux guest here: it is made from Debian's packages for x86-64");
+        return Ok(());
+    }
+    if !is_there {
         let folder = scratch("linux")?;
         fetch(&folder)?;
         publish(&folder.join("linux"), &place)?;
         fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))?;
+    }
+    if !bash.exists() {
+        bash::fetch(&bash)?;
     }
     // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");
     let mut archive = initramfs(&read(&busybox)?, &read(&init)?);
     keep_up_to_date(&place.join("initramfs"), &archive, 0o644)?;
     // The kernel unpacks one archive after the other.
+    let with_bash = [archive.as_slice(), &bash::archive(&read(&bash)?)].concat();
+    keep_up_to_date(&place.join("initramfs-bash"), &with_bash, 0o644)?;
     archive.extend(agent::archive(&agent)?);
     keep_up_to_date(&place.join("initramfs-agent"), &archive, 0o644)
 }

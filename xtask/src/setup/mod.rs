@@ -10,6 +10,7 @@
 mod agent;
 mod apt;
 mod backport;
+mod bash;
 mod cpio;
 pub(crate) mod launcher;
 pub(crate) mod linux;
