@@ -41,6 +41,26 @@ fn replies(connection: &mut Connection<&'static str>) -> Vec<(&'static str, Stri
 }
 
 #[test]
+fn events_that_came_together_are_had_together_up_to_what_is_none() {
+    let mut connection = ready();
+    submit(&mut connection, "a");
+    connection
+        .receive(b"{\"event\": \"A\"}\n{\"event\": \"B\"}\n{\"return\": 1, \"id\": 1}\n{\"event\": \"C\"}\n")
+        .unwrap();
+    let events = |connection: &mut Connection<_>| -> Vec<String> {
+        let events = std::iter::from_fn(|| connection.poll_event());
+        events.map(|event| event.name().to_owned()).collect()
+    };
+    assert_eq!(events(&mut connection), ["A", "B"]);
+    let Some(Output::Reply { waiter, .. }) = connection.poll_output() else {
+        panic!("no reply")
+    };
+    assert_eq!(waiter, "a");
+    assert_eq!(events(&mut connection), ["C"]);
+    assert!(connection.poll_output().is_none());
+}
+
+#[test]
 fn a_connection_greets_negotiates_and_is_ready_in_this_order() {
     let mut connection: Connection<()> = Connection::new(Settings::default());
     assert!(connection.poll_output().is_none());

@@ -182,10 +182,14 @@ fn dispatch(
                 drop(state);
                 engine::wake(|| waiter.send(Ok(reply)));
             }
-            Output::Event(event) => {
+            Output::Event(first) => {
+                // All that came together, so that a listener of a flood is
+                // locked, and woken, once for a piece of it.
+                let mut events = vec![first];
+                events.extend(std::iter::from_fn(|| state.connection.poll_event()));
                 if let Some(hook) = hook {
                     drop(state);
-                    hook(&event);
+                    events.iter().for_each(hook);
                     state = shared.lock();
                 }
                 let listeners = state.listeners.clone();
@@ -193,7 +197,7 @@ fn dispatch(
                 // Unlocked, for waking a listener may run code of its executor.
                 let mut gone = false;
                 for listener in listeners {
-                    engine::wake(|| gone |= !listener.push(&event));
+                    engine::wake(|| gone |= !listener.push(&events));
                 }
                 if gone {
                     shared

@@ -1,5 +1,6 @@
 //! Listeners: who hears which events, and when.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -39,7 +40,13 @@ impl Events {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextEvent<'_> {
-        self.next_where("event".to_owned(), |_| true)
+        let timeout = self.listener.queue.limit();
+        NextEvent {
+            events: self,
+            expected: "event".into(),
+            matches: None,
+            timeout,
+        }
     }
 
     /// The next event of this name. Events before it stay for later calls.
@@ -105,8 +112,8 @@ impl Events {
         let timeout = self.listener.queue.limit();
         NextEvent {
             events: self,
-            expected: expected.into(),
-            matches: Box::new(matches),
+            expected: expected.into().into(),
+            matches: Some(Box::new(matches)),
             timeout,
         }
     }
@@ -171,8 +178,9 @@ impl Drop for Events {
 #[must_use = "does nothing until awaited or waited for"]
 pub struct NextEvent<'a> {
     events: &'a mut Events,
-    expected: String,
-    matches: Matches<Event>,
+    expected: Cow<'static, str>,
+    /// `None` is any.
+    matches: Option<Matches<Event>>,
     timeout: Option<Duration>,
 }
 
@@ -220,15 +228,22 @@ impl Listener {
     }
 
     /// Whether somebody still listens.
-    pub(super) fn push(&self, event: &Event) -> bool {
-        if let Some(wanted) = &self.wanted
-            && !wanted.iter().any(|pattern| pattern.matches(event))
-        {
-            // It is none of its business.
-        } else {
-            let waker = self.queue.put(event.clone());
-            waker.into_iter().for_each(Waker::wake);
-        }
+    pub(super) fn push(&self, events: &[Event]) -> bool {
+        let waker = match &self.wanted {
+            None => self.queue.put_all(events.iter().cloned()),
+            Some(wanted) => {
+                // Looked at unlocked: a pattern may take long.
+                let is_wanted =
+                    |event: &&Event| wanted.iter().any(|pattern| pattern.matches(event));
+                let events: Vec<Event> = events.iter().filter(is_wanted).cloned().collect();
+                if events.is_empty() {
+                    None
+                } else {
+                    self.queue.put_all(events)
+                }
+            }
+        };
+        waker.into_iter().for_each(Waker::wake);
         !self.queue.is_abandoned()
     }
 }

@@ -3,6 +3,7 @@
 //! One that lags loses its oldest and is told how many; it costs the others
 //! nothing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,15 +78,23 @@ impl<T: Queued> Queue<T> {
     /// code of theirs.
     #[must_use]
     pub(super) fn put(&self, item: T) -> Option<Waker> {
+        self.put_all([item])
+    }
+
+    /// The same with several, which is one word to who waits.
+    #[must_use]
+    pub(super) fn put_all(&self, items: impl IntoIterator<Item = T>) -> Option<Waker> {
         let mut state = self.lock();
         if state.abandoned {
             return None;
         }
-        if let Some(history) = &mut state.history {
-            history.push(item.clone());
-            history.trim();
+        for item in items {
+            if let Some(history) = &mut state.history {
+                history.push(item.clone());
+                history.trim();
+            }
+            state.waiting.push(item);
         }
-        state.waiting.push(item);
         state.missed += state.waiting.trim();
         state.waker.take()
     }
@@ -144,22 +153,40 @@ impl<T: Queued> Queue<T> {
     }
 
     /// The next that matches, within so long; what is before it stays.
-    /// `expected` names it in the error.
+    /// `expected` names it in the error; any matches where nothing is said.
     pub(super) async fn next(
         &self,
-        matches: Matches<T>,
-        expected: String,
+        matches: Option<Matches<T>>,
+        expected: Cow<'static, str>,
         timeout: Option<Duration>,
     ) -> Result<T, EventError> {
-        let next = poll_fn(move |context| self.poll_next(context, &matches));
+        // What is there needs neither a clock nor a waker.
+        if matches.is_none()
+            && let Some(item) = self.first()
+        {
+            return Ok(item);
+        }
+        let next = poll_fn(move |context| match &matches {
+            Some(matches) => self.poll_next(context, matches),
+            None => self.poll_next(context, &|_| true),
+        });
         match self.deadlines.timeout(timeout, next).await {
             Ok(outcome) => outcome,
             Err(Elapsed(limit)) => Err(EventError::Timeout {
                 server: self.witness.name(),
-                expected,
+                expected: expected.into_owned(),
                 limit,
                 seen: self.witness.seen(),
             }),
+        }
+    }
+
+    /// The oldest, if it is there and nothing before it was missed.
+    fn first(&self) -> Option<T> {
+        let mut state = self.lock();
+        match state.missed {
+            0 => state.waiting.pop(),
+            _ => None,
         }
     }
 
@@ -170,6 +197,9 @@ impl<T: Queued> Queue<T> {
     ) -> Poll<Option<Result<T, EventError>>> {
         if self.lock().is_over {
             return Poll::Ready(None);
+        }
+        if let Some(item) = self.first() {
+            return Poll::Ready(Some(Ok(item)));
         }
         self.poll_next(context, &|_| true).map(|next| {
             self.lock().is_over = matches!(next, Err(EventError::Ended { .. }));

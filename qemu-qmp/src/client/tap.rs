@@ -178,8 +178,7 @@ impl<'a> IntoFuture for NextMessage<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { tap, timeout } = self;
-            let all = Box::new(|_: &Message| true);
-            tap.queue.next(all, "message".to_owned(), timeout).await
+            tap.queue.next(None, "message".into(), timeout).await
         })
     }
 }

@@ -218,6 +218,18 @@ impl<W> Connection<W> {
         self.outputs.pop_front()
     }
 
+    /// The same, where it is an event: so that those that came together are
+    /// handed on together.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if !matches!(self.outputs.front(), Some(Output::Event(_))) {
+            return None;
+        }
+        match self.outputs.pop_front() {
+            Some(Output::Event(event)) => Some(event),
+            _ => None,
+        }
+    }
+
     /// Begins a command: gives its id and the bytes to send.
     pub fn submit(&mut self, line: Line, waiter: W) -> (Id, Vec<u8>) {
         let id = self.fresh_id();

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_core::de::DeserializeOwned;
-use serde_json::Value;
+use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// An event of the server (`docs/interop/qmp-spec`, "Asynchronous events").
@@ -84,11 +83,43 @@ impl fmt::Display for Event {
 }
 
 fn parse_timestamp(raw: &RawValue) -> Option<SystemTime> {
-    let timestamp: Value = serde_json::from_str(raw.get()).ok()?;
-    let seconds = timestamp["seconds"].as_u64()?;
-    let micros = timestamp["microseconds"]
-        .as_u64()
-        .filter(|&micros| micros < 1_000_000)?;
+    // Every event has one: it is read without a copy of anything.
+    let Timestamp(seconds, micros) = serde_json::from_str(raw.get()).ok()?;
+    let (seconds, micros) = (seconds?, micros.filter(|&micros| micros < 1_000_000)?);
     let since_epoch = Duration::from_secs(seconds) + Duration::from_micros(micros);
     SystemTime::UNIX_EPOCH.checked_add(since_epoch)
+}
+
+/// The seconds, and the microseconds of the next; `None` where it is no number
+/// of them.
+#[derive(Default)]
+struct Timestamp(Option<u64>, Option<u64>);
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TimestampVisitor)
+    }
+}
+
+struct TimestampVisitor;
+
+impl<'de> Visitor<'de> for TimestampVisitor {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a timestamp")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Timestamp, A::Error> {
+        let mut timestamp = Timestamp::default();
+        // Raw: a value may be anything, and these keys need no escapes.
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            match key.get() {
+                r#""seconds""# => timestamp.0 = value.get().parse().ok(),
+                r#""microseconds""# => timestamp.1 = value.get().parse().ok(),
+                _ => {}
+            }
+        }
+        Ok(timestamp)
+    }
 }
