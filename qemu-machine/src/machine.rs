@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qemu_qmp::agent::GuestAgent;
-use qemu_qmp::engine::{self, Elapsed, Engine};
+use qemu_qmp::engine::{self, Elapsed, Engine, Watched};
 use qemu_qmp::{Client, Deadlines, Wait, Witness};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::builder::MachineBuilder;
 use crate::channel::Handles;
@@ -63,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) log: PathBuf,
     pub(crate) output: Output,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) status: Arc<Watched<Status>>,
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) quit_timeout: Option<Duration>,
@@ -464,10 +464,10 @@ impl Inner {
     }
 
     pub(crate) fn report(&self) -> Option<Arc<ExitReport>> {
-        match &*self.status.borrow() {
+        self.status.look(|status| match status {
             Status::Ended(report) => Some(Arc::clone(report)),
             _ => None,
-        }
+        })
     }
 
     /// Waits for the machine's end.
@@ -488,25 +488,21 @@ impl Inner {
 
     /// Waits for the machine's end, or until there is no sense in waiting.
     pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
-        let mut status = self.status.clone();
-        let so = |status: &Status| matches!(status, Status::Ended(_) | Status::Unkillable);
-        match status.wait_for(so).await.as_deref() {
-            Ok(Status::Ended(report)) => Some(Arc::clone(report)),
+        let settled = |status: &Status| match status {
+            Status::Ended(report) => Some(Some(Arc::clone(report))),
+            Status::Unkillable => Some(None),
             _ => None,
-        }
+        };
+        self.status.until(settled).await
     }
 
     /// Waits for the machine's end, or until this is so.
     async fn until(&self, is_so: impl Fn(&Status) -> bool) -> Option<Arc<ExitReport>> {
-        let mut status = self.status.clone();
-        let either = |status: &Status| matches!(status, Status::Ended(_)) || is_so(status);
-        match status.wait_for(either).await.as_deref() {
-            Ok(Status::Ended(report)) => return Some(Arc::clone(report)),
-            Ok(_) => return None,
-            Err(_) => {}
-        }
-        // The supervisor leaves no other status behind.
-        std::future::pending().await
+        let either = |status: &Status| match status {
+            Status::Ended(report) => Some(Some(Arc::clone(report))),
+            _ => is_so(status).then_some(None),
+        };
+        self.status.until(either).await
     }
 
     /// Has the machine killed, and the drop of its last handle not wait for it.

@@ -13,11 +13,11 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Engine, Task, first};
+use qemu_qmp::engine::{self, Engine, Task, Watched, first};
 use qemu_qmp::{
     Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Transcript, Untold,
 };
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::channel::{Channel, Word};
 use crate::console::Console;
@@ -80,7 +80,7 @@ pub(crate) struct Belongings {
 /// How whoever launched a machine has to do with its supervisor.
 pub(crate) struct Supervised {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) status: Arc<Watched<Status>>,
     /// Told when the launch has taken too long.
     pub(crate) overdue: oneshot::Receiver<()>,
 }
@@ -92,10 +92,14 @@ pub(crate) fn supervise(
     launch_limit: Option<Duration>,
 ) -> Supervised {
     let (sender, requests) = mpsc::unbounded_channel();
-    let (status, watched) = watch::channel(Status::Alive);
+    let status = Arc::new(Watched::new(Status::Alive));
     let (overdue, told) = oneshot::channel();
     let process = Arc::clone(&belongings.process);
-    let last_resort = KilledWhenDropped(engine, Arc::downgrade(&process));
+    let last_resort = KilledWhenDropped {
+        engine,
+        process: Arc::downgrade(&process),
+        status: Arc::clone(&status),
+    };
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(belongings.output.clone().pump());
     let channels = belongings.channels.iter().enumerate();
@@ -121,7 +125,7 @@ pub(crate) fn supervise(
         pumps,
         monitor: None,
         own_requests: sender.downgrade(),
-        status,
+        status: Arc::clone(&status),
         told: Vec::new(),
         overdue: Some(overdue),
     };
@@ -131,7 +135,7 @@ pub(crate) fn supervise(
     });
     Supervised {
         requests: sender,
-        status: watched,
+        status,
         overdue: told,
     }
 }
@@ -143,13 +147,19 @@ const IN_FLIGHT: Duration = Duration::from_secs(10);
 
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
-struct KilledWhenDropped(&'static Engine, Weak<Process>);
+struct KilledWhenDropped {
+    engine: &'static Engine,
+    process: Weak<Process>,
+    status: Arc<Watched<Status>>,
+}
 
 impl Drop for KilledWhenDropped {
     fn drop(&mut self) {
-        if let Some(process) = self.1.upgrade() {
+        if let Some(process) = self.process.upgrade() {
             process.kill();
-            self.0.spawn(async move {
+            // Nobody will tell more of it.
+            self.status.set(Status::Unkillable);
+            self.engine.spawn(async move {
                 process.ended().await;
                 process.reap();
             });
@@ -169,7 +179,7 @@ struct Supervisor {
     /// For the answers to what is asked of the monitor; it does not keep the
     /// machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
-    status: watch::Sender<Status>,
+    status: Arc<Watched<Status>>,
     /// What waits for the answers of the monitor.
     told: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
@@ -345,12 +355,12 @@ impl Supervisor {
     }
 
     fn tell_of_the_guest(&self, held: bool) {
-        let was_held = match *self.status.borrow() {
-            Status::Panicked => true,
-            Status::Alive => false,
-            Status::Unkillable | Status::Ended(_) => return,
-        };
-        if held == was_held {
+        let was_held = self.status.look(|status| match status {
+            Status::Panicked => Some(true),
+            Status::Alive => Some(false),
+            Status::Unkillable | Status::Ended(_) => None,
+        });
+        if was_held.is_none_or(|was_held| was_held == held) {
             return;
         }
         let now = if held {
@@ -358,7 +368,7 @@ impl Supervisor {
         } else {
             Status::Alive
         };
-        engine::wake(|| self.status.send_replace(now));
+        self.status.set(now);
         for channel in &self.belongings.channels {
             channel.guest_is_held(held);
         }
@@ -383,9 +393,7 @@ impl Supervisor {
             Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
             Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
             Action::Try(Rung::Kill) => self.belongings.process.kill(),
-            Action::GiveUpWaiting => {
-                engine::wake(|| self.status.send_replace(Status::Unkillable));
-            }
+            Action::GiveUpWaiting => self.status.set(Status::Unkillable),
         }
     }
 
@@ -502,7 +510,7 @@ impl Supervisor {
         drop(consoles);
         let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
         let untold = driver.map(|driver| driver.end(&cause));
-        engine::wake(|| self.status.send_replace(Status::Ended(report)));
+        self.status.set(Status::Ended(report));
         for word in words {
             word();
         }

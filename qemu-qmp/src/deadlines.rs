@@ -2,12 +2,10 @@
 //! by which that is told.
 
 use std::future::{Future, pending};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
-use crate::engine::{Elapsed, Timer, unless};
+use crate::engine::{Elapsed, Timer, Watched, unless};
 
 /// The deadlines of all operations on one server or machine.
 ///
@@ -30,8 +28,7 @@ pub struct Deadlines(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: Option<Duration>,
-    clock: Mutex<Clock>,
-    resumed: Notify,
+    clock: Watched<Clock>,
 }
 
 /// A clock that can be stopped.
@@ -48,8 +45,7 @@ impl Deadlines {
     pub fn new(limit: Option<Duration>) -> Self {
         Self(Arc::new(Shared {
             limit,
-            clock: Mutex::default(),
-            resumed: Notify::new(),
+            clock: Watched::default(),
         }))
     }
 
@@ -62,33 +58,32 @@ impl Deadlines {
     /// Has no deadline pass from now on: neither of operations under way, nor
     /// of those to come.
     pub fn suspend(&self) {
-        let mut clock = self.lock();
-        if clock.stopped_at.is_none() {
-            clock.stopped_at = Some(Instant::now());
-        }
+        self.0.clock.change(|clock| {
+            clock.stopped_at.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Lets the deadlines go on, each with the time that it had left.
     pub fn resume(&self) {
-        let mut clock = self.lock();
-        if let Some(at) = clock.stopped_at.take() {
-            clock.behind += at.elapsed();
-            drop(clock);
-            self.0.resumed.notify_waiters();
-        }
+        self.0.clock.change(|clock| {
+            if let Some(at) = clock.stopped_at.take() {
+                clock.behind += at.elapsed();
+            }
+        });
     }
 
     /// Whether they are suspended.
     pub fn are_suspended(&self) -> bool {
-        self.lock().stopped_at.is_some()
+        self.0.clock.look(|clock| clock.stopped_at.is_some())
     }
 
     /// The time by this clock, which stands still while it is suspended. It
     /// is only to be compared with others of the same clock.
     pub fn now(&self) -> Instant {
-        let clock = self.lock();
-        let now = clock.stopped_at.unwrap_or_else(Instant::now);
-        now.checked_sub(clock.behind).unwrap_or(now)
+        self.0.clock.look(|clock| {
+            let now = clock.stopped_at.unwrap_or_else(Instant::now);
+            now.checked_sub(clock.behind).unwrap_or(now)
+        })
     }
 
     /// Waits for `future`, but by this clock no longer than `limit`; `None` is
@@ -110,9 +105,9 @@ impl Deadlines {
             return pending().await;
         };
         loop {
-            let resumed = self.0.resumed.notified();
             if self.are_suspended() {
-                resumed.await;
+                let goes = |clock: &Clock| clock.stopped_at.is_none().then_some(());
+                self.0.clock.until(goes).await;
                 continue;
             }
             let passed = self.now().saturating_duration_since(begun);
@@ -122,10 +117,6 @@ impl Deadlines {
                 return Elapsed(limit);
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Clock> {
-        self.0.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,10 +18,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::{Either, Elapsed, race, yield_now};
+use qemu_qmp::engine::{Either, Elapsed, Watched, race, yield_now};
 use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
 use super::{Display, DisplayError, Screenshot};
 use crate::directory::PrivateDirectory;
@@ -116,7 +116,7 @@ pub(crate) struct Canvas {
     file: Mutex<Option<SharedFile>>,
     /// Where a directory is made, where that is needed.
     base: PathBuf,
-    is_closed: watch::Sender<bool>,
+    is_closed: Watched<bool>,
 }
 
 /// A file in memory that QEMU has too.
@@ -137,20 +137,19 @@ impl Canvas {
         Self {
             file: Mutex::default(),
             base,
-            is_closed: watch::Sender::new(false),
+            is_closed: Watched::default(),
         }
     }
 
     /// The machine has ended: lets go of it, and of what a picture that is under
     /// way is put in.
     pub(crate) async fn close(&self) {
-        self.is_closed.send_replace(true);
+        self.is_closed.set(true);
         *self.file.lock().await = None;
     }
 
     async fn closed(&self) {
-        // It lives as long as this does.
-        let _ = self.is_closed.subscribe().wait_for(|it| *it).await;
+        self.is_closed.until(|it| it.then_some(())).await;
     }
 
     /// Has QEMU draw its screen, and gives the picture.

@@ -96,7 +96,15 @@ impl Running<'_> {
     /// What becomes of a request, be it an error reply or none at all.
     pub(super) async fn answer(&self, request: Request) -> Result<AgentAnswer, AgentFailure> {
         let shared = self.shared;
-        let mut call = Call::begin(shared, request)?;
+        let mut call = match Call::begin(shared, request) {
+            Ok(call) => call,
+            Err(over) => {
+                // Who comes between the end and its word has it with all others.
+                let told = shared.deadlines.timeout(self.left(), shared.told());
+                let _ = told.await;
+                return Err(over);
+            }
+        };
         match shared.deadlines.timeout(self.left(), &mut call.reply).await {
             Ok(Ok(Ok(AgentAnswer::NotUnderstood(error)))) => {
                 Err(AgentFailure::NotUnderstood { error })
@@ -122,12 +130,9 @@ impl Running<'_> {
     /// Lets some time pass, or less: the channel's end and the deadline come
     /// first. Gives the deadline if it has.
     pub(super) async fn pause(&self, pace: Duration) -> Result<(), Duration> {
-        let over = self.shared.over.notified();
-        if self.shared.lock().ended.is_none() {
-            let pace = engine::timeout(Some(pace), std::future::pending::<()>());
-            let either = race(over, pace);
-            let _ = self.shared.deadlines.timeout(self.left(), either).await;
-        }
+        let pace = engine::timeout(Some(pace), std::future::pending::<()>());
+        let either = race(self.shared.told(), pace);
+        let _ = self.shared.deadlines.timeout(self.left(), either).await;
         match (self.left(), self.limit) {
             (Some(Duration::ZERO), Some(limit)) => Err(limit),
             _ => Ok(()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use super::{GuestAgent, Handle, Lost, Shared, Waiter};
-use crate::engine::{self, Engine, Stream};
+use crate::engine::{self, Engine, Stream, Watched};
 use crate::wire::AgentSettings;
 use crate::{Deadlines, Disconnected, Witness};
 
@@ -104,23 +104,37 @@ impl Link {
 /// Who waits on a channel that has ended, and is not told yet.
 #[derive(Default)]
 #[must_use = "who waits is to be told"]
-pub struct Untold(Vec<(Waiter, Lost)>);
+pub struct Untold {
+    waiters: Vec<(Waiter, Lost)>,
+    /// For who waits for something else than an answer, or comes now.
+    is_told: Option<Arc<Watched<bool>>>,
+}
 
 impl Untold {
-    pub(super) fn new(waiters: Vec<(Waiter, bool)>, cause: &Disconnected) -> Self {
+    pub(super) fn new(
+        waiters: Vec<(Waiter, bool)>,
+        cause: &Disconnected,
+        is_told: Arc<Watched<bool>>,
+    ) -> Self {
         let lost = |was_sent| Lost {
             cause: cause.clone(),
             was_sent,
         };
         let waiters = waiters.into_iter();
-        Self(waiters.map(|(it, sent)| (it, lost(sent))).collect())
+        Self {
+            waiters: waiters.map(|(it, sent)| (it, lost(sent))).collect(),
+            is_told: Some(is_told),
+        }
     }
 
     /// Tells them.
     pub fn tell(self) {
-        for (waiter, lost) in self.0 {
+        for (waiter, lost) in self.waiters {
             // Whoever has given up waiting needs no word.
             engine::wake(|| waiter.told.send(Err(lost)));
+        }
+        if let Some(is_told) = self.is_told {
+            is_told.set(true);
         }
     }
 }

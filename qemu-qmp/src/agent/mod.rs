@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
 use serde_json::json;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
 pub use connect::Connect;
@@ -38,7 +38,7 @@ pub use exec::{Exec, ExecOutput};
 pub use execute::{Execute, ExecuteJson, Ready, Tell};
 pub use file::{ReadFile, WriteFile};
 
-use crate::engine::{self, Engine, Stream};
+use crate::engine::{self, Engine, Stream, Watched};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
 use crate::{Command, Deadlines, Disconnected, Witness};
 
@@ -156,6 +156,7 @@ impl GuestAgent {
     pub fn absent(cause: Disconnected, deadlines: Deadlines, witness: Arc<dyn Witness>) -> Self {
         let shared = Shared::new(None, &AgentSettings::default(), deadlines, witness);
         shared.lock().ended = Some(cause);
+        shared.is_told.set(true);
         Self {
             handle: Arc::new(Handle {
                 shared,
@@ -204,8 +205,8 @@ impl Drop for Handle {
 struct Shared {
     stream: Option<Stream>,
     state: Mutex<State>,
-    /// For who waits for something else than an answer.
-    over: Notify,
+    /// Whether everyone has been told of the end.
+    is_told: Arc<Watched<bool>>,
     deadlines: Deadlines,
     witness: Arc<dyn Witness>,
 }
@@ -244,7 +245,7 @@ impl Shared {
                 connection: AgentConnection::new(settings),
                 ended: None,
             }),
-            over: Notify::new(),
+            is_told: Arc::default(),
             deadlines,
             witness,
         })
@@ -309,8 +310,12 @@ impl Shared {
         state.ended = Some(cause.clone());
         let waiters = state.connection.take_waiters();
         drop(state);
-        engine::wake(|| self.over.notify_waiters());
-        Untold::new(waiters, cause)
+        Untold::new(waiters, cause, Arc::clone(&self.is_told))
+    }
+
+    /// Waits until everyone has been told of the end.
+    async fn told(&self) {
+        self.is_told.until(|told| told.then_some(())).await;
     }
 
     fn shutdown(&self) {

@@ -71,6 +71,7 @@ impl Driver {
             deadlines,
             witness,
             taps: Taps::new(transcript),
+            is_told: Arc::default(),
             passing: tokio::sync::Mutex::default(),
         });
         let client = Client {

@@ -249,7 +249,16 @@ async fn transmit(
     let shared = &client.handle.shared;
     let interrupted = |cause| ExecuteFailure::Interrupted { cause };
     let (waiter, reply) = oneshot::channel();
-    let (id, bytes) = shared.submit(id, line, waiter)?;
+    let (id, bytes) = match shared.submit(id, line, waiter) {
+        Ok(submitted) => submitted,
+        Err(over @ ExecuteFailure::Interrupted { .. }) => {
+            // Who comes between the end and its word has it with all others.
+            let told = shared.is_told.until(|told| told.then_some(()));
+            let _ = shared.deadlines.timeout(timeout, told).await;
+            return Err(over);
+        }
+        Err(failure) => return Err(failure),
+    };
     let abandon = Abandon { client, id };
     let sent = if descriptors.is_empty() {
         shared.send(&bytes)

@@ -47,7 +47,7 @@ pub use witness::Witness;
 use queue::{Queue, Queued};
 use tap::Taps;
 
-use crate::engine::{self, Engine, NotSent, Stream};
+use crate::engine::{self, Engine, NotSent, Stream, Watched};
 use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
 use crate::{Command, Deadlines, HumanMonitorCommand};
 
@@ -266,13 +266,14 @@ pub struct Untold {
     waiters: Vec<Waiter>,
     listeners: Vec<Arc<events::Listener>>,
     taps: Vec<Arc<Queue<Message>>>,
-    cause: Option<Disconnected>,
+    /// Why it ended, and for who comes now.
+    cause: Option<(Disconnected, Arc<Watched<bool>>)>,
 }
 
 impl Untold {
     /// Tells them.
     pub fn tell(self) {
-        let Some(cause) = self.cause else {
+        let Some((cause, is_told)) = self.cause else {
             return;
         };
         for waiter in self.waiters {
@@ -285,6 +286,7 @@ impl Untold {
         for tap in self.taps {
             engine::wake(|| tap.end(cause.clone()));
         }
+        is_told.set(true);
     }
 }
 
@@ -296,6 +298,8 @@ struct Shared {
     deadlines: Deadlines,
     witness: Arc<dyn Witness>,
     taps: Taps,
+    /// Whether everyone has been told of the end.
+    is_told: Arc<Watched<bool>>,
     /// Held by whoever passes descriptors.
     passing: tokio::sync::Mutex<()>,
 }
@@ -379,7 +383,7 @@ impl Shared {
             waiters: state.connection.take_waiters().into_iter().collect(),
             listeners: std::mem::take(&mut state.listeners),
             taps: self.taps.end(),
-            cause: Some(cause.clone()),
+            cause: Some((cause.clone(), Arc::clone(&self.is_told))),
         }
     }
 

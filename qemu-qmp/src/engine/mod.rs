@@ -18,6 +18,7 @@ mod stream;
 mod task;
 mod timers;
 mod watch;
+mod watched;
 
 use std::fmt;
 use std::future::Future;
@@ -39,6 +40,7 @@ pub use timers::{Elapsed, timeout};
 pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
 pub use watch::{readable, writable};
+pub use watched::Watched;
 
 /// The process's engine.
 #[derive(Debug)]

@@ -15,10 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use socket2::{MsgHdr, Socket};
 use tokio::io::Interest;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::watch::watch;
-use super::{Either, race};
+use super::{Either, Watched, race};
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Stream {
     outbox: Mutex<Outbox>,
     /// There is something in the outbox.
     queued: Notify,
-    progress: watch::Sender<Progress>,
+    progress: Watched<Progress>,
     limit_bytes: usize,
     turn_bytes: usize,
 }
@@ -77,7 +77,7 @@ impl Stream {
             socket,
             outbox: Mutex::default(),
             queued: Notify::new(),
-            progress: watch::Sender::new(Progress::Sent(0)),
+            progress: Watched::new(Progress::Sent(0)),
             limit_bytes,
             turn_bytes: TURN_BYTES,
         })
@@ -176,7 +176,7 @@ impl Stream {
     }
 
     fn is_driven(&self) -> bool {
-        matches!(*self.progress.borrow(), Progress::Sent(_))
+        self.progress.look(|it| matches!(it, Progress::Sent(_)))
     }
 
     fn has_received(&self) -> bool {
@@ -190,13 +190,10 @@ impl Stream {
     /// The connection ended first.
     pub async fn sent(&self, unsent: Unsent) -> Result<(), Over> {
         let done = |progress: &Progress| match *progress {
-            Progress::Sent(bytes) => bytes >= unsent.0,
-            Progress::Over => true,
+            Progress::Sent(bytes) => (bytes >= unsent.0).then_some(Ok(())),
+            Progress::Over => Some(Err(Over)),
         };
-        match self.progress.subscribe().wait_for(done).await.as_deref() {
-            Ok(Progress::Sent(_)) => Ok(()),
-            _ => Err(Over),
-        }
+        self.progress.until(done).await
     }
 
     /// Reads until the end of the stream, handing each piece to `each`, and
@@ -289,7 +286,7 @@ impl Stream {
             let sent = outbox.accepted_bytes - waiting as u64;
             drop(outbox);
             // Unlocked, for waking a sender may run code of its executor.
-            super::wake(|| self.progress.send_replace(Progress::Sent(sent)));
+            self.progress.set(Progress::Sent(sent));
             if waiting == 0 {
                 return Ok(());
             }
@@ -373,11 +370,11 @@ where
 /// More turns than reading all takes that a socket can hold.
 const TURNS_OF_A_SOCKET: usize = 256;
 
-struct OverWhenDropped<'a>(&'a watch::Sender<Progress>);
+struct OverWhenDropped<'a>(&'a Watched<Progress>);
 
 impl Drop for OverWhenDropped<'_> {
     fn drop(&mut self) {
-        super::wake(|| self.0.send_replace(Progress::Over));
+        self.0.set(Progress::Over);
     }
 }
 

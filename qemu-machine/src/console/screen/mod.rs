@@ -9,9 +9,7 @@ mod tame;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use qemu_qmp::engine;
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use qemu_qmp::engine::Watched;
 
 pub use shows::{ScreenError, ScreenShows};
 use tame::Tame;
@@ -168,8 +166,8 @@ impl fmt::Display for Screen {
 /// The terminal of a console.
 pub(super) struct Terminal {
     state: Mutex<State>,
-    /// The screen has changed, or will not any more.
-    changed: Notify,
+    /// How often it has changed, and that it will not any more.
+    changes: Watched<u64>,
 }
 
 struct State {
@@ -193,7 +191,7 @@ impl Terminal {
                 parser: vt100::Parser::new(rows, columns, 0),
                 tame: Tame::new(rows.max(columns)),
             }),
-            changed: Notify::new(),
+            changes: Watched::default(),
         }
     }
 
@@ -210,12 +208,14 @@ impl Terminal {
 
     /// Who waits shall look again.
     pub(super) fn tell(&self) {
-        engine::wake(|| self.changed.notify_waiters());
+        self.changes.change(|changes| *changes += 1);
     }
 
     /// Ends when there is something new after this call.
-    fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+    fn changed(&self) -> impl Future<Output = ()> {
+        let seen = self.changes.look(|changes| *changes);
+        let new = move |changes: &u64| (*changes != seen).then_some(());
+        self.changes.until(new)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
