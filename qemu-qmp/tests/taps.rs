@@ -5,6 +5,8 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use qemu_qmp::{Client, Direction, EventError, Tap, Transcript, Wait};
@@ -92,7 +94,7 @@ scenario! {
         let path = std::env::temp_dir().join(format!("transcript-{}", std::process::id()));
         let mut file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let transcript = Transcript::to_file(file.try_clone().unwrap());
+        let transcript = Transcript::to_file(file.try_clone().unwrap()).unwrap();
         let qmp = run!(Client::over(socket).transcript(transcript.clone())).unwrap();
         let mut events = qmp.events();
         run!(qmp.execute_json("go", ())).unwrap();
@@ -132,13 +134,36 @@ scenario! {
             server.echo();
         });
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let transcript = Transcript::to_file(full);
+        let transcript = Transcript::to_file(full).unwrap();
         let qmp = run!(Client::over(socket).transcript(transcript.clone())).unwrap();
         run!(qmp.execute_json("go", json!({}))).unwrap();
         let trouble = transcript.trouble().unwrap();
         assert!(trouble.contains("No space left"), "{trouble}");
         drop(qmp);
         server.end();
+    }
+}
+
+// P22
+scenario! {
+    fn a_transcript_on_a_pipe_that_nobody_reads_says_so_and_stops_nobody() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            server.echo();
+        });
+        let (reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let transcript = Transcript::to_file(file).unwrap();
+        let qmp = run!(Client::over(socket).transcript(transcript.clone())).unwrap();
+        // More than a pipe holds.
+        let long = "x".repeat(100_000);
+        run!(qmp.execute_json("go", json!({"long": long}))).unwrap();
+        let trouble = transcript.trouble().unwrap();
+        assert!(trouble.contains("not whole"), "{trouble}");
+        drop((qmp, reader));
+        server.end();
+        let (socket, _) = UnixStream::pair().unwrap();
+        Transcript::to_file(File::from(OwnedFd::from(socket))).unwrap_err();
     }
 }
 

@@ -3,9 +3,10 @@
 //! Never lets a message be seen in another order than it had on the wire.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::future::{Future, IntoFuture};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -204,19 +205,31 @@ impl Transcript {
     /// # Errors
     /// The file cannot be made.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            // A pipe that nobody reads would be waited for, on the engine.
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
-        Ok(Self::to_file(file))
+        Self::open(File::options().create(true).truncate(true), path.as_ref())
     }
 
-    /// Writes to this file. One that may have to be waited for, as a pipe, shall
-    /// be non-blocking: it is written by the thread that serves all connections.
-    pub fn to_file(file: File) -> Self {
+    /// Writes to this file, from where it stands. A pipe or a terminal is opened
+    /// once more, so that it stays as it is for others; one who does not read
+    /// from it loses what comes then, and is waited for by nobody.
+    ///
+    /// # Errors
+    /// It is a socket, which cannot be opened so, or a pipe of which the other
+    /// end is closed.
+    pub fn to_file(file: File) -> io::Result<Self> {
+        if file.metadata()?.is_file() {
+            return Ok(Self::new(file));
+        }
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Self::open(&mut File::options(), path.as_ref())
+    }
+
+    fn open(options: &mut OpenOptions, path: &Path) -> io::Result<Self> {
+        // One who does not read would be waited for, on the engine.
+        let file = options.write(true).custom_flags(libc::O_NONBLOCK);
+        file.open(path).map(Self::new)
+    }
+
+    fn new(file: File) -> Self {
         Self(Arc::new(Mutex::new(Book {
             file,
             begun: Instant::now(),
