@@ -391,6 +391,17 @@ impl TerminalMode {
     }
 }
 
+/// Which terminal this is, by whatever name it was opened (`ioctl_tty(2)`).
+pub(crate) fn terminal_device(terminal: &impl AsFd) -> io::Result<u64> {
+    let mut device: libc::c_uint = 0;
+    let number = terminal.as_fd().as_raw_fd();
+    // SAFETY: The call writes an unsigned int where it is told to.
+    if unsafe { libc::ioctl(number, libc::TIOCGDEV, &raw mut device) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(device))
+}
+
 /// Has this run when the process exits by itself (`exit`, the end of `main`).
 pub(crate) fn at_exit(handler: extern "C" fn()) {
     // SAFETY: The handler is a function of ours, which does not unwind. It

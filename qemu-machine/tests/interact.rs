@@ -7,6 +7,7 @@ use std::fs::File;
 use std::future::IntoFuture;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -237,6 +238,61 @@ fn a_console_that_is_not_there_is_handed_to_nobody() {
 
 // W4
 #[test]
+fn a_terminal_is_in_one_session_at_a_time_and_has_its_own_mode_back() {
+    let vm = silent();
+    let (_person, terminal) = pseudo_terminal();
+    let before = mode(&terminal);
+    let copy = || terminal.try_clone().unwrap();
+    let session = || vm.console().interact().input(copy()).output(copy());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = session().into_future();
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let raw = mode(&terminal);
+    // Also where it was opened another time.
+    let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
+    let opened = File::options().read(true).write(true).open(path).unwrap();
+    for refused in [session(), session().input(opened)] {
+        let error = refused.timeout(Duration::from_secs(10)).wait().unwrap_err();
+        assert!(matches!(error, InteractError::TerminalTaken), "{error}");
+        assert_eq!(mode(&terminal), raw);
+    }
+    drop(first);
+    assert_eq!(mode(&terminal), before);
+    // Another terminal is another's.
+    let (_other_person, other) = pseudo_terminal();
+    let mut third = session().into_future();
+    assert!(third.as_mut().poll(&mut context).is_pending());
+    let elsewhere = vm.console().interact().input(other.try_clone().unwrap());
+    let mut elsewhere = elsewhere.output(other).into_future();
+    assert!(elsewhere.as_mut().poll(&mut context).is_pending());
+    drop((third, elsewhere));
+    assert_eq!(mode(&terminal), before);
+    vm.kill().wait().unwrap();
+}
+
+/// A socket cannot be opened once more.
+// W4
+#[test]
+fn a_socket_waits_again_once_no_session_needs_it() {
+    let vm = silent();
+    let (_person, socket) = UnixStream::pair().unwrap();
+    let socket = OwnedFd::from(socket);
+    let copy = || socket.try_clone().unwrap();
+    let session = || vm.console().interact().input(copy()).output(copy());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = session().into_future();
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    // That its end is told means that all of it is let go of.
+    let brief = || session().timeout(Duration::from_millis(20)).wait();
+    assert!(matches!(brief(), Err(InteractError::Timeout { .. })));
+    assert!(is_nonblocking(&socket), "the first one needs it still");
+    vm.kill().wait().unwrap();
+    assert!(matches!(first.wait(), Ok(InteractEnd::MachineEnded(_))));
+    assert!(!is_nonblocking(&socket));
+}
+
+// W4
+#[test]
 fn the_terminal_has_its_mode_back_when_the_process_exits() {
     let (person, terminal) = pseudo_terminal();
     let before = mode(&terminal);
@@ -273,5 +329,41 @@ fn exits_within_a_session() {
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
     println!("was raw: {}", mode(&terminal) != before);
+    std::process::exit(7);
+}
+
+// W4
+#[test]
+fn a_socket_waits_again_when_the_process_exits() {
+    let (_person, socket) = UnixStream::pair().unwrap();
+    let socket = OwnedFd::from(socket);
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "exits_at_a_socket", "--ignored", "--nocapture"])
+        .stdin(socket.try_clone().unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(
+        support::text(&output.stdout).contains("returned at once: true"),
+        "{output:?}"
+    );
+    assert!(!is_nonblocking(&socket));
+}
+
+/// What the test above runs.
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn exits_at_a_socket() {
+    let vm = silent();
+    let socket = std::os::fd::AsFd::as_fd(&io::stdin())
+        .try_clone_to_owned()
+        .unwrap();
+    let mut session = vm.console().interact().into_future();
+    let _ = session
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    println!("returned at once: {}", is_nonblocking(&socket));
     std::process::exit(7);
 }

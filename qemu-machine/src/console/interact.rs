@@ -16,8 +16,8 @@ use qemu_qmp::engine::{self, Elapsed, Engine, NotSent, Task, first};
 use thiserror::Error;
 
 use super::buffer::End;
-use super::terminal::{Direction, Line, RawMode};
-use super::{Console, SendError, Wire};
+use super::terminal::{Direction, Line};
+use super::{Console, SendError, Wire, given_back};
 use crate::report::ExitReport;
 
 /// Hands a console to a person; made by [`Console::interact`].
@@ -84,6 +84,9 @@ pub enum InteractError {
         /// What the system says.
         cause: io::Error,
     },
+    /// Another session has the person's terminal; there can be one at a time.
+    #[error("another session has the terminal")]
+    TerminalTaken,
     /// What came from an input that is no terminal did not reach the console.
     #[error("{0}")]
     NotSent(SendError),
@@ -189,10 +192,13 @@ impl IntoFuture for Interact {
             };
             let engine = Engine::start().map_err(terminal("start a thread"))?;
             // Dropped in the reverse order: first nobody reads any more.
-            let _raw = is_terminal
-                .then(|| RawMode::enter(input))
-                .transpose()
-                .map_err(terminal("have the terminal in raw mode"))?;
+            let _raw = if is_terminal {
+                let raw = given_back::raw_mode(input);
+                let raw = raw.map_err(terminal("have the terminal in raw mode"))?;
+                Some(raw.ok_or(InteractError::TerminalTaken)?)
+            } else {
+                None
+            };
             let mut session = Aborted(engine.spawn(session.run()));
             let deadlines = &console.shared.deadlines;
             match deadlines.timeout(timeout, &mut session.0).await {

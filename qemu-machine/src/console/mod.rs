@@ -9,6 +9,7 @@
 mod buffer;
 mod config;
 mod expect;
+mod given_back;
 mod interact;
 mod log_file;
 mod noise;

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use qemu_qmp::engine;
 
-use crate::sys::{self, TerminalMode};
+use super::given_back::{self, Change};
 
 /// One direction of it, whose reads and writes return at once.
 #[derive(Debug)]
@@ -17,8 +16,8 @@ pub(super) struct Line {
     file: File,
     /// It never has anything wait.
     is_regular: bool,
-    /// It was made so for all who share it, and has to be made otherwise.
-    is_switched: bool,
+    /// It was made so for all who share it.
+    _change: Option<Change>,
 }
 
 /// Which direction.
@@ -50,15 +49,19 @@ impl Line {
                 return Ok(Self {
                     file,
                     is_regular: false,
-                    is_switched: false,
+                    _change: None,
                 });
             }
         }
-        let is_switched = !kind.is_file() && !sys::set_nonblocking(&file, true)?;
+        let change = if kind.is_file() {
+            None
+        } else {
+            given_back::nonblocking(&file)?
+        };
         Ok(Self {
             file,
             is_regular: kind.is_file(),
-            is_switched,
+            _change: change,
         })
     }
 
@@ -100,14 +103,6 @@ impl Line {
     }
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        if self.is_switched {
-            let _ = sys::set_nonblocking(&self.file, false);
-        }
-    }
-}
-
 /// What cannot be waited for is always ready, such as `/dev/null`.
 fn ready(waited: io::Result<()>) -> io::Result<()> {
     match waited {
@@ -122,67 +117,3 @@ fn is_passing(error: &io::Error) -> bool {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
 }
-
-/// A terminal in raw mode: every key goes to the guest. It gets its mode back
-/// when this is dropped, or this process exits by itself.
-#[derive(Debug)]
-pub(super) struct RawMode {
-    id: u64,
-}
-
-struct Changed {
-    id: u64,
-    process: u32,
-    terminal: OwnedFd,
-    before: TerminalMode,
-}
-
-impl RawMode {
-    pub(super) fn enter(terminal: OwnedFd) -> io::Result<Self> {
-        static AT_EXIT: Once = Once::new();
-        AT_EXIT.call_once(|| sys::at_exit(restore_all));
-        let before = TerminalMode::of(&terminal)?;
-        let mut changed = changed();
-        let id = changed.last().map_or(0, |last| last.id + 1);
-        before.raw().set(&terminal)?;
-        changed.push(Changed {
-            id,
-            process: std::process::id(),
-            terminal,
-            before,
-        });
-        Ok(Self { id })
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        let mut changed = changed();
-        if let Some(index) = changed.iter().position(|it| it.id == self.id) {
-            changed.remove(index).restore();
-        }
-    }
-}
-
-impl Changed {
-    fn restore(&self) {
-        // A fork's copy must leave the parent's terminal be.
-        if self.process == std::process::id() {
-            // It fails only where the terminal is gone.
-            let _ = self.before.set(&self.terminal);
-        }
-    }
-}
-
-extern "C" fn restore_all() {
-    // Not locked: the thread that holds it may never go on.
-    if let Ok(changed) = CHANGED.try_lock() {
-        changed.iter().rev().for_each(Changed::restore);
-    }
-}
-
-fn changed() -> MutexGuard<'static, Vec<Changed>> {
-    CHANGED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-static CHANGED: Mutex<Vec<Changed>> = Mutex::new(Vec::new());
