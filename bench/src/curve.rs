@@ -41,6 +41,8 @@ pub(crate) struct Point {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct SlopeBar {
     pub(crate) who: &'static str,
+    /// From this one's slope it is counted; from 0, if there is none.
+    pub(crate) beside: Option<&'static str>,
     pub(crate) at_most: f64,
 }
 
@@ -53,7 +55,24 @@ impl Curve {
     }
 
     pub(crate) fn meets(&self, bar: &SlopeBar) -> bool {
-        self.slope(bar.who) <= bar.at_most
+        self.reached(bar) <= bar.at_most
+    }
+
+    /// What `bar` goes by.
+    pub(crate) fn reached(&self, bar: &SlopeBar) -> f64 {
+        self.slope(bar.who) - bar.beside.map_or(0.0, |floor| self.slope(floor))
+    }
+
+    /// What `bar` says, and what was reached.
+    pub(crate) fn told(&self, bar: &SlopeBar) -> String {
+        let (slope, at_most) = (self.slope(bar.who), bar.at_most);
+        let beside = bar.beside.map_or_else(String::new, |floor| {
+            format!(" above {:+.2} of {floor}", self.slope(floor))
+        });
+        format!(
+            "{}: slope {slope:+.2}, at most {at_most:+.2}{beside}",
+            bar.who
+        )
     }
 
     /// Why it is no curve: a point without a value, or a bar for nobody.
@@ -68,7 +87,7 @@ impl Curve {
                 return Some(format!("{id}: {who} has too few values, or strange ones"));
             }
         }
-        let unheld = self.bars.iter().find(|bar| self.slope(bar.who).is_nan());
+        let unheld = self.bars.iter().find(|bar| self.reached(bar).is_nan());
         unheld.map(|bar| format!("{id}: the bar of {} is for what was not measured", bar.who))
     }
 }
@@ -160,6 +179,7 @@ mod tests {
             lines: vec![line(&[(1.0, 1.0), (100.0, 10.0)])],
             bars: vec![SlopeBar {
                 who: OURS,
+                beside: None,
                 at_most: 0.1,
             }],
         };

@@ -79,12 +79,7 @@ impl Display for GrowthTable<'_> {
         }
         for bar in &curve.bars {
             let outcome = if curve.meets(bar) { "met" } else { "NOT MET" };
-            let (slope, at_most) = (curve.slope(bar.who), bar.at_most);
-            writeln!(
-                f,
-                "  {}: slope {slope:+.2}, at most {at_most:+.2}: {outcome}",
-                bar.who
-            )?;
+            writeln!(f, "  {}: {outcome}", curve.told(bar))?;
         }
         Ok(())
     }

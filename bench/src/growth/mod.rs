@@ -26,9 +26,19 @@ pub(crate) const TOPICS: [Topic<Curve>; 5] = [
 fn level(whose: &[&'static str]) -> Vec<SlopeBar> {
     let bar = |&who| SlopeBar {
         who,
+        beside: None,
         at_most: TOLERANCE,
     };
     whose.iter().map(bar).collect()
+}
+
+/// The bar that it grows no more than its floor does.
+fn beside(who: &'static str, floor: &'static str) -> SlopeBar {
+    SlopeBar {
+        who,
+        beside: Some(floor),
+        at_most: TOLERANCE,
+    }
 }
 
 /// How many there are of what is counted.

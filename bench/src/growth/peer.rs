@@ -45,6 +45,13 @@ impl Session {
     }
 }
 
+/// The server alone, for who speaks with it by bare calls. It ends with them.
+pub(super) fn start(answers: Answers) -> Result<UnixStream, Failure> {
+    let (ours, theirs) = UnixStream::pair()?;
+    thread::spawn(move || serve(theirs, &answers));
+    Ok(ours)
+}
+
 fn serve(stream: UnixStream, answers: &Answers) -> std::io::Result<()> {
     let mut commands = BufReader::new(stream.try_clone()?);
     // What is larger than its buffer goes past it.

@@ -1,11 +1,13 @@
 //! Replies, and how long they are.
 
+use std::io::{BufRead, BufReader, Write};
 use std::time::Instant;
 
 use qemu_machine::Wait;
+use serde_json::Value;
 
-use super::peer::{Answers, Session};
-use super::{level, sizes};
+use super::peer::{self, Answers, Session};
+use super::{beside, sizes};
 use crate::Failure;
 use crate::curve::{Curve, Line, Point};
 use crate::operation::Unit;
@@ -21,8 +23,8 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     if !setting.wants(ID) {
         return Ok(Vec::new());
     }
-    let line = |who, value: fn(usize) -> Vec<u8>| {
-        let point = |size| point(value(size), setting);
+    let line = |who, value: fn(usize) -> Vec<u8>, asked: Asked| {
+        let point = |size| point(value(size), asked, setting);
         let points: Result<_, Failure> = sizes(setting).into_iter().map(point).collect();
         Ok::<_, Failure>(Line {
             who,
@@ -35,39 +37,71 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         about: "From the command to its return value as a `serde_json::Value`: one long text, or \
                 a list of small objects. What every command costs is shared by the bytes, so the \
                 small ones are dear; a long line that were searched or copied again for each \
-                piece that arrives would rise instead."
+                piece that arrives would rise instead. The floors read the line from the socket \
+                into new memory, and have `serde_json` make the same value of it."
             .into(),
         grows: "bytes of the reply",
         sizes: Unit::Bytes,
         unit: Unit::Seconds,
-        lines: vec![line(TEXT, text)?, line(LIST, list)?],
-        bars: level(&[TEXT, LIST]),
+        lines: vec![
+            line(FLOOR_TEXT, text, bare)?,
+            line(TEXT, text, ours)?,
+            line(FLOOR_LIST, list, bare)?,
+            line(LIST, list, ours)?,
+        ],
+        bars: vec![beside(TEXT, FLOOR_TEXT), beside(LIST, FLOOR_LIST)],
     }])
 }
 
-fn point(value: Vec<u8>, setting: &Setting) -> Result<Point, Failure> {
+/// Opens a session and gives what asks once in it.
+type Asked = fn(Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure>;
+
+fn ours(answers: Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure> {
+    let session = Session::open(answers)?;
+    Ok(Box::new(move || {
+        Ok(session.client.execute_json("say-much", ()).wait()?)
+    }))
+}
+
+fn bare(answers: Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure> {
+    let mut replies = BufReader::new(peer::start(answers)?);
+    let mut ask = move |command: &str| -> Result<Vec<u8>, Failure> {
+        replies.get_mut().write_all(command.as_bytes())?;
+        let mut line = Vec::new();
+        replies.read_until(b'\n', &mut line)?;
+        Ok(line)
+    };
+    // The greeting is what comes first, and the reply of the negotiation next.
+    ask("{\"execute\": \"qmp_capabilities\", \"id\": 0}\n")?;
+    ask("")?;
+    Ok(Box::new(move || {
+        let line = ask("{\"execute\": \"say-much\", \"id\": 1}\n")?;
+        let mut reply: Value = serde_json::from_slice(&line)?;
+        Ok(reply["return"].take())
+    }))
+}
+
+fn point(value: Vec<u8>, asked: Asked, setting: &Setting) -> Result<Point, Failure> {
     // Some 64 MiB in all, but no more often than is good for a median.
     let rounds = ((64 << 20) / value.len()).clamp(5, 200);
     let bytes = f64::from(u32::try_from(value.len())?);
-    let session = Session::open(Answers {
+    let mut ask = asked(Answers {
         at_once: 1,
         return_value: value,
         before: Vec::new(),
     })?;
-    let round = || {
+    let mut round = || {
         let begun = Instant::now();
-        let reply = session.client.execute_json("say-much", ()).wait()?;
+        let reply = ask()?;
         let seconds = begun.elapsed().as_secs_f64();
         drop(reply);
         Ok::<_, Failure>(seconds / bytes)
     };
     round()?;
     let values: Result<_, Failure> = (0..setting.size(rounds, 1)).map(|_| round()).collect();
-    let values = values?;
-    session.close()?;
     Ok(Point {
         size: bytes,
-        values,
+        values: values?,
     })
 }
 
@@ -90,7 +124,9 @@ fn list(bytes: usize) -> Vec<u8> {
 }
 
 const ID: &str = "replies";
+const FLOOR_TEXT: &str = "floor, a text";
 const TEXT: &str = "ours, a text";
+const FLOOR_LIST: &str = "floor, a list of objects";
 const LIST: &str = "ours, a list of objects";
 const OBJECT: &[u8] = br#"{"name": "device", "id": 7, "present": true}"#;
 

@@ -31,14 +31,10 @@ fn verdict(report: &Report) -> String {
         operation.bars.iter().map(told)
     });
     let of_curves = report.curves.iter().flat_map(|curve| {
-        curve.bars.iter().map(move |bar| {
-            let slope = curve.slope(bar.who);
-            let told = format!(
-                "{}: slope {slope:+.2}, at most {:+.2}",
-                bar.who, bar.at_most
-            );
-            (curve.meets(bar), curve.id, told)
-        })
+        curve
+            .bars
+            .iter()
+            .map(move |bar| (curve.meets(bar), curve.id, curve.told(bar)))
     });
     let bars: Vec<_> = of_operations.chain(of_curves).collect();
     let met = bars.iter().filter(|(met, ..)| *met).count();
@@ -244,12 +240,7 @@ fn growth(curve: &Curve) -> String {
     text.push('\n');
     for bar in &curve.bars {
         let met = outcome(curve.meets(bar));
-        let (slope, at_most) = (curve.slope(bar.who), bar.at_most);
-        let _ = writeln!(
-            text,
-            "- {met}: {}: slope {slope:+.2}, at most {at_most:+.2}",
-            bar.who
-        );
+        let _ = writeln!(text, "- {met}: {}", curve.told(bar));
     }
     text
 }

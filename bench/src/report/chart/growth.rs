@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use super::scale::{Scale, label};
 use super::{Colour, FAINT, INK, MUTED, SERIES, draw, text_style};
 use crate::Failure;
-use crate::curve::{Curve, Line};
+use crate::curve::{Curve, Line, SlopeBar};
 
 /// Both axes are logarithmic, so that a straight line is a power: level, if the
 /// figure does not grow. The dashes say how steep a line may be at most.
@@ -52,7 +52,10 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
                 points.last(),
             ) {
                 let start = f64::midpoint(across.marks[0], last.0);
-                let steepest = [(start, last.1 - (last.0 - start) * bar.at_most), last];
+                let steepest = [
+                    (start, last.1 - (last.0 - start) * steepest(curve, bar)),
+                    last,
+                ];
                 chart.draw_series(DashedLineSeries::new(
                     steepest,
                     4,
@@ -71,6 +74,11 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
             .draw()?;
         Ok(())
     })
+}
+
+/// How steep a line may be at most.
+fn steepest(curve: &Curve, bar: &SlopeBar) -> f64 {
+    bar.at_most + bar.beside.map_or(0.0, |floor| curve.slope(floor))
 }
 
 const SIZE: (u32, u32) = (760, 400);
