@@ -55,14 +55,14 @@ impl Search {
             if self.come == bytes.len() {
                 return Some(index);
             }
-            if self.come == 0 {
+            if bytes[self.come] == piece[index] {
+                self.come += 1;
+                index += 1;
+            } else if self.come == 0 {
                 index += memchr::memchr(bytes[0], &piece[index..])?;
-            } else if bytes[self.come] != piece[index] {
+            } else {
                 self.come = borders[self.come];
-                continue;
             }
-            self.come += 1;
-            index += 1;
         }
         None
     }
