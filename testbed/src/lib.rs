@@ -1,13 +1,17 @@
 //! What the suites and the soak stand on: a census of all that a process can
-//! leak, and the bad conditions that a host can be in.
+//! leak, a count of its memory, and the bad conditions that a host can be in.
 //!
 //! Unpublished, and for programs of this workspace that test.
 
+mod allocator;
+mod bounds;
 mod census;
 mod children;
 mod host;
 mod sys;
 
+pub use allocator::CountingAllocator;
+pub use bounds::{Named, costs, run_alone};
 pub use census::Census;
 pub use children::{
     adopt_orphans, children, children_like, reap, reap_adopted, wait_for_children, wait_for_ends,

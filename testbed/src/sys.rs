@@ -1,4 +1,4 @@
-//! The system calls of the crate; its only unsafe file.
+//! The system calls of the crate; its unsafe, beside that of `allocator`.
 #![allow(unsafe_code)]
 
 use std::fs::File;

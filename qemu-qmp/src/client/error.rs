@@ -174,9 +174,9 @@ pub enum ExecuteFailure {
         /// What the system says.
         cause: io::Error,
     },
-    /// The server has not read its commands for long, and too many wait to be
-    /// sent. Nothing was sent.
-    #[error("was not sent: the server does not read, and much waits before it")]
+    /// The server has not read its commands for long, or answered them, given
+    /// up or not, and too many wait. Nothing was sent.
+    #[error("was not sent: the server does not read or answer, and much waits before it")]
     Congested,
 }
 

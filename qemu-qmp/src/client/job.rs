@@ -62,7 +62,8 @@ pub struct Progress {
 pub struct JobReport {
     /// Its id.
     pub id: String,
-    /// The states that it went through, by their names on the wire.
+    /// The states that it went through, by their names on the wire; the last
+    /// 1000.
     pub states: Vec<String>,
     /// How far it came, as last known.
     pub progress: Progress,
@@ -205,7 +206,7 @@ impl RunJob {
             let Some(status) = data["status"].as_str() else {
                 continue;
             };
-            report.states.push(status.to_owned());
+            note_state(&mut report.states, status);
             match status {
                 "ready" if !is_completing => {
                     is_completing = true;
@@ -304,6 +305,18 @@ impl fmt::Display for JobError {
 }
 
 impl StdError for JobError {}
+
+/// Notes that this state was reached, in a list that no server can make grow
+/// without bound.
+pub(super) fn note_state(states: &mut Vec<String>, reached: &str) {
+    const MOST: usize = 1000;
+    // More than the name of any state has.
+    const LETTERS: usize = 64;
+    if states.len() == MOST {
+        states.remove(0);
+    }
+    states.push(reached.chars().take(LETTERS).collect());
+}
 
 /// Commands whose jobs are gone as soon as they have concluded, unless it is
 /// said otherwise. Those of the others wait to be dismissed.

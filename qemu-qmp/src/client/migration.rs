@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::job::note_state;
 use super::{Client, EventError, Events, ExecuteError, Passed};
 use crate::QueryStatus;
 use crate::engine::{self, Elapsed};
@@ -72,7 +73,8 @@ pub struct Completed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MigrationReport {
-    /// The states that it went through, by their names on the wire.
+    /// The states that it went through, by their names on the wire; the last
+    /// 1000.
     pub states: Vec<String>,
     /// How long it took; `None` where the server does not say.
     pub total_time: Option<Duration>,
@@ -338,7 +340,7 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
             .data()
             .unwrap_or_default();
         let reached = data["status"].as_str().unwrap_or_default().to_owned();
-        states.push(reached.clone());
+        note_state(&mut states, &reached);
         if !["completed", "failed", "cancelled"].contains(&reached.as_str()) {
             continue;
         }

@@ -310,6 +310,10 @@ struct State {
     ended: Option<Disconnected>,
 }
 
+/// How many commands may wait for their reply, or for that of one that was
+/// given up.
+const IN_FLIGHT_LIMIT: usize = 100_000;
+
 type Waiter = oneshot::Sender<Result<Reply, Disconnected>>;
 type Reply = Result<Box<RawValue>, ErrorReply>;
 
@@ -326,6 +330,9 @@ impl Shared {
             return Err(ExecuteFailure::Interrupted {
                 cause: cause.clone(),
             });
+        }
+        if state.connection.in_flight() >= IN_FLIGHT_LIMIT {
+            return Err(ExecuteFailure::Congested);
         }
         let Some(id) = id else {
             return Ok(state.connection.submit(line, waiter));

@@ -146,7 +146,10 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(NotSent::Full);
                 }
-                Err(_) => return Err(NotSent::Over),
+                Err(_) => {
+                    self.shutdown();
+                    return Err(NotSent::Over);
+                }
             }
         };
         outbox.accepted_bytes += bytes.len() as u64;
@@ -236,7 +239,9 @@ impl Stream {
         let _ = self.socket.shutdown(how);
     }
 
-    /// How much the kernel takes of `bytes` now.
+    /// How much the kernel takes of `bytes` now. Where the peer does not read
+    /// any more, though it may still send, the connection ends both ways, so
+    /// that the reading side tells who waits.
     fn offer(&self, bytes: &[u8]) -> Result<usize, NotSent> {
         let mut taken = 0;
         while taken < bytes.len() {
@@ -247,7 +252,10 @@ impl Stream {
                 Ok(count) => taken += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Err(NotSent::Over),
+                Err(_) => {
+                    self.shutdown();
+                    return Err(NotSent::Over);
+                }
             }
         }
         Ok(taken)

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::members::members;
 
 /// An error reply, as data (`docs/interop/qmp-spec`, "Error").
 #[derive(Debug, Clone)]
@@ -37,14 +38,15 @@ pub enum ErrorClass {
 
 impl ErrorReply {
     pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
-        let error: Value =
-            serde_json::from_str(raw.get()).map_err(|error| format!("an error reply: {error}"))?;
-        let Some(class) = error["class"].as_str() else {
+        let [class, desc] =
+            members(raw, ["class", "desc"]).map_err(|error| format!("an error reply: {error}"))?;
+        let text = |raw: Option<&RawValue>| serde_json::from_str::<String>(raw?.get()).ok();
+        let Some(class) = text(class) else {
             return Err("an error reply without a class".to_owned());
         };
         Ok(Self {
-            class: ErrorClass::new(class),
-            desc: error["desc"].as_str().unwrap_or_default().to_owned(),
+            class: ErrorClass::new(&class),
+            desc: text(desc).unwrap_or_default(),
             raw: raw.to_owned(),
         })
     }

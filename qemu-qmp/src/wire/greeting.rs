@@ -5,6 +5,8 @@ use std::fmt;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::members::members;
+
 /// The server's greeting (`docs/interop/qmp-spec`, "Server Greeting").
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,13 +33,19 @@ pub struct Version {
 
 impl Greeting {
     pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
-        let greeting: Value =
-            serde_json::from_str(raw.get()).map_err(|error| format!("a greeting: {error}"))?;
-        let Some(Value::Array(capabilities)) = greeting.get("capabilities") else {
+        // As values it takes many times its length.
+        if raw.get().len() > LIMIT_BYTES {
+            return Err(format!("a greeting of over {LIMIT_BYTES} bytes"));
+        }
+        let [capabilities, version] = members(raw, ["capabilities", "version"])
+            .map_err(|error| format!("a greeting: {error}"))?;
+        let Some(Ok(Value::Array(capabilities))) =
+            capabilities.map(|raw| serde_json::from_str(raw.get()))
+        else {
             return Err("a greeting without capabilities".to_owned());
         };
         Ok(Self {
-            version: Version::parse(&greeting["version"]),
+            version: version.and_then(Version::parse),
             // A capability of a kind to come need not be a string.
             capabilities: capabilities
                 .iter()
@@ -53,7 +61,8 @@ impl Greeting {
 }
 
 impl Version {
-    fn parse(version: &Value) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
+        let version: Value = serde_json::from_str(raw.get()).ok()?;
         let number = |part: &str| u32::try_from(version["qemu"][part].as_u64()?).ok();
         Some(Self {
             major: number("major")?,
@@ -69,6 +78,9 @@ impl fmt::Display for Version {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
     }
 }
+
+/// Some thousand times as long as QEMU's.
+const LIMIT_BYTES: usize = 1 << 20;
 
 /// The name of the out-of-band capability.
 pub(super) const OOB: &str = "oob";

@@ -197,10 +197,18 @@ fn malformed(line: &[u8], reason: &dyn fmt::Display) -> ProtocolError {
     }
 }
 
-/// The start of a line, as text for an error.
+/// The start of a line, as text for an error: what a terminal would obey is
+/// escaped.
 pub(super) fn excerpt(line: &[u8]) -> String {
     const SHOWN_BYTES: usize = 200;
-    let mut text = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).into_owned();
+    let mut text = String::new();
+    for it in String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).chars() {
+        if it.is_control() {
+            text.extend(it.escape_default());
+        } else {
+            text.push(it);
+        }
+    }
     if line.len() > SHOWN_BYTES {
         text.push('…');
     }

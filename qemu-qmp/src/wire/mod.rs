@@ -13,6 +13,7 @@ mod error_reply;
 mod event;
 mod frame;
 mod greeting;
+mod members;
 mod message;
 
 use thiserror::Error;

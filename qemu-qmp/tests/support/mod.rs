@@ -58,6 +58,10 @@ impl Server {
         self.send_bytes(format!("{line}\r\n").as_bytes());
     }
 
+    pub fn socket(&self) -> &Socket {
+        self.0.get_ref()
+    }
+
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).unwrap();
     }

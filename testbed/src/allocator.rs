@@ -1,0 +1,76 @@
+//! An allocator that counts, to the byte. The crate's unsafe beside `sys`.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The system's allocator, and how much of it is in use: for a program's
+/// `#[global_allocator]`.
+#[derive(Debug, Default)]
+pub struct CountingAllocator {
+    used_bytes: AtomicUsize,
+    most_bytes: AtomicUsize,
+}
+
+impl CountingAllocator {
+    /// Of which nothing is in use yet.
+    pub const fn new() -> Self {
+        Self {
+            used_bytes: AtomicUsize::new(0),
+            most_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// How much is in use now.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How much was in use at the most, since that was last
+    /// [forgotten](Self::forget_most).
+    pub fn most_bytes(&self) -> usize {
+        self.most_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks for the most from now on.
+    pub fn forget_most(&self) {
+        self.most_bytes.store(self.used_bytes(), Ordering::Relaxed);
+    }
+
+    fn took(&self, bytes: usize) {
+        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.most_bytes.fetch_max(used, Ordering::Relaxed);
+    }
+
+    fn gave(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: All is done by the system's allocator, with what the caller gave.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.took(layout.size());
+        // SAFETY: As promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.took(layout.size());
+        // SAFETY: As promised by the caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        self.gave(layout.size());
+        // SAFETY: As promised by the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        self.took(bytes);
+        self.gave(layout.size());
+        // SAFETY: As promised by the caller.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+}
