@@ -7,7 +7,7 @@ use qemu_qmp::agent::{AgentFailure, GuestAgent};
 use testbed::trials;
 
 use crate::support::{Server, serve};
-use crate::{MIB, assembled, costs, flood, often, told};
+use crate::{MIB, assembled, block, costs, flood, often, told};
 
 pub(crate) fn trials() -> Vec<testbed::Named> {
     trials![
@@ -29,7 +29,7 @@ fn without_end(server: &mut Server, piece: &[u8]) {
 
 fn sentinels_without_end_cost_a_deadline() {
     costs(0, || {
-        let (socket, server) = serve(|agent| without_end(agent, &[0xff; 64 << 10]));
+        let (socket, server) = serve(|agent| without_end(agent, &block(0xff)));
         let agent = GuestAgent::over(socket).wait().unwrap();
         let error = agent.ping().timeout(LIMIT).wait().unwrap_err();
         told(
@@ -92,7 +92,7 @@ fn a_line_without_end_costs_its_command_and_the_limit() {
         let (socket, server) = serve(|agent| {
             agent.ready_agent();
             agent.asked("guest-ping");
-            flood(agent, 1100, &[b'x'; 64 << 10]);
+            flood(agent, 1100, &block(b'x'));
             agent.sync();
             agent.asked_and_replies("guest-ping", "{}");
             agent.ends();

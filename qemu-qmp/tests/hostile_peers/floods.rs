@@ -198,8 +198,8 @@ fn commands_that_are_never_answered_are_bounded() {
 }
 
 fn a_command_that_nobody_reads_costs_a_bounded_queue() {
-    let (leave, may_leave) = mpsc::channel::<()>();
     const LARGE: usize = 4 * MIB;
+    let (leave, may_leave) = mpsc::channel::<()>();
     // The queue doubles its room; each command is there as a value of the
     // caller's, as arguments, and as a line, and those that wait are futures
     // with theirs.

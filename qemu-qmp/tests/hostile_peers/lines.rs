@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use testbed::trials;
 
 use crate::support::{Received, Server, serve};
-use crate::{MIB, assembled, costs, flood, often, told};
+use crate::{BLOCK, MIB, assembled, block, costs, flood, often, told};
 
 pub(crate) fn trials() -> Vec<testbed::Named> {
     trials![
@@ -48,7 +48,7 @@ fn told_of(
 
 /// As long as the client reads.
 fn without_end(byte: u8) -> impl FnOnce(&mut Server) {
-    move |server| flood(server, usize::MAX, &[byte; 64 << 10])
+    move |server| flood(server, usize::MAX, &block(byte))
 }
 
 fn a_line_without_end_ends_the_connection_at_the_limit() {
@@ -95,8 +95,8 @@ fn a_reply_of_nothing_but_nesting_costs_its_command_alone() {
             server.ready();
             for _ in 0..2 {
                 let command = server.expect("deep");
-                let (open, close) = ([b'['; 1 << 16], [b']'; 1 << 16]);
-                let times = DEPTH >> 16;
+                let (open, close) = (block(b'['), block(b']'));
+                let times = DEPTH / BLOCK;
                 answer_in_pieces(
                     server,
                     &command,
@@ -128,7 +128,7 @@ fn a_greeting_far_too_long_is_refused() {
     costs(assembled(SIZE), || {
         let (socket, server) = serve(|server| {
             server.send_bytes(br#"{"QMP": {"version": {}, "capabilities": ["#);
-            flood(server, SIZE / (64 << 10), &b"0,".repeat(32 << 10));
+            flood(server, SIZE / BLOCK, &b"0,".repeat(32 << 10));
             server.send("0]}}");
             server.ends();
         });
@@ -153,7 +153,7 @@ fn an_error_reply_of_any_length_costs_its_bytes() {
                 &command,
                 [
                     (br#""error": {"class": "GenericError", "x": ["#, 1),
-                    (&b"0,".repeat(32 << 10), SIZE / (64 << 10)),
+                    (&b"0,".repeat(32 << 10), SIZE / BLOCK),
                     (br#"0], "desc": "no"}"#, 1),
                 ],
             );
@@ -175,7 +175,7 @@ fn an_event_larger_than_a_listener_s_queue_is_told_as_missed() {
             server.ready();
             let command = server.expect("go");
             server.send_bytes(br#"{"event": "LARGE", "data": ""#);
-            flood(server, SIZE >> 16, &[b'x'; 1 << 16]);
+            flood(server, SIZE / BLOCK, &block(b'x'));
             server.send("\"}");
             server.event("SMALL", "{}");
             server.answer(&command, "{}");
@@ -249,7 +249,7 @@ fn a_line_of_control_characters_costs_a_transcript_and_a_tap_a_multiple() {
         let transcript = qemu_qmp::Transcript::create(scratch.socket()).unwrap();
         let (socket, server) = serve(|server| {
             server.ready();
-            flood(server, SIZE >> 16, &[0; 1 << 16]);
+            flood(server, SIZE / BLOCK, &block(0));
             server.send("");
             server.ends();
         });

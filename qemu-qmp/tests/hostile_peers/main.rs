@@ -77,6 +77,13 @@ fn flood(server: &mut Server, times: usize, piece: &[u8]) {
     }
 }
 
+/// A piece of one byte alone.
+fn block(byte: u8) -> Vec<u8> {
+    vec![byte; BLOCK]
+}
+
+const BLOCK: usize = 64 << 10;
+
 /// So often this, and so much more often in a test that is optimised.
 const fn often(times: usize) -> usize {
     if cfg!(debug_assertions) {

@@ -28,14 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Does `work` while a peer begins as told and then sends a byte every 200 ms,
 /// until this ends, and checks that it ended by the deadline.
 fn dripped<E: Display>(
-    begin: impl FnOnce(&mut Server) + Send + 'static,
+    starts: impl FnOnce(&mut Server) + Send + 'static,
     bytes: &'static [u8],
     words: &str,
     work: impl FnOnce(std::os::unix::net::UnixStream) -> E,
 ) {
     let (leave, may_leave) = mpsc::channel::<()>();
     let (socket, server) = serve(move |server| {
-        begin(server);
+        starts(server);
         let mut sent = 0;
         for byte in bytes.chunks(1).cycle() {
             // The pace is the peer's own.
@@ -70,8 +70,8 @@ fn a_slow_drip_does_not_move_a_deadline() {
             });
             scope.spawn(|| {
                 let words = "server: command 'x' had no reply within 1.2s";
-                let begin = |server: &mut Server| server.ready();
-                dripped(begin, br#"{"return": {}, "id": 2"#, words, |socket| {
+                let starts = |server: &mut Server| server.ready();
+                dripped(starts, br#"{"return": {}, "id": 2"#, words, |socket| {
                     let qmp = Client::over(socket).wait().unwrap();
                     qmp.execute_json("x", ()).timeout(LIMIT).wait().unwrap_err()
                 });
@@ -79,11 +79,11 @@ fn a_slow_drip_does_not_move_a_deadline() {
             scope.spawn(|| {
                 // Whole events, and never the one that is waited for.
                 let words = "server: no event 'X' within 1.2s";
-                let begin = |server: &mut Server| {
+                let starts = |server: &mut Server| {
                     server.ready();
                     server.event("Y", "{}");
                 };
-                dripped(begin, b"\r\n", words, |socket| {
+                dripped(starts, b"\r\n", words, |socket| {
                     let qmp = Client::over(socket).wait().unwrap();
                     let mut events = qmp.events();
                     events.next_named("X").timeout(LIMIT).wait().unwrap_err()
