@@ -4,12 +4,14 @@
 //! however the owner ends. So a directory that can be locked is nobody's, and
 //! the next launch sweeps it away.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::engine;
 
@@ -41,6 +43,7 @@ impl PrivateDirectory {
             }
             match lock(&path) {
                 Ok(Some(lock)) => {
+                    held().insert(path.clone());
                     return Ok(Self {
                         path,
                         _lock: lock,
@@ -72,6 +75,7 @@ impl PrivateDirectory {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
+        held().remove(&self.path);
         if !self.removed {
             // Where it cannot be removed now, a later sweep does it.
             let _ = remove(&self.path);
@@ -106,6 +110,13 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     Ok(same.then_some(directory))
 }
 
+/// The directories of this process. A sweep passes them over without a look, as
+/// with a thousand machines the looks would take longer than the launch.
+fn held() -> MutexGuard<'static, HashSet<PathBuf>> {
+    static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Removes the directories whose owners are dead. What cannot be removed is
 /// left to a later sweep.
 fn sweep(base: &Path) {
@@ -114,6 +125,7 @@ fn sweep(base: &Path) {
     };
     for entry in entries.flatten() {
         if is_name_of_ours(&entry.file_name())
+            && !held().contains(&entry.path())
             && let Ok(Some(_lock)) = lock(&entry.path())
         {
             engine::log(log::Level::Info, module_path!(), || {
