@@ -6,14 +6,18 @@
 mod console;
 mod curve;
 mod growth;
+mod lifetime;
 mod monitor;
 mod operation;
 mod report;
+mod runtime;
 mod setting;
 mod spread;
+mod sys;
 mod table;
 mod topic;
 mod turns;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -25,7 +29,17 @@ use topic::Topic;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let done = Setting::parse(std::env::args_os().skip(1))
+    let words = || std::env::args_os().skip(1);
+    if let Some(worked) = lifetime::worker::run(words()) {
+        return match worked {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let done = Setting::parse(words())
         .map_err(Failure::from)
         .and_then(|setting| run(&setting));
     match done {
@@ -76,4 +90,4 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
 }
 
 /// In the order of the report.
-const TOPICS: [Topic; 2] = [monitor::TOPIC, console::TOPIC];
+const TOPICS: [Topic; 3] = [monitor::TOPIC, lifetime::TOPIC, console::TOPIC];

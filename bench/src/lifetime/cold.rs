@@ -1,0 +1,186 @@
+//! A build of the library from nothing, and of a peer that a user would have
+//! for a part of the same.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::Failure;
+use crate::operation::{Bar, Limit, Measured, OURS, Operation, Unit};
+use crate::setting::{Extent, Setting};
+
+pub(super) const BUILD: &str = "cold-build";
+pub(super) const CRATES: &str = "crates";
+
+pub(super) fn build(setting: &Setting) -> Result<Operation, Failure> {
+    let packages = Package::all(setting)?;
+    for package in &packages {
+        package.cargo(&["fetch"]).run()?;
+    }
+    let mut values = vec![Vec::new(); packages.len()];
+    for _ in 0..setting.size(3, 1) {
+        for (package, values) in packages.iter().zip(&mut values) {
+            values.push(package.build(setting)?);
+        }
+    }
+    Ok(Operation {
+        id: BUILD,
+        name: "a cold debug build, 2 crates at a time".into(),
+        about: "`cargo build` of the library into a folder that is empty. Beside it, `qapi` with \
+                QMP and tokio, which speaks the protocol and leaves the process to others."
+            .into(),
+        unit: Unit::Seconds,
+        contenders: Package::measured(&packages, values),
+        bars: at_most(20.0),
+    })
+}
+
+pub(super) fn crates(setting: &Setting) -> Result<Operation, Failure> {
+    let packages = Package::all(setting)?;
+    let counts = packages.iter().map(|it| Ok(vec![it.crates()?]));
+    let counts = counts.collect::<Result<_, Failure>>()?;
+    Ok(Operation {
+        id: CRATES,
+        name: "crates that a user gets with it".into(),
+        about: "All in `cargo tree -e normal`, its own included.".into(),
+        unit: Unit::Count,
+        contenders: Package::measured(&packages, counts),
+        bars: at_most(40.0),
+    })
+}
+
+fn at_most(limit: f64) -> Vec<Bar> {
+    vec![Bar {
+        who: OURS,
+        limit: Limit::AtMost(limit),
+    }]
+}
+
+struct Package {
+    who: &'static str,
+    name: &'static str,
+    /// Where its workspace is.
+    folder: PathBuf,
+}
+
+impl Package {
+    fn all(setting: &Setting) -> Result<Vec<Self>, Failure> {
+        Ok(match setting.extent {
+            Extent::Full => vec![Self::ours(), Self::qapi()?],
+            // The peer is nothing that could rot here.
+            Extent::Smoke => vec![Self::ours()],
+        })
+    }
+
+    fn ours() -> Self {
+        Self {
+            who: OURS,
+            name: "qemu-machine",
+            folder: workspace(),
+        }
+    }
+
+    /// A crate that depends on the peer, and has nothing else in it.
+    fn qapi() -> Result<Self, Failure> {
+        let folder = scratch().join("user-of-qapi");
+        fs::create_dir_all(folder.join("src"))?;
+        fs::write(folder.join("Cargo.toml"), USER_OF_QAPI)?;
+        fs::write(folder.join("src/lib.rs"), "")?;
+        Ok(Self {
+            who: "qapi",
+            name: "user-of-qapi",
+            folder,
+        })
+    }
+
+    fn cargo(&self, words: &[&str]) -> Cargo {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(cargo);
+        command.args(words).current_dir(&self.folder);
+        if words != ["fetch"] {
+            command.args(["--package", self.name]);
+        }
+        // What the cargo that runs us has set is not meant for this one.
+        for (key, _) in std::env::vars_os() {
+            let text = key.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(key);
+            }
+        }
+        Cargo { command }
+    }
+
+    fn build(&self, setting: &Setting) -> Result<f64, Failure> {
+        let folder = scratch().join("cold").join(self.name);
+        // For a smoke run it need not be cold.
+        let is_cold = setting.extent == Extent::Full;
+        if is_cold && folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        let mut build = self.cargo(&["build", "--offline", "--quiet", "--jobs", "2"]);
+        build.command.arg("--target-dir").arg(&folder);
+        let begun = Instant::now();
+        build.run()?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    fn measured(packages: &[Self], values: Vec<Vec<f64>>) -> Vec<Measured> {
+        let contenders = packages.iter().zip(values);
+        let measured = contenders.map(|(Self { who, .. }, values)| Measured { who, values });
+        measured.collect()
+    }
+
+    fn crates(&self) -> Result<f64, Failure> {
+        let tree = ["tree", "--edges", "normal", "--prefix", "none", "--quiet"];
+        let text = self.cargo(&tree).run()?;
+        // What was told before has a mark behind its name and version.
+        let names = text
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| line.split(' ').take(2).collect::<Vec<_>>());
+        let count = names.collect::<BTreeSet<_>>().len();
+        // The crate that is but there to depend on it is none.
+        let own = usize::from(self.who != OURS);
+        Ok(u32::try_from(count - own)?.into())
+    }
+}
+
+struct Cargo {
+    command: Command,
+}
+
+impl Cargo {
+    fn run(&mut self) -> Result<String, Failure> {
+        let output = self.command.stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8(output.stdout)?);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{:?} has failed: {said}", self.command).into())
+    }
+}
+
+fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}
+
+/// The folder for what is made here.
+fn scratch() -> PathBuf {
+    workspace().join("target/bench")
+}
+
+const USER_OF_QAPI: &str = r#"
+[package]
+name = "user-of-qapi"
+version = "0.0.0"
+edition = "2024"
+
+[dependencies]
+qapi = { version = "0.15", features = ["qmp", "async-tokio-all"] }
+
+[workspace]
+"#;

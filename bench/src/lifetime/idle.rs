@@ -1,0 +1,73 @@
+//! What machines cost us that are there and do nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::worker::Worker;
+use crate::operation::{Bar, Limit, Measured, OURS, Operation, Unit};
+use crate::setting::Setting;
+use crate::{Failure, sys, usage};
+
+pub(super) const ROWS: [&str; 2] = ["idle", "idle/memory"];
+
+pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
+    let machines: u32 = setting.size(300, 10);
+    let seconds = setting.size(10, 1);
+    let (mut used, mut grown) = (Vec::new(), Vec::new());
+    for _ in 0..setting.size(3, 1) {
+        let run = run(setting, machines, Duration::from_secs(seconds))?;
+        used.push(run.processor_seconds);
+        grown.push(run.bytes_each);
+    }
+    let bars = |limit| {
+        vec![Bar {
+            who: OURS,
+            limit: Limit::AtMost(limit),
+        }]
+    };
+    let ours = |values| vec![Measured { who: OURS, values }];
+    Ok([
+        Operation {
+            id: ROWS[0],
+            name: format!("{machines} machines idle for {seconds} s: our processor time"),
+            about: "What all threads of a process use in that time whose machines, scripted peers \
+                    with a console that is drained, say nothing. The process itself waits."
+                .into(),
+            unit: Unit::Seconds,
+            contenders: ours(used),
+            bars: bars(0.0),
+        },
+        Operation {
+            id: ROWS[1],
+            name: format!("{machines} machines idle: our memory for each"),
+            about: "By how much the memory of that process grew that is its own \
+                    (`Private_Dirty`), after one machine that does not count."
+                .into(),
+            unit: Unit::Bytes,
+            contenders: ours(grown),
+            bars: bars(128.0 * 1024.0),
+        },
+    ])
+}
+
+struct Run {
+    processor_seconds: f64,
+    bytes_each: f64,
+}
+
+fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure> {
+    let mut keeper = Worker::keeper(&setting.fake_qemu)?;
+    let process = PathBuf::from(format!("/proc/{}", keeper.id()));
+    keeper.ask("1")?;
+    let before = usage::private_kib(&process)?;
+    keeper.ask(&machines.to_string())?;
+    let grown = usage::private_kib(&process)?.saturating_sub(before);
+    let begun = sys::processor_time(keeper.id())?;
+    // What is measured is what happens in a time in which nothing does.
+    std::thread::sleep(time);
+    let used = sys::processor_time(keeper.id())? - begun;
+    Ok(Run {
+        processor_seconds: used.as_secs_f64(),
+        bytes_each: f64::from(grown) * 1024.0 / f64::from(machines),
+    })
+}

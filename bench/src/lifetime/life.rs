@@ -1,0 +1,186 @@
+//! One life of a machine, from nothing to the first command that may be sent,
+//! and from there to its end: by bare calls, by the library, and by a fork.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use qemu_machine::{Machine, MachineBuilder, Wait};
+
+use crate::sys::{self, Bare};
+use crate::{Failure, runtime};
+
+/// A machine to be: the smallest of a PC, whose guest does not run.
+pub(super) struct Recipe {
+    pub(super) builder: MachineBuilder,
+    /// What the library runs for it.
+    words: Vec<CString>,
+}
+
+/// How long both took, in seconds.
+pub(super) struct Life {
+    pub(super) launch: f64,
+    pub(super) end: f64,
+}
+
+/// By whom it is lived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The floor: `vfork`, `execv`, blocking reads and writes, `waitpid`.
+    BareCalls,
+    Wait,
+    Await,
+    /// The same as the floor, but for the standard library's `fork`.
+    Fork,
+}
+
+impl By {
+    /// From its name on a line of words.
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        [Self::BareCalls, Self::Wait, Self::Await, Self::Fork]
+            .into_iter()
+            .find(|by| by.word() == word)
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::BareCalls => "bare-calls",
+            Self::Wait => "wait",
+            Self::Await => "await",
+            Self::Fork => "fork",
+        }
+    }
+
+    pub(super) fn live(self, recipe: &Recipe) -> Result<Life, Failure> {
+        match self {
+            Self::BareCalls => recipe.live_bare(Met::vforked),
+            Self::Fork => recipe.live_bare(Met::forked),
+            Self::Wait => recipe.live_waiting(),
+            Self::Await => runtime::block_on(recipe.live_awaiting()),
+        }
+    }
+}
+
+impl Recipe {
+    pub(super) fn new(qemu: &Path) -> Result<Self, Failure> {
+        let builder = Machine::builder(qemu)
+            .accel(["tcg"])
+            .memory("16M")
+            .args(["-nodefaults", "-S"]);
+        let command_line = builder.dry_run().command_line;
+        let words = command_line.words().iter();
+        let words = words.map(|word| sys::c_string(word));
+        Ok(Self {
+            words: words.collect::<Result<_, _>>()?,
+            builder,
+        })
+    }
+
+    fn live_waiting(&self) -> Result<Life, Failure> {
+        let begun = Instant::now();
+        let vm = self.builder.launch().wait()?;
+        let launch = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        vm.shutdown().wait()?;
+        let end = begun.elapsed().as_secs_f64();
+        Ok(Life { launch, end })
+    }
+
+    pub(super) async fn live_awaiting(&self) -> Result<Life, Failure> {
+        let begun = Instant::now();
+        let vm = self.builder.launch().await?;
+        let launch = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        vm.shutdown().await?;
+        let end = begun.elapsed().as_secs_f64();
+        Ok(Life { launch, end })
+    }
+
+    fn live_bare(&self, start: fn(&[CString]) -> Result<Met, Failure>) -> Result<Life, Failure> {
+        let begun = Instant::now();
+        let met = start(&self.words)?;
+        let launch = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        met.quit()?;
+        let end = begun.elapsed().as_secs_f64();
+        Ok(Life { launch, end })
+    }
+}
+
+/// A QEMU that has greeted, and takes commands.
+struct Met {
+    child: Child,
+    monitor: BufReader<UnixStream>,
+}
+
+enum Child {
+    Vforked(Bare),
+    Forked(std::process::Child),
+}
+
+impl Met {
+    fn vforked(words: &[CString]) -> Result<Self, Failure> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let null = null.as_fd();
+        let child = sys::vfork_exec(words, &[null, null, null, theirs.as_fd()])?;
+        drop(theirs);
+        Self::meet(Child::Vforked(child), ours)
+    }
+
+    fn forked(words: &[CString]) -> Result<Self, Failure> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (program, arguments) = words.split_first().ok_or("no program")?;
+        let mut command = Command::new(program.to_str()?);
+        for argument in arguments {
+            command.arg(argument.to_str()?);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = sys::fork_exec(&mut command, theirs.as_fd(), MONITOR)?;
+        drop(theirs);
+        Self::meet(Child::Forked(child), ours)
+    }
+
+    fn meet(child: Child, monitor: UnixStream) -> Result<Self, Failure> {
+        let mut monitor = BufReader::new(monitor);
+        let mut line = String::new();
+        monitor.read_line(&mut line)?;
+        if !line.starts_with(r#"{"QMP""#) {
+            return Err(format!("no greeting: {line:?}").into());
+        }
+        monitor
+            .get_mut()
+            .write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+        line.clear();
+        monitor.read_line(&mut line)?;
+        if !line.starts_with(r#"{"return""#) {
+            return Err(format!("no capabilities: {line:?}").into());
+        }
+        Ok(Self { child, monitor })
+    }
+
+    fn quit(mut self) -> Result<(), Failure> {
+        self.monitor
+            .get_mut()
+            .write_all(b"{\"execute\":\"quit\"}\n")?;
+        let ended_well = match self.child {
+            Child::Vforked(child) => child.wait()? == 0,
+            Child::Forked(mut child) => child.wait()?.success(),
+        };
+        match ended_well {
+            true => Ok(()),
+            false => Err("QEMU has ended badly".into()),
+        }
+    }
+}
+
+/// The number by which the library gives a QEMU its monitor.
+const MONITOR: i32 = 3;

@@ -1,0 +1,197 @@
+//! The life of machines, against the same life by bare calls; and what the
+//! library costs where nothing happens, and where it is built.
+
+mod cold;
+mod crowd;
+mod idle;
+mod life;
+pub(crate) mod worker;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use life::{By, Life, Recipe};
+use worker::Worker;
+
+use crate::Failure;
+use crate::operation::{AWAIT, Bar, FLOOR, Limit, Operation, Unit, WAIT};
+use crate::setting::Setting;
+use crate::topic::Topic;
+use crate::turns::{Contender, in_turns};
+
+pub(crate) const TOPIC: Topic = Topic {
+    rows: &[
+        LAUNCH,
+        LAUNCH_FROM_LARGE,
+        SHUTDOWN,
+        CROWD,
+        idle::ROWS[0],
+        idle::ROWS[1],
+        cold::BUILD,
+        cold::CRATES,
+    ],
+    measure,
+};
+
+fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
+    let recipe = Arc::new(Recipe::new(&setting.qemu)?);
+    let mut operations = Vec::new();
+    if setting.wants(LAUNCH) {
+        operations.push(launch(setting, &recipe)?);
+    }
+    if setting.wants(LAUNCH_FROM_LARGE) {
+        operations.push(launch_from_large(setting, &recipe)?);
+    }
+    if setting.wants(SHUTDOWN) {
+        operations.push(shutdown(setting, &recipe)?);
+    }
+    if setting.wants(CROWD) {
+        operations.push(crowd(setting, &recipe)?);
+    }
+    if setting.wants(idle::ROWS[0]) {
+        operations.extend(idle::measure(setting)?);
+    }
+    if setting.wants(cold::BUILD) {
+        operations.push(cold::build(setting)?);
+    }
+    if setting.wants(cold::CRATES) {
+        operations.push(cold::crates(setting)?);
+    }
+    Ok(operations)
+}
+
+fn launch(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
+    Ok(Operation {
+        id: LAUNCH,
+        name: "launch to the first command possible".into(),
+        about:
+            "From nothing to a QEMU (a PC of 16 MiB whose guest does not run, `-nodefaults -S`, \
+                emulated) that has greeted and left the negotiation. The floor is the same command \
+                line, started in the same process by `vfork` and `execv` with one end of a socket \
+                pair, and a blocking exchange on the other."
+                .into(),
+        unit: Unit::Seconds,
+        contenders: in_turns(
+            setting.size(LAUNCHES, 1),
+            ONE_BY_ONE
+                .map(|it| it.timed(recipe, |life| life.launch))
+                .into(),
+        )?,
+        bars: both_at_most(1.05),
+    })
+}
+
+fn shutdown(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
+    Ok(Operation {
+        id: SHUTDOWN,
+        name: "`shutdown` to reaped and cleaned".into(),
+        about: "The end of the same machine, by `quit`. The floor writes `quit`, and waits for \
+                the process by `waitpid`; ours has also read what was left, removed the private \
+                directory, and told the guardian."
+            .into(),
+        unit: Unit::Seconds,
+        contenders: in_turns(
+            setting.size(LAUNCHES, 1),
+            ONE_BY_ONE
+                .map(|it| it.timed(recipe, |life| life.end))
+                .into(),
+        )?,
+        bars: both_at_most(1.10),
+    })
+}
+
+fn launch_from_large(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
+    let bytes = setting.size(1 << 30, 1 << 24);
+    let worker = RefCell::new(Worker::large(bytes, &setting.qemu)?);
+    let from_large = |who, by: By| {
+        let worker = &worker;
+        Contender::new(who, move || {
+            Ok(worker.borrow_mut().ask(by.word())?.parse()?)
+        })
+    };
+    let contenders = vec![
+        ONE_BY_ONE[0].timed(recipe, |life| life.launch),
+        from_large(FLOOR_FROM_LARGE, By::BareCalls),
+        from_large(WAIT, By::Wait),
+        from_large(AWAIT, By::Await),
+        from_large(FORK, By::Fork),
+    ];
+    Ok(Operation {
+        id: LAUNCH_FROM_LARGE,
+        name: format!("launch from a process of {} MiB", bytes >> 20),
+        about: "The same launch from a process that holds so much memory, in pages of 4 KiB that \
+                have all been written. The floor is that of a small process; beside it stand the \
+                same calls in the large one, and a true `fork` as the standard library makes it \
+                where something is to be done in the child."
+            .into(),
+        unit: Unit::Seconds,
+        contenders: in_turns(setting.size(LAUNCHES, 1), contenders)?,
+        bars: both_at_most(1.05),
+    })
+}
+
+fn crowd(setting: &Setting, recipe: &Arc<Recipe>) -> Result<Operation, Failure> {
+    let machines = setting.size(100, 4);
+    let at_once = setting.size(8, 2);
+    let contenders = ONE_BY_ONE.map(|Contestant { who, by }| {
+        Contender::new(who, move || crowd::live(by, recipe, machines, at_once))
+    });
+    Ok(Operation {
+        id: CROWD,
+        name: format!("launch and end of {machines} machines, {at_once} at once"),
+        about: "The time by the clock of the wall, for lives of such machines that follow each \
+                other at once in threads of the floor, and of ours, and in tasks of a tokio \
+                runtime of one thread."
+            .into(),
+        unit: Unit::Seconds,
+        contenders: in_turns(setting.size(7, 1), contenders.into())?,
+        bars: both_at_most(1.05),
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Contestant {
+    who: &'static str,
+    by: By,
+}
+
+impl Contestant {
+    fn timed(self, recipe: &Recipe, of: fn(&Life) -> f64) -> Contender<'_> {
+        Contender::new(self.who, move || Ok(of(&self.by.live(recipe)?)))
+    }
+}
+
+const ONE_BY_ONE: [Contestant; 3] = [
+    Contestant {
+        who: FLOOR,
+        by: By::BareCalls,
+    },
+    Contestant {
+        who: WAIT,
+        by: By::Wait,
+    },
+    Contestant {
+        who: AWAIT,
+        by: By::Await,
+    },
+];
+
+fn both_at_most(limit: f64) -> Vec<Bar> {
+    [WAIT, AWAIT]
+        .map(|who| Bar {
+            who,
+            limit: Limit::RatioAtMost(limit, FLOOR),
+        })
+        .into()
+}
+
+/// In how many rounds single ones are launched.
+const LAUNCHES: usize = 60;
+
+const LAUNCH: &str = "launch";
+const LAUNCH_FROM_LARGE: &str = "launch-from-large";
+const SHUTDOWN: &str = "shutdown";
+const CROWD: &str = "crowd";
+
+const FLOOR_FROM_LARGE: &str = "floor, in the large one";
+const FORK: &str = "floor, by fork";

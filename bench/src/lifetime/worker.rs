@@ -1,0 +1,122 @@
+//! A process of our own in which something is measured apart: this program
+//! once more, which does what lines of its input say and answers each.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use qemu_machine::{Console, Machine, Wait};
+
+use super::life::{By, Recipe};
+use crate::{Failure, sys};
+
+/// Such a process; it ends with its input.
+pub(super) struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// One that holds so much memory, and launches this QEMU by whom it is told
+    /// to; it answers with the seconds of that.
+    pub(super) fn large(bytes: usize, qemu: &Path) -> Result<Self, Failure> {
+        Self::start(&["large".into(), bytes.to_string().into(), qemu.into()])
+    }
+
+    /// One that launches as many scripted peers as it is told to, and keeps
+    /// them; it answers when they are all there.
+    pub(super) fn keeper(fake_qemu: &Path) -> Result<Self, Failure> {
+        Self::start(&["keeper".into(), fake_qemu.into()])
+    }
+
+    fn start(words: &[OsString]) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(WORD)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().ok_or("no output")?;
+        let input = child.stdin.take();
+        Ok(Self {
+            child,
+            input,
+            output: BufReader::new(output),
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it do something, and gives its answer.
+    pub(super) fn ask(&mut self, line: &str) -> Result<String, Failure> {
+        let mut input = self.input.as_ref().ok_or("it has ended")?;
+        input.write_all(format!("{line}\n").as_bytes())?;
+        let mut answer = String::new();
+        self.output.read_line(&mut answer)?;
+        match answer.strip_suffix('\n') {
+            Some(answer) => Ok(answer.to_owned()),
+            None => Err(format!("'{line}' has failed in a process apart").into()),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// What this process is to do, if it is such a one.
+pub(crate) fn run(words: impl Iterator<Item = OsString>) -> Option<Result<(), Failure>> {
+    let words: Vec<_> = words.collect();
+    let (first, words) = words.split_first()?;
+    (first == WORD).then(|| match words {
+        [kind, bytes, qemu] if kind == "large" => {
+            let bytes = bytes.to_str().ok_or("no number")?.parse()?;
+            launch_from_large(bytes, Path::new(qemu))
+        }
+        [kind, fake_qemu] if kind == "keeper" => keep(Path::new(fake_qemu)),
+        _ => Err("no such work".into()),
+    })
+}
+
+fn launch_from_large(bytes: usize, qemu: &Path) -> Result<(), Failure> {
+    sys::forbid_huge_pages()?;
+    let memory = std::hint::black_box(vec![1_u8; bytes]);
+    let recipe = Recipe::new(qemu)?;
+    answer(|line| {
+        let by = By::parse(line).ok_or("nobody launches so")?;
+        Ok(by.live(&recipe)?.launch.to_string())
+    })?;
+    drop(std::hint::black_box(memory));
+    Ok(())
+}
+
+fn keep(fake_qemu: &Path) -> Result<(), Failure> {
+    let builder = Machine::builder(fake_qemu)
+        .args(["-fake-script", "greet\nnegotiate\nserve"])
+        .console(Console::serial());
+    // Room for all, so that what is seen to grow is the machines.
+    let mut kept = Vec::with_capacity(1000);
+    answer(|line| {
+        for _ in 0..line.parse()? {
+            kept.push(builder.launch().wait()?);
+        }
+        Ok(kept.len().to_string())
+    })
+}
+
+fn answer(mut each: impl FnMut(&str) -> Result<String, Failure>) -> Result<(), Failure> {
+    for line in std::io::stdin().lines() {
+        println!("{}", each(&line?)?);
+    }
+    Ok(())
+}
+
+/// The first word of its command line.
+const WORD: &str = "worker";
