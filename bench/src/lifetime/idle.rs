@@ -1,6 +1,7 @@
 //! What machines cost us that are there and do nothing.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::worker::Worker;
@@ -62,12 +63,33 @@ fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure>
     let before = usage::private_kib(&process)?;
     keeper.ask(&machines.to_string())?;
     let grown = usage::private_kib(&process)?.saturating_sub(before);
+    fall_asleep(&process)?;
     let begun = sys::processor_time(keeper.id())?;
     // What is measured is what happens in a time in which nothing does.
     std::thread::sleep(time);
-    let used = sys::processor_time(keeper.id())? - begun;
+    let used = sys::processor_time(keeper.id())?.saturating_sub(begun);
     Ok(Run {
         processor_seconds: used.as_secs_f64(),
         bytes_each: f64::from(grown) * 1024.0 / f64::from(machines),
     })
+}
+
+/// Waits until every thread of a process does, that of the answer included.
+fn fall_asleep(process: &Path) -> Result<(), Failure> {
+    loop {
+        let mut awake = false;
+        for thread in fs::read_dir(process.join("task"))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The third field of proc_pid_stat(5), after the name.
+            awake |= !stat
+                .rsplit(')')
+                .next()
+                .unwrap_or_default()
+                .starts_with(" S");
+        }
+        if !awake {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
 }

@@ -175,9 +175,10 @@ impl Met {
             Child::Vforked(child) => child.wait()? == 0,
             Child::Forked(mut child) => child.wait()?.success(),
         };
-        match ended_well {
-            true => Ok(()),
-            false => Err("QEMU has ended badly".into()),
+        if ended_well {
+            Ok(())
+        } else {
+            Err("QEMU has ended badly".into())
         }
     }
 }
