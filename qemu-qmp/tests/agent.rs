@@ -33,7 +33,7 @@ scenario! {
             let (_, fence) = agent.agent_line();
             agent.answer_sync(fence["arguments"]["id"].as_u64().unwrap());
             let ping = agent.asked_and_replies("guest-ping", "{}");
-            assert_eq!(ping.command.0, json!({"execute": "guest-ping", "arguments": {}}));
+            assert_eq!(ping.command.0, json!({"execute": "guest-ping"}));
             let info = r#"{"version": "7.2.0", "supported_commands": [
                 {"name": "guest-shutdown", "enabled": true, "success-response": false},
                 {"name": "guest-exec", "enabled": false, "success-response": true}

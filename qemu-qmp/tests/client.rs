@@ -43,7 +43,7 @@ scenario! {
         let (socket, server) = serve(|server| {
             server.ready();
             let status = server.expect("query-status");
-            assert_eq!(status.0, json!({"execute": "query-status", "arguments": {}, "id": 2}));
+            assert_eq!(status.0, json!({"execute": "query-status", "id": 2}));
             server.answer(&status, r#"{"status": "running", "running": true, "x-new": 1}"#);
             server.ends();
         });

@@ -109,6 +109,13 @@ fn a_line_has_its_arguments_as_given_and_its_id_at_the_end() {
     assert_eq!(String::from_utf8(bytes).unwrap(), expected);
 }
 
+#[test]
+fn empty_arguments_are_not_sent_for_qemu_reads_a_byte_at_a_time() {
+    let mut connection = ready();
+    let (_, bytes) = connection.submit(Line::new("quit", Some(b"{}"), false), "w");
+    assert_eq!(bytes, b"{\"execute\":\"quit\",\"id\":1}\n");
+}
+
 // P18
 #[test]
 fn ids_are_never_used_twice() {
