@@ -17,7 +17,6 @@ mod sys;
 mod table;
 mod topic;
 mod turns;
-mod usage;
 
 use std::process::ExitCode;
 

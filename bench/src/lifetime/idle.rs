@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::worker::Worker;
 use crate::operation::{Bar, Limit, Measured, OURS, Operation, Unit};
 use crate::setting::Setting;
-use crate::{Failure, sys, usage};
+use crate::{Failure, sys};
 
 pub(super) const ROWS: [&str; 2] = ["idle", "idle/memory"];
 
@@ -60,9 +60,9 @@ fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure>
     let mut keeper = Worker::keeper(&setting.fake_qemu)?;
     let process = PathBuf::from(format!("/proc/{}", keeper.id()));
     keeper.ask("1")?;
-    let before = usage::private_kib(&process)?;
+    let before = private_kib(&process)?;
     keeper.ask(&machines.to_string())?;
-    let grown = usage::private_kib(&process)?.saturating_sub(before);
+    let grown = private_kib(&process)?.saturating_sub(before);
     fall_asleep(&process)?;
     let begun = sys::processor_time(keeper.id())?;
     // What is measured is what happens in a time in which nothing does.
@@ -92,4 +92,14 @@ fn fall_asleep(process: &Path) -> Result<(), Failure> {
         }
         std::thread::yield_now();
     }
+}
+
+/// What is in memory for this process alone, and would be free without it:
+/// `Private_Dirty` of `proc(5)`.
+fn private_kib(process: &Path) -> Result<u32, Failure> {
+    let text = std::fs::read_to_string(process.join("smaps_rollup"))?;
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let kilobytes = value.and_then(|value| value.trim().strip_suffix(" kB"));
+    Ok(kilobytes.ok_or("no Private_Dirty")?.trim().parse()?)
 }
