@@ -334,11 +334,36 @@ fn after_a_late_word_of_the_port_the_command_is_lost_only_if_the_agent_does_not_
     agent.receive(complaint);
     answer_sync(&mut agent, 103);
     assert_eq!(sent(&mut agent), goes_on);
-    // It has not.
+    // It has, and refused: what comes before the probe's answer may be another's
+    // complaint, so the fence tells.
     let mut agent = asked();
+    agent.receive(b"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n");
+    assert_eq!(told(&mut agent), []);
+    answer_sync(&mut agent, 102);
+    assert_eq!(told(&mut agent), answer("a", "no"));
+    agent.receive(complaint);
+    answer_sync(&mut agent, 103);
+    assert_eq!(sent(&mut agent), goes_on);
+    // It has not: the complaint of the new one is no reply.
+    let mut agent = asked();
+    agent.receive(complaint);
+    assert_eq!(told(&mut agent), []);
     answer_sync(&mut agent, 103);
     let (next, answers) = outputs(&mut agent);
     assert_eq!((next, answers), (goes_on, answer("a", "gone")));
+}
+
+#[test]
+fn a_sentinel_that_nobody_asked_for_costs_no_reply() {
+    let mut agent = agent(Port::Unknown, 1000);
+    in_step(&mut agent);
+    agent.receive(b"\xff");
+    submit(&mut agent, "a");
+    assert_eq!(sent(&mut agent), format!("!{}\n", sync(102)));
+    answer_sync(&mut agent, 102);
+    sent(&mut agent);
+    agent.receive(b"{\"return\": 1}\n");
+    assert_eq!(told(&mut agent), answer("a", "1"));
 }
 
 #[test]

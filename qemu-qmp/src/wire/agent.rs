@@ -151,6 +151,9 @@ enum Phase<W> {
         fence: u64,
         /// A sync sent later, to see whether the agent still has the request.
         probe: Option<u64>,
+        /// What came since then: the answer, if the fence's comes next, or else
+        /// the complaint of another agent, about the sentinel before the probe.
+        refusal: Option<ErrorReply>,
     },
 }
 
@@ -255,6 +258,10 @@ impl<W> AgentConnection<W> {
             // A line that has not ended will never do.
             self.frames = Frames::new(self.line_limit_bytes);
             self.delimited = true;
+            if let Phase::InStep = self.phase {
+                // Nobody asked for what stands behind it.
+                self.phase = Phase::OutOfStep;
+            }
             bytes = &bytes[at + 1..];
         }
         self.text(bytes);
@@ -269,13 +276,19 @@ impl<W> AgentConnection<W> {
         self.queue.retain(|request| !request.is_given_up);
         match std::mem::replace(&mut self.phase, Phase::OutOfStep) {
             Phase::Answering { request, .. } if !open => self.answer(request, AgentAnswer::Gone),
-            Phase::Answering { request, fence, .. } => {
+            Phase::Answering {
+                request,
+                fence,
+                refusal,
+                ..
+            } => {
                 // Another agent than it was sent to, or not.
                 let probe = Some(self.sync(true));
                 self.phase = Phase::Answering {
                     request,
                     fence,
                     probe,
+                    refusal,
                 };
             }
             Phase::Syncing {
@@ -362,6 +375,7 @@ impl<W> AgentConnection<W> {
                     request,
                     fence: self.sync_behind(line, false),
                     probe: None,
+                    refusal: None,
                 };
             }
             _ => {}
@@ -440,7 +454,17 @@ impl<W> AgentConnection<W> {
         }
         let answer = match Message::parse(line) {
             Ok(Message::Return { value, .. }) => AgentAnswer::Return(value.to_owned()),
-            Ok(Message::Error { error, .. }) => AgentAnswer::Error(error),
+            Ok(Message::Error { error, .. }) => match &mut self.phase {
+                Phase::Answering {
+                    probe: Some(_),
+                    refusal,
+                    ..
+                } => {
+                    refusal.get_or_insert(error);
+                    return;
+                }
+                _ => AgentAnswer::Error(error),
+            },
             // No agent has any.
             Ok(Message::Event(_) | Message::Greeting(_)) => return,
             Err(error) => return self.not_understood(error),
@@ -449,6 +473,7 @@ impl<W> AgentConnection<W> {
             request,
             fence,
             probe,
+            ..
         } = std::mem::replace(&mut self.phase, Phase::OutOfStep)
         {
             self.phase = Phase::Syncing {
@@ -467,12 +492,14 @@ impl<W> AgentConnection<W> {
                 request,
                 fence,
                 probe,
+                refusal,
             } if fence == answered => {
                 self.phase = probe.map_or(Phase::InStep, |number| Phase::Syncing {
                     number,
                     awaits_port: false,
                 });
-                self.answer(request, AgentAnswer::Silence);
+                let answer = refusal.map_or(AgentAnswer::Silence, AgentAnswer::Error);
+                self.answer(request, answer);
             }
             Phase::Answering {
                 request,
