@@ -75,11 +75,16 @@ pub(super) fn done(reply: &Reply) -> Result<(), QtestFailure> {
 /// A number, with `0x` before it as of a register, or without as of a clock.
 pub(super) fn number<N: TryFrom<u64>>(reply: &Reply) -> Result<N, QtestFailure> {
     let value = value(reply)?;
-    let number = match value.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => value.parse(),
+    let (digits, radix) = match value.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (value, 10),
     };
-    let number = number.ok().and_then(|number| N::try_from(number).ok());
+    // A sign before them would be read, too.
+    let is_number = digits.starts_with(|first: char| first.is_digit(radix));
+    let number = u64::from_str_radix(digits, radix).ok();
+    let number = number
+        .filter(|_| is_number)
+        .and_then(|number| N::try_from(number).ok());
     number.ok_or_else(|| unexpected(reply))
 }
 

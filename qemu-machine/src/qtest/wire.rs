@@ -173,10 +173,10 @@ impl Irq {
             ("lower", number) => (false, number),
             _ => return None,
         };
-        Some(Self {
-            line: number.parse().ok()?,
-            raised,
-        })
+        // A sign would be read, too.
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        let line = is_number.then(|| number.parse().ok())??;
+        Some(Self { line, raised })
     }
 }
 
@@ -245,6 +245,7 @@ mod tests {
             ("IRQ raise", malformed("IRQ raise")),
             ("IRQ raise x", malformed("IRQ raise x")),
             ("IRQ raise -1", malformed("IRQ raise -1")),
+            ("IRQ raise +1", malformed("IRQ raise +1")),
             ("IRQ raise 65536", malformed("IRQ raise 65536")),
             ("IRQ toggle 1", malformed("IRQ toggle 1")),
             (
