@@ -58,6 +58,9 @@ mod directory;
 mod display;
 mod error;
 mod forwards;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guardian;
 mod guest_state;
 pub mod guests;

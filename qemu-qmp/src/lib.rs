@@ -36,6 +36,9 @@ mod client;
 mod command;
 mod deadlines;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod schema;
 mod wait;
 pub mod wire;

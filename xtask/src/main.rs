@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod failure;
+mod fuzz;
 mod guest;
 mod process;
 mod progress;
@@ -41,6 +42,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
     }
@@ -56,5 +58,7 @@ usage: cargo xtask <command>
   demo             show what the library does
   bench            set up, then measure against bare calls and against peers;
                    [--smoke] [ID...]
+  fuzz             try what reads others' bytes with any bytes, each target for 15
+                   minutes; [TARGET] [--minutes N]
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

@@ -2,6 +2,8 @@
 //! line.
 
 mod compose;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod options;
 mod shell;
 

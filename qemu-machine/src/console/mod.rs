@@ -9,6 +9,8 @@
 mod buffer;
 mod config;
 mod expect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod given_back;
 mod interact;
 mod log_file;

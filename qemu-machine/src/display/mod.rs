@@ -5,6 +5,8 @@
 //!                                             --> Watch (pure) --> done, or once more
 //! ```
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod screenshot;
 mod take;
 mod watch;

@@ -10,6 +10,8 @@
 mod channel;
 mod command;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod irqs;
 mod lines;
 mod wire;

@@ -1,0 +1,102 @@
+//! Any bytes from a guest: with the noise looked past, and on a terminal.
+#![allow(clippy::missing_panics_doc)]
+
+use std::ops::ControlFlow;
+
+use super::noise::{Filter, Noise};
+use super::screen::{ScreenSize, Terminal};
+use crate::fuzzing::CUTS;
+
+/// What is handed on does not depend on the pieces in which a stream comes; it
+/// is a part of the stream, in its order, and stands where it is said to.
+///
+/// The first byte of the input tells what is looked past.
+pub fn noise(input: &[u8]) {
+    let Some((&mode, stream)) = input.split_first() else {
+        return;
+    };
+    // Nothing is ever received in a piece of no bytes.
+    if stream.is_empty() {
+        return;
+    }
+    let noise = Noise {
+        escapes: mode & 1 == 0,
+        kernel_lines: mode & 2 == 0,
+    };
+    let whole = filtered(noise, stream, &CUTS[0](stream));
+    for cut in &CUTS[1..] {
+        assert_eq!(filtered(noise, stream, &cut(stream)), whole);
+    }
+    let (before, all) = whole;
+    // Of a kernel's line, no more is held back than what can begin one.
+    assert!(before.len() + 40 > all.len());
+    if mode & 3 == 3 {
+        assert_eq!(all.len(), stream.len());
+    }
+    // No escape is left, nor what begins a kernel's line.
+    let escapes = [0x1b, 0x0e, 0x0f];
+    let is_left = |place: &usize| escapes.contains(&stream[*place]);
+    assert!(!noise.escapes || !all.iter().any(is_left));
+}
+
+/// The places of what is handed on, before the end and with it.
+fn filtered(noise: Noise, stream: &[u8], pieces: &[&[u8]]) -> (Vec<usize>, Vec<usize>) {
+    const FROM: u64 = 1 << 40;
+    let mut filter = Filter::new(noise, FROM);
+    let mut places: Vec<usize> = Vec::new();
+    let mut keep = |run: &[u8], at: u64| {
+        let start = usize::try_from(at - FROM).expect("it is in the stream");
+        assert_eq!(&stream[start..start + run.len()], run);
+        assert!(places.last().is_none_or(|&last| last < start));
+        assert!(!run.is_empty());
+        places.extend(start..start + run.len());
+        ControlFlow::<()>::Continue(())
+    };
+    for piece in pieces {
+        assert!(filter.push(piece, &mut keep).is_continue());
+    }
+    let mut rest: Vec<(Vec<u8>, u64)> = Vec::new();
+    let _ = filter.finish(|run, at| {
+        rest.push((run.to_vec(), at));
+        ControlFlow::<()>::Continue(())
+    });
+    for (run, at) in &rest {
+        let _ = keep(run, *at);
+    }
+    let before = places.len() - rest.iter().map(|(run, _)| run.len()).sum::<usize>();
+    (places[..before].to_vec(), places)
+}
+
+/// A terminal bears any stream, and shows the same of a text whatever the pieces
+/// in which it comes. (Of what is no UTF-8, `vte` makes one thing or another.)
+///
+/// The first byte of the input tells its size.
+pub fn terminal(input: &[u8]) {
+    let Some((&mode, stream)) = input.split_first() else {
+        return;
+    };
+    let size = ScreenSize {
+        columns: [2, 3, 20, 80][usize::from(mode & 3)],
+        rows: [2, 3, 24, 1][usize::from(mode >> 2 & 3)],
+    };
+    let shown = CUTS.map(|cut| {
+        let terminal = Terminal::new(size);
+        for piece in cut(stream) {
+            terminal.show(piece);
+        }
+        let screen = terminal.screen();
+        let (text, cursor) = (screen.text(), screen.cursor());
+        assert!(cursor.row < size.rows.max(2) && cursor.column < size.columns);
+        (
+            text,
+            cursor,
+            screen.highlighted(),
+            screen.cursor_is_hidden(),
+        )
+    });
+    let is_text = std::str::from_utf8(stream).is_ok();
+    assert!(
+        !is_text || shown.iter().all(|it| *it == shown[0]),
+        "{shown:?}"
+    );
+}

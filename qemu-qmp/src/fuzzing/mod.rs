@@ -1,0 +1,83 @@
+//! What the fuzzer does with an input, one function for each of its targets.
+//!
+//! A function panics if what must hold of any input does not. It is built for
+//! the fuzzer, and for the tests, which try each of the seeds once; a normal
+//! build has nothing of it.
+#![allow(clippy::missing_panics_doc)]
+
+mod agent;
+mod event_pattern;
+mod schema;
+mod session;
+
+pub use agent::agent;
+pub use event_pattern::event_pattern;
+pub use schema::schema;
+pub use session::session;
+
+/// How what comes in one piece is cut into several.
+type Cut = fn(&[u8]) -> Vec<&[u8]>;
+
+/// Whole, byte by byte, and in pieces whose lengths the bytes themselves tell.
+const CUTS: [Cut; 3] = [
+    |bytes| vec![bytes],
+    |bytes| bytes.chunks(1).collect(),
+    |bytes| {
+        let (mut pieces, mut rest) = (Vec::new(), bytes);
+        while let Some(&byte) = rest.first() {
+            let (piece, after) = rest.split_at(rest.len().min(usize::from(byte) % 7 + 1));
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces
+    },
+];
+
+/// A step of a script: an input is what a server sends, and the control
+/// characters in it, which no JSON has, are what else happens meanwhile.
+enum Step<'a> {
+    Received(&'a [u8]),
+    Done(u8),
+}
+
+fn steps(script: &[u8]) -> impl Iterator<Item = Step<'_>> {
+    let is_action = |byte: u8| byte < b' ' && !b"\t\n\r".contains(&byte);
+    let runs = script.chunk_by(move |&one, &next| !is_action(one) && !is_action(next));
+    runs.map(move |run| match run {
+        [byte] if is_action(*byte) => Step::Done(*byte),
+        _ => Step::Received(run),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    type Target = fn(&[u8]);
+
+    #[test]
+    fn every_seed_of_the_fuzzer_holds() {
+        let targets: [(&str, Target); 4] = [
+            ("agent", agent),
+            ("event_pattern", event_pattern),
+            ("schema", schema),
+            ("session", session),
+        ];
+        for (name, target) in targets {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+            let seeds = fs::read_dir(folder.join(name)).unwrap();
+            let seeds: Vec<_> = seeds.map(|seed| seed.unwrap().path()).collect();
+            assert!(!seeds.is_empty(), "{name}");
+            for seed in seeds {
+                println!("{}", seed.display());
+                let seed = fs::read(seed).unwrap();
+                // And what comes of it where the end is missing.
+                (0..=seed.len().min(300)).for_each(|end| target(&seed[..end]));
+                target(&seed);
+            }
+        }
+    }
+}

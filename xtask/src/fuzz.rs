@@ -1,0 +1,106 @@
+//! The fuzzer: installs it where it is missing, and runs the targets of `fuzz`,
+//! one after the other, each from its seeds and from what earlier runs found.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{failure::Failure, process, process::cargo, workspace};
+
+/// Fuzzes, as these arguments say: a target's name, or none for all of them.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    let (name, minutes) = match *arguments {
+        [] => (None, MINUTES),
+        ["--minutes", minutes] => (None, number(minutes)?),
+        [name] => (Some(name), MINUTES),
+        [name, "--minutes", minutes] => (Some(name), number(minutes)?),
+        _ => return Err(Failure::advice(USAGE)),
+    };
+    let mut names = targets(&folder())?;
+    if let Some(name) = name {
+        if !names.iter().any(|it| it == name) {
+            let all = names.join(", ");
+            let words = format!("there is no target '{name}', but: {all}");
+            return Err(Failure::advice(words));
+        }
+        names.retain(|it| it == name);
+    }
+    ensure_fuzzer()?;
+    for name in names {
+        println!("\n== {name}: {minutes} minutes");
+        fuzz(&name, minutes)?;
+    }
+    Ok(())
+}
+
+fn fuzz(name: &str, minutes: u64) -> Result<(), Failure> {
+    let target = workspace::target().join("fuzz");
+    let found = target.join("corpus").join(name);
+    fs::create_dir_all(&found).map_err(Failure::io(format!("make {}", found.display())))?;
+    // No sanitizer: those need a nightly toolchain, and there is no unsafe code
+    // in what is fuzzed. Panics, time and memory are watched by the fuzzer itself.
+    let mut fuzzer = Command::new(fuzzer());
+    fuzzer
+        .current_dir(workspace::root())
+        .args(["fuzz", "run", name, "--sanitizer", "none", "--target-dir"])
+        .arg(&target)
+        .arg(found)
+        .arg(folder().join("seeds").join(name))
+        .args(["--", "-timeout=20", "-rss_limit_mb=1024"])
+        .arg("-print_final_stats=1")
+        .arg(format!("-max_total_time={}", minutes * 60));
+    process::run_shown(&mut fuzzer).map_err(|failure| {
+        failure.hint(
+            "It has written the input that fails, and said where. Put it into the \
+             target's folder of fuzz/seeds, so that the tests try it from now on.",
+        )
+    })
+}
+
+/// The names of all targets, in order.
+fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
+    let list = || {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder.join("targets"))? {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default();
+            names.push(name.to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    };
+    list().map_err(Failure::io("list the fuzzer's targets"))
+}
+
+fn ensure_fuzzer() -> Result<(), Failure> {
+    if fuzzer().is_file() {
+        return Ok(());
+    }
+    println!("installing cargo-fuzz into target/tools ...");
+    let mut install = cargo(["install", "--quiet", "--locked", "cargo-fuzz", "--root"]);
+    // For itself alone, not for the workspace.
+    install.arg(tools()).current_dir(env::temp_dir());
+    process::run_shown(&mut install)
+}
+
+fn fuzzer() -> PathBuf {
+    tools().join("bin/cargo-fuzz")
+}
+
+fn tools() -> PathBuf {
+    workspace::target().join("tools")
+}
+
+fn folder() -> PathBuf {
+    workspace::root().join("fuzz")
+}
+
+fn number(text: &str) -> Result<u64, Failure> {
+    text.parse().map_err(|_| Failure::advice(USAGE))
+}
+
+const MINUTES: u64 = 15;
+
+const USAGE: &str = "usage: cargo xtask fuzz [TARGET] [--minutes N]";
