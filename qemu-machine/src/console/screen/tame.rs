@@ -3,15 +3,20 @@
 //! `vt100` keeps a string (a title, a link) of any length until it ends, and
 //! inserts as many cells or lines as it is told, however few there are. Of a
 //! flood of either, a guest's console would fill the memory or stall the engine.
+//! And its parser, `vte`, loses what follows a character that it gets in two
+//! pieces; so it gets every character whole.
 
 use crate::console::noise::Escapes;
 
-/// Takes strings out of a stream, and makes large counts small ones.
+/// Takes strings out of a stream, makes large counts small ones, and characters
+/// whole.
 #[derive(Debug)]
 pub(super) struct Tame {
     place: Escapes,
     /// What has come of a sequence.
     held: Vec<u8>,
+    /// What has come of a character.
+    character: Vec<u8>,
     most: u16,
 }
 
@@ -21,6 +26,7 @@ impl Tame {
         Self {
             place: Escapes::default(),
             held: Vec::new(),
+            character: Vec::new(),
             most,
         }
     }
@@ -31,7 +37,7 @@ impl Tame {
         while let Some((&byte, after)) = rest.split_first() {
             let text = self.place.text(rest);
             if text > 0 {
-                terminal(&rest[..text]);
+                self.text(&rest[..text], &mut terminal);
                 rest = &rest[text..];
                 continue;
             }
@@ -39,8 +45,12 @@ impl Tame {
             let (next, is_text) = self.place.next(byte);
             match next {
                 // A terminal obeys it at once, in the midst of a sequence.
-                _ if is_text => terminal(&[byte]),
+                _ if is_text => self.text(&[byte], &mut terminal),
                 Escapes::Escape | Escapes::StringEscape => {
+                    if !std::mem::take(&mut self.character).is_empty() {
+                        // It is not to be completed.
+                        terminal("\u{fffd}".as_bytes());
+                    }
                     self.held.clear();
                     self.held.push(byte);
                 }
@@ -59,6 +69,21 @@ impl Tame {
         }
     }
 
+    /// Hands on what is complete of a text.
+    fn text(&mut self, bytes: &[u8], terminal: &mut impl FnMut(&[u8])) {
+        let joined;
+        let mut text = bytes;
+        if !self.character.is_empty() {
+            joined = [&self.character, bytes].concat();
+            text = &joined;
+        }
+        let (whole, begun) = text.split_at(text.len() - incomplete(text));
+        self.character = begun.to_vec();
+        if !whole.is_empty() {
+            terminal(whole);
+        }
+    }
+
     /// The sequence that has come, with no larger count than makes sense.
     fn bounded(&self) -> Vec<u8> {
         if let [b'\x1b', b'[', count @ .., last @ (b'@' | b'L' | b'T')] = self.held.as_slice() {
@@ -74,6 +99,15 @@ impl Tame {
         }
         self.held.clone()
     }
+}
+
+/// How many bytes at the end begin a character of UTF-8 that is longer.
+fn incomplete(text: &[u8]) -> usize {
+    let begins_one = |count: &usize| {
+        let end = std::str::from_utf8(&text[text.len() - count..]);
+        end.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=text.len().min(3)).find(begins_one).unwrap_or(0)
 }
 
 /// Longer than any sequence that a terminal knows.
@@ -120,6 +154,21 @@ mod tests {
         ] {
             assert_eq!(tamed(stream.as_bytes()), expected.as_bytes(), "{stream:?}");
         }
+    }
+
+    #[test]
+    fn a_terminal_gets_every_character_whole() {
+        let stream = "a\u{e9}b\u{e9}\u{4e2d}\u{1f600}".as_bytes();
+        for cut in 0..=stream.len() {
+            let mut tame = Tame::new(80);
+            let mut got = String::new();
+            for piece in [&stream[..cut], &stream[cut..]] {
+                tame.push(piece, |text| got.push_str(str::from_utf8(text).unwrap()));
+            }
+            assert_eq!(got.as_bytes(), stream, "{cut}");
+        }
+        assert_eq!(tamed(b"\xe4\xb8\x1b[1m"), "\u{fffd}\x1b[1m".as_bytes());
+        assert_eq!(tamed(b"\xe4\xb8a\xff\xf0\x9f"), b"\xe4\xb8a\xff");
     }
 
     #[test]
