@@ -136,9 +136,12 @@ impl Tail {
         self.limit
     }
 
-    /// The bytes in one piece.
-    pub(crate) fn as_slice(&mut self) -> &[u8] {
-        self.bytes.make_contiguous()
+    /// The bytes after so many, in the two pieces in which they are kept: to
+    /// make one of them would move them all.
+    pub(crate) fn pieces(&self, skipped: usize) -> [&[u8]; 2] {
+        let (older, newer) = self.bytes.as_slices();
+        let newer_skipped = skipped.saturating_sub(older.len()).min(newer.len());
+        [&older[skipped.min(older.len())..], &newer[newer_skipped..]]
     }
 
     pub(crate) fn to_vec(&self) -> Vec<u8> {
@@ -229,6 +232,7 @@ mod tests {
                 let expected: Vec<u8> = all.iter().copied().skip(skipped).take(count).collect();
                 let piece = tail.piece(skipped, count);
                 assert_eq!((&piece, piece.capacity()), (&expected, expected.len()));
+                assert_eq!(tail.pieces(skipped).concat(), tail.piece(skipped, 5));
             }
         }
     }

@@ -194,16 +194,21 @@ impl Buffer {
         let from = self.cursor.max(self.first());
         let passed = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
         let nothing_follows = self.nothing_follows();
-        let search = |untaken: &[u8]| {
+        let search = |untaken: [&[u8]; 2]| {
             let mut searches = Searches::new(sought, from)?;
-            let mut hit = searches.feed(untaken)?;
+            let mut hit = None;
+            for piece in untaken {
+                if hit.is_none() {
+                    hit = searches.feed(piece)?;
+                }
+            }
             if hit.is_none() && nothing_follows.is_some() {
                 hit = searches.finish()?;
             }
             Ok((searches, hit))
         };
-        let (searches, hit) = search(&self.ring.as_slice()[passed..])
-            .map_err(|TooComplex| Err(NoMatch::TooComplex))?;
+        let (searches, hit) =
+            search(self.ring.pieces(passed)).map_err(|TooComplex| Err(NoMatch::TooComplex))?;
         if let Some(hit) = hit {
             return Err(Ok(self.found(&searches, hit, self.cursor)));
         }
@@ -398,6 +403,19 @@ mod tests {
             let found = found.unwrap_err().unwrap();
             assert_eq!(found.stream_bytes(), copied);
             assert_eq!(found.into_match().matched(), matched.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_came_before_is_searched_wherever_the_ring_is_cut_in_memory() {
+        for shift in 0..12 {
+            let mut buffer = Buffer::new(12);
+            push(&mut buffer, &b"x".repeat(12 + shift));
+            push(&mut buffer, b"ab needle yz");
+            let found = look(&mut buffer, "needle").unwrap_err();
+            let told = (found.before.as_slice(), found.matched());
+            assert_eq!(told, (b"ab ".as_slice(), b"needle".as_slice()));
+            assert_eq!(found.dropped_bytes, 12 + shift as u64);
         }
     }
 
