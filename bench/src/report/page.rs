@@ -310,8 +310,9 @@ All of them have their turn in each round, in alternating order, so that a slow 
 is one for all. A **ratio** is the median of the rounds' ratios: 1 is the floor itself. A **bar** \
 is what was to be reached before anything was measured.
 
-Mostly the other side is a scripted peer in place of QEMU, so that the time of QEMU, which is the \
-same for all, does not hide the difference.
+The rows of the monitor's commands, of the lifetime and of what a guest says have a real QEMU on the \
+other side; floods and growth have a scripted peer, so that QEMU's own time, which is the same for \
+all, does not hide the difference.
 ";
 
 const GROWTH: &str = "
