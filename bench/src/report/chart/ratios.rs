@@ -152,7 +152,7 @@ fn legend(
             Marker::Cross => area.draw(&Cross::new(at, 5, colour.light.stroke_width(2)))?,
         }
         area.draw(&Text::new(kind.name(), (x + 12, 22), style.clone()))?;
-        x += 44 + 7 * i32::try_from(kind.name().len())?;
+        x += 34 + 7 * i32::try_from(kind.name().len())?;
     }
     Ok(())
 }
