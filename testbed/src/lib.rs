@@ -8,6 +8,7 @@ mod bounds;
 mod census;
 mod children;
 mod host;
+mod seeds;
 mod sys;
 
 pub use allocator::CountingAllocator;
@@ -19,4 +20,5 @@ pub use children::{
 pub use host::{
     Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,
 };
+pub use seeds::{Tried, try_seeds};
 pub use sys::{Target, pseudo_terminal};

@@ -51,33 +51,15 @@ fn steps(script: &[u8]) -> impl Iterator<Item = Step<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
     use super::*;
-
-    type Target = fn(&[u8]);
 
     #[test]
     fn every_seed_of_the_fuzzer_holds() {
-        let targets: [(&str, Target); 4] = [
+        testbed::try_seeds(&[
             ("agent", agent),
             ("event_pattern", event_pattern),
             ("schema", schema),
             ("session", session),
-        ];
-        for (name, target) in targets {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
-            let seeds = fs::read_dir(folder.join(name)).unwrap();
-            let seeds: Vec<_> = seeds.map(|seed| seed.unwrap().path()).collect();
-            assert!(!seeds.is_empty(), "{name}");
-            for seed in seeds {
-                println!("{}", seed.display());
-                let seed = fs::read(seed).unwrap();
-                // And what comes of it where the end is missing.
-                (0..=seed.len().min(300)).for_each(|end| target(&seed[..end]));
-                target(&seed);
-            }
-        }
+        ]);
     }
 }
