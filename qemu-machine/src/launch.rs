@@ -257,9 +257,11 @@ fn begin(
     let printed = output.output().clone();
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let canvas = Arc::new(Canvas::new(base_directory(builder)));
+    let process = Arc::new(process);
+    let weak_process = Arc::downgrade(&process);
     let belongings = Belongings {
         name: name.clone(),
-        process: Arc::new(process),
+        process,
         started: Instant::now(),
         deadlines: deadlines.clone(),
         heard: heard.clone(),
@@ -280,6 +282,7 @@ fn begin(
         engine,
         name: name.clone(),
         pid,
+        process: weak_process,
         command_line,
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),

@@ -66,6 +66,7 @@ mod guest_state;
 pub mod guests;
 mod heard;
 mod input;
+mod last_handle;
 mod launch;
 mod life;
 mod machine;

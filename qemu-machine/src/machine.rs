@@ -5,13 +5,13 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use qemu_qmp::agent::GuestAgent;
-use qemu_qmp::engine::{self, Elapsed, Engine, Watched};
-use qemu_qmp::{Client, Deadlines, Wait, Witness};
+use qemu_qmp::engine::{Elapsed, Engine, Watched};
+use qemu_qmp::{Client, Deadlines, Witness};
 use tokio::sync::mpsc;
 
 use crate::builder::MachineBuilder;
@@ -25,6 +25,7 @@ use crate::heard::Heard;
 use crate::input::{Input, Keyboard, Mouse, Turns};
 use crate::life::{Ladder, Rung};
 use crate::output::Output;
+use crate::process::Process;
 use crate::qtest::Qtest;
 use crate::report::ExitReport;
 use crate::schema::{MachineSchema, ReadSchema};
@@ -34,10 +35,11 @@ use crate::supervisor::{Request, Status};
 ///
 /// Cheap to clone. When the last handle is dropped, the machine is ended
 /// softly (`quit`, then SIGTERM) and, where that takes over 3 s, by force; the
-/// drop waits for it, 5 s at the most, and warns in the log of an end that was
-/// forced, or a failure, unless [`shutdown`](Self::shutdown) or
-/// [`exited`](Self::exited) has told of it. To hear how it went, and not to block
-/// an async task, end it by [`shutdown`](Self::shutdown) before.
+/// drop waits for it, 5 s at the most, also where the background thread has no
+/// turn, and warns in the log of an end that was forced, or a failure, unless
+/// [`shutdown`](Self::shutdown) or [`exited`](Self::exited) has told of it. To
+/// hear how it went, and not to block an async task, end it by
+/// [`shutdown`](Self::shutdown) before.
 ///
 /// If this process dies, by whatever cause, the kernel kills QEMU.
 #[derive(Clone)]
@@ -48,11 +50,13 @@ pub struct Machine {
     pub(crate) handles: Arc<Handles>,
 }
 
-/// Ends the machine when the last handle drops it.
+/// Ends the machine when the last handle drops it (`last_handle`).
 pub(crate) struct Inner {
     pub(crate) engine: &'static Engine,
     pub(crate) name: String,
     pub(crate) pid: u32,
+    /// Its supervisor's, until the end is told.
+    pub(crate) process: Weak<Process>,
     pub(crate) command_line: CommandLine,
     /// Whether something else was put before the binary.
     pub(crate) is_wrapped: bool,
@@ -512,54 +516,5 @@ impl Inner {
         }
         self.is_unwanted.store(true, Ordering::Relaxed);
         self.request(Request::End(Ladder::kill()));
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The copy that a fork made must leave the parent's machine be.
-        if !self.engine.is_of_this_process() {
-            return;
-        }
-        self.end();
-        // Nobody else will say so. In the thread that dropped it, for a logger
-        // is its program's own.
-        if !self.is_told.load(Ordering::Relaxed)
-            && !self.is_unwanted.load(Ordering::Relaxed)
-            && let Some(report) = self.report()
-            && (report.was_forced() || report.is_failure())
-        {
-            let words = || format!("{report}\n  command line: {}", self.command_line);
-            if self.engine.is_current_thread() {
-                engine::log(log::Level::Warn, module_path!(), words);
-            } else {
-                engine::wake(|| log::warn!("{}", words()));
-            }
-        }
-    }
-}
-
-impl Inner {
-    /// Ends the machine, and waits for it where it may.
-    fn end(&self) {
-        if self.report().is_some() {
-            return;
-        }
-        let softly = [Rung::Quit, Rung::Terminate]
-            .into_iter()
-            .zip([2, 1])
-            .map(|(rung, seconds)| (rung, Some(Duration::from_secs(seconds))));
-        self.request(Request::End(Ladder::new(softly)));
-        // The engine must not wait for itself: there, a launch was given up.
-        if self.engine.is_current_thread() || self.is_unwanted.load(Ordering::Relaxed) {
-            return;
-        }
-        for limit in [Duration::from_secs(4), Duration::from_secs(1)] {
-            if engine::timeout(Some(limit), self.settled()).wait().is_ok() {
-                return;
-            }
-            // An end that somebody asked for before takes its time.
-            self.request(Request::End(Ladder::kill()));
-        }
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine};
 
@@ -22,7 +22,17 @@ use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
-    reaped: AtomicBool,
+    fate: Mutex<Fate>,
+}
+
+/// What has been done to a process. Locked while its group is sent a signal,
+/// and while it is reaped: until then the group's id is nobody else's.
+#[derive(Debug, Default)]
+struct Fate {
+    /// When somebody killed it who did not wait for its supervisor.
+    killed_unsupervised: Option<Instant>,
+    /// Once it is reaped.
+    status: Option<ExitStatus>,
 }
 
 /// What a process is started with.
@@ -113,7 +123,7 @@ impl Process {
         Ok(Self {
             pid,
             pidfd,
-            reaped: AtomicBool::new(false),
+            fate: Mutex::default(),
         })
     }
 
@@ -132,13 +142,15 @@ impl Process {
     }
 
     /// Takes the status of the ended process, and kills what is left of its
-    /// group.
+    /// group. Done once; after that it is the status alone.
     pub(crate) fn reap(&self) -> ExitStatus {
-        // Until it is reaped, the group's id is not given to anyone else.
+        let mut fate = self.fate();
+        if let Some(status) = fate.status {
+            return status;
+        }
         sys::signal_group(self.pid, libc::SIGKILL);
         guardian::dismiss(self.pid);
-        self.reaped.store(true, Ordering::Relaxed);
-        match sys::reap(&self.pidfd) {
+        let status = match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),
             Some(Ended::Signaled {
                 signal,
@@ -148,17 +160,39 @@ impl Process {
                 core_dumped,
             },
             None => ExitStatus::Unknown,
-        }
+        };
+        fate.status = Some(status);
+        status
     }
 
     /// Asks every process of the group to end.
     pub(crate) fn terminate(&self) {
-        sys::signal_group(self.pid, libc::SIGTERM);
+        self.fate().signal(self.pid, libc::SIGTERM);
     }
 
     /// Ends every process of the group.
     pub(crate) fn kill(&self) {
-        sys::signal_group(self.pid, libc::SIGKILL);
+        self.fate().signal(self.pid, libc::SIGKILL);
+    }
+
+    /// The same, from any thread, for who cannot wait until the supervisor has
+    /// a turn. One that has ended is left as it is. `now` is what the
+    /// supervisor will hear.
+    pub(crate) fn kill_unsupervised(&self, now: Instant) {
+        let mut fate = self.fate();
+        if fate.status.is_none() && !self.has_ended() {
+            fate.signal(self.pid, libc::SIGKILL);
+            fate.killed_unsupervised.get_or_insert(now);
+        }
+    }
+
+    /// When it was killed past its supervisor, if it was.
+    pub(crate) fn killed_unsupervised(&self) -> Option<Instant> {
+        self.fate().killed_unsupervised
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the process is ending, even if it cannot be reaped yet: it
@@ -181,6 +215,14 @@ impl Process {
     }
 }
 
+impl Fate {
+    fn signal(&self, group: u32, signal: i32) {
+        if self.status.is_none() {
+            sys::signal_group(group, signal);
+        }
+    }
+}
+
 /// Waits until a child has ended. Runs on the engine.
 pub(crate) async fn ended(pidfd: &OwnedFd) {
     if engine::readable(pidfd.as_fd()).await.is_ok() {
@@ -198,9 +240,7 @@ const UNWATCHED: Duration = Duration::from_millis(10);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped.load(Ordering::Relaxed) {
-            self.kill();
-        }
+        self.kill();
     }
 }
 

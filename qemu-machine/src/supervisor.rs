@@ -425,6 +425,9 @@ impl Supervisor {
     /// The process has ended: see the module's documentation for the order.
     async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
         let ended = Instant::now();
+        if let Some(killed) = self.belongings.process.killed_unsupervised() {
+            self.life.end(killed, Ladder::kill());
+        }
         self.life.exited(self.now());
         let Belongings {
             name,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// `.wait()` for every future and every operation of these crates: the plain
 /// twin of `.await`.
@@ -22,10 +23,7 @@ pub trait Wait: IntoFuture + Sized {
     /// Blocks the calling thread until the operation has ended.
     fn wait(self) -> Self::Output {
         let mut future = pin!(self.into_future());
-        let parked = Arc::new(Parked {
-            thread: thread::current(),
-            woken: AtomicBool::new(false),
-        });
+        let parked = Parked::here();
         let waker = Waker::from(Arc::clone(&parked));
         let mut context = Context::from_waker(&waker);
         loop {
@@ -43,9 +41,37 @@ pub trait Wait: IntoFuture + Sized {
 
 impl<F: IntoFuture> Wait for F {}
 
+/// Blocks the calling thread until the future has ended, but no longer than
+/// `limit`; `None` where that passed. The thread itself tells the time, so it
+/// goes on also where the engine has no turn.
+pub fn wait_at_most<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let begun = Instant::now();
+    let mut future = pin!(future);
+    let parked = Parked::here();
+    let waker = Waker::from(Arc::clone(&parked));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        while !parked.woken.swap(false, Ordering::Acquire) {
+            thread::park_timeout(limit.checked_sub(begun.elapsed())?);
+        }
+    }
+}
+
 struct Parked {
     thread: Thread,
     woken: AtomicBool,
+}
+
+impl Parked {
+    fn here() -> Arc<Self> {
+        Arc::new(Self {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+        })
+    }
 }
 
 impl Wake for Parked {

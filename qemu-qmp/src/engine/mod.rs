@@ -42,6 +42,8 @@ pub use tokio::task::yield_now;
 pub use watch::{readable, writable};
 pub use watched::Watched;
 
+pub use crate::wait::wait_at_most;
+
 /// The process's engine.
 #[derive(Debug)]
 pub struct Engine {

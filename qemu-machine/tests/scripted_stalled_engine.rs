@@ -1,0 +1,87 @@
+//! The drop of a machine's last handle while the engine has no turn. Alone in
+//! its process, for there is one engine, and here it stands still.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::future::{Future, IntoFuture};
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use qemu_machine::{ExitCause, ExitReport, Machine, Rung, RungOutcome, Wait, qmp};
+use support::{Scratch, fake, is_gone};
+
+/// An executor's waker that does not return: it holds up who wakes it.
+struct Stalls {
+    reached: Sender<()>,
+    released: Mutex<Receiver<()>>,
+}
+
+impl Wake for Stalls {
+    fn wake(self: Arc<Self>) {
+        self.reached.send(()).unwrap();
+        let _ = self.released.lock().unwrap().recv();
+    }
+}
+
+/// Has the engine stand still until what is returned is dropped.
+fn stall_the_engine(vm: &Machine) -> Sender<()> {
+    let (reached, is_reached) = channel();
+    let (release, released) = channel();
+    let waker = Waker::from(Arc::new(Stalls {
+        reached,
+        released: Mutex::new(released),
+    }));
+    let mut command = pin!(vm.qmp().execute_json("x", ()).into_future());
+    let polled = command.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending(), "answered before it was waited for");
+    is_reached.recv().unwrap();
+    release
+}
+
+// P14, W1: within 5 s, and by SIGKILL alone, as it hears nothing else.
+#[test]
+fn a_drop_ends_the_process_also_where_the_engine_has_no_turn() {
+    let scratch = Scratch::new("stalled");
+    let script = "greet\nnegotiate\nignore SIGTERM\nexpect x\nreply {}\nsilent";
+    let vm = fake(script)
+        .base_dir(scratch.path())
+        .launch()
+        .wait()
+        .unwrap();
+    let (pid, monitor) = (vm.pid().unwrap(), vm.qmp().clone());
+    let release = stall_the_engine(&vm);
+
+    let (dropped, is_dropped) = channel();
+    let begun = Instant::now();
+    std::thread::spawn(move || {
+        drop(vm);
+        dropped.send(begun.elapsed()).unwrap();
+    });
+    let took = is_dropped.recv_timeout(Duration::from_secs(20));
+    let took = took.expect("the drop waits for the engine");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(is_gone(pid), "its process was left");
+
+    // The engine finds that done, and does the rest.
+    drop(release);
+    let lost = monitor.execute_json("y", ()).wait().unwrap_err();
+    let end = lost.disconnected().unwrap();
+    let qmp::Disconnected::ServerEnded(end) = end else {
+        panic!("{end}")
+    };
+    let report = end.downcast_ref::<ExitReport>().unwrap();
+    assert_eq!(report.cause, ExitCause::Requested(Rung::Kill));
+    assert_eq!(report.status.signal(), Some(9));
+    let [rung] = &report.rungs[..] else {
+        panic!("{:?}", report.rungs)
+    };
+    assert_eq!(
+        (rung.rung, &rung.outcome),
+        (Rung::Kill, &RungOutcome::Ended)
+    );
+    assert!(scratch.names().is_empty());
+}
