@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::{ConnectError, Disconnected, ExecuteError};
-use thiserror::Error;
 
 use crate::advice;
 use crate::command_line::CommandLine;
@@ -34,18 +33,16 @@ pub struct LaunchError {
 }
 
 /// Why a machine was not launched.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum LaunchFailure {
     /// There is no such program in `PATH`.
-    #[error("there is no program '{}' in PATH", .program.display())]
     NotFound {
         /// What was looked for.
         program: OsString,
     },
     /// The program cannot be executed: it is missing, a directory, no program,
     /// or not permitted.
-    #[error("'{}' cannot be executed: {cause}", .program.display())]
     NotExecutable {
         /// Its path.
         program: PathBuf,
@@ -53,19 +50,16 @@ pub enum LaunchFailure {
         cause: io::Error,
     },
     /// An argument, or a variable of the environment, has a NUL in it.
-    #[error("an argument cannot be passed on, for it has a NUL in it: {word:?}")]
     Nul {
         /// The argument.
         word: OsString,
     },
     /// The arguments and the environment are more than the system allows.
-    #[error("the arguments and the environment are too long: {cause}")]
     ArgumentsTooLong {
         /// What the system says.
         cause: io::Error,
     },
     /// A directory or file that the launch needs cannot be had.
-    #[error("cannot {action} {}: {cause}", .path.display())]
     File {
         /// What was to be done with it.
         action: &'static str,
@@ -76,7 +70,6 @@ pub enum LaunchFailure {
     },
     /// The system has no process, thread or descriptor left for us, or lacks
     /// a call that we need (Linux 5.9 is the least).
-    #[error("cannot {action}: {cause}")]
     Resources {
         /// What was to be done.
         action: &'static str,
@@ -84,20 +77,15 @@ pub enum LaunchFailure {
         cause: io::Error,
     },
     /// The monitor's address cannot be listened on.
-    #[error("{0}")]
     Monitor(ConnectError),
     /// The process ended before the machine could be spoken with.
-    #[error("it ended before it could be spoken with")]
     Exited,
     /// The monitor was closed, or spoke no QMP; the process was killed.
-    #[error("its monitor is of no use: {0}")]
     NoMonitor(Disconnected),
     /// A machine with a qtest channel is let run at its launch (`cont`), and
     /// QEMU refused that; the process was killed.
-    #[error("it cannot be let run: {0}")]
     NotRun(ExecuteError),
     /// The machine could not be spoken with in time; the process was killed.
-    #[error("there was no {waited_for} within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
@@ -105,6 +93,44 @@ pub enum LaunchFailure {
         waited_for: &'static str,
     },
 }
+
+impl fmt::Display for LaunchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { program } => {
+                write!(f, "there is no program '{}' in PATH", program.display())
+            }
+            Self::NotExecutable { program, cause } => {
+                write!(f, "'{}' cannot be executed: {cause}", program.display())
+            }
+            #[allow(clippy::unnecessary_debug_formatting)] // Its NUL is to be seen.
+            Self::Nul { word } => write!(
+                f,
+                "an argument cannot be passed on, for it has a NUL in it: {word:?}"
+            ),
+            Self::ArgumentsTooLong { cause } => {
+                write!(f, "the arguments and the environment are too long: {cause}")
+            }
+            Self::File {
+                action,
+                path,
+                cause,
+            } => {
+                write!(f, "cannot {action} {}: {cause}", path.display())
+            }
+            Self::Resources { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::Monitor(cause) => write!(f, "{cause}"),
+            Self::Exited => f.write_str("it ended before it could be spoken with"),
+            Self::NoMonitor(cause) => write!(f, "its monitor is of no use: {cause}"),
+            Self::NotRun(cause) => write!(f, "it cannot be let run: {cause}"),
+            Self::Timeout { limit, waited_for } => {
+                write!(f, "there was no {waited_for} within {limit:?}")
+            }
+        }
+    }
+}
+
+impl StdError for LaunchFailure {}
 
 /// As displayed: it is what `unwrap`, and an error of `main`, show.
 impl fmt::Debug for LaunchError {
@@ -158,20 +184,17 @@ impl LaunchError {
 impl StdError for LaunchError {}
 
 /// A machine ended otherwise than it was asked to, or not at all.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ShutdownError {
     /// Softer means had failed, so it was killed. What it had not written to
     /// its disks yet is lost.
-    #[error("the machine had to be killed: {0}")]
     Forced(Arc<ExitReport>),
     /// QEMU died by a signal, or exited with a code that is not 0, without
     /// being asked to.
-    #[error("QEMU failed: {0}")]
     Failed(Arc<ExitReport>),
     /// It was killed, but waits in the kernel and has not ended yet. It is
     /// waited for in the background.
-    #[error("machine '{name}' (pid {pid}) was killed but has not ended: it waits in the kernel")]
     Unkillable {
         /// The machine's name.
         name: String,
@@ -179,6 +202,22 @@ pub enum ShutdownError {
         pid: u32,
     },
 }
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forced(report) => write!(f, "the machine had to be killed: {report}"),
+            Self::Failed(report) => write!(f, "QEMU failed: {report}"),
+            Self::Unkillable { name, pid } => write!(
+                f,
+                "machine '{name}' (pid {pid}) was killed but has not ended: it waits in the \
+                 kernel"
+            ),
+        }
+    }
+}
+
+impl StdError for ShutdownError {}
 
 impl ShutdownError {
     /// How the machine ended; `None` where it has not.
@@ -191,11 +230,10 @@ impl ShutdownError {
 }
 
 /// A machine has not ended by itself.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ExitError {
     /// It lives on after the deadline.
-    #[error("machine '{name}' has not ended within {limit:?}{seen}")]
     Timeout {
         /// The machine's name.
         name: String,
@@ -206,7 +244,6 @@ pub enum ExitError {
     },
     /// The guest has panicked, and QEMU holds it, as it was told to
     /// (`-action panic=pause`). It will not end by itself.
-    #[error("machine '{name}' will not end: its guest has panicked, and QEMU holds it{seen}")]
     GuestPanicked {
         /// The machine's name.
         name: String,
@@ -214,3 +251,19 @@ pub enum ExitError {
         seen: String,
     },
 }
+
+impl fmt::Display for ExitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { name, limit, seen } => {
+                write!(f, "machine '{name}' has not ended within {limit:?}{seen}")
+            }
+            Self::GuestPanicked { name, seen } => write!(
+                f,
+                "machine '{name}' will not end: its guest has panicked, and QEMU holds it{seen}"
+            ),
+        }
+    }
+}
+
+impl StdError for ExitError {}

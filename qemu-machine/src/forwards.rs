@@ -1,11 +1,12 @@
 //! Where the ports of the user-mode network are on the host.
 
+use std::error::Error;
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
 use qemu_qmp::{Client, ExecuteError};
-use thiserror::Error;
 
 /// Asks QEMU for the host's port of a forward; made by
 /// [`Machine::forwarded_port`](crate::Machine::forwarded_port).
@@ -24,17 +25,12 @@ pub struct ForwardedPort {
 }
 
 /// The host's port of a forward is not known.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// QEMU could not be asked.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// There is no such forward.
-    #[error(
-        "{server}: network '{network}' forwards no TCP port of the host to the guest's port \
-         {guest_port}; `info usernet` says:\n{seen}"
-    )]
     None {
         /// Whom it was asked of, such as `machine 'qemu-1'`.
         server: String,
@@ -46,6 +42,26 @@ pub enum ForwardError {
         seen: String,
     },
 }
+
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::None {
+                server,
+                network,
+                guest_port,
+                seen,
+            } => write!(
+                f,
+                "{server}: network '{network}' forwards no TCP port of the host to the guest's \
+                 port {guest_port}; `info usernet` says:\n{seen}"
+            ),
+        }
+    }
+}
+
+impl Error for ForwardError {}
 
 impl ForwardedPort {
     pub(crate) fn new(qmp: Client, network: &str, guest_port: u16) -> Self {

@@ -8,6 +8,8 @@
 //! dropped, and a process that was started is ended by its supervisor, like
 //! that of any machine.
 
+use std::error::Error;
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
@@ -408,6 +410,13 @@ async fn meet(
 }
 
 /// What a command on the monitor of a machine without one is told.
-#[derive(Debug, thiserror::Error)]
-#[error("the machine was launched without a monitor")]
+#[derive(Debug)]
 struct NoMonitor;
+
+impl fmt::Display for NoMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the machine was launched without a monitor")
+    }
+}
+
+impl Error for NoMonitor {}

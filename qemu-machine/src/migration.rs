@@ -1,5 +1,7 @@
 //! A machine's guest that goes to another machine, or to a file and back.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::future::{Future, IntoFuture};
 use std::io;
@@ -11,7 +13,6 @@ use std::time::Duration;
 
 use qemu_qmp::engine::Elapsed;
 use qemu_qmp::{Client, MigrationError, MigrationReport};
-use thiserror::Error;
 
 use crate::Machine;
 
@@ -39,14 +40,12 @@ enum Way {
 }
 
 /// A guest was not moved.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum MoveError {
     /// The migration failed, on either side.
-    #[error("{0}")]
     Migration(MigrationError),
     /// The file cannot be opened or written.
-    #[error("machine '{machine}': cannot {action} {}: {cause}", .path.display())]
     File {
         /// The machine's name.
         machine: String,
@@ -58,7 +57,6 @@ pub enum MoveError {
         cause: io::Error,
     },
     /// No descriptor is left for a socket between the two.
-    #[error("machine '{machine}': cannot be connected with the other: {cause}")]
     Socket {
         /// The machine's name.
         machine: String,
@@ -66,7 +64,6 @@ pub enum MoveError {
         cause: io::Error,
     },
     /// It took too long, and goes on.
-    #[error("machine '{machine}': its guest has not moved within {limit:?}")]
     Timeout {
         /// The machine's name.
         machine: String,
@@ -74,6 +71,34 @@ pub enum MoveError {
         limit: Duration,
     },
 }
+
+impl fmt::Display for MoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Migration(cause) => write!(f, "{cause}"),
+            Self::File {
+                machine,
+                action,
+                path,
+                cause,
+            } => write!(
+                f,
+                "machine '{machine}': cannot {action} {}: {cause}",
+                path.display()
+            ),
+            Self::Socket { machine, cause } => write!(
+                f,
+                "machine '{machine}': cannot be connected with the other: {cause}"
+            ),
+            Self::Timeout { machine, limit } => write!(
+                f,
+                "machine '{machine}': its guest has not moved within {limit:?}"
+            ),
+        }
+    }
+}
+
+impl Error for MoveError {}
 
 impl Machine {
     /// Moves the guest to another machine, which was launched

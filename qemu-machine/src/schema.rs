@@ -1,6 +1,8 @@
 //! What a machine's QEMU can do: asked of it once for each binary.
 
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs;
 use std::future::{Future, IntoFuture};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +12,6 @@ use std::time::Duration;
 
 use qemu_qmp::engine::Elapsed;
 use qemu_qmp::{ExecuteError, QuerySchema, Schema, Version, Witness};
-use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::machine::Machine;
@@ -36,14 +37,12 @@ pub struct ReadSchema {
 }
 
 /// What a machine's QEMU can do is not known.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum SchemaError {
     /// QEMU could not be asked.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// QEMU did not answer in time.
-    #[error("{server} did not tell its schema within {limit:?}{seen}")]
     Timeout {
         /// Whom it was asked of, such as `machine 'qemu-1'`.
         server: String,
@@ -53,6 +52,23 @@ pub enum SchemaError {
         seen: String,
     },
 }
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::Timeout {
+                server,
+                limit,
+                seen,
+            } => {
+                write!(f, "{server} did not tell its schema within {limit:?}{seen}")
+            }
+        }
+    }
+}
+
+impl Error for SchemaError {}
 
 impl ReadSchema {
     pub(crate) fn new(machine: Machine) -> Self {

@@ -526,10 +526,6 @@ fn dropping_the_client_closes_its_descriptor() {
 // P13, P21
 scenario! {
     fn who_supervises_the_server_says_why_it_ended() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("QEMU died of signal 9")]
-        struct Died;
-
         let (socket, server) = serve(|server| {
             server.ready();
             server.expect("slow");
@@ -542,7 +538,8 @@ scenario! {
         let task = Engine::start().unwrap().spawn(async move {
             let cause = driver.run().await;
             assert!(matches!(cause, Disconnected::ByServer));
-            driver.finish(&Disconnected::ServerEnded(std::sync::Arc::new(Died)));
+            let end: Box<dyn std::error::Error + Send + Sync> = "QEMU died of signal 9".into();
+            driver.finish(&Disconnected::ServerEnded(end.into()));
         });
         assert!(run!(Box::pin(ready.wait())));
         // Deadlines are those of the connection, and say what was seen.

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::future::{Future, IntoFuture};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -24,12 +25,9 @@ impl Witness for Somebody {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("it has ended")]
-struct Ended;
-
 fn ended() -> Disconnected {
-    Disconnected::ServerEnded(Arc::new(Ended))
+    let end: Box<dyn Error + Send + Sync> = "it has ended".into();
+    Disconnected::ServerEnded(end.into())
 }
 
 /// Whether it is told of the end by the word, and not before.

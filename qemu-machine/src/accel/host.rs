@@ -3,42 +3,63 @@
 //! Never runs anything: a device is opened, and two files of the kernel's are
 //! read.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use thiserror::Error;
-
 /// Why this host does not let us use an accelerator.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccelDenial {
     /// There is no `/dev/kvm`, as the kernel's module is not loaded.
-    #[error("this host has no KVM: the kernel's module is not loaded")]
     NotLoaded,
     /// There is no `/dev/kvm`, and a processor that does not say that it can
     /// virtualize.
-    #[error("this host has no KVM: its processor offers no virtualization")]
     NoVirtualization,
     /// The kernel has KVM, but there is no `/dev/kvm` where we are.
-    #[error("this host has no KVM for us: its kernel has, but there is no /dev/kvm here")]
     Hidden,
     /// We may not read and write `/dev/kvm`.
-    #[error("you may not use KVM: /dev/kvm is not yours to read and write")]
     NotPermitted,
     /// Another hypervisor has the processor's virtualization.
-    #[error("KVM is busy: another hypervisor has the processor's virtualization")]
     Busy,
     /// This host does not run under Xen.
-    #[error("this host does not run under Xen, or is not its control domain")]
     NoXen,
     /// The device cannot be opened, for another reason.
-    #[error("/dev/kvm cannot be opened: {cause}")]
     Other {
         /// What the system says.
         cause: String,
     },
 }
+
+impl fmt::Display for AccelDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLoaded => {
+                f.write_str("this host has no KVM: the kernel's module is not loaded")
+            }
+            Self::NoVirtualization => {
+                f.write_str("this host has no KVM: its processor offers no virtualization")
+            }
+            Self::Hidden => f.write_str(
+                "this host has no KVM for us: its kernel has, but there is no /dev/kvm here",
+            ),
+            Self::NotPermitted => {
+                f.write_str("you may not use KVM: /dev/kvm is not yours to read and write")
+            }
+            Self::Busy => {
+                f.write_str("KVM is busy: another hypervisor has the processor's virtualization")
+            }
+            Self::NoXen => {
+                f.write_str("this host does not run under Xen, or is not its control domain")
+            }
+            Self::Other { cause } => write!(f, "/dev/kvm cannot be opened: {cause}"),
+        }
+    }
+}
+
+impl Error for AccelDenial {}
 
 impl AccelDenial {
     /// What to do about it, where that is known.

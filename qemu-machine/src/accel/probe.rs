@@ -1,6 +1,8 @@
 //! The operations: what is listed, what each is worth, which is best.
 
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -9,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp::engine::{self, Elapsed, Engine};
-use thiserror::Error;
 
 use super::known::{self, Findings, Subject};
 use super::trial::{self, NotListed};
@@ -73,11 +74,10 @@ pub struct BestAccel {
 }
 
 /// It is not known which accelerators a binary has, or what they are worth.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AccelError {
     /// The binary could not be run.
-    #[error("'{}' could not be asked for its accelerators: {cause}", .binary.display())]
     Launch {
         /// The binary, as it was given.
         binary: OsString,
@@ -85,7 +85,6 @@ pub enum AccelError {
         cause: Arc<LaunchError>,
     },
     /// The binary ended without a list of accelerators: it may be no QEMU.
-    #[error("'{}' does not say which accelerators it has (`-accel help`): {report}", .binary.display())]
     NotListed {
         /// The binary, as it was given.
         binary: OsString,
@@ -93,7 +92,6 @@ pub enum AccelError {
         report: Arc<ExitReport>,
     },
     /// It was not known in time.
-    #[error("the accelerators of '{}' were not known within {limit:?}: {waited_for}", .binary.display())]
     Timeout {
         /// The binary, as it was given.
         binary: OsString,
@@ -103,24 +101,61 @@ pub enum AccelError {
         waited_for: String,
     },
     /// This process has no thread left for the engine.
-    #[error("cannot start a thread: {cause}")]
     Resources {
         /// What the system says.
         cause: Arc<std::io::Error>,
     },
 }
 
+impl fmt::Display for AccelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Launch { binary, cause } => write!(
+                f,
+                "'{}' could not be asked for its accelerators: {cause}",
+                binary.display()
+            ),
+            Self::NotListed { binary, report } => write!(
+                f,
+                "'{}' does not say which accelerators it has (`-accel help`): {report}",
+                binary.display()
+            ),
+            Self::Timeout {
+                binary,
+                limit,
+                waited_for,
+            } => write!(
+                f,
+                "the accelerators of '{}' were not known within {limit:?}: {waited_for}",
+                binary.display()
+            ),
+            Self::Resources { cause } => write!(f, "cannot start a thread: {cause}"),
+        }
+    }
+}
+
+impl Error for AccelError {}
+
 /// There is no best accelerator.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum BestAccelError {
     /// It is not known which there are.
-    #[error("{0}")]
     Probe(AccelError),
     /// None of those that the binary lists runs a guest here.
-    #[error("no accelerator runs a guest here; {0}")]
     NoneWorks(AccelReport),
 }
+
+impl fmt::Display for BestAccelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe(cause) => write!(f, "{cause}"),
+            Self::NoneWorks(report) => write!(f, "no accelerator runs a guest here; {report}"),
+        }
+    }
+}
+
+impl Error for BestAccelError {}
 
 impl AccelList {
     pub(super) fn new(binary: OsString) -> Self {

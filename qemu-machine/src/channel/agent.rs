@@ -1,6 +1,8 @@
 //! The guest agent's channel: a port of the guest's, which may be open or not,
 //! and behind which the agent may be or not.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -11,7 +13,6 @@ use qemu_qmp::wire::{AgentSettings, Port};
 use qemu_qmp::{Deadlines, Disconnected, Event};
 use serde_json::Value;
 use socket2::Socket;
-use thiserror::Error;
 
 use super::{Channel, Word};
 use crate::command_line::OptionGroup;
@@ -63,9 +64,16 @@ pub(super) fn absent(deadlines: &Deadlines, witness: MachineWitness) -> GuestAge
     GuestAgent::absent(cause, deadlines.clone(), Arc::new(witness))
 }
 
-#[derive(Debug, Error)]
-#[error("the machine was launched without a port for a guest agent")]
+#[derive(Debug)]
 struct NoAgent;
+
+impl fmt::Display for NoAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the machine was launched without a port for a guest agent")
+    }
+}
+
+impl Error for NoAgent {}
 
 impl Channel for AgentChannel {
     fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -1,5 +1,6 @@
 //! Waiting for a console to say something.
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -7,7 +8,6 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::Elapsed;
-use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::buffer::{Buffer, End, NoMatch};
@@ -58,27 +58,22 @@ pub struct ExpectError {
 }
 
 /// What ended the waiting for a console.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ExpectFailure {
     /// It did not come within the deadline.
-    #[error("it did not come within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
     },
     /// QEMU closed the console.
-    #[error("the console was closed")]
     Closed,
     /// The guest has panicked, and QEMU holds it, as it was told to
     /// (`-action panic=pause`). It will say nothing more until it is reset.
-    #[error("the guest has panicked, and QEMU holds it")]
     GuestPanicked,
     /// The machine ended.
-    #[error("{0}")]
     MachineEnded(Arc<ExitReport>),
     /// The machine has no console to be expected of.
-    #[error("{reason}")]
     NoConsole {
         /// Why not.
         reason: &'static str,
@@ -86,9 +81,25 @@ pub enum ExpectFailure {
     /// What came led the search on and on to what it had not met before, which
     /// costs too much: see [`Pattern::regex`]. It is still there for another
     /// pattern.
-    #[error("the pattern is too complex to be searched for in what came")]
     TooComplex,
 }
+
+impl fmt::Display for ExpectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { limit } => write!(f, "it did not come within {limit:?}"),
+            Self::Closed => f.write_str("the console was closed"),
+            Self::GuestPanicked => f.write_str("the guest has panicked, and QEMU holds it"),
+            Self::MachineEnded(report) => write!(f, "{report}"),
+            Self::NoConsole { reason } => write!(f, "{reason}"),
+            Self::TooComplex => {
+                f.write_str("the pattern is too complex to be searched for in what came")
+            }
+        }
+    }
+}
+
+impl Error for ExpectFailure {}
 
 impl Expect {
     pub(super) fn new(console: Console, patterns: Vec<Pattern>) -> Self {

@@ -4,6 +4,7 @@
 //! input --type_in (engine)--> QEMU's socket      Buffer --show (engine)--> output
 //! ```
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io::{self, IsTerminal};
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::engine::{self, Elapsed, Engine, NotSent, Task, first};
-use thiserror::Error;
 
 use super::buffer::End;
 use super::terminal::{Direction, Line};
@@ -67,17 +67,15 @@ pub enum InteractEnd {
 }
 
 /// A console could not be handed to a person, or not for longer.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum InteractError {
     /// There is no console to be handed to anybody.
-    #[error("{reason}")]
     NoConsole {
         /// Why not.
         reason: &'static str,
     },
     /// The input, the output or the terminal's mode failed us.
-    #[error("cannot {action}: {cause}")]
     Terminal {
         /// What was to be done.
         action: &'static str,
@@ -85,18 +83,29 @@ pub enum InteractError {
         cause: io::Error,
     },
     /// Another session has the person's terminal; there can be one at a time.
-    #[error("another session has the terminal")]
     TerminalTaken,
     /// What came from an input that is no terminal did not reach the console.
-    #[error("{0}")]
     NotSent(SendError),
     /// The session was longer than it was to be.
-    #[error("nobody left the console within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
     },
 }
+
+impl fmt::Display for InteractError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoConsole { reason } => write!(f, "{reason}"),
+            Self::Terminal { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::TerminalTaken => f.write_str("another session has the terminal"),
+            Self::NotSent(cause) => write!(f, "{cause}"),
+            Self::Timeout { limit } => write!(f, "nobody left the console within {limit:?}"),
+        }
+    }
+}
+
+impl Error for InteractError {}
 
 impl Console {
     /// Hands the console to the person at this program's terminal, until they

@@ -1,5 +1,7 @@
 //! Typing on a console.
 
+use std::error::Error;
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use qemu_qmp::Witness;
 use qemu_qmp::engine::{Elapsed, NotSent};
-use thiserror::Error;
 
 use super::buffer::End;
 use super::{Console, Wire, what};
@@ -31,12 +32,11 @@ pub struct Send {
 }
 
 /// What was typed did not reach the console.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SendError {
     /// The guest does not read its console, and the socket is full. The bytes
     /// follow as soon as it does.
-    #[error("{} did not take what was sent within {limit:?}{seen}", what(.machine, .console.as_deref()))]
     Timeout {
         /// The machine's name.
         machine: String,
@@ -48,7 +48,6 @@ pub enum SendError {
         seen: String,
     },
     /// The guest has not read its console for long; nothing was sent.
-    #[error("{} was not sent anything: much waits before it", what(.machine, .console.as_deref()))]
     Congested {
         /// The machine's name.
         machine: String,
@@ -56,7 +55,6 @@ pub enum SendError {
         console: Option<String>,
     },
     /// QEMU closed the console.
-    #[error("{} was closed", what(.machine, .console.as_deref()))]
     Closed {
         /// The machine's name.
         machine: String,
@@ -64,7 +62,6 @@ pub enum SendError {
         console: Option<String>,
     },
     /// The machine ended.
-    #[error("{} did not take what was sent: {report}", what(&.report.name, .console.as_deref()))]
     MachineEnded {
         /// The console's name; `None` for the machine's first one.
         console: Option<String>,
@@ -72,7 +69,6 @@ pub enum SendError {
         report: Arc<ExitReport>,
     },
     /// The machine has no console that could be sent anything.
-    #[error("{} cannot be sent anything: {reason}", what(.machine, .console.as_deref()))]
     NoConsole {
         /// The machine's name.
         machine: String,
@@ -82,6 +78,47 @@ pub enum SendError {
         reason: &'static str,
     },
 }
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout {
+                machine,
+                console,
+                limit,
+                seen,
+            } => write!(
+                f,
+                "{} did not take what was sent within {limit:?}{seen}",
+                what(machine, console.as_deref())
+            ),
+            Self::Congested { machine, console } => write!(
+                f,
+                "{} was not sent anything: much waits before it",
+                what(machine, console.as_deref())
+            ),
+            Self::Closed { machine, console } => {
+                write!(f, "{} was closed", what(machine, console.as_deref()))
+            }
+            Self::MachineEnded { console, report } => write!(
+                f,
+                "{} did not take what was sent: {report}",
+                what(&report.name, console.as_deref())
+            ),
+            Self::NoConsole {
+                machine,
+                console,
+                reason,
+            } => write!(
+                f,
+                "{} cannot be sent anything: {reason}",
+                what(machine, console.as_deref())
+            ),
+        }
+    }
+}
+
+impl Error for SendError {}
 
 impl Send {
     pub(super) fn new(console: Console, bytes: Vec<u8>) -> Self {

@@ -11,12 +11,13 @@ mod screenshot;
 mod take;
 mod watch;
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::engine::Engine;
 use qemu_qmp::{Client, ExecuteError, Witness};
-use thiserror::Error;
 
 pub use screenshot::{Screenshot, Tolerance};
 pub(crate) use take::Canvas;
@@ -58,23 +59,17 @@ pub struct Display {
 }
 
 /// A screen was not seen, or not as it was expected.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum DisplayError {
     /// The machine has no display.
-    #[error(
-        "{machine} shows nothing, for it has no display: give it one by \
-         `.device(&OptionGroup::new(\"VGA\"))` or `.args([\"-vga\", \"std\"])`"
-    )]
     NoDisplay {
         /// Which one, such as `machine 'qemu-1'`.
         machine: String,
     },
     /// QEMU could not be asked, or refused.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// The file for the picture cannot be had, or read.
-    #[error("{machine}: there is no file for a picture of its screen: {cause}")]
     File {
         /// Whose screen, such as `machine 'qemu-1'`.
         machine: String,
@@ -82,7 +77,6 @@ pub enum DisplayError {
         cause: std::io::Error,
     },
     /// QEMU wrote something else than a picture.
-    #[error("{machine}: QEMU wrote no picture of its screen: {reason}")]
     NoPicture {
         /// Whose screen, such as `machine 'qemu-1'`.
         machine: String,
@@ -90,7 +84,6 @@ pub enum DisplayError {
         reason: &'static str,
     },
     /// The screen was not seen in time, or not as it was expected.
-    #[error("{machine}: its screen did not {expected} within {limit:?}{seen}")]
     Timeout {
         /// Whose screen, such as `machine 'qemu-1'`.
         machine: String,
@@ -104,6 +97,39 @@ pub enum DisplayError {
         seen: String,
     },
 }
+
+impl fmt::Display for DisplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDisplay { machine } => write!(
+                f,
+                "{machine} shows nothing, for it has no display: give it one by \
+                 `.device(&OptionGroup::new(\"VGA\"))` or `.args([\"-vga\", \"std\"])`"
+            ),
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::File { machine, cause } => write!(
+                f,
+                "{machine}: there is no file for a picture of its screen: {cause}"
+            ),
+            Self::NoPicture { machine, reason } => write!(
+                f,
+                "{machine}: QEMU wrote no picture of its screen: {reason}"
+            ),
+            Self::Timeout {
+                machine,
+                expected,
+                limit,
+                seen,
+                ..
+            } => write!(
+                f,
+                "{machine}: its screen did not {expected} within {limit:?}{seen}"
+            ),
+        }
+    }
+}
+
+impl Error for DisplayError {}
 
 impl Display {
     pub(crate) fn new(

@@ -14,8 +14,9 @@ mod perform;
 mod stroke;
 
 use qemu_qmp::ExecuteError;
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
-use thiserror::Error;
 
 pub use keyboard::Keyboard;
 pub use mouse::{Button, Mouse};
@@ -23,11 +24,10 @@ pub use perform::InputAction;
 pub(crate) use perform::{Input, Turns};
 
 /// What was to be done at a keyboard or with a mouse was not, or not all of it.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
     /// A keyboard with US layout has no key for a character. Nothing was typed.
-    #[error("{machine}: no key of a US keyboard types {character:?}, the {position}th character")]
     NoKey {
         /// Whose keyboard, such as `machine 'qemu-1'`.
         machine: String,
@@ -37,7 +37,6 @@ pub enum InputError {
         position: usize,
     },
     /// A chord lacks the name of a key. Nothing was pressed.
-    #[error("{machine}: '{chord}' is no chord: it must be names of keys, with a '-' between two")]
     NoChord {
         /// Whose keyboard, such as `machine 'qemu-1'`.
         machine: String,
@@ -46,12 +45,8 @@ pub enum InputError {
     },
     /// QEMU refused it, as for a key of a name unknown to it, a guest that is
     /// stopped, or a machine without such a device; or it could not be asked.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// The guest did not take it in time.
-    #[error(
-        "{machine}: of {all} keys or moves, {done} were made within {limit:?}; {waited_for}{seen}"
-    )]
     Timeout {
         /// Whose keyboard or mouse, such as `machine 'qemu-1'`.
         machine: String,
@@ -67,3 +62,39 @@ pub enum InputError {
         seen: String,
     },
 }
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey {
+                machine,
+                character,
+                position,
+            } => write!(
+                f,
+                "{machine}: no key of a US keyboard types {character:?}, the {position}th \
+                 character"
+            ),
+            Self::NoChord { machine, chord } => write!(
+                f,
+                "{machine}: '{chord}' is no chord: it must be names of keys, with a '-' between \
+                 two"
+            ),
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::Timeout {
+                machine,
+                done,
+                all,
+                limit,
+                waited_for,
+                seen,
+            } => write!(
+                f,
+                "{machine}: of {all} keys or moves, {done} were made within {limit:?}; \
+                 {waited_for}{seen}"
+            ),
+        }
+    }
+}
+
+impl Error for InputError {}

@@ -1,17 +1,16 @@
 //! What can go wrong on a qtest channel.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-
-use thiserror::Error;
 
 use super::QtestProtocolError;
 use crate::report::ExitReport;
 
 /// A command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone, Error)]
-#[error("{server}: qtest command '{command}' {failure}{seen}")]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct QtestError {
     /// Whom it was for, such as `machine 'qemu-1'`.
@@ -25,75 +24,109 @@ pub struct QtestError {
     pub seen: String,
 }
 
+impl fmt::Display for QtestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            server,
+            command,
+            failure,
+            seen,
+        } = self;
+        write!(f, "{server}: qtest command '{command}' {failure}{seen}")
+    }
+}
+
+impl Error for QtestError {}
+
 /// Why a command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum QtestFailure {
     /// QEMU refused it.
-    #[error("failed: {words}")]
     Refused {
         /// What QEMU says.
         words: String,
     },
     /// The clock is not the caller's. Nothing was sent.
-    #[error(
-        "needs QEMU's accelerator 'qtest', which alone lets the clock be set: this QEMU could not \
-         start with it, as its binary was built without it or lacks the module, and runs on TCG"
-    )]
     NeedsAccelerator,
     /// It has an argument that cannot be sent. Nothing was sent.
-    #[error("cannot be sent: {reason}")]
     Argument {
         /// What is wrong with it.
         reason: &'static str,
     },
     /// No reply came in time. The command may be carried out still; its reply
     /// will be dropped.
-    #[error("had no reply within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
     },
     /// The reply came, but not in the form that such a command has.
-    #[error("had a reply of another form: '{reply}'")]
     Unexpected {
         /// How it begins.
         reply: String,
     },
     /// QEMU has not read its channel for long, and much waits to be sent.
-    #[error("was not sent: QEMU does not read the channel, and much waits before it")]
     Congested,
     /// The channel ended before the reply. Whether the command was carried out
     /// is not known.
-    #[error("was interrupted: {0}")]
     Ended(QtestEnd),
 }
 
+impl fmt::Display for QtestFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { words } => write!(f, "failed: {words}"),
+            Self::NeedsAccelerator => f.write_str(
+                "needs QEMU's accelerator 'qtest', which alone lets the clock be set: this QEMU \
+                 could not start with it, as its binary was built without it or lacks the \
+                 module, and runs on TCG",
+            ),
+            Self::Argument { reason } => write!(f, "cannot be sent: {reason}"),
+            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::Unexpected { reply } => write!(f, "had a reply of another form: '{reply}'"),
+            Self::Congested => f.write_str(
+                "was not sent: QEMU does not read the channel, and much waits before it",
+            ),
+            Self::Ended(cause) => write!(f, "was interrupted: {cause}"),
+        }
+    }
+}
+
+impl Error for QtestFailure {}
+
 /// Why a qtest channel is of no more use. Everyone who waited on it is told
 /// the same.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum QtestEnd {
     /// QEMU closed it, and lives on.
-    #[error("QEMU closed the qtest channel")]
     Closed,
     /// Sending or receiving failed.
-    #[error("the qtest channel broke: {0}")]
     Broken(Arc<io::Error>),
     /// QEMU broke the protocol.
-    #[error("{0}")]
     Protocol(QtestProtocolError),
     /// The machine ended.
-    #[error("{0}")]
     MachineEnded(Arc<ExitReport>),
 }
 
+impl fmt::Display for QtestEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("QEMU closed the qtest channel"),
+            Self::Broken(cause) => write!(f, "the qtest channel broke: {cause}"),
+            Self::Protocol(cause) => write!(f, "{cause}"),
+            Self::MachineEnded(report) => write!(f, "{report}"),
+        }
+    }
+}
+
+impl Error for QtestEnd {}
+
 /// No interrupt came.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum IrqError {
     /// No line has changed in time.
-    #[error("{server}: no interrupt line has changed within {limit:?}{seen}")]
     Timeout {
         /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
         server: String,
@@ -104,7 +137,6 @@ pub enum IrqError {
     },
     /// The listener lagged, and its oldest changes were dropped for the newer.
     /// Told once; then it goes on with what is there.
-    #[error("{server}: the listener lagged, and {missed} changes of interrupt lines were dropped")]
     Lagged {
         /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
         server: String,
@@ -112,7 +144,6 @@ pub enum IrqError {
         missed: u64,
     },
     /// The channel has ended, and no change is left.
-    #[error("{server}: no more interrupts: {cause}")]
     Ended {
         /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
         server: String,
@@ -120,6 +151,29 @@ pub enum IrqError {
         cause: QtestEnd,
     },
 }
+
+impl fmt::Display for IrqError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout {
+                server,
+                limit,
+                seen,
+            } => write!(
+                f,
+                "{server}: no interrupt line has changed within {limit:?}{seen}"
+            ),
+            Self::Lagged { server, missed } => write!(
+                f,
+                "{server}: the listener lagged, and {missed} changes of interrupt lines were \
+                 dropped"
+            ),
+            Self::Ended { server, cause } => write!(f, "{server}: no more interrupts: {cause}"),
+        }
+    }
+}
+
+impl Error for IrqError {}
 
 impl QtestError {
     /// Why the channel has ended, where it has.

@@ -7,9 +7,8 @@
 //! that is given up never leaves its reply to the next one.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
-
-use thiserror::Error;
 
 /// One connection, and who waits on it.
 #[derive(Debug)]
@@ -50,28 +49,47 @@ pub struct Irq {
 
 /// What came on a qtest channel is not of the protocol. The channel has ended
 /// with it, as no later reply could be told whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QtestProtocolError {
     /// A line has grown past the limit without an end.
-    #[error("QEMU sent a line of more than {limit_bytes} bytes on the qtest channel")]
     LineTooLong {
         /// The limit.
         limit_bytes: usize,
     },
     /// A line is neither a reply nor an interrupt.
-    #[error("QEMU sent a line on the qtest channel that is no reply and no interrupt: '{line}'")]
     Malformed {
         /// How it begins, with what is no text escaped.
         line: String,
     },
     /// A reply came that answers no command.
-    #[error("QEMU sent a reply on the qtest channel that nobody had asked for: '{line}'")]
     Unasked {
         /// How it begins.
         line: String,
     },
 }
+
+impl fmt::Display for QtestProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LineTooLong { limit_bytes } => write!(
+                f,
+                "QEMU sent a line of more than {limit_bytes} bytes on the qtest channel"
+            ),
+            Self::Malformed { line } => write!(
+                f,
+                "QEMU sent a line on the qtest channel that is no reply and no interrupt: \
+                 '{line}'"
+            ),
+            Self::Unasked { line } => write!(
+                f,
+                "QEMU sent a reply on the qtest channel that nobody had asked for: '{line}'"
+            ),
+        }
+    }
+}
+
+impl Error for QtestProtocolError {}
 
 impl<W> Connection<W> {
     pub(super) fn new(limit_bytes: usize) -> Self {

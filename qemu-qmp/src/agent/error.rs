@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use crate::Disconnected;
 use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
@@ -26,20 +25,15 @@ pub struct AgentError {
 }
 
 /// Why the agent did not do what it was asked for.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum AgentFailure {
     /// The agent refused the command.
-    #[error("failed: {reply}")]
     Refused {
         /// Its answer.
         reply: Box<ErrorReply>,
     },
     /// The agent did not answer the sync in time. The command was not sent.
-    #[error(
-        "was not sent: the agent did not answer within {limit:?}{}",
-        unsynced(*port, *passed_over_bytes)
-    )]
     NotReady {
         /// The deadline of the operation.
         limit: Duration,
@@ -50,20 +44,17 @@ pub enum AgentFailure {
     },
     /// The agent was busy with another command all the time. This one was not
     /// sent.
-    #[error("was not sent: the agent was busy with another for {limit:?}")]
     Busy {
         /// The deadline of the operation.
         limit: Duration,
     },
     /// No reply came in time. The command may be executed still; its reply
     /// will be dropped.
-    #[error("had no reply within {limit:?}")]
     Timeout {
         /// The deadline of the operation.
         limit: Duration,
     },
     /// The program has not ended in time, and runs on.
-    #[error("runs a program that did not end within {limit:?}; its process in the guest is {pid}")]
     StillRuns {
         /// The deadline of the operation.
         limit: Duration,
@@ -73,23 +64,18 @@ pub enum AgentFailure {
     /// The agent has read the command, gone on, and given no reply. For
     /// commands that do so where they succeed there is
     /// [`GuestAgent::tell`](super::GuestAgent::tell).
-    #[error("has no reply: the agent has read it, and gone on")]
     NoReply,
     /// The agent has ended, or was started anew, before the reply. Whether the
     /// command was executed is not known.
-    #[error("lost its agent, which has ended or was started anew")]
     Gone,
     /// The guest has panicked, and the machine holds it.
-    #[error("has no reply: the guest has panicked, and is held")]
     GuestPanicked,
     /// What came was no reply.
-    #[error("had an answer that is none: {error}")]
     NotUnderstood {
         /// What is wrong with it.
         error: ProtocolError,
     },
     /// The channel has ended, for instance with the machine.
-    #[error("was interrupted: {cause}")]
     Interrupted {
         /// Why there is no channel.
         cause: Disconnected,
@@ -97,13 +83,11 @@ pub enum AgentFailure {
         was_sent: bool,
     },
     /// The arguments cannot be written as a JSON object. Nothing was sent.
-    #[error("has arguments that cannot be sent: {reason}")]
     Arguments {
         /// What is wrong with them.
         reason: String,
     },
     /// The reply came, but not in the shape that was asked for.
-    #[error("had a reply of another shape: {cause}")]
     Shape {
         /// What was received.
         received: Box<RawValue>,
@@ -111,12 +95,51 @@ pub enum AgentFailure {
         cause: serde_json::Error,
     },
     /// The file is larger than was allowed.
-    #[error("reads a file of over {limit_bytes} bytes; a higher limit can be set")]
     FileTooLarge {
         /// The limit that was in force.
         limit_bytes: usize,
     },
 }
+
+impl fmt::Display for AgentFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { reply } => write!(f, "failed: {reply}"),
+            Self::NotReady {
+                limit,
+                port,
+                passed_over_bytes,
+            } => write!(
+                f,
+                "was not sent: the agent did not answer within {limit:?}{}",
+                unsynced(*port, *passed_over_bytes)
+            ),
+            Self::Busy { limit } => write!(
+                f,
+                "was not sent: the agent was busy with another for {limit:?}"
+            ),
+            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::StillRuns { limit, pid } => write!(
+                f,
+                "runs a program that did not end within {limit:?}; its process in the guest is \
+                 {pid}"
+            ),
+            Self::NoReply => f.write_str("has no reply: the agent has read it, and gone on"),
+            Self::Gone => f.write_str("lost its agent, which has ended or was started anew"),
+            Self::GuestPanicked => f.write_str("has no reply: the guest has panicked, and is held"),
+            Self::NotUnderstood { error } => write!(f, "had an answer that is none: {error}"),
+            Self::Interrupted { cause, .. } => write!(f, "was interrupted: {cause}"),
+            Self::Arguments { reason } => write!(f, "has arguments that cannot be sent: {reason}"),
+            Self::Shape { cause, .. } => write!(f, "had a reply of another shape: {cause}"),
+            Self::FileTooLarge { limit_bytes } => write!(
+                f,
+                "reads a file of over {limit_bytes} bytes; a higher limit can be set"
+            ),
+        }
+    }
+}
+
+impl StdError for AgentFailure {}
 
 impl AgentFailure {
     /// The failure of a request that was given up.

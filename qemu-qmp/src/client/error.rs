@@ -11,32 +11,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use crate::wire::{ErrorReply, ProtocolError};
 
 /// Why a connection is of no more use. Everyone who waited on it is told the
 /// same one.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Disconnected {
     /// The server closed the connection.
-    #[error("the server closed the connection")]
     ByServer,
     /// We closed it, or dropped its last handle.
-    #[error("the connection was closed on this side")]
     ByClient,
     /// Sending or receiving failed.
-    #[error("the connection broke: {0}")]
     Broken(Arc<io::Error>),
     /// The server broke the protocol.
-    #[error("{0}")]
     Protocol(ProtocolError),
     /// The program behind the connection has ended, and who supervises it
     /// says how.
-    #[error("{0}")]
     ServerEnded(Arc<dyn StdError + Send + Sync>),
 }
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByServer => f.write_str("the server closed the connection"),
+            Self::ByClient => f.write_str("the connection was closed on this side"),
+            Self::Broken(cause) => write!(f, "the connection broke: {cause}"),
+            Self::Protocol(cause) => write!(f, "{cause}"),
+            Self::ServerEnded(cause) => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl StdError for Disconnected {}
 
 impl Disconnected {
     /// Whether it was the server's doing, or its end.
@@ -63,11 +71,10 @@ impl From<ProtocolError> for Disconnected {
 }
 
 /// A connection did not come about.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody is to be reached at the address, or it is not ours to use.
-    #[error("cannot {action} {address}: {cause}")]
     Address {
         /// `connect to` or `listen on`.
         action: &'static str,
@@ -77,10 +84,8 @@ pub enum ConnectError {
         cause: io::Error,
     },
     /// This process has no thread or descriptor left.
-    #[error("cannot set up the connection: {0}")]
     Setup(io::Error),
     /// The server did not greet and negotiate in time.
-    #[error("no QMP server was ready within {limit:?}: {waited_for}")]
     Timeout {
         /// The deadline.
         limit: Duration,
@@ -88,9 +93,31 @@ pub enum ConnectError {
         waited_for: &'static str,
     },
     /// The connection was lost before it was of use.
-    #[error("the connection ended before it was ready: {0}")]
     Disconnected(Disconnected),
 }
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address {
+                action,
+                address,
+                cause,
+            } => {
+                write!(f, "cannot {action} {address}: {cause}")
+            }
+            Self::Setup(cause) => write!(f, "cannot set up the connection: {cause}"),
+            Self::Timeout { limit, waited_for } => {
+                write!(f, "no QMP server was ready within {limit:?}: {waited_for}")
+            }
+            Self::Disconnected(cause) => {
+                write!(f, "the connection ended before it was ready: {cause}")
+            }
+        }
+    }
+}
+
+impl StdError for ConnectError {}
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
@@ -113,11 +140,10 @@ pub struct ExecuteError {
 }
 
 /// Why a command did not bring what was asked for.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ExecuteFailure {
     /// The server refused the command.
-    #[error("failed: {reply}")]
     Refused {
         /// Its arguments as they were sent; `None` if it had none.
         arguments: Option<Box<RawValue>>,
@@ -126,26 +152,22 @@ pub enum ExecuteFailure {
     },
     /// No reply came in time. The command may be executed still; its reply
     /// will be dropped.
-    #[error("had no reply within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
     },
     /// The connection was lost before the reply. Whether the command was
     /// executed is not known.
-    #[error("was interrupted: {cause}")]
     Interrupted {
         /// Why there is no connection.
         cause: Disconnected,
     },
     /// The arguments cannot be written as a JSON object. Nothing was sent.
-    #[error("has arguments that cannot be sent: {reason}")]
     Arguments {
         /// What is wrong with them.
         reason: String,
     },
     /// The reply came, but not in the shape that was asked for.
-    #[error("had a reply of another shape: {cause}")]
     Shape {
         /// What was received.
         received: Box<RawValue>,
@@ -153,21 +175,17 @@ pub enum ExecuteFailure {
         cause: serde_json::Error,
     },
     /// The server offers no out-of-band execution. Nothing was sent.
-    #[error("cannot be executed out of band: the server does not offer it")]
     NoOutOfBand,
     /// A command of this id waits for its reply already, even if nobody waits
     /// for that. Nothing was sent.
-    #[error("cannot be sent by the id '{id}': another command is, and has no reply yet")]
     IdInFlight {
         /// The id that was asked for.
         id: String,
     },
     /// The connection is no unix socket, so no descriptor can be passed.
     /// Nothing was sent.
-    #[error("cannot take a descriptor along: only unix sockets pass them, and this is none")]
     NoDescriptors,
     /// The file that was to be passed cannot be opened. Nothing was sent.
-    #[error("was to take {} along, which cannot be opened: {cause}", .path.display())]
     File {
         /// Its path.
         path: PathBuf,
@@ -176,9 +194,40 @@ pub enum ExecuteFailure {
     },
     /// The server has not read its commands for long, or answered them, given
     /// up or not, and too many wait. Nothing was sent.
-    #[error("was not sent: the server does not read or answer, and much waits before it")]
     Congested,
 }
+
+impl fmt::Display for ExecuteFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { reply, .. } => write!(f, "failed: {reply}"),
+            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::Interrupted { cause } => write!(f, "was interrupted: {cause}"),
+            Self::Arguments { reason } => write!(f, "has arguments that cannot be sent: {reason}"),
+            Self::Shape { cause, .. } => write!(f, "had a reply of another shape: {cause}"),
+            Self::NoOutOfBand => {
+                f.write_str("cannot be executed out of band: the server does not offer it")
+            }
+            Self::IdInFlight { id } => write!(
+                f,
+                "cannot be sent by the id '{id}': another command is, and has no reply yet"
+            ),
+            Self::NoDescriptors => f.write_str(
+                "cannot take a descriptor along: only unix sockets pass them, and this is none",
+            ),
+            Self::File { path, cause } => write!(
+                f,
+                "was to take {} along, which cannot be opened: {cause}",
+                path.display()
+            ),
+            Self::Congested => f.write_str(
+                "was not sent: the server does not read or answer, and much waits before it",
+            ),
+        }
+    }
+}
+
+impl StdError for ExecuteFailure {}
 
 impl ExecuteError {
     /// The server's own words, where it refused the command.
@@ -220,11 +269,10 @@ impl fmt::Display for ExecuteError {
 impl StdError for ExecuteError {}
 
 /// No event came.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventError {
     /// It did not come in time. What else came is still to be had.
-    #[error("{server}: no {expected} within {limit:?}{seen}")]
     Timeout {
         /// Whose events were listened for.
         server: String,
@@ -238,7 +286,6 @@ pub enum EventError {
     },
     /// The listener lagged, and its oldest events were dropped for the newer.
     /// Told once; then it goes on with what is there.
-    #[error("{server}: the listener lagged, and {missed} events were dropped")]
     Lagged {
         /// Whose events were listened for.
         server: String,
@@ -246,7 +293,6 @@ pub enum EventError {
         missed: u64,
     },
     /// The connection has ended, and no event of it is left that would do.
-    #[error("{server}: no more events: {cause}")]
     Ended {
         /// Whose events were listened for.
         server: String,
@@ -254,3 +300,25 @@ pub enum EventError {
         cause: Disconnected,
     },
 }
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout {
+                server,
+                expected,
+                limit,
+                seen,
+            } => {
+                write!(f, "{server}: no {expected} within {limit:?}{seen}")
+            }
+            Self::Lagged { server, missed } => write!(
+                f,
+                "{server}: the listener lagged, and {missed} events were dropped"
+            ),
+            Self::Ended { server, cause } => write!(f, "{server}: no more events: {cause}"),
+        }
+    }
+}
+
+impl StdError for EventError {}

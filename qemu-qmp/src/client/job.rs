@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use serde_core::Serialize;
 use serde_json::{Value, json};
-use thiserror::Error;
 
 use super::{Client, EventError, Events, ExecuteError};
 use crate::engine::Elapsed;
@@ -81,24 +80,20 @@ pub struct JobError {
 }
 
 /// Why a job did not do what it was to do.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum JobFailure {
     /// The arguments have no `job-id`, by which it would be followed. Nothing
     /// was started.
-    #[error("cannot be followed: its arguments have no text for 'job-id'")]
     NoId,
     /// A command was refused, or got no reply.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// The job has failed, or was cancelled.
-    #[error("failed: {reason}")]
     Failed {
         /// The server's words.
         reason: String,
     },
     /// It did not end in time, and goes on.
-    #[error("has not ended within {limit:?}{seen}")]
     Timeout {
         /// The deadline.
         limit: Duration,
@@ -106,9 +101,24 @@ pub enum JobFailure {
         seen: String,
     },
     /// The connection was lost, or too many events came for the listener.
-    #[error("{0}")]
     Events(EventError),
 }
+
+impl fmt::Display for JobFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoId => {
+                f.write_str("cannot be followed: its arguments have no text for 'job-id'")
+            }
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::Timeout { limit, seen } => write!(f, "has not ended within {limit:?}{seen}"),
+            Self::Events(cause) => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl StdError for JobFailure {}
 
 impl RunJob {
     pub(super) fn new(client: Client, command: &str, arguments: impl Serialize) -> Self {

@@ -4,6 +4,8 @@
 //! The server tells each state of a migration (`MigrationStatus` in QEMU's
 //! schema) by an event, where that capability is set, as it is here first.
 
+use std::error::Error;
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +13,6 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use thiserror::Error;
 
 use super::job::note_state;
 use super::{Client, EventError, Events, ExecuteError, Passed};
@@ -85,14 +86,12 @@ pub struct MigrationReport {
 }
 
 /// A migration did not come to its end.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum MigrationError {
     /// A command was refused, or got no reply.
-    #[error("{0}")]
     Execute(ExecuteError),
     /// It has failed, or was cancelled.
-    #[error("{server}: the migration has {status}{}", in_words(.reason.as_deref()))]
     Failed {
         /// Whose it is, such as `machine 'qemu-1'`.
         server: String,
@@ -102,7 +101,6 @@ pub enum MigrationError {
         reason: Option<String>,
     },
     /// It is not complete in time, and goes on.
-    #[error("{server}: the migration is not complete within {limit:?}{seen}")]
     Timeout {
         /// Whose it is.
         server: String,
@@ -112,9 +110,36 @@ pub enum MigrationError {
         seen: String,
     },
     /// The connection was lost, as where the server has ended.
-    #[error("{0}")]
     Events(EventError),
 }
+
+impl fmt::Display for MigrationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::Failed {
+                server,
+                status,
+                reason,
+            } => write!(
+                f,
+                "{server}: the migration has {status}{}",
+                in_words(reason.as_deref())
+            ),
+            Self::Timeout {
+                server,
+                limit,
+                seen,
+            } => write!(
+                f,
+                "{server}: the migration is not complete within {limit:?}{seen}"
+            ),
+            Self::Events(cause) => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl Error for MigrationError {}
 
 fn in_words(reason: Option<&str>) -> String {
     reason

@@ -1,10 +1,10 @@
 //! A question to a schema, as it is written.
 
-use thiserror::Error;
+use std::error::Error;
+use std::fmt;
 
 /// A question to a schema is malformed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the question '{question}' is malformed: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuestionError {
     /// The question as it was asked.
@@ -12,6 +12,15 @@ pub struct QuestionError {
     /// What is wrong with it.
     pub reason: String,
 }
+
+impl fmt::Display for QuestionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { question, reason } = self;
+        write!(f, "the question '{question}' is malformed: {reason}")
+    }
+}
+
+impl Error for QuestionError {}
 
 /// The name of a command or an event, and what is asked of it, step by step.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@ mod greeting;
 mod members;
 mod message;
 
-use thiserror::Error;
+use std::error::Error;
+use std::fmt;
 
 pub use agent::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Port, Standing};
 pub use connection::{Connection, Id, IdInFlight, Line, Output, Settings};
@@ -25,11 +26,10 @@ pub use event::Event;
 pub use greeting::{Greeting, Version};
 
 /// The server broke the protocol; the connection is of no more use.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// What came is no JSON.
-    #[error("the server sent what is no JSON ({reason}): {line}")]
     NotJson {
         /// The start of the line.
         line: String,
@@ -37,13 +37,11 @@ pub enum ProtocolError {
         reason: String,
     },
     /// What came is JSON, but no object.
-    #[error("the server sent JSON that is no object: {line}")]
     NotAnObject {
         /// The start of the line.
         line: String,
     },
     /// What came is an object, but no message of the protocol.
-    #[error("the server sent an object that is no QMP message ({reason}): {line}")]
     Malformed {
         /// The start of the line.
         line: String,
@@ -51,26 +49,22 @@ pub enum ProtocolError {
         reason: String,
     },
     /// A line did not end within the limit.
-    #[error("the server sent a line of over {limit_bytes} bytes; a higher limit can be set")]
     LineTooLong {
         /// The limit that was in force.
         limit_bytes: usize,
     },
     /// Something else than the greeting came first.
-    #[error("the server did not greet; it sent: {line}")]
     NoGreeting {
         /// The start of the line.
         line: String,
     },
     /// The server refused the negotiation of capabilities.
-    #[error("the server refused capabilities negotiation: {reply}")]
     NegotiationRefused {
         /// Its answer.
         reply: ErrorReply,
     },
     /// The server could not read one of several commands and did not say
     /// which, so none of them can count on its reply.
-    #[error("the server could not read one of {in_flight} commands in flight: {reply}")]
     UnattributedError {
         /// How many commands waited for their reply.
         in_flight: usize,
@@ -78,3 +72,34 @@ pub enum ProtocolError {
         reply: ErrorReply,
     },
 }
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson { line, reason } => {
+                write!(f, "the server sent what is no JSON ({reason}): {line}")
+            }
+            Self::NotAnObject { line } => {
+                write!(f, "the server sent JSON that is no object: {line}")
+            }
+            Self::Malformed { line, reason } => write!(
+                f,
+                "the server sent an object that is no QMP message ({reason}): {line}"
+            ),
+            Self::LineTooLong { limit_bytes } => write!(
+                f,
+                "the server sent a line of over {limit_bytes} bytes; a higher limit can be set"
+            ),
+            Self::NoGreeting { line } => write!(f, "the server did not greet; it sent: {line}"),
+            Self::NegotiationRefused { reply } => {
+                write!(f, "the server refused capabilities negotiation: {reply}")
+            }
+            Self::UnattributedError { in_flight, reply } => write!(
+                f,
+                "the server could not read one of {in_flight} commands in flight: {reply}"
+            ),
+        }
+    }
+}
+
+impl Error for ProtocolError {}

@@ -10,6 +10,7 @@
 mod automaton;
 mod literal;
 
+use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use automaton::Automaton;
 pub(super) use automaton::TooComplex;
 use literal::Literal;
-use thiserror::Error;
 
 /// A literal or a regular expression over bytes.
 ///
@@ -50,12 +50,20 @@ enum Finder {
 }
 
 /// A regular expression that cannot be read.
-#[derive(Debug, Clone, Error)]
-#[error("cannot use pattern '{pattern}': {reason}")]
+#[derive(Debug, Clone)]
 pub struct PatternError {
     pattern: String,
     reason: String,
 }
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pattern, reason } = self;
+        write!(f, "cannot use pattern '{pattern}': {reason}")
+    }
+}
+
+impl Error for PatternError {}
 
 impl Pattern {
     /// Exactly these bytes, however many.

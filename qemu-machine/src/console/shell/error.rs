@@ -1,11 +1,11 @@
 //! What can go wrong with a shell.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::Elapsed;
-use thiserror::Error;
 
 use crate::console::{Console, ExpectError, ExpectFailure, REPORTED_BYTES, SendError, what};
 use crate::report::Tails;
@@ -31,39 +31,51 @@ pub struct ShellError {
 }
 
 /// Why a shell did not do what it was to.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ShellFailure {
     /// It had not come to an end by the deadline. What the shell does now is
     /// not known: see [`Shell::recover`](crate::Shell::recover).
-    #[error("it had not come to an end within {limit:?}")]
     Timeout {
         /// The deadline.
         limit: Duration,
     },
     /// The user or the password was refused.
-    #[error("it was refused")]
     Refused,
     /// A password was asked for, and none was given.
-    #[error("a password was asked for")]
     PasswordWanted,
     /// An earlier operation was given up or timed out, so the shell may still
     /// be at that. [`Shell::recover`](crate::Shell::recover) ends it.
-    #[error("it may still be about to {task}, and has not been recovered")]
     Unknown {
         /// What it was to do then.
         task: String,
     },
     /// The command has a NUL in it, which no shell can be given.
-    #[error("there is a NUL in it")]
     Nul,
     /// The console or the machine has ended, or the guest is held.
-    #[error("{0}")]
     Console(ExpectFailure),
     /// What was typed did not reach the console, which lives.
-    #[error("{0}")]
     NotSent(SendError),
 }
+
+impl fmt::Display for ShellFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { limit } => write!(f, "it had not come to an end within {limit:?}"),
+            Self::Refused => f.write_str("it was refused"),
+            Self::PasswordWanted => f.write_str("a password was asked for"),
+            Self::Unknown { task } => write!(
+                f,
+                "it may still be about to {task}, and has not been recovered"
+            ),
+            Self::Nul => f.write_str("there is a NUL in it"),
+            Self::Console(cause) => write!(f, "{cause}"),
+            Self::NotSent(cause) => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl Error for ShellFailure {}
 
 /// One thing that a shell is to do, for its errors.
 pub(super) struct Task<'a> {
