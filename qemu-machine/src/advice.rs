@@ -44,7 +44,7 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
             io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotFound
-                if *action == "make a directory in" || *action == "write the log" => {
+                if ["make a directory in", "make a log in", "write the log"].contains(action) => {
                 Some("it must exist and be writable: choose another by `base_dir`, `log_dir` or `TMPDIR`".into())
             }
             _ => None,

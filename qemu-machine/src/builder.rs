@@ -414,16 +414,15 @@ impl MachineBuilder {
         self
     }
 
-    /// Where the machine's private directories are made, instead of the
-    /// system's directory for temporary files.
+    /// Where the machine's private log, or its directory where it needs one,
+    /// is made, instead of the system's directory for temporary files.
     pub fn base_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.base_directory = Some(path.into());
         self
     }
 
-    /// Where QEMU's own output is logged, as `NAME.log`, instead of the
-    /// machine's private directory, which is removed at the end. The file is
-    /// truncated at each launch.
+    /// Where QEMU's own output is logged, as `NAME.log`, instead of a private
+    /// log, which is removed at the end. The file is truncated at each launch.
     pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.log_directory = Some(path.into());
         self

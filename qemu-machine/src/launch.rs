@@ -238,6 +238,7 @@ fn begin(
     };
     let Prepared {
         directory,
+        private_log,
         log,
         deadlines,
         heard,
@@ -272,6 +273,7 @@ fn begin(
         consoles: handles.all_consoles(&console),
         channels: served,
         directory,
+        private_log,
         canvas: Arc::clone(&canvas),
         log: builder.log_directory.is_some().then(|| log.clone()),
     };

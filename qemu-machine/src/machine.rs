@@ -182,7 +182,7 @@ impl Machine {
     }
 
     /// The machine's private directory, removed at its end; `None` where it
-    /// needs none.
+    /// needs none, as for its log alone.
     pub fn directory(&self) -> Option<&Path> {
         self.inner.directory.as_deref()
     }

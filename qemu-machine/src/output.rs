@@ -170,7 +170,10 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
-    state: Result<File, io::Error>,
+    /// Stays open when it cannot be written any more, for whoever has a lock on
+    /// it.
+    file: File,
+    failed: Option<io::Error>,
 }
 
 impl LogFile {
@@ -183,25 +186,35 @@ impl LogFile {
             .truncate(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)?;
-        Ok(Self {
+        Ok(Self::new(path, file))
+    }
+
+    /// Takes over a new file that is open for writing.
+    pub(crate) fn new(path: &Path, file: File) -> Self {
+        Self {
             path: path.to_owned(),
-            state: Ok(file),
-        })
+            file,
+            failed: None,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        if let Ok(file) = &mut self.state
-            && let Err(error) = file.write_all(bytes)
+        if self.failed.is_none()
+            && let Err(error) = self.file.write_all(bytes)
         {
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("logging to {} stops: {error}", self.path.display())
             });
-            self.state = Err(error);
+            self.failed = Some(error);
         }
     }
 
     pub(crate) fn trouble(&self) -> Option<String> {
-        let error = self.state.as_ref().err()?;
+        let error = self.failed.as_ref()?;
         Some(format!(
             "the log {} is not whole: {error}",
             self.path.display()

@@ -19,15 +19,17 @@ use crate::builder::{FIRST_DESCRIPTOR, Monitor};
 use crate::channel::{ChannelConfig, Channels};
 use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
 use crate::console::{Console, ConsoleLog, MachineFacts, MachineWitness};
-use crate::directory::PrivateDirectory;
 use crate::error::LaunchFailure;
 use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
+use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
 
 /// Our ends of what a process gets, and its own.
 pub(crate) struct Prepared {
     pub(crate) directory: Option<PrivateDirectory>,
+    /// The log, where it needs neither that nor a directory of the user's.
+    pub(crate) private_log: Option<PrivateLog>,
     pub(crate) log: PathBuf,
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
@@ -59,21 +61,26 @@ pub(crate) enum MonitorSide {
 impl Prepared {
     pub(crate) fn new(builder: &MachineBuilder, name: &str) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
-        let directory = match (&builder.log_directory, &builder.firmware) {
-            (Some(_), None) => None,
-            _ => Some(private_directory(builder)?),
-        };
-        if let (Some(firmware), Some(directory)) = (&builder.firmware, &directory) {
-            let path = directory.path().join(firmware.file_name());
+        let mut directory = None;
+        if let Some(firmware) = &builder.firmware {
+            let made = directory.insert(private_directory(builder)?);
+            let path = made.path().join(firmware.file_name());
             file("write", &path, firmware.write_to(&path))?;
         }
-        let log_directory = match (&builder.log_directory, &directory) {
-            (Some(path), _) => path.as_path(),
-            (None, Some(directory)) => directory.path(),
-            (None, None) => Path::new("."),
+        let log_name = name.replace('/', "_");
+        let log_directory = builder.log_directory.as_deref();
+        let log_directory = log_directory.or(directory.as_ref().map(PrivateDirectory::path));
+        let (private_log, log_file) = if let Some(log_directory) = log_directory {
+            let log = log_directory.join(format!("{log_name}.log"));
+            (None, file("write the log", &log, LogFile::create(&log))?)
+        } else {
+            let base = base_directory(builder);
+            let made = PrivateLog::create(&base, &log_name);
+            let (log, made) = file("make a log in", &base, made)?;
+            let log_file = LogFile::new(log.path(), made);
+            (Some(log), log_file)
         };
-        let log = log_directory.join(format!("{}.log", name.replace('/', "_")));
-        let log_file = file("write the log", &log, LogFile::create(&log))?;
+        let log = log_file.path().to_owned();
         let transcript = builder.transcript.as_deref();
         let transcript = transcript
             .map(|path| file("write the transcript", path, Transcript::create(path)))
@@ -120,6 +127,7 @@ impl Prepared {
         };
         Ok(Self {
             directory,
+            private_log,
             log,
             deadlines,
             heard,

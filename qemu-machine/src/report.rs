@@ -36,8 +36,8 @@ pub struct ExitReport {
     pub console_tail: Vec<u8>,
     /// The same of every console that was added to it, by its name.
     pub named_console_tails: Vec<(String, Vec<u8>)>,
-    /// The log of QEMU's output; `None` where it went with the machine's
-    /// private directory.
+    /// The log of QEMU's output; `None` where that was private, and is
+    /// removed.
     pub log: Option<PathBuf>,
     /// What could not be written to a log, or not be removed at the end.
     pub trouble: Vec<String>,

@@ -3,11 +3,12 @@
 //!
 //! It carries out what [`life`] decides, and when the process has ended it
 //! does, in this order: kill what is left of the process group, take
-//! the exit status, read what is left in every channel, remove the private
-//! directory, tell who waits on the console and the monitor, let go of every
+//! the exit status, read what is left in every channel, remove the private log
+//! or directory, tell who waits on the console and the monitor, let go of every
 //! descriptor, and then tell who waits for the end: all with one and the same
 //! report.
 
+use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -21,11 +22,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::channel::{Channel, Word};
 use crate::console::Console;
-use crate::directory::PrivateDirectory;
 use crate::display::Canvas;
 use crate::heard::Heard;
 use crate::life::{self, Action, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
+use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
 use crate::report::ExitReport;
 
@@ -72,6 +73,7 @@ pub(crate) struct Belongings {
     /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
+    pub(crate) private_log: Option<PrivateLog>,
     pub(crate) canvas: Arc<Canvas>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
@@ -440,6 +442,7 @@ impl Supervisor {
             consoles,
             channels,
             directory,
+            private_log,
             canvas,
             log,
         } = self.belongings;
@@ -481,11 +484,16 @@ impl Supervisor {
         let logs = std::iter::once(output.output().close()).chain(logs);
         let transcript_trouble = transcript.and_then(|transcript| transcript.trouble());
         let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
-        if let Some(directory) = directory {
-            let path = directory.path().to_owned();
-            if let Err(error) = directory.remove() {
+        let mut removed = |path: PathBuf, removed: io::Result<()>| {
+            if let Err(error) = removed {
                 trouble.push(format!("{} cannot be removed: {error}", path.display()));
             }
+        };
+        if let Some(log) = private_log {
+            removed(log.path().to_owned(), log.remove());
+        }
+        if let Some(directory) = directory {
+            removed(directory.path().to_owned(), directory.remove());
         }
 
         let rungs = self.life.into_reports();

@@ -62,14 +62,23 @@ scenario! {
         let script = "greet\nnegotiate\nstdout words\\n\nserve";
         let vm = run!(fake(script).name("my name").base_dir(scratch.path()).launch()).unwrap();
         assert_eq!(vm.name(), "my name");
-        let directory = vm.directory().unwrap().to_owned();
-        assert!(directory.starts_with(scratch.path()) && directory.is_dir());
-        assert_eq!(vm.log_path(), directory.join("my name.log"));
+        // A log alone needs no directory.
+        assert_eq!(vm.directory(), None);
+        assert_eq!(vm.log_path().parent().unwrap(), scratch.path());
+        assert!(text(vm.log_path().as_os_str().as_encoded_bytes()).ends_with("-my name.log"));
         assert!(vm.log_path().is_file());
         let pid = vm.pid().unwrap();
         let report = run!(vm.shutdown()).unwrap();
         assert_eq!((report.pid, vm.pid()), (pid, None));
         assert_eq!(vm.output(), b"words\n");
+        assert!(scratch.names().is_empty());
+        // A file of a machine's own does.
+        let builder = fake(script).name("my name").firmware(qemu_machine::guests::tiny());
+        let vm = run!(builder.base_dir(scratch.path()).launch()).unwrap();
+        let directory = vm.directory().unwrap().to_owned();
+        assert!(directory.starts_with(scratch.path()) && directory.is_dir());
+        assert_eq!(vm.log_path(), directory.join("my name.log"));
+        run!(vm.shutdown()).unwrap();
         assert!(scratch.names().is_empty());
         // With a log directory there is no need for a private one.
         let vm = run!(fake(script).log_dir(scratch.path()).launch()).unwrap();

@@ -311,7 +311,7 @@ scenario! {
         let fake = || fake("serve").base_dir(scratch.path());
         let console = qemu_machine::Console::serial().log(missing.join("console.log"));
         for (builder, action) in [
-            (fake().base_dir(&missing), "make a directory in"),
+            (fake().base_dir(&missing), "make a log in"),
             (fake().log_dir(&missing), "write the log"),
             (fake().current_dir(&missing), "enter the working directory"),
             (fake().console(console), "write the console's log"),

@@ -202,7 +202,8 @@ fn judge(told: &Told, is_right: bool) -> Result<String, String> {
 /// What must go with a machine.
 struct Remains {
     pid: u32,
-    directory: PathBuf,
+    /// What it has on disk for itself.
+    place: PathBuf,
 }
 
 impl Remains {
@@ -210,14 +211,14 @@ impl Remains {
         Ok(Self {
             // Nothing has befallen it yet.
             pid: vm.pid().ok_or("it has ended right after its launch")?,
-            directory: vm.directory().ok_or("it has no directory")?.to_owned(),
+            place: vm.directory().unwrap_or(vm.log_path()).to_owned(),
         })
     }
 
     fn are_gone(&self) -> Result<(), String> {
         process_is_gone(self.pid)?;
-        if self.directory.exists() {
-            return Err(format!("{} was left", self.directory.display()));
+        if self.place.exists() {
+            return Err(format!("{} was left", self.place.display()));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::plan::{Channel, Fault, Peer, Plan};
 pub(crate) struct World {
     pub(crate) fake_qemu: PathBuf,
     pub(crate) qemus: Vec<PathBuf>,
-    /// Where each machine has its private directory. Empty when all have ended.
+    /// Where each machine has its private log or directory. Empty when all have ended.
     pub(crate) base: PathBuf,
     /// Where the machines' sockets and consoles' logs are, and what a process
     /// that died may leave of a core.

@@ -87,7 +87,7 @@ fn shutdown(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
         name: "`shutdown` to reaped and cleaned".into(),
         about: "The end of the same machine, by `quit`. The floor writes `quit`, and waits for \
                 the process by `waitpid`; ours has also read what was left, removed the private \
-                directory, and told the guardian."
+                log, and told the guardian."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(

@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::{Display, DisplayError, Screenshot};
-use crate::directory::PrivateDirectory;
+use crate::private::PrivateDirectory;
 use crate::sys;
 
 /// Takes a picture of the screen; made by [`Display::screenshot`].

@@ -109,7 +109,7 @@ pub fn rows() -> Vec<Fault> {
             |scene| host::Host::on_a_file_system(scene, "read_only", "ro").succeeds(),
         ),
         fault(
-            "directory for temporary files has no room for a directory",
+            "directory for temporary files has no room for a file",
             Scripted,
             "File, with its path and what to do",
             AT_ONCE,

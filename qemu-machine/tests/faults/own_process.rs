@@ -95,12 +95,12 @@ fn next_launch_sweeps(scene: &Scene) {
         .wait()
         .unwrap();
     scene.program("/bin/true").launch().wait().unwrap_err();
-    let directory = living.directory().unwrap().to_owned();
+    let of_its_own = living.log_path().to_owned();
     let names: Vec<_> = std::fs::read_dir(scene.base())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(names, [directory]);
+    assert_eq!(names, [of_its_own]);
     living.shutdown().wait().unwrap();
 }
 
@@ -117,7 +117,7 @@ fn dies(scene: &Scene, role: &str, how: impl FnOnce(&mut Running)) {
 
 fn deaths() -> Vec<Fault> {
     const GETS: &str =
-        "nobody is left, what a wrapper forked included; the next launch sweeps the directories";
+        "nobody is left, what a wrapper forked included; the next launch sweeps the disk";
     let mut rows = Vec::new();
     for name in ["KILL", "TERM", "INT"] {
         rows.push(fault(
@@ -182,7 +182,7 @@ fn deaths() -> Vec<Fault> {
     rows.push(fault(
         "SIGKILL at 200 random moments of launch, life and end",
         Scripted,
-        "each time: nobody is left 1 s later, no directory after the next launch",
+        "each time: nobody is left 1 s later, nothing on disk after the next launch",
         Duration::from_secs(120),
         |scene| {
             let seed = std::process::id();
@@ -298,7 +298,7 @@ fn fork(what: &str, work: fn(&Mutex<Option<Machine>>)) -> Fault {
     fault(
         what,
         Both,
-        "nothing: the machine lives, and its directory stays",
+        "nothing: the machine lives, and what it has on disk stays",
         AT_ONCE,
         move |scene| {
             let vm = Mutex::new(Some(scene.machine()));
@@ -307,7 +307,7 @@ fn fork(what: &str, work: fn(&Mutex<Option<Machine>>)) -> Fault {
             assert!(testbed::fork(|| work(&vm)).succeeded());
             let vm = vm.into_inner().unwrap().unwrap();
             vm.qmp().execute_json("query-status", ()).wait().unwrap();
-            assert!(vm.directory().unwrap().is_dir());
+            assert!(vm.log_path().is_file());
             assert!(vm.is_running() && events.try_next().is_none());
             let report = vm.shutdown().wait().unwrap();
             assert!(matches!(report.cause, ExitCause::Requested(_)), "{report}");
