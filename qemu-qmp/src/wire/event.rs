@@ -1,5 +1,6 @@
 //! What happened in the server, told without being asked.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,12 +12,13 @@ use serde_json::value::RawValue;
 ///
 /// A cheap handle: a clone shares what was received.
 #[derive(Clone)]
-pub struct Event(Arc<Parts>);
-
-struct Parts {
-    name: String,
-    data: Option<Box<RawValue>>,
-    timestamp: Option<SystemTime>,
+pub struct Event {
+    /// The name, the data as they were received, and the time likewise. In one
+    /// piece, as one thread makes an event and another drops it, which is
+    /// most of what a flood of them costs.
+    text: Arc<str>,
+    name_end: usize,
+    data_end: usize,
 }
 
 impl Event {
@@ -25,28 +27,37 @@ impl Event {
         data: Option<&RawValue>,
         timestamp: Option<&RawValue>,
     ) -> Result<Self, String> {
-        Ok(Self(Arc::new(Parts {
-            name: serde_json::from_str(name.get())
-                .map_err(|error| format!("an event's name: {error}"))?,
-            data: data.map(ToOwned::to_owned),
-            timestamp: timestamp.and_then(parse_timestamp),
-        })))
+        let name: Cow<'_, str> = match serde_json::from_str(name.get()) {
+            Ok(name) => Cow::Borrowed(name),
+            // It is no name, or one with escapes.
+            Err(_) => serde_json::from_str::<String>(name.get())
+                .map_err(|error| format!("an event's name: {error}"))?
+                .into(),
+        };
+        let data = data.map_or("", RawValue::get);
+        let timestamp = timestamp.map_or("", RawValue::get);
+        Ok(Self {
+            name_end: name.len(),
+            data_end: name.len() + data.len(),
+            text: [&*name, data, timestamp].concat().into(),
+        })
     }
 
     /// The event's name, such as `SHUTDOWN`.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.text[..self.name_end]
     }
 
     /// When it happened, by the host's clock; `None` where the server could
     /// not tell, which it writes as -1.
     pub fn timestamp(&self) -> Option<SystemTime> {
-        self.0.timestamp
+        parse_timestamp(&self.text[self.data_end..])
     }
 
     /// The event's data as it was received; `None` for an event without data.
     pub fn raw_data(&self) -> Option<&RawValue> {
-        self.0.data.as_deref()
+        // It was such a value when it was received.
+        serde_json::from_str(self.data_text()?).ok()
     }
 
     /// The event's data as a type of the caller's; an event without data
@@ -55,12 +66,17 @@ impl Event {
     /// # Errors
     /// The data does not have the shape of `T`.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(self.raw_data().map_or("{}", RawValue::get))
+        serde_json::from_str(self.data_text().unwrap_or("{}"))
+    }
+
+    fn data_text(&self) -> Option<&str> {
+        let text = &self.text[self.name_end..self.data_end];
+        (!text.is_empty()).then_some(text)
     }
 
     /// How much memory the event takes in a queue, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<Parts>() + self.name().len() + self.raw_data().map_or(0, |raw| raw.get().len())
+        size_of::<Self>() + self.text.len()
     }
 }
 
@@ -68,7 +84,7 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
             .field("name", &self.name())
-            .field("data", &self.raw_data().map(RawValue::get))
+            .field("data", &self.data_text())
             .field("timestamp", &self.timestamp())
             .finish()
     }
@@ -78,13 +94,12 @@ impl fmt::Display for Event {
     /// The name, and the data as JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        self.raw_data().map_or(Ok(()), |raw| write!(f, " {raw}"))
+        self.data_text().map_or(Ok(()), |data| write!(f, " {data}"))
     }
 }
 
-fn parse_timestamp(raw: &RawValue) -> Option<SystemTime> {
-    // Every event has one: it is read without a copy of anything.
-    let Timestamp(seconds, micros) = serde_json::from_str(raw.get()).ok()?;
+fn parse_timestamp(text: &str) -> Option<SystemTime> {
+    let Timestamp(seconds, micros) = serde_json::from_str(text).ok()?;
     let (seconds, micros) = (seconds?, micros.filter(|&micros| micros < 1_000_000)?);
     let since_epoch = Duration::from_secs(seconds) + Duration::from_micros(micros);
     SystemTime::UNIX_EPOCH.checked_add(since_epoch)
