@@ -124,7 +124,8 @@ scenario! {
         let vm = run!(builder.launch()).unwrap();
         run!(vm.console().expect("~ # ").timeout(Duration::from_secs(120))).unwrap();
         let virtio = vm.console_named("virtio").unwrap();
-        let talk = "until [ -c /dev/hvc0 ]; do sleep 0.1; done; \
+        // The device's node is there before what it stands for.
+        let talk = "until (exec 3<>/dev/hvc0) 2>/dev/null; do sleep 0.1; done; \
                     exec 3<>/dev/hvc0; echo ready >&3; read answer <&3; echo heard $answer\n";
         run!(vm.console().send(talk)).unwrap();
         run!(virtio.expect("ready\r\n")).unwrap();

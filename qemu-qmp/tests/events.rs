@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::future::IntoFuture;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -321,7 +320,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let mut events = qmp.events();
-        let mut given_up = events.next_named("ONE").into_future();
+        let mut given_up = events.next_named("ONE");
         assert!(poll_once(&mut given_up).is_pending());
         run!(qmp.execute_json("go", ())).unwrap();
         drop(given_up);
@@ -512,10 +511,8 @@ fn a_waker_and_a_matcher_may_use_the_client() {
 
     let (told, woken) = std::sync::mpsc::sync_channel(2);
     let waker = std::task::Waker::from(std::sync::Arc::new(UsesClient(qmp.clone(), told)));
-    let mut next = events.next().into_future();
-    let polled = next
-        .as_mut()
-        .poll(&mut std::task::Context::from_waker(&waker));
+    let mut next = events.next();
+    let polled = std::pin::Pin::new(&mut next).poll(&mut std::task::Context::from_waker(&waker));
     assert!(polled.is_pending());
     let _go = begin(qmp.execute_json("go", ()));
     assert!(woken.recv().unwrap());

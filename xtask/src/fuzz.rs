@@ -13,9 +13,9 @@ use crate::{failure::Failure, process, process::cargo, workspace};
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let (name, minutes) = match *arguments {
         [] => (None, MINUTES),
-        ["--minutes", minutes] => (None, number(minutes)?),
+        ["--minutes", minutes] => (None, self::minutes(minutes)?),
         [name] => (Some(name), MINUTES),
-        [name, "--minutes", minutes] => (Some(name), number(minutes)?),
+        [name, "--minutes", minutes] => (Some(name), self::minutes(minutes)?),
         _ => return Err(Failure::advice(USAGE)),
     };
     let mut names = targets(&folder())?;
@@ -97,8 +97,10 @@ fn folder() -> PathBuf {
     workspace::root().join("fuzz")
 }
 
-fn number(text: &str) -> Result<u64, Failure> {
-    text.parse().map_err(|_| Failure::advice(USAGE))
+fn minutes(text: &str) -> Result<u64, Failure> {
+    // None at all would be without end to the fuzzer.
+    let minutes = text.parse().ok().filter(|&minutes| minutes > 0);
+    minutes.ok_or_else(|| Failure::advice(USAGE))
 }
 
 const MINUTES: u64 = 15;

@@ -89,7 +89,7 @@ struct Shared {
 #[derive(Debug)]
 enum Wire {
     Absent,
-    Drained(Stream),
+    Drained(Box<Stream>),
     /// The caller's, until it was taken.
     Undrained(Mutex<Option<UnixStream>>),
 }
@@ -196,7 +196,7 @@ impl Console {
             if config.screen.is_some() {
                 stream = stream.with_turn_bytes(SCREEN_TURN_BYTES);
             }
-            let wire = Wire::Drained(stream);
+            let wire = Wire::Drained(Box::new(stream));
             let terminal = config.screen.map(Terminal::new).map(Arc::new);
             let ConsoleConfig {
                 ring_bytes, noise, ..

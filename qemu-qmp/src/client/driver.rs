@@ -1,7 +1,8 @@
 //! The reader of a connection: hands what the server sends to who waits.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use socket2::Socket;
 use tokio::sync::oneshot;
@@ -10,6 +11,7 @@ use super::tap::{Direction, Taps, Transcript};
 use super::{Client, Disconnected, Handle, Shared, State, Untold, Witness};
 use crate::Deadlines;
 use crate::engine::{self, Engine, Stream};
+use crate::wait::Source;
 use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 
 /// Reads one connection. Whoever supervises the server runs it themselves, to
@@ -17,8 +19,16 @@ use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 /// [`Client`]'s constructors do it.
 pub struct Driver {
     shared: Arc<Shared>,
+}
+
+/// What whoever reads has beside the connection: the engine, or a thread that
+/// waits for a reply.
+#[derive(Default)]
+pub(super) struct Reader {
     ready: Option<oneshot::Sender<()>>,
     hook: Option<EventHook>,
+    /// Why nothing more is to be read.
+    failed: Option<Disconnected>,
 }
 
 /// What is shown each event before anybody else.
@@ -58,6 +68,7 @@ impl Driver {
         transcript: Option<Transcript>,
     ) -> io::Result<(Client, Self, Ready)> {
         let engine = Engine::start()?;
+        let (ready, told) = oneshot::channel();
         // Commands are small and wait for nothing. Only TCP has the option.
         let _ = socket.set_tcp_nodelay(true);
         let shared = Arc::new(Shared {
@@ -66,6 +77,10 @@ impl Driver {
                 connection: Connection::new(settings),
                 listeners: Vec::new(),
                 ended: None,
+            }),
+            reader: Mutex::new(Reader {
+                ready: Some(ready),
+                ..Reader::default()
             }),
             greeting: OnceLock::new(),
             deadlines,
@@ -80,44 +95,27 @@ impl Driver {
                 engine,
             }),
         };
-        let (ready, told) = oneshot::channel();
-        Ok((
-            client,
-            Self {
-                shared,
-                ready: Some(ready),
-                hook: None,
-            },
-            Ready(told),
-        ))
+        Ok((client, Self { shared }, Ready(told)))
     }
 
-    /// Shows each event to `hook`, on the engine, before any listener has it,
-    /// and before the reply of whatever command comes after it.
+    /// Shows each event to `hook`, in whatever thread reads, before any listener
+    /// has it, and before the reply of whatever command comes after it.
     pub fn on_event(&mut self, hook: impl FnMut(&Event) + Send + 'static) {
-        self.hook = Some(Box::new(hook));
+        self.shared.reader().hook = Some(Box::new(hook));
     }
 
     /// Reads until the connection ends, and gives the reason. Those who wait
     /// on it are not told before [`finish`](Self::finish).
     pub async fn run(&mut self) -> Disconnected {
-        let Self {
-            shared,
-            ready,
-            hook,
-        } = self;
+        let shared = &self.shared;
         // A connection without a greeting is ready, or has something to send,
         // before anything was received.
-        dispatch(shared, ready, hook);
-        let receive = |bytes: &[u8]| {
-            let received = receive(shared, bytes);
-            // What came before a fault counts.
-            dispatch(shared, ready, hook);
-            received.map_err(Disconnected::from)
-        };
-        match shared.stream.drive(receive).await {
-            Ok(()) => Disconnected::ByServer,
-            Err(cause) => cause,
+        shared.reader().dispatch(shared);
+        let read = shared.stream.drive(|bytes| shared.read(bytes)).await;
+        // A thread that read may have left it a reason.
+        match (shared.reader().failed.clone(), read) {
+            (Some(cause), _) | (None, Err(cause)) => cause,
+            (None, Ok(())) => Disconnected::ByServer,
         }
     }
 
@@ -143,6 +141,12 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.end(&Disconnected::ByClient).tell();
+        // The clients live on, and these may hold anything, or have somebody
+        // wait.
+        let mut reader = self.shared.reader();
+        let gone = (reader.ready.take(), reader.hook.take());
+        drop(reader);
+        engine::wake(|| drop(gone));
     }
 }
 
@@ -168,65 +172,110 @@ fn receive(shared: &Shared, bytes: &[u8]) -> Result<(), ProtocolError> {
     received
 }
 
-fn dispatch(
-    shared: &Shared,
-    ready: &mut Option<oneshot::Sender<()>>,
-    hook: &mut Option<EventHook>,
-) {
-    loop {
-        let mut state = shared.lock();
-        let Some(output) = state.connection.poll_output() else {
-            return;
-        };
-        match output {
-            Output::Reply { waiter, reply } => {
-                drop(state);
-                engine::wake(|| waiter.send(Ok(reply)));
-            }
-            Output::Event(first) => {
-                // All that came together, so that a listener of a flood is
-                // locked, and woken, once for a piece of it.
-                let mut events = vec![first];
-                events.extend(std::iter::from_fn(|| state.connection.poll_event()));
-                if let Some(hook) = hook {
+impl Reader {
+    /// Does what the connection wants done.
+    fn dispatch(&mut self, shared: &Shared) {
+        loop {
+            let mut state = shared.lock();
+            let Some(output) = state.connection.poll_output() else {
+                return;
+            };
+            match output {
+                Output::Reply { waiter, reply } => {
                     drop(state);
-                    events.iter().for_each(hook);
-                    state = shared.lock();
+                    engine::wake(|| waiter.send(Ok(reply)));
                 }
-                let listeners = state.listeners.clone();
-                drop(state);
-                // Unlocked, for waking a listener may run code of its executor.
-                let mut gone = false;
-                for listener in listeners {
-                    engine::wake(|| gone |= !listener.push(&events));
+                Output::Event(first) => {
+                    // All that came together, so that a listener of a flood is
+                    // locked, and woken, once for a piece of it.
+                    let mut events = vec![first];
+                    events.extend(std::iter::from_fn(|| state.connection.poll_event()));
+                    if let Some(hook) = &mut self.hook {
+                        drop(state);
+                        events.iter().for_each(hook);
+                        state = shared.lock();
+                    }
+                    let listeners = state.listeners.clone();
+                    drop(state);
+                    // Unlocked, for waking a listener may run code of its executor.
+                    let mut gone = false;
+                    for listener in listeners {
+                        engine::wake(|| gone |= !listener.push(&events));
+                    }
+                    if gone {
+                        shared
+                            .lock()
+                            .listeners
+                            .retain(|listener| !listener.queue.is_abandoned());
+                    }
                 }
-                if gone {
-                    shared
-                        .lock()
-                        .listeners
-                        .retain(|listener| !listener.queue.is_abandoned());
+                Output::Transmit(bytes) => {
+                    drop(state);
+                    let _ = shared.send(&bytes);
                 }
-            }
-            Output::Transmit(bytes) => {
-                drop(state);
-                let _ = shared.send(&bytes);
-            }
-            Output::Ready(greeting) => {
-                drop(state);
-                if let Some(greeting) = greeting {
-                    let _ = shared.greeting.set(greeting);
+                Output::Ready(greeting) => {
+                    drop(state);
+                    if let Some(greeting) = greeting {
+                        let _ = shared.greeting.set(greeting);
+                    }
+                    if let Some(ready) = self.ready.take() {
+                        engine::wake(|| ready.send(()));
+                    }
                 }
-                if let Some(ready) = ready.take() {
-                    engine::wake(|| ready.send(()));
+                Output::Stray(what) => {
+                    drop(state);
+                    engine::log(log::Level::Warn, module_path!(), || {
+                        format!("dropped {what}")
+                    });
                 }
-            }
-            Output::Stray(what) => {
-                drop(state);
-                engine::log(log::Level::Warn, module_path!(), || {
-                    format!("dropped {what}")
-                });
             }
         }
+    }
+}
+
+impl Shared {
+    /// Takes in what was received.
+    fn read(&self, bytes: &[u8]) -> Result<(), Disconnected> {
+        let mut reader = self.reader();
+        if let Some(cause) = &reader.failed {
+            return Err(cause.clone());
+        }
+        let received = receive(self, bytes);
+        // What came before a fault counts.
+        reader.dispatch(self);
+        received.map_err(Disconnected::from)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that waits for a reply reads itself, where nobody else does: that
+/// is one wake-up less.
+impl Source for Shared {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    fn take_over(&self) -> bool {
+        self.stream.take_over()
+    }
+
+    fn read(&self) -> bool {
+        match self.stream.read_now(|bytes| self.read(bytes)) {
+            Ok(more) => more,
+            Err(cause) => {
+                self.reader().failed = Some(cause);
+                // The engine finds the end then, and the reason.
+                self.stream.shutdown();
+                false
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        self.stream.give_back();
     }
 }
 

@@ -40,13 +40,7 @@ impl Events {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextEvent<'_> {
-        let timeout = self.listener.queue.limit();
-        NextEvent {
-            events: self,
-            expected: "event".into(),
-            matches: None,
-            timeout,
-        }
+        NextEvent::new(self, "event".into(), None)
     }
 
     /// The next event of this name. Events before it stay for later calls.
@@ -109,13 +103,7 @@ impl Events {
         expected: impl Into<String>,
         matches: impl Fn(&Event) -> bool + Send + 'static,
     ) -> NextEvent<'_> {
-        let timeout = self.listener.queue.limit();
-        NextEvent {
-            events: self,
-            expected: expected.into().into(),
-            matches: Some(Box::new(matches)),
-            timeout,
-        }
+        NextEvent::new(self, expected.into().into(), Some(Box::new(matches)))
     }
 
     /// The next event, if one is there now.
@@ -177,14 +165,33 @@ impl Drop for Events {
 /// Waits for an event; made by [`Events`].
 #[must_use = "does nothing until awaited or waited for"]
 pub struct NextEvent<'a> {
-    events: &'a mut Events,
+    queue: &'a Queue<Event>,
     expected: Cow<'static, str>,
     /// `None` is any.
     matches: Option<Matches<Event>>,
     timeout: Option<Duration>,
+    /// From when it has to wait.
+    waits: Option<Waiting<'a>>,
 }
 
-impl NextEvent<'_> {
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Event, EventError>> + Send + 'a>>;
+
+impl<'a> NextEvent<'a> {
+    fn new(
+        events: &'a mut Events,
+        expected: Cow<'static, str>,
+        matches: Option<Matches<Event>>,
+    ) -> Self {
+        let queue = &events.listener.queue;
+        Self {
+            queue,
+            expected,
+            matches,
+            timeout: queue.limit(),
+            waits: None,
+        }
+    }
+
     /// Waits no longer than this instead of 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -198,20 +205,23 @@ impl NextEvent<'_> {
     }
 }
 
-impl<'a> IntoFuture for NextEvent<'a> {
+impl Future for NextEvent<'_> {
     type Output = Result<Event, EventError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                events,
-                expected,
-                matches,
-                timeout,
-            } = self;
-            events.listener.queue.next(matches, expected, timeout).await
-        })
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(waits) = &mut this.waits {
+            return waits.as_mut().poll(context);
+        }
+        // What is there needs neither a clock, a waker nor memory.
+        if this.matches.is_none()
+            && let Some(event) = this.queue.first()
+        {
+            return Poll::Ready(Ok(event));
+        }
+        let expected = std::mem::take(&mut this.expected);
+        let next = this.queue.next(this.matches.take(), expected, this.timeout);
+        this.waits.insert(Box::pin(next)).as_mut().poll(context)
     }
 }
 

@@ -1,9 +1,9 @@
 //! One command: from its arguments to its reply.
 
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use serde_core::Serialize;
@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
-use crate::Command;
 use crate::engine::{Elapsed, NotSent};
 use crate::wire::{Id, Line};
+use crate::{Command, wait};
 
 /// A typed command, not sent yet; made by [`Client::execute`].
 ///
@@ -270,6 +270,14 @@ async fn transmit(
         shared.lock().connection.withdraw(&abandon.id);
         return Err(ExecuteFailure::Congested);
     }
+    let mut reply = pin!(reply);
+    let reply = poll_fn(|context| {
+        let polled = reply.as_mut().poll(context);
+        if polled.is_pending() {
+            wait::offer(context, shared);
+        }
+        polled
+    });
     match shared.deadlines.timeout(timeout, reply).await {
         Ok(Ok(answer)) => answer.map_err(interrupted),
         // The books were dropped with the connection.

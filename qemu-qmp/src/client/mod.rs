@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! caller --execute--> Shared::submit --bytes--> socket        (on the caller's thread)
-//! socket --bytes--> Driver --replies, events--> their waiters (on the engine's thread)
+//! socket --bytes--> Driver --replies, events--> their waiters (on the engine's thread,
+//!                                               or that of a caller that waits)
 //! ```
 
 mod connect;
@@ -293,6 +294,7 @@ impl Untold {
 /// What callers and the reader have in common.
 struct Shared {
     stream: Stream,
+    reader: Mutex<driver::Reader>,
     state: Mutex<State>,
     greeting: std::sync::OnceLock<Greeting>,
     deadlines: Deadlines,

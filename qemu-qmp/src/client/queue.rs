@@ -160,12 +160,6 @@ impl<T: Queued> Queue<T> {
         expected: Cow<'static, str>,
         timeout: Option<Duration>,
     ) -> Result<T, EventError> {
-        // What is there needs neither a clock nor a waker.
-        if matches.is_none()
-            && let Some(item) = self.first()
-        {
-            return Ok(item);
-        }
         let next = poll_fn(move |context| match &matches {
             Some(matches) => self.poll_next(context, matches),
             None => self.poll_next(context, &|_| true),
@@ -182,7 +176,7 @@ impl<T: Queued> Queue<T> {
     }
 
     /// The oldest, if it is there and nothing before it was missed.
-    fn first(&self) -> Option<T> {
+    pub(super) fn first(&self) -> Option<T> {
         let mut state = self.lock();
         match state.missed {
             0 => state.waiting.pop(),

@@ -13,6 +13,7 @@
 
 mod logger;
 mod race;
+mod reading;
 mod rendezvous;
 mod stream;
 mod task;
@@ -39,6 +40,7 @@ use timers::Timers;
 pub use timers::{Elapsed, timeout};
 pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
+pub(crate) use watch::Bell;
 pub use watch::{readable, writable};
 pub use watched::Watched;
 

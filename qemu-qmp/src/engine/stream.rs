@@ -1,4 +1,5 @@
-//! A stream socket that the engine reads and any thread writes.
+//! A stream socket that the engine reads, or a thread that waits for what comes
+//! by it, and any thread writes.
 //!
 //! A writer hands its bytes to the kernel itself; only what the kernel does
 //! not take now is queued, and the engine sends it on when the peer reads.
@@ -11,19 +12,21 @@ use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{MsgHdr, Socket};
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
+use super::reading::Reading;
 use super::watch::watch;
 use super::{Either, Watched, race};
 
 /// A connected stream socket.
 #[derive(Debug)]
 pub struct Stream {
-    socket: Socket,
+    socket: Arc<Socket>,
+    reading: Reading,
     outbox: Mutex<Outbox>,
     /// There is something in the outbox.
     queued: Notify,
@@ -74,7 +77,8 @@ impl Stream {
     pub fn new(socket: Socket, limit_bytes: usize) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
-            socket,
+            socket: Arc::new(socket),
+            reading: Reading::default(),
             outbox: Mutex::default(),
             queued: Notify::new(),
             progress: Watched::new(Progress::Sent(0)),
@@ -209,15 +213,59 @@ impl Stream {
         each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let _over = OverWhenDropped(&self.progress);
-        match race(
-            read_in_turns(&self.socket, self.turn_bytes, each),
-            self.flush(),
-        )
-        .await
-        {
+        match race(self.read_in_turns(each), self.flush()).await {
             Either::Left(end) => end,
             Either::Right(error) => Err(error.into()),
         }
+    }
+
+    async fn read_in_turns<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let reads = self.reading.begin(&self.socket)?;
+        let mut turn = Turn::new(self.turn_bytes);
+        loop {
+            let read = || {
+                let read = read_once(&*self.socket, self.turn_bytes, &mut each);
+                let may_be_more = !matches!(read, Ok(Drained::ForNow));
+                (read, may_be_more)
+            };
+            let drained = reads.turn(read).await??;
+            if let Drained::End = drained {
+                return Ok(());
+            }
+            turn.has(&drained).await;
+        }
+    }
+
+    /// Has the calling thread [read](Self::read_now) from now on, and not the
+    /// engine, if that reads now. To be [given back](Self::give_back).
+    pub(crate) fn take_over(&self) -> bool {
+        self.reading.take_over()
+    }
+
+    /// Has the engine read again.
+    pub(crate) fn give_back(&self) {
+        let _within = super::started().hidden.parts().runtime.enter();
+        self.reading.give_back(&self.socket);
+    }
+
+    /// Reads what there is, for a thread that has taken over, and tells
+    /// whether more can come.
+    ///
+    /// # Errors
+    /// Reading failed, or `each` did.
+    pub(crate) fn read_now<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if !self.reading.is_by_thread() {
+            return Ok(false);
+        }
+        let mut buffer = [0; SMALL_TURN_BYTES];
+        read_into(&*self.socket, &mut buffer, &mut each)
+            .map(|drained| !matches!(drained, Drained::End))
     }
 
     /// Ends the connection both ways: the peer reads its end, and so do we,
@@ -336,40 +384,48 @@ fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
 ///
 /// # Errors
 /// Reading failed, or `each` did.
-pub async fn read<R, E>(source: &R, each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
-where
-    R: AsFd,
-    for<'a> &'a R: Read,
-    E: From<io::Error>,
-{
-    read_in_turns(source, TURN_BYTES, each).await
-}
-
-async fn read_in_turns<R, E>(
-    source: &R,
-    limit_bytes: usize,
-    mut each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), E>
+pub async fn read<R, E>(source: &R, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
 where
     R: AsFd,
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
     let ready = watch(source.as_fd(), Interest::READABLE)?;
-    let mut turn_bytes = 0;
+    let mut turn = Turn::new(TURN_BYTES);
     loop {
         let mut readable = ready.readable().await?;
-        match read_once(source, limit_bytes, &mut each)? {
+        let drained = read_once(source, TURN_BYTES, &mut each)?;
+        match drained {
             Drained::End => return Ok(()),
-            Drained::ForNow => {
-                turn_bytes = 0;
-                readable.clear_ready();
-            }
-            Drained::Perhaps(bytes) => turn_bytes += bytes,
+            Drained::ForNow => readable.clear_ready(),
+            Drained::Perhaps(_) => {}
         }
-        if turn_bytes >= limit_bytes {
-            // Others have their turn before a flood goes on.
-            turn_bytes = 0;
+        turn.has(&drained).await;
+    }
+}
+
+/// How much was read of a flood since others had their turn.
+struct Turn {
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Turn {
+    fn new(limit_bytes: usize) -> Self {
+        Self {
+            bytes: 0,
+            limit_bytes,
+        }
+    }
+
+    /// Lets others have their turn where so much was read that it is due.
+    async fn has(&mut self, drained: &Drained) {
+        match *drained {
+            Drained::Perhaps(bytes) => self.bytes += bytes,
+            Drained::ForNow | Drained::End => self.bytes = 0,
+        }
+        if self.bytes >= self.limit_bytes {
+            self.bytes = 0;
             tokio::task::yield_now().await;
         }
     }
@@ -397,8 +453,11 @@ enum Drained {
 /// How much is read of a flood before others have their turn.
 const TURN_BYTES: usize = 64 << 10;
 
+/// How much a thread reads at a time, into its stack.
+const SMALL_TURN_BYTES: usize = 16 << 10;
+
 fn read_once<R, E>(
-    mut source: &R,
+    source: &R,
     limit_bytes: usize,
     each: &mut impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Drained, E>
@@ -406,10 +465,22 @@ where
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
-    SCRATCH.with_borrow_mut(|scratch| match source.read(&mut scratch[..limit_bytes]) {
+    SCRATCH.with_borrow_mut(|scratch| read_into(source, &mut scratch[..limit_bytes], each))
+}
+
+fn read_into<R, E>(
+    mut source: &R,
+    buffer: &mut [u8],
+    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Drained, E>
+where
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    match source.read(buffer) {
         Ok(0) => Ok(Drained::End),
         Ok(count) => {
-            each(&scratch[..count])?;
+            each(&buffer[..count])?;
             Ok(Drained::Perhaps(count))
         }
         Err(error) => match error.kind() {
@@ -417,7 +488,7 @@ where
             io::ErrorKind::Interrupted => Ok(Drained::Perhaps(0)),
             _ => Err(error.into()),
         },
-    })
+    }
 }
 
 thread_local! {

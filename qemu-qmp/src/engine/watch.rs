@@ -4,8 +4,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,6 +19,17 @@ pub(super) fn watch(descriptor: BorrowedFd<'_>, interest: Interest) -> io::Resul
     // SAFETY: A borrowed descriptor is open, and the same one, for as long as
     // its lifetime lasts, and the watch cannot outlive that.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
+}
+
+/// A socket under the engine's watch, which holds it.
+pub(super) type SharedWatch = AsyncFd<Arc<Socket>>;
+
+/// Watches a non-blocking socket for what can be read. To be called within the
+/// engine's runtime.
+pub(super) fn watch_shared(socket: Arc<Socket>) -> io::Result<SharedWatch> {
+    // SAFETY: The watch holds the socket, so it is open, and the same one, for
+    // as long as the watch lasts.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 /// Waits until `descriptor` is readable. Runs on the engine.
@@ -39,6 +52,55 @@ pub async fn writable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
         .writable()
         .await
         .map(|mut ready| ready.retain_ready())
+}
+
+/// What a thread waits for beside a socket: somebody who rings (`eventfd`).
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK;
+        // SAFETY: It takes numbers alone; the kernel made the descriptor for us.
+        unsafe {
+            match libc::eventfd(0, flags) {
+                bell @ 0.. => Ok(Self(OwnedFd::from_raw_fd(bell))),
+                _ => Err(io::Error::last_os_error()),
+            }
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        let once = 1_u64.to_ne_bytes();
+        // SAFETY: `once` outlives the call, which only reads it. It fails only
+        // where it has rung, and was not heard, times without number.
+        unsafe { libc::write(self.0.as_raw_fd(), once.as_ptr().cast(), once.len()) };
+    }
+
+    /// Waits until it rings, or `other` is readable or has ended: that is
+    /// what is told.
+    pub(crate) fn wait_beside(&self, other: BorrowedFd<'_>) -> io::Result<bool> {
+        let watched = |descriptor| libc::pollfd {
+            fd: descriptor,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut both = [watched(other.as_raw_fd()), watched(self.0.as_raw_fd())];
+        // SAFETY: `both` outlives the call, which writes no more than these two.
+        if unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if both[1].revents != 0 {
+            self.hush();
+        }
+        Ok(both[0].revents != 0)
+    }
+
+    fn hush(&self) {
+        let mut rung = 0_u64.to_ne_bytes();
+        // SAFETY: `rung` outlives the call, which writes no more than it holds.
+        unsafe { libc::read(self.0.as_raw_fd(), rung.as_mut_ptr().cast(), rung.len()) };
+    }
 }
 
 /// A clock that rings once, at the time that was set last (`timerfd`).

@@ -191,10 +191,8 @@ pub fn serve_on<T: Send + 'static>(
 
 /// Asks a future once whether it has ended: what it does before it waits, it
 /// has done then.
-pub fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// An operation under way.
