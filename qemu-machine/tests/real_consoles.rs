@@ -125,7 +125,8 @@ scenario! {
         run!(vm.console().expect("~ # ").timeout(Duration::from_secs(120))).unwrap();
         let virtio = vm.console_named("virtio").unwrap();
         // The device's node is there before what it stands for.
-        let talk = "until (exec 3<>/dev/hvc0) 2>/dev/null; do sleep 0.1; done; \
+        let talk = "until [ -c /dev/hvc0 ] && (exec 3<>/dev/hvc0) 2>/dev/null; \
+                    do sleep 0.1; done; \
                     exec 3<>/dev/hvc0; echo ready >&3; read answer <&3; echo heard $answer\n";
         run!(vm.console().send(talk)).unwrap();
         run!(virtio.expect("ready\r\n")).unwrap();
