@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use qemu_machine::{Machine, Wait};
 
-use super::{counts, level};
+use super::{counts, grown_bytes, level};
 use crate::Failure;
 use crate::console::resident_kib;
 use crate::curve::{Curve, Line, Point};
 use crate::monitor::cpu_seconds;
 use crate::operation::Unit;
 use crate::setting::Setting;
+use crate::sys::trim_heap;
 use crate::topic::Topic;
 
 pub(super) const TOPIC: Topic<Curve> = Topic {
@@ -107,6 +108,7 @@ struct Figures {
 fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
     let script = ["-fake-script", "greet\nnegotiate\nserve"];
     let builder = Machine::builder(&setting.fake_qemu).args(script);
+    trim_heap();
     let before = resident_kib()?;
     let (mut machines, mut all) = (Vec::new(), Vec::new());
     for &count in counts(setting) {
@@ -122,7 +124,7 @@ fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
             machines[0].qmp().execute_json("query-status", ()).wait()?;
         }
         let round_trip = begun.elapsed().as_secs_f64() / f64::from(trips);
-        let grown = f64::from(resident_kib()?.saturating_sub(before)) * 1024.0;
+        let grown = grown_bytes(before)?;
         let idle_for = setting.size(Duration::from_secs(1), Duration::from_millis(20));
         let cpu_begun = cpu_seconds();
         // Nothing is waited for: the time itself is what is measured.

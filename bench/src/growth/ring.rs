@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use qemu_machine::{Console, Machine, Wait};
 
-use super::{level, sizes};
+use super::{grown_bytes, level, sizes};
 use crate::Failure;
 use crate::console::resident_kib;
 use crate::curve::{Curve, Line, Point};
 use crate::operation::Unit;
 use crate::setting::Setting;
+use crate::sys::trim_heap;
 use crate::topic::Topic;
 
 pub(super) const TOPIC: Topic<Curve> = Topic {
@@ -117,13 +118,14 @@ impl Run {
                 .launch()
                 .wait()
         };
+        trim_heap();
         let before = resident_kib()?;
         let vm = launch(format!("{fill}\nconsole last\nexit 0"))?;
         let begun = Instant::now();
         vm.console().send("go").wait()?;
         vm.exited().no_timeout().wait()?;
         let drained = seconds(begun);
-        let held_kib = resident_kib()?.saturating_sub(before);
+        let held_bytes = grown_bytes(before)?;
         let begun = Instant::now();
         let kept = vm.console().kept();
         let copied = seconds(begun);
@@ -150,7 +152,7 @@ impl Run {
             drained,
             copied,
             searched,
-            held_bytes: f64::from(held_kib) * 1024.0,
+            held_bytes,
             exchanged,
         })
     }
