@@ -52,6 +52,13 @@ impl Bare {
         Ok(())
     }
 
+    /// For another who sends, while this one only reads: the socket, and the id
+    /// of the first command.
+    pub(super) fn writer(&mut self) -> Result<(UnixStream, u64), Failure> {
+        let first_id = std::mem::replace(&mut self.next_id, u64::MAX) + 1;
+        Ok((self.socket.get_ref().try_clone()?, first_id))
+    }
+
     /// The return value of the oldest command that waits for one.
     pub(super) fn reply<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let reply: Reply<T> = serde_json::from_slice(self.line()?)?;

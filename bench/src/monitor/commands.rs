@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use super::bare::Bare;
 use super::cost::{Cost, Costing};
 use super::python::{Python, QEMU_QMP};
+use super::relayed::Relayed;
 use super::server::Qemu;
 use super::{QAPI, QAPI_TOKIO};
 use crate::Failure;
@@ -50,6 +51,17 @@ pub(super) fn contenders<'a>(
             Cost::of(times, || runtime.block_on(awaited(asked, &by_tasks, times)))
         }),
     ];
+    if asked == Asked::Status {
+        let mut relayed = Relayed::<Status>::connect(&qemu.monitor(5))?;
+        contenders.push(Costing::new(FLOOR_RELAYED, move || {
+            Cost::of(times, || {
+                for _ in 0..times {
+                    drop(relayed.ask("query-status")?);
+                }
+                Ok(())
+            })
+        }));
+    }
     if asked != Asked::StatusAtOnce {
         let mut qapi = Qapi::connect(&qemu.monitor(1))?;
         contenders.push(Costing::new(QAPI, move || {
@@ -232,6 +244,8 @@ impl QapiTokio {
         Ok(())
     }
 }
+
+const FLOOR_RELAYED: &str = "floor, by a thread";
 
 /// So many does QEMU take before it has answered.
 const AT_ONCE: u32 = 8;

@@ -5,6 +5,7 @@ mod commands;
 mod cost;
 mod events;
 mod python;
+mod relayed;
 mod server;
 
 use commands::Asked;
@@ -144,7 +145,8 @@ const QAPI_TOKIO: &str = "qapi, tokio";
 const ABOUT_STATUS: &str = "From the call to the answer as a value with its two members; the mean \
     of each round's commands. The QEMU is stopped and has no devices, and serves each contender \
     on a monitor of its own. The floor is a blocking unix socket: a write, reads to the line's \
-    end, and `serde_json` into a structure of the same two members.";
+    end, and `serde_json` into a structure of the same two members. *By a thread*: the same, where \
+    another thread reads, and hands each reply to the one that waits.";
 
 const ABOUT_PEERS: &str = " Tasks run on tokio's current-thread runtime. `qapi`'s blocking client \
     leaves out-of-band execution off, the others have it on.";
