@@ -113,7 +113,10 @@ impl EngineReads<'_> {
         turn: &mut impl FnMut() -> (T, bool),
     ) -> Poll<io::Result<T>> {
         let mut state = self.0.lock();
-        state.waker = Some(context.waker().clone());
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
         let watch = match &state.who {
             Who::Engine(watch) => watch,
             Who::Failed(error) => return Poll::Ready(Err(error.kind().into())),
