@@ -1,6 +1,5 @@
 //! Listeners: who hears which events, and when.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::queue::{Matches, Queue, Queued};
+use super::queue::{Next, Queue, Queued};
 use super::{EventError, EventPattern};
 use crate::wire::Event;
 
@@ -40,7 +39,7 @@ impl Events {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextEvent<'_> {
-        NextEvent::new(self, "event".into(), None)
+        NextEvent(self.listener.queue.next(None, "event".into()))
     }
 
     /// The next event of this name. Events before it stay for later calls.
@@ -103,7 +102,8 @@ impl Events {
         expected: impl Into<String>,
         matches: impl Fn(&Event) -> bool + Send + 'static,
     ) -> NextEvent<'_> {
-        NextEvent::new(self, expected.into().into(), Some(Box::new(matches)))
+        let expected = expected.into().into();
+        NextEvent(self.listener.queue.next(Some(Box::new(matches)), expected))
     }
 
     /// The next event, if one is there now.
@@ -164,43 +164,18 @@ impl Drop for Events {
 
 /// Waits for an event; made by [`Events`].
 #[must_use = "does nothing until awaited or waited for"]
-pub struct NextEvent<'a> {
-    queue: &'a Queue<Event>,
-    expected: Cow<'static, str>,
-    /// `None` is any.
-    matches: Option<Matches<Event>>,
-    timeout: Option<Duration>,
-    /// From when it has to wait.
-    waits: Option<Waiting<'a>>,
-}
+pub struct NextEvent<'a>(Next<'a, Event>);
 
-type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Event, EventError>> + Send + 'a>>;
-
-impl<'a> NextEvent<'a> {
-    fn new(
-        events: &'a mut Events,
-        expected: Cow<'static, str>,
-        matches: Option<Matches<Event>>,
-    ) -> Self {
-        let queue = &events.listener.queue;
-        Self {
-            queue,
-            expected,
-            matches,
-            timeout: queue.limit(),
-            waits: None,
-        }
-    }
-
+impl NextEvent<'_> {
     /// Waits no longer than this instead of 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.0.timeout = Some(timeout);
         self
     }
 
     /// Waits as long as the connection lives.
     pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
+        self.0.timeout = None;
         self
     }
 }
@@ -209,19 +184,7 @@ impl Future for NextEvent<'_> {
     type Output = Result<Event, EventError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(waits) = &mut this.waits {
-            return waits.as_mut().poll(context);
-        }
-        // What is there needs neither a clock, a waker nor memory.
-        if this.matches.is_none()
-            && let Some(event) = this.queue.first()
-        {
-            return Poll::Ready(Ok(event));
-        }
-        let expected = std::mem::take(&mut this.expected);
-        let next = this.queue.next(this.matches.take(), expected, this.timeout);
-        this.waits.insert(Box::pin(next)).as_mut().poll(context)
+        Pin::new(&mut self.0).poll(context)
     }
 }
 

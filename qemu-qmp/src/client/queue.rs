@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -62,11 +63,6 @@ impl<T: Queued> Queue<T> {
                 waker: None,
             }),
         }
-    }
-
-    /// How long is waited where nothing else is said.
-    pub(super) fn limit(&self) -> Option<Duration> {
-        self.deadlines.limit()
     }
 
     /// Whose it is.
@@ -152,9 +148,23 @@ impl<T: Queued> Queue<T> {
             .collect()
     }
 
-    /// The next that matches, within so long; what is before it stays.
-    /// `expected` names it in the error; any matches where nothing is said.
-    pub(super) async fn next(
+    /// The next that matches; what is before it stays. `expected` names it in
+    /// the error; any matches where nothing is said.
+    pub(super) fn next(
+        &self,
+        matches: Option<Matches<T>>,
+        expected: Cow<'static, str>,
+    ) -> Next<'_, T> {
+        Next {
+            queue: self,
+            expected,
+            matches,
+            timeout: self.deadlines.limit(),
+            waits: None,
+        }
+    }
+
+    async fn wait_for(
         &self,
         matches: Option<Matches<T>>,
         expected: Cow<'static, str>,
@@ -176,7 +186,7 @@ impl<T: Queued> Queue<T> {
     }
 
     /// The oldest, if it is there and nothing before it was missed.
-    pub(super) fn first(&self) -> Option<T> {
+    fn first(&self) -> Option<T> {
         let mut state = self.lock();
         match state.missed {
             0 => state.waiting.pop(),
@@ -244,6 +254,42 @@ impl<T: Queued> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for one; made by [`Queue::next`].
+pub(super) struct Next<'a, T> {
+    queue: &'a Queue<T>,
+    expected: Cow<'static, str>,
+    /// `None` is any.
+    matches: Option<Matches<T>>,
+    /// `None` is as long as the connection lives.
+    pub(super) timeout: Option<Duration>,
+    /// From when it has to wait.
+    waits: Option<Waiting<'a, T>>,
+}
+
+type Waiting<'a, T> = Pin<Box<dyn Future<Output = Result<T, EventError>> + Send + 'a>>;
+
+impl<T: Queued + Send> Future for Next<'_, T> {
+    type Output = Result<T, EventError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(waits) = &mut this.waits {
+            return waits.as_mut().poll(context);
+        }
+        // What is there needs neither a clock, a waker nor memory.
+        if this.matches.is_none()
+            && let Some(item) = this.queue.first()
+        {
+            return Poll::Ready(Ok(item));
+        }
+        let expected = std::mem::take(&mut this.expected);
+        let waits = this
+            .queue
+            .wait_for(this.matches.take(), expected, this.timeout);
+        this.waits.insert(Box::pin(waits)).as_mut().poll(context)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use super::EventError;
-use super::queue::{Queue, Queued};
+use super::queue::{Next, Queue, Queued};
 use crate::engine;
 
 /// Which way a message went.
@@ -110,8 +110,7 @@ impl Tap {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextMessage<'_> {
-        let timeout = self.queue.limit();
-        NextMessage { tap: self, timeout }
+        NextMessage(self.queue.next(None, "message".into()))
     }
 
     /// The next message, if one is there now.
@@ -153,34 +152,27 @@ impl Drop for Tap {
 
 /// Waits for a message; made by [`Tap::next`].
 #[must_use = "does nothing until awaited or waited for"]
-pub struct NextMessage<'a> {
-    tap: &'a mut Tap,
-    timeout: Option<Duration>,
-}
+pub struct NextMessage<'a>(Next<'a, Message>);
 
 impl NextMessage<'_> {
     /// Waits no longer than this instead of 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.0.timeout = Some(timeout);
         self
     }
 
     /// Waits as long as the connection lives.
     pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
+        self.0.timeout = None;
         self
     }
 }
 
-impl<'a> IntoFuture for NextMessage<'a> {
+impl Future for NextMessage<'_> {
     type Output = Result<Message, EventError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self { tap, timeout } = self;
-            tap.queue.next(None, "message".into(), timeout).await
-        })
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
     }
 }
 
