@@ -12,10 +12,21 @@ use crate::Failure;
 /// A connection on which capabilities were negotiated as the library does it,
 /// for the server works otherwise without.
 pub(super) struct Bare {
-    socket: BufReader<UnixStream>,
+    commands: Commands,
+    replies: Replies,
+}
+
+/// The half that sends.
+pub(super) struct Commands {
+    socket: UnixStream,
     command: Vec<u8>,
-    line: Vec<u8>,
     next_id: u64,
+}
+
+/// The half that reads.
+pub(super) struct Replies {
+    socket: BufReader<UnixStream>,
+    line: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -27,11 +38,17 @@ struct Reply<T> {
 
 impl Bare {
     pub(super) fn connect(path: &Path) -> Result<Self, Failure> {
+        let socket = UnixStream::connect(path)?;
         let mut bare = Self {
-            socket: BufReader::with_capacity(64 << 10, UnixStream::connect(path)?),
-            command: Vec::new(),
-            line: Vec::new(),
-            next_id: 0,
+            commands: Commands {
+                socket: socket.try_clone()?,
+                command: Vec::new(),
+                next_id: 0,
+            },
+            replies: Replies {
+                socket: BufReader::with_capacity(64 << 10, socket),
+                line: Vec::new(),
+            },
         };
         bare.line()?;
         bare.send("qmp_capabilities", r#","arguments":{"enable":["oob"]}"#)?;
@@ -39,7 +56,31 @@ impl Bare {
         Ok(bare)
     }
 
+    /// For two threads.
+    pub(super) fn into_halves(self) -> (Commands, Replies) {
+        (self.commands, self.replies)
+    }
+
     /// Sends a command; `arguments` is what stands in the line for them.
+    pub(super) fn send(&mut self, name: &str, arguments: &str) -> Result<(), Failure> {
+        self.commands.send(name, arguments)
+    }
+
+    /// The return value of the oldest command that waits for one.
+    pub(super) fn reply<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
+        let (id, result) = self.replies.next()?;
+        if id > self.commands.next_id {
+            return Err("a reply to what was not sent".into());
+        }
+        Ok(result)
+    }
+
+    pub(super) fn line(&mut self) -> Result<&[u8], Failure> {
+        self.replies.line()
+    }
+}
+
+impl Commands {
     pub(super) fn send(&mut self, name: &str, arguments: &str) -> Result<(), Failure> {
         self.next_id += 1;
         self.command.clear();
@@ -48,27 +89,19 @@ impl Bare {
             self.command,
             r#"{{"execute":"{name}"{arguments},"id":{id}}}"#
         )?;
-        self.socket.get_mut().write_all(&self.command)?;
+        self.socket.write_all(&self.command)?;
         Ok(())
     }
+}
 
-    /// For another who sends, while this one only reads: the socket, and the id
-    /// of the first command.
-    pub(super) fn writer(&mut self) -> Result<(UnixStream, u64), Failure> {
-        let first_id = std::mem::replace(&mut self.next_id, u64::MAX) + 1;
-        Ok((self.socket.get_ref().try_clone()?, first_id))
-    }
-
-    /// The return value of the oldest command that waits for one.
-    pub(super) fn reply<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
+impl Replies {
+    /// The id of the next, and what was returned.
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<(u64, T), Failure> {
         let reply: Reply<T> = serde_json::from_slice(self.line()?)?;
-        if reply.id > self.next_id {
-            return Err("a reply to what was not sent".into());
-        }
-        Ok(reply.result)
+        Ok((reply.id, reply.result))
     }
 
-    pub(super) fn line(&mut self) -> Result<&[u8], Failure> {
+    fn line(&mut self) -> Result<&[u8], Failure> {
         self.line.clear();
         if self.socket.read_until(b'\n', &mut self.line)? == 0 {
             return Err("the server has ended".into());
