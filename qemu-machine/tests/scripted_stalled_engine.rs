@@ -4,43 +4,13 @@
 
 mod support;
 
-use std::future::{Future, IntoFuture};
-use std::pin::pin;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::future::IntoFuture;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, ExitReport, Machine, Rung, RungOutcome, Wait, qmp};
+use qemu_machine::{ExitCause, ExitReport, Rung, RungOutcome, Wait, qmp};
 use support::{Scratch, fake, is_gone};
-
-/// An executor's waker that does not return: it holds up who wakes it.
-struct Stalls {
-    reached: Sender<()>,
-    released: Mutex<Receiver<()>>,
-}
-
-impl Wake for Stalls {
-    fn wake(self: Arc<Self>) {
-        self.reached.send(()).unwrap();
-        let _ = self.released.lock().unwrap().recv();
-    }
-}
-
-/// Has the engine stand still until what is returned is dropped.
-fn stall_the_engine(vm: &Machine) -> Sender<()> {
-    let (reached, is_reached) = channel();
-    let (release, released) = channel();
-    let waker = Waker::from(Arc::new(Stalls {
-        reached,
-        released: Mutex::new(released),
-    }));
-    let mut command = pin!(vm.qmp().execute_json("x", ()).into_future());
-    let polled = command.as_mut().poll(&mut Context::from_waker(&waker));
-    assert!(polled.is_pending(), "answered before it was waited for");
-    is_reached.recv().unwrap();
-    release
-}
+use testbed::stall_who_wakes;
 
 // P14, W1: within 5 s, and by SIGKILL alone, as it hears nothing else.
 #[test]
@@ -53,7 +23,7 @@ fn a_drop_ends_the_process_also_where_the_engine_has_no_turn() {
         .wait()
         .unwrap();
     let (pid, monitor) = (vm.pid().unwrap(), vm.qmp().clone());
-    let release = stall_the_engine(&vm);
+    let release = stall_who_wakes(vm.qmp().execute_json("x", ()).into_future());
 
     let (dropped, is_dropped) = channel();
     let begun = Instant::now();

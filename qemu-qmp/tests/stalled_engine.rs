@@ -6,41 +6,10 @@
 mod support;
 
 use std::future::IntoFuture;
-use std::pin::pin;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
 
 use qemu_qmp::{Client, QueryStatus, Wait};
 use support::serve;
-
-/// An executor's waker that does not return: it holds up who wakes it.
-struct Stalls {
-    reached: Sender<()>,
-    released: Mutex<Receiver<()>>,
-}
-
-impl Wake for Stalls {
-    fn wake(self: Arc<Self>) {
-        self.reached.send(()).unwrap();
-        let _ = self.released.lock().unwrap().recv();
-    }
-}
-
-/// Has the engine stand still until what is returned is dropped.
-fn stall_the_engine(qmp: &Client) -> Sender<()> {
-    let (reached, is_reached) = channel();
-    let (release, released) = channel();
-    let waker = Waker::from(Arc::new(Stalls {
-        reached,
-        released: Mutex::new(released),
-    }));
-    let mut command = pin!(qmp.execute_json("x", ()).into_future());
-    let polled = command.as_mut().poll(&mut Context::from_waker(&waker));
-    assert!(polled.is_pending(), "answered before it was waited for");
-    is_reached.recv().unwrap();
-    release
-}
+use testbed::stall_who_wakes;
 
 #[test]
 fn who_waits_has_its_reply_and_others_their_events_while_the_engine_has_no_turn() {
@@ -63,7 +32,7 @@ fn who_waits_has_its_reply_and_others_their_events_while_the_engine_has_no_turn(
     let other = Client::over(stalled).wait().unwrap();
     let qmp = Client::over(socket).wait().unwrap();
     let mut events = qmp.events();
-    let release = stall_the_engine(&other);
+    let release = stall_who_wakes(other.execute_json("x", ()).into_future());
 
     for _ in 0..2 {
         assert!(qmp.execute(QueryStatus {}).wait().unwrap().running);

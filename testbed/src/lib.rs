@@ -9,6 +9,7 @@ mod census;
 mod children;
 mod host;
 mod seeds;
+mod stall;
 mod sys;
 
 pub use allocator::CountingAllocator;
@@ -21,4 +22,5 @@ pub use host::{
     Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,
 };
 pub use seeds::{Tried, try_seeds};
+pub use stall::stall_who_wakes;
 pub use sys::{Target, pseudo_terminal};
