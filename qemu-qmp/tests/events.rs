@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -10,9 +12,9 @@ use qemu_qmp::{Client, Disconnected, ErrorClass, EventError, Events, QueryStatus
 use serde_json::{Value, json};
 use support::{GREETING, begin, poll_once, scenario, serve};
 
-/// What a large event tells besides its size.
+/// An event that can be told from its like.
 #[derive(serde::Deserialize)]
-struct Big {
+struct Numbered {
     n: u64,
 }
 
@@ -376,7 +378,7 @@ scenario! {
         let (mut unread, mut read) = (qmp.events(), qmp.events_named(["BIG"]));
         for n in 0..20 {
             run!(qmp.execute_json("go", ())).unwrap();
-            assert_eq!(run!(read.next()).unwrap().data::<Big>().unwrap().n, n);
+            assert_eq!(run!(read.next()).unwrap().data::<Numbered>().unwrap().n, n);
         }
         assert!(read.try_next().is_none());
         let error = run!(unread.next()).unwrap_err();
@@ -386,7 +388,7 @@ scenario! {
         // 16 MiB hold 15 of them with what is around each.
         assert_eq!(missed, 5);
         for n in missed..20 {
-            assert_eq!(run!(unread.next()).unwrap().data::<Big>().unwrap().n, n);
+            assert_eq!(run!(unread.next()).unwrap().data::<Numbered>().unwrap().n, n);
         }
         assert!(unread.try_next().is_none());
         drop(qmp);
@@ -427,6 +429,77 @@ fn a_listener_nobody_reads_holds_a_bound_of_small_events() {
 
 // D15
 scenario! {
+    fn a_listener_hears_what_it_missed_where_it_missed_it() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            let filler = "x".repeat(1 << 20);
+            for numbers in [0..10, 10..30] {
+                let go = server.expect("go");
+                for n in numbers {
+                    server.event("BIG", format_args!(r#"{{"n": {n}, "filler": "{filler}"}}"#));
+                }
+                server.answer(&go, "{}");
+            }
+            server.ends();
+        });
+        let qmp = run!(Client::over(socket)).unwrap();
+        let mut events = qmp.events();
+        run!(qmp.execute_json("go", ())).unwrap();
+        assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, 0);
+        run!(qmp.execute_json("go", ())).unwrap();
+        let mut heard = Vec::new();
+        let missed = loop {
+            match run!(events.next()) {
+                Ok(event) => heard.push(event.data::<Numbered>().unwrap().n),
+                Err(EventError::Lagged { missed, .. }) => break missed,
+                Err(error) => panic!("{error:?}"),
+            }
+        };
+        // 16 MiB hold 15 of them with what is around each.
+        assert_eq!(heard, (1..10).collect::<Vec<u64>>());
+        assert_eq!(missed, 5);
+        for n in 15..30 {
+            assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, n);
+        }
+        drop(qmp);
+        server.end();
+    }
+}
+
+scenario! {
+    fn a_wait_looks_at_each_event_once_however_many_come_one_by_one() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            for n in 0..100 {
+                let go = server.expect("go");
+                server.event("E", format_args!(r#"{{"n": {n}}}"#));
+                server.answer(&go, "{}");
+            }
+            server.ends();
+        });
+        let qmp = run!(Client::over(socket)).unwrap();
+        let mut events = qmp.events();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let (counted, other) = (Arc::clone(&looks), qmp.clone());
+        run!(qmp.execute_json("go", ())).unwrap();
+        let last = run!(events.next_where("the last", move |event| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let is_last = event.data::<Numbered>().unwrap().n == 99;
+            if !is_last {
+                other.execute_json("go", ()).wait().unwrap();
+            }
+            is_last
+        }));
+        assert_eq!(last.unwrap().data::<Numbered>().unwrap().n, 99);
+        assert_eq!(looks.load(Ordering::Relaxed), 100);
+        assert_eq!(names(&mut events).len(), 99);
+        drop(qmp);
+        server.end();
+    }
+}
+
+// D15
+scenario! {
     fn a_listener_that_lags_while_it_matches_loses_the_oldest_too() {
         let (socket, server) = serve(|server| {
             server.ready();
@@ -450,7 +523,7 @@ scenario! {
         }));
         assert!(matches!(told, Err(EventError::Lagged { missed: 3, .. })), "{told:?}");
         for n in 3..18 {
-            assert_eq!(run!(events.next()).unwrap().data::<Big>().unwrap().n, n);
+            assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, n);
         }
         drop(qmp);
         server.end();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::queue::{Next, Queue, Queued};
+use super::queue::{Next, Queue, Queued, Receiver};
 use super::{EventError, EventPattern};
 use crate::wire::Event;
 
@@ -22,7 +22,8 @@ use crate::wire::Event;
 /// has no deadline, tells of events that were dropped and of the connection's
 /// end, and then ends.
 pub struct Events {
-    listener: Arc<Listener>,
+    wanted: Wanted,
+    receiver: Receiver<Event>,
 }
 
 impl Events {
@@ -39,7 +40,7 @@ impl Events {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextEvent<'_> {
-        NextEvent(self.listener.queue.next(None, "event".into()))
+        NextEvent(self.receiver.next(None, "event".into()))
     }
 
     /// The next event of this name. Events before it stay for later calls.
@@ -103,47 +104,47 @@ impl Events {
         matches: impl Fn(&Event) -> bool + Send + 'static,
     ) -> NextEvent<'_> {
         let expected = expected.into().into();
-        NextEvent(self.listener.queue.next(Some(Box::new(matches)), expected))
+        NextEvent(self.receiver.next(Some(Box::new(matches)), expected))
     }
 
     /// The next event, if one is there now.
     pub fn try_next(&mut self) -> Option<Event> {
-        self.listener.queue.try_next()
+        self.receiver.try_next()
     }
 
     /// Every event that is there now.
     pub fn take_all(&mut self) -> Vec<Event> {
-        self.listener.queue.take_all()
+        self.receiver.take_all()
     }
 
     /// Drops every event that is there now.
     pub fn clear(&mut self) {
-        self.listener.queue.clear();
+        self.receiver.clear();
     }
 
     /// Keeps a history from now on: events that were taken can be had again.
     /// It has the bounds of the queue, and beyond them forgets the oldest.
     pub fn with_history(self) -> Self {
-        self.listener.queue.keep_history();
+        self.receiver.keep_history();
         self
     }
 
     /// Every event that was heard since the history is kept, taken or not, the
     /// oldest first; empty where none is.
     pub fn history(&self) -> Vec<Event> {
-        self.listener.queue.history()
+        self.receiver.history()
     }
 
-    pub(super) fn new(listener: Arc<Listener>) -> Self {
-        Self { listener }
+    pub(super) fn new(wanted: Wanted, receiver: Receiver<Event>) -> Self {
+        Self { wanted, receiver }
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
-            .field("of", &self.listener.queue.server())
-            .field("wanted", &self.listener.wanted)
+            .field("of", &self.receiver.server())
+            .field("wanted", &self.wanted)
             .finish_non_exhaustive()
     }
 }
@@ -151,14 +152,8 @@ impl fmt::Debug for Events {
 impl Stream for Events {
     type Item = Result<Event, EventError>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.listener.queue.poll_next_or_end(context)
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.listener.queue.abandon();
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_next_or_end(context)
     }
 }
 
@@ -190,13 +185,15 @@ impl Future for NextEvent<'_> {
 
 /// One listener, as the connection's reader has it.
 pub(super) struct Listener {
-    /// The events that one of these means; `None` is all.
-    wanted: Option<Vec<EventPattern>>,
-    pub(super) queue: Queue<Event>,
+    wanted: Wanted,
+    pub(super) queue: Arc<Queue<Event>>,
 }
 
+/// The events that one of these means; `None` is all.
+pub(super) type Wanted = Option<Arc<[EventPattern]>>;
+
 impl Listener {
-    pub(super) fn new(wanted: Option<Vec<EventPattern>>, queue: Queue<Event>) -> Self {
+    pub(super) fn new(wanted: Wanted, queue: Arc<Queue<Event>>) -> Self {
         Self { wanted, queue }
     }
 

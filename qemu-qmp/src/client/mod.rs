@@ -45,7 +45,7 @@ pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
 pub(crate) use witness::Stranger;
 pub use witness::Witness;
 
-use queue::{Queue, Queued};
+use queue::{Queue, Queued, Receiver};
 use tap::Taps;
 
 use crate::engine::{self, Engine, NotSent, Stream, Watched};
@@ -190,13 +190,13 @@ impl Client {
     /// ```
     pub fn tap(&self) -> Tap {
         let shared = &self.handle.shared;
-        let queue = Arc::new(shared.queue());
+        let queue = Arc::new(Queue::new());
         if !shared.taps.add(&queue)
             && let Some(cause) = self.disconnected()
         {
             queue.end(cause);
         }
-        Tap::new(queue)
+        Tap::new(shared.receiver(queue))
     }
 
     /// What the server said of itself; `None` where the greeting was turned
@@ -363,21 +363,24 @@ impl Shared {
         }
     }
 
-    fn queue<T: Queued>(&self) -> Queue<T> {
-        Queue::new(self.deadlines.clone(), Arc::clone(&self.witness))
+    fn receiver<T: Queued>(&self, queue: Arc<Queue<T>>) -> Receiver<T> {
+        Receiver::new(queue, self.deadlines.clone(), Arc::clone(&self.witness))
     }
 
     fn listen(&self, wanted: Option<Vec<EventPattern>>) -> Events {
-        let listener = Arc::new(events::Listener::new(wanted, self.queue()));
+        let wanted: events::Wanted = wanted.map(Arc::from);
+        let queue = Arc::new(Queue::new());
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
-            listener.queue.end(cause.clone());
+            queue.end(cause.clone());
         } else {
+            let listener = events::Listener::new(wanted.clone(), Arc::clone(&queue));
             let listeners = &mut state.listeners;
             listeners.retain(|listener| !listener.queue.is_abandoned());
-            listeners.push(Arc::clone(&listener));
+            listeners.push(Arc::new(listener));
         }
-        Events::new(listener)
+        drop(state);
+        Events::new(wanted, self.receiver(queue))
     }
 
     /// The connection is of no more use. Gives who is to be told. Only the

@@ -1,11 +1,13 @@
 //! A bounded queue between the connection's reader and one who listens.
 //!
 //! One that lags loses its oldest and is told how many; it costs the others
-//! nothing.
+//! nothing. Who listens takes all that is there at once, so the two seldom meet
+//! at the lock, and looks at it in its own time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -24,11 +26,8 @@ pub(super) trait Queued: Clone {
 /// Which one is waited for: code of the user's.
 pub(super) type Matches<T> = Box<dyn Fn(&T) -> bool + Send>;
 
-pub(super) struct Queue<T> {
-    deadlines: Deadlines,
-    witness: Arc<dyn Witness>,
-    state: Mutex<State<T>>,
-}
+/// The reader's end.
+pub(super) struct Queue<T>(Mutex<State<T>>);
 
 struct State<T> {
     waiting: Bounded<T>,
@@ -36,10 +35,20 @@ struct State<T> {
     history: Option<Bounded<T>>,
     missed: u64,
     ended: Option<Disconnected>,
-    /// A stream has told its end.
-    is_over: bool,
     abandoned: bool,
     waker: Option<Waker>,
+}
+
+/// The end of who listens. Nobody does when it is dropped.
+pub(super) struct Receiver<T: Queued> {
+    queue: Arc<Queue<T>>,
+    deadlines: Deadlines,
+    witness: Arc<dyn Witness>,
+    /// What was taken from the queue and is not handed out yet: older than all
+    /// that is there.
+    taken: Bounded<T>,
+    /// A stream has told its end.
+    is_over: bool,
 }
 
 /// The last, so many and so large at the most.
@@ -49,25 +58,15 @@ struct Bounded<T> {
 }
 
 impl<T: Queued> Queue<T> {
-    pub(super) fn new(deadlines: Deadlines, witness: Arc<dyn Witness>) -> Self {
-        Self {
-            deadlines,
-            witness,
-            state: Mutex::new(State {
-                waiting: Bounded::new(),
-                history: None,
-                missed: 0,
-                ended: None,
-                is_over: false,
-                abandoned: false,
-                waker: None,
-            }),
-        }
-    }
-
-    /// Whose it is.
-    pub(super) fn server(&self) -> String {
-        self.witness.name()
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State {
+            waiting: Bounded::new(),
+            history: None,
+            missed: 0,
+            ended: None,
+            abandoned: false,
+            waker: None,
+        }))
     }
 
     /// Puts one in, if somebody still listens. Gives whom to wake: that may run
@@ -99,20 +98,6 @@ impl<T: Queued> Queue<T> {
         self.lock().abandoned
     }
 
-    /// Nobody listens any more.
-    pub(super) fn abandon(&self) {
-        let mut state = self.lock();
-        state.abandoned = true;
-        let dropped = (
-            std::mem::replace(&mut state.waiting, Bounded::new()),
-            state.history.take(),
-            state.waker.take(),
-        );
-        drop(state);
-        // Unlocked: a waker is its executor's code.
-        drop(dropped);
-    }
-
     /// Nothing more will come. May run the code of an executor.
     pub(super) fn end(&self, cause: Disconnected) {
         let mut state = self.lock();
@@ -122,26 +107,72 @@ impl<T: Queued> Queue<T> {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    pub(super) fn try_next(&self) -> Option<T> {
-        self.lock().waiting.pop()
-    }
-
-    pub(super) fn take_all(&self) -> Vec<T> {
-        let taken = std::mem::replace(&mut self.lock().waiting, Bounded::new());
-        taken.items.into()
-    }
-
-    pub(super) fn clear(&self) {
+    /// Nobody listens any more.
+    fn abandon(&self) {
         let mut state = self.lock();
-        (state.waiting, state.missed) = (Bounded::new(), 0);
+        state.abandoned = true;
+        let dropped = (
+            mem::replace(&mut state.waiting, Bounded::new()),
+            state.history.take(),
+            state.waker.take(),
+        );
+        drop(state);
+        // Unlocked: a waker is its executor's code.
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Queued> Receiver<T> {
+    pub(super) fn new(
+        queue: Arc<Queue<T>>,
+        deadlines: Deadlines,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
+        Self {
+            queue,
+            deadlines,
+            witness,
+            taken: Bounded::new(),
+            is_over: false,
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn server(&self) -> String {
+        self.witness.name()
+    }
+
+    pub(super) fn try_next(&mut self) -> Option<T> {
+        self.take_if_none(|_| true);
+        self.taken.pop()
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<T> {
+        let mut all = mem::replace(&mut self.taken, Bounded::new());
+        all.append(&mut self.queue.lock().waiting);
+        all.items.into()
+    }
+
+    pub(super) fn clear(&mut self) {
+        let mut state = self.queue.lock();
+        state.missed = 0;
+        let waiting = mem::replace(&mut state.waiting, Bounded::new());
+        drop(state);
+        drop(waiting);
+        self.taken = Bounded::new();
     }
 
     pub(super) fn keep_history(&self) {
-        self.lock().history.get_or_insert_with(Bounded::new);
+        let mut state = self.queue.lock();
+        state.history.get_or_insert_with(Bounded::new);
     }
 
     pub(super) fn history(&self) -> Vec<T> {
-        let state = self.lock();
+        let state = self.queue.lock();
         let history = state.history.iter();
         history
             .flat_map(|kept| kept.items.iter().cloned())
@@ -151,122 +182,131 @@ impl<T: Queued> Queue<T> {
     /// The next that matches; what is before it stays. `expected` names it in
     /// the error; any matches where nothing is said.
     pub(super) fn next(
-        &self,
+        &mut self,
         matches: Option<Matches<T>>,
         expected: Cow<'static, str>,
     ) -> Next<'_, T> {
         Next {
-            queue: self,
-            expected,
-            matches,
             timeout: self.deadlines.limit(),
-            waits: None,
-        }
-    }
-
-    async fn wait_for(
-        &self,
-        matches: Option<Matches<T>>,
-        expected: Cow<'static, str>,
-        timeout: Option<Duration>,
-    ) -> Result<T, EventError> {
-        let next = poll_fn(move |context| match &matches {
-            Some(matches) => self.poll_next(context, matches),
-            None => self.poll_next(context, &|_| true),
-        });
-        match self.deadlines.timeout(timeout, next).await {
-            Ok(outcome) => outcome,
-            Err(Elapsed(limit)) => Err(EventError::Timeout {
-                server: self.witness.name(),
-                expected: expected.into_owned(),
-                limit,
-                seen: self.witness.seen(),
+            asked: Some(Asked {
+                receiver: self,
+                matches,
+                expected,
             }),
-        }
-    }
-
-    /// The oldest, if it is there and nothing before it was missed.
-    fn first(&self) -> Option<T> {
-        let mut state = self.lock();
-        match state.missed {
-            0 => state.waiting.pop(),
-            _ => None,
+            waits: None,
         }
     }
 
     /// As a stream: the end is told once, and then that there is no more.
     pub(super) fn poll_next_or_end(
-        &self,
+        &mut self,
         context: &Context<'_>,
     ) -> Poll<Option<Result<T, EventError>>> {
-        if self.lock().is_over {
+        if self.is_over {
             return Poll::Ready(None);
         }
-        if let Some(item) = self.first() {
-            return Poll::Ready(Some(Ok(item)));
-        }
-        self.poll_next(context, &|_| true).map(|next| {
-            self.lock().is_over = matches!(next, Err(EventError::Ended { .. }));
+        self.poll_next(context, None, &mut 0).map(|next| {
+            self.is_over = matches!(next, Err(EventError::Ended { .. }));
             Some(next)
         })
     }
 
-    /// Looks for one that matches. The user's code that decides it runs
-    /// unlocked: the reader, and thus every machine, waits for the lock.
-    fn poll_next(
-        &self,
-        context: &Context<'_>,
-        matches: &dyn Fn(&T) -> bool,
-    ) -> Poll<Result<T, EventError>> {
-        let mut state = self.lock();
-        if state.missed > 0 {
-            let missed = std::mem::take(&mut state.missed);
-            drop(state);
-            return Poll::Ready(Err(EventError::Lagged {
-                server: self.witness.name(),
-                missed,
-            }));
+    /// The oldest, if it is there and nothing before it was missed.
+    fn first(&mut self) -> Option<T> {
+        self.take_if_none(|state| state.missed == 0);
+        self.taken.pop()
+    }
+
+    fn take_if_none(&mut self, may: impl FnOnce(&State<T>) -> bool) {
+        if self.taken.items.is_empty() {
+            let mut state = self.queue.lock();
+            if may(&state) {
+                self.taken.append(&mut state.waiting);
+            }
         }
-        // Before the look, so that what comes meanwhile makes for another.
+    }
+
+    /// Looks for one that matches, among those that were not looked at. The
+    /// user's code that decides it runs unlocked: the reader, and thus every
+    /// machine, waits for the lock.
+    fn poll_next(
+        &mut self,
+        context: &Context<'_>,
+        matches: Option<&dyn Fn(&T) -> bool>,
+        looked_at: &mut usize,
+    ) -> Poll<Result<T, EventError>> {
+        loop {
+            let found = match matches {
+                Some(matches) => self.taken.take(*looked_at, matches),
+                None => self.taken.pop(),
+            };
+            if let Some(item) = found {
+                return Poll::Ready(Ok(item));
+            }
+            *looked_at = self.taken.items.len();
+            match self.take_more(context) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Takes what has come; if there is none, the waker hears of the next.
+    fn take_more(&mut self, context: &Context<'_>) -> Result<bool, EventError> {
+        let mut state = self.queue.lock();
+        if state.missed > 0 {
+            let missed = mem::take(&mut state.missed);
+            drop(state);
+            return Err(self.lagged(missed));
+        }
+        if !state.waiting.items.is_empty() {
+            self.taken.append(&mut state.waiting);
+            drop(state);
+            // Those that were looked at and stay count, too.
+            return match self.taken.trim() {
+                0 => Ok(true),
+                missed => Err(self.lagged(missed)),
+            };
+        }
+        if let Some(cause) = state.ended.clone() {
+            drop(state);
+            let server = self.server();
+            return Err(EventError::Ended { server, cause });
+        }
         let replaced = state.waker.replace(context.waker().clone());
-        let mut taken = Taken {
-            queue: self,
-            waiting: std::mem::replace(&mut state.waiting, Bounded::new()),
-        };
         drop(state);
         // Unlocked: it may be the last hold on a task with the last client.
         drop(replaced);
-        let found = taken.waiting.take(matches);
-        drop(taken);
-        if let Some(item) = found {
-            return Poll::Ready(Ok(item));
-        }
-        let state = self.lock();
-        match &state.ended {
-            // What came last, and while we looked, is looked at first.
-            Some(cause) if state.waker.is_some() => Poll::Ready(Err(EventError::Ended {
-                server: self.witness.name(),
-                cause: cause.clone(),
-            })),
-            _ => Poll::Pending,
-        }
+        Ok(false)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lagged(&self, missed: u64) -> EventError {
+        let server = self.server();
+        EventError::Lagged { server, missed }
     }
 }
 
-/// Waits for one; made by [`Queue::next`].
-pub(super) struct Next<'a, T> {
-    queue: &'a Queue<T>,
-    expected: Cow<'static, str>,
-    /// `None` is any.
-    matches: Option<Matches<T>>,
+impl<T: Queued> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
+}
+
+/// Waits for one; made by [`Receiver::next`].
+pub(super) struct Next<'a, T: Queued> {
     /// `None` is as long as the connection lives.
     pub(super) timeout: Option<Duration>,
-    /// From when it has to wait.
+    /// Until it has to wait.
+    asked: Option<Asked<'a, T>>,
     waits: Option<Waiting<'a, T>>,
+}
+
+struct Asked<'a, T: Queued> {
+    receiver: &'a mut Receiver<T>,
+    /// `None` is any.
+    matches: Option<Matches<T>>,
+    expected: Cow<'static, str>,
 }
 
 type Waiting<'a, T> = Pin<Box<dyn Future<Output = Result<T, EventError>> + Send + 'a>>;
@@ -276,20 +316,49 @@ impl<T: Queued + Send> Future for Next<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Some(waits) = &mut this.waits {
-            return waits.as_mut().poll(context);
-        }
         // What is there needs neither a clock, a waker nor memory.
-        if this.matches.is_none()
-            && let Some(item) = this.queue.first()
+        if let Some(asked) = &mut this.asked
+            && asked.matches.is_none()
+            && let Some(item) = asked.receiver.first()
         {
             return Poll::Ready(Ok(item));
         }
-        let expected = std::mem::take(&mut this.expected);
-        let waits = this
-            .queue
-            .wait_for(this.matches.take(), expected, this.timeout);
-        this.waits.insert(Box::pin(waits)).as_mut().poll(context)
+        if let Some(asked) = this.asked.take() {
+            this.waits = Some(Box::pin(asked.wait(this.timeout)));
+        }
+        let waits = this.waits.as_mut();
+        waits.map_or(Poll::Pending, |waits| waits.as_mut().poll(context))
+    }
+}
+
+impl<T: Queued> Asked<'_, T> {
+    async fn wait(self, timeout: Option<Duration>) -> Result<T, EventError> {
+        let Self {
+            receiver,
+            matches,
+            expected,
+        } = self;
+        let deadlines = receiver.deadlines.clone();
+        let next = {
+            let receiver = &mut *receiver;
+            let mut looked_at = 0;
+            poll_fn(move |context| {
+                let matches: Option<&dyn Fn(&T) -> bool> = match &matches {
+                    Some(matches) => Some(matches),
+                    None => None,
+                };
+                receiver.poll_next(context, matches, &mut looked_at)
+            })
+        };
+        match deadlines.timeout(timeout, next).await {
+            Ok(outcome) => outcome,
+            Err(Elapsed(limit)) => Err(EventError::Timeout {
+                server: receiver.server(),
+                expected: expected.into_owned(),
+                limit,
+                seen: receiver.witness.seen(),
+            }),
+        }
     }
 }
 
@@ -306,14 +375,24 @@ impl<T: Queued> Bounded<T> {
         self.items.push_back(item);
     }
 
+    fn append(&mut self, newer: &mut Self) {
+        if self.items.is_empty() {
+            mem::swap(self, newer);
+        } else {
+            self.bytes += mem::take(&mut newer.bytes);
+            self.items.append(&mut newer.items);
+        }
+    }
+
     fn pop(&mut self) -> Option<T> {
         let item = self.items.pop_front()?;
         self.bytes -= item.size_bytes();
         Some(item)
     }
 
-    fn take(&mut self, matches: &dyn Fn(&T) -> bool) -> Option<T> {
-        let index = self.items.iter().position(matches)?;
+    /// The first that matches, but none of the first so many.
+    fn take(&mut self, but: usize, matches: &dyn Fn(&T) -> bool) -> Option<T> {
+        let index = but + self.items.iter().skip(but).position(matches)?;
         let item = self.items.remove(index)?;
         self.bytes -= item.size_bytes();
         Some(item)
@@ -329,24 +408,6 @@ impl<T: Queued> Bounded<T> {
             dropped += 1;
         }
         dropped
-    }
-}
-
-/// Those that are being looked at; put back before those that came meanwhile,
-/// however the look ends.
-struct Taken<'a, T: Queued> {
-    queue: &'a Queue<T>,
-    waiting: Bounded<T>,
-}
-
-impl<T: Queued> Drop for Taken<'_, T> {
-    fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        let newer = std::mem::replace(&mut state.waiting, Bounded::new());
-        std::mem::swap(&mut state.waiting, &mut self.waiting);
-        state.waiting.bytes += newer.bytes;
-        state.waiting.items.extend(newer.items);
-        state.missed += state.waiting.trim();
     }
 }
 

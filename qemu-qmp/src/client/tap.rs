@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use super::EventError;
-use super::queue::{Next, Queue, Queued};
+use super::queue::{Next, Queue, Queued, Receiver};
 use crate::engine;
 
 /// Which way a message went.
@@ -94,7 +94,7 @@ impl Direction {
 /// It has a bounded queue of its own, as a listener for events has, and is told
 /// what it missed. It is also a [`Stream`].
 pub struct Tap {
-    queue: Arc<Queue<Message>>,
+    receiver: Receiver<Message>,
 }
 
 impl Tap {
@@ -110,28 +110,28 @@ impl Tap {
         reason = "what is next is a future, as in a stream"
     )]
     pub fn next(&mut self) -> NextMessage<'_> {
-        NextMessage(self.queue.next(None, "message".into()))
+        NextMessage(self.receiver.next(None, "message".into()))
     }
 
     /// The next message, if one is there now.
     pub fn try_next(&mut self) -> Option<Message> {
-        self.queue.try_next()
+        self.receiver.try_next()
     }
 
     /// Every message that is there now.
     pub fn take_all(&mut self) -> Vec<Message> {
-        self.queue.take_all()
+        self.receiver.take_all()
     }
 
-    pub(super) fn new(queue: Arc<Queue<Message>>) -> Self {
-        Self { queue }
+    pub(super) fn new(receiver: Receiver<Message>) -> Self {
+        Self { receiver }
     }
 }
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tap")
-            .field("of", &self.queue.server())
+            .field("of", &self.receiver.server())
             .finish_non_exhaustive()
     }
 }
@@ -139,14 +139,8 @@ impl fmt::Debug for Tap {
 impl Stream for Tap {
     type Item = Result<Message, EventError>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.queue.poll_next_or_end(context)
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.queue.abandon();
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_next_or_end(context)
     }
 }
 
