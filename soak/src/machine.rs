@@ -25,7 +25,7 @@ use crate::verdict::{
 pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
     let builder = world.builder(plan);
     if let Fault::LaunchGivenUp { polls } = plan.fault {
-        return give_up(&builder, polls);
+        return give_up(&builder, polls, world);
     }
     match launch(&builder, plan.idle_polls) {
         Ok(vm) if plan.fault.leaves() == Left::Unlaunched => {
@@ -35,7 +35,7 @@ pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
             let _member = world.crowd.enter();
             let remains = Remains::of(&vm)?;
             befall(plan, &vm)?;
-            let ended = end(plan, vm)?;
+            let ended = end(plan, vm, &remains, world)?;
             remains.are_gone()?;
             console_is_whole(plan, world)?;
             Ok(ended)
@@ -62,14 +62,14 @@ fn launch(builder: &MachineBuilder, idle_polls: u64) -> Result<Machine, LaunchEr
 }
 
 /// Polls a launch so often, wherever it is then, and drops it.
-fn give_up(builder: &MachineBuilder, polls: u64) -> Result<String, String> {
+fn give_up(builder: &MachineBuilder, polls: u64, world: &World) -> Result<String, String> {
     let mut launch = builder.launch().into_future();
     for _ in 0..polls {
         match poll_once(launch.as_mut()) {
             Poll::Ready(Ok(vm)) => {
                 let remains = Remains::of(&vm)?;
                 drop(launch);
-                end_by_drop(vm)?;
+                end_by_drop(vm, &remains, world)?;
                 remains.are_gone()?;
                 return Ok("given up when launched".to_owned());
             }
@@ -80,7 +80,7 @@ fn give_up(builder: &MachineBuilder, polls: u64) -> Result<String, String> {
     Ok("launch given up".to_owned())
 }
 
-fn end(plan: &Plan, vm: Machine) -> Result<String, String> {
+fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<String, String> {
     let Some(ending) = plan.ending else {
         let told = told_of_own_end(&vm)?;
         return judge(&told, ended_rightly(plan, &told));
@@ -91,8 +91,8 @@ fn end(plan: &Plan, vm: Machine) -> Result<String, String> {
         return Err(format!("it ended when left alone: {report}"));
     }
     let told = match ending {
-        Ending::Drop => return end_by_drop(vm),
-        Ending::DropInPanic => return end_by_panic(vm),
+        Ending::Drop => return end_by_drop(vm, remains, world),
+        Ending::DropInPanic => return end_by_panic(vm, remains, world),
         Ending::Shutdown => Told::new(vm.shutdown().wait())?,
         Ending::Kill => Told::new(vm.kill().wait())?,
         Ending::HastyShutdown(haste) => Told::new(hasty(&vm, haste).wait())?,
@@ -151,14 +151,13 @@ fn two_shutdowns(vm: &Machine, haste: Haste) -> Result<Told, String> {
     Ok(one)
 }
 
-fn end_by_drop(vm: Machine) -> Result<String, String> {
+fn end_by_drop(vm: Machine, remains: &Remains, world: &World) -> Result<String, String> {
     let begun = Instant::now();
     drop(vm);
-    took_no_longer_than(begun, DROP_LIMIT)?;
-    Ok("dropped".to_owned())
+    was_dropped("dropped", begun, remains, world)
 }
 
-fn end_by_panic(vm: Machine) -> Result<String, String> {
+fn end_by_panic(vm: Machine, remains: &Remains, world: &World) -> Result<String, String> {
     let begun = Instant::now();
     let panicked = thread::spawn(move || {
         let _vm = vm;
@@ -170,16 +169,38 @@ fn end_by_panic(vm: Machine) -> Result<String, String> {
     if !kept {
         return Err("the panic was lost".to_owned());
     }
-    took_no_longer_than(begun, DROP_LIMIT)?;
-    Ok("dropped by a panic".to_owned())
+    was_dropped("dropped by a panic", begun, remains, world)
 }
 
-fn took_no_longer_than(begun: Instant, limit: Duration) -> Result<(), String> {
+/// A drop ends the process by itself. Where the engine has had no turn all the
+/// while, under an overload, it clears the rest away as soon as it has one.
+fn was_dropped(
+    how: &str,
+    begun: Instant,
+    remains: &Remains,
+    world: &World,
+) -> Result<String, String> {
     let took = begun.elapsed();
-    if took > limit {
+    if took > DROP_LIMIT {
         return Err(format!("the drop took {took:.1?}"));
     }
-    Ok(())
+    if took < DROP_PROMISED {
+        return Ok(how.to_owned());
+    }
+    process_is_gone(remains.pid)?;
+    while remains.place.exists() && begun.elapsed() < DROP_LIMIT {
+        end_a_plain_machine(world)?;
+    }
+    Ok(format!("{how}, late"))
+}
+
+/// Launches and ends one with no fault. What has ended by now is cleared away
+/// before it, for both are ended by the same thread.
+pub(crate) fn end_a_plain_machine(world: &World) -> Result<(), String> {
+    let vm = world.plain().launch().wait();
+    let vm = vm.map_err(|error| error.to_string())?;
+    let ended = vm.shutdown().wait();
+    ended.map(drop).map_err(|error| error.to_string())
 }
 
 fn joined<T>(result: thread::Result<T>) -> Result<T, String> {
@@ -263,7 +284,9 @@ fn console_is_whole(plan: &Plan, world: &World) -> Result<(), String> {
 
 const PANIC: &str = "as planned";
 
-/// 5 s are promised; a host that is busy with others may add to them.
+const DROP_PROMISED: Duration = Duration::from_secs(5);
+
+/// A host that is busy with others may add to that.
 const DROP_LIMIT: Duration = Duration::from_secs(20);
 
 const GENEROUS: Duration = Duration::from_secs(20);

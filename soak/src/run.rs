@@ -8,10 +8,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qemu_machine::Wait;
 use testbed::Census;
 
-use crate::machine::play;
+use crate::machine::{end_a_plain_machine, play};
 use crate::peer::World;
 use crate::plan::Plan;
 use crate::tally::{Sample, Tally};
@@ -217,18 +216,9 @@ fn settle(world: &World, before: &Census) -> Result<(Census, Vec<String>), Strin
         if leaks.is_empty() || Instant::now() >= deadline {
             return Ok((census, leaks));
         }
-        // A launch that was given up has nobody to tell of its end. What has
-        // ended by now is cleared away before a machine that comes after it,
-        // for both are ended by the same thread.
+        // A launch that was given up has nobody to tell of its end.
         end_a_plain_machine(world)?;
     }
-}
-
-fn end_a_plain_machine(world: &World) -> Result<(), String> {
-    let vm = world.plain().launch().wait();
-    let vm = vm.map_err(|error| error.to_string())?;
-    let ended = vm.shutdown().wait();
-    ended.map(drop).map_err(|error| error.to_string())
 }
 
 /// How many machines there may be at once.
