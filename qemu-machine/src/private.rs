@@ -79,7 +79,7 @@ impl Place {
     /// Gives what holds the lock, too.
     fn make(base: &Path, kind: Kind, suffix: &str) -> io::Result<(Self, File)> {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        sweep(base);
+        sweep_if_due(base);
         loop {
             let number = MADE.fetch_add(1, Ordering::Relaxed);
             // The lock, not the name, tells whose it is; the name only has to
@@ -212,11 +212,26 @@ impl Kind {
     }
 }
 
-/// What is of this process. A sweep passes that over without a look, as with a
-/// thousand machines the looks would take longer than the launch.
+/// What is of this process. A sweep passes that over without a look.
 fn held() -> MutexGuard<'static, HashSet<PathBuf>> {
     static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sweeps before every launch, but where this process has many places, only
+/// before every so-manieth: a sweep passes all of them, and would cost the more
+/// at each launch the more machines there are.
+fn sweep_if_due(base: &Path) {
+    static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+    let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
+    let ours = held().len();
+    if is_due(launch, ours) {
+        sweep(base);
+    }
+}
+
+fn is_due(launch: u64, ours: usize) -> bool {
+    launch.is_multiple_of(1 + ours as u64 / FEW)
 }
 
 /// Removes what owners have left who are dead. What cannot be removed is left
@@ -237,6 +252,9 @@ fn sweep(base: &Path) {
         }
     }
 }
+
+/// So many places of our own cost a sweep next to nothing.
+const FEW: u64 = 32;
 
 const PREFIX: &str = "qemu-machine-";
 
@@ -290,6 +308,13 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         drop((log, file));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn each_launch_sweeps_or_of_many_one_in_a_while() {
+        let sweeps = |ours| (0..1000).filter(|&launch| is_due(launch, ours)).count();
+        assert_eq!([0, 1, 31].map(sweeps), [1000; 3]);
+        assert_eq!([32, 1000].map(sweeps), [500, 32]);
     }
 
     #[test]
