@@ -1,14 +1,17 @@
 //! Events, and how many listen.
 
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use qemu_machine::Wait;
 
-use super::peer::{Answers, Session};
-use super::{counts, level};
+use super::peer::{self, Answers, Session};
+use super::{beside, counts};
 use crate::Failure;
 use crate::curve::{Curve, Line, Point};
-use crate::operation::{OURS, Unit};
+use crate::operation::{FLOOR, OURS, Unit};
 use crate::setting::Setting;
 use crate::topic::Topic;
 
@@ -22,39 +25,81 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         return Ok(Vec::new());
     }
     let deliveries = setting.size(20_000, 40);
-    let point = |&count: &u32| {
-        let values = (0..setting.size(9, 1)).map(|_| round(deliveries / count, count));
-        Ok(Point {
-            size: f64::from(count),
-            values: values.collect::<Result<_, _>>()?,
-        })
-    };
-    let points: Result<_, Failure> = counts(setting).iter().map(point).collect();
+    let (mut floors, mut ours) = (Vec::new(), Vec::new());
+    for &count in counts(setting) {
+        let events = deliveries / count;
+        let (mut floor, mut our) = (Vec::new(), Vec::new());
+        for _ in 0..setting.size(9, 1) {
+            floor.push(bare_round(events, count)?);
+            our.push(round(events, count)?);
+        }
+        let size = f64::from(count);
+        let point = |values| Point { size, values };
+        floors.push(point(floor));
+        ours.push(point(our));
+    }
     Ok(vec![Curve {
         id: ID,
         name: "an event through many listeners, per listener".into(),
         about: format!(
             "A monitor sends events, as many as makes {deliveries} with so many listeners, at \
              once; each listener takes all of them from its own queue. The time from the command \
-             that causes them to the last listener's last event, divided by all that were taken."
+             that causes them to the last listener's last event, divided by all that were taken. The \
+             floor is one thread that reads line by line, puts a handle of each into as many \
+             queues, and then takes all from each."
         ),
         grows: "listeners",
         sizes: Unit::Count,
         unit: Unit::Seconds,
-        lines: vec![Line {
-            who: OURS,
-            points: points?,
-        }],
-        bars: level(&[OURS]),
+        lines: vec![
+            Line {
+                who: FLOOR,
+                points: floors,
+            },
+            Line {
+                who: OURS,
+                points: ours,
+            },
+        ],
+        bars: vec![beside(OURS, FLOOR)],
     }])
 }
 
-fn round(events: u32, listeners: u32) -> Result<f64, Failure> {
-    let session = Session::open(Answers {
+fn answers(events: u32) -> Answers {
+    Answers {
         at_once: 1,
         return_value: b"{}".into(),
         before: EVENT.repeat(events as usize),
-    })?;
+    }
+}
+
+fn bare_round(events: u32, listeners: u32) -> Result<f64, Failure> {
+    let mut commands = peer::start(answers(events))?;
+    let mut replies = BufReader::with_capacity(64 << 10, commands.try_clone()?);
+    let mut line = Vec::new();
+    replies.read_until(b'\n', &mut line)?;
+    commands.write_all(b"{\"execute\":\"qmp_capabilities\",\"id\":1}\n")?;
+    replies.read_until(b'\n', &mut line)?;
+    let mut queues = vec![VecDeque::new(); listeners as usize];
+    let begun = Instant::now();
+    commands.write_all(b"{\"execute\":\"cause\",\"id\":2}\n")?;
+    for _ in 0..events {
+        line.clear();
+        replies.read_until(b'\n', &mut line)?;
+        let event: Arc<[u8]> = line.as_slice().into();
+        for queue in &mut queues {
+            queue.push_back(Arc::clone(&event));
+        }
+    }
+    replies.read_until(b'\n', &mut line)?;
+    for queue in &mut queues {
+        std::hint::black_box(std::mem::take(queue));
+    }
+    Ok(begun.elapsed().as_secs_f64() / f64::from(events) / f64::from(listeners))
+}
+
+fn round(events: u32, listeners: u32) -> Result<f64, Failure> {
+    let session = Session::open(answers(events))?;
     let mut listening: Vec<_> = (0..listeners).map(|_| session.client.events()).collect();
     let begun = Instant::now();
     session.client.execute_json("cause", ()).wait()?;

@@ -2,16 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use qemu_machine::{Machine, Wait};
+use qemu_machine::{Machine, MachineBuilder, Wait};
 
-use super::{counts, grown_bytes, level};
+use super::{beside, counts, level};
 use crate::Failure;
-use crate::console::resident_kib;
-use crate::curve::{Curve, Line, Point};
+use crate::curve::{Curve, Line, Point, SlopeBar};
+use crate::lifetime::{Keeper, Met, words};
 use crate::monitor::cpu_seconds;
 use crate::operation::Unit;
 use crate::setting::Setting;
-use crate::sys::trim_heap;
 use crate::topic::Topic;
 
 pub(super) const TOPIC: Topic<Curve> = Topic {
@@ -24,9 +23,12 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         return Ok(Vec::new());
     }
     let rounds = setting.size(3, 1);
-    let crowds = (0..rounds).map(|_| crowd(setting));
-    let crowds = crowds.collect::<Result<Vec<_>, _>>()?;
-    let line = |who, figure: fn(&Figures) -> f64| {
+    let (mut crowds, mut bare_crowds) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        bare_crowds.push(bare_crowd(setting)?);
+        crowds.push(crowd(setting)?);
+    }
+    let line_of = |crowds: &[Vec<Figures>], who, figure: fn(&Figures) -> f64| {
         let sizes = counts(setting).iter().enumerate();
         let points = sizes.map(|(index, &count)| Point {
             size: f64::from(count),
@@ -37,22 +39,25 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
             points: points.collect(),
         }
     };
-    let mut memory = line(MEMORY, |figures| figures.memory_bytes);
-    for point in &mut memory.points {
-        // Later crowds live in what the first one has let go.
-        point.values.truncate(1);
-    }
+    let line = |who, figure| line_of(&crowds, who, figure);
+    let bare_line = |who, figure| line_of(&bare_crowds, who, figure);
     Ok(vec![
         curve(
             0,
             "a machine more, and one less, among many",
             "Scripted peers are launched one after the other until so many are alive, and later \
              ended again. The time of each that was added, and that was ended, since the size \
-             before.",
+             before. The floor is the same by bare calls, which keep a process and a socket each.",
             Unit::Seconds,
             vec![
+                bare_line(FLOOR_LAUNCH, |figures| figures.launch),
                 line(LAUNCH, |figures| figures.launch),
+                bare_line(FLOOR_SHUTDOWN, |figures| figures.shutdown),
                 line(SHUTDOWN, |figures| figures.shutdown),
+            ],
+            vec![
+                beside(LAUNCH, FLOOR_LAUNCH),
+                beside(SHUTDOWN, FLOOR_SHUTDOWN),
             ],
         ),
         curve(
@@ -61,13 +66,19 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
             "On one of them, while all others are alive.",
             Unit::Seconds,
             vec![line(ROUND_TRIP, |figures| figures.round_trip)],
+            level(&[ROUND_TRIP]),
         ),
         curve(
             2,
             "memory for a machine among many",
-            "The resident memory of this process beyond what it was without any, per machine.",
+            "Of a process that launches so many, with a console each: by how much the memory grew \
+             that is its own (`Private_Dirty`), after one machine that does not count.",
             Unit::Bytes,
-            vec![memory],
+            vec![Line {
+                who: MEMORY,
+                points: memory(setting)?,
+            }],
+            level(&[MEMORY]),
         ),
         curve(
             3,
@@ -76,12 +87,19 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
              all machines together; the reading of the clock is in it.",
             Unit::Seconds,
             vec![line(IDLE, |figures| figures.idle)],
+            level(&[IDLE]),
         ),
     ])
 }
 
-fn curve(row: usize, name: &str, about: &str, unit: Unit, lines: Vec<Line>) -> Curve {
-    let names: Vec<_> = lines.iter().map(|line| line.who).collect();
+fn curve(
+    row: usize,
+    name: &str,
+    about: &str,
+    unit: Unit,
+    lines: Vec<Line>,
+    bars: Vec<SlopeBar>,
+) -> Curve {
     Curve {
         id: ROWS[row],
         name: name.into(),
@@ -90,8 +108,23 @@ fn curve(row: usize, name: &str, about: &str, unit: Unit, lines: Vec<Line>) -> C
         sizes: Unit::Count,
         unit,
         lines,
-        bars: level(&names),
+        bars,
     }
+}
+
+/// In bytes, for each machine.
+fn memory(setting: &Setting) -> Result<Vec<Point>, Failure> {
+    let mut keeper = Keeper::start(&setting.fake_qemu)?;
+    let mut kept = 0;
+    let point = |&count: &u32| {
+        keeper.launch(count - kept)?;
+        kept = count;
+        Ok(Point {
+            size: f64::from(count),
+            values: vec![keeper.grown_bytes()? / f64::from(count)],
+        })
+    };
+    counts(setting).iter().map(point).collect()
 }
 
 /// With so many machines alive. Seconds, if nothing else is said.
@@ -100,16 +133,55 @@ struct Figures {
     launch: f64,
     shutdown: f64,
     round_trip: f64,
-    memory_bytes: f64,
     idle: f64,
+}
+
+fn builder(setting: &Setting) -> MachineBuilder {
+    Machine::builder(&setting.fake_qemu).args(["-fake-script", "greet\nnegotiate\nserve"])
+}
+
+/// The same as [`crowd`], without the library.
+fn bare_crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
+    let words = words(&builder(setting))?;
+    let (mut machines, mut all) = (Vec::new(), Vec::new());
+    for &count in counts(setting) {
+        let begun = Instant::now();
+        let added = f64::from(count) - f64::from(u32::try_from(machines.len())?);
+        while machines.len() < count as usize {
+            machines.push(Met::vforked(&words)?);
+        }
+        all.push(Figures {
+            launch: begun.elapsed().as_secs_f64() / added,
+            ..Figures::default()
+        });
+    }
+    shrink(setting, &mut all, machines, Met::quit)?;
+    Ok(all)
+}
+
+/// Ends those that each size has added, and times that.
+fn shrink<M>(
+    setting: &Setting,
+    all: &mut [Figures],
+    mut machines: Vec<M>,
+    end: impl Fn(M) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let smaller = [&[0], counts(setting)].concat();
+    for (figures, &down_to) in all.iter_mut().zip(&smaller).rev() {
+        let begun = Instant::now();
+        let ended = machines.split_off(down_to as usize);
+        let count = f64::from(u32::try_from(ended.len())?);
+        for machine in ended {
+            end(machine)?;
+        }
+        figures.shutdown = begun.elapsed().as_secs_f64() / count;
+    }
+    Ok(())
 }
 
 /// Grows through all sizes, and shrinks again.
 fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
-    let script = ["-fake-script", "greet\nnegotiate\nserve"];
-    let builder = Machine::builder(&setting.fake_qemu).args(script);
-    trim_heap();
-    let before = resident_kib()?;
+    let builder = builder(setting);
     let (mut machines, mut all) = (Vec::new(), Vec::new());
     for &count in counts(setting) {
         let begun = Instant::now();
@@ -124,7 +196,6 @@ fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
             machines[0].qmp().execute_json("query-status", ()).wait()?;
         }
         let round_trip = begun.elapsed().as_secs_f64() / f64::from(trips);
-        let grown = grown_bytes(before)?;
         let idle_for = setting.size(Duration::from_secs(1), Duration::from_millis(20));
         let cpu_begun = cpu_seconds();
         // Nothing is waited for: the time itself is what is measured.
@@ -134,20 +205,13 @@ fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
             launch,
             shutdown: 0.0,
             round_trip,
-            memory_bytes: grown / f64::from(count),
             idle: idle.max(CLOCK),
         });
     }
-    let smaller = [&[0], counts(setting)].concat();
-    for (figures, &down_to) in all.iter_mut().zip(&smaller).rev() {
-        let begun = Instant::now();
-        let ended = machines.split_off(down_to as usize);
-        for machine in &ended {
-            machine.shutdown().wait()?;
-        }
-        let count = f64::from(u32::try_from(ended.len())?);
-        figures.shutdown = begun.elapsed().as_secs_f64() / count;
-    }
+    shrink(setting, &mut all, machines, |machine| {
+        machine.shutdown().wait()?;
+        Ok(())
+    })?;
     Ok(all)
 }
 
@@ -157,6 +221,8 @@ const ROWS: [&str; 4] = [
     "machines/memory",
     "machines/idle",
 ];
+const FLOOR_LAUNCH: &str = "floor, launch";
+const FLOOR_SHUTDOWN: &str = "floor, shutdown";
 const LAUNCH: &str = "ours, launch";
 const SHUTDOWN: &str = "ours, shutdown";
 const ROUND_TRIP: &str = "ours, .wait()";

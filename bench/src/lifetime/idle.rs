@@ -57,21 +57,51 @@ struct Run {
 }
 
 fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure> {
-    let mut keeper = Worker::keeper(&setting.fake_qemu)?;
-    let process = PathBuf::from(format!("/proc/{}", keeper.id()));
-    keeper.ask("1")?;
-    let before = private_kib(&process)?;
-    keeper.ask(&machines.to_string())?;
-    let grown = private_kib(&process)?.saturating_sub(before);
-    fall_asleep(&process)?;
-    let begun = sys::processor_time(keeper.id())?;
+    let mut keeper = Keeper::start(&setting.fake_qemu)?;
+    keeper.launch(machines)?;
+    let bytes = keeper.grown_bytes()?;
+    fall_asleep(&keeper.process)?;
+    let begun = sys::processor_time(keeper.worker.id())?;
     // What is measured is what happens in a time in which nothing does.
     std::thread::sleep(time);
-    let used = sys::processor_time(keeper.id())?.saturating_sub(begun);
+    let used = sys::processor_time(keeper.worker.id())?.saturating_sub(begun);
     Ok(Run {
         processor_seconds: used.as_secs_f64(),
-        bytes_each: f64::from(grown) * 1024.0 / f64::from(machines),
+        bytes_each: bytes / f64::from(machines),
     })
+}
+
+/// A process that keeps machines, after one that does not count.
+pub(crate) struct Keeper {
+    worker: Worker,
+    /// In `/proc`.
+    process: PathBuf,
+    before_kib: u32,
+}
+
+impl Keeper {
+    pub(crate) fn start(fake_qemu: &Path) -> Result<Self, Failure> {
+        let mut worker = Worker::keeper(fake_qemu)?;
+        worker.ask("1")?;
+        let process = PathBuf::from(format!("/proc/{}", worker.id()));
+        let before_kib = private_kib(&process)?;
+        Ok(Self {
+            worker,
+            process,
+            before_kib,
+        })
+    }
+
+    /// Launches so many more.
+    pub(crate) fn launch(&mut self, machines: u32) -> Result<(), Failure> {
+        self.worker.ask(&machines.to_string()).map(drop)
+    }
+
+    /// What all of them have taken.
+    pub(crate) fn grown_bytes(&self) -> Result<f64, Failure> {
+        let grown_kib = private_kib(&self.process)?.saturating_sub(self.before_kib);
+        Ok(f64::from(grown_kib) * 1024.0)
+    }
 }
 
 /// Waits until every thread of a process does, that of the answer included.

@@ -72,11 +72,8 @@ impl Recipe {
             .accel(["tcg"])
             .memory("16M")
             .args(["-nodefaults", "-S"]);
-        let command_line = builder.dry_run().command_line;
-        let words = command_line.words().iter();
-        let words = words.map(|word| sys::c_string(word));
         Ok(Self {
-            words: words.collect::<Result<_, _>>()?,
+            words: words(&builder)?,
             builder,
         })
     }
@@ -112,8 +109,17 @@ impl Recipe {
     }
 }
 
+/// What the library runs for such a machine.
+pub(crate) fn words(builder: &MachineBuilder) -> Result<Vec<CString>, Failure> {
+    let command_line = builder.dry_run().command_line;
+    let words = command_line.words().iter();
+    Ok(words
+        .map(|word| sys::c_string(word))
+        .collect::<Result<_, _>>()?)
+}
+
 /// A QEMU that has greeted, and takes commands.
-struct Met {
+pub(crate) struct Met {
     child: Child,
     monitor: BufReader<UnixStream>,
 }
@@ -124,7 +130,7 @@ enum Child {
 }
 
 impl Met {
-    fn vforked(words: &[CString]) -> Result<Self, Failure> {
+    pub(crate) fn vforked(words: &[CString]) -> Result<Self, Failure> {
         let (ours, theirs) = UnixStream::pair()?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         let null = null.as_fd();
@@ -167,7 +173,7 @@ impl Met {
         Ok(Self { child, monitor })
     }
 
-    fn quit(mut self) -> Result<(), Failure> {
+    pub(crate) fn quit(mut self) -> Result<(), Failure> {
         self.monitor
             .get_mut()
             .write_all(b"{\"execute\":\"quit\"}\n")?;

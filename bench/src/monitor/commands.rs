@@ -1,10 +1,6 @@
 //! Commands to a real QEMU: one after the other, eight at once, and one whose
 //! reply is long.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-
 use qemu_machine::Wait;
 use qemu_machine::qmp::{Client, QuerySchema, QueryStatus, Schema};
 use tokio::runtime::Runtime;
@@ -12,9 +8,9 @@ use tokio::runtime::Runtime;
 use super::bare::Bare;
 use super::cost::{Cost, Costing};
 use super::python::{Python, QEMU_QMP};
+use super::qapi::{Blocking, OnTokio, QAPI, QAPI_TOKIO};
 use super::relayed::Relayed;
 use super::server::Qemu;
-use super::{QAPI, QAPI_TOKIO};
 use crate::Failure;
 use crate::operation::{AWAIT, FLOOR, WAIT};
 
@@ -63,12 +59,12 @@ pub(super) fn contenders<'a>(
         }));
     }
     if asked != Asked::StatusAtOnce {
-        let mut qapi = Qapi::connect(&qemu.monitor(1))?;
+        let mut qapi = Blocking::connect(&qemu.monitor(1))?;
         contenders.push(Costing::new(QAPI, move || {
             Cost::of(times, || qapi.round(asked, times))
         }));
     }
-    let qapi = runtime.block_on(QapiTokio::connect(&qemu.monitor(2)))?;
+    let qapi = runtime.block_on(OnTokio::connect(&qemu.monitor(2)))?;
     contenders.push(Costing::new(QAPI_TOKIO, move || {
         Cost::of(times, || runtime.block_on(qapi.round(asked, times)))
     }));
@@ -176,76 +172,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The blocking client of `qapi`, which has one command in flight.
-struct Qapi(qapi::Qmp<qapi::Stream<io::BufReader<UnixStream>, UnixStream>>);
-
-impl Qapi {
-    fn connect(path: &std::path::Path) -> Result<Self, Failure> {
-        let socket = UnixStream::connect(path)?;
-        let reader = io::BufReader::new(socket.try_clone()?);
-        let mut qmp = qapi::Qmp::new(qapi::Stream::new(reader, socket));
-        qmp.handshake()?;
-        Ok(Self(qmp))
-    }
-
-    fn round(&mut self, asked: Asked, times: u32) -> Result<(), Failure> {
-        for _ in 0..times {
-            if asked == Asked::Schema {
-                self.0.execute(&qapi::qmp::query_qmp_schema {})?;
-            } else {
-                self.0.execute(&qapi::qmp::query_status {})?;
-            }
-        }
-        Ok(())
-    }
-}
-
-type QapiService = qapi::futures::QapiService<
-    qapi::futures::QmpStreamTokio<tokio::io::WriteHalf<tokio::net::UnixStream>>,
->;
-
-/// Its client for tokio.
-struct QapiTokio(Arc<QapiService>);
-
-impl QapiTokio {
-    async fn connect(path: &std::path::Path) -> Result<Self, Failure> {
-        let stream = qapi::futures::QmpStreamTokio::open_uds(path).await?;
-        let (service, _reader) = stream.negotiate().await?.spawn_tokio();
-        Ok(Self(Arc::new(service)))
-    }
-
-    async fn round(&self, asked: Asked, times: u32) -> Result<(), Failure> {
-        match asked {
-            Asked::Status => {
-                for _ in 0..times {
-                    self.0.execute(qapi::qmp::query_status {}).await?;
-                }
-            }
-            Asked::StatusAtOnce => {
-                let tasks = (0..AT_ONCE).map(|_| {
-                    let service = Arc::clone(&self.0);
-                    tokio::spawn(async move {
-                        for _ in 0..times / AT_ONCE {
-                            service.execute(qapi::qmp::query_status {}).await?;
-                        }
-                        Ok::<_, qapi::ExecuteError>(())
-                    })
-                });
-                for task in tasks.collect::<Vec<_>>() {
-                    task.await??;
-                }
-            }
-            Asked::Schema => {
-                for _ in 0..times {
-                    self.0.execute(qapi::qmp::query_qmp_schema {}).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 const FLOOR_RELAYED: &str = "floor, by a thread";
 
 /// So many does QEMU take before it has answered.
-const AT_ONCE: u32 = 8;
+pub(super) const AT_ONCE: u32 = 8;

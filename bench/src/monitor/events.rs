@@ -1,6 +1,7 @@
 //! A flood of events from the scripted peer, which is faster than a QEMU, and
 //! who hears them.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use qemu_machine::Wait;
@@ -13,17 +14,28 @@ use tokio::runtime::Runtime;
 use super::bare::Bare;
 use super::cost::{Cost, Costing};
 use super::python::{Python, QEMU_QMP};
+use super::qapi::{Blocking, Hearing, QAPI, QAPI_TOKIO};
 use super::server::Scripted;
 use crate::Failure;
 use crate::operation::{AWAIT, FLOOR, WAIT};
 use crate::setting::Setting;
 
-/// What each contender hears from.
-pub(super) struct Sources(Vec<Scripted>);
+/// Who sends the events, as long as they are heard.
+pub(super) struct Sources<'a> {
+    setting: &'a Setting,
+    started: Vec<Scripted>,
+}
 
-impl Sources {
-    /// Such that send so many events before each of their replies.
-    pub(super) fn start(setting: &Setting, events: u32) -> Result<Self, Failure> {
+impl<'a> Sources<'a> {
+    pub(super) fn new(setting: &'a Setting) -> Self {
+        Self {
+            setting,
+            started: Vec::new(),
+        }
+    }
+
+    /// The socket of one more, that sends so many before each of its replies.
+    fn start(&mut self, events: u32) -> Result<PathBuf, Failure> {
         let script = format!(
             r#"greet
                negotiate
@@ -33,28 +45,24 @@ impl Sources {
                  reply {{}}
                end"#
         );
-        let start = |_| Scripted::start(&setting.fake_qemu, &script);
-        (0..SOURCES).map(start).collect::<Result<_, _>>().map(Self)
+        let source = Scripted::start(&self.setting.fake_qemu, &script)?;
+        let socket = source.socket();
+        self.started.push(source);
+        Ok(socket)
     }
 }
-
-const SOURCES: usize = 4;
 
 /// Each who can do it, a round of so many events to so many listeners.
 pub(super) fn contenders<'a>(
     id: &str,
-    sources: &'a Sources,
-    python: Option<&std::path::Path>,
+    sources: &mut Sources<'_>,
     runtime: &'a Runtime,
     events: u32,
     listeners: usize,
 ) -> Result<Vec<Costing<'a>>, Failure> {
-    let [first, second, third, fourth] = &sources.0[..] else {
-        return Err("too few sources".into());
-    };
-    let mut bare = Bare::connect(&first.socket())?;
-    let by_threads = Client::connect_unix(second.socket()).wait()?;
-    let by_tasks = Client::connect_unix(third.socket()).wait()?;
+    let mut bare = Bare::connect(&sources.start(events)?)?;
+    let by_threads = Client::connect_unix(sources.start(events)?).wait()?;
+    let by_tasks = Client::connect_unix(sources.start(events)?).wait()?;
     let mut contenders = vec![
         Costing::new(FLOOR, move || Cost::of(events, || floor(&mut bare, events))),
         Costing::new(WAIT, move || {
@@ -66,8 +74,20 @@ pub(super) fn contenders<'a>(
             })
         }),
     ];
-    if let Some(python) = python {
-        let mut python = Python::start(python, id, &fourth.socket())?;
+    // Peers take longer at an event, so they have fewer.
+    let events = events.div_ceil(10);
+    if listeners == 1 {
+        let mut qapi = Blocking::connect(&sources.start(events)?)?;
+        contenders.push(Costing::new(QAPI, move || {
+            Cost::of(events, || qapi.hear(events))
+        }));
+        let mut qapi = runtime.block_on(Hearing::connect(&sources.start(events)?))?;
+        contenders.push(Costing::new(QAPI_TOKIO, move || {
+            Cost::of(events, || runtime.block_on(qapi.hear(events)))
+        }));
+    }
+    if let Some(python) = &sources.setting.python {
+        let mut python = Python::start(python, id, &sources.start(events)?)?;
         contenders.push(Costing::new(QEMU_QMP, move || python.round(events)));
     }
     Ok(contenders)
