@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::engine::Bell;
+use crate::engine::{self, Bell};
 
 /// `.wait()` for every future and every operation of these crates: the plain
 /// twin of `.await`.
@@ -129,7 +129,7 @@ thread_local! {
 struct Parked {
     thread: Thread,
     state: AtomicU8,
-    bell: OnceLock<Bell>,
+    bell: OnceLock<Arc<Bell>>,
 }
 
 /// Nobody has woken it yet.
@@ -150,13 +150,13 @@ impl Parked {
         })
     }
 
-    /// Serves the next wait, where nobody can wake it any more, and there is no
-    /// descriptor that would be kept.
+    /// Serves the next wait, where nobody can wake it any more.
     fn spare(mut self: Arc<Self>) {
-        if let Some(parked) = Arc::get_mut(&mut self)
-            && parked.bell.get().is_none()
-        {
-            parked.state = AtomicU8::new(WAITS);
+        if let Some(bell) = self.bell.get() {
+            engine::put_bell_back(Arc::clone(bell));
+        }
+        if let Some(parked) = Arc::get_mut(&mut self) {
+            (parked.state, parked.bell) = (AtomicU8::new(WAITS), OnceLock::new());
             let _ = SPARE.try_with(|it| it.set(Some(self)));
         }
     }
@@ -177,12 +177,12 @@ impl Parked {
     /// Reads `source` until the thread is woken, or until that cannot be done;
     /// then the engine reads, as it does otherwise.
     fn read_until_woken(&self, source: &dyn Source) {
-        // Without a descriptor for it, there is the engine.
-        let Some(bell) = self.bell() else { return };
         if !source.take_over() {
             return;
         }
         let _reads = GivenBack(source);
+        // Without a descriptor for it, there is the engine.
+        let Some(bell) = self.bell() else { return };
         while self.moves(WAITS, AT_BELL) {
             let readable = bell.wait_beside(source.descriptor());
             if !self.moves(AT_BELL, WAITS) {
@@ -208,9 +208,9 @@ impl Parked {
 
     fn bell(&self) -> Option<&Bell> {
         if self.bell.get().is_none() {
-            let _ = self.bell.set(Bell::new().ok()?);
+            let _ = self.bell.set(engine::take_bell()?);
         }
-        self.bell.get()
+        self.bell.get().map(|bell| &**bell)
     }
 }
 

@@ -25,7 +25,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -58,6 +58,9 @@ pub struct Engine {
 struct Parts {
     runtime: Handle,
     timers: Timers,
+    /// Kept for the next thread that waits at one: to make and close it takes
+    /// as long as to send a command.
+    bell: Mutex<Option<Arc<Bell>>>,
 }
 
 /// A hidden type. A debug build describes all that a type is made of in each
@@ -80,9 +83,7 @@ impl Engine {
     /// # Errors
     /// The thread cannot be started: no threads or descriptors are left.
     pub fn start() -> io::Result<&'static Self> {
-        let mut started = STARTED
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         // A fork without exec has a copy of the parent's, but not its thread.
         if let Some(engine) = *started
             && engine.is_of_this_process()
@@ -102,6 +103,7 @@ impl Engine {
         let parts = Arc::new(Parts {
             runtime: runtime.handle().clone(),
             timers,
+            bell: Mutex::new(Some(Arc::new(Bell::new()?))),
         });
         let runner = Arc::clone(&parts);
         std::thread::Builder::new()
@@ -157,6 +159,23 @@ impl Engine {
 pub fn wake<T>(waking: impl FnOnce() -> T) {
     // The panic itself has been told by the program's hook.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(waking));
+}
+
+/// A bell to wait at, to be [put back](put_bell_back); `None` without a
+/// descriptor for it.
+pub(crate) fn take_bell() -> Option<Arc<Bell>> {
+    let kept = lock_bell(started()).take();
+    kept.or_else(|| Bell::new().ok().map(Arc::new))
+}
+
+/// It may still ring for who waited at it.
+pub(crate) fn put_bell_back(bell: Arc<Bell>) {
+    lock_bell(started()).get_or_insert(bell);
+}
+
+fn lock_bell(engine: &Engine) -> MutexGuard<'_, Option<Arc<Bell>>> {
+    let bell = &engine.hidden.parts().bell;
+    bell.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The engine of a process that must have started it already.

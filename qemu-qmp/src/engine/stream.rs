@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::reading::Reading;
-use super::watch::watch;
+use super::watch::{receive, watch};
 use super::{Either, Watched, race};
 
 /// A connected stream socket.
@@ -263,9 +263,9 @@ impl Stream {
         if !self.reading.is_by_thread() {
             return Ok(false);
         }
-        let mut buffer = [0; SMALL_TURN_BYTES];
-        read_into(&*self.socket, &mut buffer, &mut each)
-            .map(|drained| !matches!(drained, Drained::End))
+        let mut buffer = [MaybeUninit::uninit(); SMALL_TURN_BYTES];
+        let drained = hand_on(receive(&self.socket, &mut buffer), &mut each)?;
+        Ok(!matches!(drained, Drained::End))
     }
 
     /// Ends the connection both ways: the peer reads its end, and so do we,
@@ -465,23 +465,22 @@ where
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
-    SCRATCH.with_borrow_mut(|scratch| read_into(source, &mut scratch[..limit_bytes], each))
+    SCRATCH.with_borrow_mut(|scratch| {
+        let buffer = &mut scratch[..limit_bytes];
+        let read = { source }.read(buffer);
+        hand_on(read.map(|count| &buffer[..count]), each)
+    })
 }
 
-fn read_into<R, E>(
-    mut source: &R,
-    buffer: &mut [u8],
+fn hand_on<E: From<io::Error>>(
+    read: io::Result<&[u8]>,
     each: &mut impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<Drained, E>
-where
-    for<'a> &'a R: Read,
-    E: From<io::Error>,
-{
-    match source.read(buffer) {
-        Ok(0) => Ok(Drained::End),
-        Ok(count) => {
-            each(&buffer[..count])?;
-            Ok(Drained::Perhaps(count))
+) -> Result<Drained, E> {
+    match read {
+        Ok([]) => Ok(Drained::End),
+        Ok(bytes) => {
+            each(bytes)?;
+            Ok(Drained::Perhaps(bytes.len()))
         }
         Err(error) => match error.kind() {
             io::ErrorKind::WouldBlock => Ok(Drained::ForNow),
