@@ -35,6 +35,8 @@ pub(super) enum By {
     BareCalls,
     Wait,
     Await,
+    /// The same, and hears what QEMU says at its end before it waits for that.
+    BareCallsHearing,
     /// The same as the floor, but for the standard library's `fork`.
     Fork,
 }
@@ -42,14 +44,20 @@ pub(super) enum By {
 impl By {
     /// From its name on a line of words.
     pub(super) fn parse(word: &str) -> Option<Self> {
-        [Self::BareCalls, Self::Wait, Self::Await, Self::Fork]
-            .into_iter()
-            .find(|by| by.word() == word)
+        let all = [
+            Self::BareCalls,
+            Self::BareCallsHearing,
+            Self::Wait,
+            Self::Await,
+            Self::Fork,
+        ];
+        all.into_iter().find(|by| by.word() == word)
     }
 
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::BareCalls => "bare-calls",
+            Self::BareCallsHearing => "bare-calls-hearing",
             Self::Wait => "wait",
             Self::Await => "await",
             Self::Fork => "fork",
@@ -58,8 +66,9 @@ impl By {
 
     pub(super) fn live(self, recipe: &Recipe) -> Result<Life, Failure> {
         match self {
-            Self::BareCalls => recipe.live_bare(Met::vforked),
-            Self::Fork => recipe.live_bare(Met::forked),
+            Self::BareCalls => recipe.live_bare(Met::vforked, Met::quit),
+            Self::BareCallsHearing => recipe.live_bare(Met::vforked, Met::quit_and_hear),
+            Self::Fork => recipe.live_bare(Met::forked, Met::quit),
             Self::Wait => recipe.live_waiting(),
             Self::Await => runtime::block_on(recipe.live_awaiting()),
         }
@@ -98,12 +107,16 @@ impl Recipe {
         Ok(Life { launch, end })
     }
 
-    fn live_bare(&self, start: fn(&[CString]) -> Result<Met, Failure>) -> Result<Life, Failure> {
+    fn live_bare(
+        &self,
+        start: fn(&[CString]) -> Result<Met, Failure>,
+        quit: fn(Met) -> Result<(), Failure>,
+    ) -> Result<Life, Failure> {
         let begun = Instant::now();
         let met = start(&self.words)?;
         let launch = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
-        met.quit()?;
+        quit(met)?;
         let end = begun.elapsed().as_secs_f64();
         Ok(Life { launch, end })
     }
@@ -174,9 +187,26 @@ impl Met {
     }
 
     pub(crate) fn quit(mut self) -> Result<(), Failure> {
-        self.monitor
-            .get_mut()
-            .write_all(b"{\"execute\":\"quit\"}\n")?;
+        self.ask_to_quit()?;
+        self.wait()
+    }
+
+    fn quit_and_hear(mut self) -> Result<(), Failure> {
+        self.ask_to_quit()?;
+        let mut line = String::new();
+        // It may also end with a reset.
+        while matches!(self.monitor.read_line(&mut line), Ok(1..)) {
+            line.clear();
+        }
+        self.wait()
+    }
+
+    fn ask_to_quit(&mut self) -> Result<(), Failure> {
+        let quit = b"{\"execute\":\"quit\"}\n";
+        Ok(self.monitor.get_mut().write_all(quit)?)
+    }
+
+    fn wait(self) -> Result<(), Failure> {
         let ended_well = match self.child {
             Child::Vforked(child) => child.wait()? == 0,
             Child::Forked(mut child) => child.wait()?.success(),

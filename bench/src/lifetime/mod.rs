@@ -89,14 +89,17 @@ fn shutdown(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
         name: "`shutdown` to reaped and cleaned".into(),
         about: "The end of the same machine, by `quit`. The floor writes `quit`, and waits for \
                 the process by `waitpid`; ours has also read what was left, removed the private \
-                log, and told the guardian."
+                log, and told the guardian. *And hears*: the floor also reads what QEMU says on \
+                the monitor to its end."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(
             setting.size(LAUNCHES, 1),
             ONE_BY_ONE
+                .into_iter()
+                .chain([HEARS])
                 .map(|it| it.timed(recipe, |life| life.end))
-                .into(),
+                .collect(),
         )?,
         bars: both_at_most(1.10),
     })
@@ -177,6 +180,11 @@ const ONE_BY_ONE: [Contestant; 3] = [
         by: By::Await,
     },
 ];
+
+const HEARS: Contestant = Contestant {
+    who: "floor, and hears",
+    by: By::BareCallsHearing,
+};
 
 fn both_at_most(limit: f64) -> Vec<Bar> {
     [WAIT, AWAIT]
