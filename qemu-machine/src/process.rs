@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine};
 
-use crate::guardian;
+use crate::guardian::{self, Entry};
 use crate::report::ExitStatus;
 use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 
@@ -29,6 +29,8 @@ pub(crate) struct Process {
 /// and while it is reaped: until then the group's id is nobody else's.
 #[derive(Debug, Default)]
 struct Fate {
+    /// On the guardian's list, until it is reaped.
+    entry: Option<Entry>,
     /// When somebody killed it who did not wait for its supervisor.
     killed_unsupervised: Option<Instant>,
     /// Once it is reaped.
@@ -93,28 +95,26 @@ impl Process {
             .map(|path| c_string(path.as_os_str()))
             .transpose()?;
         let descriptors: Vec<i32> = start.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let guardian = guardian::call(engine).map_err(|cause| StartError::Resources { cause })?;
+        let entry = guardian::enter(engine).map_err(|cause| StartError::Resources { cause })?;
         let started = sys::spawn(&Image {
             program: &image,
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_ref(),
             descriptors: &descriptors,
-            // A line behind others that wait would overtake them.
-            herald: guardian
-                .as_ref()
-                .filter(|guardian| !guardian.has_queued())
-                .map(|guardian| guardian.as_fd()),
+            herald: entry.as_ref().map(Entry::herald),
             dies_with_us: true,
         });
         let Spawned { pid, pidfd, .. } = match started {
             Ok(spawned) => {
-                guardian::started(&spawned);
+                if let Some(entry) = &entry {
+                    entry.complete(&spawned);
+                }
                 spawned
             }
             Err(NotSpawned { step, cause, child }) => {
+                entry.into_iter().for_each(Entry::dismiss);
                 if let Some(child) = child {
-                    guardian::dismiss(child.pid);
                     sys::reap_failed(&child);
                 }
                 return Err(not_started(step, cause, program));
@@ -123,7 +123,10 @@ impl Process {
         Ok(Self {
             pid,
             pidfd,
-            fate: Mutex::default(),
+            fate: Mutex::new(Fate {
+                entry,
+                ..Fate::default()
+            }),
         })
     }
 
@@ -149,7 +152,7 @@ impl Process {
             return status;
         }
         sys::signal_group(self.pid, libc::SIGKILL);
-        guardian::dismiss(self.pid);
+        fate.entry.take().into_iter().for_each(Entry::dismiss);
         let status = match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),
             Some(Ended::Signaled {

@@ -24,11 +24,33 @@ pub(crate) struct Image<'a> {
     pub(crate) directory: Option<&'a CString>,
     /// The child's descriptors 0, 1, 2, …; it has no others.
     pub(crate) descriptors: &'a [RawFd],
-    /// A socket of ours on which the child announces its process group, as
-    /// `+ GROUP` and a line end, before it becomes the program.
-    pub(crate) herald: Option<BorrowedFd<'a>>,
+    /// Where the child enters its process group before it becomes the program.
+    pub(crate) herald: Option<Herald<'a>>,
     /// Whether the kernel kills it when the calling *thread* ends.
     pub(crate) dies_with_us: bool,
+}
+
+/// A line of a list of process groups, which is a file.
+pub(crate) struct Herald<'a> {
+    pub(crate) list: BorrowedFd<'a>,
+    pub(crate) offset: u64,
+}
+
+/// A line of that list: nine digits and its end.
+pub(crate) type GroupLine = [u8; 10];
+
+/// One without a group.
+pub(crate) const BLANK_LINE: GroupLine = *b"         \n";
+
+/// The line of a group.
+pub(crate) fn group_line(group: u32) -> GroupLine {
+    let mut line = BLANK_LINE;
+    let mut rest = group;
+    for digit in line[..9].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    line
 }
 
 /// A child that has become its program.
@@ -36,7 +58,7 @@ pub(crate) struct Image<'a> {
 pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
-    /// Whether the socket took the announcement.
+    /// Whether it has entered itself.
     pub(crate) announced: bool,
 }
 
@@ -78,7 +100,8 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
         directory: image.directory.map_or(ptr::null(), |path| path.as_ptr()),
         descriptors: descriptors.as_mut_ptr(),
         descriptor_count: descriptors.len(),
-        herald: image.herald.map_or(-1, |socket| socket.as_raw_fd()),
+        herald: image.herald.as_ref().map_or(-1, |it| it.list.as_raw_fd()),
+        herald_offset: image.herald.as_ref().map_or(0, |it| it.offset),
         announced: false,
         dies_with_us: image.dies_with_us,
         parent: parent_id(),
@@ -149,6 +172,7 @@ struct Plan {
     descriptors: *mut RawFd,
     descriptor_count: usize,
     herald: RawFd,
+    herald_offset: u64,
     announced: bool,
     dies_with_us: bool,
     parent: libc::pid_t,
@@ -190,7 +214,7 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
         // A parent in another namespace of process ids, by whose ids the group
         // is to be known, tells them itself.
         if parent == plan.parent && plan.herald >= 0 {
-            plan.announced = announce(plan.herald, libc::getpid());
+            plan.announced = announce(plan.herald, plan.herald_offset, libc::getpid());
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
@@ -221,22 +245,19 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
     }
 }
 
-/// Sends `+ GROUP` and a line end. Whether the socket took it.
+/// Writes a group's line. Whether the file took it.
 ///
 /// # Safety
 /// Only for the child of [`spawn`]: it makes one system call, and allocates
 /// nothing.
-unsafe fn announce(socket: RawFd, group: libc::pid_t) -> bool {
-    let mut line = *b"+          \n";
-    let mut rest = group.unsigned_abs();
-    for digit in line[2..11].iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-    }
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+unsafe fn announce(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
+    let line = group_line(group.unsigned_abs());
+    let Ok(offset) = libc::off64_t::try_from(offset) else {
+        return false;
+    };
     // SAFETY: Pointer and length are those of an array that is only read.
-    let sent = unsafe { libc::send(socket, line.as_ptr().cast(), line.len(), flags) };
-    usize::try_from(sent) == Ok(line.len())
+    let written = unsafe { libc::pwrite64(list, line.as_ptr().cast(), line.len(), offset) };
+    usize::try_from(written) == Ok(line.len())
 }
 
 /// Has every fork of this process close this descriptor, which else would stay
@@ -419,7 +440,12 @@ pub(crate) fn effective_user() -> u32 {
 /// is for those who look into `/proc`.
 pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: The name is a C string, and outlives the call.
-    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    let create = |flags| unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
+    // Since Linux 6.3; a system may demand it (`vm.memfd_noexec`).
+    let mut descriptor = create(libc::MFD_NOEXEC_SEAL);
+    if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        descriptor = create(0);
+    }
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -488,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_child_announces_its_group_before_it_is_the_program() {
-        let (mut ours, herald) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut list = memory_file(c"list").unwrap();
         let null = File::open("/dev/null").unwrap();
         let spawned = spawn(&Image {
             program: &CString::new("/bin/cat").unwrap(),
@@ -496,15 +522,17 @@ mod tests {
             environment: &[],
             directory: None,
             descriptors: &[null.as_raw_fd(); 3],
-            herald: Some(herald.as_fd()),
+            herald: Some(Herald {
+                list: list.as_fd(),
+                offset: 10,
+            }),
             dies_with_us: true,
         })
         .unwrap();
         assert!(spawned.announced);
-        drop(herald);
-        let mut line = String::new();
-        ours.read_to_string(&mut line).unwrap();
-        assert_eq!(line, format!("+ {:09}\n", spawned.pid));
+        let mut lines = String::new();
+        list.read_to_string(&mut lines).unwrap();
+        assert_eq!(lines, format!("{}{:09}\n", "\0".repeat(10), spawned.pid));
     }
 
     #[test]

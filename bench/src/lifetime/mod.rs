@@ -89,8 +89,8 @@ fn shutdown(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
         name: "`shutdown` to reaped and cleaned".into(),
         about: "The end of the same machine, by `quit`. The floor writes `quit`, and waits for \
                 the process by `waitpid`; ours has also read what was left, removed the private \
-                log, and told the guardian. *And hears*: the floor also reads what QEMU says on \
-                the monitor to its end."
+                log, and taken the machine off the guardian's list. *And hears*: the floor also \
+                reads what QEMU says on the monitor to its end."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(
