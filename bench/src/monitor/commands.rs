@@ -51,10 +51,12 @@ pub(super) fn contenders<'a>(
         let mut relayed = Relayed::<Status>::connect(&qemu.monitor(5))?;
         contenders.push(Costing::new(FLOOR_RELAYED, move || {
             Cost::of(times, || {
-                for _ in 0..times {
-                    drop(relayed.ask("query-status")?);
-                }
-                Ok(())
+                runtime.block_on(async {
+                    for _ in 0..times {
+                        drop(relayed.ask("query-status").await?);
+                    }
+                    Ok(())
+                })
             })
         }));
     }
@@ -172,7 +174,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
     Ok(())
 }
 
-const FLOOR_RELAYED: &str = "floor, by a thread";
+const FLOOR_RELAYED: &str = "floor, to a task";
 
 /// So many does QEMU take before it has answered.
 pub(super) const AT_ONCE: u32 = 8;

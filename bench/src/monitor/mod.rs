@@ -144,8 +144,8 @@ const EVENTS_TEN: &str = "events-ten";
 const ABOUT_STATUS: &str = "From the call to the answer as a value with its two members; the mean \
     of each round's commands. The QEMU is stopped and has no devices, and serves each contender \
     on a monitor of its own. The floor is a blocking unix socket: a write, reads to the line's \
-    end, and `serde_json` into a structure of the same two members. *By a thread*: the same, where \
-    another thread reads, and hands each reply to the one that waits.";
+    end, and `serde_json` into a structure of the same two members. *To a task*: the same, where a \
+    thread reads, and hands each reply to a task of the runtime that `.await` has.";
 
 const ABOUT_PEERS: &str = " Tasks run on tokio's current-thread runtime. `qapi`'s blocking client \
     leaves out-of-band execution off, the others have it on.";

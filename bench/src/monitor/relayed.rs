@@ -1,11 +1,11 @@
 //! The floor with a thread in between, which reads each reply and hands it to
-//! who waits: what a task must have, for it must not be blocked itself.
+//! the task that waits: a task must not be blocked itself.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::bare::{Bare, Commands};
 use crate::Failure;
@@ -13,13 +13,13 @@ use crate::Failure;
 /// It ends with its server.
 pub(super) struct Relayed<T> {
     commands: Commands,
-    replies: Receiver<Result<T, String>>,
+    replies: UnboundedReceiver<Result<T, String>>,
 }
 
 impl<T: DeserializeOwned + Send + 'static> Relayed<T> {
     pub(super) fn connect(path: &Path) -> Result<Self, Failure> {
         let (commands, mut read) = Bare::connect(path)?.into_halves();
-        let (told, replies) = channel();
+        let (told, replies) = unbounded_channel();
         thread::spawn(move || {
             loop {
                 let reply = read.next().map(|(_, result)| result);
@@ -33,8 +33,9 @@ impl<T: DeserializeOwned + Send + 'static> Relayed<T> {
         Ok(Self { commands, replies })
     }
 
-    pub(super) fn ask(&mut self, name: &str) -> Result<T, Failure> {
+    pub(super) async fn ask(&mut self, name: &str) -> Result<T, Failure> {
         self.commands.send(name, "")?;
-        Ok(self.replies.recv()??)
+        let reply = self.replies.recv().await;
+        Ok(reply.ok_or("the thread has ended")??)
     }
 }
