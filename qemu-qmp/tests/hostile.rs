@@ -310,6 +310,36 @@ scenario! {
     }
 }
 
+// D4
+scenario! {
+    fn an_event_for_each_look_at_one_does_not_keep_a_deadline_from_coming() {
+        let (socket, server) = serve(|server| {
+            server.ready();
+            loop {
+                let command = server.command();
+                server.event("OTHER", "{}");
+                server.answer(&command, "{}");
+                if command.name() == "enough" {
+                    break server.ends();
+                }
+            }
+        });
+        let qmp = run!(Client::over(socket)).unwrap();
+        let mut events = qmp.events();
+        run!(qmp.execute_json("more", ())).unwrap();
+        let other = qmp.clone();
+        let never = events.next_where("one that never comes", move |_| {
+            other.execute_json("more", ()).wait().unwrap();
+            false
+        });
+        let error = run!(never.timeout(Duration::from_millis(50))).unwrap_err();
+        assert!(matches!(error, EventError::Timeout { .. }), "{error:?}");
+        run!(qmp.execute_json("enough", ())).unwrap();
+        drop((events, qmp));
+        server.end();
+    }
+}
+
 scenario! {
     fn a_server_that_leaves_with_commands_unread_has_closed_the_connection() {
         let (leave, left) = mpsc::channel::<()>();

@@ -235,7 +235,7 @@ impl<T: Queued> Receiver<T> {
         matches: Option<&dyn Fn(&T) -> bool>,
         looked_at: &mut usize,
     ) -> Poll<Result<T, EventError>> {
-        loop {
+        for is_first in [true, false] {
             let found = match matches {
                 Some(matches) => self.taken.take(*looked_at, matches),
                 None => self.taken.pop(),
@@ -244,12 +244,13 @@ impl<T: Queued> Receiver<T> {
                 return Poll::Ready(Ok(item));
             }
             *looked_at = self.taken.items.len();
-            match self.take_more(context) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
+            if is_first && !self.take_more(context)? {
+                return Poll::Pending;
             }
         }
+        // More may have come meanwhile. A deadline has its turn before that.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Takes what has come; if there is none, the waker hears of the next.
