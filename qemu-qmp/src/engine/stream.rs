@@ -6,7 +6,7 @@
 //!
 //! Never lets two writers' bytes mix, and never makes a writer wait.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::reading::Reading;
-use super::watch::{receive, watch};
+use super::watch::watch;
 use super::{Either, Watched, race};
 
 /// A connected stream socket.
@@ -263,8 +263,7 @@ impl Stream {
         if !self.reading.is_by_thread() {
             return Ok(false);
         }
-        let mut buffer = [MaybeUninit::uninit(); SMALL_TURN_BYTES];
-        let drained = hand_on(receive(&self.socket, &mut buffer), &mut each)?;
+        let drained = read_once(&*self.socket, self.turn_bytes, &mut each)?;
         Ok(!matches!(drained, Drained::End))
     }
 
@@ -453,9 +452,6 @@ enum Drained {
 /// How much is read of a flood before others have their turn.
 const TURN_BYTES: usize = 64 << 10;
 
-/// How much a thread reads at a time, into its stack.
-const SMALL_TURN_BYTES: usize = 16 << 10;
-
 fn read_once<R, E>(
     source: &R,
     limit_bytes: usize,
@@ -465,11 +461,15 @@ where
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let buffer = &mut scratch[..limit_bytes];
-        let read = { source }.read(buffer);
-        hand_on(read.map(|count| &buffer[..count]), each)
-    })
+    // What reads may wait in turn, for another reading on the same thread; and
+    // at a thread's end there is none to be kept.
+    let kept = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let mut scratch = kept.unwrap_or_else(|| vec![0; TURN_BYTES].into_boxed_slice());
+    let buffer = &mut scratch[..limit_bytes];
+    let read = { source }.read(buffer);
+    let drained = hand_on(read.map(|count| &buffer[..count]), each);
+    let _ = SCRATCH.try_with(|it| it.set(Some(scratch)));
+    drained
 }
 
 fn hand_on<E: From<io::Error>>(
@@ -491,6 +491,6 @@ fn hand_on<E: From<io::Error>>(
 }
 
 thread_local! {
-    /// One for all: a reader that waits has none of its own.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; TURN_BYTES].into_boxed_slice());
+    /// One for all that a thread reads: a reader that waits has none of its own.
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }

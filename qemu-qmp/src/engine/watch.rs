@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,18 +52,6 @@ pub async fn writable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
         .writable()
         .await
         .map(|mut ready| ready.retain_ready())
-}
-
-/// Reads what there is, but no more than `buffer` has room for. That may be a
-/// large one on a stack, as nothing need be in it before.
-pub(super) fn receive<'a>(
-    socket: &Socket,
-    buffer: &'a mut [MaybeUninit<u8>],
-) -> io::Result<&'a [u8]> {
-    let count = socket.recv(buffer)?;
-    let read = &buffer[..count];
-    // SAFETY: All of these were written.
-    Ok(unsafe { std::slice::from_raw_parts(read.as_ptr().cast(), read.len()) })
 }
 
 /// What a thread waits for beside a socket: somebody who rings (`eventfd`).
