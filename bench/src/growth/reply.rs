@@ -23,14 +23,22 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     if !setting.wants(ID) {
         return Ok(Vec::new());
     }
-    let line = |who, value: fn(usize) -> Vec<u8>, asked: Asked| {
-        let point = |size| point(value(size), asked, setting);
-        let points: Result<_, Failure> = sizes(setting).into_iter().map(point).collect();
-        Ok::<_, Failure>(Line {
+    let lines = |who: [&'static str; 2], value: fn(usize) -> Vec<u8>| {
+        let mut lines = who.map(|who| Line {
             who,
-            points: points?,
-        })
+            points: Vec::new(),
+        });
+        for size in sizes(setting) {
+            for (line, point) in lines.iter_mut().zip(points(&value(size), setting)?) {
+                line.points.push(point);
+            }
+        }
+        Ok::<_, Failure>(lines)
     };
+    let lines = [
+        lines([FLOOR_TEXT, TEXT], text)?,
+        lines([FLOOR_LIST, LIST], list)?,
+    ];
     Ok(vec![Curve {
         id: ID,
         name: "a long reply, per byte".into(),
@@ -43,27 +51,22 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         grows: "bytes of the reply",
         sizes: Unit::Bytes,
         unit: Unit::Seconds,
-        lines: vec![
-            line(FLOOR_TEXT, text, bare)?,
-            line(TEXT, text, ours)?,
-            line(FLOOR_LIST, list, bare)?,
-            line(LIST, list, ours)?,
-        ],
+        lines: lines.into_iter().flatten().collect(),
         bars: vec![beside(TEXT, FLOOR_TEXT), beside(LIST, FLOOR_LIST)],
     }])
 }
 
-/// Opens a session and gives what asks once in it.
-type Asked = fn(Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure>;
+/// Asks once, in a session of its own.
+type Ask = Box<dyn FnMut() -> Result<Value, Failure>>;
 
-fn ours(answers: Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure> {
+fn ours(answers: Answers) -> Result<Ask, Failure> {
     let session = Session::open(answers)?;
     Ok(Box::new(move || {
         Ok(session.client.execute_json("say-much", ()).wait()?)
     }))
 }
 
-fn bare(answers: Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, Failure> {
+fn bare(answers: Answers) -> Result<Ask, Failure> {
     let mut replies = BufReader::new(peer::start(answers)?);
     let mut ask = move |command: &str| -> Result<Vec<u8>, Failure> {
         replies.get_mut().write_all(command.as_bytes())?;
@@ -81,28 +84,33 @@ fn bare(answers: Answers) -> Result<Box<dyn FnMut() -> Result<Value, Failure>>, 
     }))
 }
 
-fn point(value: Vec<u8>, asked: Asked, setting: &Setting) -> Result<Point, Failure> {
+/// Of the floor and of ours, in turns.
+fn points(value: &[u8], setting: &Setting) -> Result<[Point; 2], Failure> {
     // Some 64 MiB in all, but no more often than is good for a median.
-    let rounds = ((64 << 20) / value.len()).clamp(5, 200);
+    let rounds = ((64 << 20) / value.len()).clamp(9, 200);
     let bytes = f64::from(u32::try_from(value.len())?);
-    let mut ask = asked(Answers {
+    let answers = || Answers {
         at_once: 1,
-        return_value: value,
+        return_value: value.to_vec(),
         before: Vec::new(),
-    })?;
-    let mut round = || {
-        let begun = Instant::now();
-        let reply = ask()?;
-        let seconds = begun.elapsed().as_secs_f64();
-        drop(reply);
-        Ok::<_, Failure>(seconds / bytes)
     };
-    round()?;
-    let values: Result<_, Failure> = (0..setting.size(rounds, 1)).map(|_| round()).collect();
-    Ok(Point {
+    let mut asked = [bare(answers())?, ours(answers())?];
+    let mut measured = [Vec::new(), Vec::new()];
+    for ask in &mut asked {
+        ask()?;
+    }
+    for _ in 0..setting.size(rounds, 1) {
+        for (ask, values) in asked.iter_mut().zip(&mut measured) {
+            let begun = Instant::now();
+            let reply = ask()?;
+            values.push(begun.elapsed().as_secs_f64() / bytes);
+            drop(reply);
+        }
+    }
+    Ok(measured.map(|values| Point {
         size: bytes,
-        values: values?,
-    })
+        values,
+    }))
 }
 
 fn text(bytes: usize) -> Vec<u8> {

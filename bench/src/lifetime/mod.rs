@@ -149,7 +149,7 @@ fn crowd(setting: &Setting, recipe: &Arc<Recipe>) -> Result<Operation, Failure> 
                 runtime of one thread."
             .into(),
         unit: Unit::Seconds,
-        contenders: in_turns(setting.size(7, 1), contenders.into())?,
+        contenders: in_turns(setting.size(11, 1), contenders.into())?,
         bars: both_at_most(1.05),
     })
 }
