@@ -153,7 +153,7 @@ impl Parked {
     /// Serves the next wait, where nobody can wake it any more.
     fn spare(mut self: Arc<Self>) {
         if let Some(bell) = self.bell.get() {
-            engine::put_bell_back(Arc::clone(bell));
+            engine::put_bell_back(bell);
         }
         if let Some(parked) = Arc::get_mut(&mut self) {
             (parked.state, parked.bell) = (AtomicU8::new(WAITS), OnceLock::new());

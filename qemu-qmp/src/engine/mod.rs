@@ -25,7 +25,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -58,9 +59,10 @@ pub struct Engine {
 struct Parts {
     runtime: Handle,
     timers: Timers,
-    /// Kept for the next thread that waits at one: to make and close it takes
-    /// as long as to send a command.
-    bell: Mutex<Option<Arc<Bell>>>,
+    /// Kept for one thread at a time that waits at it: to make and close one
+    /// takes as long as to send a command.
+    bell: Arc<Bell>,
+    bell_is_taken: AtomicBool,
 }
 
 /// A hidden type. A debug build describes all that a type is made of in each
@@ -103,7 +105,8 @@ impl Engine {
         let parts = Arc::new(Parts {
             runtime: runtime.handle().clone(),
             timers,
-            bell: Mutex::new(Some(Arc::new(Bell::new()?))),
+            bell: Arc::new(Bell::new()?),
+            bell_is_taken: AtomicBool::new(false),
         });
         let runner = Arc::clone(&parts);
         std::thread::Builder::new()
@@ -164,18 +167,19 @@ pub fn wake<T>(waking: impl FnOnce() -> T) {
 /// A bell to wait at, to be [put back](put_bell_back); `None` without a
 /// descriptor for it.
 pub(crate) fn take_bell() -> Option<Arc<Bell>> {
-    let kept = lock_bell(started()).take();
-    kept.or_else(|| Bell::new().ok().map(Arc::new))
+    let parts = started().hidden.parts();
+    if parts.bell_is_taken.swap(true, Ordering::AcqRel) {
+        return Bell::new().ok().map(Arc::new);
+    }
+    Some(Arc::clone(&parts.bell))
 }
 
 /// It may still ring for who waited at it.
-pub(crate) fn put_bell_back(bell: Arc<Bell>) {
-    lock_bell(started()).get_or_insert(bell);
-}
-
-fn lock_bell(engine: &Engine) -> MutexGuard<'_, Option<Arc<Bell>>> {
-    let bell = &engine.hidden.parts().bell;
-    bell.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn put_bell_back(bell: &Arc<Bell>) {
+    let parts = started().hidden.parts();
+    if Arc::ptr_eq(bell, &parts.bell) {
+        parts.bell_is_taken.store(false, Ordering::Release);
+    }
 }
 
 /// The engine of a process that must have started it already.
