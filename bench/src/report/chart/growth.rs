@@ -13,7 +13,11 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
     let points = || curve.lines.iter().flat_map(Line::medians);
     let sizes: Vec<f64> = points().map(|(size, _)| size).collect();
     let values: Vec<f64> = points().map(|(_, value)| value).collect();
-    let (across, up) = (Scale::marked_at(&sizes), Scale::of_decades(&values, 2.0));
+    let across = Scale::marked_at(&sizes);
+    let mut up = Scale::of_decades(&values, 2.0);
+    // Room for the legend, a line of it for each of ours.
+    let lines: f64 = curve.lines.iter().map(|_| LEGEND_LINE).sum();
+    up.range.end += (up.range.end - up.range.start) * lines;
     draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -80,5 +84,8 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
 fn steepest(curve: &Curve, bar: &SlopeBar) -> f64 {
     bar.at_most + bar.beside.map_or(0.0, |floor| curve.slope(floor))
 }
+
+/// How much of the height below the legend one line of it takes.
+const LEGEND_LINE: f64 = 0.1;
 
 const SIZE: (u32, u32) = (760, 400);
