@@ -3,19 +3,44 @@
 
 mod support;
 
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
-use qemu_qmp::{Client, Disconnected, ErrorClass, EventError, Events, QueryStatus, Wait};
+use qemu_qmp::{Client, Disconnected, ErrorClass, Event, EventError, Events, QueryStatus, Wait};
 use serde_json::{Value, json};
-use support::{GREETING, begin, poll_once, scenario, serve};
+use support::{GREETING, Play, begin, poll_once, scenario, serve};
 
 /// An event that can be told from its like.
 #[derive(serde::Deserialize)]
 struct Numbered {
     n: u64,
+}
+
+fn number(event: &Event) -> u64 {
+    event.data::<Numbered>().unwrap().n
+}
+
+/// A server that tells, at each `go`, the next of these ranges of numbers in
+/// events of 1 MiB.
+fn serve_large(
+    ranges: impl IntoIterator<Item = Range<u64>> + Send + 'static,
+) -> (UnixStream, Play<()>) {
+    serve(|server| {
+        server.ready();
+        let filler = "x".repeat(1 << 20);
+        for numbers in ranges {
+            let go = server.expect("go");
+            for n in numbers {
+                server.event("BIG", format_args!(r#"{{"n": {n}, "filler": "{filler}"}}"#));
+            }
+            server.answer(&go, "{}");
+        }
+        server.ends();
+    })
 }
 
 /// The names of what is there now.
@@ -364,21 +389,12 @@ scenario! {
 // D15
 scenario! {
     fn a_listener_nobody_reads_holds_a_bound_of_bytes_and_is_told_what_it_missed() {
-        let (socket, server) = serve(|server| {
-            server.ready();
-            let filler = "x".repeat(1 << 20);
-            for n in 0..20 {
-                let go = server.expect("go");
-                server.event("BIG", format_args!(r#"{{"n": {n}, "filler": "{filler}"}}"#));
-                server.answer(&go, "{}");
-            }
-            server.ends();
-        });
+        let (socket, server) = serve_large((0..20).map(|n| n..n + 1));
         let qmp = run!(Client::over(socket)).unwrap();
         let (mut unread, mut read) = (qmp.events(), qmp.events_named(["BIG"]));
         for n in 0..20 {
             run!(qmp.execute_json("go", ())).unwrap();
-            assert_eq!(run!(read.next()).unwrap().data::<Numbered>().unwrap().n, n);
+            assert_eq!(number(&run!(read.next()).unwrap()), n);
         }
         assert!(read.try_next().is_none());
         let error = run!(unread.next()).unwrap_err();
@@ -388,7 +404,7 @@ scenario! {
         // 16 MiB hold 15 of them with what is around each.
         assert_eq!(missed, 5);
         for n in missed..20 {
-            assert_eq!(run!(unread.next()).unwrap().data::<Numbered>().unwrap().n, n);
+            assert_eq!(number(&run!(unread.next()).unwrap()), n);
         }
         assert!(unread.try_next().is_none());
         drop(qmp);
@@ -430,27 +446,16 @@ fn a_listener_nobody_reads_holds_a_bound_of_small_events() {
 // D15
 scenario! {
     fn a_listener_hears_what_it_missed_where_it_missed_it() {
-        let (socket, server) = serve(|server| {
-            server.ready();
-            let filler = "x".repeat(1 << 20);
-            for numbers in [0..10, 10..30] {
-                let go = server.expect("go");
-                for n in numbers {
-                    server.event("BIG", format_args!(r#"{{"n": {n}, "filler": "{filler}"}}"#));
-                }
-                server.answer(&go, "{}");
-            }
-            server.ends();
-        });
+        let (socket, server) = serve_large([0..10, 10..30]);
         let qmp = run!(Client::over(socket)).unwrap();
         let mut events = qmp.events();
         run!(qmp.execute_json("go", ())).unwrap();
-        assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, 0);
+        assert_eq!(number(&run!(events.next()).unwrap()), 0);
         run!(qmp.execute_json("go", ())).unwrap();
         let mut heard = Vec::new();
         let missed = loop {
             match run!(events.next()) {
-                Ok(event) => heard.push(event.data::<Numbered>().unwrap().n),
+                Ok(event) => heard.push(number(&event)),
                 Err(EventError::Lagged { missed, .. }) => break missed,
                 Err(error) => panic!("{error:?}"),
             }
@@ -459,7 +464,7 @@ scenario! {
         assert_eq!(heard, (1..10).collect::<Vec<u64>>());
         assert_eq!(missed, 5);
         for n in 15..30 {
-            assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, n);
+            assert_eq!(number(&run!(events.next()).unwrap()), n);
         }
         drop(qmp);
         server.end();
@@ -484,13 +489,13 @@ scenario! {
         run!(qmp.execute_json("go", ())).unwrap();
         let last = run!(events.next_where("the last", move |event| {
             counted.fetch_add(1, Ordering::Relaxed);
-            let is_last = event.data::<Numbered>().unwrap().n == 99;
+            let is_last = number(event) == 99;
             if !is_last {
                 other.execute_json("go", ()).wait().unwrap();
             }
             is_last
         }));
-        assert_eq!(last.unwrap().data::<Numbered>().unwrap().n, 99);
+        assert_eq!(number(&last.unwrap()), 99);
         assert_eq!(looks.load(Ordering::Relaxed), 100);
         assert_eq!(names(&mut events).len(), 99);
         drop(qmp);
@@ -501,18 +506,7 @@ scenario! {
 // D15
 scenario! {
     fn a_listener_that_lags_while_it_matches_loses_the_oldest_too() {
-        let (socket, server) = serve(|server| {
-            server.ready();
-            let filler = "x".repeat(1 << 20);
-            for numbers in [0..15, 15..18] {
-                let go = server.expect("go");
-                for n in numbers {
-                    server.event("BIG", format_args!(r#"{{"n": {n}, "filler": "{filler}"}}"#));
-                }
-                server.answer(&go, "{}");
-            }
-            server.ends();
-        });
+        let (socket, server) = serve_large([0..15, 15..18]);
         let qmp = run!(Client::over(socket)).unwrap();
         let mut events = qmp.events();
         run!(qmp.execute_json("go", ())).unwrap();
@@ -523,7 +517,7 @@ scenario! {
         }));
         assert!(matches!(told, Err(EventError::Lagged { missed: 3, .. })), "{told:?}");
         for n in 3..18 {
-            assert_eq!(run!(events.next()).unwrap().data::<Numbered>().unwrap().n, n);
+            assert_eq!(number(&run!(events.next()).unwrap()), n);
         }
         drop(qmp);
         server.end();
