@@ -1,7 +1,7 @@
 //! Events, and how many listen.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,15 +74,12 @@ fn answers(events: u32) -> Answers {
 }
 
 fn bare_round(events: u32, listeners: u32) -> Result<f64, Failure> {
-    let mut commands = peer::start(answers(events))?;
-    let mut replies = BufReader::with_capacity(64 << 10, commands.try_clone()?);
+    let mut replies = peer::meet(answers(events), 64 << 10)?;
     let mut line = Vec::new();
-    replies.read_until(b'\n', &mut line)?;
-    commands.write_all(b"{\"execute\":\"qmp_capabilities\",\"id\":1}\n")?;
-    replies.read_until(b'\n', &mut line)?;
     let mut queues = vec![VecDeque::new(); listeners as usize];
     let begun = Instant::now();
-    commands.write_all(b"{\"execute\":\"cause\",\"id\":2}\n")?;
+    let cause = b"{\"execute\":\"cause\",\"id\":2}\n";
+    replies.get_mut().write_all(cause)?;
     for _ in 0..events {
         line.clear();
         replies.read_until(b'\n', &mut line)?;

@@ -9,8 +9,6 @@ mod peer;
 mod reply;
 mod ring;
 
-use crate::Failure;
-use crate::console::resident_kib;
 use crate::curve::{Curve, SlopeBar};
 use crate::setting::Setting;
 use crate::topic::Topic;
@@ -42,16 +40,6 @@ fn beside(who: &'static str, floor: &'static str) -> SlopeBar {
         at_most: TOLERANCE,
     }
 }
-
-/// By how much the resident memory has grown since it was so large. Less than
-/// what the allocator takes from the system at a time says nothing.
-fn grown_bytes(before_kib: u32) -> Result<f64, Failure> {
-    let grown_kib = resident_kib()?.saturating_sub(before_kib);
-    Ok(f64::from(grown_kib.max(HEAP_STEP_KIB)) * 1024.0)
-}
-
-/// `M_TOP_PAD` of `mallopt(3)`, and a page.
-const HEAP_STEP_KIB: u32 = 132;
 
 /// How many there are of what is counted.
 fn counts(setting: &Setting) -> &'static [u32] {

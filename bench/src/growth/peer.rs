@@ -45,11 +45,19 @@ impl Session {
     }
 }
 
-/// The server alone, for who speaks with it by bare calls. It ends with them.
-pub(super) fn start(answers: Answers) -> Result<UnixStream, Failure> {
+/// The server alone, which takes commands by now, for who speaks with it by
+/// bare calls and reads so much at a time. It ends with them.
+pub(super) fn meet(answers: Answers, bytes: usize) -> Result<BufReader<UnixStream>, Failure> {
     let (ours, theirs) = UnixStream::pair()?;
     thread::spawn(move || serve(theirs, &answers));
-    Ok(ours)
+    let mut replies = BufReader::with_capacity(bytes, ours);
+    let mut line = Vec::new();
+    replies.read_until(b'\n', &mut line)?;
+    replies
+        .get_mut()
+        .write_all(b"{\"execute\": \"qmp_capabilities\", \"id\": 0}\n")?;
+    replies.read_until(b'\n', &mut line)?;
+    Ok(replies)
 }
 
 fn serve(stream: UnixStream, answers: &Answers) -> std::io::Result<()> {

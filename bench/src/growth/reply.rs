@@ -1,6 +1,6 @@
 //! Replies, and how long they are.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use qemu_machine::Wait;
@@ -67,18 +67,12 @@ fn ours(answers: Answers) -> Result<Ask, Failure> {
 }
 
 fn bare(answers: Answers) -> Result<Ask, Failure> {
-    let mut replies = BufReader::new(peer::start(answers)?);
-    let mut ask = move |command: &str| -> Result<Vec<u8>, Failure> {
-        replies.get_mut().write_all(command.as_bytes())?;
+    let mut replies = peer::meet(answers, 8 << 10)?;
+    Ok(Box::new(move || {
+        let command = b"{\"execute\": \"say-much\", \"id\": 1}\n";
+        replies.get_mut().write_all(command)?;
         let mut line = Vec::new();
         replies.read_until(b'\n', &mut line)?;
-        Ok(line)
-    };
-    // The greeting is what comes first, and the reply of the negotiation next.
-    ask("{\"execute\": \"qmp_capabilities\", \"id\": 0}\n")?;
-    ask("")?;
-    Ok(Box::new(move || {
-        let line = ask("{\"execute\": \"say-much\", \"id\": 1}\n")?;
         let mut reply: Value = serde_json::from_slice(&line)?;
         Ok(reply["return"].take())
     }))

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use qemu_machine::{Console, Machine, Wait};
 
-use super::{grown_bytes, level, sizes};
+use super::{level, sizes};
 use crate::Failure;
 use crate::console::resident_kib;
 use crate::curve::{Curve, Line, Point};
@@ -157,6 +157,16 @@ impl Run {
         })
     }
 }
+
+/// By how much the resident memory has grown since it was so large. Less than
+/// what the allocator takes from the system at a time says nothing.
+fn grown_bytes(before_kib: u32) -> Result<f64, Failure> {
+    let grown_kib = resident_kib()?.saturating_sub(before_kib);
+    Ok(f64::from(grown_kib.max(HEAP_STEP_KIB)) * 1024.0)
+}
+
+/// `M_TOP_PAD` of `mallopt(3)`, and a page.
+const HEAP_STEP_KIB: u32 = 132;
 
 fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
