@@ -40,8 +40,8 @@ pub(crate) struct Entry {
 }
 
 /// A line for a group that is about to be started; `None` where there is no
-/// guardian, as this system has nothing to make one of. To be called on the engine's thread
-/// alone.
+/// guardian, as this system has nothing to make one of. To be called on the
+/// engine's thread alone.
 pub(crate) fn enter(engine: &'static Engine) -> io::Result<Option<Entry>> {
     let mut post = lock();
     post.call(engine)?;

@@ -232,7 +232,7 @@ impl<T: Queued> Receiver<T> {
     fn poll_next(
         &mut self,
         context: &Context<'_>,
-        matches: Option<&dyn Fn(&T) -> bool>,
+        matches: Option<&(dyn Fn(&T) -> bool + Send)>,
         looked_at: &mut usize,
     ) -> Poll<Result<T, EventError>> {
         for is_first in [true, false] {
@@ -343,13 +343,7 @@ impl<T: Queued> Asked<'_, T> {
         let next = {
             let receiver = &mut *receiver;
             let mut looked_at = 0;
-            poll_fn(move |context| {
-                let matches: Option<&dyn Fn(&T) -> bool> = match &matches {
-                    Some(matches) => Some(matches),
-                    None => None,
-                };
-                receiver.poll_next(context, matches, &mut looked_at)
-            })
+            poll_fn(move |context| receiver.poll_next(context, matches.as_deref(), &mut looked_at))
         };
         match deadlines.timeout(timeout, next).await {
             Ok(outcome) => outcome,
