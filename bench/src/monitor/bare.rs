@@ -30,9 +30,9 @@ pub(super) struct Replies {
 }
 
 #[derive(Deserialize)]
-struct Reply<T> {
+pub(super) struct Reply<T> {
     #[serde(rename = "return")]
-    result: T,
+    pub(super) result: T,
     id: u64,
 }
 

@@ -11,6 +11,7 @@ use super::python::{Python, QEMU_QMP};
 use super::qapi::{Blocking, OnTokio, QAPI, QAPI_TOKIO};
 use super::relayed::Relayed;
 use super::server::Qemu;
+use super::tasked::Tasked;
 use crate::Failure;
 use crate::operation::{AWAIT, FLOOR, WAIT};
 
@@ -54,6 +55,17 @@ pub(super) fn contenders<'a>(
                 runtime.block_on(async {
                     for _ in 0..times {
                         drop(relayed.ask("query-status").await?);
+                    }
+                    Ok(())
+                })
+            })
+        }));
+        let mut tasked = runtime.block_on(Tasked::connect(&qemu.monitor(6)))?;
+        contenders.push(Costing::new(FLOOR_TASKED, move || {
+            Cost::of(times, || {
+                runtime.block_on(async {
+                    for _ in 0..times {
+                        drop(tasked.ask::<Status>("query-status", "").await?);
                     }
                     Ok(())
                 })
@@ -175,6 +187,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
 }
 
 const FLOOR_RELAYED: &str = "floor, to a task";
+const FLOOR_TASKED: &str = "floor, by a task";
 
 /// So many does QEMU take before it has answered.
 pub(super) const AT_ONCE: u32 = 8;

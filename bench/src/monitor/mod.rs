@@ -8,6 +8,7 @@ mod python;
 mod qapi;
 mod relayed;
 mod server;
+mod tasked;
 
 use commands::Asked;
 pub(crate) use cost::cpu_seconds;
@@ -145,7 +146,8 @@ const ABOUT_STATUS: &str = "From the call to the answer as a value with its two 
     of each round's commands. The QEMU is stopped and has no devices, and serves each contender \
     on a monitor of its own. The floor is a blocking unix socket: a write, reads to the line's \
     end, and `serde_json` into a structure of the same two members. *To a task*: the same, where a \
-    thread reads, and hands each reply to a task of the runtime that `.await` has.";
+    thread reads, and hands each reply to a task of the runtime that `.await` has: what any \
+    executor can run. *By a task*: the task itself reads, which needs a tokio with its I/O on.";
 
 const ABOUT_PEERS: &str = " Tasks run on tokio's current-thread runtime. `qapi`'s blocking client \
     leaves out-of-band execution off, the others have it on.";
