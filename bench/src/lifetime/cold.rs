@@ -30,8 +30,9 @@ pub(super) fn build(setting: &Setting) -> Result<Operation, Failure> {
         id: BUILD,
         name: "a cold debug build, 2 crates at a time".into(),
         about: "`cargo build` of the library into a folder that is empty, as of a dependency: \
-                what comes from a registry is not built incrementally. Beside it, `qapi` with QMP \
-                and tokio, which speaks the protocol and leaves the process to others."
+                what comes from a registry is not built incrementally. Once without features, and \
+                once with that by which pictures are PNG files. Beside it, `qapi` with QMP and \
+                tokio, which speaks the protocol and leaves the process to others."
             .into(),
         unit: Unit::Seconds,
         contenders: Package::measured(&packages, values),
@@ -63,6 +64,7 @@ fn at_most(limit: f64) -> Vec<Bar> {
 struct Package {
     who: &'static str,
     name: &'static str,
+    features: &'static str,
     /// Where its workspace is.
     folder: PathBuf,
 }
@@ -70,9 +72,9 @@ struct Package {
 impl Package {
     fn all(setting: &Setting) -> Result<Vec<Self>, Failure> {
         Ok(match setting.extent {
-            Extent::Full => vec![Self::ours(), Self::qapi()?],
+            Extent::Full => vec![Self::ours(), Self::ours_with_pictures(), Self::qapi()?],
             // The peer is nothing that could rot here.
-            Extent::Smoke => vec![Self::ours()],
+            Extent::Smoke => vec![Self::ours(), Self::ours_with_pictures()],
         })
     }
 
@@ -80,7 +82,16 @@ impl Package {
         Self {
             who: OURS,
             name: "qemu-machine",
+            features: "",
             folder: workspace(),
+        }
+    }
+
+    fn ours_with_pictures() -> Self {
+        Self {
+            who: "ours, with `png`",
+            features: "png",
+            ..Self::ours()
         }
     }
 
@@ -93,6 +104,7 @@ impl Package {
         Ok(Self {
             who: "qapi",
             name: "user-of-qapi",
+            features: "",
             folder,
         })
     }
@@ -102,7 +114,7 @@ impl Package {
         let mut command = Command::new(cargo);
         command.args(words).current_dir(&self.folder);
         if words != ["fetch"] {
-            command.args(["--package", self.name]);
+            command.args(["--package", self.name, "--features", self.features]);
         }
         // What the cargo that runs us has set is not meant for this one.
         for (key, _) in std::env::vars_os() {
@@ -148,7 +160,7 @@ impl Package {
             .map(|line| line.split(' ').take(2).collect::<Vec<_>>());
         let count = names.collect::<BTreeSet<_>>().len();
         // The crate that is but there to depend on it is none.
-        let own = usize::from(self.who != OURS);
+        let own = usize::from(!self.who.starts_with(OURS));
         Ok(u32::try_from(count - own)?.into())
     }
 }

@@ -7,6 +7,8 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+#[cfg(feature = "png")]
+mod png;
 mod screenshot;
 mod take;
 mod watch;
@@ -43,7 +45,7 @@ pub use watch::WatchDisplay;
 ///     .wait()?;
 /// // Once it has drawn all it will draw:
 /// let shown = vm.display().still(Duration::from_secs(1)).wait()?;
-/// shown.save("shown.png")?;
+/// shown.save("shown.png")?; // with the feature `png`
 /// // Until it looks like this again:
 /// vm.display().expect(Screenshot::open("shown.png")?).wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

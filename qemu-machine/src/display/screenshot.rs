@@ -1,9 +1,7 @@
-//! A picture of a screen: read, written, compared.
+//! A picture of a screen: its pixels, compared; and as QEMU writes it.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Cursor};
-use std::path::Path;
+use std::io;
 
 /// A picture of a screen: rows of pixels, from the top, each from the left.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,54 +32,17 @@ impl Screenshot {
         fits.then_some(Self { width, height, rgb })
     }
 
-    /// A picture from the bytes of a PNG of any kind; what is transparent in it
-    /// is taken as if it were not.
+    /// A picture from the bytes of a PPM, as [`to_ppm`](Self::to_ppm) and QEMU
+    /// write it: binary, of 8 bits a channel, without comments.
     ///
     /// # Errors
-    /// The bytes are no PNG, or one of more than 64 MiB of pixels.
-    pub fn from_png(png: &[u8]) -> io::Result<Self> {
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let mut decoder = png::Decoder::new(Cursor::new(png));
-        decoder.set_transformations(png::Transformations::normalize_to_color8());
-        let mut reader = decoder.read_info().map_err(invalid)?;
-        let size = reader.output_buffer_size();
-        let size = size.filter(|&bytes| bytes <= LIMIT_BYTES).ok_or_else(|| {
-            let words = "it has no pixels, or more than 64 MiB of them";
-            io::Error::new(io::ErrorKind::InvalidData, words)
-        })?;
-        let mut bytes = vec![0; size];
-        let frame = reader.next_frame(&mut bytes).map_err(invalid)?;
-        bytes.truncate(frame.buffer_size());
-        let rgb = match frame.color_type {
-            png::ColorType::Grayscale => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
-            png::ColorType::GrayscaleAlpha => {
-                let grey = bytes.chunks_exact(2).map(|pixel| pixel[0]);
-                grey.flat_map(|grey| [grey; 3]).collect()
-            }
-            png::ColorType::Rgba => {
-                let pixels = bytes.chunks_exact(4);
-                pixels
-                    .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
-                    .collect()
-            }
-            _ => bytes,
-        };
-        Self::from_rgb(frame.width, frame.height, rgb)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no pixels"))
+    /// The bytes are none.
+    pub fn from_ppm(ppm: Vec<u8>) -> io::Result<Self> {
+        Self::read_ppm(ppm).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 
-    /// A picture from a PNG file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is none that
-    /// [`from_png`](Self::from_png) takes.
-    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::from_png(&fs::read(path)?)
-    }
-
-    /// The picture as QEMU writes it (a binary PPM of 8 bits a channel, without
-    /// comments).
-    pub(super) fn from_ppm(ppm: Vec<u8>) -> Result<Self, &'static str> {
+    /// As [`from_ppm`](Self::from_ppm); tells what is wrong with the bytes.
+    pub(super) fn read_ppm(ppm: Vec<u8>) -> Result<Self, &'static str> {
         const NO_PPM: &str = "it does not begin as a PPM file";
         let mut rest = ppm.strip_prefix(b"P6").ok_or(NO_PPM)?;
         let mut number = || {
@@ -130,25 +91,20 @@ impl Screenshot {
         pixel.copied()
     }
 
-    /// The picture as a PNG.
-    pub fn to_png(&self) -> Vec<u8> {
-        let mut png = Vec::new();
-        let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let written = encoder
-            .write_header()
-            .and_then(|mut writer| writer.write_image_data(&self.rgb));
-        debug_assert!(written.is_ok(), "what may fail is the size, or the writing");
-        png
-    }
-
-    /// Writes the picture to a file, as a PNG.
+    /// The picture as a PPM, which needs no crate to be read by another program
+    /// and three bytes for each pixel. As a PNG, it is had with the feature
+    /// `png`.
     ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        fs::write(path, self.to_png())
+    /// # Examples
+    /// ```no_run
+    /// # fn keep(shown: &qemu_machine::Screenshot) -> std::io::Result<()> {
+    /// std::fs::write("shown.ppm", shown.to_ppm())
+    /// # }
+    /// ```
+    pub fn to_ppm(&self) -> Vec<u8> {
+        let mut ppm = format!("P6\n{} {}\n255\n", self.width, self.height).into_bytes();
+        ppm.extend_from_slice(&self.rgb);
+        ppm
     }
 
     /// What part of all pixels is different in another picture, from 0 to 1,
@@ -194,17 +150,12 @@ impl Tolerance {
 /// Red, green, blue.
 const CHANNELS: usize = 3;
 
-/// The most that a picture from a file may take: a header says anything.
-const LIMIT_BYTES: usize = 64 << 20;
-
 #[cfg(test)]
-mod tests {
-    use png::ColorType::{Grayscale, GrayscaleAlpha, Rgba};
-
+pub(super) mod tests {
     use super::*;
 
     /// Four pixels: black, red, grey, white.
-    fn picture() -> Screenshot {
+    pub(in super::super) fn picture() -> Screenshot {
         let rgb = [[0, 0, 0], [255, 0, 0], [128, 128, 128], [255, 255, 255]];
         Screenshot::from_rgb(2, 2, rgb.concat()).unwrap()
     }
@@ -213,6 +164,7 @@ mod tests {
     fn what_qemu_writes_is_read() {
         let mut ppm = b"P6\n2 2\n255\n".to_vec();
         ppm.extend_from_slice(picture().rgb());
+        assert_eq!(picture().to_ppm(), ppm);
         assert_eq!(Screenshot::from_ppm(ppm.clone()).unwrap(), picture());
         assert_eq!(picture().pixel(1, 0), Some([255, 0, 0]));
         assert_eq!(picture().pixel(0, 1), Some([128, 128, 128]));
@@ -230,31 +182,6 @@ mod tests {
         }
         let huge = format!("P6\n{max} {max}\n255\nxxx", max = u32::MAX);
         assert!(Screenshot::from_ppm(huge.into()).is_err());
-    }
-
-    #[test]
-    fn a_png_is_the_same_picture() {
-        let png = picture().to_png();
-        assert!(png.starts_with(b"\x89PNG"));
-        assert_eq!(Screenshot::from_png(&png).unwrap(), picture());
-        assert!(Screenshot::from_png(&png[..png.len() / 2]).is_err());
-        assert!(Screenshot::from_png(b"GIF89a").is_err());
-    }
-
-    #[test]
-    fn pngs_of_other_kinds_are_read_as_red_green_and_blue() {
-        let of_kind = |kind, bytes: &[u8]| {
-            let mut png = Vec::new();
-            let mut encoder = png::Encoder::new(&mut png, 2, 1);
-            encoder.set_color(kind);
-            let mut writer = encoder.write_header().unwrap();
-            writer.write_image_data(bytes).unwrap();
-            drop(writer);
-            Screenshot::from_png(&png).unwrap().rgb
-        };
-        assert_eq!(of_kind(Grayscale, &[1, 2]), [1, 1, 1, 2, 2, 2]);
-        assert_eq!(of_kind(GrayscaleAlpha, &[1, 9, 2, 9]), [1, 1, 1, 2, 2, 2]);
-        assert_eq!(of_kind(Rgba, &[1, 2, 3, 9, 4, 5, 6, 9]), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Display {
             NotDrawn::Execute(error) => DisplayError::Execute(error),
         })?;
         // But it is not made sense of there, where others are to be served.
-        Screenshot::from_ppm(ppm).map_err(|reason| DisplayError::NoPicture {
+        Screenshot::read_ppm(ppm).map_err(|reason| DisplayError::NoPicture {
             machine: machine(),
             reason,
         })

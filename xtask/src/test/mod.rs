@@ -46,10 +46,17 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         ];
         check(cargo(lint))
     });
+    tally += step("lints of the libraries without features", || {
+        let packages = ["--package", "qemu-machine", "--package", "qemu-qmp"];
+        let mut lint = cargo(["clippy"]);
+        lint.args(packages).args(["--", "-D", "warnings"]);
+        check(lint)
+    });
     tally += step("documents", || {
         let mut doc = cargo([
             "doc",
             "--workspace",
+            "--all-features",
             "--no-deps",
             "--document-private-items",
         ]);
