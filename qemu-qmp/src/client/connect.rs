@@ -1,4 +1,5 @@
-//! Connecting to a server that listens, or over a socket that is connected.
+//! Connecting to a server that listens, over a socket that is connected, or by
+//! waiting for a server to connect.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::witness::Stranger;
-use super::{Client, ConnectError, Disconnected, Driver, Transcript, Witness};
+use super::{Client, ConnectError, Disconnected, Driver, Listener, Transcript, Witness};
 use crate::Deadlines;
 use crate::engine::{self, Elapsed, Engine};
 use crate::wire::Settings;
@@ -43,7 +44,8 @@ impl Client {
 /// same may be tried again.
 ///
 /// # Cancel safety
-/// If the future is dropped, the connection is closed.
+/// If the future is dropped, the connection is closed; where a server was to
+/// connect, nobody listens any more.
 #[derive(Debug)]
 #[must_use = "nothing is connected until awaited or waited for"]
 pub struct Connect {
@@ -72,6 +74,7 @@ pub struct ConnectedSocket(pub(crate) Socket);
 pub(crate) enum Peer {
     Address(ServerAddress),
     Socket(Socket),
+    Listener(Listener),
 }
 
 impl Peer {
@@ -86,12 +89,16 @@ impl Peer {
                 }),
             },
             Self::Socket(socket) => Ok((socket, Stranger::Somewhere)),
+            Self::Listener(listener) => {
+                let stranger = Stranger::At(listener.address().clone());
+                Ok((listener.accept_socket().await?, stranger))
+            }
         }
     }
 }
 
 impl Connect {
-    fn new(peer: Peer) -> Self {
+    pub(super) fn new(peer: Peer) -> Self {
         Self {
             peer,
             settings: Settings::default(),
@@ -136,7 +143,8 @@ impl Connect {
         self
     }
 
-    /// Waits no longer than this for the server to be ready, instead of 30 s.
+    /// Waits no longer than this, from now until the server is ready, instead of
+    /// 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -182,7 +190,7 @@ impl IntoFuture for Connect {
 }
 
 /// Makes a client of a connected socket, and waits until it may send commands.
-pub(super) async fn handshake(
+async fn handshake(
     socket: Socket,
     settings: Settings,
     deadlines: Deadlines,

@@ -1,21 +1,15 @@
 //! Listening for a server that connects to us.
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connect::handshake;
-use super::witness::Stranger;
-use super::{Client, ConnectError, ServerAddress, Transcript};
-use crate::Deadlines;
-use crate::engine::{self, Elapsed, Engine};
-use crate::wire::Settings;
+use super::connect::Peer;
+use super::{Connect, ConnectError, ServerAddress};
+use crate::engine;
 
 /// A socket that waits for one server to connect.
 ///
@@ -51,16 +45,10 @@ impl Listener {
         &self.address
     }
 
-    /// Waits for one server and makes it a [`Client`]. Whoever else has
-    /// connected meanwhile is dropped, with a warning in the log.
-    pub fn accept(self) -> Accept {
-        Accept {
-            listener: self,
-            settings: Settings::default(),
-            deadlines: Deadlines::default(),
-            transcript: None,
-            timeout: Deadlines::default().limit(),
-        }
+    /// Waits for one server and makes it a [`Client`](crate::Client). Whoever
+    /// else has connected meanwhile is dropped, with a warning in the log.
+    pub fn accept(self) -> Connect {
+        Connect::new(Peer::Listener(self))
     }
 
     /// Waits for one connection, and gives its socket.
@@ -113,103 +101,6 @@ impl Listener {
                 cause,
             }),
         }
-    }
-}
-
-/// Waits for a server to connect; made by [`Listener::accept`].
-///
-/// # Errors
-/// [`ConnectError::Timeout`] where none came, or it was not ready in time.
-///
-/// # Cancel safety
-/// If the future is dropped, the listener is closed, and its path removed.
-#[derive(Debug)]
-#[must_use = "nobody is accepted until awaited or waited for"]
-pub struct Accept {
-    listener: Listener,
-    settings: Settings,
-    deadlines: Deadlines,
-    transcript: Option<Transcript>,
-    timeout: Option<Duration>,
-}
-
-impl Accept {
-    /// Has operations on the connection wait as long as these say where they
-    /// do not say so themselves, instead of 30 s. The accepting has a limit of
-    /// its own.
-    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
-        self.deadlines = deadlines;
-        self
-    }
-
-    /// Writes every message of the connection to this file, from the greeting
-    /// on.
-    pub fn transcript(mut self, transcript: Transcript) -> Self {
-        self.transcript = Some(transcript);
-        self
-    }
-
-    /// Takes lines of so many bytes instead of 256 MiB at most.
-    pub fn line_limit_bytes(mut self, limit: usize) -> Self {
-        self.settings.line_limit_bytes = limit;
-        self
-    }
-
-    /// Waits no longer than this instead of 30 s, from now to ready.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for a server without end.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-
-    /// Does not wait for a greeting.
-    pub fn no_greeting(mut self) -> Self {
-        self.settings.greeting = false;
-        self
-    }
-
-    /// Leaves capabilities negotiation to the caller.
-    pub fn no_negotiation(mut self) -> Self {
-        self.settings.negotiate = false;
-        self
-    }
-}
-
-impl IntoFuture for Accept {
-    type Output = Result<Client, ConnectError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                listener,
-                settings,
-                deadlines,
-                transcript,
-                timeout,
-            } = self;
-            // Its timers are needed from here on.
-            Engine::start()?;
-            let accepted = async {
-                let stranger = Stranger::At(listener.address.clone());
-                let socket = listener.accept_socket().await?;
-                handshake(socket, settings, deadlines.clone(), stranger, transcript).await
-            };
-            deadlines
-                .timeout(timeout, accepted)
-                .await
-                .unwrap_or_else(|Elapsed(limit)| {
-                    Err(ConnectError::Timeout {
-                        limit,
-                        waited_for: "connection, greeting and negotiation",
-                    })
-                })
-        })
     }
 }
 

@@ -36,7 +36,7 @@ pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use job::{JobError, JobFailure, JobReport, Progress, RunJob};
-pub use listen::{Accept, Listener};
+pub use listen::Listener;
 pub use migration::{
     Completed, Incoming, Migrate, MigrateIncoming, MigrationError, MigrationReport,
 };
