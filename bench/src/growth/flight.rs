@@ -25,20 +25,31 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         return Ok(Vec::new());
     }
     let commands = setting.size(10_000, 8);
-    let mut points = Vec::new();
-    for &count in counts(setting) {
-        let session = Session::open(Answers {
+    let counts = counts(setting);
+    let open = |&count: &u32| {
+        Session::open(Answers {
             at_once: count as usize,
             return_value: b"{}".into(),
             before: Vec::new(),
-        })?;
-        let round = || flights(&session.client, count, commands);
-        round()?;
-        let values: Result<_, Failure> = (0..setting.size(9, 1)).map(|_| round()).collect();
-        points.push(Point {
-            size: f64::from(count),
-            values: values?,
-        });
+        })
+    };
+    let sessions: Vec<Session> = counts.iter().map(open).collect::<Result<_, _>>()?;
+    let point = |&count: &u32| Point {
+        size: f64::from(count),
+        values: Vec::new(),
+    };
+    let mut points: Vec<Point> = counts.iter().map(point).collect();
+    // The numbers have turns in each round, so that a slow time of the host is
+    // one for all. The first round is not counted.
+    for round in 0..=setting.size(15, 1) {
+        for ((&count, session), point) in counts.iter().zip(&sessions).zip(&mut points) {
+            let seconds = flights(&session.client, count, commands)?;
+            if round > 0 {
+                point.values.push(seconds);
+            }
+        }
+    }
+    for session in sessions {
         session.close()?;
     }
     Ok(vec![Curve {
