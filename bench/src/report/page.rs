@@ -40,7 +40,8 @@ fn verdict(report: &Report) -> String {
     let met = bars.iter().filter(|(met, ..)| *met).count();
     let mut text = format!("\n## In short\n\n{met} of {} bars are met.", bars.len());
     if met < bars.len() {
-        text += " Not met:\n\n";
+        text += " Not met, for reasons that [ARCHITECTURE.md](../ARCHITECTURE.md#measured) tells \
+                 where they are not the noise of one run:\n\n";
     }
     for (_, id, told) in bars.iter().filter(|(met, ..)| !met) {
         let _ = writeln!(text, "- [{id}](#{}): {told}", anchor(id));
