@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
+
 use crate::engine::{self, Bell};
 
 /// `.wait()` for every future and every operation of these crates: the plain
@@ -28,16 +30,12 @@ use crate::engine::{self, Bell};
 pub trait Wait: IntoFuture + Sized {
     /// Blocks the calling thread until the operation has ended.
     fn wait(self) -> Self::Output {
-        let mut future = pin!(self.into_future());
-        let parked = Parked::here();
-        let waker = Waker::from(Arc::clone(&parked));
+        let mut future = pin!(unsparing(self));
+        let waits = Waits(Parked::here());
+        let (parked, waker) = (&waits.0, waits.waker());
         loop {
             match polled(future.as_mut(), &waker) {
-                Ok(output) => {
-                    drop(waker);
-                    parked.spare();
-                    return output;
-                }
+                Ok(output) => return output,
                 Err(Some(source)) => parked.read_until_woken(&*source),
                 Err(None) => {}
             }
@@ -53,9 +51,9 @@ impl<F: IntoFuture> Wait for F {}
 /// goes on also where the engine has no turn.
 pub fn wait_at_most<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     let begun = Instant::now();
-    let mut future = pin!(future);
-    let parked = Parked::here();
-    let waker = Waker::from(Arc::clone(&parked));
+    let mut future = pin!(unsparing(future));
+    let waits = Waits(Parked::here());
+    let (parked, waker) = (&waits.0, waits.waker());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -65,6 +63,13 @@ pub fn wait_at_most<F: Future>(limit: Duration, future: F) -> Option<F::Output> 
             thread::park_timeout(limit.checked_sub(begun.elapsed())?);
         }
     }
+}
+
+/// The future, also where a task of tokio's waits: what is tokio's in it would be
+/// pending once the task has had its share of a turn, which lasts as long as the
+/// wait does.
+fn unsparing<F: IntoFuture>(future: F) -> impl Future<Output = F::Output> {
+    unconstrained(future.into_future())
 }
 
 /// What a thread that waits can read itself meanwhile: what it waits for comes
@@ -97,20 +102,22 @@ pub(crate) fn offer<S: Source + 'static>(context: &Context<'_>, source: &Arc<S>)
 fn polled<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Result<F::Output, Option<Offer>> {
     let outer = Outer(POLLED.replace(waker.data()));
     let polled = future.poll(&mut Context::from_waker(waker));
-    drop(outer);
     let offered = OFFERED.try_with(RefCell::take).unwrap_or_default();
+    drop(outer);
     match polled {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => Err(offered),
     }
 }
 
-/// The wait around this one has its place back, also by a panic.
+/// The wait around this one has its place back, also by a panic, which leaves no
+/// offer to anybody.
 struct Outer(*const ());
 
 impl Drop for Outer {
     fn drop(&mut self) {
         POLLED.set(self.0);
+        let _ = OFFERED.try_with(RefCell::take);
     }
 }
 
@@ -148,17 +155,6 @@ impl Parked {
                 bell: OnceLock::new(),
             })
         })
-    }
-
-    /// Serves the next wait, where nobody can wake it any more.
-    fn spare(mut self: Arc<Self>) {
-        if let Some(bell) = self.bell.get() {
-            engine::put_bell_back(bell);
-        }
-        if let Some(parked) = Arc::get_mut(&mut self) {
-            (parked.state, parked.bell) = (AtomicU8::new(WAITS), OnceLock::new());
-            let _ = SPARE.try_with(|it| it.set(Some(self)));
-        }
     }
 
     fn until_woken(&self) {
@@ -211,6 +207,28 @@ impl Parked {
             let _ = self.bell.set(engine::take_bell()?);
         }
         self.bell.get().map(|bell| &**bell)
+    }
+}
+
+/// One wait. When it is over, also by a panic, its parts serve the next, where
+/// nobody can wake it any more.
+struct Waits(Arc<Parked>);
+
+impl Waits {
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(bell) = self.0.bell.get() {
+            engine::put_bell_back(bell);
+        }
+        if let Some(parked) = Arc::get_mut(&mut self.0) {
+            (parked.state, parked.bell) = (AtomicU8::new(WAITS), OnceLock::new());
+            let _ = SPARE.try_with(|it| it.set(Some(Arc::clone(&self.0))));
+        }
     }
 }
 
@@ -373,6 +391,45 @@ mod tests {
         assert!(catch_unwind(waits).is_err());
         assert!(!bytes.is_taken());
         assert!(POLLED.get().is_null());
+    }
+
+    #[test]
+    fn a_panic_leaves_what_the_next_wait_needs() {
+        let panics = |bytes: &Arc<Bytes>| {
+            let mut polls = 0;
+            let offers_and_panics = poll_fn(|context| {
+                polls += 1;
+                offer(context, bytes);
+                assert!(polls < 2, "the second poll panics");
+                bytes.waker.lock().unwrap().replace(context.waker().clone());
+                Poll::<()>::Pending
+            });
+            assert!(catch_unwind(AssertUnwindSafe(|| offers_and_panics.wait())).is_err());
+        };
+        let (bytes, mut peer, _) = bytes();
+        peer.write_all(b"a").unwrap();
+        panics(&bytes);
+        OFFERED.with_borrow(|it| assert!(it.is_none()));
+        assert!(SPARE.take().is_some());
+    }
+
+    #[test]
+    fn a_task_that_waits_has_all_that_is_there() {
+        // A task has 128 shares in a turn.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            for number in 0..300 {
+                let (tell, told) = oneshot::channel();
+                tell.send(number).unwrap();
+                let waited = wait_at_most(Duration::from_secs(10), told);
+                assert_eq!(waited, Some(Ok(number)));
+                let (tell, told) = oneshot::channel();
+                tell.send(number).unwrap();
+                assert_eq!(told.wait(), Ok(number));
+            }
+        });
     }
 
     #[test]

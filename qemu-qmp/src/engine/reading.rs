@@ -11,12 +11,15 @@
 //! Never lets two read at once, and never lets the engine wait for a thread:
 //! while one reads, the engine does not even watch the socket.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use socket2::Socket;
+use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 
 use super::watch::{SharedWatch, watch_shared};
 
@@ -26,6 +29,8 @@ pub(super) struct Reading(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     who: Who,
+    /// Whose engine it is.
+    process: u32,
     /// Of the task that reads on the engine.
     waker: Option<Waker>,
 }
@@ -44,17 +49,26 @@ impl Reading {
     /// The engine reads from now on, until the result is dropped. To be called
     /// there.
     pub(super) fn begin(&self, socket: &Arc<Socket>) -> io::Result<EngineReads<'_>> {
-        self.lock().who = Who::Engine(watch_shared(Arc::clone(socket))?);
+        let watch = watch_shared(Arc::clone(socket))?;
+        let mut state = self.lock();
+        state.who = Who::Engine(watch);
+        state.process = std::process::id();
+        drop(state);
         Ok(EngineReads(self))
     }
 
     /// Has the calling thread read from now on, if the engine does now, and is
     /// not just about it.
     pub(super) fn take_over(&self) -> bool {
+        // At a thread's end it could not give it back.
+        if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+            return false;
+        }
         let Ok(mut state) = self.0.try_lock() else {
             return false;
         };
-        if !matches!(state.who, Who::Engine(_)) {
+        // A fork without exec would have its parent's engine watch no longer.
+        if !matches!(state.who, Who::Engine(_)) || state.process != std::process::id() {
             return false;
         }
         state.who = Who::Thread;
@@ -76,9 +90,13 @@ impl Reading {
         }
         let woken = match watch_shared(Arc::clone(socket)) {
             Ok(watch) => {
+                // The share that a task has in a turn is not asked for: it is
+                // its own, and it may be what waits here.
+                let is_ready = poll_fn(|context| watch.poll_read_ready(context).map(drop));
+                let mut is_ready = pin!(unconstrained(is_ready));
                 let ready = state.waker.take_if(|waker| {
                     let mut context = Context::from_waker(waker);
-                    watch.poll_read_ready(&mut context).is_ready()
+                    is_ready.as_mut().poll(&mut context).is_ready()
                 });
                 state.who = Who::Engine(watch);
                 ready
