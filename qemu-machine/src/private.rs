@@ -185,7 +185,8 @@ impl Kind {
             Self::Directory => held.is_dir(),
             Self::Log => held.is_file(),
         };
-        let is_ours = held.uid() == sys::effective_user() && held.mode() & 0o7777 == self.mode();
+        // Who made the base may hand its group on, by the bit of a directory.
+        let is_ours = held.uid() == sys::effective_user() && held.mode() & 0o777 == self.mode();
         if !is_kind || !is_ours {
             let why = "what is made there is not for its owner alone";
             return Err(io::Error::other(why));
@@ -297,6 +298,18 @@ mod tests {
         fs::write(path.join("file"), "x").unwrap();
         drop(directory);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_base_that_hands_its_group_on_is_as_good() {
+        let base = Base::new("group");
+        fs::set_permissions(&base.0, fs::Permissions::from_mode(0o2775)).unwrap();
+        let path = {
+            let directory = PrivateDirectory::create(&base.0).unwrap();
+            directory.path().to_owned()
+        };
+        assert!(!path.exists());
+        drop(PrivateLog::create(&base.0, "log").unwrap());
     }
 
     #[test]

@@ -446,7 +446,7 @@ fn a_listener_nobody_reads_holds_a_bound_of_small_events() {
 // D15
 scenario! {
     fn a_listener_hears_what_it_missed_where_it_missed_it() {
-        let (socket, server) = serve_large([0..10, 10..30]);
+        let (socket, server) = serve_large([0..10, 10..30, 30..50]);
         let qmp = run!(Client::over(socket)).unwrap();
         let mut events = qmp.events();
         run!(qmp.execute_json("go", ())).unwrap();
@@ -466,6 +466,12 @@ scenario! {
         for n in 15..30 {
             assert_eq!(number(&run!(events.next()).unwrap()), n);
         }
+        // Who does not wait is told by the next wait, of all that was before it.
+        run!(qmp.execute_json("go", ())).unwrap();
+        assert_eq!(events.try_next().map(|event| number(&event)), Some(35));
+        let told = run!(events.next());
+        assert!(matches!(told, Err(EventError::Lagged { missed: 5, .. })), "{told:?}");
+        assert_eq!(number(&run!(events.next()).unwrap()), 36);
         drop(qmp);
         server.end();
     }

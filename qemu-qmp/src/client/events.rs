@@ -107,12 +107,13 @@ impl Events {
         NextEvent(self.receiver.next(Some(Box::new(matches)), expected))
     }
 
-    /// The next event, if one is there now.
+    /// The next event, if one is there now. What was missed is told by the next
+    /// wait.
     pub fn try_next(&mut self) -> Option<Event> {
         self.receiver.try_next()
     }
 
-    /// Every event that is there now.
+    /// Every event that is there now; as for [`try_next`](Self::try_next).
     pub fn take_all(&mut self) -> Vec<Event> {
         self.receiver.take_all()
     }

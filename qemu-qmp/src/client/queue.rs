@@ -47,6 +47,8 @@ pub(super) struct Receiver<T: Queued> {
     /// What was taken from the queue and is not handed out yet: older than all
     /// that is there.
     taken: Bounded<T>,
+    /// How many were lost before what was taken, which is not told yet.
+    missed: u64,
     /// A stream has told its end.
     is_over: bool,
 }
@@ -137,6 +139,7 @@ impl<T: Queued> Receiver<T> {
             deadlines,
             witness,
             taken: Bounded::new(),
+            missed: 0,
             is_over: false,
         }
     }
@@ -153,12 +156,16 @@ impl<T: Queued> Receiver<T> {
 
     pub(super) fn take_all(&mut self) -> Vec<T> {
         let mut all = mem::replace(&mut self.taken, Bounded::new());
-        all.append(&mut self.queue.lock().waiting);
+        let mut state = self.queue.lock();
+        self.missed += mem::take(&mut state.missed);
+        all.append(&mut state.waiting);
+        drop(state);
         all.items.into()
     }
 
     pub(super) fn clear(&mut self) {
         let mut state = self.queue.lock();
+        self.missed = 0;
         state.missed = 0;
         let waiting = mem::replace(&mut state.waiting, Bounded::new());
         drop(state);
@@ -213,6 +220,9 @@ impl<T: Queued> Receiver<T> {
 
     /// The oldest, if it is there and nothing before it was missed.
     fn first(&mut self) -> Option<T> {
+        if self.missed > 0 {
+            return None;
+        }
         self.take_if_none(|state| state.missed == 0);
         self.taken.pop()
     }
@@ -221,6 +231,7 @@ impl<T: Queued> Receiver<T> {
         if self.taken.items.is_empty() {
             let mut state = self.queue.lock();
             if may(&state) {
+                self.missed += mem::take(&mut state.missed);
                 self.taken.append(&mut state.waiting);
             }
         }
@@ -235,6 +246,10 @@ impl<T: Queued> Receiver<T> {
         matches: Option<&(dyn Fn(&T) -> bool + Send)>,
         looked_at: &mut usize,
     ) -> Poll<Result<T, EventError>> {
+        if self.missed > 0 {
+            let missed = mem::take(&mut self.missed);
+            return Poll::Ready(Err(self.lagged(missed)));
+        }
         for is_first in [true, false] {
             let found = match matches {
                 Some(matches) => self.taken.take(*looked_at, matches),
