@@ -47,6 +47,8 @@ pub(crate) enum Request {
     GuestIsQuiet,
     /// The channel of this number has ended.
     ChannelEnded(usize),
+    /// What the monitor told before that has been heard.
+    ChannelClosed(usize),
 }
 
 /// What is known of a machine.
@@ -109,9 +111,6 @@ pub(crate) fn supervise(
         let (channel, ended) = (Arc::clone(channel), sender.downgrade());
         engine.spawn(async move {
             channel.pump().await;
-            // QEMU tells of its end on the monitor before it closes the others.
-            // After this that has been read.
-            engine::yield_now().await;
             if let Some(ended) = ended.upgrade() {
                 let _ = ended.send(Request::ChannelEnded(number));
             }
@@ -277,7 +276,8 @@ impl Supervisor {
             Request::End(_) if self.belongings.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
-            Request::ChannelEnded(number) => {
+            Request::ChannelEnded(number) => self.channel_ended(number),
+            Request::ChannelClosed(number) => {
                 if !self.is_ending() {
                     self.belongings.channels[number].closed();
                 }
@@ -308,6 +308,26 @@ impl Supervisor {
             news,
             reader: Reader::Running { task, ender },
         });
+    }
+
+    /// QEMU tells of its end on the monitor before it closes the others, so
+    /// that is read first, be it by a thread that waits on the monitor.
+    fn channel_ended(&mut self, number: usize) {
+        let Some(Monitor {
+            reader: Reader::Running { ender, .. },
+            ..
+        }) = &self.monitor
+        else {
+            self.requested(Request::ChannelClosed(number));
+            return;
+        };
+        let (ender, answers) = (ender.clone(), self.own_requests.clone());
+        self.keep(self.engine.spawn(async move {
+            ender.drained().await;
+            if let Some(answers) = answers.upgrade() {
+                let _ = answers.send(Request::ChannelClosed(number));
+            }
+        }));
     }
 
     fn monitor_ended(&mut self, driver: Driver, cause: &Disconnected) {

@@ -36,7 +36,7 @@ pub trait Wait: IntoFuture + Sized {
         loop {
             match polled(future.as_mut(), &waker) {
                 Ok(output) => return output,
-                Err(Some(source)) => parked.read_until_woken(&*source),
+                Err(Some(source)) => parked.read_until_woken(&*source, &waker),
                 Err(None) => {}
             }
             parked.until_woken();
@@ -78,7 +78,8 @@ pub(crate) trait Source {
     fn descriptor(&self) -> BorrowedFd<'_>;
 
     /// Has the calling thread read, and not the engine, if that is possible now.
-    fn take_over(&self) -> bool;
+    /// By the waker, it is asked to give that back.
+    fn take_over(&self, waker: &Waker) -> bool;
 
     /// Reads what there is, and tells whether more can come.
     fn read(&self) -> bool;
@@ -172,8 +173,8 @@ impl Parked {
 
     /// Reads `source` until the thread is woken, or until that cannot be done;
     /// then the engine reads, as it does otherwise.
-    fn read_until_woken(&self, source: &dyn Source) {
-        if !source.take_over() {
+    fn read_until_woken(&self, source: &dyn Source, waker: &Waker) {
+        if !source.take_over(waker) {
             return;
         }
         let _reads = GivenBack(source);
@@ -314,7 +315,7 @@ mod tests {
             self.socket.as_fd()
         }
 
-        fn take_over(&self) -> bool {
+        fn take_over(&self, _: &Waker) -> bool {
             if let Some(begun) = self.begun.lock().unwrap().take() {
                 let _ = begun.send(());
             }

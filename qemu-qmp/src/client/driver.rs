@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 
 use socket2::Socket;
 use tokio::sync::oneshot;
@@ -35,6 +36,7 @@ pub(super) struct Reader {
 type EventHook = Box<dyn FnMut(&Event) + Send>;
 
 /// Ends a connection whose server has ended; made by [`Driver::ender`].
+#[derive(Clone)]
 pub struct Ender(Arc<Shared>);
 
 impl Ender {
@@ -43,6 +45,12 @@ impl Ender {
     /// may keep it from coming to an end.
     pub fn end(&self) {
         self.0.stream.end();
+    }
+
+    /// Waits until all that was received by now is read, and told to everyone.
+    /// Runs on the engine.
+    pub async fn drained(&self) {
+        self.0.stream.drained().await;
     }
 
     /// Ends the connection after what was received by now is read.
@@ -258,8 +266,8 @@ impl Source for Shared {
         self.stream.as_fd()
     }
 
-    fn take_over(&self) -> bool {
-        self.stream.take_over()
+    fn take_over(&self, waker: &Waker) -> bool {
+        self.stream.take_over(waker)
     }
 
     fn read(&self) -> bool {

@@ -2,8 +2,8 @@
 //! comes by it, and is so spared one change of the thread.
 //!
 //! ```text
-//!          begin            take_over
-//! Nobody --------> Engine ------------> Thread
+//!          begin            take_over           recall
+//! Nobody --------> Engine ------------> Thread <------- (engine)
 //!    ^             |    ^                 |
 //!    `----- end ---'    `---- give_back --'
 //! ```
@@ -21,6 +21,7 @@ use socket2::Socket;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
+use super::timers::until_a_shortage_may_be_over;
 use super::watch::{SharedWatch, watch_shared};
 
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ struct State {
     process: u32,
     /// Of the task that reads on the engine.
     waker: Option<Waker>,
+    /// Of who wait until a thread has given it back.
+    recalls: Vec<Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -40,9 +43,11 @@ enum Who {
     #[default]
     Nobody,
     Engine(SharedWatch),
-    Thread,
-    /// A thread has read, and the engine cannot watch the socket again.
-    Failed(io::Error),
+    /// It is asked to give it back by this.
+    Thread(Waker),
+    /// The engine again, which could not watch the socket yet: there is no
+    /// memory, or no watch, left.
+    Unwatched,
 }
 
 impl Reading {
@@ -54,12 +59,16 @@ impl Reading {
         state.who = Who::Engine(watch);
         state.process = std::process::id();
         drop(state);
-        Ok(EngineReads(self))
+        let socket = Arc::clone(socket);
+        Ok(EngineReads {
+            reading: self,
+            socket,
+        })
     }
 
     /// Has the calling thread read from now on, if the engine does now, and is
-    /// not just about it.
-    pub(super) fn take_over(&self) -> bool {
+    /// not just about it; it shall give that back when the waker says so.
+    pub(super) fn take_over(&self, waker: &Waker) -> bool {
         // At a thread's end it could not give it back.
         if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
             return false;
@@ -71,43 +80,64 @@ impl Reading {
         if !matches!(state.who, Who::Engine(_)) || state.process != std::process::id() {
             return false;
         }
-        state.who = Who::Thread;
+        state.who = Who::Thread(waker.clone());
         true
     }
 
     /// Whether a thread reads still: the end takes that from it.
     pub(super) fn is_by_thread(&self) -> bool {
-        matches!(self.lock().who, Who::Thread)
+        matches!(self.lock().who, Who::Thread(_))
     }
 
     /// Has the engine read again, without a wake-up of it if there is nothing
     /// to be read. To be called within the engine's runtime.
     pub(super) fn give_back(&self, socket: &Arc<Socket>) {
         let mut state = self.lock();
-        if !matches!(state.who, Who::Thread) {
+        if !matches!(state.who, Who::Thread(_)) {
             // The engine has ended its task meanwhile.
             return;
         }
-        let woken = match watch_shared(Arc::clone(socket)) {
-            Ok(watch) => {
-                // The share that a task has in a turn is not asked for: it is
-                // its own, and it may be what waits here.
-                let is_ready = poll_fn(|context| watch.poll_read_ready(context).map(drop));
-                let mut is_ready = pin!(unconstrained(is_ready));
-                let ready = state.waker.take_if(|waker| {
-                    let mut context = Context::from_waker(waker);
-                    is_ready.as_mut().poll(&mut context).is_ready()
-                });
-                state.who = Who::Engine(watch);
-                ready
-            }
-            Err(error) => {
-                state.who = Who::Failed(error);
-                state.waker.take()
-            }
+        let recalls = std::mem::take(&mut state.recalls);
+        let woken = if let Ok(watch) = watch_shared(Arc::clone(socket)) {
+            // The share that a task has in a turn is not asked for: it is
+            // its own, and it may be what waits here.
+            let is_ready = poll_fn(|context| watch.poll_read_ready(context).map(drop));
+            let mut is_ready = pin!(unconstrained(is_ready));
+            let ready = state.waker.take_if(|waker| {
+                let mut context = Context::from_waker(waker);
+                is_ready.as_mut().poll(&mut context).is_ready()
+            });
+            state.who = Who::Engine(watch);
+            ready
+        } else {
+            state.who = Who::Unwatched;
+            state.waker.take()
         };
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().chain(recalls).for_each(Waker::wake);
+    }
+
+    /// Has a thread that reads give that back, with all that it has read told
+    /// by then, and waits for it.
+    pub(super) async fn recall(&self) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            let Who::Thread(waker) = &state.who else {
+                return Poll::Ready(());
+            };
+            let waker = waker.clone();
+            state.recalls.push(context.waker().clone());
+            drop(state);
+            waker.wake();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// While no thread reads: what `look` sees then. To be called on the engine.
+    pub(super) fn while_none_reads<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+        let state = self.lock();
+        (!matches!(state.who, Who::Thread(_))).then(look)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,29 +146,41 @@ impl Reading {
 }
 
 /// Nobody reads any more when it is dropped.
-pub(super) struct EngineReads<'a>(&'a Reading);
+pub(super) struct EngineReads<'a> {
+    reading: &'a Reading,
+    socket: Arc<Socket>,
+}
 
 impl EngineReads<'_> {
     /// Waits until there is something that the engine is to read, and lets
     /// `turn` read it; that says whether there may be more.
     pub(super) async fn turn<T>(&self, mut turn: impl FnMut() -> (T, bool)) -> io::Result<T> {
-        poll_fn(|context| self.poll_turn(context, &mut turn)).await
+        loop {
+            let outcome = poll_fn(|context| self.poll_turn(context, &mut turn)).await?;
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+            // Nothing tells when there is room again.
+            until_a_shortage_may_be_over().await;
+            self.watch_again();
+        }
     }
 
+    /// `None` where the socket is not watched.
     fn poll_turn<T>(
         &self,
         context: &mut Context<'_>,
         turn: &mut impl FnMut() -> (T, bool),
-    ) -> Poll<io::Result<T>> {
-        let mut state = self.0.lock();
+    ) -> Poll<io::Result<Option<T>>> {
+        let mut state = self.reading.lock();
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }
         let watch = match &state.who {
             Who::Engine(watch) => watch,
-            Who::Failed(error) => return Poll::Ready(Err(error.kind().into())),
-            Who::Thread | Who::Nobody => return Poll::Pending,
+            Who::Unwatched => return Poll::Ready(Ok(None)),
+            Who::Thread(_) | Who::Nobody => return Poll::Pending,
         };
         let mut readable = ready!(watch.poll_read_ready(context))?;
         // Locked, so that no thread begins to read meanwhile.
@@ -146,13 +188,145 @@ impl EngineReads<'_> {
         if !may_be_more {
             readable.clear_ready();
         }
-        Poll::Ready(Ok(outcome))
+        Poll::Ready(Ok(Some(outcome)))
+    }
+
+    fn watch_again(&self) {
+        let mut state = self.reading.lock();
+        if let (Who::Unwatched, Ok(watch)) = (&state.who, watch_shared(Arc::clone(&self.socket))) {
+            state.who = Who::Engine(watch);
+        }
     }
 }
 
 impl Drop for EngineReads<'_> {
     fn drop(&mut self) {
-        let ended = std::mem::take(&mut *self.0.lock());
+        let ended = std::mem::take(&mut *self.reading.lock());
+        ended.recalls.iter().for_each(Waker::wake_by_ref);
         drop(ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::sync::mpsc::{self, Receiver, Sender};
+    use std::task::Wake;
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+    use crate::engine::Engine;
+
+    struct Tells(Sender<()>);
+
+    impl Wake for Tells {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// A socket that the engine reads, and that a thread has taken over.
+    struct Taken {
+        reading: Arc<Reading>,
+        socket: Arc<Socket>,
+        peer: Socket,
+        /// The bytes that the engine reads.
+        read: Receiver<u8>,
+        is_recalled: Receiver<()>,
+    }
+
+    impl Taken {
+        fn new() -> Self {
+            let (socket, peer) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let (reading, socket) = (Arc::new(Reading::default()), Arc::new(socket));
+            let (its_reading, its_socket) = (Arc::clone(&reading), Arc::clone(&socket));
+            let (begun, has_begun) = mpsc::channel();
+            let (tell, read) = mpsc::channel();
+            Engine::start().unwrap().spawn(async move {
+                let reads = its_reading.begin(&its_socket).unwrap();
+                begun.send(()).unwrap();
+                loop {
+                    let mut byte = [0];
+                    let turn = || {
+                        let count = (&*its_socket).read(&mut byte);
+                        let may_be_more = count.is_ok();
+                        (count, may_be_more)
+                    };
+                    match reads.turn(turn).await.unwrap() {
+                        Ok(0) => return,
+                        Ok(_) => tell.send(byte[0]).unwrap(),
+                        Err(_) => {}
+                    }
+                }
+            });
+            has_begun.recv().unwrap();
+            let (recall, is_recalled) = mpsc::channel();
+            // It may be in a turn just now.
+            while !reading.take_over(&Waker::from(Arc::new(Tells(recall.clone())))) {
+                std::thread::yield_now();
+            }
+            Self {
+                reading,
+                socket,
+                peer,
+                read,
+                is_recalled,
+            }
+        }
+
+        fn give_back(&self, socket: &Arc<Socket>) {
+            let _within = crate::engine::started().hidden.parts().runtime.enter();
+            self.reading.give_back(socket);
+        }
+    }
+
+    #[test]
+    fn a_thread_is_asked_for_what_it_reads_and_waited_for() {
+        let mut taken = Taken::new();
+        taken.peer.write_all(b"a").unwrap();
+        let reading = Arc::clone(&taken.reading);
+        let (tell, recalled) = mpsc::channel();
+        Engine::start().unwrap().spawn(async move {
+            reading.recall().await;
+            tell.send(reading.while_none_reads(|| ()).is_some())
+                .unwrap();
+        });
+        taken.is_recalled.recv().unwrap();
+        assert!(recalled.try_recv().is_err());
+        assert!(taken.reading.while_none_reads(|| ()).is_none());
+        taken.give_back(&taken.socket);
+        assert!(recalled.recv().unwrap());
+        assert_eq!(taken.read.recv(), Ok(b'a'));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_watched_now_is_watched_later() {
+        let mut taken = Taken::new();
+        // What no file of a disk can be.
+        let file = OwnedFd::from(File::open("/proc/self/exe").unwrap());
+        taken.give_back(&Arc::new(Socket::from(file)));
+        taken.peer.write_all(b"b").unwrap();
+        assert_eq!(taken.read.recv(), Ok(b'b'));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_where_the_engine_reads_no_more() {
+        let taken = Taken::new();
+        let reading = Arc::clone(&taken.reading);
+        let (tell, recalled) = mpsc::channel();
+        Engine::start().unwrap().spawn(async move {
+            reading.recall().await;
+            tell.send(()).unwrap();
+        });
+        taken.is_recalled.recv().unwrap();
+        drop(EngineReads {
+            reading: &taken.reading,
+            socket: Arc::clone(&taken.socket),
+        });
+        recalled.recv().unwrap();
     }
 }

@@ -8,17 +8,20 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use socket2::{MsgHdr, Socket};
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::reading::Reading;
+use super::timers::until_a_shortage_may_be_over;
 use super::watch::watch;
 use super::{Either, Watched, race};
 
@@ -170,15 +173,22 @@ impl Stream {
         !self.lock().bytes.is_empty()
     }
 
-    /// Waits until all is read that has been received by now, or nobody reads.
+    /// Waits until all is read that has been received by now, and told, or
+    /// nobody reads. Runs on the engine.
     pub async fn drained(&self) {
         // The reader has its turn each time. A peer that goes on sending is
         // not waited for longer than what a socket holds takes.
         for _ in 0..TURNS_OF_A_SOCKET {
-            if !self.is_driven() || !self.has_received() {
+            if !self.is_driven() {
                 return;
             }
-            tokio::task::yield_now().await;
+            self.reading.recall().await;
+            match self.reading.while_none_reads(|| self.has_received()) {
+                Some(false) => return,
+                Some(true) => tokio::task::yield_now().await,
+                // A thread has taken it over again.
+                None => {}
+            }
         }
     }
 
@@ -215,7 +225,7 @@ impl Stream {
         let _over = OverWhenDropped(&self.progress);
         match race(self.read_in_turns(each), self.flush()).await {
             Either::Left(end) => end,
-            Either::Right(error) => Err(error.into()),
+            Either::Right(never) => match never {},
         }
     }
 
@@ -240,9 +250,10 @@ impl Stream {
     }
 
     /// Has the calling thread [read](Self::read_now) from now on, and not the
-    /// engine, if that reads now. To be [given back](Self::give_back).
-    pub(crate) fn take_over(&self) -> bool {
-        self.reading.take_over()
+    /// engine, if that reads now. To be [given back](Self::give_back), at the
+    /// latest when the waker is woken.
+    pub(crate) fn take_over(&self, waker: &Waker) -> bool {
+        self.reading.take_over(waker)
     }
 
     /// Has the engine read again.
@@ -308,13 +319,11 @@ impl Stream {
         Ok(taken)
     }
 
-    async fn flush(&self) -> io::Error {
+    async fn flush(&self) -> Infallible {
         loop {
             // What an earlier drive has left is there before any word of it.
-            if self.has_queued()
-                && let Err(error) = self.empty_outbox().await
-            {
-                return error;
+            while self.has_queued() && self.empty_outbox().await.is_err() {
+                until_a_shortage_may_be_over().await;
             }
             self.queued.notified().await;
         }

@@ -30,6 +30,14 @@ pub fn timeout<F: Future>(
     unless(Timer::new(limit), future)
 }
 
+/// Waits before what the system had no descriptor, memory or watch for is tried
+/// again: nothing tells when there is one.
+pub(super) async fn until_a_shortage_may_be_over() {
+    Timer::new(Some(SHORTAGE)).await;
+}
+
+const SHORTAGE: Duration = Duration::from_millis(10);
+
 /// Waits for `future`, unless `elapsed` comes first. What is compiled anew for
 /// every future is this alone, and not how time is told.
 pub(crate) async fn unless<F: Future>(
