@@ -226,19 +226,19 @@ impl Fate {
     }
 }
 
-/// Waits until a child has ended. Runs on the engine.
+/// Waits until a child has ended, and its status is there to be taken. Runs on
+/// the engine.
 pub(crate) async fn ended(pidfd: &OwnedFd) {
-    if engine::readable(pidfd.as_fd()).await.is_ok() {
-        return;
-    }
-    // The kernel has no memory, or no watch, left for us. Then there is nothing
-    // to wait for but time.
+    let _ = engine::readable(pidfd.as_fd()).await;
+    // The kernel had no memory, or no watch, left for us; or somebody traces the
+    // child, and has its end first. Then there is nothing to wait for but time.
     while !sys::has_ended(pidfd) {
         let _ = engine::timeout(Some(UNWATCHED), std::future::pending::<()>()).await;
     }
 }
 
-/// How late the end of a process may be told that cannot be watched.
+/// How late the end of a process may be told that cannot be watched, or is
+/// traced.
 const UNWATCHED: Duration = Duration::from_millis(10);
 
 impl Drop for Process {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,33 @@ scenario! {
         run!(vm.exited()).unwrap();
         assert_eq!(run!(vm.shutdown()).unwrap().cause, ExitCause::Outside);
     }
+}
+
+// D33: whoever traces a process has its end first.
+#[test]
+fn a_traced_process_has_its_status_told_when_it_is_let_go_of() {
+    let vm = running("silent").launch().wait().unwrap();
+    let pid = vm.pid().unwrap();
+    let (mut told, mut tells) = std::io::pipe().unwrap();
+    let (mut waits, mut lets_go) = std::io::pipe().unwrap();
+    let mut has_told = || told.read_exact(&mut [0]).unwrap();
+    let tracer = testbed::fork(|| {
+        testbed::trace(pid);
+        tells.write_all(b"t").unwrap();
+        testbed::wait_for_the_end_of_a_tracee(pid);
+        tells.write_all(b"e").unwrap();
+        waits.read_exact(&mut [0]).unwrap();
+    });
+    has_told();
+    testbed::kill(pid);
+    has_told();
+    // The engine has had its turns after that.
+    let other = running("serve").launch().wait().unwrap();
+    other.shutdown().wait().unwrap();
+    lets_go.write_all(b"g").unwrap();
+    assert!(tracer.succeeded());
+    let report = vm.exited().wait().unwrap();
+    assert_eq!(report.status.signal(), Some(9), "{report}");
 }
 
 // P14, D31

@@ -53,6 +53,23 @@ impl Drop for Ballast {
     }
 }
 
+/// Traces a process as a debugger does, until this one ends. Whoever is not root
+/// may do so where `/proc/sys/kernel/yama/ptrace_scope` is 0.
+///
+/// # Panics
+/// It may not.
+pub fn trace(pid: u32) {
+    sys::trace(pid);
+}
+
+/// Waits until a process has ended that this one traces, and does not reap it.
+///
+/// # Panics
+/// This one does not trace it.
+pub fn wait_for_the_end_of_a_tracee(pid: u32) {
+    sys::wait_for_the_end_of_a_tracee(pid);
+}
+
 /// Sends SIGKILL to a process, from this very thread and at once.
 pub fn kill(pid: u32) {
     sys::kill(pid);

@@ -114,6 +114,28 @@ pub(crate) fn kill(pid: u32) {
     assert_eq!(sent, 0, "{}", io::Error::last_os_error());
 }
 
+pub(crate) fn trace(pid: u32) {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    let number = libc::pid_t::try_from(pid).expect("the id of a process");
+    // SAFETY: Numbers alone; the tracee's memory is not touched.
+    let traced = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, none, none) };
+    assert_eq!(traced, 0, "{}", io::Error::last_os_error());
+}
+
+pub(crate) fn wait_for_the_end_of_a_tracee(pid: u32) {
+    // SAFETY: `info` is plain data, and nothing of it is read.
+    let waited = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(
+            libc::P_PID,
+            pid,
+            &raw mut info,
+            libc::WEXITED | libc::WNOWAIT,
+        )
+    };
+    assert_eq!(waited, 0, "{}", io::Error::last_os_error());
+}
+
 /// Maps so many bytes and writes to every page of them.
 pub(crate) fn map_and_touch(bytes: usize) -> *mut libc::c_void {
     // SAFETY: A new mapping, of our own, within which alone is written. The
