@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use qemu_qmp::{Client, Direction, EventError, Tap, Transcript, Wait};
 use serde_json::{Value, json};
-use support::{GREETING, poll_once, scenario, serve};
+use support::{GREETING, Scratch, poll_once, scenario, serve};
 
 /// What is there now, each with its sign.
 fn shown(tap: &mut Tap) -> Vec<String> {
@@ -91,9 +91,9 @@ scenario! {
             server.answer(&go, r#"{"odd": "\u00e9"}"#);
             server.send("no JSON");
         });
-        let path = std::env::temp_dir().join(format!("transcript-{}", std::process::id()));
-        let mut file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let scratch = Scratch::new();
+        let path = scratch.file("transcript");
+        let mut file = File::options().create_new(true).read(true).write(true).open(path).unwrap();
         let transcript = Transcript::to_file(file.try_clone().unwrap()).unwrap();
         let qmp = run!(Client::over(socket).transcript(transcript.clone())).unwrap();
         let mut events = qmp.events();

@@ -241,7 +241,11 @@ impl Scratch {
 
     /// A socket's path.
     pub fn socket(&self) -> PathBuf {
-        self.0.join("s")
+        self.file("s")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
