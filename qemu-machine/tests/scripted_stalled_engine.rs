@@ -16,14 +16,19 @@ use testbed::stall_who_wakes;
 #[test]
 fn a_drop_ends_the_process_also_where_the_engine_has_no_turn() {
     let scratch = Scratch::new("stalled");
-    let script = "greet\nnegotiate\nignore SIGTERM\nexpect x\nreply {}\nsilent";
-    let vm = fake(script)
-        .base_dir(scratch.path())
-        .launch()
-        .wait()
-        .unwrap();
+    let outside = Scratch::new("stalled-go");
+    let go = outside.fifo("go");
+    let answer = format!("expect x\nwait-file {}\nreply {{}}", go.display());
+    let vm = fake(&format!(
+        "greet\nnegotiate\nignore SIGTERM\n{answer}\nsilent"
+    ))
+    .base_dir(scratch.path())
+    .launch()
+    .wait()
+    .unwrap();
     let (pid, monitor) = (vm.pid().unwrap(), vm.qmp().clone());
-    let release = stall_who_wakes(vm.qmp().execute_json("x", ()).into_future());
+    let waits = vm.qmp().execute_json("x", ()).into_future();
+    let release = stall_who_wakes(waits, || support::release(&go));
 
     let (dropped, is_dropped) = channel();
     let begun = Instant::now();

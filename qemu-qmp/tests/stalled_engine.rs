@@ -6,6 +6,7 @@
 mod support;
 
 use std::future::IntoFuture;
+use std::sync::mpsc::channel;
 
 use qemu_qmp::{Client, QueryStatus, Wait};
 use support::serve;
@@ -13,9 +14,11 @@ use testbed::stall_who_wakes;
 
 #[test]
 fn who_waits_has_its_reply_and_others_their_events_while_the_engine_has_no_turn() {
-    let (stalled, stalling) = serve(|server| {
+    let (go, goes) = channel();
+    let (stalled, stalling) = serve(move |server| {
         server.ready();
         let command = server.expect("x");
+        goes.recv().unwrap();
         server.answer(&command, "{}");
         server.ends();
     });
@@ -32,7 +35,8 @@ fn who_waits_has_its_reply_and_others_their_events_while_the_engine_has_no_turn(
     let other = Client::over(stalled).wait().unwrap();
     let qmp = Client::over(socket).wait().unwrap();
     let mut events = qmp.events();
-    let release = stall_who_wakes(other.execute_json("x", ()).into_future());
+    let waits = other.execute_json("x", ()).into_future();
+    let release = stall_who_wakes(waits, || go.send(()).unwrap());
 
     for _ in 0..2 {
         assert!(qmp.execute(QueryStatus {}).wait().unwrap().running);

@@ -20,10 +20,11 @@ impl Wake for Stalls {
 }
 
 /// Has whoever wakes `future` stand still until what is returned is dropped.
+/// `go` lets it be woken: before that, nobody may.
 ///
 /// # Panics
 /// The future has ended before anybody woke it.
-pub fn stall_who_wakes<F: Future>(future: F) -> Sender<()> {
+pub fn stall_who_wakes<F: Future>(future: F, go: impl FnOnce()) -> Sender<()> {
     let (reached, is_reached) = channel();
     let (release, released) = channel();
     let waker = Waker::from(Arc::new(Stalls {
@@ -33,6 +34,7 @@ pub fn stall_who_wakes<F: Future>(future: F) -> Sender<()> {
     let mut future = pin!(future);
     let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending(), "answered before it was waited for");
+    go();
     is_reached.recv().unwrap();
     release
 }
