@@ -231,17 +231,17 @@ async fn attend(engine: &'static Engine, guardian: Guardian) {
     // It says nothing: what there is to be read is its end.
     while let Err(error) = engine::readable(guardian.as_fd()).await {
         warn(|| format!("the guardian cannot be watched yet: {error}"));
-        wait(ANEW).await;
+        engine::pause(ANEW).await;
     }
     let_go(&guardian);
     warn(|| "the guardian has died: another is called".to_owned());
     if called.elapsed() < ANEW {
         // One that cannot live is not called over and over.
-        wait(ANEW).await;
+        engine::pause(ANEW).await;
     }
     while let Err(error) = call_again(engine) {
         warn(|| format!("there is no guardian yet: {error}"));
-        wait(ANEW).await;
+        engine::pause(ANEW).await;
     }
 }
 
@@ -257,12 +257,6 @@ fn let_go(guardian: &Guardian) {
         sys::leave_to_forks(&**guardian);
         post.guardian = None;
     }
-}
-
-/// For want of something to wait on: what has run out does not say when there
-/// is some again.
-async fn wait(time: Duration) {
-    let _ = engine::timeout(Some(time), std::future::pending::<()>()).await;
 }
 
 fn warn(words: impl FnOnce() -> String) {
@@ -281,7 +275,8 @@ const SCRIPT: &str = r#"{
     done <&4
 } <&3 3<&- &"#;
 
-/// When what has failed is tried anew.
+/// When what has failed is tried anew: what has run out does not say when there
+/// is some again.
 const ANEW: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

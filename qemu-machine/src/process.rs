@@ -233,7 +233,7 @@ pub(crate) async fn ended(pidfd: &OwnedFd) {
     // The kernel had no memory, or no watch, left for us; or somebody traces the
     // child, and has its end first. Then there is nothing to wait for but time.
     while !sys::has_ended(pidfd) {
-        let _ = engine::timeout(Some(UNWATCHED), std::future::pending::<()>()).await;
+        engine::pause(UNWATCHED).await;
     }
 }
 

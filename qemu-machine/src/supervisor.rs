@@ -321,13 +321,9 @@ impl Supervisor {
             self.requested(Request::ChannelClosed(number));
             return;
         };
-        let (ender, answers) = (ender.clone(), self.own_requests.clone());
-        self.keep(self.engine.spawn(async move {
-            ender.drained().await;
-            if let Some(answers) = answers.upgrade() {
-                let _ = answers.send(Request::ChannelClosed(number));
-            }
-        }));
+        let ender = ender.clone();
+        let drained = async move { ender.drained().await };
+        self.request_after(drained, Request::ChannelClosed(number));
     }
 
     fn monitor_ended(&mut self, driver: Driver, cause: &Disconnected) {
@@ -355,19 +351,28 @@ impl Supervisor {
             self.tell_of_the_guest(false);
             return;
         }
-        let (channels, answers) = (self.belongings.channels.clone(), self.own_requests.clone());
-        self.keep(self.engine.spawn(async move {
+        let channels = self.belongings.channels.clone();
+        let drained = async move {
             for channel in channels {
                 channel.drained().await;
             }
-            if let Some(answers) = answers.upgrade() {
-                let _ = answers.send(Request::GuestIsQuiet);
-            }
-        }));
+        };
+        self.request_after(drained, Request::GuestIsQuiet);
     }
 
     fn guest_is_held(&self) -> bool {
         self.belongings.heard.guest().is_held()
+    }
+
+    /// Makes a request of its own, once `work` is done.
+    fn request_after(&mut self, work: impl Future<Output = ()> + Send + 'static, request: Request) {
+        let requests = self.own_requests.clone();
+        self.keep(self.engine.spawn(async move {
+            work.await;
+            if let Some(requests) = requests.upgrade() {
+                let _ = requests.send(request);
+            }
+        }));
     }
 
     /// Holds what is under way, so that it has ended when the machine has.

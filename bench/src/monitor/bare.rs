@@ -83,15 +83,21 @@ impl Bare {
 impl Commands {
     pub(super) fn send(&mut self, name: &str, arguments: &str) -> Result<(), Failure> {
         self.next_id += 1;
-        self.command.clear();
-        let id = self.next_id;
-        writeln!(
-            self.command,
-            r#"{{"execute":"{name}"{arguments},"id":{id}}}"#
-        )?;
+        write_command(&mut self.command, name, arguments, self.next_id)?;
         self.socket.write_all(&self.command)?;
         Ok(())
     }
+}
+
+/// A command's line, in the place of the one before.
+pub(super) fn write_command(
+    line: &mut Vec<u8>,
+    name: &str,
+    arguments: &str,
+    id: u64,
+) -> std::io::Result<()> {
+    line.clear();
+    writeln!(line, r#"{{"execute":"{name}"{arguments},"id":{id}}}"#)
 }
 
 impl Replies {

@@ -7,11 +7,12 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::bare::Reply;
+use super::bare::{Reply, write_command};
 use crate::Failure;
 
 pub(super) struct Tasked {
     socket: BufReader<UnixStream>,
+    command: Vec<u8>,
     line: Vec<u8>,
     next_id: u64,
 }
@@ -21,6 +22,7 @@ impl Tasked {
         let socket = UnixStream::connect(path).await?;
         let mut tasked = Self {
             socket: BufReader::with_capacity(64 << 10, socket),
+            command: Vec::new(),
             line: Vec::new(),
             next_id: 0,
         };
@@ -37,9 +39,8 @@ impl Tasked {
         arguments: &str,
     ) -> Result<T, Failure> {
         self.next_id += 1;
-        let id = self.next_id;
-        let command = format!("{{\"execute\":\"{name}\"{arguments},\"id\":{id}}}\n");
-        self.socket.get_mut().write_all(command.as_bytes()).await?;
+        write_command(&mut self.command, name, arguments, self.next_id)?;
+        self.socket.get_mut().write_all(&self.command).await?;
         let reply: Reply<T> = serde_json::from_slice(self.line().await?)?;
         Ok(reply.result)
     }

@@ -268,7 +268,7 @@ impl Session {
     /// was said before: they may never take it.
     async fn long_over(&self) -> Result<InteractEnd, InteractError> {
         let end = self.console.ended().await;
-        let _ = engine::timeout(Some(LAST_WORDS), std::future::pending::<()>()).await;
+        engine::pause(LAST_WORDS).await;
         told(end)
     }
 

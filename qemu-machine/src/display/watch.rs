@@ -103,8 +103,7 @@ impl IntoFuture for WatchDisplay {
                         return Ok(());
                     }
                     // After the end, the next look fails with its cause.
-                    let pause = engine::timeout(Some(pace), std::future::pending::<()>());
-                    race(pause, end.next().no_timeout().into_future()).await;
+                    race(engine::pause(pace), end.next().no_timeout().into_future()).await;
                 }
             };
             match deadlines.timeout(timeout, looks).await {

@@ -130,8 +130,7 @@ impl Running<'_> {
     /// Lets some time pass, or less: the channel's end and the deadline come
     /// first. Gives the deadline if it has.
     pub(super) async fn pause(&self, pace: Duration) -> Result<(), Duration> {
-        let pace = engine::timeout(Some(pace), std::future::pending::<()>());
-        let either = race(self.shared.told(), pace);
+        let either = race(self.shared.told(), engine::pause(pace));
         let _ = self.shared.deadlines.timeout(self.left(), either).await;
         match (self.left(), self.limit) {
             (Some(Duration::ZERO), Some(limit)) => Err(limit),

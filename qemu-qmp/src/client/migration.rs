@@ -348,7 +348,7 @@ async fn within<T>(
 /// then. For that it has no event, so it is asked.
 async fn finalized(client: &Client) -> Result<(), ExecuteError> {
     while client.execute(QueryStatus {}).no_timeout().await?.status == "finish-migrate" {
-        let _ = engine::timeout(Some(PACE), std::future::pending::<()>()).await;
+        engine::pause(PACE).await;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub use rendezvous::{accept, connect};
 pub use stream::{NotSent, Over, Stream, Unsent, read};
 pub use task::Task;
 use timers::Timers;
-pub use timers::{Elapsed, timeout};
+pub use timers::{Elapsed, pause, timeout};
 pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
 pub(crate) use watch::Bell;

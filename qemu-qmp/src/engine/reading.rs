@@ -160,7 +160,6 @@ impl EngineReads<'_> {
             if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
-            // Nothing tells when there is room again.
             until_a_shortage_may_be_over().await;
             self.watch_again();
         }

@@ -30,10 +30,15 @@ pub fn timeout<F: Future>(
     unless(Timer::new(limit), future)
 }
 
+/// Lets some time pass, where there is nothing else to wait for.
+pub async fn pause(time: Duration) {
+    Timer::new(Some(time)).await;
+}
+
 /// Waits before what the system had no descriptor, memory or watch for is tried
 /// again: nothing tells when there is one.
 pub(super) async fn until_a_shortage_may_be_over() {
-    Timer::new(Some(SHORTAGE)).await;
+    pause(SHORTAGE).await;
 }
 
 const SHORTAGE: Duration = Duration::from_millis(10);
