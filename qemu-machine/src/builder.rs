@@ -13,7 +13,8 @@ use qemu_qmp::{Deadlines, ServerAddress};
 
 use crate::channel::ChannelConfig;
 use crate::command_line::{
-    ChannelEnds, CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
+    ChannelEnds, CommandLine, Drive, DryRun, Ends, GuestStart, MonitorEnd, OptionGroup, UserNet,
+    compose,
 };
 use crate::console::ConsoleConfig;
 use crate::guests::Firmware;
@@ -498,6 +499,12 @@ impl MachineBuilder {
             deadlines.suspend();
         }
         deadlines
+    }
+
+    /// How the guest starts.
+    pub(crate) fn guest_start(&self) -> GuestStart {
+        let has_monitor = !matches!(self.monitor, Monitor::Off);
+        GuestStart::new(has_monitor, &self.channels, &self.arguments)
     }
 
     pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> DescriptorNumbers {

@@ -94,6 +94,7 @@ pub use console::{
 pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};
+pub use guest_state::{GuestState, PauseReason};
 pub use input::{Button, InputAction, InputError, Keyboard, Mouse};
 pub use launch::Launch;
 pub use life::{Rung, RungOutcome, RungReport};

@@ -19,7 +19,7 @@ fn the_words_of_a_command_line_are_in_their_order() {
         .dry_run();
     let expected = "gdb --args qemu -display none -vga none -chardev socket,id=mon,fd=3 \
         -mon chardev=mon,mode=control -machine q35,smm=off -serial null \
-        -chardev socket,id=console0,fd=4 -serial chardev:console0 -user -last";
+        -chardev socket,id=console0,fd=4 -serial chardev:console0 -S -user -last";
     assert_eq!(dry.command_line.to_string(), expected);
 }
 

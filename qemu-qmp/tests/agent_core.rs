@@ -4,7 +4,7 @@
 
 use qemu_qmp::ProtocolError;
 use qemu_qmp::wire::{
-    AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, Port, Standing,
+    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Line, Port, Standing,
 };
 
 type Agent = AgentConnection<&'static str>;
@@ -66,7 +66,7 @@ fn brief(answer: &AgentAnswer) -> String {
         AgentAnswer::Error(reply) => reply.desc.clone(),
         AgentAnswer::Silence => "silence".to_owned(),
         AgentAnswer::Gone => "gone".to_owned(),
-        AgentAnswer::Held => "held".to_owned(),
+        AgentAnswer::Held(hold) => format!("held: {hold:?}"),
         AgentAnswer::NotUnderstood(ProtocolError::LineTooLong { .. }) => "too long".to_owned(),
         AgentAnswer::NotUnderstood(_) => "not understood".to_owned(),
         other => panic!("{other:?}"),
@@ -373,12 +373,12 @@ fn while_the_guest_is_held_nobody_waits() {
     submit(&mut agent, "a");
     submit(&mut agent, "b");
     sent(&mut agent);
-    agent.guest_is_held(true);
-    let held = |name| (name, "held".to_owned());
+    agent.guest_is_held(Some(AgentHold::ShutDown));
+    let held = |name| (name, "held: ShutDown".to_owned());
     assert_eq!(told(&mut agent), [held("a"), held("b")]);
     submit(&mut agent, "c");
     assert_eq!(told(&mut agent), [held("c")]);
-    agent.guest_is_held(false);
+    agent.guest_is_held(None);
     assert_eq!(sent(&mut agent), "");
     submit(&mut agent, "d");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(103)));

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qemu_qmp::agent::{Driver, GuestAgent, Link};
-use qemu_qmp::wire::{AgentSettings, Port};
+use qemu_qmp::wire::{AgentHold, AgentSettings, Port};
 use qemu_qmp::{Deadlines, Disconnected, Event};
 use serde_json::Value;
 use socket2::Socket;
@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::{Channel, Word};
 use crate::command_line::OptionGroup;
 use crate::console::MachineWitness;
+use crate::guest_state::Hold;
 use crate::report::ExitReport;
 
 pub(super) struct AgentChannel {
@@ -100,7 +101,7 @@ impl Channel for AgentChannel {
     fn heard(&self, event: &Event) {
         if let "RESUME" | "RESET" = event.name() {
             // Before the reply of what has caused it.
-            self.link.guest_is_held(false);
+            self.link.guest_is_held(None);
         }
         if event.name() != "VSERPORT_CHANGE" {
             return;
@@ -114,8 +115,11 @@ impl Channel for AgentChannel {
     }
 
     /// While it is held, nobody waits for what its agent will not say.
-    fn guest_is_held(&self, held: bool) {
-        self.link.guest_is_held(held);
+    fn guest_is_held(&self, hold: Option<&Hold>) {
+        self.link.guest_is_held(hold.map(|hold| match hold {
+            Hold::Panicked => AgentHold::Panicked,
+            Hold::ShutDown { .. } => AgentHold::ShutDown,
+        }));
     }
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
@@ -139,7 +143,7 @@ mod tests {
         let words = builder.dry_run().command_line.to_string();
         let expected = "-chardev socket,id=agent0,fd=4 -device virtio-serial,id=agent0-serial \
                         -device virtserialport,bus=agent0-serial.0,id=agent0,chardev=agent0,\
-                        name=org.qemu.guest_agent.0";
+                        name=org.qemu.guest_agent.0 -S";
         assert!(words.ends_with(expected), "{words}");
     }
 }

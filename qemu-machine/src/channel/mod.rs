@@ -21,6 +21,7 @@ use socket2::Socket;
 
 use crate::command_line::OptionGroup;
 use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
+use crate::guest_state::Hold;
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
 
@@ -51,8 +52,8 @@ pub(crate) trait Channel: Send + Sync {
     /// QEMU has told of an event.
     fn heard(&self, _event: &Event) {}
 
-    /// The guest has panicked and is held, or goes on.
-    fn guest_is_held(&self, _held: bool) {}
+    /// QEMU holds the guest, for this reason, or it may go on.
+    fn guest_is_held(&self, _hold: Option<&Hold>) {}
 
     /// Waits until all is read that has been sent by now.
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

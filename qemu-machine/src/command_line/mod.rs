@@ -6,6 +6,7 @@ mod compose;
 pub(crate) mod fuzzing;
 mod options;
 mod shell;
+mod start;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
+pub(crate) use start::GuestStart;
 
 /// A command line: the wrapper, the binary and every argument.
 ///

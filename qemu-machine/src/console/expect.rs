@@ -14,6 +14,7 @@ use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;
 use super::searches::{Found, Sought};
 use super::{Console, Match, Pattern};
+use crate::guest_state::{GuestState, Hold, IfPaused};
 use crate::report::{ExitReport, Tails};
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
@@ -55,6 +56,8 @@ pub struct ExpectError {
     pub seen: Vec<u8>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
+    /// Whether the guest ran when the wait ended.
+    pub guest: Box<GuestState>,
 }
 
 /// What ended the waiting for a console.
@@ -71,6 +74,12 @@ pub enum ExpectFailure {
     /// The guest has panicked, and QEMU holds it, as it was told to
     /// (`-action panic=pause`). It will say nothing more until it is reset.
     GuestPanicked,
+    /// The guest has shut down, and QEMU holds it, as it was told to
+    /// (`-no-shutdown`). It will say nothing more until it is reset.
+    GuestShutDown {
+        /// QEMU's reason: `guest-shutdown`.
+        reason: String,
+    },
     /// The machine ended.
     MachineEnded(Arc<ExitReport>),
     /// The machine has no console to be expected of.
@@ -89,7 +98,11 @@ impl fmt::Display for ExpectFailure {
         match self {
             Self::Timeout { limit } => write!(f, "it did not come within {limit:?}"),
             Self::Closed => f.write_str("the console was closed"),
-            Self::GuestPanicked => f.write_str("the guest has panicked, and QEMU holds it"),
+            Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
+            Self::GuestShutDown { reason } => {
+                let reason = reason.clone();
+                write!(f, "{}", Hold::ShutDown { reason })
+            }
             Self::MachineEnded(report) => write!(f, "{report}"),
             Self::NoConsole { reason } => write!(f, "{reason}"),
             Self::TooComplex => {
@@ -194,6 +207,7 @@ impl IntoFuture for Expect {
                     waited: begun.elapsed(),
                     seen: console.lock().last_untaken(super::REPORTED_BYTES),
                     output: console.shared.output.tail().into(),
+                    guest: Box::new(console.shared.heard.guest()),
                 })
         })
     }
@@ -201,7 +215,7 @@ impl IntoFuture for Expect {
 
 /// The buffer, with what has been heard of the guest by now.
 fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
-    let goes_on = !console.shared.heard.guest().is_held();
+    let goes_on = console.shared.heard.hold().is_none();
     let mut buffer = console.lock();
     if goes_on {
         buffer.guest_goes_on();
@@ -256,7 +270,8 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
-            NoMatch::GuestPanicked => Self::GuestPanicked,
+            NoMatch::Held(Hold::Panicked) => Self::GuestPanicked,
+            NoMatch::Held(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
             NoMatch::TooComplex => Self::TooComplex,
         }
     }
@@ -279,6 +294,7 @@ impl fmt::Display for ExpectError {
             waited,
             seen,
             output,
+            guest,
         } = self;
         let patterns: Vec<String> = patterns.iter().map(|it| format!("'{it}'")).collect();
         let patterns = patterns.join(" or ");
@@ -296,7 +312,11 @@ impl fmt::Display for ExpectError {
             console: seen,
             named: &[],
         };
-        write!(f, "{failure}{tails}")
+        write!(f, "{failure}")?;
+        if let ExpectFailure::Timeout { .. } = **failure {
+            write!(f, "{}", IfPaused(guest))?;
+        }
+        write!(f, "{tails}")
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use qemu_qmp::{Deadlines, Witness};
 
 use super::{Console, Shared};
+use crate::guest_state::IfPaused;
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::Tails;
@@ -22,16 +23,18 @@ pub(crate) struct MachineFacts {
 pub(crate) struct MachineWitness {
     pub(super) machine: String,
     pub(super) output: Output,
+    heard: Heard,
     consoles: Arc<Mutex<Vec<Weak<Shared>>>>,
 }
 
 impl MachineWitness {
     /// Of a machine of this name, whose consoles will be
     /// [added](Self::add).
-    pub(crate) fn new(machine: &str, output: Output) -> Self {
+    pub(crate) fn new(machine: &str, output: Output, heard: Heard) -> Self {
         Self {
             machine: machine.to_owned(),
             output,
+            heard,
             consoles: Arc::default(),
         }
     }
@@ -60,11 +63,11 @@ impl Witness for MachineWitness {
 
     fn seen(&self) -> String {
         let (console, named) = Console::tails(&self.consoles());
-        Tails {
+        let tails = Tails {
             output: &self.output.tail(),
             console: &console,
             named: &named,
-        }
-        .to_string()
+        };
+        format!("{}{tails}", IfPaused(&self.heard.guest()))
     }
 }

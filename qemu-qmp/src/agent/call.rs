@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{AgentError, AgentFailure, GuestAgent, Lost, Shared, State, Told, Waiter};
 use crate::engine::{self, Elapsed, race};
-use crate::wire::{AgentAnswer, Line, Standing};
+use crate::wire::{AgentAnswer, AgentHold, Line, Standing};
 
 /// An operation that has not begun.
 #[derive(Clone)]
@@ -110,7 +110,10 @@ impl Running<'_> {
                 Err(AgentFailure::NotUnderstood { error })
             }
             Ok(Ok(Ok(AgentAnswer::Gone))) => Err(AgentFailure::Gone),
-            Ok(Ok(Ok(AgentAnswer::Held))) => Err(AgentFailure::GuestPanicked),
+            Ok(Ok(Ok(AgentAnswer::Held(hold)))) => Err(match hold {
+                AgentHold::Panicked => AgentFailure::GuestPanicked,
+                AgentHold::ShutDown => AgentFailure::GuestShutDown,
+            }),
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(Lost { cause, was_sent }))) => {
                 Err(AgentFailure::Interrupted { cause, was_sent })

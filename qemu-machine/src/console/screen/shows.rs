@@ -11,6 +11,7 @@ use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
 use crate::console::pattern::{Search, TooComplex};
 use crate::console::{Console, ExpectFailure, Pattern, what};
+use crate::guest_state::{GuestState, IfPaused};
 use crate::report::Tails;
 
 /// Waits until a console's screen shows something; made by
@@ -57,6 +58,8 @@ pub struct ScreenError {
     pub screen: Option<Box<Screen>>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
+    /// Whether the guest ran when the wait ended.
+    pub guest: Box<GuestState>,
 }
 
 impl ScreenShows {
@@ -130,6 +133,7 @@ impl IntoFuture for ScreenShows {
                 waited: begun.elapsed(),
                 screen: console.screen().map(Box::new),
                 output: shared.output.tail().into(),
+                guest: Box::new(shared.heard.guest()),
             })
         })
     }
@@ -194,6 +198,7 @@ impl fmt::Display for ScreenError {
             waited,
             screen,
             output,
+            guest,
         } = self;
         let what = what(machine, console.as_deref());
         write!(f, "{what} did not show ")?;
@@ -212,7 +217,11 @@ impl fmt::Display for ScreenError {
                     console: shown.as_bytes(),
                     named: &[],
                 };
-                write!(f, "{failure}{tails}")
+                write!(f, "{failure}")?;
+                if let ExpectFailure::Timeout { .. } = failure {
+                    write!(f, "{}", IfPaused(guest))?;
+                }
+                write!(f, "{tails}")
             }
         }
     }

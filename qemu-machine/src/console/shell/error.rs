@@ -5,9 +5,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::engine::{Either, Elapsed, race};
 
 use crate::console::{Console, ExpectError, ExpectFailure, REPORTED_BYTES, SendError, what};
+use crate::guest_state::{GuestState, IfPaused};
 use crate::report::Tails;
 
 /// A shell did not do what it was to.
@@ -28,6 +29,8 @@ pub struct ShellError {
     pub seen: Box<[u8]>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
+    /// Whether the guest ran when the wait ended.
+    pub guest: Box<GuestState>,
 }
 
 /// Why a shell did not do what it was to.
@@ -50,6 +53,9 @@ pub enum ShellFailure {
         /// What it was to do then.
         task: String,
     },
+    /// The guest was reset, and the shell is gone with all that it was at. Open
+    /// another one with [`Console::shell`](crate::Console::shell).
+    GuestReset,
     /// The command has a NUL in it, which no shell can be given.
     Nul,
     /// The console or the machine has ended, or the guest is held.
@@ -67,6 +73,10 @@ impl fmt::Display for ShellFailure {
             Self::Unknown { task } => write!(
                 f,
                 "it may still be about to {task}, and has not been recovered"
+            ),
+            Self::GuestReset => f.write_str(
+                "the guest was reset, and this shell is gone; open another one with \
+                 console().shell()",
             ),
             Self::Nul => f.write_str("there is a NUL in it"),
             Self::Console(cause) => write!(f, "{cause}"),
@@ -106,6 +116,21 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Waits for what a shell does that was opened after so many resets of the
+    /// guest. A reset takes the shell away; what the console said before it
+    /// counts.
+    pub(super) async fn unless_reset<T>(
+        &self,
+        resets: u64,
+        work: impl Future<Output = Result<T, ShellFailure>>,
+    ) -> Result<T, ShellFailure> {
+        let reset = self.console.shared.heard.reset_after(resets);
+        match race(work, reset).await {
+            Either::Left(done) => done,
+            Either::Right(()) => Err(ShellFailure::GuestReset),
+        }
+    }
+
     pub(super) fn failed(&self, failure: ShellFailure) -> ShellError {
         let shared = &self.console.shared;
         ShellError {
@@ -116,6 +141,7 @@ impl<'a> Task<'a> {
             waited: self.begun.elapsed(),
             seen: self.console.lock().last_untaken(REPORTED_BYTES).into(),
             output: shared.output.tail().into(),
+            guest: Box::new(shared.heard.guest()),
         }
     }
 }
@@ -151,12 +177,16 @@ impl fmt::Display for ShellError {
             waited,
             seen,
             output,
+            guest,
         } = self;
         let console = what(machine, console.as_deref());
         write!(
             f,
             "the shell on {console} did not {task} ({waited:.1?}): {failure}"
         )?;
+        if let ShellFailure::Timeout { .. } = **failure {
+            write!(f, "{}", IfPaused(guest))?;
+        }
         // A report of the machine's end has its own.
         if let ShellFailure::Console(ExpectFailure::MachineEnded(_)) = &**failure {
             return Ok(());

@@ -144,6 +144,7 @@ impl IntoFuture for OpenShell {
             };
             task.within(self.timeout, work).await?;
             Ok(Shell {
+                resets: self.console.shared.heard.resets(),
                 console: self.console,
                 state: State::Ready,
             })

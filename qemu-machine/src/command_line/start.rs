@@ -1,0 +1,64 @@
+//! How the guest starts, by the command line.
+
+use std::ffi::OsString;
+
+use crate::channel::ChannelConfig;
+
+/// How the guest starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GuestStart {
+    /// QEMU holds the guest (`-S`), and the launch lets it run (`cont`) once the
+    /// handshake is done. So nothing that the guest does is missed, be it the
+    /// machine's end after a millisecond.
+    Held,
+    /// QEMU holds the guest (`-S`), and it is driven by a qtest channel.
+    Driven,
+    /// The caller's arguments decide: `-S`, `-preconfig`, `-incoming`.
+    AsGiven,
+    /// There is no monitor to let it run by.
+    AtOnce,
+}
+
+impl GuestStart {
+    pub(crate) fn new(
+        has_monitor: bool,
+        channels: &[ChannelConfig],
+        arguments: &[OsString],
+    ) -> Self {
+        // QEMU takes its options with one dash or two.
+        let decides = |argument: &OsString| {
+            let option = argument.to_str().and_then(|it| it.strip_prefix('-'));
+            let option = option.map(|it| it.strip_prefix('-').unwrap_or(it));
+            matches!(option, Some("S" | "preconfig" | "incoming"))
+        };
+        if channels.iter().any(ChannelConfig::holds_the_guest) {
+            Self::Driven
+        } else if arguments.iter().any(decides) {
+            Self::AsGiven
+        } else if has_monitor {
+            Self::Held
+        } else {
+            Self::AtOnce
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_held_unless_the_caller_decides_or_nothing_could_let_it_run() {
+        let start = |has_monitor, channels: &[ChannelConfig], arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+            GuestStart::new(has_monitor, channels, &arguments)
+        };
+        assert_eq!(start(true, &[], &["-m", "1G"]), GuestStart::Held);
+        assert_eq!(start(false, &[], &["-m", "1G"]), GuestStart::AtOnce);
+        for given in ["-S", "--S", "-preconfig", "--incoming"] {
+            assert_eq!(start(true, &[], &["-m", "1G", given]), GuestStart::AsGiven);
+        }
+        let qtest = [ChannelConfig::Qtest];
+        assert_eq!(start(false, &qtest, &["-S"]), GuestStart::Driven);
+    }
+}
