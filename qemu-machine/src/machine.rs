@@ -247,7 +247,7 @@ impl Machine {
         Display::new(
             self.inner.engine,
             self.qmp.clone(),
-            Arc::new(self.console.witness()),
+            self.console.witness(),
             Arc::clone(&self.inner.canvas),
         )
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use qemu_machine::qmp::engine::{Either, race};
-use qemu_machine::{DisplayError, Monitor, Screenshot, Tolerance, Wait};
+use qemu_machine::{DisplayError, Monitor, OptionGroup, Screenshot, Tolerance, Wait};
 use serde_json::json;
 use support::boot_sector::boots;
 use support::{Scratch, scenario};
@@ -121,6 +121,28 @@ scenario! {
             waiting.join().unwrap()
         });
         assert!(shown.unwrap().matches(&before, tolerance));
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+// R5
+scenario! {
+    fn a_screen_is_not_waited_for_that_a_held_guest_will_not_change(qemu) {
+        let vga = OptionGroup::new("VGA");
+        let vm = run!(qemu.tiny().device(&vga).arg("-no-shutdown").launch()).unwrap();
+        run!(vm.console().expect("> ")).unwrap();
+        let wide = Screenshot::from_rgb(1, 1, vec![0; 3]).unwrap();
+        let hour = Duration::from_secs(3600);
+        let expect = || vm.display().expect(wide.clone()).pace(hour).timeout(hour);
+        let waiting = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| expect().wait().unwrap_err());
+            vm.console().send("poweroff\n").wait().unwrap();
+            waiting.join().unwrap()
+        });
+        for error in [waiting, run!(expect()).unwrap_err()] {
+            assert!(matches!(error, DisplayError::GuestHeld { .. }), "{error}");
+            assert!(error.to_string().contains("has shut down"), "{error}");
+        }
         run!(vm.shutdown()).unwrap();
     }
 }

@@ -56,8 +56,6 @@ pub struct ExpectError {
     pub seen: Vec<u8>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
-    /// Whether the guest ran when the wait ended.
-    pub guest: Box<GuestState>,
 }
 
 /// What ended the waiting for a console.
@@ -68,6 +66,8 @@ pub enum ExpectFailure {
     Timeout {
         /// The deadline.
         limit: Duration,
+        /// Whether the guest ran then.
+        guest: GuestState,
     },
     /// QEMU closed the console.
     Closed,
@@ -96,7 +96,9 @@ pub enum ExpectFailure {
 impl fmt::Display for ExpectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { limit } => write!(f, "it did not come within {limit:?}"),
+            Self::Timeout { limit, guest } => {
+                write!(f, "it did not come within {limit:?}{}", IfPaused(guest))
+            }
             Self::Closed => f.write_str("the console was closed"),
             Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
             Self::GuestShutDown { reason } => {
@@ -207,7 +209,6 @@ impl IntoFuture for Expect {
                     waited: begun.elapsed(),
                     seen: console.lock().last_untaken(super::REPORTED_BYTES),
                     output: console.shared.output.tail().into(),
-                    guest: Box::new(console.shared.heard.guest()),
                 })
         })
     }
@@ -240,10 +241,11 @@ async fn search(
                 // The buffer answers every search before it goes.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
                 // What has come last is followed by silence.
-                Err(Elapsed(limit)) => match console.lock().give_up(id) {
-                    Some(answer) => answer,
-                    None => return Err(ExpectFailure::Timeout { limit }),
-                },
+                Err(Elapsed(limit)) => {
+                    let found = console.lock().give_up(id);
+                    let guest = console.shared.heard.guest();
+                    found.ok_or(ExpectFailure::Timeout { limit, guest })?
+                }
             }
         }
     };
@@ -294,7 +296,6 @@ impl fmt::Display for ExpectError {
             waited,
             seen,
             output,
-            guest,
         } = self;
         let patterns: Vec<String> = patterns.iter().map(|it| format!("'{it}'")).collect();
         let patterns = patterns.join(" or ");
@@ -312,11 +313,7 @@ impl fmt::Display for ExpectError {
             console: seen,
             named: &[],
         };
-        write!(f, "{failure}")?;
-        if let ExpectFailure::Timeout { .. } = **failure {
-            write!(f, "{}", IfPaused(guest))?;
-        }
-        write!(f, "{tails}")
+        write!(f, "{failure}{tails}")
     }
 }
 

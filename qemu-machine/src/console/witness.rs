@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use qemu_qmp::{Deadlines, Witness};
 
 use super::{Console, Shared};
-use crate::guest_state::IfPaused;
+use crate::guest_state::{Hold, IfPaused};
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::Tails;
@@ -37,6 +37,11 @@ impl MachineWitness {
             heard,
             consoles: Arc::default(),
         }
+    }
+
+    /// Why QEMU holds the guest for good, if it does.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.heard.hold()
     }
 
     pub(super) fn add(&self, console: &Arc<Shared>) {

@@ -11,7 +11,6 @@ use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
 use crate::console::pattern::{Search, TooComplex};
 use crate::console::{Console, ExpectFailure, Pattern, what};
-use crate::guest_state::{GuestState, IfPaused};
 use crate::report::Tails;
 
 /// Waits until a console's screen shows something; made by
@@ -58,8 +57,6 @@ pub struct ScreenError {
     pub screen: Option<Box<Screen>>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
-    /// Whether the guest ran when the wait ended.
-    pub guest: Box<GuestState>,
 }
 
 impl ScreenShows {
@@ -118,7 +115,10 @@ impl IntoFuture for ScreenShows {
                     match shared.deadlines.timeout(timeout, shown).await {
                         Ok(Ok(screen)) => return Ok(screen),
                         Ok(Err(failure)) => failure,
-                        Err(Elapsed(limit)) => ExpectFailure::Timeout { limit },
+                        Err(Elapsed(limit)) => ExpectFailure::Timeout {
+                            limit,
+                            guest: shared.heard.guest(),
+                        },
                     }
                 }
             };
@@ -133,7 +133,6 @@ impl IntoFuture for ScreenShows {
                 waited: begun.elapsed(),
                 screen: console.screen().map(Box::new),
                 output: shared.output.tail().into(),
-                guest: Box::new(shared.heard.guest()),
             })
         })
     }
@@ -198,7 +197,6 @@ impl fmt::Display for ScreenError {
             waited,
             screen,
             output,
-            guest,
         } = self;
         let what = what(machine, console.as_deref());
         write!(f, "{what} did not show ")?;
@@ -217,11 +215,7 @@ impl fmt::Display for ScreenError {
                     console: shown.as_bytes(),
                     named: &[],
                 };
-                write!(f, "{failure}")?;
-                if let ExpectFailure::Timeout { .. } = failure {
-                    write!(f, "{}", IfPaused(guest))?;
-                }
-                write!(f, "{tails}")
+                write!(f, "{failure}{tails}")
             }
         }
     }

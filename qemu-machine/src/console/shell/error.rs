@@ -29,8 +29,6 @@ pub struct ShellError {
     pub seen: Box<[u8]>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
-    /// Whether the guest ran when the wait ended.
-    pub guest: Box<GuestState>,
 }
 
 /// Why a shell did not do what it was to.
@@ -42,6 +40,8 @@ pub enum ShellFailure {
     Timeout {
         /// The deadline.
         limit: Duration,
+        /// Whether the guest ran then.
+        guest: GuestState,
     },
     /// The user or the password was refused.
     Refused,
@@ -67,7 +67,11 @@ pub enum ShellFailure {
 impl fmt::Display for ShellFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { limit } => write!(f, "it had not come to an end within {limit:?}"),
+            Self::Timeout { limit, guest } => write!(
+                f,
+                "it had not come to an end within {limit:?}{}",
+                IfPaused(guest)
+            ),
             Self::Refused => f.write_str("it was refused"),
             Self::PasswordWanted => f.write_str("a password was asked for"),
             Self::Unknown { task } => write!(
@@ -112,7 +116,10 @@ impl<'a> Task<'a> {
         let deadlines = &self.console.shared.deadlines;
         match deadlines.timeout(limit, work).await {
             Ok(done) => done.map_err(|failure| self.failed(failure)),
-            Err(Elapsed(limit)) => Err(self.failed(ShellFailure::Timeout { limit })),
+            Err(Elapsed(limit)) => {
+                let guest = self.console.shared.heard.guest();
+                Err(self.failed(ShellFailure::Timeout { limit, guest }))
+            }
         }
     }
 
@@ -141,7 +148,6 @@ impl<'a> Task<'a> {
             waited: self.begun.elapsed(),
             seen: self.console.lock().last_untaken(REPORTED_BYTES).into(),
             output: shared.output.tail().into(),
-            guest: Box::new(shared.heard.guest()),
         }
     }
 }
@@ -177,16 +183,12 @@ impl fmt::Display for ShellError {
             waited,
             seen,
             output,
-            guest,
         } = self;
         let console = what(machine, console.as_deref());
         write!(
             f,
             "the shell on {console} did not {task} ({waited:.1?}): {failure}"
         )?;
-        if let ShellFailure::Timeout { .. } = **failure {
-            write!(f, "{}", IfPaused(guest))?;
-        }
         // A report of the machine's end has its own.
         if let ShellFailure::Console(ExpectFailure::MachineEnded(_)) = &**failure {
             return Ok(());
