@@ -444,6 +444,7 @@ async fn begin_guest(
     let qtest = handles.qtest.as_ref();
     match start {
         GuestStart::AtOnce => {}
+        GuestStart::HeldByCaller => inner.heard.begin(PauseReason::NotStarted),
         // Without QEMU's accelerator for it, the guest stays held. Only of a
         // machine that runs does the clock move.
         GuestStart::Driven if !qtest.is_some_and(Qtest::controls_clock) => {
@@ -458,7 +459,7 @@ async fn begin_guest(
                 return Err(LaunchFailure::NotRun(error));
             }
         }
-        GuestStart::AsGiven => {
+        GuestStart::Incoming => {
             // A server that does not say is taken to run the guest.
             let status = client.execute(QueryStatus {}).no_timeout().await;
             let status = status.map(|it| PauseReason::of_run_state(&it.status));

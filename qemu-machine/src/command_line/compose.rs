@@ -102,7 +102,7 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
         GuestStart::Driven => true,
         // By hand, nobody would let it run.
         GuestStart::Held => matches!(ends.channels, ChannelEnds::Descriptors(_)),
-        GuestStart::AsGiven | GuestStart::AtOnce => false,
+        GuestStart::HeldByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
     };
     if is_held {
         words.push("-S".into());

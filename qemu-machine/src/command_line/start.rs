@@ -13,8 +13,10 @@ pub(crate) enum GuestStart {
     Held,
     /// QEMU holds the guest (`-S`), and it is driven by a qtest channel.
     Driven,
-    /// The caller's arguments decide: `-S`, `-preconfig`, `-incoming`.
-    AsGiven,
+    /// The caller's arguments hold the guest: `-S`, `-preconfig`.
+    HeldByCaller,
+    /// The guest comes from elsewhere (`-incoming`), and may be there already.
+    Incoming,
     /// There is no monitor to let it run by.
     AtOnce,
 }
@@ -26,15 +28,19 @@ impl GuestStart {
         arguments: &[OsString],
     ) -> Self {
         // QEMU takes its options with one dash or two.
-        let decides = |argument: &OsString| {
-            let option = argument.to_str().and_then(|it| it.strip_prefix('-'));
-            let option = option.map(|it| it.strip_prefix('-').unwrap_or(it));
-            matches!(option, Some("S" | "preconfig" | "incoming"))
+        let has = |wanted: &[&str]| {
+            arguments.iter().any(|argument| {
+                let option = argument.to_str().and_then(|it| it.strip_prefix('-'));
+                let option = option.map(|it| it.strip_prefix('-').unwrap_or(it));
+                option.is_some_and(|option| wanted.contains(&option))
+            })
         };
         if channels.iter().any(ChannelConfig::holds_the_guest) {
             Self::Driven
-        } else if arguments.iter().any(decides) {
-            Self::AsGiven
+        } else if has(&["incoming"]) {
+            Self::Incoming
+        } else if has(&["S", "preconfig"]) {
+            Self::HeldByCaller
         } else if has_monitor {
             Self::Held
         } else {
@@ -55,9 +61,12 @@ mod tests {
         };
         assert_eq!(start(true, &[], &["-m", "1G"]), GuestStart::Held);
         assert_eq!(start(false, &[], &["-m", "1G"]), GuestStart::AtOnce);
-        for given in ["-S", "--S", "-preconfig", "--incoming"] {
-            assert_eq!(start(true, &[], &["-m", "1G", given]), GuestStart::AsGiven);
+        for given in ["-S", "--S", "-preconfig"] {
+            let start = start(true, &[], &["-m", "1G", given]);
+            assert_eq!(start, GuestStart::HeldByCaller);
         }
+        let incoming = start(true, &[], &["-S", "--incoming", "defer"]);
+        assert_eq!(incoming, GuestStart::Incoming);
         let qtest = [ChannelConfig::Qtest];
         assert_eq!(start(false, &qtest, &["-S"]), GuestStart::Driven);
     }
