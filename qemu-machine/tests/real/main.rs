@@ -25,4 +25,3 @@ mod real_qtest;
 mod real_schema;
 mod real_screen;
 mod real_shell;
-mod real_tiny_guest;

@@ -1,10 +1,14 @@
 //! The tiny guest does as it says, on every machine type and every real QEMU.
+//! A program of its own, for it measures how soon.
+#![allow(missing_docs)]
+
+mod support;
 
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Qemu, scenario};
 use qemu_machine::{ExitCause, Machine, MachineBuilder, OptionGroup, Pattern, Wait};
 use serde_json::json;
+use support::{Qemu, scenario};
 
 const TYPES: [&str; 4] = ["pc", "q35", "microvm", "isapc"];
 
