@@ -31,7 +31,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let bash = place.join("bash");
     let is_there = busybox.exists() && agent::is_gathered(&agent);
     if !(is_there && bash.exists() || system.has_debian_packages()) {
-        println!("no Linux guest here: it is made from Debian's packages for x86-64");
+        tell!("no Linux guest here: it is made from Debian's packages for x86-64");
         return Ok(());
     }
     if !is_there {

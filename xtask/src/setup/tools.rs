@@ -31,6 +31,14 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
 }
 
+/// Says how to install what is missing, where [`ensure`] could but say so too.
+pub(crate) fn check(system: &System) -> Result<(), Failure> {
+    match plan(&missing(), system, is_root()) {
+        Plan::Advise(text) => Err(Failure::advice(text)),
+        Plan::Nothing | Plan::Install(_) => Ok(()),
+    }
+}
+
 /// Tools that come together.
 #[derive(Debug, PartialEq, Eq)]
 struct Tools {
