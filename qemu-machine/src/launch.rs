@@ -22,19 +22,19 @@ use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Cont, Disconnected, Driver, Transcript};
 use tokio::sync::oneshot;
 
-use crate::MachineBuilder;
 use crate::channel::{Channels, Handles, Readiness};
 use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
 use crate::input::Turns;
-use crate::life::{Rung, Useless};
+use crate::life::{ExitDevices, Rung, Useless};
 use crate::machine::{Inner, Machine};
 use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
+use crate::{MachineBuilder, Monitor};
 
 /// A launch; made by [`MachineBuilder::launch`].
 ///
@@ -276,6 +276,10 @@ fn begin(
         private_log,
         canvas: Arc::clone(&canvas),
         log: builder.log_directory.is_some().then(|| log.clone()),
+        exit_devices: ExitDevices::of(
+            &command_line.words()[builder.wrapper.len()..],
+            !matches!(builder.monitor, Monitor::Off),
+        ),
     };
     let Supervised {
         requests,

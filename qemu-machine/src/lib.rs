@@ -96,7 +96,7 @@ pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};
 pub use input::{Button, InputAction, InputError, Keyboard, Mouse};
 pub use launch::Launch;
-pub use life::{Rung, RungOutcome, RungReport};
+pub use life::{ExitDevice, GuestExit, Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
 pub use migration::{Move, MoveError};
 pub use qemu_qmp as qmp;

@@ -24,7 +24,7 @@ use crate::channel::{Channel, Word};
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::heard::Heard;
-use crate::life::{self, Action, Ladder, Life, Rung, Useless};
+use crate::life::{self, Action, Evidence, ExitDevices, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
@@ -79,6 +79,8 @@ pub(crate) struct Belongings {
     pub(crate) canvas: Arc<Canvas>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
+    /// By what the guest can exit.
+    pub(crate) exit_devices: ExitDevices,
 }
 
 /// How whoever launched a machine has to do with its supervisor.
@@ -470,6 +472,7 @@ impl Supervisor {
             private_log,
             canvas,
             log,
+            exit_devices,
         } = self.belongings;
         let status = process.reap();
 
@@ -523,11 +526,22 @@ impl Supervisor {
 
         let rungs = self.life.into_reports();
         let (console_tail, named_console_tails) = Console::tails(&consoles);
+        let greeting = |it: &Monitor| it.client.greeting().is_some();
+        let evidence = Evidence {
+            shutdown: shutdown.as_ref(),
+            rungs: &rungs,
+            greeted: self.monitor.as_ref().is_some_and(greeting),
+            monitor_was_read: driver.is_some(),
+            guest_panicked: guest.has_panicked(),
+            output: &output_tail,
+        };
+        let guest_exit = exit_devices.exit(status, &evidence);
         let report = Arc::new(ExitReport {
             name,
             pid: process.pid(),
             status,
-            cause: life::cause(status, &rungs, shutdown.as_ref()),
+            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
+            guest_exit,
             rungs,
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
             guest_panicked: guest.has_panicked(),
