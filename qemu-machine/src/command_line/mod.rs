@@ -5,6 +5,7 @@ mod compose;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod options;
+mod plugged;
 mod shell;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
+pub(crate) use plugged::Plugged;
 
 /// A command line: the wrapper, the binary and every argument.
 ///
