@@ -6,7 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use qemu_machine::{ExitCause, ExitDevice, MachineBuilder, Monitor, OptionGroup, Rung};
+use qemu_machine::qmp::Cont;
+use qemu_machine::{
+    Console, ExitCause, ExitDevice, LaunchError, Machine, MachineBuilder, Monitor, OptionGroup,
+    Rung,
+};
 use support::boot_sector::boots;
 use support::{Qemu, Scratch, scenario, text};
 
@@ -118,5 +122,95 @@ scenario! {
                 run!(vm.shutdown()).unwrap();
             }
         }
+    }
+}
+
+// P27
+scenario! {
+    fn what_a_guest_writes_to_a_debug_port_is_a_console_or_qemu_s_own_output(qemu) {
+        let scratch = Scratch::new("debugcon");
+        let builder = boots(&qemu, "devices", &scratch);
+        let console = builder.clone().add_console("debug", Console::debugcon(0xe9));
+        let vm = run!(console.launch()).unwrap();
+        run!(vm.console().expect(">")).unwrap();
+        run!(vm.console().send("hello\n")).unwrap();
+        let debug = vm.console_named("debug").unwrap();
+        assert_eq!(run!(debug.expect("\n")).unwrap().before, b"hello");
+        run!(vm.shutdown()).unwrap();
+
+        // As people write it, with the port that is QEMU's own, and with another.
+        let output = builder.args(["-debugcon", "stdio"]);
+        let vm = run!(output.launch()).unwrap();
+        run!(vm.console().expect(">")).unwrap();
+        run!(vm.console().send("hello\n")).unwrap();
+        run!(vm.console().expect(">")).unwrap();
+        let report = run!(vm.shutdown()).unwrap();
+        assert!(text(&report.output_tail).contains("hello\n"), "{report}");
+
+        let global = ["-debugcon", "stdio", "-global", "isa-debugcon.iobase=0x402"];
+        let vm = run!(boots(&qemu, "devices", &scratch).args(global).launch()).unwrap();
+        run!(vm.console().expect(">")).unwrap();
+        assert!(text(&vm.output()).contains("SeaBIOS"), "{}", text(&vm.output()));
+        run!(vm.shutdown()).unwrap();
+    }
+}
+
+/// A program for Arm that prints by semihosting (`SYS_WRITE0`), and exits with
+/// this code (`SYS_EXIT_EXTENDED`).
+fn program(code: u32) -> Vec<u8> {
+    let words = [
+        0xe3a0_0004, // mov r0, #4
+        0xe28f_1018, // add r1, pc, #24: the text
+        0xef12_3456, // svc 0x123456
+        0xe3a0_0020, // mov r0, #0x20
+        0xe28f_1004, // add r1, pc, #4: the reason and the code
+        0xef12_3456, // svc 0x123456
+        0xeaff_fffe, // b .
+        0x0002_0026, // ADP_Stopped_ApplicationExit
+        code,
+    ];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|it| u32::to_le_bytes(*it)).collect();
+    bytes.extend(b"hello by semihosting\n\0");
+    bytes
+}
+
+// R8, P27: `qemu-system-arm` is installed by the set-up.
+scenario! {
+    fn a_program_for_arm_is_heard_by_semihosting_and_exits_with_its_code() {
+        for code in [0, 1, 42] {
+            let scratch = Scratch::new("semihosting");
+            let kernel = scratch.join("program.bin");
+            std::fs::write(&kernel, program(code)).unwrap();
+            let builder = Machine::builder("qemu-system-arm")
+                .machine("virt")
+                .cpu("cortex-a15")
+                .arg("-nodefaults")
+                .kernel(&kernel)
+                .console(Console::semihosting());
+            // Held until it is listened to, for it ends at once.
+            let vm = run!(builder.arg("-S").launch()).unwrap();
+            let _ = run!(vm.qmp().execute(Cont {}));
+            assert_eq!(run!(vm.console().expect("\n")).unwrap().before, b"hello by semihosting");
+            let report = run!(vm.exited()).unwrap();
+            let exit = report.guest_exit.unwrap();
+            assert_eq!((exit.device, u32::from(exit.code)), (ExitDevice::Semihosting, code), "{report}");
+            assert_eq!(report.cause, ExitCause::Guest, "{report}");
+            run!(vm.shutdown()).unwrap();
+        }
+    }
+}
+
+scenario! {
+    fn a_machine_without_a_device_for_a_console_is_refused_in_qemu_s_words_with_advice(qemu) {
+        let semihosting = qemu.bare().console(Console::semihosting());
+        let error = run!(semihosting.launch()).unwrap_err();
+        let told = |error: &LaunchError| text(&error.report.as_ref().unwrap().output_tail);
+        assert!(told(&error).contains("Option not supported for this target"), "{error}");
+        assert!(error.advice().unwrap().contains("Console::debugcon"), "{error}");
+
+        let microvm = qemu.bare().machine("microvm").console(Console::serial()).guest_agent();
+        let error = run!(microvm.launch()).unwrap_err();
+        assert!(told(&error).contains("No 'PCI' bus found"), "{error}");
+        assert!(error.advice().unwrap().contains("guest_agent_controller"), "{error}");
     }
 }

@@ -57,9 +57,10 @@ impl Console {
     }
 
     /// A console that gets what the guest prints by semihosting (`SYS_WRITE0`,
-    /// `SYS_WRITEC`, and `SYS_WRITE` to the file `:tt`), and that it reads from by
-    /// `SYS_READC`: programs for Arm, RISC-V, MIPS, m68k and Xtensa, which
-    /// need no driver for that. A machine has one of these.
+    /// `SYS_WRITEC`, and `SYS_WRITE` to the file `:tt`): programs for Arm,
+    /// RISC-V, MIPS, m68k and Xtensa, which need no driver for that. What is
+    /// sent to it the guest reads by `SYS_READC`; QEMU 7.2 gives it 0 instead.
+    /// A machine has one such console.
     ///
     /// It turns semihosting on (`-semihosting-config`), with its calls done by
     /// QEMU and not by a debugger (`target=native`). Semihosting lets the guest

@@ -1,6 +1,6 @@
 # A boot sector that does what it is told on the serial port, after a prompt. A byte
-# below 128 goes to the debug console (port 0xe9); another one, less 128, to
-# the device isa-debug-exit at port 0xf4.
+# below 128 goes to the debug console (port 0xe9), and after a line feed there is the
+# prompt again; another one, less 128, goes to isa-debug-exit at port 0xf4.
         .code16
         .intel_syntax noprefix
         .org 0
@@ -20,6 +20,8 @@ next:   mov dx, 0x3fd           # until something comes
         test al, 0x80
         jnz exit
         out 0xe9, al
+        cmp al, 10
+        je start
         jmp next
 exit:   and al, 0x7f
         out 0xf4, al
