@@ -94,7 +94,7 @@ pub use console::{
 pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};
-pub use input::{Button, InputAction, InputError, Keyboard, Mouse};
+pub use input::{Button, InputAction, InputError, Keyboard, KeyboardLayout, Mouse};
 pub use launch::Launch;
 pub use life::{ExitDevice, GuestExit, Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};

@@ -121,6 +121,7 @@ scenario! {
         run!(vm.console().send("g")).unwrap();
         let error = run!(vm.keyboard().type_text("caf\u{e9}")).unwrap_err();
         assert!(matches!(error, InputError::NoKey { character: '\u{e9}', position: 4, .. }), "{error}");
+        assert!(error.to_string().ends_with("the US keyboard layout has no key for 'é', character 4 of the text"));
         let error = run!(vm.keyboard().press("ctrl-")).unwrap_err();
         assert!(matches!(error, InputError::NoChord { .. }), "{error}");
         let error = run!(vm.keyboard().press("ctrl-nonesuch")).unwrap_err();
