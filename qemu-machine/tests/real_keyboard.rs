@@ -7,9 +7,9 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use qemu_machine::qmp::engine::{Either, race};
-use qemu_machine::{InputError, Pattern, Wait};
+use qemu_machine::{Console, InputError, KeyboardLayout, OptionGroup, Pattern, Wait};
 use support::boot_sector::boots;
-use support::{Scratch, scenario, text};
+use support::{Scratch, linux_guest, scenario, text};
 
 scenario! {
     fn a_long_text_arrives_whole_as_fast_as_the_guest_reads(qemu) {
@@ -136,5 +136,47 @@ scenario! {
         run!(vm.keyboard().type_text(".")).unwrap();
         assert_eq!(text(&run!(vm.console().expect(".")).unwrap().before), "");
         run!(vm.shutdown()).unwrap();
+    }
+}
+
+scenario! {
+    /// What Linux makes of the keys, with the layouts of X on its own console.
+    fn a_text_is_typed_for_the_layout_of_the_guest(qemu) {
+        let guest = linux_guest();
+        let builder = qemu.bare()
+            .memory("256M")
+            .kernel(guest.join("vmlinuz"))
+            .initrd(guest.join("initramfs-agent"))
+            .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+            .console(Console::serial())
+            .device(&OptionGroup::new("VGA"))
+            .guest_agent();
+        let vm = run!(builder.launch()).unwrap();
+        let agent = vm.guest_agent();
+        run!(agent.ready().timeout(Duration::from_secs(120))).unwrap();
+        let ascii: String = (' '..='~').collect();
+        for (layout, name, others) in [
+            (KeyboardLayout::Us, None, ""),
+            (KeyboardLayout::German, Some("de"), "äöüßÄÖÜ§°µ²³€éèêáàâóòôÉÈÊ"),
+            (KeyboardLayout::French, Some("fr"), "éèàçù§°£µ²€¤êâîôûëïüöÊÂ"),
+        ] {
+            if let Some(name) = name {
+                let file = guest.join(format!("keymaps/{name}.bkmap"));
+                let keymap = std::fs::read(file).expect("run `cargo xtask setup`");
+                let loads = agent.exec("busybox").arg("loadkmap").input(keymap);
+                assert!(run!(loads).unwrap().success());
+            }
+            let reads = "exec 3</dev/tty1; echo reads >/dev/ttyS0; \
+                         IFS= read -r line <&3; printf %s \"$line\"";
+            let reads = agent.exec("/bin/sh").args(["-c", reads]).env("PATH", "/bin");
+            let reads = run!(reads.spawn()).unwrap();
+            run!(vm.console().expect("reads")).unwrap();
+            let typed = format!("{ascii}{others}");
+            let keyboard = vm.keyboard().layout(layout);
+            run!(keyboard.type_text(&format!("{typed}\n")).pace(Duration::ZERO)).unwrap();
+            let line = run!(reads.exited()).unwrap();
+            assert_eq!(text(&line.stdout), typed, "{layout}");
+        }
+        run!(vm.kill()).unwrap();
     }
 }

@@ -1,4 +1,7 @@
 //! The French layout.
+//!
+//! The circumflex is typed by its dead key, which every variant has, though the
+//! ninth key has it too with AltGr: there it is dead in some.
 
 use super::Legends;
 
@@ -17,7 +20,7 @@ pub(super) const LEGENDS: Legends = Legends {
         ">WXCVBN?./§",
     ),
     alt_gr: concat!(
-        "  ~#{[|`\\^@]}",
+        "  ~#{[|`\\ @]}",
         "  €        ¤",
         "            ",
         "           ",

@@ -28,7 +28,8 @@ pub enum KeyboardLayout {
     /// French (AZERTY): all of ASCII, `é è à ç ù § ° € £ ¤ µ ²`, and vowels with
     /// a circumflex or a diaeresis. It has no keys for `É`, `È`, `À`, `Ç` and
     /// `Ù`. For `¨` alone, Linux takes the dead key and a space for a quotation
-    /// mark; Windows does not.
+    /// mark; Windows does not. Some variants, and Windows, have dead keys for
+    /// `~` and the grave accent; for them, type a space after each.
     French,
 }
 
@@ -194,7 +195,7 @@ mod tests {
                 "a=q Q=shift-a w=z m=semicolon M=shift-semicolon ,=m ;=comma .=shift-comma !=slash \
                  1=shift-1 0=shift-0 &=1 é=2 è=7 ç=9 à=0 ù=apostrophe %=shift-apostrophe \
                  @=alt_r-0 {=alt_r-4 [=alt_r-5 ]=alt_r-minus }=alt_r-equal \\=alt_r-8 |=alt_r-6 \
-                 ~=alt_r-2 #=alt_r-3 ^=alt_r-9 `=alt_r-7 €=alt_r-e $=bracket_right *=backslash",
+                 ~=alt_r-2 #=alt_r-3 `=alt_r-7 €=alt_r-e $=bracket_right *=backslash",
             ),
         ] {
             for pair in expected.split(' ') {
@@ -215,6 +216,7 @@ mod tests {
             (German, 'é', "equal e"),
             (German, 'È', "shift-equal shift-e"),
             (German, 'ô', "grave_accent o"),
+            (French, '^', "bracket_left spc"),
             (French, 'ê', "bracket_left e"),
             (French, 'Ï', "shift-bracket_left shift-i"),
             (French, 'â', "bracket_left q"),
