@@ -26,7 +26,6 @@ use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Cont, Disconnected, Driver, QueryStatus, Transcript};
 use tokio::sync::oneshot;
 
-use crate::MachineBuilder;
 use crate::channel::{Channels, Handles, Readiness};
 use crate::command_line::{CommandLine, GuestStart};
 use crate::console::Console;
@@ -34,13 +33,14 @@ use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
 use crate::guest_state::PauseReason;
 use crate::input::Turns;
-use crate::life::{Rung, Useless};
+use crate::life::{ExitDevices, Rung, Useless};
 use crate::machine::{Inner, Machine};
 use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::qtest::Qtest;
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
+use crate::{MachineBuilder, Monitor};
 
 /// A launch; made by [`MachineBuilder::launch`].
 ///
@@ -294,6 +294,10 @@ fn begin(
         private_log,
         canvas: Arc::clone(&canvas),
         log: builder.log_directory.is_some().then(|| log.clone()),
+        exit_devices: ExitDevices::of(
+            &command_line.words()[builder.wrapper.len()..],
+            !matches!(builder.monitor, Monitor::Off),
+        ),
     };
     let Supervised {
         requests,

@@ -25,7 +25,7 @@ use crate::console::Console;
 use crate::display::Canvas;
 use crate::guest_state::Hold;
 use crate::heard::Heard;
-use crate::life::{self, Action, Ladder, Life, Rung, Useless};
+use crate::life::{self, Action, Evidence, ExitDevices, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
@@ -84,6 +84,8 @@ pub(crate) struct Belongings {
     pub(crate) canvas: Arc<Canvas>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
+    /// By what the guest can exit.
+    pub(crate) exit_devices: ExitDevices,
 }
 
 /// How whoever launched a machine has to do with its supervisor.
@@ -200,6 +202,28 @@ struct Monitor {
     /// Told when something was heard.
     news: Arc<Notify>,
     reader: Reader,
+}
+
+impl Monitor {
+    /// Reads what QEMU has said before it ended. Gives the reader, which has
+    /// not told anyone yet.
+    async fn read_to_the_end(&mut self) -> Option<Driver> {
+        match std::mem::replace(&mut self.reader, Reader::Finished) {
+            Reader::Running { mut task, ender } => {
+                ender.end();
+                let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
+                let read = if let Ok(read) = in_time {
+                    read
+                } else {
+                    ender.cut();
+                    task.await
+                };
+                read.map(|(driver, _)| driver)
+            }
+            Reader::Ended(driver) => Some(driver),
+            Reader::Finished => None,
+        }
+    }
 }
 
 enum Reader {
@@ -487,27 +511,14 @@ impl Supervisor {
             private_log,
             canvas,
             log,
+            exit_devices,
         } = self.belongings;
         let status = process.reap();
 
-        let mut driver = None;
-        if let Some(monitor) = &mut self.monitor {
-            driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
-                Reader::Running { mut task, ender } => {
-                    ender.end();
-                    let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
-                    let read = if let Ok(read) = in_time {
-                        read
-                    } else {
-                        ender.cut();
-                        task.await
-                    };
-                    read.map(|(driver, _)| driver)
-                }
-                Reader::Ended(driver) => Some(driver),
-                Reader::Finished => None,
-            };
-        }
+        let driver = match &mut self.monitor {
+            Some(monitor) => monitor.read_to_the_end().await,
+            None => None,
+        };
         let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
@@ -540,11 +551,22 @@ impl Supervisor {
 
         let rungs = self.life.into_reports();
         let (console_tail, named_console_tails) = Console::tails(&consoles);
+        let greeting = |it: &Monitor| it.client.greeting().is_some();
+        let evidence = Evidence {
+            shutdown: shutdown.as_ref(),
+            rungs: &rungs,
+            greeted: self.monitor.as_ref().is_some_and(greeting),
+            monitor_was_read: driver.is_some(),
+            guest_panicked,
+            output: &output_tail,
+        };
+        let guest_exit = exit_devices.exit(status, &evidence);
         let report = Arc::new(ExitReport {
             name,
             pid: process.pid(),
             status,
-            cause: life::cause(status, &rungs, shutdown.as_ref()),
+            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
+            guest_exit,
             rungs,
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
             guest_panicked,

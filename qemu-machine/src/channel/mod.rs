@@ -34,8 +34,8 @@ pub(crate) enum ChannelConfig {
     Monitor(String),
     /// The qtest channel, of which a machine has but one.
     Qtest,
-    /// The port of the guest agent.
-    GuestAgent,
+    /// The port of the guest agent, on this controller.
+    GuestAgent(OptionGroup),
 }
 
 /// Our end of a channel, served on the engine.
@@ -81,7 +81,7 @@ impl ChannelConfig {
             Self::Console(..) => format!("console{place}"),
             Self::Monitor(_) => format!("mon{place}"),
             Self::Qtest => "qtest".to_owned(),
-            Self::GuestAgent => format!("agent{place}"),
+            Self::GuestAgent(_) => format!("agent{place}"),
         }
     }
 
@@ -106,7 +106,7 @@ impl ChannelConfig {
                 ("-accel", OptionGroup::new("qtest")),
                 ("-accel", OptionGroup::new("tcg")),
             ],
-            Self::GuestAgent => agent::devices(id),
+            Self::GuestAgent(controller) => agent::devices(id, controller),
         }
     }
 
@@ -188,7 +188,7 @@ impl Channels {
                 self.served.push(channel);
                 self.handles.qtest = Some(handle);
             }
-            ChannelConfig::GuestAgent => {
+            ChannelConfig::GuestAgent(_) => {
                 let id = config.id(self.served.len());
                 let (agent, channel) = agent::connect(id, socket, deadlines, witness.clone())?;
                 self.served.push(Arc::new(channel));

@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn semihosting_is_a_console_by_an_option_of_its_own() {
+        let builder = Machine::builder("qemu-system-arm")
+            .monitor(Monitor::Off)
+            .machine("lm3s6965evb")
+            .console(Console::serial())
+            .add_console("program", Console::semihosting());
+        assert_eq!(
+            words(&builder),
+            "qemu-system-arm -display none -vga none -machine lm3s6965evb \
+             -chardev socket,id=console0,fd=3 -serial chardev:console0 \
+             -chardev socket,id=console1,fd=4 \
+             -semihosting-config enable=on,target=native,chardev=console1"
+        );
+    }
+
+    #[test]
     fn a_qtest_channel_is_one_and_has_the_guest_not_run() {
         let builder = Machine::builder("qemu").qtest().qtest().memory("1G");
         let channel = |end| {

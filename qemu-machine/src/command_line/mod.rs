@@ -5,6 +5,7 @@ mod compose;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod options;
+mod plugged;
 mod shell;
 mod start;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
+pub(crate) use plugged::Plugged;
 pub(crate) use start::GuestStart;
 
 /// A command line: the wrapper, the binary and every argument.

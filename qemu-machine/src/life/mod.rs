@@ -22,6 +22,7 @@
 //! is nothing that it could lose.
 
 mod cause;
+mod guest_exit;
 mod ladder;
 #[cfg(test)]
 mod model;
@@ -30,6 +31,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub(crate) use cause::{Shutdown, cause};
+pub(crate) use guest_exit::{Evidence, ExitDevices};
+pub use guest_exit::{ExitDevice, GuestExit};
 use ladder::KILL_LIMIT;
 pub(crate) use ladder::Ladder;
 pub use ladder::{Rung, RungOutcome, RungReport};

@@ -14,6 +14,7 @@ mod real_display;
 mod real_endings;
 mod real_examples;
 mod real_following;
+mod real_guest_devices;
 mod real_guest_state;
 mod real_keyboard;
 mod real_linux;

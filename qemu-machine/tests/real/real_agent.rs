@@ -9,7 +9,7 @@ use crate::support::{Qemu, linux_guest, scenario, text};
 use qemu_machine::agent::{AgentError, AgentFailure, ShutdownMode};
 use qemu_machine::qmp::wire::Port;
 use qemu_machine::qmp::{Cont, SystemReset};
-use qemu_machine::{Console, ExitCause, MachineBuilder};
+use qemu_machine::{Console, ExitCause, MachineBuilder, OptionGroup};
 
 /// How long a guest may take to boot.
 const BOOT: Duration = Duration::from_secs(60);
@@ -88,6 +88,49 @@ scenario! {
         run!(agent.shutdown(ShutdownMode::Powerdown)).unwrap();
         let report = run!(vm.exited()).unwrap();
         assert_eq!(report.cause, ExitCause::Guest, "{report}");
+    }
+}
+
+scenario! {
+    fn programs_are_started_and_waited_for_by_handles(qemu) {
+        let controller = OptionGroup::new("virtio-serial-pci").set("max_ports", "2");
+        let vm = run!(linux(&qemu).guest_agent_controller(controller).launch()).unwrap();
+        let agent = vm.guest_agent();
+        run!(agent.ready().timeout(BOOT)).unwrap();
+        let shell = |script: &str| agent.exec("/bin/sh").args(["-c", script]).env("PATH", "/bin");
+
+        // It goes on when it is told to, and is asked meanwhile.
+        let waits = run!(shell("mkfifo /root/go; read word </root/go; echo $word; exit 3").spawn()).unwrap();
+        assert_eq!(run!(waits.status()).unwrap(), None);
+        let error = run!(waits.exited().timeout(Duration::from_secs(1))).unwrap_err();
+        assert!(
+            // Where the guest is slow, it may be the agent that is waited for.
+            matches!(*error.failure, AgentFailure::StillRuns { .. } | AgentFailure::Timeout { .. }),
+            "{error}"
+        );
+        let goes = run!(shell("until [ -p /root/go ]; do :; done; echo gone >/root/go").spawn()).unwrap();
+        assert!(run!(goes.exited()).unwrap().success());
+        let ended = run!(waits.exited()).unwrap();
+        assert_eq!((ended.code, text(&ended.stdout)), (Some(3), "gone\n".into()));
+        // The agent has forgotten it, and we have not.
+        assert_eq!(run!(waits.clone().status()).unwrap(), Some(ended));
+
+        // One that leaves a process behind ends for the agent when its output is closed,
+        // or is not kept.
+        let daemon = "busybox sleep 600 & echo $! >/root/pid";
+        let error = run!(shell(daemon).timeout(Duration::from_secs(1))).unwrap_err();
+        assert!(
+            matches!(*error.failure, AgentFailure::StillRuns { .. } | AgentFailure::Timeout { .. }),
+            "{error}"
+        );
+        let output = run!(shell(daemon).capture_output(false)).unwrap();
+        assert!(output.success() && output.stdout.is_empty());
+        let lives = shell("kill -0 $(cat /root/pid)");
+        assert!(run!(lives).unwrap().success());
+        // Nobody waits for this one.
+        drop(run!(shell("busybox sleep 600").spawn()).unwrap());
+        run!(agent.ping()).unwrap();
+        run!(vm.kill()).unwrap();
     }
 }
 

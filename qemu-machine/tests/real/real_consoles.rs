@@ -70,14 +70,16 @@ scenario! {
 
 // P3
 scenario! {
-    fn each_kind_of_console_has_its_device_and_its_controller(qemu) {
-        let microvm = OptionGroup::new("virtio-serial-device");
-        for (machine, virtio) in [
-            ("q35", Console::virtio()),
-            ("microvm", Console::virtio().controller(microvm)),
+    fn each_kind_of_console_and_the_agent_has_its_device_and_its_controller(qemu) {
+        let mmio = || OptionGroup::new("virtio-serial-device");
+        for (builder, virtio) in [
+            (qemu.bare().machine("q35").guest_agent(), Console::virtio()),
+            (
+                qemu.bare().machine("microvm").guest_agent_controller(mmio()),
+                Console::virtio().controller(mmio()),
+            ),
         ] {
-            let builder = qemu.bare()
-                .machine(machine)
+            let builder = builder
                 .arg("-S")
                 .console(virtio.clone())
                 .add_console("another", virtio)
@@ -87,7 +89,8 @@ scenario! {
             let tree = run!(vm.qmp().human("info qtree")).unwrap();
             for (bus, device) in [
                 ("console0-controller.0", "virtconsole"),
-                ("console1-controller.0", "virtconsole"),
+                ("console2-controller.0", "virtconsole"),
+                ("agent1-controller.0", "virtserialport"),
                 ("isa.0", "isa-debugcon"),
                 ("isa.0", "isa-serial"),
             ] {
@@ -95,9 +98,9 @@ scenario! {
                 let on_bus = on_bus.unwrap_or_else(|| panic!("no {bus} in {tree}"));
                 assert!(on_bus.contains(&format!("dev: {device},")), "no {device} on {bus} in {tree}");
             }
-            // Each is taken by a device.
+            // Each console is taken by a device; the port waits for the guest.
             let ends = run!(vm.qmp().execute_json("query-chardev", ())).unwrap();
-            for label in ["console0", "console1", "console2", "console3"] {
+            for label in ["console0", "console2", "console3", "console4"] {
                 let end = ends.as_array().unwrap().iter().find(|it| it["label"] == label);
                 assert_eq!(end.unwrap()["frontend-open"], true, "{label}: {ends}");
             }

@@ -217,7 +217,9 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
         let lines: Vec<&str> = told.lines().collect();
         assert!(lines[0].starts_with("agent "), "{told}");
         assert_eq!(lines[1], r#"sorted "a\nb\nc\n""#);
-        assert!(lines[2].contains("guest-shutdown"), "{told}");
+        assert!(lines[2].starts_with("has ended: "), "{told}");
+        assert_eq!(lines[3], "ended with Some(0)");
+        assert!(lines[4].contains("guest-shutdown"), "{told}");
     }
 }
 

@@ -4,9 +4,9 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use crate::support::boot_sector::boots;
-use crate::support::{Scratch, scenario, text};
+use crate::support::{Scratch, linux_guest, scenario, text};
 use qemu_machine::qmp::engine::{Either, race};
-use qemu_machine::{InputError, Pattern, Wait};
+use qemu_machine::{Console, InputError, KeyboardLayout, OptionGroup, Pattern, Wait};
 
 scenario! {
     fn a_long_text_arrives_whole_as_fast_as_the_guest_reads(qemu) {
@@ -118,6 +118,7 @@ scenario! {
         run!(vm.console().send("g")).unwrap();
         let error = run!(vm.keyboard().type_text("caf\u{e9}")).unwrap_err();
         assert!(matches!(error, InputError::NoKey { character: '\u{e9}', position: 4, .. }), "{error}");
+        assert!(error.to_string().ends_with("the US keyboard layout has no key for 'é', character 4 of the text"));
         let error = run!(vm.keyboard().press("ctrl-")).unwrap_err();
         assert!(matches!(error, InputError::NoChord { .. }), "{error}");
         let error = run!(vm.keyboard().press("ctrl-nonesuch")).unwrap_err();
@@ -132,5 +133,47 @@ scenario! {
         run!(vm.keyboard().type_text(".")).unwrap();
         assert_eq!(text(&run!(vm.console().expect(".")).unwrap().before), "");
         run!(vm.shutdown()).unwrap();
+    }
+}
+
+scenario! {
+    /// What Linux makes of the keys, with the layouts of X on its own console.
+    fn a_text_is_typed_for_the_layout_of_the_guest(qemu) {
+        let guest = linux_guest();
+        let builder = qemu.bare()
+            .memory("256M")
+            .kernel(guest.join("vmlinuz"))
+            .initrd(guest.join("initramfs-agent"))
+            .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+            .console(Console::serial())
+            .device(&OptionGroup::new("VGA"))
+            .guest_agent();
+        let vm = run!(builder.launch()).unwrap();
+        let agent = vm.guest_agent();
+        run!(agent.ready().timeout(Duration::from_secs(120))).unwrap();
+        let ascii: String = (' '..='~').collect();
+        for (layout, name, others) in [
+            (KeyboardLayout::Us, None, ""),
+            (KeyboardLayout::German, Some("de"), "äöüßÄÖÜ§°µ²³€éèêáàâóòôÉÈÊ"),
+            (KeyboardLayout::French, Some("fr"), "éèàçù§°£µ²€¤êâîôûëïüöÊÂ"),
+        ] {
+            if let Some(name) = name {
+                let file = guest.join(format!("keymaps/{name}.bkmap"));
+                let keymap = std::fs::read(file).expect("run `cargo xtask setup`");
+                let loads = agent.exec("busybox").arg("loadkmap").input(keymap);
+                assert!(run!(loads).unwrap().success());
+            }
+            let reads = "exec 3</dev/tty1; echo reads >/dev/ttyS0; \
+                         IFS= read -r line <&3; printf %s \"$line\"";
+            let reads = agent.exec("/bin/sh").args(["-c", reads]).env("PATH", "/bin");
+            let reads = run!(reads.spawn()).unwrap();
+            run!(vm.console().expect("reads")).unwrap();
+            let typed = format!("{ascii}{others}");
+            let keyboard = vm.keyboard().layout(layout);
+            run!(keyboard.type_text(&format!("{typed}\n")).pace(Duration::ZERO)).unwrap();
+            let line = run!(reads.exited()).unwrap();
+            assert_eq!(text(&line.stdout), typed, "{layout}");
+        }
+        run!(vm.kill()).unwrap();
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{self, Scratch, fake, is_gone, scenario, signal};
-use qemu_machine::{ExitCause, MachineBuilder, Rung, RungOutcome, ShutdownError, Wait};
+use qemu_machine::{
+    ExitCause, ExitDevice, Machine, MachineBuilder, Rung, RungOutcome, ShutdownError, Wait,
+};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -142,6 +144,58 @@ scenario! {
         let _ = run!(vm.qmp().execute_json("x", ()));
         run!(vm.exited()).unwrap();
         assert_eq!(run!(vm.shutdown()).unwrap().cause, ExitCause::Outside);
+    }
+}
+
+// R8: as QEMU 7.2 ends and as 10.0 does, by devices that no PC has.
+scenario! {
+    fn an_exit_by_a_device_of_the_guest_is_the_guest_s_whether_qemu_says_so_or_not() {
+        let by_guest = |reason: &str| {
+            format!("event SHUTDOWN {{\"guest\": true, \"reason\": \"{reason}\"}}\n")
+        };
+        let scratch = Scratch::new("devices");
+        let riscv = scratch.join("qemu-system-riscv64");
+        std::os::unix::fs::symlink(support::fake_qemu(), &riscv).unwrap();
+        let virt = || Machine::builder(&riscv).machine("virt");
+        let arm = || Machine::builder(support::fake_qemu()).arg("-semihosting");
+        for (builder, device, said, code) in [
+            (virt(), ExitDevice::SifiveTest, String::new(), 0),
+            (virt(), ExitDevice::SifiveTest, String::new(), 3),
+            (virt(), ExitDevice::SifiveTest, by_guest("guest-shutdown"), 0),
+            (virt(), ExitDevice::SifiveTest, by_guest("guest-panic"), 3),
+            (arm(), ExitDevice::Semihosting, String::new(), 0),
+            (arm(), ExitDevice::Semihosting, String::new(), 1),
+            (arm(), ExitDevice::Semihosting, String::new(), 42),
+            (Machine::builder(support::fake_qemu()), ExitDevice::Unknown, by_guest("guest-shutdown"), 5),
+        ] {
+            let script = format!("greet\nnegotiate\nexpect x\n{said}exit {code}");
+            let vm = run!(builder.args(["-fake-script", &script]).launch()).unwrap();
+            let _ = run!(vm.qmp().execute_json("x", ()));
+            let report = run!(vm.exited()).unwrap();
+            let exit = report.guest_exit.unwrap();
+            assert_eq!((exit.device, i32::from(exit.code)), (device, code), "{report}");
+            assert_eq!(report.cause, ExitCause::Guest, "{report}");
+            run!(vm.shutdown()).unwrap();
+        }
+    }
+}
+
+// R8: without such a device, or with an error of QEMU's, it is none of the guest's.
+scenario! {
+    fn a_code_that_no_device_explains_is_a_failure_of_qemu() {
+        let isa = ["-device", "isa-debug-exit"].as_slice();
+        for (arguments, end) in [
+            ([].as_slice(), "exit 33"),
+            (isa, "exit 2"),
+            (isa, "stderr qemu-system-x86_64: out of luck\\n\nexit 1"),
+        ] {
+            let script = format!("expect x\n{end}");
+            let vm = run!(running(&script).args(arguments.to_vec()).launch()).unwrap();
+            let _ = run!(vm.qmp().execute_json("x", ()));
+            let report = run!(vm.exited()).unwrap();
+            assert_eq!((&report.cause, report.guest_exit), (&ExitCause::Outside, None), "{report}");
+            assert!(matches!(run!(vm.shutdown()).unwrap_err(), ShutdownError::Failed(_)));
+        }
     }
 }
 

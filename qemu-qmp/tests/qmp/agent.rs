@@ -281,6 +281,89 @@ scenario! {
 }
 
 scenario! {
+    fn a_program_that_was_started_is_asked_for_and_waited_for_by_its_handle() {
+        let (socket, agent) = serve(|agent| {
+            agent.sync();
+            let exec = agent.asked_and_replies("guest-exec", r#"{"pid": 42}"#);
+            assert_eq!(exec.command.arguments(), &json!({"path": "daemon", "capture-output": false}));
+            let asked = agent.asked_and_replies("guest-exec-status", r#"{"exited": false}"#);
+            assert_eq!(asked.command.arguments(), &json!({"pid": 42}));
+            agent.asked_and_replies("guest-ping", "{}");
+            while let Some(asked) = agent.asked_again("guest-exec-status") {
+                agent.reply(&asked, r#"{"exited": false}"#);
+            }
+        });
+        let guest = run!(GuestAgent::over(socket)).unwrap();
+        let process = run!(guest.exec("daemon").capture_output(false).spawn()).unwrap();
+        assert_eq!(process.pid(), 42);
+        assert_eq!(run!(process.status()).unwrap(), None);
+        // It holds up nobody.
+        run!(guest.ping()).unwrap();
+        let error = run!(process.exited().timeout(Duration::from_millis(300))).unwrap_err();
+        assert!(
+            matches!(
+                *error.failure,
+                AgentFailure::StillRuns { pid: 42, .. } | AgentFailure::Timeout { .. }
+            ),
+            "{error:?}"
+        );
+        drop((guest, process));
+        agent.end();
+    }
+}
+
+scenario! {
+    fn the_end_of_a_program_is_told_to_all_who_ask_though_the_agent_tells_it_once() {
+        let (socket, agent) = serve(|agent| {
+            agent.sync();
+            agent.asked_and_replies("guest-exec", r#"{"pid": 42}"#);
+            agent.asked_and_replies("guest-exec-status", r#"{"exited": false}"#);
+            let ended = r#"{"exited": true, "exitcode": 0, "out-data": "YgphCg=="}"#;
+            agent.asked_and_replies("guest-exec-status", ended);
+            // Another had asked before that was told.
+            if let Some(asked) = agent.asked_again("guest-exec-status") {
+                agent.send(r#"{"error": {"class": "GenericError", "desc": "PID 42 does not exist"}}"#);
+                agent.answer_sync(asked.fence);
+            }
+        });
+        let guest = run!(GuestAgent::over(socket)).unwrap();
+        let process = run!(guest.exec("sort").spawn()).unwrap();
+        let clone = process.clone();
+        let waits = [process.exited(), clone.exited()].map(begin);
+        for waits in waits {
+            assert_eq!(run!(waits).unwrap().stdout, b"b\na\n");
+        }
+        // Nobody asks the agent again.
+        assert!(run!(clone.status()).unwrap().unwrap().success());
+        assert_eq!(run!(process.exited()).unwrap().stdout, b"b\na\n");
+        drop((guest, process, clone));
+        agent.end();
+    }
+}
+
+scenario! {
+    fn an_end_that_comes_when_the_one_who_asked_has_gone_is_kept() {
+        let (go_on, gone) = mpsc::channel::<()>();
+        let (socket, agent) = serve(move |agent| {
+            agent.ready_agent();
+            agent.asked_and_replies("guest-exec", r#"{"pid": 42}"#);
+            let asked = agent.asked("guest-exec-status");
+            gone.recv().unwrap();
+            agent.reply(&asked, r#"{"exited": true, "exitcode": 7}"#);
+            agent.asked_and_replies("guest-ping", "{}");
+        });
+        let guest = run!(GuestAgent::over(socket)).unwrap();
+        run!(guest.ready()).unwrap();
+        let process = run!(guest.exec("x").spawn()).unwrap();
+        drop(begin(process.status()));
+        go_on.send(()).unwrap();
+        run!(guest.ping()).unwrap();
+        assert_eq!(run!(process.status()).unwrap().unwrap().code, Some(7));
+        agent.end();
+    }
+}
+
+scenario! {
     fn a_file_is_written_and_read_in_chunks_and_closed() {
         let bytes: Vec<u8> = (0..600_000u32).map(|n| (n * 7 / 3).to_le_bytes()[0]).collect();
         let expected = bytes.clone();

@@ -1,6 +1,6 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
 //! the script `guests/linux/init`; a second one has the guest agent too, a third
-//! one bash.
+//! one bash. Beside them are layouts for its keyboard.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use super::{
     apt::{self, Apt},
     bash,
     cpio::Archive,
-    keep_up_to_date, publish, scratch,
+    keep_up_to_date, keymaps, publish, scratch,
     system::System,
 };
 use crate::{failure::Failure, workspace};
@@ -29,8 +29,10 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let busybox = place.join("busybox");
     let agent = place.join("agent");
     let bash = place.join("bash");
+    let keymaps = place.join("keymaps");
     let is_there = busybox.exists() && agent::is_gathered(&agent);
-    if !(is_there && bash.exists() || system.has_debian_packages()) {
+    let all_is_there = is_there && bash.exists() && keymaps.exists();
+    if !(all_is_there || system.has_debian_packages()) {
         tell!("no Linux guest here: it is made from Debian's packages for x86-64");
         return Ok(());
     }
@@ -42,6 +44,9 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
     if !bash.exists() {
         bash::fetch(&bash)?;
+    }
+    if !keymaps.exists() {
+        keymaps::fetch(&keymaps)?;
     }
     // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");

@@ -12,6 +12,7 @@ mod apt;
 mod backport;
 mod bash;
 mod cpio;
+mod keymaps;
 pub(crate) mod launcher;
 pub(crate) mod linux;
 pub(crate) mod locale;
