@@ -31,6 +31,7 @@ use crate::error::{LaunchError, LaunchFailure};
 use crate::input::Turns;
 use crate::life::{Rung, Useless};
 use crate::machine::{Inner, Machine};
+use crate::migration::MigrationTurn;
 use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
@@ -291,6 +292,7 @@ fn begin(
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),
         turns: Turns::default(),
+        migration_turn: MigrationTurn::default(),
         canvas,
         directory: directory_path,
         log,

@@ -24,6 +24,7 @@ use crate::forwards::ForwardedPort;
 use crate::heard::Heard;
 use crate::input::{Input, Keyboard, Mouse, Turns};
 use crate::life::{Ladder, Rung};
+use crate::migration::MigrationTurn;
 use crate::output::Output;
 use crate::process::Process;
 use crate::qtest::Qtest;
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
+    pub(crate) migration_turn: MigrationTurn,
     pub(crate) canvas: Arc<Canvas>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
