@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use qemu_machine::qmp::{MigrationError, QueryStatus};
-use qemu_machine::{Drive, Machine, MachineBuilder, MoveError, Pattern, Wait};
+use qemu_machine::{Machine, MachineBuilder, MoveError, Pattern, Wait};
 use serde_json::json;
 use support::{Qemu, Scratch, boot_sector, scenario};
 
@@ -191,9 +191,13 @@ scenario! {
         run!(vm.save_to(&ours)).unwrap();
         run!(vm.qmp().execute_json("cont", ())).unwrap();
 
-        // It waits for nobody, so the end of the load is seen in its state alone.
-        let incoming = format!("exec:cat {}", ours.display());
-        let plain = run!(qemu.tiny().args(["-incoming", &incoming]).launch()).unwrap();
+        let plain = run!(qemu.tiny().incoming().launch()).unwrap();
+        let mut completed = plain.qmp().events_matching([("MIGRATION", json!({"status": "completed"}))]);
+        let events = json!({"capabilities": [{"capability": "events", "state": true}]});
+        run!(plain.qmp().execute_json("migrate-set-capabilities", events)).unwrap();
+        let from = json!({"uri": format!("exec:cat {}", ours.display())});
+        run!(plain.qmp().execute_json("migrate-incoming", from)).unwrap();
+        run!(completed.next()).unwrap();
         run!(plain.qmp().execute_json("cont", ())).unwrap();
         run!(plain.console().send("plain\n")).unwrap();
         run!(plain.console().expect("error: unknown command")).unwrap();
