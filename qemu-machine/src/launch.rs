@@ -35,6 +35,7 @@ use crate::guest_state::PauseReason;
 use crate::input::Turns;
 use crate::life::{ExitDevices, Rung, Useless};
 use crate::machine::{Inner, Machine};
+use crate::migration::MigrationTurn;
 use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::qtest::Qtest;
 use crate::report::{ExitCause, ExitReport};
@@ -313,6 +314,7 @@ fn begin(
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),
         turns: Turns::default(),
+        migration_turn: MigrationTurn::default(),
         canvas,
         directory: directory_path,
         log,

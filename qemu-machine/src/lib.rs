@@ -99,7 +99,7 @@ pub use input::{Button, InputAction, InputError, Keyboard, KeyboardLayout, Mouse
 pub use launch::Launch;
 pub use life::{ExitDevice, GuestExit, Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
-pub use migration::{Move, MoveError};
+pub use migration::{Load, Move, MoveError, Save};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::agent::{self, GuestAgent};
 pub use qemu_qmp::{Deadlines, Wait};

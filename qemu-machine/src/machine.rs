@@ -25,6 +25,7 @@ use crate::guest_state::{GuestState, Hold};
 use crate::heard::Heard;
 use crate::input::{Input, Keyboard, Mouse, Turns};
 use crate::life::{Ladder, Rung};
+use crate::migration::MigrationTurn;
 use crate::output::Output;
 use crate::process::Process;
 use crate::qtest::Qtest;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
+    pub(crate) migration_turn: MigrationTurn,
     pub(crate) canvas: Arc<Canvas>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
