@@ -14,6 +14,8 @@ mod bash;
 mod cpio;
 pub(crate) mod launcher;
 pub(crate) mod linux;
+mod login;
+mod programs;
 mod sources;
 mod system;
 mod tools;
