@@ -378,6 +378,13 @@ impl Conversation {
         if stage == Stage::Unasked && line_ends > 0 && self.seen.has_passed(&self.questions.login) {
             return Some((TORN, self.name()));
         }
+        // Nor is it behind a prompt.
+        if let Candidate::Prompt(prompt, _) = &self.shell
+            && self.typed.last() == Some(&Line::End)
+            && self.seen.has_line(prompt)
+        {
+            return Some((SETTLES, Ok(Line::Marker)));
+        }
         if line_ends >= LINE_ENDS {
             return None;
         }
@@ -424,7 +431,9 @@ impl Conversation {
             Line::End => {
                 self.is_unsure = true;
                 self.in_vain += 1;
-                self.shell = Candidate::None;
+                if self.shell == Candidate::Marked {
+                    self.shell = Candidate::None;
+                }
             }
             Line::Marker => {
                 self.is_unsure |= self.stage == Stage::Named;

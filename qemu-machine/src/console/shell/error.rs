@@ -201,7 +201,13 @@ impl fmt::Display for ShellError {
             f,
             "the shell on {console} did not {task} ({waited:.1?}): {failure}"
         )?;
-        if let Some(awaited) = awaited {
+        let is_cut_short = matches!(
+            **failure,
+            ShellFailure::Timeout { .. } | ShellFailure::Console(_)
+        );
+        if let Some(awaited) = awaited
+            && is_cut_short
+        {
             write!(f, "; it waited for {awaited}")?;
         }
         if !typed.is_empty() {

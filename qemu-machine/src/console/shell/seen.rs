@@ -61,7 +61,7 @@ impl Questions {
         let pattern = |expression| Pattern::regex(expression).expect("an expression of ours");
         Self {
             login: Pattern::literal("login: "),
-            password: pattern("[Pp]assword[^\r\n]*: "),
+            password: pattern(r"[Pp]assword[^\r\n]*: "),
             // Not the end of `####`. There is a line end before the text.
             prompt: pattern("[^#$%>][#$%>] ?$"),
             new_password: pattern(
@@ -119,6 +119,13 @@ impl Seen {
     pub(super) fn has_passed(&self, pattern: &Pattern) -> bool {
         let text = plain(&self.tail[self.tail.len() - self.since_typed..]);
         ends(pattern, &text).next().is_some()
+    }
+
+    /// Whether a line that begins so came after the last line that was typed.
+    pub(super) fn has_line(&self, begin: &[u8]) -> bool {
+        let text = plain(&self.tail[self.tail.len() - self.since_typed..]);
+        let line = [b"\n", begin].concat();
+        text.windows(line.len()).any(|it| it == line)
     }
 
     /// The line that the text ends with, without escape sequences.

@@ -459,6 +459,19 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 250),
         ],
     );
+    // It writes behind the prompt that the line end has had back, too.
+    let (outcome, _) = play(
+        log_in(true),
+        &[
+            Says("\r\n~ # "),
+            Reads(Line::End, 1100),
+            Says("\r\n~ # Nov 28 daemon: again\r\n"),
+            Reads(Command, 300),
+            Says(noise),
+            Answers("root"),
+        ],
+    );
+    assert!(matches!(outcome, Some(Ok(()))), "{outcome:?}");
 }
 
 #[test]
