@@ -298,7 +298,7 @@ impl Conversation {
             (Question::Password, Stage::Passed) => Some((again, self.password_again())),
             (Question::Prompt, stage) => self.to_a_prompt(stage),
             (Question::TornPassword | Question::Nothing, stage) => {
-                return (self.silence(quiet, now), self.to_nothing(stage));
+                return self.to_nothing(stage, quiet, now);
             }
         };
         (quiet, intent)
@@ -366,43 +366,34 @@ impl Conversation {
 
     /// By silence alone, of which nothing tells what it is: a prompt that was
     /// lost or torn, a guest that still boots, or one that is slow.
-    fn to_nothing(&self, stage: Stage) -> Intent {
+    fn to_nothing(&self, stage: Stage, quiet: Duration, now: Instant) -> (Duration, Intent) {
+        // Where something always comes, time goes by all the same.
+        let silence = quiet.max(now.saturating_duration_since(self.typed_at) / NOISY);
+        let may_be_asked = stage == Stage::Named && self.has_password;
         let line_ends = self.line_ends();
-        // What another program has written behind a question is no answer to it.
-        if stage == Stage::Named
-            && self.has_password
-            && self.seen.has_passed(&self.questions.password)
-        {
-            return Some((TORN, Ok(Line::Password)));
+        // What another program has written behind a question, or a prompt, is no
+        // answer to it.
+        if may_be_asked && self.seen.has_passed(&self.questions.password) {
+            return (silence, Some((TORN, Ok(Line::Password))));
         }
         if stage == Stage::Unasked && line_ends > 0 && self.seen.has_passed(&self.questions.login) {
-            return Some((TORN, self.name()));
+            return (silence, Some((TORN, self.name())));
         }
-        // Nor is it behind a prompt.
         if let Candidate::Prompt(prompt, _) = &self.shell
             && self.typed.last() == Some(&Line::End)
             && self.seen.has_line(prompt)
         {
-            return Some((SETTLES, Ok(Line::Marker)));
+            return (silence, Some((SETTLES, Ok(Line::Marker))));
         }
         if line_ends >= LINE_ENDS {
-            return None;
+            return (silence, None);
         }
-        let pace = match stage {
-            Stage::Unasked => TORN * (1 << self.in_vain.min(4)),
-            Stage::Named if self.has_password => LATE,
-            Stage::Named => 2 * TORN,
-            Stage::Passed => LATE_PROMPT,
+        let (waited, pace) = match stage {
+            Stage::Unasked => (silence, TORN * (1 << self.in_vain.min(4))),
+            Stage::Named if self.has_password => (quiet, LATE),
+            Stage::Named | Stage::Passed => (silence, 2 * TORN),
         };
-        Some((pace, Ok(Line::End)))
-    }
-
-    /// How long nothing came, or that on a console where something always does.
-    fn silence(&self, quiet: Duration, now: Instant) -> Duration {
-        if self.stage == Stage::Named && self.has_password {
-            return quiet;
-        }
-        quiet.max(now.saturating_duration_since(self.typed_at) / NOISY)
+        (waited, Some((pace, Ok(Line::End))))
     }
 
     fn will_type(&mut self, line: Line, question: Question) {

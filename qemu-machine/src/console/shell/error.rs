@@ -201,21 +201,15 @@ impl fmt::Display for ShellError {
             f,
             "the shell on {console} did not {task} ({waited:.1?}): {failure}"
         )?;
-        let is_cut_short = matches!(
-            **failure,
-            ShellFailure::Timeout { .. } | ShellFailure::Console(_)
-        );
-        if let Some(awaited) = awaited
-            && is_cut_short
-        {
+        if let (Some(awaited), ShellFailure::Timeout { .. }) = (awaited, &**failure) {
             write!(f, "; it waited for {awaited}")?;
-        }
-        if !typed.is_empty() {
-            write!(f, "; typed: {}", in_brief(typed))?;
         }
         // A report of the machine's end has its own.
         if let ShellFailure::Console(ExpectFailure::MachineEnded(_)) = &**failure {
             return Ok(());
+        }
+        if !typed.is_empty() {
+            write!(f, "; typed: {}", in_brief(typed))?;
         }
         let tails = Tails {
             output,

@@ -182,8 +182,8 @@ fn a_prompt_that_was_torn_or_lost_is_had_back_by_a_line_end() {
                 Says("root\r\nPass[  OK  ] Started a daemon.\r\nword: "),
                 Reads(Password, 1100),
                 Says("\r\n~ [  OK  ] Started a daemon.\r\n"),
-                Idles(4000),
-                Reads(Line::End, 1100),
+                Idles(3900),
+                Reads(Line::End, 200),
             ],
         );
     }
@@ -459,7 +459,18 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 250),
         ],
     );
-    // It writes behind the prompt that the line end has had back, too.
+    // It writes behind the password's question,
+    opens(
+        true,
+        [
+            Says("\r\nhost login: "),
+            Reads(User, 250),
+            Says("root\r\nPassword: Nov 28 daemon: again\r\n"),
+            Repeats(11, 500, noise),
+            Reads(Password, 600),
+        ],
+    );
+    // and behind the prompt that a line end has had back, too.
     let (outcome, _) = play(
         log_in(true),
         &[
