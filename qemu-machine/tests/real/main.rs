@@ -18,6 +18,7 @@ mod real_guest_devices;
 mod real_guest_state;
 mod real_keyboard;
 mod real_linux;
+mod real_log_in;
 mod real_machine;
 mod real_monitor;
 mod real_mouse;

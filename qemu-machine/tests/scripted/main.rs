@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod log_in;
 mod scripted_accel;
 mod scripted_building;
 mod scripted_consoles;

@@ -189,7 +189,10 @@ pub(crate) fn relations(packages: &[PathBuf]) -> Result<(Vec<String>, Vec<String
     let (mut provides, mut depends) = (Vec::new(), Vec::new());
     for package in packages {
         let mut show = Command::new("dpkg-deb");
-        show.args(["--showformat", "${Package}, ${Provides}\n${Depends}\n"]);
+        show.args([
+            "--showformat",
+            "${Package}, ${Provides}\n${Depends}, ${Pre-Depends}\n",
+        ]);
         let text = process::output(show.arg("--show").arg(package))?;
         let mut fields = text.lines().map(|field| names(field).map(str::to_owned));
         provides.extend(fields.next().into_iter().flatten());

@@ -1,6 +1,6 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
 //! the script `guests/linux/init`; a second one has the guest agent too, a third
-//! one bash. Beside them are layouts for its keyboard.
+//! one bash, a fourth one Debian's log-in. Beside them are layouts for its keyboard.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use super::{
     apt::{self, Apt},
     bash,
     cpio::Archive,
-    keep_up_to_date, keymaps, publish, scratch,
+    keep_up_to_date, keymaps, login, publish, scratch,
     system::System,
 };
 use crate::{failure::Failure, workspace};
@@ -22,16 +22,17 @@ pub(crate) fn folder() -> PathBuf {
     workspace::target().join("guests/linux")
 }
 
-/// Makes `target/guests/linux/{vmlinuz,initramfs,initramfs-agent,initramfs-bash}`,
-/// unless they are there.
+/// Makes `target/guests/linux/{vmlinuz,initramfs}` and
+/// `initramfs-{agent,bash,login}`, unless they are there.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = folder();
     let busybox = place.join("busybox");
     let agent = place.join("agent");
     let bash = place.join("bash");
     let keymaps = place.join("keymaps");
+    let login = place.join("login");
     let is_there = busybox.exists() && agent::is_gathered(&agent);
-    let all_is_there = is_there && bash.exists() && keymaps.exists();
+    let all_is_there = is_there && bash.exists() && keymaps.exists() && login.exists();
     if !(all_is_there || system.has_debian_packages()) {
         tell!("no Linux guest here: it is made from Debian's packages for x86-64");
         return Ok(());
@@ -48,6 +49,9 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     if !keymaps.exists() {
         keymaps::fetch(&keymaps)?;
     }
+    if !login.exists() {
+        login::fetch(&login)?;
+    }
     // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");
     let mut archive = initramfs(&read(&busybox)?, &read(&init)?);
@@ -55,6 +59,8 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     // The kernel unpacks one archive after the other.
     let with_bash = [archive.as_slice(), &bash::archive(&read(&bash)?)].concat();
     keep_up_to_date(&place.join("initramfs-bash"), &with_bash, 0o644)?;
+    let with_login = [with_bash.as_slice(), &login::archive(&login)?].concat();
+    keep_up_to_date(&place.join("initramfs-login"), &with_login, 0o644)?;
     archive.extend(agent::archive(&agent)?);
     keep_up_to_date(&place.join("initramfs-agent"), &archive, 0o644)
 }

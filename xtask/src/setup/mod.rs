@@ -16,6 +16,8 @@ mod keymaps;
 pub(crate) mod launcher;
 pub(crate) mod linux;
 pub(crate) mod locale;
+mod login;
+mod programs;
 mod sources;
 mod system;
 mod tools;

@@ -25,7 +25,14 @@ pub struct ShellError {
     pub failure: Box<ShellFailure>,
     /// How long it was waited for.
     pub waited: Duration,
-    /// The last 4 KiB of what the console said and nobody took.
+    /// What a log-in had typed until then, in words and one after the other; a
+    /// password is but called so.
+    pub typed: Box<[String]>,
+    /// What a log-in waited for; `None` for all else.
+    pub awaited: Option<Box<str>>,
+    /// The last 4 KiB of what the console said: to a log-in in all, without the
+    /// password where the guest has echoed that; to a command since the last
+    /// match that was taken.
     pub seen: Box<[u8]>,
     /// The last 64 KiB of what QEMU itself has printed.
     pub output: Box<[u8]>,
@@ -43,10 +50,29 @@ pub enum ShellFailure {
         /// Whether the guest ran then.
         guest: GuestState,
     },
-    /// The user or the password was refused.
+    /// The user or the password was refused. `seen` has the guest's own words.
     Refused,
+    /// A user was asked for, and none was given.
+    UserWanted,
     /// A password was asked for, and none was given.
     PasswordWanted,
+    /// The password was right and has expired: the guest wants a new one.
+    PasswordExpired,
+    /// The account has expired.
+    AccountExpired,
+    /// The user was asked for again and again.
+    AskedAgain {
+        /// How often the name was typed.
+        times: usize,
+    },
+    /// Nobody had to log in, as the shell of another user was there.
+    OtherUser {
+        /// Whose it is.
+        user: String,
+    },
+    /// The user or the password has a control character in it, which a terminal
+    /// takes for a key.
+    ControlCharacter,
     /// An earlier operation was given up or timed out, so the shell may still
     /// be at that. [`Shell::recover`](crate::Shell::recover) ends it.
     Unknown {
@@ -73,7 +99,21 @@ impl fmt::Display for ShellFailure {
                 IfPaused(guest)
             ),
             Self::Refused => f.write_str("it was refused"),
-            Self::PasswordWanted => f.write_str("a password was asked for"),
+            Self::UserWanted => f.write_str("a user was asked for, and none was given"),
+            Self::PasswordWanted => f.write_str("a password was asked for, and none was given"),
+            Self::PasswordExpired => {
+                f.write_str("the password has expired, and the guest asks for a new one")
+            }
+            Self::AccountExpired => f.write_str("the account has expired"),
+            Self::AskedAgain { times } => {
+                write!(f, "the name was typed {times} times and asked for again")
+            }
+            Self::OtherUser { user } => {
+                write!(f, "the shell of '{user}' was there, without a log-in")
+            }
+            Self::ControlCharacter => {
+                f.write_str("the user or the password has a control character in it")
+            }
             Self::Unknown { task } => write!(
                 f,
                 "it may still be about to {task}, and has not been recovered"
@@ -146,6 +186,8 @@ impl<'a> Task<'a> {
             task: self.what.clone(),
             failure: Box::new(failure),
             waited: self.begun.elapsed(),
+            typed: Box::default(),
+            awaited: None,
             seen: self.console.lock().last_untaken(REPORTED_BYTES).into(),
             output: shared.output.tail().into(),
         }
@@ -181,6 +223,8 @@ impl fmt::Display for ShellError {
             task,
             failure,
             waited,
+            typed,
+            awaited,
             seen,
             output,
         } = self;
@@ -189,9 +233,15 @@ impl fmt::Display for ShellError {
             f,
             "the shell on {console} did not {task} ({waited:.1?}): {failure}"
         )?;
+        if let (Some(awaited), ShellFailure::Timeout { .. }) = (awaited, &**failure) {
+            write!(f, "; it waited for {awaited}")?;
+        }
         // A report of the machine's end has its own.
         if let ShellFailure::Console(ExpectFailure::MachineEnded(_)) = &**failure {
             return Ok(());
+        }
+        if !typed.is_empty() {
+            write!(f, "; typed: {}", in_brief(typed))?;
         }
         let tails = Tails {
             output,
@@ -203,3 +253,13 @@ impl fmt::Display for ShellError {
 }
 
 impl std::error::Error for ShellError {}
+
+/// What was typed, and how often in a row.
+fn in_brief(typed: &[String]) -> String {
+    let runs = typed.chunk_by(|one, other| one == other);
+    let words = runs.map(|run| match run.len() {
+        1 => run[0].clone(),
+        times => format!("{} ({times} times)", run[0]),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}

@@ -44,6 +44,19 @@ impl Marker {
         Pattern::regex(&format!("{first}{second}{expression}")).expect("an expression of ours")
     }
 
+    /// What follows the marker in a line.
+    pub(super) fn rest<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        let whole = self.whole();
+        let at = line
+            .windows(whole.len())
+            .position(|it| it == whole.as_bytes())?;
+        Some(&line[at + whole.len()..])
+    }
+
+    pub(super) fn whole(&self) -> String {
+        self.halves.concat()
+    }
+
     /// The arguments of `printf`, for a format that begins with `%s%s`.
     fn typed(&self) -> String {
         self.halves.join(" ")
@@ -53,6 +66,12 @@ impl Marker {
 /// A line that has the shell write a marker and a line end.
 pub(super) fn marker_line(marker: &Marker) -> String {
     format!(" printf '%s%s\\n' {}\n", marker.typed())
+}
+
+/// The same, with the user's name behind the marker where the shell can tell it.
+pub(super) fn user_line(marker: &Marker) -> String {
+    let typed = marker.typed();
+    format!(" printf '%s%s%s\\n' {typed} \"$(id -un 2>/dev/null)\"\n")
 }
 
 /// The lines that have the shell write one marker and a line end, run a

@@ -1,16 +1,23 @@
 //! To the shell on a console: by a log-in, or where it is there already.
+//!
+//! What is typed and when is decided by [`Conversation`]; here are the console
+//! and the clock.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::time::Duration;
 
 use qemu_qmp::engine;
 
+use super::conversation::{Conversation, Line, Step};
 use super::error::Task;
 use super::line::{self, Marker};
+use super::seen::Questions;
 use super::{Shell, ShellError, ShellFailure, State};
-use crate::console::{Console, Pattern};
+use crate::console::noise::{Filter, Noise};
+use crate::console::{Console, Pattern, REPORTED_BYTES};
 
 /// Gets hold of the shell on a console; made by [`Console::shell`].
 ///
@@ -25,13 +32,12 @@ pub struct OpenShell {
     console: Console,
     user: Option<String>,
     password: Option<Secret>,
-    login_prompt: Pattern,
-    password_prompt: Pattern,
-    prompt: Pattern,
+    questions: Questions,
     timeout: Option<Duration>,
 }
 
 /// What is not to be seen in any log of ours.
+#[derive(Clone)]
 struct Secret(String);
 
 impl fmt::Debug for Secret {
@@ -43,48 +49,54 @@ impl fmt::Debug for Secret {
 impl OpenShell {
     pub(super) fn new(console: Console) -> Self {
         let timeout = console.shared.deadlines.limit();
-        let pattern = |expression| Pattern::regex(expression).expect("an expression of ours");
         Self {
             console,
             user: None,
             password: None,
-            login_prompt: Pattern::literal("login: "),
-            password_prompt: pattern("[Pp]assword[^\r\n]*: "),
-            prompt: pattern(r"[#$%>] ?(?:\x1b\[[0-9;?]*[A-Za-z])*$"),
+            questions: Questions::new(),
             timeout,
         }
     }
 
-    /// Logs in first, as this user, when the console asks for one. What asks
-    /// must not have been taken by an [`expect`](Console::expect) before.
+    /// Logs in first, as this user, where the console asks for one. A prompt that
+    /// was lost, torn, or taken by an [`expect`](Console::expect) is had back by a
+    /// line end.
+    ///
+    /// Where a shell is there without being asked for (an automatic log-in, a
+    /// user who is still logged in), it is taken if it is this user's by the word
+    /// of `id -un`, as far as the guest has that; else it is
+    /// [`OtherUser`](ShellFailure::OtherUser).
     pub fn user(mut self, name: impl Into<String>) -> Self {
         self.user = Some(name.into());
         self
     }
 
-    /// The user's password, where one is asked for.
+    /// The user's password, where one is asked for; needs a
+    /// [`user`](Self::user).
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Secret(password.into()));
         self
     }
 
-    /// What asks for a user, instead of `login: `.
+    /// What asks for a user, instead of `login: `. A question is the last thing
+    /// on the console: text that another follows in its line is none.
     pub fn login_prompt(mut self, pattern: impl Into<Pattern>) -> Self {
-        self.login_prompt = pattern.into();
+        self.questions.login = pattern.into();
         self
     }
 
     /// What asks for a password, instead of `Password: ` and the like.
     pub fn password_prompt(mut self, pattern: impl Into<Pattern>) -> Self {
-        self.password_prompt = pattern.into();
+        self.questions.password = pattern.into();
         self
     }
 
-    /// The prompt by which a shell shows after a log-in, instead of a `#`,
-    /// `$`, `%` or `>` after which the console is silent. No other operation
-    /// of a shell needs to know its prompt.
+    /// The prompt by which a shell shows in a log-in, instead of a `#`, `$`, `%`
+    /// or `>` after which the console is silent. It is tried by a line end, which
+    /// a shell answers by the same prompt, and then by a command. No other
+    /// operation of a shell needs to know its prompt.
     pub fn prompt(mut self, pattern: impl Into<Pattern>) -> Self {
-        self.prompt = pattern.into();
+        self.questions.prompt = pattern.into();
         self
     }
 
@@ -100,28 +112,110 @@ impl OpenShell {
         self
     }
 
-    async fn log_in(&self, user: &str) -> Result<(), ShellFailure> {
-        let console = &self.console;
-        let asked = console.expect(&self.login_prompt).past_kernel_lines();
-        asked.no_timeout().await?;
-        console.send(format!("{user}\n")).no_timeout().await?;
-        let refused = Pattern::regex("(?i)login incorrect|authentication fail|permission denied")
-            .expect("an expression of ours");
-        let mut password = self.password.as_ref();
+    /// A name or password that is no line, but keys.
+    fn has_control_characters(&self) -> bool {
+        let password = self.password.as_ref().map(|it| it.0.as_str());
+        let mut texts = [self.user.as_deref(), password].into_iter().flatten();
+        texts.any(|text| text.chars().any(char::is_control))
+    }
+
+    /// The last of the console, without the password where that was echoed.
+    fn last_seen(&self) -> Box<[u8]> {
+        let seen = self.console.lock().last(REPORTED_BYTES);
+        match &self.password {
+            Some(Secret(password)) if !password.is_empty() => {
+                let seen = String::from_utf8_lossy(&seen);
+                seen.replace(password.as_str(), "…").into_bytes().into()
+            }
+            _ => seen.into(),
+        }
+    }
+
+    /// Talks until there is a shell, or will be none.
+    async fn talk(&self, conversation: &mut Conversation) -> Result<(), ShellFailure> {
+        let Self {
+            console,
+            user,
+            password,
+            ..
+        } = self;
+        let deadlines = &console.shared.deadlines;
+        let mut ear = Ear::new(console);
+        ear.hear(conversation);
+        conversation.begin(deadlines.now());
         loop {
-            let patterns = [&refused, &self.password_prompt, &self.prompt];
-            let said = console.expect_any(patterns).past_kernel_lines();
-            match said.no_timeout().await?.pattern {
-                0 => return Err(ShellFailure::Refused),
-                1 => {
-                    let Some(Secret(password)) = password.take() else {
-                        return Err(ShellFailure::PasswordWanted);
+            match conversation.next(deadlines.now()) {
+                Step::Ended(outcome) => return outcome,
+                Step::Type(line) => {
+                    let typed = match line {
+                        Line::User => format!("{}\n", user.as_deref().unwrap_or_default()),
+                        Line::Password => {
+                            format!("{}\n", password.as_ref().map_or("", |it| it.0.as_str()))
+                        }
+                        Line::End => "\n".to_owned(),
+                        Line::Marker => conversation.marker_line(),
                     };
-                    console.send(format!("{password}\n")).no_timeout().await?;
+                    console.send(typed).no_timeout().await?;
                 }
-                _ => return Ok(()),
+                // Silence is a guess, and the only word there is: a prompt is the
+                // last thing before it, and a prompt that was torn or thrown away
+                // has nothing else to show that it waits.
+                Step::Wait(limit) => {
+                    let more = console.expect(&ear.any).verbatim().no_timeout();
+                    if let Ok(more) = deadlines.timeout(limit, more.into_future()).await {
+                        more?;
+                        ear.hear(conversation);
+                    }
+                }
             }
         }
+    }
+}
+
+/// Takes what the console says, and hands it on without the kernel's lines.
+struct Ear<'a> {
+    console: &'a Console,
+    filter: Filter,
+    position: u64,
+    /// Any byte.
+    any: Pattern,
+}
+
+impl<'a> Ear<'a> {
+    /// Begins with what was taken last: a question may be a part of it.
+    fn new(console: &'a Console) -> Self {
+        let taken = console.lock().taken();
+        let noise = Noise {
+            escapes: false,
+            kernel_lines: true,
+        };
+        let position = taken.saturating_sub(REPORTED_BYTES as u64);
+        Self {
+            console,
+            filter: Filter::new(noise, position),
+            position,
+            any: Pattern::regex("(?s).").expect("an expression of ours"),
+        }
+    }
+
+    /// Takes all that has come, or up to where the conversation has ended.
+    fn hear(&mut self, conversation: &mut Conversation) {
+        let now = self.console.shared.deadlines.now();
+        let (bytes, begin) = self.console.lock().since(self.position, usize::MAX);
+        self.position = begin + bytes.len() as u64;
+        let ended = self.filter.push(&bytes, |run, mut at| {
+            for line in run.split_inclusive(|byte| *byte == b'\n') {
+                at += line.len() as u64;
+                if conversation.saw(line, now) {
+                    return ControlFlow::Break(at);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        if let ControlFlow::Break(at) = ended {
+            self.position = at;
+        }
+        self.console.lock().take_until(self.position);
     }
 }
 
@@ -136,13 +230,20 @@ impl IntoFuture for OpenShell {
                 None => "answer".to_owned(),
             };
             let task = Task::begin(&self.console, task);
-            let work = async {
-                if let Some(user) = &self.user {
-                    self.log_in(user).await?;
-                }
-                answer(&self.console, false).await
-            };
-            task.within(self.timeout, work).await?;
+            if self.has_control_characters() {
+                return Err(task.failed(ShellFailure::ControlCharacter));
+            }
+            let now = self.console.shared.deadlines.now();
+            let mut conversation = Conversation::new(now, self.questions.clone());
+            conversation.user.clone_from(&self.user);
+            conversation.has_password = self.password.is_some();
+            let talking = task.within(self.timeout, self.talk(&mut conversation));
+            talking.await.map_err(|error| ShellError {
+                typed: conversation.typed().collect(),
+                awaited: Some(conversation.awaited().into()),
+                seen: self.last_seen(),
+                ..error
+            })?;
             Ok(Shell {
                 resets: self.console.shared.heard.resets(),
                 console: self.console,
@@ -152,19 +253,18 @@ impl IntoFuture for OpenShell {
     }
 }
 
-/// Types a line until the shell does as it says; with `interrupting`, after
-/// Ctrl-C every other time.
+/// Types Ctrl-C and a line until the shell does as that says; Ctrl-C every other
+/// time.
 ///
 /// Either may be lost. A shell that is interrupted throws away what it has read
-/// by then, and so may a log-in; and bash does not heed Ctrl-C when the command
-/// that it waits for ends by itself at that moment. Nothing tells, so both are
-/// typed again; answers that come after the first one harm nobody.
-pub(super) async fn answer(console: &Console, interrupting: bool) -> Result<(), ShellFailure> {
+/// by then; and bash does not heed Ctrl-C when the command that it waits for ends
+/// by itself at that moment. Nothing tells, so both are typed again; answers that
+/// come after the first one harm nobody.
+pub(super) async fn interrupt(console: &Console) -> Result<(), ShellFailure> {
     let marker = Marker::new();
     let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
     let mut answer = answer.no_timeout().into_future();
-    let keys = [if interrupting { "\x03" } else { "" }, ""];
-    for key in keys.into_iter().cycle() {
+    for key in ["\x03", ""].into_iter().cycle() {
         let typed = format!("{key}{}", line::marker_line(&marker));
         console.send(typed).no_timeout().await?;
         if let Ok(answered) = engine::timeout(Some(PACE), answer.as_mut()).await {

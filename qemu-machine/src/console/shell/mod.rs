@@ -1,7 +1,7 @@
 //! The shell on a console: commands with their output and status.
 //!
 //! ```text
-//! OpenShell --log-in, marker--> Shell --Run: lines, marker, output, marker--> ShellOutput
+//! OpenShell --conversation--> Shell --Run: lines, marker, output, marker--> ShellOutput
 //! Ready --run begins--> Unknown --its end--> Ready
 //!                       Unknown --Recover: Ctrl-C, marker--> Ready
 //! ```
@@ -9,9 +9,11 @@
 //! Never takes for a command's output what an earlier one, an echo or a prompt
 //! wrote: all up to the command's own first marker is passed over.
 
+mod conversation;
 mod error;
 mod line;
 mod log_in;
+mod seen;
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -80,8 +82,9 @@ impl ShellOutput {
 
 impl Console {
     /// Gets hold of the shell on this console. Without a
-    /// [`user`](OpenShell::user), the shell must be at its prompt; with one,
-    /// the log-in's question is waited for.
+    /// [`user`](OpenShell::user), the shell must be at its prompt; with one, the
+    /// log-in's questions are waited for and answered, or the shell is taken that
+    /// is there.
     ///
     /// # Examples
     /// ```no_run
@@ -275,7 +278,7 @@ impl<'a> IntoFuture for Recover<'a> {
             if matches!(state, State::Ready) {
                 *state = State::Unknown("answer".to_owned());
             }
-            let answer = task.unless_reset(resets, log_in::answer(console, true));
+            let answer = task.unless_reset(resets, log_in::interrupt(console));
             task.within(self.timeout, answer).await?;
             *state = State::Ready;
             Ok(())
