@@ -15,12 +15,16 @@ mod given_back;
 mod interact;
 mod log_file;
 mod noise;
+mod past_queries;
 mod pattern;
+mod person_output;
 mod screen;
 mod searches;
 mod send;
+mod sequences;
 mod shell;
 mod terminal;
+mod terminal_modes;
 mod witness;
 
 use std::future::Future;
