@@ -13,6 +13,8 @@ pub(crate) struct CommandLine {
     pub(crate) chardevs: Vec<Chardev>,
     /// The chardev of the first `-mon …,mode=control`.
     pub(crate) monitor: Option<String>,
+    /// The chardevs of the serial ports, for which a launch asks.
+    pub(crate) serials: Vec<String>,
     script: Option<OsString>,
 }
 
@@ -50,7 +52,7 @@ impl CommandLine {
             let name = bytes.strip_prefix(b"--").or(bytes.strip_prefix(b"-"));
             // The value of an option we do not know has no dash, is no option
             // itself, and so is passed over without further ado.
-            let Some(name @ (b"chardev" | b"mon" | b"fake-script")) = name else {
+            let Some(name @ (b"chardev" | b"mon" | b"serial" | b"fake-script")) = name else {
                 continue;
             };
             let value = arguments
@@ -59,6 +61,7 @@ impl CommandLine {
             match name {
                 b"chardev" => found.add_chardev(&value)?,
                 b"mon" => found.add_monitor(&value)?,
+                b"serial" => found.add_serial(&value),
                 _ => found.script = Some(value),
             }
         }
@@ -133,6 +136,12 @@ impl CommandLine {
             self.monitor = Some(chardev);
         }
         Ok(())
+    }
+
+    fn add_serial(&mut self, value: &OsString) {
+        let value = value.to_string_lossy();
+        self.serials
+            .extend(value.strip_prefix("chardev:").map(str::to_owned));
     }
 }
 
@@ -228,6 +237,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(line.monitor.as_deref(), Some("mon"));
+        assert_eq!(line.serials, ["console0"]);
         let found: Vec<_> = line
             .chardevs
             .iter()

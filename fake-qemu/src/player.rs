@@ -21,6 +21,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) struct Player {
     channels: BTreeMap<String, Channel>,
     monitor: Option<String>,
+    /// The chardevs of the serial ports, until the other side has asked for them.
+    serials: Vec<String>,
+    /// A command that was read ahead.
+    next: Option<(String, Vec<u8>)>,
     /// The ids as they were written; `None` for a command without one.
     ids: Vec<Option<String>>,
     /// The line of the last command.
@@ -94,6 +98,8 @@ impl Player {
         Ok(Self {
             channels,
             monitor: command_line.monitor.clone(),
+            serials: command_line.serials.clone(),
+            next: None,
             ids: Vec::new(),
             last_line: Vec::new(),
         })
@@ -112,6 +118,7 @@ impl Player {
             Step::Negotiate => {
                 self.expect(Some("qmp_capabilities"))?;
                 self.reply(CommandRef::Last, "{}")?;
+                self.answer_for_serials()?;
             }
             Step::Expect { command } => self.expect(command.as_deref())?,
             Step::Reply { to, value } => self.reply(*to, value)?,
@@ -179,6 +186,32 @@ impl Player {
         ))
     }
 
+    /// A launch asks for the devices of its serial consoles before it is one.
+    /// Each has one here.
+    fn answer_for_serials(&mut self) -> Result<(), Ending> {
+        let serials = std::mem::take(&mut self.serials);
+        if serials.is_empty() {
+            return Ok(());
+        }
+        match self.read_command()? {
+            Some((name, _)) if name == "query-chardev" => {}
+            // It is no launch, or was given up: the script goes on.
+            other => {
+                self.next = other;
+                return Ok(());
+            }
+        }
+        let open = |label: &String| {
+            let label = quoted(label);
+            format!(r#"{{"frontend-open": true, "filename": "unix", "label": {label}}}"#)
+        };
+        let open: Vec<String> = serials.iter().map(open).collect();
+        self.reply(CommandRef::Last, &format!("[{}]", open.join(", ")))?;
+        // The script counts its own.
+        self.ids.pop();
+        Ok(())
+    }
+
     fn expect(&mut self, command: Option<&str>) -> Result<(), Ending> {
         let wanted = command.unwrap_or("a command");
         match self.read_command()? {
@@ -199,6 +232,9 @@ impl Player {
     /// The next command's name and its line, or `None` at the end of the stream.
     /// Remembers its id.
     fn read_command(&mut self) -> Result<Option<(String, Vec<u8>)>, Ending> {
+        if let Some(next) = self.next.take() {
+            return Ok(Some(next));
+        }
         let Some(line) = self.channel(Port::Monitor)?.read_line()? else {
             return Ok(None);
         };

@@ -194,7 +194,9 @@ impl MachineBuilder {
     }
 
     /// Writes every message of the monitor to this file, both ways and from the
-    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says.
+    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says. Where another
+    /// machine is writing it, the file is `NAME~2.EXT`, as
+    /// [`Machine::transcript_path`](crate::Machine::transcript_path) says.
     pub fn transcript(mut self, path: impl Into<PathBuf>) -> Self {
         self.transcript = Some(path.into());
         self
@@ -423,6 +425,9 @@ impl MachineBuilder {
 
     /// Where QEMU's own output is logged, as `NAME.log`, instead of a private
     /// log, which is removed at the end. The file is truncated at each launch.
+    /// Machines of one name that run at the same time have a log each: that of
+    /// the second is `NAME~2.log`, as
+    /// [`Machine::log_path`](crate::Machine::log_path) says.
     pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.log_directory = Some(path.into());
         self

@@ -34,7 +34,9 @@ use crate::machine::{Inner, Machine};
 use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
+use crate::serial_ports::all_have_devices;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
+use crate::transcript_file::TranscriptFile;
 
 /// A launch; made by [`MachineBuilder::launch`].
 ///
@@ -243,12 +245,13 @@ fn begin(
         deadlines,
         heard,
         monitor,
-        transcript,
+        transcript_file,
         console,
         channels,
         output,
         ends,
     } = prepared;
+    let transcript = transcript_file.as_ref().map(TranscriptFile::transcript);
     drop(ends);
     let Channels {
         served,
@@ -258,6 +261,7 @@ fn begin(
     } = channels;
     let pid = process.pid();
     let printed = output.output().clone();
+    let transcript_path = transcript_file.as_ref().map(|it| it.path().to_owned());
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let canvas = Arc::new(Canvas::new(base_directory(builder)));
     let process = Arc::new(process);
@@ -269,7 +273,7 @@ fn begin(
         deadlines: deadlines.clone(),
         heard: heard.clone(),
         output,
-        transcript: transcript.clone(),
+        transcript_file,
         consoles: handles.all_consoles(&console),
         channels: served,
         directory,
@@ -294,6 +298,7 @@ fn begin(
         canvas,
         directory: directory_path,
         log,
+        transcript: transcript_path,
         output: printed,
         requests,
         status,
@@ -371,7 +376,8 @@ async fn meet(
     } else {
         driver.finish(&Disconnected::ServerEnded(Arc::new(NoMonitor)));
     }
-    let mut met = !attached || ready.wait().await;
+    let mut met = !attached
+        || (ready.wait().await && all_have_devices(&client, &handles.serial_ports).await?);
     let mut last = &client;
     if met {
         for (other, ready) in &mut readiness {

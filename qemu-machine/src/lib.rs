@@ -52,6 +52,7 @@ mod accel;
 mod advice;
 mod builder;
 mod channel;
+mod claimed_file;
 mod command_line;
 mod console;
 mod display;
@@ -77,8 +78,10 @@ mod process;
 mod qtest;
 mod report;
 mod schema;
+mod serial_ports;
 mod supervisor;
 mod sys;
+mod transcript_file;
 
 pub use accel::{
     Accel, AccelChoice, AccelDenial, AccelError, AccelFinding, AccelList, AccelProbe, AccelReport,

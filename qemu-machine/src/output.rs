@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, PipeReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::engine;
 
+use crate::claimed_file::ClaimedFile;
 use crate::sys;
 
 /// What QEMU has printed. Clones share it; they hold no descriptor once it is
@@ -170,30 +170,27 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
-    /// Stays open when it cannot be written any more, for whoever has a lock on
-    /// it.
-    file: File,
+    /// Stays open when it cannot be written any more, for the lock on it.
+    file: Written,
     failed: Option<io::Error>,
 }
 
 impl LogFile {
-    /// Creates or truncates the file.
+    /// Creates or truncates the file, or one beside it, as [`ClaimedFile`] says.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        // A pipe that nobody reads would be waited for, on the engine.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
-        Ok(Self::new(path, file))
+        let claimed = ClaimedFile::create(path)?;
+        Ok(Self {
+            path: claimed.path().to_owned(),
+            file: Written::Claimed(claimed),
+            failed: None,
+        })
     }
 
     /// Takes over a new file that is open for writing.
     pub(crate) fn new(path: &Path, file: File) -> Self {
         Self {
             path: path.to_owned(),
-            file,
+            file: Written::Private(file),
             failed: None,
         }
     }
@@ -204,7 +201,7 @@ impl LogFile {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         if self.failed.is_none()
-            && let Err(error) = self.file.write_all(bytes)
+            && let Err(error) = self.file.get().write_all(bytes)
         {
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("logging to {} stops: {error}", self.path.display())
@@ -219,6 +216,22 @@ impl LogFile {
             "the log {} is not whole: {error}",
             self.path.display()
         ))
+    }
+}
+
+/// A log's file, by who may look for it.
+#[derive(Debug)]
+enum Written {
+    Private(File),
+    Claimed(ClaimedFile),
+}
+
+impl Written {
+    fn get(&self) -> &File {
+        match self {
+            Self::Private(file) => file,
+            Self::Claimed(claimed) => claimed.file(),
+        }
     }
 }
 

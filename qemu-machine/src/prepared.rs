@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use qemu_qmp::engine::Engine;
-use qemu_qmp::{Deadlines, Listener, Transcript};
+use qemu_qmp::{Deadlines, Listener};
 use socket2::{Domain, Socket, Type};
 
 use crate::MachineBuilder;
@@ -24,6 +24,8 @@ use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
+use crate::serial_ports::SerialPort;
+use crate::transcript_file::TranscriptFile;
 
 /// Our ends of what a process gets, and its own.
 pub(crate) struct Prepared {
@@ -34,7 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) monitor: MonitorSide,
-    pub(crate) transcript: Option<Transcript>,
+    pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) console: Console,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
@@ -82,8 +84,8 @@ impl Prepared {
         };
         let log = log_file.path().to_owned();
         let transcript = builder.transcript.as_deref();
-        let transcript = transcript
-            .map(|path| file("write the transcript", path, Transcript::create(path)))
+        let transcript_file = transcript
+            .map(|path| file("write the transcript", path, TranscriptFile::create(path)))
             .transpose()?;
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
@@ -109,6 +111,7 @@ impl Prepared {
             channel_ends.push(theirs);
             channels.add(config, ours, log, &facts).map_err(sockets)?;
         }
+        channels.handles.serial_ports = SerialPort::of(builder);
         let console = channels.first_console(&facts);
         let (monitor, monitor_end) = match &builder.monitor {
             Monitor::Unix(path) => {
@@ -132,7 +135,7 @@ impl Prepared {
             deadlines,
             heard,
             monitor,
-            transcript,
+            transcript_file,
             console,
             channels,
             output,

@@ -15,9 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, Watched, first};
-use qemu_qmp::{
-    Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Transcript, Untold,
-};
+use qemu_qmp::{Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Untold};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::channel::{Channel, Word};
@@ -29,6 +27,7 @@ use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
 use crate::report::ExitReport;
+use crate::transcript_file::TranscriptFile;
 
 /// What is asked of a supervisor.
 pub(crate) enum Request {
@@ -70,7 +69,7 @@ pub(crate) struct Belongings {
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) output: OutputPipe,
-    pub(crate) transcript: Option<Transcript>,
+    pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) consoles: Vec<Console>,
     /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
@@ -463,7 +462,7 @@ impl Supervisor {
             deadlines: _,
             heard,
             output,
-            transcript,
+            transcript_file,
             consoles,
             channels,
             directory,
@@ -507,7 +506,7 @@ impl Supervisor {
         let output_tail = output.output().tail();
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
-        let transcript_trouble = transcript.and_then(|transcript| transcript.trouble());
+        let transcript_trouble = transcript_file.and_then(|file| file.trouble());
         let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
         let mut removed = |path: PathBuf, removed: io::Result<()>| {
             if let Err(error) = removed {

@@ -23,6 +23,7 @@ use crate::command_line::OptionGroup;
 use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
+use crate::serial_ports::SerialPort;
 
 /// A channel to be.
 #[derive(Debug, Clone)]
@@ -121,6 +122,8 @@ pub(crate) struct Handles {
     pub(crate) consoles: Vec<(String, Console)>,
     pub(crate) monitors: Vec<(String, Client)>,
     pub(crate) qtest: Option<Qtest>,
+    /// Those of the consoles.
+    pub(crate) serial_ports: Vec<SerialPort>,
     agent: OnceLock<GuestAgent>,
 }
 

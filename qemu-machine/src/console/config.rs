@@ -33,6 +33,11 @@ enum Device {
 impl Console {
     /// A console on the machine's next serial port: the first one that is
     /// given is `ttyS0` in Linux, the second `ttyS1`.
+    ///
+    /// A launch fails with
+    /// [`LaunchFailure::NoSerialPort`](crate::LaunchFailure::NoSerialPort) where
+    /// the machine has no such port: a PC has four, `microvm` one, `none` none.
+    /// Without a monitor that is not checked.
     pub fn serial() -> ConsoleConfig {
         ConsoleConfig::new(Device::Serial)
     }
@@ -86,6 +91,10 @@ impl ConsoleConfig {
     }
 
     /// A file that gets every byte of the console, truncated at each launch.
+    ///
+    /// Where another machine is writing it, of this process or another, the
+    /// console gets a file beside it: the second `NAME~2.EXT`, the third
+    /// `NAME~3.EXT`. [`Console::log_path`] says which.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
         self
@@ -153,6 +162,11 @@ impl ConsoleConfig {
     /// Whether its log has times.
     pub(crate) fn is_drained(&self) -> bool {
         self.drained
+    }
+
+    /// Whether it is on one of the machine's serial ports.
+    pub(crate) fn is_serial(&self) -> bool {
+        matches!(self.device, Device::Serial)
     }
 
     pub(crate) fn is_stamped(&self) -> bool {

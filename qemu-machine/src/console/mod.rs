@@ -31,6 +31,7 @@ use std::future::Future;
 use std::io;
 use std::marker;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -82,6 +83,7 @@ struct Shared {
     /// More has come, or the end.
     more: Arc<Notify>,
     log: Mutex<Option<ConsoleLog>>,
+    log_path: Option<PathBuf>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
     /// What shows it, where that was asked for.
@@ -171,6 +173,12 @@ impl Console {
         self.lock().kept()
     }
 
+    /// The console's [log](ConsoleConfig::log); `None` where it has none. It is
+    /// another one than was given where a machine was writing that at the launch.
+    pub fn log_path(&self) -> Option<&Path> {
+        self.shared.log_path.as_deref()
+    }
+
     /// The console's socket, where its reading was left to the caller; `None`
     /// otherwise, or if it was taken before.
     pub fn take_stream(&self) -> Option<UnixStream> {
@@ -182,7 +190,7 @@ impl Console {
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: &MachineFacts) -> Self {
-        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default(), None);
+        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default(), None, None);
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -205,13 +213,13 @@ impl Console {
             let ConsoleConfig {
                 ring_bytes, noise, ..
             } = *config;
-            let console = Self::new(machine, name, wire, ring_bytes, noise, terminal);
-            *console.log() = log;
-            return Ok(console);
+            return Ok(Self::new(
+                machine, name, wire, ring_bytes, noise, terminal, log,
+            ));
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
         let wire = Wire::Undrained(stream);
-        let console = Self::new(machine, name, wire, 0, Noise::default(), None);
+        let console = Self::new(machine, name, wire, 0, Noise::default(), None, None);
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
@@ -242,6 +250,7 @@ impl Console {
         ring_bytes: usize,
         noise: Noise,
         terminal: Option<Arc<Terminal>>,
+        log: Option<ConsoleLog>,
     ) -> Self {
         let MachineFacts {
             deadlines,
@@ -256,7 +265,8 @@ impl Console {
             heard,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             more: Arc::default(),
-            log: Mutex::default(),
+            log_path: log.as_ref().map(|log| log.path().to_owned()),
+            log: Mutex::new(log),
             noise,
             terminal,
             wire,
