@@ -18,6 +18,7 @@ use crate::command_line::{
 use crate::console::ConsoleConfig;
 use crate::guests::Firmware;
 use crate::launch::Launch;
+use crate::tee::Tee;
 
 /// A machine to be: what QEMU is to be told, and how it is to be treated.
 ///
@@ -61,6 +62,7 @@ pub struct MachineBuilder {
     pub(crate) working_directory: Option<PathBuf>,
     pub(crate) base_directory: Option<PathBuf>,
     pub(crate) log_directory: Option<PathBuf>,
+    pub(crate) output_tee: Option<Tee>,
     pub(crate) launch_timeout: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) quit_timeout: Option<Duration>,
@@ -115,6 +117,7 @@ impl MachineBuilder {
             working_directory: None,
             base_directory: None,
             log_directory: None,
+            output_tee: None,
             launch_timeout: Some(Duration::from_secs(30)),
             timeout: Some(Duration::from_secs(30)),
             quit_timeout: Some(Duration::from_secs(20)),
@@ -430,6 +433,14 @@ impl MachineBuilder {
     /// [`Machine::log_path`](crate::Machine::log_path) says.
     pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.log_directory = Some(path.into());
+        self
+    }
+
+    /// Writes QEMU's own output to a writer too, as it comes:
+    /// `.tee_output(std::io::stderr())`. [`Tee`] says how, and what becomes of a
+    /// writer that is slow or fails.
+    pub fn tee_output(mut self, to: impl Into<Tee>) -> Self {
+        self.output_tee = Some(to.into());
         self
     }
 

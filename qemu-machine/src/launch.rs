@@ -249,6 +249,7 @@ fn begin(
         console,
         channels,
         output,
+        tees,
         ends,
     } = prepared;
     let transcript = transcript_file.as_ref().map(TranscriptFile::transcript);
@@ -273,6 +274,7 @@ fn begin(
         deadlines: deadlines.clone(),
         heard: heard.clone(),
         output,
+        tees,
         transcript_file,
         consoles: handles.all_consoles(&console),
         channels: served,

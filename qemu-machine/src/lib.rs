@@ -81,6 +81,7 @@ mod schema;
 mod serial_ports;
 mod supervisor;
 mod sys;
+mod tee;
 mod transcript_file;
 
 pub use accel::{
@@ -111,6 +112,7 @@ pub use qtest::{
 };
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use tee::Tee;
 
 /// The README's examples compile.
 #[cfg(doctest)]

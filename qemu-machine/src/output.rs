@@ -11,6 +11,7 @@ use qemu_qmp::engine;
 
 use crate::claimed_file::ClaimedFile;
 use crate::sys;
+use crate::tee::Feed;
 
 /// What QEMU has printed. Clones share it; they hold no descriptor once it is
 /// [closed](Self::close).
@@ -21,6 +22,7 @@ pub(crate) struct Output(Arc<Mutex<Sink>>);
 struct Sink {
     tail: Tail,
     log: Option<LogFile>,
+    tee: Option<Feed>,
 }
 
 /// The reading end of QEMU's output, and where it goes.
@@ -31,10 +33,11 @@ pub(crate) struct OutputPipe {
 }
 
 impl Output {
-    fn new(log: LogFile) -> Self {
+    fn new(log: LogFile, tee: Option<Feed>) -> Self {
         Self(Arc::new(Mutex::new(Sink {
             tail: Tail::new(TAIL_BYTES),
             log: Some(log),
+            tee,
         })))
     }
 
@@ -55,6 +58,9 @@ impl Output {
         if let Some(log) = &mut sink.log {
             log.write(bytes);
         }
+        if let Some(tee) = &sink.tee {
+            tee.push(bytes);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Sink> {
@@ -63,11 +69,11 @@ impl Output {
 }
 
 impl OutputPipe {
-    pub(crate) fn new(pipe: PipeReader, log: LogFile) -> io::Result<Self> {
+    pub(crate) fn new(pipe: PipeReader, log: LogFile, tee: Option<Feed>) -> io::Result<Self> {
         sys::set_nonblocking(&pipe, true)?;
         Ok(Self {
             pipe: Arc::new(pipe),
-            output: Output::new(log),
+            output: Output::new(log, tee),
         })
     }
 

@@ -18,13 +18,14 @@ use crate::MachineBuilder;
 use crate::builder::{FIRST_DESCRIPTOR, Monitor};
 use crate::channel::{ChannelConfig, Channels};
 use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
-use crate::console::{Console, ConsoleLog, MachineFacts, MachineWitness};
+use crate::console::{self, Console, ConsoleLog, ConsoleSinks, MachineFacts, MachineWitness};
 use crate::error::LaunchFailure;
 use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
 use crate::serial_ports::SerialPort;
+use crate::tee::{Feed, Tee};
 use crate::transcript_file::TranscriptFile;
 
 /// Our ends of what a process gets, and its own.
@@ -40,6 +41,7 @@ pub(crate) struct Prepared {
     pub(crate) console: Console,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
+    pub(crate) tees: Vec<Feed>,
     pub(crate) ends: ProcessEnds,
 }
 
@@ -95,7 +97,14 @@ impl Prepared {
             cause,
         };
         let (output, output_end) = io::pipe().map_err(sockets)?;
-        let output = OutputPipe::new(output, log_file).map_err(sockets)?;
+        let mut tees = Vec::new();
+        let output_tee = begin_tee(
+            builder.output_tee.as_ref(),
+            format!("QEMU's output of machine '{name}'"),
+            name,
+        )?;
+        tees.extend(output_tee.clone());
+        let output = OutputPipe::new(output, log_file, output_tee).map_err(sockets)?;
         let deadlines = builder.deadlines();
         let heard = Heard::default();
         let facts = MachineFacts {
@@ -106,10 +115,11 @@ impl Prepared {
         let mut channel_ends = Vec::new();
         let mut channels = Channels::default();
         for config in &builder.channels {
-            let log = console_log(config, begun)?;
+            let sinks = console_sinks(config, name, begun)?;
+            tees.extend(sinks.tee.clone());
             let (ours, theirs) = pair().map_err(sockets)?;
             channel_ends.push(theirs);
-            channels.add(config, ours, log, &facts).map_err(sockets)?;
+            channels.add(config, ours, sinks, &facts).map_err(sockets)?;
         }
         channels.handles.serial_ports = SerialPort::of(builder);
         let console = channels.first_console(&facts);
@@ -139,6 +149,7 @@ impl Prepared {
             console,
             channels,
             output,
+            tees,
             ends: ProcessEnds {
                 null,
                 output_end,
@@ -221,19 +232,52 @@ impl Prepared {
     }
 }
 
-fn console_log(
+fn console_sinks(
     config: &ChannelConfig,
+    machine: &str,
     begun: Instant,
-) -> Result<Option<ConsoleLog>, LaunchFailure> {
-    let ChannelConfig::Console(_, config) = config else {
-        return Ok(None);
+) -> Result<ConsoleSinks, LaunchFailure> {
+    let ChannelConfig::Console(name, config) = config else {
+        return Ok(ConsoleSinks::default());
     };
     // One whose reading is the caller's has none: a file is left as it is.
-    let Some(path) = config.log_path().filter(|_| config.is_drained()) else {
+    if !config.is_drained() {
+        return Ok(ConsoleSinks::default());
+    }
+    let create = |path: &Path| {
+        let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));
+        file("write the console's log", path, log)
+    };
+    let name = name.as_deref();
+    let label = name.map_or_else(|| machine.to_owned(), |name| format!("{machine}/{name}"));
+    Ok(ConsoleSinks {
+        log: config.log_path().map(create).transpose()?,
+        tee: begin_tee(config.tee_to(), console::what(machine, name), &label)?,
+    })
+}
+
+/// Begins to write to a tee, where there is one. Messages call the source so, and
+/// lines are named by the label.
+fn begin_tee(
+    tee: Option<&Tee>,
+    source: String,
+    label: &str,
+) -> Result<Option<Feed>, LaunchFailure> {
+    let Some(tee) = tee else {
         return Ok(None);
     };
-    let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));
-    file("write the console's log", path, log).map(Some)
+    let failure = |cause| match tee.path() {
+        Some(path) => LaunchFailure::File {
+            action: "append to",
+            path: path.to_owned(),
+            cause,
+        },
+        None => LaunchFailure::Resources {
+            action: "start a thread for a tee",
+            cause,
+        },
+    };
+    tee.begin(source, label).map(Some).map_err(failure)
 }
 
 /// Where a machine's directories are made.

@@ -27,6 +27,7 @@ use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
 use crate::report::ExitReport;
+use crate::tee::{self, Feed};
 use crate::transcript_file::TranscriptFile;
 
 /// What is asked of a supervisor.
@@ -69,6 +70,7 @@ pub(crate) struct Belongings {
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) output: OutputPipe,
+    pub(crate) tees: Vec<Feed>,
     pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) consoles: Vec<Console>,
     /// The consoles, and all others.
@@ -462,6 +464,7 @@ impl Supervisor {
             deadlines: _,
             heard,
             output,
+            tees,
             transcript_file,
             consoles,
             channels,
@@ -503,11 +506,12 @@ impl Supervisor {
         output.drain();
         canvas.close().await;
 
+        let mut trouble = tee::finish(tees).await;
         let output_tail = output.output().tail();
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
         let transcript_trouble = transcript_file.and_then(|file| file.trouble());
-        let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
+        trouble.extend(logs.flatten().chain(transcript_trouble));
         let mut removed = |path: PathBuf, removed: io::Result<()>| {
             if let Err(error) = removed {
                 trouble.push(format!("{} cannot be removed: {error}", path.display()));

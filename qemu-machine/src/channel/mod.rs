@@ -20,7 +20,7 @@ use qemu_qmp::{Client, Deadlines, Event, Ready};
 use socket2::Socket;
 
 use crate::command_line::OptionGroup;
-use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
+use crate::console::{Console, ConsoleConfig, ConsoleSinks, MachineFacts, MachineWitness};
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
 use crate::serial_ports::SerialPort;
@@ -163,7 +163,7 @@ impl Channels {
         &mut self,
         config: &ChannelConfig,
         socket: Socket,
-        log: Option<ConsoleLog>,
+        sinks: ConsoleSinks,
         facts: &MachineFacts,
     ) -> io::Result<()> {
         let MachineFacts {
@@ -171,7 +171,7 @@ impl Channels {
         } = facts;
         match config {
             ChannelConfig::Console(name, config) => {
-                let console = Console::connected(facts, name.clone(), socket, config, log)?;
+                let console = Console::connected(facts, name.clone(), socket, config, sinks)?;
                 self.served.push(Arc::new(console.clone()));
                 match name {
                     Some(name) => self.handles.consoles.push((name.clone(), console)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::screen::ScreenSize;
 use super::{Console, Noise};
 use crate::command_line::OptionGroup;
+use crate::tee::Tee;
 
 /// A console to be; made by [`Console::serial`], [`Console::virtio`],
 /// [`Console::debugcon`] and [`Console::device`].
@@ -13,6 +14,7 @@ use crate::command_line::OptionGroup;
 pub struct ConsoleConfig {
     device: Device,
     log: Option<PathBuf>,
+    tee: Option<Tee>,
     stamped: bool,
     pub(super) ring_bytes: usize,
     pub(super) drained: bool,
@@ -73,6 +75,7 @@ impl ConsoleConfig {
         Self {
             device,
             log: None,
+            tee: None,
             stamped: false,
             ring_bytes: 1 << 20,
             drained: true,
@@ -97,6 +100,13 @@ impl ConsoleConfig {
     /// `NAME~3.EXT`. [`Console::log_path`] says which.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
+        self
+    }
+
+    /// Writes the console to a writer too, as it comes: `.tee(std::io::stderr())`.
+    /// [`Tee`] says how, and what becomes of a writer that is slow or fails.
+    pub fn tee(mut self, to: impl Into<Tee>) -> Self {
+        self.tee = Some(to.into());
         self
     }
 
@@ -149,7 +159,7 @@ impl ConsoleConfig {
 
     /// Leaves the console's socket to the caller, who gets it by
     /// [`Console::take_stream`] and must read it: a full one blocks the guest.
-    /// Such a console has no log.
+    /// Such a console has no log and no tee.
     pub fn undrained(mut self) -> Self {
         self.drained = false;
         self
@@ -159,7 +169,11 @@ impl ConsoleConfig {
         self.log.as_deref()
     }
 
-    /// Whether its log has times.
+    /// Where it also goes.
+    pub(crate) fn tee_to(&self) -> Option<&Tee> {
+        self.tee.as_ref()
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.drained
     }
@@ -169,6 +183,7 @@ impl ConsoleConfig {
         matches!(self.device, Device::Serial)
     }
 
+    /// Whether its log has times.
     pub(crate) fn is_stamped(&self) -> bool {
         self.stamped
     }

@@ -32,9 +32,16 @@ use crate::sys;
 /// terminal raw, as this library has no signal handlers: `stty sane` helps then,
 /// and shells such as bash do it themselves.
 ///
+/// What the guest has changed about the terminal is undone at the same time, and
+/// nothing else: the alternate screen, the mouse, a hidden cursor, no wrap,
+/// colours, the scroll region, character sets and so on. A terminal that takes
+/// nothing is not waited for longer than 1 s.
+///
 /// The session begins with what nobody has taken yet of what the console said,
-/// and what is shown counts as taken. A console that says more than the terminal
-/// takes is not held up; what is left out is told in the midst of it.
+/// and what is shown counts as taken. Queries to the terminal in it, such as for
+/// the cursor's place, are left out: the answers would be typed. A console that
+/// says more than the terminal takes is not held up; what is left out is told in
+/// the midst of it.
 ///
 /// It has no deadline unless it is given one: a person takes their time.
 ///

@@ -59,6 +59,14 @@ use crate::channel::{Channel, Word};
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::ExitReport;
+use crate::tee::Feed;
+
+/// Where a console's bytes go beside its memory.
+#[derive(Debug, Default)]
+pub(crate) struct ConsoleSinks {
+    pub(crate) log: Option<ConsoleLog>,
+    pub(crate) tee: Option<Feed>,
+}
 
 /// A handle on a machine's console.
 ///
@@ -84,6 +92,7 @@ struct Shared {
     more: Arc<Notify>,
     log: Mutex<Option<ConsoleLog>>,
     log_path: Option<PathBuf>,
+    tee: Option<Feed>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
     /// What shows it, where that was asked for.
@@ -190,7 +199,15 @@ impl Console {
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: &MachineFacts) -> Self {
-        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default(), None, None);
+        let console = Self::new(
+            machine,
+            None,
+            Wire::Absent,
+            0,
+            Noise::default(),
+            None,
+            ConsoleSinks::default(),
+        );
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -201,7 +218,7 @@ impl Console {
         name: Option<String>,
         socket: Socket,
         config: &ConsoleConfig,
-        log: Option<ConsoleLog>,
+        sinks: ConsoleSinks,
     ) -> io::Result<Self> {
         if config.drained {
             let mut stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
@@ -214,12 +231,20 @@ impl Console {
                 ring_bytes, noise, ..
             } = *config;
             return Ok(Self::new(
-                machine, name, wire, ring_bytes, noise, terminal, log,
+                machine, name, wire, ring_bytes, noise, terminal, sinks,
             ));
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
         let wire = Wire::Undrained(stream);
-        let console = Self::new(machine, name, wire, 0, Noise::default(), None, None);
+        let console = Self::new(
+            machine,
+            name,
+            wire,
+            0,
+            Noise::default(),
+            None,
+            ConsoleSinks::default(),
+        );
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
@@ -250,8 +275,9 @@ impl Console {
         ring_bytes: usize,
         noise: Noise,
         terminal: Option<Arc<Terminal>>,
-        log: Option<ConsoleLog>,
+        sinks: ConsoleSinks,
     ) -> Self {
+        let log = sinks.log;
         let MachineFacts {
             deadlines,
             heard,
@@ -265,6 +291,7 @@ impl Console {
             heard,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             more: Arc::default(),
+            tee: sinks.tee,
             log_path: log.as_ref().map(|log| log.path().to_owned()),
             log: Mutex::new(log),
             noise,
@@ -283,6 +310,9 @@ impl Console {
         let read = stream.drive(|bytes| {
             if let Some(log) = &mut *self.log() {
                 log.write(bytes);
+            }
+            if let Some(tee) = &self.shared.tee {
+                tee.push(bytes);
             }
             let answers = self.lock().push(bytes);
             if let Some(terminal) = &self.shared.terminal {
@@ -396,7 +426,7 @@ impl Channel for Console {
 }
 
 /// What messages call a console of this machine, and of this name.
-fn what(machine: &str, name: Option<&str>) -> String {
+pub(crate) fn what(machine: &str, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("the console '{name}' of machine '{machine}'"),
         None => format!("the console of machine '{machine}'"),

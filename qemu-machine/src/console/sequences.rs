@@ -73,6 +73,7 @@ impl Sequences {
         std::mem::take(self).held
     }
 
+    #[allow(clippy::match_same_arms)] // One for each kind of sequence.
     fn step(&mut self, byte: u8, each: &mut impl FnMut(Part<'_>)) {
         use State::{Command, Control, Escape, Intermediate, String, StringEscape, Text};
         match (self.state, byte) {

@@ -15,6 +15,7 @@ pub(super) struct TerminalModes {
 }
 
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a mode by itself.
 struct Changed {
     /// DEC's private modes that are not as [`PRIVATE_MODES`] says.
     private: BTreeSet<u16>,
@@ -315,7 +316,9 @@ mod tests {
     fn undo(stream: &str) -> String {
         let whole = |pieces: &[&[u8]]| {
             let mut modes = TerminalModes::default();
-            pieces.iter().for_each(|piece| modes.take(piece));
+            for piece in pieces {
+                modes.take(piece);
+            }
             String::from_utf8(modes.undo()).unwrap()
         };
         let undo = whole(&[stream.as_bytes()]);
