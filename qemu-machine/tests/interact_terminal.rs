@@ -7,12 +7,13 @@ use std::fs::File;
 use std::future::IntoFuture;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use qemu_machine::{Console, InteractEnd, InteractError, Machine, Wait};
-use support::{Scratch, fake, release, scenario};
+use support::{Scratch, fake, linux_guest, release};
 use testbed::{bring_to_foreground, pseudo_terminal};
 
 /// What a guest does to a terminal, and what undoes it.
@@ -138,24 +139,32 @@ fn what_the_guest_has_set_is_undone_however_the_session_ends() {
 }
 
 // R10
-scenario! {
-    fn what_a_real_guest_has_set_is_undone(qemu) {
-        let vm = run!(qemu.tiny().launch()).unwrap();
-        run!(vm.console().expect("ready\r\n")).unwrap();
+#[test]
+fn what_a_real_guest_has_set_is_undone() {
+    for qemu in support::qemus() {
+        let guest = linux_guest();
+        let builder = qemu.bare().memory("256M").console(Console::serial());
+        let builder = builder.kernel(guest.join("vmlinuz"));
+        let builder = builder.initrd(guest.join("initramfs"));
+        let builder = builder.append("console=ttyS0 quiet no_timer_check cryptomgr.notests");
+        let vm = builder.launch().wait().unwrap();
+        let booted = vm.console().expect("linux guest ready");
+        booted.timeout(Duration::from_secs(120)).wait().unwrap();
         let (mut person, terminal) = pseudo_terminal();
         let copy = || terminal.try_clone().unwrap();
         let session = vm.console().interact().input(copy()).output(copy());
         std::thread::scope(|scope| {
             let session = scope.spawn(|| session.wait());
-            read_until(&person, "> ");
-            person.write_all(b"echo \x1b[?25l\x1b[31mred\r").unwrap();
-            read_until(&person, "red\r\n");
-            read_until(&person, "red\r\n> ");
+            read_until(&person, "# ");
+            let command = b"printf '\\033[?25l\\033[31m%s\\n' as-set\r";
+            person.write_all(command).unwrap();
+            read_until(&person, "\x1b[?25l\x1b[31mas-set\r\n");
             person.write_all(b"\x1d").unwrap();
             session.join().unwrap().unwrap();
         });
-        assert_eq!(read_until(&person, "\x1b[?25h\x1b[0m"), "");
-        run!(vm.shutdown()).unwrap();
+        // After whatever the prompt still was.
+        read_until(&person, "\x1b[?25h\x1b[0m");
+        vm.kill().wait().unwrap();
     }
 }
 
@@ -198,8 +207,7 @@ fn a_session_in_the_background_fails_at_once_and_stops_nobody() {
 fn a_session_that_is_put_into_the_background_ends_at_the_next_key() {
     let (mut person, terminal) = pseudo_terminal();
     let before = mode(&terminal);
-    let bash = "set -m; \"$@\"";
-    let mut child = in_session(&terminal, bash, "is_put_into_the_background");
+    let mut child = in_session(&terminal, "\"$@\"", "is_put_into_the_background");
     let stdout = child.0.stdout.as_mut().unwrap();
     read_until(&mut *stdout, "in the background\n");
     person.write_all(b"x").unwrap();
@@ -256,11 +264,20 @@ fn is_put_into_the_background() {
     let mut session = session.into_future();
     let mut context = Context::from_waker(Waker::noop());
     assert!(session.as_mut().poll(&mut context).is_pending());
-    bring_to_foreground(&terminal, std::os::unix::process::parent_id());
+    // One that is of another group, and lives until it is killed.
+    let mut other = Command::new("cat");
+    let mut other = other
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bring_to_foreground(&terminal, other.id());
     println!("in the background");
     let error = session.wait().unwrap_err();
     println!("{error}");
     vm.kill().wait().unwrap();
+    drop(other.stdin.take());
+    other.wait().unwrap();
 }
 
 /// What a test above runs.
