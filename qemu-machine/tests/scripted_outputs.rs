@@ -260,11 +260,13 @@ fn a_file_that_is_given_is_written_on_and_a_path_is_appended_to() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, "before\nwords\nwords\nwords\n");
 
-    let nowhere = Tee::append(scratch.join("no/file"));
-    let vm = named("node", "serve").console(Console::serial().tee(nowhere));
-    let error = vm.launch().wait().unwrap_err().to_string();
-    assert!(
-        error.contains("cannot append to") && error.contains("no/file"),
-        "{error}"
-    );
+    // Neither a folder that is not there nor a pipe that nobody reads.
+    scratch.fifo("pipe");
+    for name in ["no/file", "pipe"] {
+        let nowhere = Console::serial().tee(Tee::append(scratch.join(name)));
+        let launch = named("node", "serve").console(nowhere).launch();
+        let error = launch.wait().unwrap_err().to_string();
+        assert!(error.contains("cannot append to"), "{error}");
+        assert!(error.contains(name), "{error}");
+    }
 }

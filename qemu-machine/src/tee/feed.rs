@@ -34,6 +34,8 @@ struct Shared {
 struct State {
     queue: Queue,
     is_closed: bool,
+    /// Nobody waits for what is not written yet.
+    is_given_up: bool,
     dropped_bytes: u64,
     progress: Progress,
     /// The thread, and the word that it ends.
@@ -61,6 +63,7 @@ impl Feed {
             state: Mutex::new(State {
                 queue: Queue::new(WAITING_LIMIT_BYTES),
                 is_closed: false,
+                is_given_up: false,
                 dropped_bytes: 0,
                 progress: Progress::Writing,
                 thread: None,
@@ -129,6 +132,9 @@ pub(crate) async fn finish(feeds: Vec<Feed>) -> Vec<String> {
     };
     // Those that have not ended by then say so themselves.
     let _ = engine::timeout(Some(FLUSH_LIMIT), all_ended).await;
+    for feed in &feeds {
+        feed.0.0.lock().is_given_up = true;
+    }
     feeds.iter().filter_map(Feed::trouble).collect()
 }
 
@@ -196,6 +202,10 @@ impl Feeder {
     }
 
     fn write_all(&mut self, writer: &SharedWriter) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let write = |writer: &mut dyn Write, bytes: &[u8]| {
+            write(writer, bytes, &|| shared.lock().is_given_up)
+        };
         while let Some(item) = self.shared.next() {
             // Another may have panicked in it, and this one may do better.
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -230,14 +240,20 @@ fn dropped(count: u64) -> String {
 
 /// Writes all. A writer whose descriptor somebody has made not to wait, as it
 /// happens to standard error, says so by an error that passes. What it waits for
-/// is not told, so it is tried again after a pause.
-fn write(writer: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
+/// is not told, so it is tried again after a pause, until it is given up.
+fn write(
+    writer: &mut dyn Write,
+    mut bytes: &[u8],
+    is_given_up: &dyn Fn() -> bool,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match writer.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_given_up() => {
+                thread::sleep(FULL_PAUSE);
+            }
             Err(error) => return Err(error),
         }
     }

@@ -15,6 +15,7 @@ mod queue;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -127,7 +128,13 @@ impl Tee {
         let writer: SharedWriter = match &self.target {
             Target::Writer(writer) => Arc::clone(writer),
             Target::Path(path) => {
-                let file = File::options().append(true).create(true).open(path)?;
+                let mut options = File::options();
+                // A pipe that nobody reads would be waited for, on the engine.
+                options
+                    .append(true)
+                    .create(true)
+                    .custom_flags(libc::O_NONBLOCK);
+                let file = options.open(path)?;
                 Arc::new(Mutex::new(file))
             }
         };
