@@ -22,6 +22,9 @@ const SET: &str = "\\x1b[?1049h\\x1b[?7l\\x1b[?25l\\x1b[?1000;1006h\\x1b[?2004h\
 const UNDONE: &str = "\x1b[?1000l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b[?7h\x1b[?25h\x1b>\
     \x1b[?1049l\x1b[0m";
 
+/// A session that nobody ends does not keep a test from failing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where a program waits until it may exit.
 const FIFO: &str = "EXIT_WHEN_WRITTEN";
 
@@ -72,7 +75,7 @@ fn queries_of_the_past_are_not_asked_again_and_live_ones_are() {
     let copy = || terminal.try_clone().unwrap();
     let session = vm.console().interact().input(copy()).output(copy());
     std::thread::scope(|scope| {
-        let session = scope.spawn(|| session.wait());
+        let session = scope.spawn(|| session.timeout(PATIENCE).wait());
         assert_eq!(read_until(&person, "two"), "one\x1b[1m");
         release(&fifo);
         assert_eq!(read_until(&person, "."), "live\x1b[6n");
@@ -95,7 +98,7 @@ fn what_the_guest_has_set_is_undone_however_the_session_ends() {
     let vm = said(SET);
     let session = vm.console().interact().input(copy()).output(copy());
     std::thread::scope(|scope| {
-        let session = scope.spawn(|| session.wait());
+        let session = scope.spawn(|| session.timeout(PATIENCE).wait());
         set(&person);
         person.write_all(b"\x1d").unwrap();
         let end = session.join().unwrap().unwrap();
@@ -129,7 +132,7 @@ fn what_the_guest_has_set_is_undone_however_the_session_ends() {
     let vm = said(SET);
     let session = vm.console().interact().input(copy()).output(copy());
     std::thread::scope(|scope| {
-        let session = scope.spawn(|| session.wait());
+        let session = scope.spawn(|| session.timeout(PATIENCE).wait());
         set(&person);
         vm.kill().wait().unwrap();
         let end = session.join().unwrap().unwrap();
@@ -154,7 +157,7 @@ fn what_a_real_guest_has_set_is_undone() {
         let copy = || terminal.try_clone().unwrap();
         let session = vm.console().interact().input(copy()).output(copy());
         std::thread::scope(|scope| {
-            let session = scope.spawn(|| session.wait());
+            let session = scope.spawn(|| session.timeout(PATIENCE).wait());
             read_until(&person, "# ");
             let command = b"printf '\\033[?25l\\033[31m%s\\n' as-set\r";
             person.write_all(command).unwrap();
