@@ -15,6 +15,8 @@ pub(crate) struct CommandLine {
     pub(crate) monitor: Option<String>,
     /// Whether the guest is held until `cont` (`-S`).
     pub(crate) is_held: bool,
+    /// The chardevs of the serial ports, for which a launch asks.
+    pub(crate) serials: Vec<String>,
     script: Option<OsString>,
 }
 
@@ -53,7 +55,7 @@ impl CommandLine {
             found.is_held |= name == Some(b"S");
             // The value of an option we do not know has no dash, is no option
             // itself, and so is passed over without further ado.
-            let Some(name @ (b"chardev" | b"mon" | b"fake-script")) = name else {
+            let Some(name @ (b"chardev" | b"mon" | b"serial" | b"fake-script")) = name else {
                 continue;
             };
             let value = arguments
@@ -62,6 +64,7 @@ impl CommandLine {
             match name {
                 b"chardev" => found.add_chardev(&value)?,
                 b"mon" => found.add_monitor(&value)?,
+                b"serial" => found.add_serial(&value),
                 _ => found.script = Some(value),
             }
         }
@@ -136,6 +139,12 @@ impl CommandLine {
             self.monitor = Some(chardev);
         }
         Ok(())
+    }
+
+    fn add_serial(&mut self, value: &OsString) {
+        let value = value.to_string_lossy();
+        self.serials
+            .extend(value.strip_prefix("chardev:").map(str::to_owned));
     }
 }
 
@@ -231,6 +240,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(line.monitor.as_deref(), Some("mon"));
+        assert_eq!(line.serials, ["console0"]);
         let found: Vec<_> = line
             .chardevs
             .iter()

@@ -23,6 +23,10 @@ pub(crate) struct Player {
     monitor: Option<String>,
     /// Whether a launch lets the guest run as soon as it may.
     is_let_run: bool,
+    /// The chardevs of the serial ports, until the other side has asked for them.
+    serials: Vec<String>,
+    /// A command that was read ahead.
+    next: Option<(String, Vec<u8>)>,
     /// The ids as they were written; `None` for a command without one.
     ids: Vec<Option<String>>,
     /// The line of the last command.
@@ -98,6 +102,8 @@ impl Player {
             is_let_run: command_line.is_held && !channels.contains_key("qtest"),
             channels,
             monitor: command_line.monitor.clone(),
+            serials: command_line.serials.clone(),
+            next: None,
             ids: Vec::new(),
             last_line: Vec::new(),
         })
@@ -186,25 +192,55 @@ impl Player {
     fn negotiate(&mut self) -> Result<(), Ending> {
         self.expect(Some("qmp_capabilities"))?;
         self.reply(CommandRef::Last, "{}")?;
+        if !self.is_let_run {
+            return self.answer_for_serials();
+        }
         let counted = self.ids.len();
         while self.is_let_run {
             self.expect(None)?;
             let command = command(&self.last_line).map(|(name, _)| name);
+            self.is_let_run = !matches!(command.as_deref(), Some("cont" | "query-status"));
             let value = match command.as_deref() {
-                Some("cont") => {
-                    self.is_let_run = false;
-                    "{}"
-                }
-                Some("query-status") => {
-                    self.is_let_run = false;
-                    r#"{"running": false, "status": "prelaunch"}"#
-                }
-                _ => "[]",
+                Some("query-status") => r#"{"running": false, "status": "prelaunch"}"#.to_owned(),
+                Some("query-chardev") => self.serial_devices(),
+                _ => "{}".to_owned(),
             };
-            self.reply(CommandRef::Last, value)?;
+            self.reply(CommandRef::Last, &value)?;
         }
         self.ids.truncate(counted);
         Ok(())
+    }
+
+    /// Where the guest is not held, the next command may ask for the devices of
+    /// the serial consoles.
+    fn answer_for_serials(&mut self) -> Result<(), Ending> {
+        if self.serials.is_empty() {
+            return Ok(());
+        }
+        match self.read_command()? {
+            Some((name, _)) if name == "query-chardev" => {
+                let devices = self.serial_devices();
+                self.reply(CommandRef::Last, &devices)?;
+                self.ids.pop();
+                Ok(())
+            }
+            // It is no launch, or was given up: the script goes on.
+            other => {
+                self.next = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer to `query-chardev`: each serial port has a device.
+    fn serial_devices(&mut self) -> String {
+        let open = |label: String| {
+            let label = quoted(&label);
+            format!(r#"{{"frontend-open": true, "filename": "unix", "label": {label}}}"#)
+        };
+        let serials = std::mem::take(&mut self.serials);
+        let open: Vec<String> = serials.into_iter().map(open).collect();
+        format!("[{}]", open.join(", "))
     }
 
     fn expect(&mut self, command: Option<&str>) -> Result<(), Ending> {
@@ -227,6 +263,9 @@ impl Player {
     /// The next command's name and its line, or `None` at the end of the stream.
     /// Remembers its id.
     fn read_command(&mut self) -> Result<Option<(String, Vec<u8>)>, Ending> {
+        if let Some(next) = self.next.take() {
+            return Ok(Some(next));
+        }
         let Some(line) = self.channel(Port::Monitor)?.read_line()? else {
             return Ok(None);
         };

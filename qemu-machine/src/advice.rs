@@ -49,6 +49,10 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
             }
             _ => None,
         },
+        LaunchFailure::NoSerialPort { .. } => Some(
+            "use `Console::virtio()`, or `Console::device` with a device such as `pci-serial`, or another machine type"
+                .into(),
+        ),
         _ => on_output(&report?.output_tail),
     }
 }

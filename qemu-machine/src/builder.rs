@@ -19,6 +19,7 @@ use crate::command_line::{
 use crate::console::ConsoleConfig;
 use crate::guests::Firmware;
 use crate::launch::Launch;
+use crate::tee::Tee;
 
 /// A machine to be: what QEMU is to be told, and how it is to be treated.
 ///
@@ -62,6 +63,7 @@ pub struct MachineBuilder {
     pub(crate) working_directory: Option<PathBuf>,
     pub(crate) base_directory: Option<PathBuf>,
     pub(crate) log_directory: Option<PathBuf>,
+    pub(crate) output_tee: Option<Tee>,
     pub(crate) launch_timeout: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) quit_timeout: Option<Duration>,
@@ -116,6 +118,7 @@ impl MachineBuilder {
             working_directory: None,
             base_directory: None,
             log_directory: None,
+            output_tee: None,
             launch_timeout: Some(Duration::from_secs(30)),
             timeout: Some(Duration::from_secs(30)),
             quit_timeout: Some(Duration::from_secs(20)),
@@ -195,7 +198,9 @@ impl MachineBuilder {
     }
 
     /// Writes every message of the monitor to this file, both ways and from the
-    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says.
+    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says. Where another
+    /// machine is writing it, the file is `NAME~2.EXT`, as
+    /// [`Machine::transcript_path`](crate::Machine::transcript_path) says.
     pub fn transcript(mut self, path: impl Into<PathBuf>) -> Self {
         self.transcript = Some(path.into());
         self
@@ -452,8 +457,19 @@ impl MachineBuilder {
 
     /// Where QEMU's own output is logged, as `NAME.log`, instead of a private
     /// log, which is removed at the end. The file is truncated at each launch.
+    /// Machines of one name that run at the same time have a log each: that of
+    /// the second is `NAME~2.log`, as
+    /// [`Machine::log_path`](crate::Machine::log_path) says.
     pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.log_directory = Some(path.into());
+        self
+    }
+
+    /// Writes QEMU's own output to a writer too, as it comes:
+    /// `.tee_output(std::io::stderr())`. [`Tee`] says how, and what becomes of a
+    /// writer that is slow or fails.
+    pub fn tee_output(mut self, to: impl Into<Tee>) -> Self {
+        self.output_tee = Some(to.into());
         self
     }
 

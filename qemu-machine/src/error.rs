@@ -84,6 +84,14 @@ pub enum LaunchFailure {
     NoMonitor(Disconnected),
     /// QEMU refused to let the guest run (`cont`); the process was killed.
     NotRun(ExecuteError),
+    /// A console is on a serial port that the machine does not have; the
+    /// process was killed.
+    NoSerialPort {
+        /// The console's name; `None` for the first console.
+        console: Option<String>,
+        /// Which serial port, counted from 1.
+        number: usize,
+    },
     /// The machine could not be spoken with in time; the process was killed.
     Timeout {
         /// The deadline.
@@ -122,6 +130,13 @@ impl fmt::Display for LaunchFailure {
             Self::Exited => f.write_str("it ended before it could be spoken with"),
             Self::NoMonitor(cause) => write!(f, "its monitor is of no use: {cause}"),
             Self::NotRun(cause) => write!(f, "it cannot be let run: {cause}"),
+            Self::NoSerialPort { console, number } => {
+                match console {
+                    Some(name) => write!(f, "console '{name}' has no device")?,
+                    None => f.write_str("the console has no device")?,
+                }
+                write!(f, ": this machine has no serial port number {number}")
+            }
             Self::Timeout { limit, waited_for } => {
                 write!(f, "there was no {waited_for} within {limit:?}")
             }

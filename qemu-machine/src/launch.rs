@@ -40,7 +40,9 @@ use crate::prepared::{MonitorSide, Prepared, base_directory};
 use crate::qtest::Qtest;
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
+use crate::serial_ports::all_have_devices;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
+use crate::transcript_file::TranscriptFile;
 use crate::{MachineBuilder, Monitor};
 
 /// A launch; made by [`MachineBuilder::launch`].
@@ -262,12 +264,14 @@ fn begin(
         deadlines,
         heard,
         monitor,
-        transcript,
+        transcript_file,
         console,
         channels,
         output,
+        tees,
         ends,
     } = prepared;
+    let transcript = transcript_file.as_ref().map(TranscriptFile::transcript);
     drop(ends);
     let Channels {
         served,
@@ -277,6 +281,7 @@ fn begin(
     } = channels;
     let pid = process.pid();
     let printed = output.output().clone();
+    let transcript_path = transcript_file.as_ref().map(|it| it.path().to_owned());
     let directory_path = directory.as_ref().map(|it| it.path().to_owned());
     let canvas = Arc::new(Canvas::new(base_directory(builder)));
     let process = Arc::new(process);
@@ -288,7 +293,8 @@ fn begin(
         deadlines: deadlines.clone(),
         heard: heard.clone(),
         output,
-        transcript: transcript.clone(),
+        tees,
+        transcript_file,
         consoles: handles.all_consoles(&console),
         channels: served,
         directory,
@@ -318,6 +324,7 @@ fn begin(
         canvas,
         directory: directory_path,
         log,
+        transcript: transcript_path,
         output: printed,
         requests,
         status,
@@ -402,7 +409,8 @@ async fn meet(
     } else {
         driver.finish(&Disconnected::ServerEnded(Arc::new(NoMonitor)));
     }
-    let mut met = !attached || ready.wait().await;
+    let mut met = !attached
+        || (ready.wait().await && all_have_devices(&client, &handles.serial_ports).await?);
     let mut last = &client;
     if met {
         for (other, ready) in &mut readiness {

@@ -52,6 +52,7 @@ mod accel;
 mod advice;
 mod builder;
 mod channel;
+mod claimed_file;
 mod command_line;
 mod console;
 mod display;
@@ -77,8 +78,11 @@ mod process;
 mod qtest;
 mod report;
 mod schema;
+mod serial_ports;
 mod supervisor;
 mod sys;
+mod tee;
+mod transcript_file;
 
 pub use accel::{
     Accel, AccelChoice, AccelDenial, AccelError, AccelFinding, AccelList, AccelProbe, AccelReport,
@@ -109,6 +113,7 @@ pub use qtest::{
 };
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use tee::Tee;
 
 /// The README's examples compile.
 #[cfg(doctest)]

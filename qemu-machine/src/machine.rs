@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) canvas: Arc<Canvas>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
+    pub(crate) transcript: Option<PathBuf>,
     pub(crate) output: Output,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: Arc<Watched<Status>>,
@@ -198,9 +199,16 @@ impl Machine {
     }
 
     /// The log of what QEMU itself prints. Unless the builder was given a
-    /// directory for it, it is removed at the machine's end.
+    /// [directory](crate::MachineBuilder::log_dir) for it, it is removed at the
+    /// machine's end.
     pub fn log_path(&self) -> &Path {
         &self.inner.log
+    }
+
+    /// The [transcript](crate::MachineBuilder::transcript) of the monitor; `None`
+    /// where none is written.
+    pub fn transcript_path(&self) -> Option<&Path> {
+        self.inner.transcript.as_deref()
     }
 
     /// The machine's private directory, removed at its end; `None` where it

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, PipeReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::engine;
 
+use crate::claimed_file::ClaimedFile;
 use crate::sys;
+use crate::tee::Feed;
 
 /// What QEMU has printed. Clones share it; they hold no descriptor once it is
 /// [closed](Self::close).
@@ -21,6 +22,7 @@ pub(crate) struct Output(Arc<Mutex<Sink>>);
 struct Sink {
     tail: Tail,
     log: Option<LogFile>,
+    tee: Option<Feed>,
 }
 
 /// The reading end of QEMU's output, and where it goes.
@@ -31,10 +33,11 @@ pub(crate) struct OutputPipe {
 }
 
 impl Output {
-    fn new(log: LogFile) -> Self {
+    fn new(log: LogFile, tee: Option<Feed>) -> Self {
         Self(Arc::new(Mutex::new(Sink {
             tail: Tail::new(TAIL_BYTES),
             log: Some(log),
+            tee,
         })))
     }
 
@@ -55,6 +58,9 @@ impl Output {
         if let Some(log) = &mut sink.log {
             log.write(bytes);
         }
+        if let Some(tee) = &sink.tee {
+            tee.push(bytes);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Sink> {
@@ -63,11 +69,11 @@ impl Output {
 }
 
 impl OutputPipe {
-    pub(crate) fn new(pipe: PipeReader, log: LogFile) -> io::Result<Self> {
+    pub(crate) fn new(pipe: PipeReader, log: LogFile, tee: Option<Feed>) -> io::Result<Self> {
         sys::set_nonblocking(&pipe, true)?;
         Ok(Self {
             pipe: Arc::new(pipe),
-            output: Output::new(log),
+            output: Output::new(log, tee),
         })
     }
 
@@ -170,30 +176,27 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
-    /// Stays open when it cannot be written any more, for whoever has a lock on
-    /// it.
-    file: File,
+    /// Stays open when it cannot be written any more, for the lock on it.
+    file: Written,
     failed: Option<io::Error>,
 }
 
 impl LogFile {
-    /// Creates or truncates the file.
+    /// Creates or truncates the file, or one beside it, as [`ClaimedFile`] says.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        // A pipe that nobody reads would be waited for, on the engine.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
-        Ok(Self::new(path, file))
+        let claimed = ClaimedFile::create(path)?;
+        Ok(Self {
+            path: claimed.path().to_owned(),
+            file: Written::Claimed(claimed),
+            failed: None,
+        })
     }
 
     /// Takes over a new file that is open for writing.
     pub(crate) fn new(path: &Path, file: File) -> Self {
         Self {
             path: path.to_owned(),
-            file,
+            file: Written::Private(file),
             failed: None,
         }
     }
@@ -204,7 +207,7 @@ impl LogFile {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         if self.failed.is_none()
-            && let Err(error) = self.file.write_all(bytes)
+            && let Err(error) = self.file.get().write_all(bytes)
         {
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("logging to {} stops: {error}", self.path.display())
@@ -219,6 +222,22 @@ impl LogFile {
             "the log {} is not whole: {error}",
             self.path.display()
         ))
+    }
+}
+
+/// A log's file, by who may look for it.
+#[derive(Debug)]
+enum Written {
+    Private(File),
+    Claimed(ClaimedFile),
+}
+
+impl Written {
+    fn get(&self) -> &File {
+        match self {
+            Self::Private(file) => file,
+            Self::Claimed(claimed) => claimed.file(),
+        }
     }
 }
 

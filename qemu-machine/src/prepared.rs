@@ -11,19 +11,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use qemu_qmp::engine::Engine;
-use qemu_qmp::{Deadlines, Listener, Transcript};
+use qemu_qmp::{Deadlines, Listener};
 use socket2::{Domain, Socket, Type};
 
 use crate::MachineBuilder;
 use crate::builder::{FIRST_DESCRIPTOR, Monitor};
 use crate::channel::{ChannelConfig, Channels};
 use crate::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
-use crate::console::{Console, ConsoleLog, MachineFacts, MachineWitness};
+use crate::console::{self, Console, ConsoleLog, ConsoleSinks, MachineFacts, MachineWitness};
 use crate::error::LaunchFailure;
 use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
+use crate::serial_ports::SerialPort;
+use crate::tee::{Feed, Tee};
+use crate::transcript_file::TranscriptFile;
 
 /// Our ends of what a process gets, and its own.
 pub(crate) struct Prepared {
@@ -34,10 +37,11 @@ pub(crate) struct Prepared {
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) monitor: MonitorSide,
-    pub(crate) transcript: Option<Transcript>,
+    pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) console: Console,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
+    pub(crate) tees: Vec<Feed>,
     pub(crate) ends: ProcessEnds,
 }
 
@@ -82,8 +86,8 @@ impl Prepared {
         };
         let log = log_file.path().to_owned();
         let transcript = builder.transcript.as_deref();
-        let transcript = transcript
-            .map(|path| file("write the transcript", path, Transcript::create(path)))
+        let transcript_file = transcript
+            .map(|path| file("write the transcript", path, TranscriptFile::create(path)))
             .transpose()?;
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
@@ -93,7 +97,14 @@ impl Prepared {
             cause,
         };
         let (output, output_end) = io::pipe().map_err(sockets)?;
-        let output = OutputPipe::new(output, log_file).map_err(sockets)?;
+        let mut tees = Vec::new();
+        let output_tee = begin_tee(
+            builder.output_tee.as_ref(),
+            format!("QEMU's output of machine '{name}'"),
+            name,
+        )?;
+        tees.extend(output_tee.clone());
+        let output = OutputPipe::new(output, log_file, output_tee).map_err(sockets)?;
         let deadlines = builder.deadlines();
         let heard = Heard::new();
         let facts = MachineFacts {
@@ -104,11 +115,13 @@ impl Prepared {
         let mut channel_ends = Vec::new();
         let mut channels = Channels::default();
         for config in &builder.channels {
-            let log = console_log(config, begun)?;
+            let sinks = console_sinks(config, name, begun)?;
+            tees.extend(sinks.tee.clone());
             let (ours, theirs) = pair().map_err(sockets)?;
             channel_ends.push(theirs);
-            channels.add(config, ours, log, &facts).map_err(sockets)?;
+            channels.add(config, ours, sinks, &facts).map_err(sockets)?;
         }
+        channels.handles.serial_ports = SerialPort::of(builder);
         let console = channels.first_console(&facts);
         let (monitor, monitor_end) = match &builder.monitor {
             Monitor::Unix(path) => {
@@ -132,10 +145,11 @@ impl Prepared {
             deadlines,
             heard,
             monitor,
-            transcript,
+            transcript_file,
             console,
             channels,
             output,
+            tees,
             ends: ProcessEnds {
                 null,
                 output_end,
@@ -218,19 +232,52 @@ impl Prepared {
     }
 }
 
-fn console_log(
+fn console_sinks(
     config: &ChannelConfig,
+    machine: &str,
     begun: Instant,
-) -> Result<Option<ConsoleLog>, LaunchFailure> {
-    let ChannelConfig::Console(_, config) = config else {
-        return Ok(None);
+) -> Result<ConsoleSinks, LaunchFailure> {
+    let ChannelConfig::Console(name, config) = config else {
+        return Ok(ConsoleSinks::default());
     };
     // One whose reading is the caller's has none: a file is left as it is.
-    let Some(path) = config.log_path().filter(|_| config.is_drained()) else {
+    if !config.is_drained() {
+        return Ok(ConsoleSinks::default());
+    }
+    let create = |path: &Path| {
+        let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));
+        file("write the console's log", path, log)
+    };
+    let name = name.as_deref();
+    let label = name.map_or_else(|| machine.to_owned(), |name| format!("{machine}/{name}"));
+    Ok(ConsoleSinks {
+        log: config.log_path().map(create).transpose()?,
+        tee: begin_tee(config.tee_to(), console::what(machine, name), &label)?,
+    })
+}
+
+/// Begins to write to a tee, where there is one. Messages call the source so, and
+/// lines are named by the label.
+fn begin_tee(
+    tee: Option<&Tee>,
+    source: String,
+    label: &str,
+) -> Result<Option<Feed>, LaunchFailure> {
+    let Some(tee) = tee else {
         return Ok(None);
     };
-    let log = ConsoleLog::create(path, config.is_stamped().then_some(begun));
-    file("write the console's log", path, log).map(Some)
+    let failure = |cause| match tee.path() {
+        Some(path) => LaunchFailure::File {
+            action: "append to",
+            path: path.to_owned(),
+            cause,
+        },
+        None => LaunchFailure::Resources {
+            action: "start a thread for a tee",
+            cause,
+        },
+    };
+    tee.begin(source, label).map(Some).map_err(failure)
 }
 
 /// Where a machine's directories are made.

@@ -15,9 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, Watched, first};
-use qemu_qmp::{
-    Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Transcript, Untold,
-};
+use qemu_qmp::{Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Untold};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::channel::{Channel, Word};
@@ -30,6 +28,8 @@ use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
 use crate::report::ExitReport;
+use crate::tee::{self, Feed};
+use crate::transcript_file::TranscriptFile;
 
 /// What is asked of a supervisor.
 pub(crate) enum Request {
@@ -75,7 +75,8 @@ pub(crate) struct Belongings {
     pub(crate) deadlines: Deadlines,
     pub(crate) heard: Heard,
     pub(crate) output: OutputPipe,
-    pub(crate) transcript: Option<Transcript>,
+    pub(crate) tees: Vec<Feed>,
+    pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) consoles: Vec<Console>,
     /// The consoles, and all others.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
@@ -504,7 +505,8 @@ impl Supervisor {
             deadlines: _,
             heard,
             output,
-            transcript,
+            tees,
+            transcript_file,
             consoles,
             channels,
             directory,
@@ -532,11 +534,12 @@ impl Supervisor {
         output.drain();
         canvas.close().await;
 
+        let mut trouble = tee::finish(tees).await;
         let output_tail = output.output().tail();
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
-        let transcript_trouble = transcript.and_then(|transcript| transcript.trouble());
-        let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
+        let transcript_trouble = transcript_file.and_then(|file| file.trouble());
+        trouble.extend(logs.flatten().chain(transcript_trouble));
         let mut removed = |path: PathBuf, removed: io::Result<()>| {
             if let Err(error) = removed {
                 trouble.push(format!("{} cannot be removed: {error}", path.display()));

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// What a program is started with. All is prepared, for the child may not
 /// allocate.
@@ -401,15 +402,64 @@ impl TerminalMode {
         self
     }
 
-    /// Gives a terminal these settings, now.
+    /// Gives a terminal these settings, now; also in its background.
     pub(crate) fn set(&self, terminal: &impl AsFd) -> io::Result<()> {
         let number = terminal.as_fd().as_raw_fd();
-        // SAFETY: The call only reads the settings.
-        if unsafe { libc::tcsetattr(number, libc::TCSANOW, &raw const self.0) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        unstopped(|| {
+            // SAFETY: The call only reads the settings.
+            if unsafe { libc::tcsetattr(number, libc::TCSANOW, &raw const self.0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        })
     }
+
+    /// Whether both are the same, but for the speed.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let flags = |it: &Self| [it.0.c_iflag, it.0.c_oflag, it.0.c_cflag, it.0.c_lflag];
+        flags(self) == flags(other) && self.0.c_cc == other.0.c_cc
+    }
+}
+
+/// Whether a terminal is ours, and we are in its background: who reads it then, or
+/// changes its mode, is stopped with all of its process group (`termios(3)`).
+pub(crate) fn is_in_background(terminal: &impl AsFd) -> bool {
+    let number = terminal.as_fd().as_raw_fd();
+    // SAFETY: None of these calls has to do with memory.
+    unsafe {
+        // What is no terminal, or another session's, stops nobody here.
+        libc::tcgetsid(number) == libc::getsid(0) && libc::tcgetpgrp(number) != libc::getpgrp()
+    }
+}
+
+/// Does something to a terminal without being stopped for it. What must not be
+/// done in the background fails then (EIO), or is done.
+pub(crate) fn unstopped<T>(action: impl FnOnce() -> T) -> T {
+    // SAFETY: Plain data, which the calls fill and read; the mask that is set at
+    // the end is the one that was there. Blocked, these signals are not even sent.
+    unsafe {
+        let mut stops: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut stops);
+        libc::sigaddset(&raw mut stops, libc::SIGTTIN);
+        libc::sigaddset(&raw mut stops, libc::SIGTTOU);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const stops, &raw mut before);
+        let done = action();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        done
+    }
+}
+
+/// Waits until a descriptor can be written. Whether it can.
+pub(crate) fn wait_writable(descriptor: &impl AsFd, limit: Duration) -> bool {
+    let mut watched = libc::pollfd {
+        fd: descriptor.as_fd().as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: One structure, which outlives the call.
+    unsafe { libc::poll(&raw mut watched, 1, limit) > 0 }
 }
 
 /// Which terminal this is, by whatever name it was opened (`ioctl_tty(2)`).

@@ -24,4 +24,4 @@ pub use host::{
 };
 pub use seeds::{Tried, try_seeds};
 pub use stall::stall_who_wakes;
-pub use sys::{Target, pseudo_terminal};
+pub use sys::{Target, bring_to_foreground, pseudo_terminal};

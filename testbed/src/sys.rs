@@ -27,6 +27,18 @@ pub fn pseudo_terminal() -> (File, OwnedFd) {
     }
 }
 
+/// Brings a process group of this session to the foreground of its terminal, and
+/// so this process into the background.
+///
+/// # Panics
+/// The terminal or the group is not this session's.
+pub fn bring_to_foreground(terminal: &OwnedFd, group: u32) {
+    let group = libc::pid_t::try_from(group).unwrap();
+    // SAFETY: Numbers alone.
+    let done = unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), group) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
 pub(crate) fn become_subreaper() {
     // SAFETY: It takes numbers alone.
     let done = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };

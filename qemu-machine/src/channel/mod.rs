@@ -20,10 +20,11 @@ use qemu_qmp::{Client, Deadlines, Event, Ready};
 use socket2::Socket;
 
 use crate::command_line::OptionGroup;
-use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
+use crate::console::{Console, ConsoleConfig, ConsoleSinks, MachineFacts, MachineWitness};
 use crate::guest_state::Hold;
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
+use crate::serial_ports::SerialPort;
 
 /// A channel to be.
 #[derive(Debug, Clone)]
@@ -122,6 +123,8 @@ pub(crate) struct Handles {
     pub(crate) consoles: Vec<(String, Console)>,
     pub(crate) monitors: Vec<(String, Client)>,
     pub(crate) qtest: Option<Qtest>,
+    /// Those of the consoles.
+    pub(crate) serial_ports: Vec<SerialPort>,
     agent: OnceLock<GuestAgent>,
 }
 
@@ -161,7 +164,7 @@ impl Channels {
         &mut self,
         config: &ChannelConfig,
         socket: Socket,
-        log: Option<ConsoleLog>,
+        sinks: ConsoleSinks,
         facts: &MachineFacts,
     ) -> io::Result<()> {
         let MachineFacts {
@@ -169,7 +172,7 @@ impl Channels {
         } = facts;
         match config {
             ChannelConfig::Console(name, config) => {
-                let console = Console::connected(facts, name.clone(), socket, config, log)?;
+                let console = Console::connected(facts, name.clone(), socket, config, sinks)?;
                 self.served.push(Arc::new(console.clone()));
                 match name {
                     Some(name) => self.handles.consoles.push((name.clone(), console)),

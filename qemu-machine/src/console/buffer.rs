@@ -277,6 +277,11 @@ impl Buffer {
         self.cursor
     }
 
+    /// Where the stream stands.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// What came at and after this place, `count` bytes at most, and where that
     /// begins: later, where the ring does not have it any more.
     pub(super) fn since(&self, position: u64, count: usize) -> (Vec<u8>, u64) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::screen::ScreenSize;
 use super::{Console, Noise};
 use crate::command_line::{OptionGroup, Plugged};
+use crate::tee::Tee;
 
 /// A console to be; made by [`Console::serial`], [`Console::virtio`],
 /// [`Console::debugcon`], [`Console::semihosting`] and [`Console::device`].
@@ -13,6 +14,7 @@ use crate::command_line::{OptionGroup, Plugged};
 pub struct ConsoleConfig {
     device: Device,
     log: Option<PathBuf>,
+    tee: Option<Tee>,
     stamped: bool,
     pub(super) ring_bytes: usize,
     pub(super) drained: bool,
@@ -30,6 +32,11 @@ enum Device {
 impl Console {
     /// A console on the machine's next serial port: the first one that is
     /// given is `ttyS0` in Linux, the second `ttyS1`.
+    ///
+    /// A launch fails with
+    /// [`LaunchFailure::NoSerialPort`](crate::LaunchFailure::NoSerialPort) where
+    /// the machine has no such port: a PC has four, `microvm` one, `none` none.
+    /// Without a monitor that is not checked.
     pub fn serial() -> ConsoleConfig {
         ConsoleConfig::new(Device::Serial)
     }
@@ -85,6 +92,7 @@ impl ConsoleConfig {
         Self {
             device,
             log: None,
+            tee: None,
             stamped: false,
             ring_bytes: 1 << 20,
             drained: true,
@@ -104,8 +112,19 @@ impl ConsoleConfig {
     }
 
     /// A file that gets every byte of the console, truncated at each launch.
+    ///
+    /// Where another machine is writing it, of this process or another, the
+    /// console gets a file beside it: the second `NAME~2.EXT`, the third
+    /// `NAME~3.EXT`. [`Console::log_path`] says which.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
+        self
+    }
+
+    /// Writes the console to a writer too, as it comes: `.tee(std::io::stderr())`.
+    /// [`Tee`] says how, and what becomes of a writer that is slow or fails.
+    pub fn tee(mut self, to: impl Into<Tee>) -> Self {
+        self.tee = Some(to.into());
         self
     }
 
@@ -158,7 +177,7 @@ impl ConsoleConfig {
 
     /// Leaves the console's socket to the caller, who gets it by
     /// [`Console::take_stream`] and must read it: a full one blocks the guest.
-    /// Such a console has no log.
+    /// Such a console has no log and no tee.
     pub fn undrained(mut self) -> Self {
         self.drained = false;
         self
@@ -168,11 +187,21 @@ impl ConsoleConfig {
         self.log.as_deref()
     }
 
-    /// Whether its log has times.
+    /// Where it also goes.
+    pub(crate) fn tee_to(&self) -> Option<&Tee> {
+        self.tee.as_ref()
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.drained
     }
 
+    /// Whether it is on one of the machine's serial ports.
+    pub(crate) fn is_serial(&self) -> bool {
+        matches!(self.device, Device::Serial)
+    }
+
+    /// Whether its log has times.
     pub(crate) fn is_stamped(&self) -> bool {
         self.stamped
     }

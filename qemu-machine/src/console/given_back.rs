@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
+use super::person_output::PersonOutput;
 use crate::sys::{self, TerminalMode};
 
 /// Needs something changed. When the last that does is dropped, it is given
@@ -21,6 +23,8 @@ enum What {
     Mode { device: u64 },
     /// Whether reads and writes wait.
     Waits { device: u64, inode: u64 },
+    /// What a session's output has changed about a terminal.
+    Output { session: u64 },
 }
 
 /// A terminal in raw mode: every key goes to the guest. `None` where it is
@@ -41,6 +45,15 @@ pub(super) fn raw_mode(terminal: OwnedFd) -> io::Result<Option<Change>> {
     before.raw().set(&terminal)?;
     all.push(Changed::new(what, Before::Mode(terminal, before)));
     Ok(Some(Change(what)))
+}
+
+/// What is written to a terminal may change it, which is undone.
+pub(super) fn terminal_modes(output: Arc<PersonOutput>) -> Change {
+    static SESSIONS: AtomicU64 = AtomicU64::new(0);
+    let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+    let what = What::Output { session };
+    all().push(Changed::new(what, Before::Output(output)));
+    Change(what)
 }
 
 /// Reads and writes that return at once, for all who share the open file. `None`
@@ -69,14 +82,18 @@ pub(super) fn nonblocking(file: &File) -> io::Result<Option<Change>> {
 impl Drop for Change {
     fn drop(&mut self) {
         let mut all = all();
-        let Some(changed) = find(&mut all, self.0) else {
+        let is_it = |it: &Changed| it.what == self.0 && it.is_ours();
+        let Some(place) = all.iter().position(is_it) else {
             // A fork's copy.
             return;
         };
-        changed.users -= 1;
-        if changed.users == 0 {
-            changed.give_back();
-            all.retain(|it| !(it.what == self.0 && it.is_ours()));
+        all[place].users -= 1;
+        if all[place].users == 0 {
+            all[place].give_back();
+            let changed = all.remove(place);
+            // What it holds may need a change of its own, and the lock for that.
+            drop(all);
+            drop(changed);
         }
     }
 }
@@ -91,6 +108,7 @@ struct Changed {
 enum Before {
     Mode(OwnedFd, TerminalMode),
     Waits(File),
+    Output(Arc<PersonOutput>),
 }
 
 impl Changed {
@@ -114,11 +132,28 @@ impl Changed {
         for before in &self.before {
             // It fails only where the terminal is gone.
             let _ = match before {
-                Before::Mode(terminal, mode) => mode.set(terminal),
+                Before::Mode(terminal, mode) => mode_given_back(terminal, mode),
                 Before::Waits(file) => sys::set_nonblocking(file, false).map(drop),
+                Before::Output(output) => {
+                    output.restore_now();
+                    Ok(())
+                }
             };
         }
     }
+}
+
+/// In the background, the terminal is somebody else's, who has most likely set
+/// its mode: it is given back only where it is still the one that was set here.
+fn mode_given_back(terminal: &OwnedFd, before: &TerminalMode) -> io::Result<()> {
+    let is_ours = || {
+        let now = TerminalMode::of(terminal)?;
+        Ok::<bool, io::Error>(now.is(&before.raw()))
+    };
+    if sys::is_in_background(terminal) && !is_ours()? {
+        return Ok(());
+    }
+    before.set(terminal)
 }
 
 extern "C" fn give_all_back() {

@@ -16,9 +16,12 @@ use std::time::Duration;
 use qemu_qmp::engine::{self, Elapsed, Engine, NotSent, Task, first};
 
 use super::buffer::End;
+use super::past_queries::PastQueries;
+use super::person_output::PersonOutput;
 use super::terminal::{Direction, Line};
 use super::{Console, SendError, Wire, given_back};
 use crate::report::ExitReport;
+use crate::sys;
 
 /// Hands a console to a person; made by [`Console::interact`].
 ///
@@ -29,9 +32,16 @@ use crate::report::ExitReport;
 /// terminal raw, as this library has no signal handlers: `stty sane` helps then,
 /// and shells such as bash do it themselves.
 ///
+/// What the guest has changed about the terminal is undone at the same time, and
+/// nothing else: the alternate screen, the mouse, a hidden cursor, no wrap,
+/// colours, the scroll region, character sets and so on. A terminal that takes
+/// nothing is not waited for longer than 1 s.
+///
 /// The session begins with what nobody has taken yet of what the console said,
-/// and what is shown counts as taken. A console that says more than the terminal
-/// takes is not held up; what is left out is told in the midst of it.
+/// and what is shown counts as taken. Queries to the terminal in it, such as for
+/// the cursor's place, are left out: the answers would be typed. A console that
+/// says more than the terminal takes is not held up; what is left out is told in
+/// the midst of it.
 ///
 /// It has no deadline unless it is given one: a person takes their time.
 ///
@@ -84,6 +94,9 @@ pub enum InteractError {
     },
     /// Another session has the person's terminal; there can be one at a time.
     TerminalTaken,
+    /// This program is in the background of the person's terminal, which would
+    /// stop it. A session that was put there ends at the next key.
+    Background,
     /// What came from an input that is no terminal did not reach the console.
     NotSent(SendError),
     /// The session was longer than it was to be.
@@ -99,6 +112,10 @@ impl fmt::Display for InteractError {
             Self::NoConsole { reason } => write!(f, "{reason}"),
             Self::Terminal { action, cause } => write!(f, "cannot {action}: {cause}"),
             Self::TerminalTaken => f.write_str("another session has the terminal"),
+            Self::Background => f.write_str(
+                "cannot read the terminal: this program is in its background; bring it to the \
+                 foreground (`fg`), or give `input` another terminal",
+            ),
             Self::NotSent(cause) => write!(f, "{cause}"),
             Self::Timeout { limit } => write!(f, "nobody left the console within {limit:?}"),
         }
@@ -191,14 +208,12 @@ impl IntoFuture for Interact {
             let input = standard(input, &io::stdin()).map_err(terminal("take the input"))?;
             let output = standard(output, &io::stdout()).map_err(terminal("take the output"))?;
             let is_terminal = input.is_terminal();
-            let session = Session {
-                console: console.clone(),
-                input: Line::open(&input, Direction::Input).map_err(terminal("take the input"))?,
-                output: Line::open(&output, Direction::Output)
-                    .map_err(terminal("take the output"))?,
-                escape,
-                is_terminal,
-            };
+            if sys::is_in_background(&input) {
+                return Err(InteractError::Background);
+            }
+            let line = Line::open(&input, Direction::Input).map_err(terminal("take the input"))?;
+            let output =
+                Line::open(&output, Direction::Output).map_err(terminal("take the output"))?;
             let engine = Engine::start().map_err(terminal("start a thread"))?;
             // Dropped in the reverse order: first nobody reads any more.
             let _raw = if is_terminal {
@@ -207,6 +222,14 @@ impl IntoFuture for Interact {
                 Some(raw.ok_or(InteractError::TerminalTaken)?)
             } else {
                 None
+            };
+            let (output, _modes) = PersonOutput::new(output);
+            let session = Session {
+                console: console.clone(),
+                input: line,
+                output,
+                escape,
+                is_terminal,
             };
             let mut session = Aborted(engine.spawn(session.run()));
             let deadlines = &console.shared.deadlines;
@@ -252,7 +275,7 @@ impl<T> Drop for Aborted<T> {
 struct Session {
     console: Console,
     input: Line,
-    output: Line,
+    output: Arc<PersonOutput>,
     escape: Option<u8>,
     is_terminal: bool,
 }
@@ -261,7 +284,9 @@ impl Session {
     async fn run(self) -> Result<InteractEnd, InteractError> {
         // Who is told of the end has seen all that was said before.
         let session = pin!(first(self.show(), self.type_in()));
-        first(session, pin!(self.long_over())).await
+        let end = first(session, pin!(self.long_over())).await;
+        self.output.restore().await;
+        end
     }
 
     /// The console's end, once whoever reads the output has had time for what
@@ -273,16 +298,22 @@ impl Session {
     }
 
     async fn show(&self) -> Result<InteractEnd, InteractError> {
-        let mut position = self.console.lock().taken();
+        let (mut position, begun_at) = {
+            let buffer = self.console.lock();
+            (buffer.taken(), buffer.received())
+        };
+        let mut past = PastQueries::default();
         loop {
             let more = self.console.shared.more.notified();
-            let (piece, begin, ended) = {
+            let (mut piece, begin, ended) = {
                 let buffer = self.console.lock();
                 let (piece, begin) = buffer.since(position, PIECE_BYTES);
                 (piece, begin, buffer.ended())
             };
             let write = |cause| terminal("write to the output")(cause);
             if begin > position {
+                let cut = past.end();
+                self.output.write(&cut).await.map_err(write)?;
                 let left_out = format!("\r\n[{} bytes are left out]\r\n", begin - position);
                 self.output
                     .write(left_out.as_bytes())
@@ -296,7 +327,17 @@ impl Session {
                 }
                 continue;
             }
-            self.output.write(&piece).await.map_err(write)?;
+            if begin < begun_at {
+                let length = usize::try_from(begun_at - begin).unwrap_or(usize::MAX);
+                piece.truncate(length);
+                let mut shown = past.pass(&piece);
+                if begin + piece.len() as u64 == begun_at {
+                    shown.extend(past.end());
+                }
+                self.output.write(&shown).await.map_err(write)?;
+            } else {
+                self.output.write(&piece).await.map_err(write)?;
+            }
             position = begin + piece.len() as u64;
             self.console.lock().take_until(position);
             // Others have their turn before a flood goes on.
@@ -308,7 +349,13 @@ impl Session {
         let mut keys = [0; PIECE_BYTES];
         loop {
             let read = self.input.read(&mut keys).await;
-            let count = read.map_err(terminal("read the input"))?;
+            let count = read.map_err(|error| {
+                if self.input.is_in_background() {
+                    InteractError::Background
+                } else {
+                    terminal("read the input")(error)
+                }
+            })?;
             if count == 0 {
                 return Ok(InteractEnd::InputEnded);
             }

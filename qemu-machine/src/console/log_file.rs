@@ -14,13 +14,18 @@ pub(crate) struct ConsoleLog {
 }
 
 impl ConsoleLog {
-    /// Creates or truncates the file; with `stamped_since`, each line has the
+    /// Creates or truncates the file, or one beside it, as
+    /// [`LogFile::create`] does; with `stamped_since`, each line has the
     /// time before it that has passed since then.
     pub(crate) fn create(path: &Path, stamped_since: Option<Instant>) -> io::Result<Self> {
         Ok(Self {
             file: LogFile::create(path)?,
             stamps: stamped_since.map(|since| (since, Stamps::default())),
         })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Writes what was read now.

@@ -15,18 +15,23 @@ mod given_back;
 mod interact;
 mod log_file;
 mod noise;
+mod past_queries;
 mod pattern;
+mod person_output;
 mod screen;
 mod searches;
 mod send;
+mod sequences;
 mod shell;
 mod terminal;
+mod terminal_modes;
 mod witness;
 
 use std::future::Future;
 use std::io;
 use std::marker;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -55,6 +60,14 @@ use crate::guest_state::Hold;
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::ExitReport;
+use crate::tee::Feed;
+
+/// Where a console's bytes go beside its memory.
+#[derive(Debug, Default)]
+pub(crate) struct ConsoleSinks {
+    pub(crate) log: Option<ConsoleLog>,
+    pub(crate) tee: Option<Feed>,
+}
 
 /// A handle on a machine's console.
 ///
@@ -79,6 +92,8 @@ struct Shared {
     /// More has come, or the end.
     more: Arc<Notify>,
     log: Mutex<Option<ConsoleLog>>,
+    log_path: Option<PathBuf>,
+    tee: Option<Feed>,
     /// What its searches look past, unless they say otherwise.
     noise: Noise,
     /// What shows it, where that was asked for.
@@ -168,6 +183,12 @@ impl Console {
         self.lock().kept()
     }
 
+    /// The console's [log](ConsoleConfig::log); `None` where it has none. It is
+    /// another one than was given where a machine was writing that at the launch.
+    pub fn log_path(&self) -> Option<&Path> {
+        self.shared.log_path.as_deref()
+    }
+
     /// The console's socket, where its reading was left to the caller; `None`
     /// otherwise, or if it was taken before.
     pub fn take_stream(&self) -> Option<UnixStream> {
@@ -179,7 +200,15 @@ impl Console {
 
     /// The console of a machine that has none.
     pub(crate) fn absent(machine: &MachineFacts) -> Self {
-        let console = Self::new(machine, None, Wire::Absent, 0, Noise::default(), None);
+        let console = Self::new(
+            machine,
+            None,
+            Wire::Absent,
+            0,
+            Noise::default(),
+            None,
+            ConsoleSinks::default(),
+        );
         console.end(&End::Absent("the machine was launched without a console"));
         console
     }
@@ -190,7 +219,7 @@ impl Console {
         name: Option<String>,
         socket: Socket,
         config: &ConsoleConfig,
-        log: Option<ConsoleLog>,
+        sinks: ConsoleSinks,
     ) -> io::Result<Self> {
         if config.drained {
             let mut stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
@@ -202,13 +231,21 @@ impl Console {
             let ConsoleConfig {
                 ring_bytes, noise, ..
             } = *config;
-            let console = Self::new(machine, name, wire, ring_bytes, noise, terminal);
-            *console.log() = log;
-            return Ok(console);
+            return Ok(Self::new(
+                machine, name, wire, ring_bytes, noise, terminal, sinks,
+            ));
         }
         let stream = Mutex::new(Some(UnixStream::from(std::os::fd::OwnedFd::from(socket))));
         let wire = Wire::Undrained(stream);
-        let console = Self::new(machine, name, wire, 0, Noise::default(), None);
+        let console = Self::new(
+            machine,
+            name,
+            wire,
+            0,
+            Noise::default(),
+            None,
+            ConsoleSinks::default(),
+        );
         console.end(&End::Absent("the console's reading was left to its caller"));
         Ok(console)
     }
@@ -239,7 +276,9 @@ impl Console {
         ring_bytes: usize,
         noise: Noise,
         terminal: Option<Arc<Terminal>>,
+        sinks: ConsoleSinks,
     ) -> Self {
+        let log = sinks.log;
         let MachineFacts {
             deadlines,
             heard,
@@ -253,7 +292,9 @@ impl Console {
             heard,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             more: Arc::default(),
-            log: Mutex::default(),
+            tee: sinks.tee,
+            log_path: log.as_ref().map(|log| log.path().to_owned()),
+            log: Mutex::new(log),
             noise,
             terminal,
             wire,
@@ -270,6 +311,9 @@ impl Console {
         let read = stream.drive(|bytes| {
             if let Some(log) = &mut *self.log() {
                 log.write(bytes);
+            }
+            if let Some(tee) = &self.shared.tee {
+                tee.push(bytes);
             }
             let answers = self.lock().push(bytes);
             if let Some(terminal) = &self.shared.terminal {
@@ -383,7 +427,7 @@ impl Channel for Console {
 }
 
 /// What messages call a console of this machine, and of this name.
-fn what(machine: &str, name: Option<&str>) -> String {
+pub(crate) fn what(machine: &str, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("the console '{name}' of machine '{machine}'"),
         None => format!("the console of machine '{machine}'"),

@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 use qemu_qmp::engine;
 
 use super::given_back::{self, Change};
+use crate::sys;
 
 /// One direction of it, whose reads and writes return at once.
 #[derive(Debug)]
@@ -72,34 +73,42 @@ impl Line {
             if !self.is_regular {
                 ready(engine::readable(self.file.as_fd()).await)?;
             }
-            match io::Read::read(&mut &self.file, buffer) {
+            match sys::unstopped(|| io::Read::read(&mut &self.file, buffer)) {
                 Err(error) if is_passing(&error) => {}
-                // How a terminal that was hung up says that it has ended.
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(0),
+                // How a terminal that was hung up says that it has ended; and one
+                // in whose background we are, that it is not ours to read.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EIO) && !self.is_in_background() =>
+                {
+                    return Ok(0);
+                }
                 read => return read,
             }
         }
     }
 
-    /// Writes all. Runs on the engine.
-    pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match io::Write::write(&mut &self.file, bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if is_passing(&error) => {
-                    ready(engine::writable(self.file.as_fd()).await)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    /// Whether it is our terminal, and we are in its background.
+    pub(super) fn is_in_background(&self) -> bool {
+        sys::is_in_background(&self.file)
     }
 
-    /// Writes a byte, if that can be done now.
-    pub(super) fn offer(&self, byte: u8) {
-        // Where it cannot, nobody looks.
-        let _ = io::Write::write(&mut &self.file, &[byte]);
+    /// Writes what can be written now.
+    pub(super) fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        match sys::unstopped(|| io::Write::write(&mut &self.file, bytes)) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            written => written,
+        }
+    }
+
+    /// Waits until something can be written. Runs on the engine.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        ready(engine::writable(self.file.as_fd()).await)
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -93,6 +93,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(greetings());
     rows.extend(conditions::rows());
     rows.extend(given_up::rows());
+    rows.extend(super::outputs::at_launch());
     rows
 }
 

@@ -14,6 +14,7 @@ mod ending;
 mod given_up;
 mod guest;
 mod host;
+mod outputs;
 mod own_process;
 mod page;
 mod pictures;

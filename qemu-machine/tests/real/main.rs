@@ -28,4 +28,5 @@ mod real_qtest;
 mod real_saving;
 mod real_schema;
 mod real_screen;
+mod real_serial_ports;
 mod real_shell;

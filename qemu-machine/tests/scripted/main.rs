@@ -12,6 +12,7 @@ mod scripted_building;
 mod scripted_consoles;
 mod scripted_endings;
 mod scripted_launch;
+mod scripted_outputs;
 mod scripted_qtest;
 mod scripted_running;
 mod scripted_schema;

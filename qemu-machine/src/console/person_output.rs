@@ -1,0 +1,138 @@
+//! What a person looks at: it takes what the console said, and is left as it
+//! was before.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qemu_qmp::engine;
+
+use super::given_back::{self, Change};
+use super::terminal::Line;
+use super::terminal_modes::TerminalModes;
+use crate::sys;
+
+/// Knows what has been changed about the terminal by what it has taken.
+#[derive(Debug)]
+pub(super) struct PersonOutput {
+    line: Line,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    modes: TerminalModes,
+    /// What is still to be written to undo them, once nothing else is.
+    undo: Option<Vec<u8>>,
+}
+
+impl PersonOutput {
+    /// Gives it back as it was when the [`Change`] is dropped, or when this
+    /// process exits by itself.
+    pub(super) fn new(line: Line) -> (Arc<Self>, Change) {
+        let output = Arc::new(Self {
+            line,
+            state: Mutex::default(),
+        });
+        let change = given_back::terminal_modes(Arc::clone(&output));
+        (output, change)
+    }
+
+    /// Writes all. Runs on the engine.
+    pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_some(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if is_passing(&error) => self.line.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a byte that changes nothing, if that can be done now.
+    pub(super) fn offer(&self, byte: u8) {
+        // Where it cannot, nobody looks.
+        let _ = self.write_some(&[byte]);
+    }
+
+    /// Undoes what has been changed, if the terminal takes that in time. Nothing
+    /// is written afterwards. Runs on the engine.
+    pub(super) async fn restore(&self) {
+        let restored = async {
+            loop {
+                let Some(error) = self.undo_some(&mut self.lock()) else {
+                    return;
+                };
+                if !is_passing(&error) || self.line.writable().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Where nobody reads it, nobody looks.
+        let _ = engine::timeout(Some(UNREAD_LIMIT), restored).await;
+    }
+
+    /// As [`restore`](Self::restore), from anywhere, and with less patience.
+    pub(super) fn restore_now(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        for _ in 0..TRIES {
+            // At the exit, the thread that holds it may never go on.
+            let Ok(mut state) = self.state.try_lock() else {
+                std::thread::yield_now();
+                continue;
+            };
+            while let Some(error) = self.undo_some(&mut state) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !is_passing(&error) || !sys::wait_writable(&self.line, left) {
+                    return;
+                }
+            }
+            return;
+        }
+    }
+
+    fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        // Held meanwhile, so that what is taken is known before it is undone.
+        let mut state = self.lock();
+        if state.undo.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = self.line.write_some(bytes)?;
+        state.modes.take(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// Why not all is undone yet; `None` where it is.
+    fn undo_some(&self, state: &mut State) -> Option<io::Error> {
+        let State { modes, undo } = state;
+        let undo = undo.get_or_insert_with(|| modes.undo());
+        while !undo.is_empty() {
+            match self.line.write_some(undo) {
+                Ok(count) => drop(undo.drain(..count)),
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// How long a terminal may take for what undoes its modes.
+const UNREAD_LIMIT: Duration = Duration::from_secs(1);
+
+/// The same where a thread waits that has other work.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How often a lock is looked at that is held for one write.
+const TRIES: usize = 1000;
