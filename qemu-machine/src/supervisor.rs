@@ -476,24 +476,7 @@ impl Supervisor {
         } = self.belongings;
         let status = process.reap();
 
-        let mut driver = None;
-        if let Some(monitor) = &mut self.monitor {
-            driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
-                Reader::Running { mut task, ender } => {
-                    ender.end();
-                    let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
-                    let read = if let Ok(read) = in_time {
-                        read
-                    } else {
-                        ender.cut();
-                        task.await
-                    };
-                    read.map(|(driver, _)| driver)
-                }
-                Reader::Ended(driver) => Some(driver),
-                Reader::Finished => None,
-            };
-        }
+        let driver = last_words(self.monitor.as_mut()).await;
         let (shutdown, guest) = (heard.shutdown(), heard.guest());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
@@ -591,4 +574,23 @@ async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
         }
     };
     first(pin!(news), pin!(ended)).await
+}
+
+/// Reads what QEMU has said last on its monitor; `None` where that ended before.
+async fn last_words(monitor: Option<&mut Monitor>) -> Option<Driver> {
+    match std::mem::replace(&mut monitor?.reader, Reader::Finished) {
+        Reader::Running { mut task, ender } => {
+            ender.end();
+            let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
+            let read = if let Ok(read) = in_time {
+                read
+            } else {
+                ender.cut();
+                task.await
+            };
+            read.map(|(driver, _)| driver)
+        }
+        Reader::Ended(driver) => Some(driver),
+        Reader::Finished => None,
+    }
 }

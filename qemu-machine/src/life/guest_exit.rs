@@ -58,7 +58,7 @@ pub enum ExitDevice {
     /// `-device isa-debug-exit`, of PCs. It makes the status `2 * value + 1`.
     IsaDebugExit,
     /// `sifive_test`, also called the test finisher: part of the machine `virt`
-    /// of RISC-V and OpenRISC. A guest's power-off there is one with code 0.
+    /// of RISC-V and `OpenRISC`. A guest's power-off there is one with code 0.
     SifiveTest,
     /// HTIF, part of the machine `spike` of RISC-V.
     Htif,

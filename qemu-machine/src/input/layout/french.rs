@@ -1,7 +1,7 @@
 //! The French layout.
 //!
 //! The circumflex is typed by its dead key, which every variant has, though the
-//! ninth key has it too with AltGr: there it is dead in some.
+//! ninth key has it too with `AltGr`: there it is dead in some.
 
 use super::Legends;
 
