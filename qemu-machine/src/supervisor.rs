@@ -205,28 +205,6 @@ struct Monitor {
     reader: Reader,
 }
 
-impl Monitor {
-    /// Reads what QEMU has said before it ended. Gives the reader, which has
-    /// not told anyone yet.
-    async fn read_to_the_end(&mut self) -> Option<Driver> {
-        match std::mem::replace(&mut self.reader, Reader::Finished) {
-            Reader::Running { mut task, ender } => {
-                ender.end();
-                let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
-                let read = if let Ok(read) = in_time {
-                    read
-                } else {
-                    ender.cut();
-                    task.await
-                };
-                read.map(|(driver, _)| driver)
-            }
-            Reader::Ended(driver) => Some(driver),
-            Reader::Finished => None,
-        }
-    }
-}
-
 enum Reader {
     Running {
         task: Task<(Driver, Disconnected)>,
@@ -517,10 +495,7 @@ impl Supervisor {
         } = self.belongings;
         let status = process.reap();
 
-        let driver = match &mut self.monitor {
-            Some(monitor) => monitor.read_to_the_end().await,
-            None => None,
-        };
+        let driver = last_words(self.monitor.as_mut()).await;
         let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
@@ -619,4 +594,23 @@ async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
         }
     };
     first(pin!(news), pin!(ended)).await
+}
+
+/// Reads what QEMU has said last on its monitor; `None` where that ended before.
+async fn last_words(monitor: Option<&mut Monitor>) -> Option<Driver> {
+    match std::mem::replace(&mut monitor?.reader, Reader::Finished) {
+        Reader::Running { mut task, ender } => {
+            ender.end();
+            let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
+            let read = if let Ok(read) = in_time {
+                read
+            } else {
+                ender.cut();
+                task.await
+            };
+            read.map(|(driver, _)| driver)
+        }
+        Reader::Ended(driver) => Some(driver),
+        Reader::Finished => None,
+    }
 }

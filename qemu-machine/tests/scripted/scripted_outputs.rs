@@ -15,7 +15,7 @@ struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
     fn text(&self) -> String {
-        support::text(&self.0.lock().unwrap())
+        crate::support::text(&self.0.lock().unwrap())
     }
 }
 
@@ -97,7 +97,7 @@ scenario! {
             .tee_output(to(&said));
         let vm = run!(builder.launch()).unwrap();
         assert_eq!(hear(&heard, "no line end".len()), "no line end");
-        support::release(&fifo);
+        crate::support::release(&fifo);
         assert_eq!(hear(&heard, "of QEMU".len()), "of QEMU");
         let report = run!(vm.shutdown()).unwrap();
         assert!(report.trouble.is_empty(), "{report}");
@@ -109,7 +109,7 @@ fn hear(heard: &Receiver<Vec<u8>>, length: usize) -> String {
     while bytes.len() < length {
         bytes.extend(heard.recv_timeout(Duration::from_secs(20)).unwrap());
     }
-    support::text(&bytes)
+    crate::support::text(&bytes)
 }
 
 // Live output
