@@ -66,7 +66,7 @@ scenario! {
 // R9
 #[test]
 fn a_machine_without_a_monitor_is_launched_unasked() {
-    for qemu in support::qemus() {
+    for qemu in crate::support::qemus() {
         let builder = qemu
             .bare()
             .machine("none")
