@@ -49,6 +49,12 @@ pub enum LaunchFailure {
         /// What the system says.
         cause: io::Error,
     },
+    /// An option among the arguments makes QEMU leave the process that was
+    /// started, so that nothing could supervise it: `-daemonize`.
+    Refused {
+        /// The option.
+        option: OsString,
+    },
     /// An argument, or a variable of the environment, has a NUL in it.
     Nul {
         /// The argument.
@@ -103,6 +109,11 @@ impl fmt::Display for LaunchFailure {
             Self::NotExecutable { program, cause } => {
                 write!(f, "'{}' cannot be executed: {cause}", program.display())
             }
+            Self::Refused { option } => write!(
+                f,
+                "the option {} is refused: QEMU would leave the process that is supervised",
+                option.display()
+            ),
             #[allow(clippy::unnecessary_debug_formatting)] // Its NUL is to be seen.
             Self::Nul { word } => write!(
                 f,

@@ -247,6 +247,7 @@ fn begin(
         console,
         channels,
         output,
+        lifelines: _,
         ends,
     } = prepared;
     drop(ends);

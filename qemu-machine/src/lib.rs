@@ -78,6 +78,7 @@ mod qtest;
 mod report;
 mod schema;
 mod supervisor;
+mod survivors;
 mod sys;
 
 pub use accel::{
@@ -106,6 +107,7 @@ pub use qtest::{
     Irq, IrqError, Irqs, NextIrq, Qtest, QtestCommand, QtestEnd, QtestError, QtestFailure,
     QtestProtocolError,
 };
+pub use survivors::{Survivor, SurvivorFate};
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
 

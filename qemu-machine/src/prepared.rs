@@ -3,7 +3,7 @@
 //!
 //! Never leaves anything behind: what was made goes when this is dropped.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,6 +24,7 @@ use crate::heard::Heard;
 use crate::output::{LogFile, OutputPipe};
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
+use crate::survivors::{Ends as ChannelPair, Lifelines};
 
 /// Our ends of what a process gets, and its own.
 pub(crate) struct Prepared {
@@ -38,6 +39,7 @@ pub(crate) struct Prepared {
     pub(crate) console: Console,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
+    pub(crate) lifelines: Lifelines,
     pub(crate) ends: ProcessEnds,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct ProcessEnds {
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
     channel_ends: Vec<Socket>,
+    /// Of a channel that only tells that a process of the machine lives.
+    spare_end: Option<Socket>,
 }
 
 /// Our side of the monitor.
@@ -61,6 +65,10 @@ pub(crate) enum MonitorSide {
 impl Prepared {
     pub(crate) fn new(builder: &MachineBuilder, name: &str) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
+        if let Some(option) = builder.arguments.iter().find(|word| is_refused(word)) {
+            let option = option.clone();
+            return Err(LaunchFailure::Refused { option });
+        }
         let mut directory = None;
         if let Some(firmware) = &builder.firmware {
             let made = directory.insert(private_directory(builder)?);
@@ -102,10 +110,12 @@ impl Prepared {
             witness: MachineWitness::new(name, output.output().clone()),
         };
         let mut channel_ends = Vec::new();
+        let mut known_by = Vec::new();
         let mut channels = Channels::default();
         for config in &builder.channels {
             let log = console_log(config, begun)?;
             let (ours, theirs) = pair().map_err(sockets)?;
+            known_by.extend(ChannelPair::of(&ours, &theirs));
             channel_ends.push(theirs);
             channels.add(config, ours, log, &facts).map_err(sockets)?;
         }
@@ -121,10 +131,13 @@ impl Prepared {
             }
             Monitor::SocketPair => {
                 let (ours, theirs) = pair().map_err(sockets)?;
+                known_by.extend(ChannelPair::of(&ours, &theirs));
                 (MonitorSide::Connected(ours), Some(theirs))
             }
             Monitor::Off => (MonitorSide::Off(pair().map_err(sockets)?.0), None),
         };
+        let lifelines = Lifelines::new(output.pipe(), known_by);
+        let (lifelines, spare_end) = lifelines.map_err(sockets)?;
         Ok(Self {
             directory,
             private_log,
@@ -136,11 +149,13 @@ impl Prepared {
             console,
             channels,
             output,
+            lifelines,
             ends: ProcessEnds {
                 null,
                 output_end,
                 monitor_end,
                 channel_ends,
+                spare_end,
             },
         })
     }
@@ -192,13 +207,15 @@ impl Prepared {
                 .iter()
                 .map(|added| added.descriptor.as_fd()),
         );
+        // Last, so that it takes the number of none that is on the command line.
+        descriptors.extend(ends.spare_end.iter().map(AsFd::as_fd));
         let start = Start {
             words,
             environment: &builder.environment,
             directory: builder.working_directory.as_deref(),
             descriptors: &descriptors,
         };
-        Process::start(engine, &start).map_err(|error| match error {
+        Process::start(engine, &start, self.lifelines.clone()).map_err(|error| match error {
             StartError::NotFound { program } => LaunchFailure::NotFound { program },
             StartError::NotExecutable { program, cause } => {
                 LaunchFailure::NotExecutable { program, cause }
@@ -216,6 +233,12 @@ impl Prepared {
             },
         })
     }
+}
+
+/// Whether this is an option by which QEMU leaves the process that was
+/// started: nobody could tell when it ends, or what it exits with.
+fn is_refused(word: &OsStr) -> bool {
+    word == "-daemonize" || word == "--daemonize"
 }
 
 fn console_log(

@@ -2,8 +2,8 @@
 //! and all that belongs to it, from the start of the process to its end.
 //!
 //! It carries out what [`life`] decides, and when the process has ended it
-//! does, in this order: kill what is left of the process group, take
-//! the exit status, read what is left in every channel, remove the private log
+//! does, in this order: kill what is left of the process group and who has
+//! left it, take the exit status, read what is left in every channel, remove the private log
 //! or directory, tell who waits on the console and the monitor, let go of every
 //! descriptor, and then tell who waits for the end: all with one and the same
 //! report.
@@ -146,6 +146,9 @@ pub(crate) fn supervise(
 /// unless somebody else holds the socket.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
 
+/// What is told of a process that is there, and that `/proc` does not show.
+const UNSEEN: &str = "a process that this one may not see still holds a channel of the machine";
+
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
 struct KilledWhenDropped {
@@ -162,6 +165,7 @@ impl Drop for KilledWhenDropped {
             self.status.set(Status::Unkillable);
             self.engine.spawn(async move {
                 process.ended().await;
+                process.end_survivors().await;
                 process.reap();
             });
         }
@@ -471,7 +475,9 @@ impl Supervisor {
             canvas,
             log,
         } = self.belongings;
+        process.end_survivors().await;
         let status = process.reap();
+        let survivors = process.survivors();
 
         let mut driver = None;
         if let Some(monitor) = &mut self.monitor {
@@ -521,6 +527,9 @@ impl Supervisor {
             removed(directory.path().to_owned(), directory.remove());
         }
 
+        if survivors.unseen {
+            trouble.push(UNSEEN.to_owned());
+        }
         let rungs = self.life.into_reports();
         let (console_tail, named_console_tails) = Console::tails(&consoles);
         let report = Arc::new(ExitReport {
@@ -536,6 +545,7 @@ impl Supervisor {
             console_tail,
             named_console_tails,
             log,
+            survivors: survivors.all,
             trouble,
         });
         // All is let go of before anybody is told: who hears of the end, or
