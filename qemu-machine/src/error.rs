@@ -165,6 +165,9 @@ impl fmt::Display for LaunchError {
         )?;
         if let Some(report) = report {
             write!(f, "; its process {}", report.status)?;
+            for survivor in &report.survivors {
+                write!(f, "; {survivor}")?;
+            }
         }
         if let Some(command_line) = command_line {
             write!(f, "\n  command line: {command_line}")?;

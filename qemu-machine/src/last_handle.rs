@@ -81,8 +81,7 @@ impl Inner {
             && process.has_ended()
         {
             // The rest is for the supervisor to do when it has a turn.
-            process.end_survivors_by(Instant::now() + FOR_SURVIVORS);
-            process.reap();
+            process.end_by(Instant::now() + FOR_SURVIVORS);
         }
         Dropped::Killed
     }
@@ -104,7 +103,7 @@ impl Inner {
 const BEFORE_KILL: Duration = Duration::from_millis(3500);
 
 /// And after that.
-const AFTER_KILL: Duration = Duration::from_millis(1000);
+const AFTER_KILL: Duration = Duration::from_secs(1);
 
 /// And for what the process left behind: 5 s in all.
 const FOR_SURVIVORS: Duration = Duration::from_millis(500);

@@ -107,9 +107,9 @@ pub use qtest::{
     Irq, IrqError, Irqs, NextIrq, Qtest, QtestCommand, QtestEnd, QtestError, QtestFailure,
     QtestProtocolError,
 };
-pub use survivors::{Survivor, SurvivorFate};
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use survivors::{Survivor, SurvivorFate};
 
 /// The README's examples compile.
 #[cfg(doctest)]

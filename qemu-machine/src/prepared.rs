@@ -50,8 +50,8 @@ pub(crate) struct ProcessEnds {
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
     channel_ends: Vec<Socket>,
-    /// Of a channel that only tells that a process of the machine lives.
-    spare_end: Option<Socket>,
+    /// Tells that a process of the machine lives.
+    lifeline_end: Socket,
 }
 
 /// Our side of the monitor.
@@ -110,12 +110,12 @@ impl Prepared {
             witness: MachineWitness::new(name, output.output().clone()),
         };
         let mut channel_ends = Vec::new();
-        let mut known_by = Vec::new();
+        let mut pairs = Vec::new();
         let mut channels = Channels::default();
         for config in &builder.channels {
             let log = console_log(config, begun)?;
             let (ours, theirs) = pair().map_err(sockets)?;
-            known_by.extend(ChannelPair::of(&ours, &theirs));
+            pairs.extend(ChannelPair::of(&ours, &theirs));
             channel_ends.push(theirs);
             channels.add(config, ours, log, &facts).map_err(sockets)?;
         }
@@ -131,13 +131,13 @@ impl Prepared {
             }
             Monitor::SocketPair => {
                 let (ours, theirs) = pair().map_err(sockets)?;
-                known_by.extend(ChannelPair::of(&ours, &theirs));
+                pairs.extend(ChannelPair::of(&ours, &theirs));
                 (MonitorSide::Connected(ours), Some(theirs))
             }
             Monitor::Off => (MonitorSide::Off(pair().map_err(sockets)?.0), None),
         };
-        let lifelines = Lifelines::new(output.pipe(), known_by);
-        let (lifelines, spare_end) = lifelines.map_err(sockets)?;
+        let lifelines = Lifelines::new(output.pipe(), pairs);
+        let (lifelines, lifeline_end) = lifelines.map_err(sockets)?;
         Ok(Self {
             directory,
             private_log,
@@ -155,7 +155,7 @@ impl Prepared {
                 output_end,
                 monitor_end,
                 channel_ends,
-                spare_end,
+                lifeline_end,
             },
         })
     }
@@ -208,7 +208,7 @@ impl Prepared {
                 .map(|added| added.descriptor.as_fd()),
         );
         // Last, so that it takes the number of none that is on the command line.
-        descriptors.extend(ends.spare_end.iter().map(AsFd::as_fd));
+        descriptors.push(ends.lifeline_end.as_fd());
         let start = Start {
             words,
             environment: &builder.environment,

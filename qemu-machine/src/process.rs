@@ -156,11 +156,19 @@ impl Process {
         sys::has_ended(&self.pidfd)
     }
 
-    /// Ends what lives on after the process, which has ended: the rest of its
-    /// group, and who has left the group and holds a channel. Where this process
-    /// adopts orphans, reaps those too. Waits for their end, 10 s at most. Runs
-    /// on the engine; to be called before [`reap`](Self::reap).
-    pub(crate) async fn end_survivors(&self) {
+    /// Ends what lives on after the process, which has ended, and takes its
+    /// status. What lives on is the rest of its group, and who has left the group
+    /// and holds a channel. Waits for their end, 10 s at most. Runs on the
+    /// engine.
+    pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
+        self.end_survivors().await;
+        let status = self.reap();
+        (status, std::mem::take(&mut self.fate().survivors))
+    }
+
+    /// Where this process adopts orphans, it reaps those that it has killed. So
+    /// this comes before [`reap`](Self::reap), which lets the group's id go.
+    async fn end_survivors(&self) {
         let deadline = Instant::now() + SURVIVORS_LIMIT;
         for _ in 0..PASSES {
             let Some(mut search) = self.search() else {
@@ -183,9 +191,14 @@ impl Process {
         }
     }
 
-    /// The same from any thread, for a caller that cannot wait until the
-    /// supervisor has a turn.
-    pub(crate) fn end_survivors_by(&self, deadline: Instant) {
+    /// The same as [`end`](Self::end) from any thread, for a caller that cannot
+    /// wait until the supervisor has a turn, which hears of the rest then.
+    pub(crate) fn end_by(&self, deadline: Instant) {
+        self.end_survivors_by(deadline);
+        self.reap();
+    }
+
+    fn end_survivors_by(&self, deadline: Instant) {
         for _ in 0..PASSES {
             let Some(mut search) = self.search() else {
                 return;
@@ -265,14 +278,9 @@ impl Process {
         }
     }
 
-    /// What lived on when the process had ended, and was not being killed.
-    pub(crate) fn survivors(&self) -> Noted {
-        std::mem::take(&mut self.fate().survivors)
-    }
-
     /// Takes the status of the ended process, and kills what is left of its
     /// group. Done once; after that it is the status alone.
-    pub(crate) fn reap(&self) -> ExitStatus {
+    fn reap(&self) -> ExitStatus {
         let mut fate = self.fate();
         if let Some(status) = fate.status {
             return status;

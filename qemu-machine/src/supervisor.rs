@@ -146,9 +146,6 @@ pub(crate) fn supervise(
 /// unless somebody else holds the socket.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
 
-/// What is told of a process that is there, and that `/proc` does not show.
-const UNSEEN: &str = "a process that this one may not see still holds a channel of the machine";
-
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
 struct KilledWhenDropped {
@@ -165,8 +162,7 @@ impl Drop for KilledWhenDropped {
             self.status.set(Status::Unkillable);
             self.engine.spawn(async move {
                 process.ended().await;
-                process.end_survivors().await;
-                process.reap();
+                process.end().await;
             });
         }
     }
@@ -475,9 +471,7 @@ impl Supervisor {
             canvas,
             log,
         } = self.belongings;
-        process.end_survivors().await;
-        let status = process.reap();
-        let survivors = process.survivors();
+        let (status, survivors) = process.end().await;
 
         let mut driver = None;
         if let Some(monitor) = &mut self.monitor {
@@ -514,7 +508,8 @@ impl Supervisor {
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
         let transcript_trouble = transcript.and_then(|transcript| transcript.trouble());
-        let mut trouble: Vec<String> = logs.flatten().chain(transcript_trouble).collect();
+        let untold = survivors.trouble().into_iter().chain(transcript_trouble);
+        let mut trouble: Vec<String> = logs.flatten().chain(untold).collect();
         let mut removed = |path: PathBuf, removed: io::Result<()>| {
             if let Err(error) = removed {
                 trouble.push(format!("{} cannot be removed: {error}", path.display()));
@@ -527,9 +522,6 @@ impl Supervisor {
             removed(directory.path().to_owned(), directory.remove());
         }
 
-        if survivors.unseen {
-            trouble.push(UNSEEN.to_owned());
-        }
         let rungs = self.life.into_reports();
         let (console_tail, named_console_tails) = Console::tails(&consoles);
         let report = Arc::new(ExitReport {

@@ -90,37 +90,30 @@ impl Ends {
 pub(crate) struct Lifelines {
     /// The output of QEMU.
     output: Arc<PipeReader>,
+    /// The pair that has no other purpose, and then those of the channels.
     sockets: Vec<Ends>,
-    /// Our end of a pair that has no other purpose.
-    _spare: Option<Arc<Socket>>,
+    /// Our end of the former.
+    _open: Arc<Socket>,
 }
 
 impl Lifelines {
-    /// Of the output and of these pairs. A machine without any gets one, whose
-    /// other end is given here: a QEMU that becomes a daemon closes the output.
-    pub(crate) fn new(
-        output: Arc<PipeReader>,
-        mut sockets: Vec<Ends>,
-    ) -> io::Result<(Self, Option<Socket>)> {
-        let mut spare = None;
-        let mut spare_end = None;
-        if sockets.is_empty() {
-            let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
-            sockets.extend(Ends::of(&ours, &theirs));
-            spare = Some(Arc::new(ours));
-            spare_end = Some(theirs);
-        }
+    /// Of the output, of the channels, and of one more pair, whose other end is
+    /// given here. Nobody writes to it, reads it or closes it: a QEMU that
+    /// becomes a daemon closes its output, and one whose peer dies its channels.
+    pub(crate) fn new(output: Arc<PipeReader>, channels: Vec<Ends>) -> io::Result<(Self, Socket)> {
+        let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+        let sockets = Ends::of(&ours, &theirs).into_iter().chain(channels);
         let lifelines = Self {
             output,
-            sockets,
-            _spare: spare,
+            sockets: sockets.collect(),
+            _open: Arc::new(ours),
         };
-        Ok((lifelines, spare_end))
+        Ok((lifelines, theirs))
     }
 
-    /// The pair by which a guardian knows the machine's processes: the last.
+    /// The pair by which a guardian knows the machine's processes.
     pub(crate) fn for_guardian(&self) -> Option<&Ends> {
-        self.sockets.last()
+        self.sockets.first()
     }
 
     /// Whether a process still holds an end that the machine was given. Makes
@@ -350,6 +343,12 @@ impl Noted {
         }
     }
 
+    /// What is told of a process that is there, and that `/proc` does not show.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let words = "a process that this one may not see still holds a channel of the machine";
+        self.unseen.then(|| words.to_owned())
+    }
+
     /// It has not ended in time.
     pub(crate) fn lives(&mut self, candidate: &Candidate) {
         let mut all = self.all.iter_mut();
@@ -366,13 +365,13 @@ mod tests {
 
     use super::*;
 
-    fn lifelines() -> (Lifelines, io::PipeWriter, Socket, Socket) {
+    /// The ends of the machine's and ours of a channel, besides.
+    fn lifelines() -> (Lifelines, io::PipeWriter, [Socket; 2], Socket) {
         let (output, writer) = io::pipe().unwrap();
         let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
-        let ends = vec![Ends::of(&ours, &theirs).unwrap()];
-        let (lifelines, spare) = Lifelines::new(Arc::new(output), ends).unwrap();
-        assert!(spare.is_none());
-        (lifelines, writer, ours, theirs)
+        let channel = vec![Ends::of(&ours, &theirs).unwrap()];
+        let (lifelines, last) = Lifelines::new(Arc::new(output), channel).unwrap();
+        (lifelines, writer, [theirs, last], ours)
     }
 
     /// A process that is as our child is, with this as its standard input.
@@ -391,22 +390,23 @@ mod tests {
 
     #[test]
     fn who_holds_an_end_of_the_machine_s_is_found_and_nobody_else() {
-        let (lifelines, writer, ours, theirs) = lifelines();
+        let (lifelines, writer, [channel, last], ours) = lifelines();
         assert!(lifelines.is_held());
         // This process has all ends, and is never meant.
         assert_eq!(found(&lifelines), [] as [u32; 0]);
         let stranger = holder(fs::File::open("/dev/null").unwrap().into());
         let reader = holder(lifelines.output.as_fd().try_clone_to_owned().unwrap());
         let peer = holder(ours.try_clone().unwrap().into());
-        let writing = holder(writer.into());
-        let holding = holder(theirs.into());
-        let mut wanted = [writing.id(), holding.id()];
+        let holders = [writer.into(), channel.into(), last.into()].map(holder);
+        let mut wanted = holders.each_ref().map(Child::id);
         wanted.sort_unstable();
         let mut seen = found(&lifelines);
         seen.sort_unstable();
         assert_eq!(seen, wanted);
         assert!(lifelines.is_held());
-        for mut child in [stranger, reader, peer, writing, holding] {
+        let others = [stranger, reader, peer];
+        for mut child in others.into_iter().chain(holders) {
+            assert!(lifelines.is_held());
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -415,10 +415,12 @@ mod tests {
 
     #[test]
     fn a_channel_whose_own_end_is_closed_is_not_taken_for_held() {
-        let (lifelines, writer, ours, theirs) = lifelines();
-        drop((writer, ours));
+        let (lifelines, writer, [channel, last], ours) = lifelines();
+        drop((writer, last));
+        assert!(lifelines.is_held());
+        drop(ours);
         assert!(!lifelines.is_held());
-        drop(theirs);
+        drop(channel);
     }
 
     #[test]
