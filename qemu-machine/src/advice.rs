@@ -53,6 +53,20 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
             "use `Console::virtio()`, or `Console::device` with a device such as `pci-serial`, or another machine type"
                 .into(),
         ),
+        LaunchFailure::Refused { .. } => Some(
+            "leave the option out: a launch returns once QEMU is ready, and the machine then runs \
+             in the background for as long as its handle is held"
+                .into(),
+        ),
+        LaunchFailure::Exited | LaunchFailure::NoMonitor(_)
+            if report.is_some_and(|report| !report.survivors.is_empty()) =>
+        {
+            Some(
+                "a wrapper or script must become QEMU (`exec`), or stay until QEMU ends \
+                 (`setsid --wait`), and must not add `-daemonize`"
+                    .into(),
+            )
+        }
         _ => on_output(&report?.output_tail),
     }
 }

@@ -49,6 +49,12 @@ pub enum LaunchFailure {
         /// What the system says.
         cause: io::Error,
     },
+    /// An option among the arguments makes QEMU leave the process that was
+    /// started, so that nothing could supervise it: `-daemonize`.
+    Refused {
+        /// The option.
+        option: OsString,
+    },
     /// An argument, or a variable of the environment, has a NUL in it.
     Nul {
         /// The argument.
@@ -110,6 +116,11 @@ impl fmt::Display for LaunchFailure {
             Self::NotExecutable { program, cause } => {
                 write!(f, "'{}' cannot be executed: {cause}", program.display())
             }
+            Self::Refused { option } => write!(
+                f,
+                "the option {} is refused: QEMU would leave the process that is supervised",
+                option.display()
+            ),
             #[allow(clippy::unnecessary_debug_formatting)] // Its NUL is to be seen.
             Self::Nul { word } => write!(
                 f,
@@ -168,6 +179,9 @@ impl fmt::Display for LaunchError {
         )?;
         if let Some(report) = report {
             write!(f, "; its process {}", report.status)?;
+            for survivor in &report.survivors {
+                write!(f, "; {survivor}")?;
+            }
         }
         if let Some(command_line) = command_line {
             write!(f, "\n  command line: {command_line}")?;

@@ -7,7 +7,8 @@
 //! shell that waits for the end of a socket: that ends when this process does,
 //! or becomes another program. Then the guardian kills the process groups that
 //! are on a list, and ends. The list is a file in memory, a line for each
-//! group, so that to write on it wakes nobody.
+//! group, so that to write on it wakes nobody. What has left its group is found
+//! by a socket that each machine has from its start, whose number is in its line (see [`survivors`](crate::survivors)).
 //!
 //! It is no child of ours: whoever waits for all children waits for machines
 //! alone.
@@ -20,6 +21,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use qemu_qmp::engine::{self, Engine};
 
 use crate::process;
+use crate::survivors::{self, Ends};
 use crate::sys::{self, BLANK_LINE, GroupLine, Herald, Image, NotSpawned, Spawned, Step};
 
 /// The line of a group that is to be, or is. Dropped, it stays on the list.
@@ -39,10 +42,11 @@ pub(crate) struct Entry {
     process: u32,
 }
 
-/// A line for a group that is about to be started; `None` where there is no
+/// A line for a group that is about to be started, and gets this end of a
+/// socket pair; `None` where there is no
 /// guardian, as this system has nothing to make one of. To be called on the
 /// engine's thread alone.
-pub(crate) fn enter(engine: &'static Engine) -> io::Result<Option<Entry>> {
+pub(crate) fn enter(engine: &'static Engine, ends: Option<&Ends>) -> io::Result<Option<Entry>> {
     let mut post = lock();
     post.call(engine)?;
     let Some(list) = post.list.clone() else {
@@ -55,7 +59,12 @@ pub(crate) fn enter(engine: &'static Engine) -> io::Result<Option<Entry>> {
         process: post.process,
     };
     // What takes memory is done now, while this can be told.
-    if let Err(error) = entry.write(&BLANK_LINE) {
+    let written = entry.write(&BLANK_LINE).and_then(|()| {
+        let (theirs, ours) = ends.map_or((0, 0), |ends| (ends.theirs, ends.ours));
+        let numbers = format!("{theirs:20} {ours:20} ");
+        entry.list.write_all_at(numbers.as_bytes(), entry.start())
+    });
+    if let Err(error) = written {
         post.free.push(line);
         return Err(error);
     }
@@ -94,8 +103,13 @@ impl Entry {
         self.list.write_all_at(line, self.offset())
     }
 
+    /// Where the group stands, behind the numbers of the sockets.
     fn offset(&self) -> u64 {
-        self.line as u64 * size_of::<GroupLine>() as u64
+        self.start() + NUMBERS_BYTES
+    }
+
+    fn start(&self) -> u64 {
+        self.line as u64 * (NUMBERS_BYTES + size_of::<GroupLine>() as u64)
     }
 }
 
@@ -189,18 +203,21 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
             .collect::<Result<_, _>>()
             .unwrap_or_default()
     };
+    // By which it finds `ls`.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = CString::new([b"PATH=", path.as_bytes()].concat()).unwrap_or_default();
     let started = sys::spawn(&Image {
         program: &strings(&["/bin/sh"])[0],
         arguments: &strings(&["sh", "-c", SCRIPT, "qemu-machine-guardian"]),
-        environment: &[],
+        environment: &[path],
         directory: Some(&strings(&["/"])[0]),
         descriptors: &[null, null, null, theirs.as_raw_fd(), list.as_raw_fd()],
         herald: None,
         // Or it is killed before it has left the guardian, where we die then.
         dies_with_us: false,
     });
-    let shell = match started {
-        Ok(shell) => shell.pidfd,
+    let Spawned { pid, pidfd, .. } = match started {
+        Ok(shell) => shell,
         Err(NotSpawned { step, cause, child }) => {
             if let Some(child) = child {
                 sys::reap_failed(&child);
@@ -209,11 +226,11 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
         }
     };
     engine.spawn(async move {
-        process::ended(&shell).await;
-        sys::reap(&shell);
+        process::ended(&pidfd).await;
+        sys::reap(&pidfd);
     });
     let ours = Arc::new(ours);
-    engine.spawn(attend(engine, Arc::clone(&ours)));
+    engine.spawn(attend(engine, Arc::clone(&ours), pid));
     Ok(ours)
 }
 
@@ -225,8 +242,10 @@ fn is_denied(cause: &io::Error) -> bool {
     )
 }
 
-/// Waits until the guardian dies, and calls another then.
-async fn attend(engine: &'static Engine, guardian: Guardian) {
+/// Waits until the guardian dies, calls another then, and reaps the dead one
+/// where this process has adopted it. It is in the group of the shell that left
+/// it behind.
+async fn attend(engine: &'static Engine, guardian: Guardian, group: u32) {
     let called = Instant::now();
     // It says nothing: what there is to be read is its end.
     while let Err(error) = engine::readable(guardian.as_fd()).await {
@@ -242,6 +261,13 @@ async fn attend(engine: &'static Engine, guardian: Guardian) {
     while let Err(error) = call_again(engine) {
         warn(|| format!("there is no guardian yet: {error}"));
         engine::pause(ANEW).await;
+    }
+    if sys::adopts_orphans() {
+        // Until it is reaped, nobody else's group has this id.
+        for pidfd in survivors::group(group) {
+            process::ended(&pidfd).await;
+            sys::reap(&pidfd);
+        }
     }
 }
 
@@ -265,15 +291,53 @@ fn warn(words: impl FnOnce() -> String) {
 
 /// Signals that end whoever is on the same terminal, or is to be stopped by
 /// the same service manager, must not end the guardian before its time.
+///
+/// A process that holds the machine's end of a socket is killed, unless it holds
+/// ours too: it is a fork of the dead process then. It is looked at once more
+/// just before that, as its id may be another's by then. All are looked at again
+/// after that, as it may have forked.
 const SCRIPT: &str = r#"{
     trap '' HUP INT QUIT TERM
     while read -r _; do :; done
-    while read -r group; do
+    theirs= ours=
+    while read -r their our group; do
         case $group in
-        [0-9]*) kill -s KILL -- "-$group" ;;
+        [0-9]*)
+            kill -s KILL -- "-$group"
+            theirs="$theirs socket:[$their] " ours="$ours socket:[$our] "
+            ;;
         esac
     done <&4
+    is_left() {
+        held=
+        for end in $(ls -ln "/proc/$1/fd"); do
+            case $ours in *" $end "*) return 1 ;; esac
+            case $theirs in *" $end "*) held=1 ;; esac
+        done
+        [ "$held" ]
+    }
+    for pass in 1 2 3 4 5; do
+        [ "$theirs" ] || break
+        found=
+        set +f
+        set -- /proc/[0-9]*/fd
+        set -f
+        for word in $(ls -ln "$@"); do
+            case $word in
+            /proc/*/fd:) process=${word#/proc/} process=${process%/fd:} ;;
+            socket:*)
+                case $theirs in
+                *" $word "*) is_left "$process" && kill -s KILL "$process" && found=1 ;;
+                esac
+                ;;
+            esac
+        done
+        [ "$found" ] || break
+    done
 } <&3 3<&- &"#;
+
+/// The numbers of the machine's end and ours of a socket pair, before a group.
+const NUMBERS_BYTES: u64 = 42;
 
 /// When what has failed is tried anew: what has run out does not say when there
 /// is some again.
@@ -285,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_line_has_its_group_from_its_start_to_its_end() {
-        let entry = enter(Engine::start().unwrap()).unwrap().unwrap();
+        let entry = enter(Engine::start().unwrap(), None).unwrap().unwrap();
         let (list, offset) = (Arc::clone(&entry.list), entry.offset());
         let line = || {
             let mut line = BLANK_LINE;

@@ -6,7 +6,7 @@
 //! that done, and does the rest when it can.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qemu_qmp::engine;
 
@@ -81,7 +81,7 @@ impl Inner {
             && process.has_ended()
         {
             // The rest is for the supervisor to do when it has a turn.
-            process.reap();
+            process.end_by(Instant::now() + FOR_SURVIVORS);
         }
         Dropped::Killed
     }
@@ -102,5 +102,8 @@ impl Inner {
 /// than the supervisor, if that has its turns.
 const BEFORE_KILL: Duration = Duration::from_millis(3500);
 
-/// And after that: 5 s in all.
-const AFTER_KILL: Duration = Duration::from_millis(1500);
+/// And after that.
+const AFTER_KILL: Duration = Duration::from_secs(1);
+
+/// And for what the process left behind: 5 s in all.
+const FOR_SURVIVORS: Duration = Duration::from_millis(500);

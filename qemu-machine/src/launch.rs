@@ -269,6 +269,7 @@ fn begin(
         channels,
         output,
         tees,
+        lifelines: _,
         ends,
     } = prepared;
     let transcript = transcript_file.as_ref().map(TranscriptFile::transcript);

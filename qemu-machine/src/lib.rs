@@ -80,6 +80,7 @@ mod report;
 mod schema;
 mod serial_ports;
 mod supervisor;
+mod survivors;
 mod sys;
 mod tee;
 mod transcript_file;
@@ -113,6 +114,7 @@ pub use qtest::{
 };
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use survivors::{Survivor, SurvivorFate};
 pub use tee::Tee;
 
 /// The README's examples compile.

@@ -81,6 +81,10 @@ impl OutputPipe {
         &self.output
     }
 
+    pub(crate) fn pipe(&self) -> Arc<PipeReader> {
+        Arc::clone(&self.pipe)
+    }
+
     /// Reads until the end of the output. Runs on the engine.
     pub(crate) async fn pump(self) {
         let read = engine::read(&*self.pipe, |bytes| {

@@ -3,7 +3,7 @@
 //!
 //! Never leaves anything behind: what was made goes when this is dropped.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,6 +25,7 @@ use crate::output::{LogFile, OutputPipe};
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::{Process, Start, StartError};
 use crate::serial_ports::SerialPort;
+use crate::survivors::{Ends as ChannelPair, Lifelines};
 use crate::tee::{Feed, Tee};
 use crate::transcript_file::TranscriptFile;
 
@@ -42,6 +43,7 @@ pub(crate) struct Prepared {
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
     pub(crate) tees: Vec<Feed>,
+    pub(crate) lifelines: Lifelines,
     pub(crate) ends: ProcessEnds,
 }
 
@@ -52,6 +54,8 @@ pub(crate) struct ProcessEnds {
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
     channel_ends: Vec<Socket>,
+    /// Tells that a process of the machine lives.
+    lifeline_end: Socket,
 }
 
 /// Our side of the monitor.
@@ -65,25 +69,17 @@ pub(crate) enum MonitorSide {
 impl Prepared {
     pub(crate) fn new(builder: &MachineBuilder, name: &str) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
+        if let Some(option) = builder.arguments.iter().find(|word| is_refused(word)) {
+            let option = option.clone();
+            return Err(LaunchFailure::Refused { option });
+        }
         let mut directory = None;
         if let Some(firmware) = &builder.firmware {
             let made = directory.insert(private_directory(builder)?);
             let path = made.path().join(firmware.file_name());
             file("write", &path, firmware.write_to(&path))?;
         }
-        let log_name = name.replace('/', "_");
-        let log_directory = builder.log_directory.as_deref();
-        let log_directory = log_directory.or(directory.as_ref().map(PrivateDirectory::path));
-        let (private_log, log_file) = if let Some(log_directory) = log_directory {
-            let log = log_directory.join(format!("{log_name}.log"));
-            (None, file("write the log", &log, LogFile::create(&log))?)
-        } else {
-            let base = base_directory(builder);
-            let made = PrivateLog::create(&base, &log_name);
-            let (log, made) = file("make a log in", &base, made)?;
-            let log_file = LogFile::new(log.path(), made);
-            (Some(log), log_file)
-        };
+        let (private_log, log_file) = create_log(builder, directory.as_ref(), name)?;
         let log = log_file.path().to_owned();
         let transcript = builder.transcript.as_deref();
         let transcript_file = transcript
@@ -113,11 +109,13 @@ impl Prepared {
             witness: MachineWitness::new(name, output.output().clone(), heard.clone()),
         };
         let mut channel_ends = Vec::new();
+        let mut pairs = Vec::new();
         let mut channels = Channels::default();
         for config in &builder.channels {
             let sinks = console_sinks(config, name, begun)?;
             tees.extend(sinks.tee.clone());
             let (ours, theirs) = pair().map_err(sockets)?;
+            pairs.extend(ChannelPair::of(&ours, &theirs));
             channel_ends.push(theirs);
             channels.add(config, ours, sinks, &facts).map_err(sockets)?;
         }
@@ -134,10 +132,13 @@ impl Prepared {
             }
             Monitor::SocketPair => {
                 let (ours, theirs) = pair().map_err(sockets)?;
+                pairs.extend(ChannelPair::of(&ours, &theirs));
                 (MonitorSide::Connected(ours), Some(theirs))
             }
             Monitor::Off => (MonitorSide::Off(pair().map_err(sockets)?.0), None),
         };
+        let lifelines = Lifelines::new(output.pipe(), pairs);
+        let (lifelines, lifeline_end) = lifelines.map_err(sockets)?;
         Ok(Self {
             directory,
             private_log,
@@ -150,11 +151,13 @@ impl Prepared {
             channels,
             output,
             tees,
+            lifelines,
             ends: ProcessEnds {
                 null,
                 output_end,
                 monitor_end,
                 channel_ends,
+                lifeline_end,
             },
         })
     }
@@ -206,13 +209,15 @@ impl Prepared {
                 .iter()
                 .map(|added| added.descriptor.as_fd()),
         );
+        // Last, so that it takes the number of none that is on the command line.
+        descriptors.push(ends.lifeline_end.as_fd());
         let start = Start {
             words,
             environment: &builder.environment,
             directory: builder.working_directory.as_deref(),
             descriptors: &descriptors,
         };
-        Process::start(engine, &start).map_err(|error| match error {
+        Process::start(engine, &start, self.lifelines.clone()).map_err(|error| match error {
             StartError::NotFound { program } => LaunchFailure::NotFound { program },
             StartError::NotExecutable { program, cause } => {
                 LaunchFailure::NotExecutable { program, cause }
@@ -230,6 +235,32 @@ impl Prepared {
             },
         })
     }
+}
+
+/// The log of QEMU's output: in the caller's directory, in the private one, or
+/// alone.
+fn create_log(
+    builder: &MachineBuilder,
+    directory: Option<&PrivateDirectory>,
+    name: &str,
+) -> Result<(Option<PrivateLog>, LogFile), LaunchFailure> {
+    let name = name.replace('/', "_");
+    let log_directory = builder.log_directory.as_deref();
+    if let Some(log_directory) = log_directory.or(directory.map(PrivateDirectory::path)) {
+        let log = log_directory.join(format!("{name}.log"));
+        return Ok((None, file("write the log", &log, LogFile::create(&log))?));
+    }
+    let base = base_directory(builder);
+    let made = PrivateLog::create(&base, &name);
+    let (log, made) = file("make a log in", &base, made)?;
+    let log_file = LogFile::new(log.path(), made);
+    Ok((Some(log), log_file))
+}
+
+/// Whether this is an option by which QEMU leaves the process that was
+/// started: nobody could tell when it ends, or what it exits with.
+fn is_refused(word: &OsStr) -> bool {
+    word == "-daemonize" || word == "--daemonize"
 }
 
 fn console_sinks(

@@ -14,6 +14,7 @@ use qemu_qmp::engine::{self, Engine};
 
 use crate::guardian::{self, Entry};
 use crate::report::ExitStatus;
+use crate::survivors::{Candidate, Lifelines, Noted, Search, Stat, SurvivorFate};
 use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 
 /// A started process, the leader of its own group. Dropped unreaped, it is
@@ -22,6 +23,7 @@ use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
+    lifelines: Lifelines,
     fate: Mutex<Fate>,
 }
 
@@ -33,6 +35,10 @@ struct Fate {
     entry: Option<Entry>,
     /// When somebody killed it who did not wait for its supervisor.
     killed_unsupervised: Option<Instant>,
+    /// Whether its group was sent SIGKILL while it was there itself.
+    is_killed: bool,
+    /// What lived on when it had ended.
+    survivors: Noted,
     /// Once it is reaped.
     status: Option<ExitStatus>,
 }
@@ -62,7 +68,11 @@ pub(crate) enum StartError {
 impl Process {
     /// Starts a process. To be called on the engine's thread alone: the
     /// kernel kills the process when the thread that started it ends.
-    pub(crate) fn start(engine: &'static Engine, start: &Start<'_>) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        engine: &'static Engine,
+        start: &Start<'_>,
+        lifelines: Lifelines,
+    ) -> Result<Self, StartError> {
         let environment = environment(start.environment);
         let path = environment.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(OsStr::new(""), |(_, path)| path);
@@ -95,7 +105,8 @@ impl Process {
             .map(|path| c_string(path.as_os_str()))
             .transpose()?;
         let descriptors: Vec<i32> = start.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let entry = guardian::enter(engine).map_err(|cause| StartError::Resources { cause })?;
+        let entry = guardian::enter(engine, lifelines.for_guardian());
+        let entry = entry.map_err(|cause| StartError::Resources { cause })?;
         let started = sys::spawn(&Image {
             program: &image,
             arguments: &arguments,
@@ -123,6 +134,7 @@ impl Process {
         Ok(Self {
             pid,
             pidfd,
+            lifelines,
             fate: Mutex::new(Fate {
                 entry,
                 ..Fate::default()
@@ -144,9 +156,131 @@ impl Process {
         sys::has_ended(&self.pidfd)
     }
 
+    /// Ends what lives on after the process, which has ended, and takes its
+    /// status. What lives on is the rest of its group, and who has left the group
+    /// and holds a channel. Waits for their end, 10 s at most. Runs on the
+    /// engine.
+    pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
+        self.end_survivors().await;
+        let status = self.reap();
+        (status, std::mem::take(&mut self.fate().survivors))
+    }
+
+    /// Where this process adopts orphans, it reaps those that it has killed. So
+    /// this comes before [`reap`](Self::reap), which lets the group's id go.
+    async fn end_survivors(&self) {
+        let deadline = Instant::now() + SURVIVORS_LIMIT;
+        for _ in 0..PASSES {
+            let Some(mut search) = self.search() else {
+                return;
+            };
+            while search.step(PROCESSES_A_TURN) {
+                engine::yield_now().await;
+            }
+            let doomed = self.kill_survivors(search);
+            if doomed.is_empty() {
+                return;
+            }
+            for survivor in &doomed {
+                let limit = deadline.saturating_duration_since(Instant::now());
+                let end = engine::readable(survivor.pidfd.as_fd());
+                // Where it cannot be watched, it is looked at below.
+                let _ = engine::timeout(Some(limit), end).await;
+            }
+            self.bury(&doomed);
+        }
+    }
+
+    /// The same as [`end`](Self::end) from any thread, for a caller that cannot
+    /// wait until the supervisor has a turn, which hears of the rest then.
+    pub(crate) fn end_by(&self, deadline: Instant) {
+        self.end_survivors_by(deadline);
+        self.reap();
+    }
+
+    fn end_survivors_by(&self, deadline: Instant) {
+        for _ in 0..PASSES {
+            let Some(mut search) = self.search() else {
+                return;
+            };
+            while search.step(PROCESSES_A_TURN) {}
+            let doomed = self.kill_survivors(search);
+            if doomed.is_empty() {
+                return;
+            }
+            for survivor in &doomed {
+                let limit = deadline.saturating_duration_since(Instant::now());
+                sys::ends_within(&survivor.pidfd, limit);
+            }
+            self.bury(&doomed);
+        }
+    }
+
+    /// Begins a search, where there may be something to be found. Without that,
+    /// it only kills the group.
+    fn search(&self) -> Option<Search<'_>> {
+        let adopts = sys::adopts_orphans();
+        let is_held = self.lifelines.is_held();
+        let fate = self.fate();
+        // While somebody lives who may have been left, the look comes first.
+        if !is_held {
+            fate.signal(self.pid, libc::SIGKILL);
+        }
+        let whole_group = adopts && fate.status.is_none();
+        drop(fate);
+        (is_held || whole_group).then(|| Search::new(&self.lifelines, self.pid, whole_group))
+    }
+
+    /// Kills what a search has found. Gives what is to be waited for.
+    fn kill_survivors(&self, search: Search<'_>) -> Vec<Candidate> {
+        let found = search.into_candidates();
+        let mut fate = self.fate();
+        // Until the leader is reaped, nobody else's group has its id.
+        let group_is_ours = fate.status.is_none();
+        fate.signal(self.pid, libc::SIGKILL);
+        let is_held = found.all.iter().any(|it| it.holds) || found.by_forks;
+        if !is_held && self.lifelines.is_held() {
+            fate.survivors.unseen = true;
+        }
+        let mut doomed = Vec::new();
+        for survivor in found.all {
+            if !survivor.holds {
+                if group_is_ours {
+                    doomed.push(survivor);
+                }
+                continue;
+            }
+            let killed = sys::signal_process(&survivor.pidfd, libc::SIGKILL);
+            let denied = killed.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
+            let was_killed_before = fate.is_killed && survivor.in_group;
+            if denied {
+                fate.survivors.add(&survivor, SurvivorFate::NotPermitted);
+                continue;
+            }
+            if !survivor.is_ending && !was_killed_before {
+                fate.survivors.add(&survivor, SurvivorFate::Killed);
+            }
+            doomed.push(survivor);
+        }
+        doomed
+    }
+
+    /// Reaps who was killed and adopted. A parent may have ended later than its
+    /// child, so this comes after the end of all.
+    fn bury(&self, doomed: &[Candidate]) {
+        let adopts = sys::adopts_orphans();
+        for survivor in doomed {
+            if !sys::ends_within(&survivor.pidfd, Duration::ZERO) {
+                self.fate().survivors.lives(survivor);
+            } else if adopts {
+                sys::reap(&survivor.pidfd);
+            }
+        }
+    }
+
     /// Takes the status of the ended process, and kills what is left of its
     /// group. Done once; after that it is the status alone.
-    pub(crate) fn reap(&self) -> ExitStatus {
+    fn reap(&self) -> ExitStatus {
         let mut fate = self.fate();
         if let Some(status) = fate.status {
             return status;
@@ -173,9 +307,10 @@ impl Process {
         self.fate().signal(self.pid, libc::SIGTERM);
     }
 
-    /// Ends every process of the group.
+    /// Ends every process of the group, and the process itself, which may have
+    /// gone to another group.
     pub(crate) fn kill(&self) {
-        self.fate().signal(self.pid, libc::SIGKILL);
+        self.kill_all(&mut self.fate());
     }
 
     /// The same, from any thread, for who cannot wait until the supervisor has
@@ -184,8 +319,17 @@ impl Process {
     pub(crate) fn kill_unsupervised(&self, now: Instant) {
         let mut fate = self.fate();
         if fate.status.is_none() && !self.has_ended() {
-            fate.signal(self.pid, libc::SIGKILL);
+            self.kill_all(&mut fate);
             fate.killed_unsupervised.get_or_insert(now);
+        }
+    }
+
+    fn kill_all(&self, fate: &mut Fate) {
+        fate.signal(self.pid, libc::SIGKILL);
+        if fate.status.is_none() {
+            fate.is_killed = true;
+            // It fails only where there is nothing to be killed.
+            let _ = sys::signal_process(&self.pidfd, libc::SIGKILL);
         }
     }
 
@@ -201,20 +345,8 @@ impl Process {
     /// Whether the process is ending, even if it cannot be reaped yet: it
     /// closes its descriptors shortly before.
     pub(crate) fn is_ending(&self) -> bool {
-        // The ninth field of proc_pid_stat(5), counted after the name in
-        // parentheses, which may hold anything.
-        const PF_EXITING: u64 = 0x4;
-        let Ok(stat) = std::fs::read(format!("/proc/{}/stat", self.pid)) else {
-            // Out of descriptors, for one: only whether it has ended is known.
-            return self.has_ended();
-        };
-        let stat = String::from_utf8_lossy(&stat);
-        let flags = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
-        flags
-            .and_then(|flags| flags.parse::<u64>().ok())
-            .is_none_or(|flags| flags & PF_EXITING != 0)
+        // Out of descriptors, for one: only whether it has ended is known.
+        Stat::of(self.pid).map_or_else(|| self.has_ended(), |stat| stat.is_ending)
     }
 }
 
@@ -240,6 +372,16 @@ pub(crate) async fn ended(pidfd: &OwnedFd) {
 /// How late the end of a process may be told that cannot be watched, or is
 /// traced.
 const UNWATCHED: Duration = Duration::from_millis(10);
+
+/// How long the survivors of a process may take to end once they are killed. It
+/// is the kernel's time to take their memory down.
+const SURVIVORS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often they are looked for: a process may fork while it is being killed.
+const PASSES: usize = 5;
+
+/// How many processes are looked at before the engine does something else.
+const PROCESSES_A_TURN: usize = 16;
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::life::{GuestExit, Rung, RungOutcome, RungReport};
+use crate::survivors::Survivor;
 
 /// Everything that is known of a machine's end. Everyone who waited on the
 /// machine is told the same one.
@@ -43,7 +44,11 @@ pub struct ExitReport {
     /// The log of QEMU's output; `None` where that was private, and is
     /// removed.
     pub log: Option<PathBuf>,
-    /// What could not be written to a log, or not be removed at the end.
+    /// Which processes were still running when the process that was started
+    /// had ended, and what became of them: those that a wrapper left behind.
+    /// Those that were being killed with it are not among them.
+    pub survivors: Vec<Survivor>,
+    /// What could not be written to a log, not be removed, or not be ended.
     pub trouble: Vec<String>,
 }
 
@@ -199,6 +204,9 @@ impl fmt::Display for ExitReport {
         }
         for rung in &self.rungs {
             write!(f, "; {rung}")?;
+        }
+        for survivor in &self.survivors {
+            write!(f, "; {survivor}")?;
         }
         for trouble in &self.trouble {
             write!(f, "; {trouble}")?;

@@ -2,8 +2,8 @@
 //! and all that belongs to it, from the start of the process to its end.
 //!
 //! It carries out what [`life`] decides, and when the process has ended it
-//! does, in this order: kill what is left of the process group, take
-//! the exit status, read what is left in every channel, remove the private log
+//! does, in this order: kill what is left of the process group and who has
+//! left it, take the exit status, read what is left in every channel, remove the private log
 //! or directory, tell who waits on the console and the monitor, let go of every
 //! descriptor, and then tell who waits for the end: all with one and the same
 //! report.
@@ -171,7 +171,7 @@ impl Drop for KilledWhenDropped {
             self.status.set(Status::Unkillable);
             self.engine.spawn(async move {
                 process.ended().await;
-                process.reap();
+                process.end().await;
             });
         }
     }
@@ -493,7 +493,7 @@ impl Supervisor {
             log,
             exit_devices,
         } = self.belongings;
-        let status = process.reap();
+        let (status, survivors) = process.end().await;
 
         let driver = last_words(self.monitor.as_mut()).await;
         let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
@@ -514,6 +514,7 @@ impl Supervisor {
         let logs = channels.iter().map(|channel| channel.close());
         let logs = std::iter::once(output.output().close()).chain(logs);
         let transcript_trouble = transcript_file.and_then(|file| file.trouble());
+        trouble.extend(survivors.trouble());
         trouble.extend(logs.flatten().chain(transcript_trouble));
         let mut removed = |path: PathBuf, removed: io::Result<()>| {
             if let Err(error) = removed {
@@ -553,6 +554,7 @@ impl Supervisor {
             console_tail,
             named_console_tails,
             log,
+            survivors: survivors.all,
             trouble,
         });
         // All is let go of before anybody is told: who hears of the end, or

@@ -53,9 +53,10 @@ fn a_machine_has_exactly_the_descriptors_meant_for_it() {
     let _alone = ALONE.lock();
     let standard = [(0, "/dev/null"), (1, "pipe"), (2, "pipe")];
     let plain = fake(SCRIPT).launch().wait().unwrap();
+    // The last one tells that a process of the machine lives.
     assert_eq!(
         kinds(&descriptors(&plain)),
-        [&standard[..], &[(3, "socket")]].concat()
+        [&standard[..], &[(3, "socket"), (4, "socket")]].concat()
     );
 
     let (_reader, writer) = std::io::pipe().unwrap();
@@ -63,7 +64,13 @@ fn a_machine_has_exactly_the_descriptors_meant_for_it() {
         .console(Console::serial())
         .add_fd(std::fs::File::open("/dev/null").unwrap(), 7, None)
         .add_fd(writer, 8, Some("a,b"));
-    let expected = [(3, "socket"), (4, "socket"), (5, "/dev/null"), (6, "pipe")];
+    let expected = [
+        (3, "socket"),
+        (4, "socket"),
+        (5, "/dev/null"),
+        (6, "pipe"),
+        (7, "socket"),
+    ];
     let rich = rich.launch().wait().unwrap();
     assert_eq!(
         kinds(&descriptors(&rich)),
@@ -92,7 +99,7 @@ fn machines_launched_at_once_share_no_descriptor() {
     let mut seen = std::collections::BTreeSet::new();
     for vm in &machines {
         let open = descriptors(vm);
-        assert_eq!(kinds(&open).len(), 5, "{open:?}");
+        assert_eq!(kinds(&open).len(), 6, "{open:?}");
         // Standard output and error are one pipe.
         assert_eq!(open[1].1, open[2].1);
         for (_, target) in open.iter().skip(2) {

@@ -53,20 +53,13 @@ pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
         .all(|child| sys::wait_by(child.pid, deadline))
 }
 
-/// Reaps the children but these that were adopted, once they end: whoever
-/// started them has died, and left their reaping to us. Those that we started
-/// lead a group of their own, and are left to who started them.
-///
-/// # Errors
-/// The children that live at the deadline.
-pub fn reap_adopted(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
-    let adopted = |child: &Child| !but.contains(&child.pid) && !child.is_leader();
-    for child in of_this_process().into_iter().filter(adopted) {
-        if !reap(child.pid, deadline) {
-            return Err(vec![format!("{}: {}", child.pid, child.description)]);
-        }
-    }
-    Ok(())
+/// The children of this process that have not been reaped, with the name of
+/// their program, whether they are zombies, and their command line.
+pub fn described_children() -> Vec<(u32, String)> {
+    let children = of_this_process().into_iter();
+    children
+        .map(|child| (child.pid, child.description))
+        .collect()
 }
 
 /// Waits until this process has no children but these, and reaps those that

@@ -16,7 +16,8 @@ pub use allocator::CountingAllocator;
 pub use bounds::{Named, costs, run_alone};
 pub use census::Census;
 pub use children::{
-    adopt_orphans, children, children_like, reap, reap_adopted, wait_for_children, wait_for_ends,
+    adopt_orphans, children, children_like, described_children, reap, wait_for_children,
+    wait_for_ends,
 };
 pub use host::{
     Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,

@@ -139,20 +139,14 @@ pub fn main(place: Place) -> ExitCode {
 impl Fault {
     fn run(&self, qemu: Option<support::Qemu>) -> Result<(), Failed> {
         let scene = Scene::new(qemu);
-        let children = testbed::children();
         let before = Census::take(&[scene.base()]);
         let played = catch_unwind(AssertUnwindSafe(|| (self.play)(&scene)));
         let took = scene.took();
-        // What a wrapper forked is reaped by whoever adopts it: by us, here.
-        let adopted = testbed::reap_adopted(&children, Instant::now() + AT_ONCE);
         let left = Census::take(&[scene.base()]).since(&before);
         if let Err(panic) = played {
             let words = panic.downcast_ref::<String>().cloned();
             let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&it| it.to_owned()));
             return Err(words.unwrap_or_default().into());
-        }
-        if let Err(left) = adopted {
-            return Err(format!("lives on: {left:#?}").into());
         }
         if took > self.within {
             return Err(format!("it took {took:?}, not {:?}", self.within).into());

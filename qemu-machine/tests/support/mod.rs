@@ -139,6 +139,12 @@ pub fn is_gone(pid: u32) -> bool {
     !Path::new("/proc").join(pid.to_string()).exists()
 }
 
+/// Whether this process is root's.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0)
+}
+
 /// Sends a signal from outside, by kill(1).
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")
