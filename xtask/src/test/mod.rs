@@ -128,7 +128,7 @@ fn checks(extent: Extent) -> Outcome {
 fn tests_of(extent: Extent) -> Result<Command, Failure> {
     let mut test = cargo(["test", "--workspace"]);
     if extent == Extent::Quick {
-        test.args(["--lib", "--bins", "--examples"]);
+        test.args(["--lib", "--bins"]);
         for target in targets::without_qemu(&workspace::root())? {
             test.arg("--test").arg(target);
         }
