@@ -25,3 +25,4 @@ mod real_qtest;
 mod real_schema;
 mod real_screen;
 mod real_shell;
+mod shells;

@@ -14,5 +14,4 @@ mod scripted_launch;
 mod scripted_qtest;
 mod scripted_running;
 mod scripted_schema;
-mod shells;
 mod tiny_image;
