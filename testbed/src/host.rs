@@ -13,15 +13,21 @@ pub use crate::sys::Forked;
 #[must_use = "the limit holds as long as this lives"]
 pub struct DescriptorLimit {
     before: u64,
+    now: u64,
 }
 
 impl DescriptorLimit {
     /// Lets this process have no descriptor of this number, or a higher one;
-    /// but all lower ones, where the limit was lower yet.
+    /// but all lower ones, where the limit was lower yet and may be raised.
     pub fn below(number: u64) -> Self {
-        Self {
-            before: sys::limit_descriptors(number),
-        }
+        let (before, now) = sys::limit_descriptors(number);
+        Self { before, now }
+    }
+
+    /// The lowest number that this process may not have: less than was asked
+    /// for, where nobody but root may raise the limit so far.
+    pub fn number(&self) -> u64 {
+        self.now
     }
 }
 

@@ -164,11 +164,15 @@ fn tmpdir() -> String {
     format!(r#"mkdir -p {quoted} && export TMPDIR={quoted} && exec "$@""#)
 }
 
-/// Root takes the rights of everyone else upon itself: in a namespace of users
-/// in which it is not root, its files are still its own.
+/// Root becomes nobody, who keeps but the right to use files that are root's:
+/// the toolchain and what is built.
 fn user() -> String {
     if setup::is_root() {
-        r#"exec unshare --user --map-user=1000 --map-group=1000 "$@""#.to_owned()
+        let files = "+dac_override,+dac_read_search,+fowner";
+        format!(
+            "exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+             --inh-caps={files} --ambient-caps={files} \"$@\""
+        )
     } else {
         r#"exec "$@""#.to_owned()
     }
