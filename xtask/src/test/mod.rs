@@ -50,7 +50,14 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         let all = hardships::of_every_test();
         let names: Vec<_> = all.iter().map(|hardship| hardship.name).collect();
         let name = format!("quick tests under hardships: {}", names.join(", "));
-        outcome += step(&name, || Ok(runner::run(quick, &all)));
+        outcome += step(&name, || {
+            let mut outcome = runner::run(quick, &all);
+            if let Err(failure) = hardships::tidy() {
+                tell!("{failure}");
+                outcome += Outcome::failed("what is left among the temporary files");
+            }
+            Ok(outcome)
+        });
     }
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
