@@ -559,7 +559,12 @@ struct Directory(PathBuf);
 impl Directory {
     fn new(name: &str) -> Self {
         let unique = format!("fake-qemu-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(unique);
+        let mut folder = std::env::temp_dir();
+        // A socket's path has 107 bytes at the most.
+        if folder.as_os_str().len() > 57 {
+            folder = PathBuf::from("/tmp");
+        }
+        let path = folder.join(unique);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -357,7 +357,9 @@ mod tests {
             "qemu-machine-2-3-x.log",
         ];
         for stranger in strangers {
-            fs::create_dir(base.0.join(stranger)).unwrap();
+            let stranger = base.0.join(stranger);
+            fs::create_dir(&stranger).unwrap();
+            fs::set_permissions(&stranger, fs::Permissions::from_mode(0o755)).unwrap();
         }
         // Neither may what is no directory keep a launch waiting.
         let pipes = ["qemu-machine-3-3", "qemu-machine-3-4-x.log"].map(|it| base.0.join(it));

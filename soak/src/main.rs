@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 /// Runs, and tells whether all was well.
 fn soak(arguments: &Arguments) -> Result<bool, String> {
-    let scratch = std::env::temp_dir().join(format!("soak-{}", std::process::id()));
+    let scratch = testbed::folder_for_sockets().join(format!("soak-{}", std::process::id()));
     let [base, work] = ["base", "work"].map(|name| scratch.join(name));
     for folder in [&base, &work] {
         make(folder)?;

@@ -1,4 +1,7 @@
-//! What a program that uses the library may do to itself, or have done to it.
+//! What a program that uses the library may do to itself, or have done to it;
+//! and where the host has room for what the tests make.
+
+use std::path::PathBuf;
 
 use crate::sys;
 
@@ -10,15 +13,21 @@ pub use crate::sys::Forked;
 #[must_use = "the limit holds as long as this lives"]
 pub struct DescriptorLimit {
     before: u64,
+    now: u64,
 }
 
 impl DescriptorLimit {
     /// Lets this process have no descriptor of this number, or a higher one;
-    /// but all lower ones, where the limit was lower yet.
+    /// but all lower ones, where the limit was lower yet and may be raised.
     pub fn below(number: u64) -> Self {
-        Self {
-            before: sys::limit_descriptors(number),
-        }
+        let (before, now) = sys::limit_descriptors(number);
+        Self { before, now }
+    }
+
+    /// The lowest number that this process may not have: less than was asked
+    /// for, where nobody but root may raise the limit so far.
+    pub fn number(&self) -> u64 {
+        self.now
     }
 }
 
@@ -52,6 +61,20 @@ impl Drop for Ballast {
         sys::unmap(self.memory, self.bytes);
     }
 }
+
+/// The folder for folders with sockets in them: that for temporary files, or
+/// `/tmp` where its path is so long that a socket's, which has 107 bytes at the
+/// most, has no room for a name.
+pub fn folder_for_sockets() -> PathBuf {
+    let folder = std::env::temp_dir();
+    if folder.as_os_str().len() > ROOM_FOR_A_NAME {
+        return PathBuf::from("/tmp");
+    }
+    folder
+}
+
+/// What is left to a folder's path: a name in it has up to 50 letters.
+const ROOM_FOR_A_NAME: usize = 107 - 50;
 
 /// Traces a process as a debugger does, until this one ends. Whoever is not root
 /// may do so where `/proc/sys/kernel/yama/ptrace_scope` is 0.

@@ -20,8 +20,8 @@ pub use children::{
     wait_for_ends,
 };
 pub use host::{
-    Ballast, DescriptorLimit, Forked, forbid_processes, fork, ignore_children, kill, reap_any,
-    trace, wait_for_the_end_of_a_tracee,
+    Ballast, DescriptorLimit, Forked, folder_for_sockets, forbid_processes, fork, ignore_children,
+    kill, reap_any, trace, wait_for_the_end_of_a_tracee,
 };
 pub use seeds::{Tried, try_seeds};
 pub use stall::stall_who_wakes;

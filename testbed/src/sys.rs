@@ -180,17 +180,22 @@ pub(crate) fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
-pub(crate) fn limit_descriptors(number: u64) -> u64 {
+/// Sets the limit, as far as that may be; gives that before, and that now.
+pub(crate) fn limit_descriptors(number: u64) -> (u64, u64) {
     // SAFETY: Plain data, which the calls fill and read.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         assert_eq!(got, 0, "{}", io::Error::last_os_error());
-        let before = limit.rlim_cur;
+        let (before, most) = (limit.rlim_cur, limit.rlim_max);
         limit.rlim_cur = number;
-        let set = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
-        before
+        limit.rlim_max = most.max(number);
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            (limit.rlim_cur, limit.rlim_max) = (most, most);
+            let set = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        }
+        (before, limit.rlim_cur)
     }
 }
 

@@ -7,12 +7,13 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
     time::Instant,
 };
 
-use crate::{failure::Failure, process, setup};
+use crate::{failure::Failure, process as command, setup};
 
 /// Something that a program may have to bear.
 pub(crate) struct Hardship {
@@ -120,11 +121,15 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
             .arg(&own)
             .args(["test", "--quick"])
             .stdin(Stdio::null());
-        let status = test.status().map_err(process::not_started(&test))?;
+        let status = test.status().map_err(command::not_started(&test))?;
         let outcome = if status.success() { "ok" } else { "FAILED" };
         let seconds = started.elapsed().as_secs_f64();
         tell!("==== {}: {outcome} in {seconds:.1} s", hardship.name);
-        if !status.success() {
+        let tidied = tidy();
+        if let Err(failure) = &tidied {
+            tell!("{failure}");
+        }
+        if !status.success() || tidied.is_err() {
             failed.push(hardship.name);
         }
     }
@@ -145,30 +150,59 @@ impl Hardship {
 fn german() -> String {
     let made = setup::locale::folder();
     let place = if made.is_dir() {
-        format!("export LOCPATH={}; ", process::quoted(&made))
+        format!("export LOCPATH={}; ", command::quoted(&made))
     } else {
         String::new()
     };
     format!(r#"{place}export LC_ALL=de_DE.UTF-8 LANGUAGE=de; exec "$@""#)
 }
 
-/// The path of a socket has room for 107 letters.
-fn tmpdir() -> String {
+/// Of this run alone. The path of a socket has room for 107 letters.
+fn tmpdir_folder() -> PathBuf {
     let mut folder = env::temp_dir().into_os_string();
-    folder.push("/qemu machine ");
+    folder.push(format!("/qemu machine {}", process::id()));
     while folder.len() < 90 {
         folder.push("x");
     }
-    let folder = PathBuf::from(folder);
-    let quoted = process::quoted(&folder);
+    folder.into()
+}
+
+/// Removes what the hardships have made.
+///
+/// # Errors
+/// The tests have left something there.
+pub(crate) fn tidy() -> Result<(), Failure> {
+    let folder = tmpdir_folder();
+    let left: Vec<_> = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    if !left.is_empty() {
+        let folder = folder.display();
+        let left = left.join("\n  ");
+        return Err(Failure::new(format!("left in {folder}:\n  {left}")));
+    }
+    // It is there only after that hardship.
+    let _ = fs::remove_dir(&folder);
+    Ok(())
+}
+
+fn tmpdir() -> String {
+    let quoted = command::quoted(&tmpdir_folder());
     format!(r#"mkdir -p {quoted} && export TMPDIR={quoted} && exec "$@""#)
 }
 
-/// Root takes the rights of everyone else upon itself: in a namespace of users
-/// in which it is not root, its files are still its own.
+/// Root becomes nobody, who keeps but the right to use files that are root's:
+/// the toolchain and what is built.
 fn user() -> String {
     if setup::is_root() {
-        r#"exec unshare --user --map-user=1000 --map-group=1000 "$@""#.to_owned()
+        let files = "+dac_override,+dac_read_search,+fowner";
+        format!(
+            "exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+             --inh-caps={files} --ambient-caps={files} \"$@\""
+        )
     } else {
         r#"exec "$@""#.to_owned()
     }

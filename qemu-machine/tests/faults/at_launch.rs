@@ -151,7 +151,7 @@ fn programs() -> Vec<Fault> {
             "not a QEMU: cat",
             "Exited, with code 1 and its output",
             AT_ONCE,
-            |scene| scene.program("/bin/cat"),
+            |scene| scene.program("/bin/cat").env("LC_ALL", "C"),
             exited_by(1),
             "invalid option",
         ),

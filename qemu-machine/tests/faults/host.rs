@@ -82,7 +82,12 @@ pub struct Host(Command);
 
 impl Host {
     pub fn new(scene: &Scene, role: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // Where a script runs the tests in the background, SIGINT is ignored by
+        // us, and so by whom we start; but a role is ended by it.
+        let mut command = Command::new("env");
+        command
+            .arg("--default-signal=HUP,INT,QUIT,TERM")
+            .arg(std::env::current_exe().unwrap());
         Self::set(&mut command, scene, role);
         Self(command)
     }

@@ -379,8 +379,7 @@ fn no_processes(stage: &Stage) {
         .kill()
         .wait()
         .unwrap();
-    std::fs::set_permissions(&stage.base, std::fs::Permissions::from_mode(0o777)).unwrap();
-    testbed::forbid_processes();
+    forbid_processes(stage);
     let error = stage.builder("serve").launch().wait().unwrap_err();
     assert!(error.advice().unwrap().contains("ulimit -u"), "{error}");
     assert!(error.to_string().contains("start a process"), "{error}");
@@ -388,7 +387,7 @@ fn no_processes(stage: &Stage) {
 }
 
 fn no_threads(stage: &Stage) {
-    testbed::forbid_processes();
+    forbid_processes(stage);
     let error = stage.builder("serve").launch().wait().unwrap_err();
     assert!(
         matches!(*error.failure, LaunchFailure::Resources { .. }),
@@ -396,6 +395,12 @@ fn no_threads(stage: &Stage) {
     );
     assert!(error.to_string().contains("start a thread"), "{error}");
     is_empty(stage);
+}
+
+/// Root becomes somebody else for that, who may still use the folder.
+fn forbid_processes(stage: &Stage) {
+    std::fs::set_permissions(&stage.base, std::fs::Permissions::from_mode(0o777)).unwrap();
+    testbed::forbid_processes();
 }
 
 fn no_directory(stage: &Stage, kind: std::io::ErrorKind) {

@@ -22,7 +22,7 @@ impl Scene {
     pub fn new(qemu: Option<Qemu>) -> Self {
         Self {
             base: Scratch::new("base"),
-            files: Scratch::new("files"),
+            files: Scratch::for_sockets("files"),
             qemu,
             fault: Mutex::new(Instant::now()),
             told: Mutex::new(None),

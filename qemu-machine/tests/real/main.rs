@@ -30,3 +30,4 @@ mod real_schema;
 mod real_screen;
 mod real_serial_ports;
 mod real_shell;
+mod shells;

@@ -94,7 +94,7 @@ scenario! {
 // P6, P19
 scenario! {
     fn the_monitor_is_reached_by_path_and_by_port_too(qemu) {
-        let scratch = Scratch::new("monitor");
+        let scratch = Scratch::for_sockets("monitor");
         let path = scratch.join("a,b c.qmp");
         for monitor in [Monitor::Unix(path), Monitor::Tcp(([127, 0, 0, 1], 0).into())] {
             let vm = run!(qemu.bare().monitor(monitor).launch()).unwrap();

@@ -16,5 +16,4 @@ mod scripted_outputs;
 mod scripted_qtest;
 mod scripted_running;
 mod scripted_schema;
-mod shells;
 mod tiny_image;

@@ -207,7 +207,7 @@ scenario! {
 // D7, P6
 scenario! {
     fn an_early_death_is_noticed_at_once_on_a_listening_address() {
-        let scratch = Scratch::new("launch");
+        let scratch = Scratch::for_sockets("launch");
         for monitor in [
             Monitor::Unix(scratch.join("a,b=c d.qmp")),
             Monitor::Tcp(([127, 0, 0, 1], 0).into()),
@@ -229,7 +229,7 @@ scenario! {
 // D3, P6
 scenario! {
     fn one_that_never_connects_ends_with_the_deadline() {
-        let scratch = Scratch::new("launch");
+        let scratch = Scratch::for_sockets("launch");
         for monitor in [
             Monitor::Unix(scratch.join("qmp")),
             Monitor::Tcp(([127, 0, 0, 1], 0).into()),
@@ -250,7 +250,7 @@ scenario! {
 scenario! {
     fn an_address_that_cannot_be_listened_on_fails_before_anything_runs() {
         let scratch = Scratch::new("launch");
-        let folder = Scratch::new("sockets");
+        let folder = Scratch::for_sockets("sockets");
         let used_path = folder.join("used");
         std::fs::write(&used_path, "mine").unwrap();
         let used_port = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -260,8 +260,10 @@ scenario! {
             Monitor::Unix(folder.join("missing/qmp")),
             Monitor::Tcp(used_port.local_addr().unwrap()),
         ] {
+            let is_long = matches!(&monitor, Monitor::Unix(path) if path.ends_with("long".repeat(40)));
             let launch = fake("serve").base_dir(scratch.path()).monitor(monitor).launch();
             let error = run!(launch).unwrap_err();
+            assert_eq!(error.to_string().contains("that of a socket has 107 at most"), is_long, "{error}");
             assert!(matches!(*error.failure, LaunchFailure::Monitor(_)), "{error}");
             assert!(error.to_string().contains("cannot listen on"), "{error}");
             assert_clean(&error, &scratch);

@@ -8,6 +8,29 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use qemu_machine::{Machine, MachineBuilder};
+use testbed::DescriptorLimit;
+
+/// Makes room for the descriptors of so many machines, and tells how many it is
+/// enough for: fewer, where this process may not have that many.
+pub fn room_for(count: usize) -> (DescriptorLimit, usize) {
+    let needed = u64::try_from(OTHERS + count * EACH).unwrap();
+    let limit = DescriptorLimit::below(needed);
+    let number = usize::try_from(limit.number()).unwrap();
+    let room = number.saturating_sub(OTHERS) / EACH;
+    let count = count.min(room / THREADS * THREADS);
+    assert!(
+        count > 0,
+        "no room for {THREADS} machines in {number} descriptors"
+    );
+    eprintln!("{count} machines");
+    (limit, count)
+}
+
+/// The descriptors of ours that a launch has at the most.
+const EACH: usize = 10;
+
+/// Those that are there for however many.
+const OTHERS: usize = 64;
 
 /// Launches machines from 8 threads, all at once: each thread has all of its
 /// own under way together, and none begins before the others are there.

@@ -91,10 +91,19 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(test: &str) -> Self {
+        Self::within(&std::env::temp_dir(), test)
+    }
+
+    /// One with room for sockets, whose paths must be short.
+    pub fn for_sockets(test: &str) -> Self {
+        Self::within(&testbed::folder_for_sockets(), test)
+    }
+
+    fn within(folder: &Path, test: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("scratch-{}-{number}-{test}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = folder.join(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Self(path)

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::witness::Stranger;
 use super::{Client, ConnectError, Disconnected, Driver, Listener, Transcript, Witness};
@@ -215,7 +215,7 @@ async fn handshake(
 impl ServerAddress {
     async fn connect(&self) -> std::io::Result<Socket> {
         let (domain, address) = match self {
-            Self::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            Self::Unix(path) => (Domain::UNIX, super::listen::unix_address(path)?),
             Self::Tcp(address) => (Domain::for_address(*address), (*address).into()),
         };
         let socket = Socket::new(domain, Type::STREAM, None)?;

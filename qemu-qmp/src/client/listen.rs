@@ -68,7 +68,7 @@ impl Listener {
     fn bind(address: ServerAddress) -> Result<Self, ConnectError> {
         let bound = || {
             let (domain, name) = match &address {
-                ServerAddress::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+                ServerAddress::Unix(path) => (Domain::UNIX, unix_address(path)?),
                 ServerAddress::Tcp(at) => (Domain::for_address(*at), (*at).into()),
             };
             let socket = Socket::new(domain, Type::STREAM, None)?;
@@ -103,6 +103,24 @@ impl Listener {
         }
     }
 }
+
+/// The address that a path is.
+///
+/// # Errors
+/// The path is too long.
+pub(super) fn unix_address(path: &Path) -> io::Result<SockAddr> {
+    let length = path.as_os_str().len();
+    if length > PATH_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the path has {length} bytes, and that of a socket has {PATH_BYTES} at most"),
+        ));
+    }
+    SockAddr::unix(path)
+}
+
+/// What unix(7) has room for, without the NUL at the end.
+const PATH_BYTES: usize = 107;
 
 /// The path of a unix socket that we bound; removed when dropped, if it is
 /// still ours.

@@ -234,7 +234,7 @@ impl Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("qmp-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = testbed::folder_for_sockets().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

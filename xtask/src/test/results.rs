@@ -2,14 +2,46 @@
 
 use std::ops::AddAssign;
 
-/// The test that has ended by this line of output, and how.
-///
-/// `test some::name ... ok`, padded or with a remark behind the name.
-pub(crate) fn ended_test(line: &str) -> Option<(&str, &str)> {
-    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+/// Tells from the lines of a program which test has ended, and how.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// Whose result is still to come: it has printed something itself.
+    open: Option<String>,
+}
+
+impl Ends {
+    /// The test that has ended by this line, and its result.
+    ///
+    /// `test some::name ... ok`, padded or with a remark behind the name. Where
+    /// tests print what they like, the result may stand in a line of its own.
+    pub(crate) fn read(&mut self, line: &str) -> Option<(String, String)> {
+        let line = line.trim_end();
+        if let Some((name, result)) = start(line) {
+            if is_result(result) {
+                self.open = None;
+                return Some((name.to_owned(), result.to_owned()));
+            }
+            self.open = Some(name.to_owned());
+            None
+        } else if is_result(line) {
+            self.open.take().map(|name| (name, line.to_owned()))
+        } else {
+            None
+        }
+    }
+}
+
+/// `test some::name ... `, and what stands behind.
+fn start(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix("test ")?.split_once(" ...")?;
     let name = name.trim_end();
     let name = name.strip_suffix(" - should panic").unwrap_or(name);
-    Some((name, result.trim_end()))
+    Some((name, rest.trim_start()))
+}
+
+fn is_result(words: &str) -> bool {
+    let first = words.split([',', ' ']).next();
+    matches!(first, Some("ok" | "FAILED" | "ignored"))
 }
 
 /// Whether this line says of a test that it still runs.
@@ -121,7 +153,8 @@ all doctests ran in 0.50s; merged doctests compilation took 0.40s
     }
 
     #[test]
-    fn a_test_ends_with_a_line_of_its_own() {
+    fn a_test_ends_with_its_result() {
+        let mut ends = Ends::default();
         for (line, ended) in [
             ("test a::b ... ok\n", Some(("a::b", "ok"))),
             (
@@ -133,8 +166,15 @@ all doctests ran in 0.50s; merged doctests compilation took 0.40s
             ("test a has been running for over 60 seconds", None),
             ("test result: ok. 1 passed", None),
             ("a test ... ok", None),
+            ("ok", None),
+            // What it prints itself comes between.
+            ("test c ... 3 KiB of 4, 0.1 s\n", None),
+            ("5 KiB of 9, 0.2 s\n", None),
+            ("FAILED\n", Some(("c", "FAILED"))),
+            ("ok\n", None),
         ] {
-            assert_eq!(ended_test(line), ended, "{line}");
+            let expected = ended.map(|(name, result)| (name.to_owned(), result.to_owned()));
+            assert_eq!(ends.read(line), expected, "{line}");
         }
     }
 

@@ -123,6 +123,7 @@ fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure
     let tells = start(&mut command)?;
 
     let (mut results, mut rest) = (String::new(), String::new());
+    let mut ends = results::Ends::default();
     let mut failed = Vec::new();
     let mut ended = None;
     loop {
@@ -132,8 +133,8 @@ fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure
         };
         match told {
             Ok(Told::Out(line, at)) => {
-                if let Some((test, result)) = results::ended_test(&line) {
-                    times.end(test, at);
+                if let Some((test, result)) = ends.read(&line) {
+                    times.end(&test, at);
                     tell!("{name}: {test} ... {result}");
                     if result.starts_with("FAILED") {
                         failed.push(format!("{name}: {test}"));

@@ -79,7 +79,7 @@ fn binary_output_comes_back_to_the_byte() {
         .collect();
     std::fs::write(scratch.join("file"), &all).unwrap();
     each_shell(|_, _, shell| {
-        let script = format!("cat {}", scratch.join("file").display());
+        let script = format!("cat '{}'", scratch.join("file").display());
         for terminal in ["true", "stty -onlcr"] {
             shell.run(terminal).wait().unwrap();
             let ran = shell.run(&script).wait().unwrap();
@@ -215,7 +215,9 @@ fn a_user_is_logged_in_with_a_password_or_without() {
     let scratch = Scratch::new("login");
     let login = scratch.join("login");
     std::fs::write(&login, LOGIN).unwrap();
-    let builder = on_a_terminal(&format!("bash {}", login.display())).env("PROMPT", "\\h:\\w\\$ ");
+    let builder = on_a_terminal("bash \"$LOGIN\"")
+        .env("LOGIN", login)
+        .env("PROMPT", "\\h:\\w\\$ ");
     for (user, password) in [("root", Some("secret")), ("plain", None)] {
         let vm = builder.launch().wait().unwrap();
         let mut shell = vm.console().shell().user(user);
