@@ -17,10 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use qemu_qmp::engine::{Either, Engine, first, race};
+use qemu_qmp::engine::{Either, Engine, first, oneshot, race};
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Cont, Disconnected, Driver, Transcript};
-use tokio::sync::oneshot;
 
 use crate::MachineBuilder;
 use crate::channel::{Channels, Handles, Readiness};

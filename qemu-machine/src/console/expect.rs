@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::Elapsed;
-use tokio::sync::oneshot;
+use qemu_qmp::engine::{Elapsed, oneshot};
 
 use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;

@@ -275,7 +275,7 @@ impl Session {
     async fn show(&self) -> Result<InteractEnd, InteractError> {
         let mut position = self.console.lock().taken();
         loop {
-            let more = self.console.shared.more.notified();
+            let more = self.console.more();
             let (piece, begin, ended) = {
                 let buffer = self.console.lock();
                 let (piece, begin) = buffer.since(position, PIECE_BYTES);

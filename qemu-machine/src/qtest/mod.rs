@@ -228,7 +228,7 @@ impl Qtest {
     /// A listener that hears every change of an intercepted line from now on.
     /// What a command changes is told before its reply.
     pub fn irqs(&self) -> Irqs {
-        Irqs::new(Arc::clone(&self.shared), self.shared.listen())
+        Irqs::new(Arc::clone(&self.shared))
     }
 
     /// Whether this intercepted line is raised, as far as it has been told.

@@ -28,7 +28,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
 pub use connect::Connect;
@@ -38,7 +37,7 @@ pub use exec::{Exec, ExecOutput};
 pub use execute::{Execute, ExecuteJson, Ready, Tell};
 pub use file::{ReadFile, WriteFile};
 
-use crate::engine::{self, Engine, Stream, Watched};
+use crate::engine::{Engine, Stream, Watched, oneshot};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
 use crate::{Command, Deadlines, Disconnected, Witness};
 
@@ -270,9 +269,7 @@ impl Shared {
         // Unlocked, for waking a waiter may run code of its executor.
         for (waiter, answer) in answers {
             let Waiter { told, opens } = waiter;
-            let mut unheard = None;
-            engine::wake(|| unheard = told.send(Ok(answer)).err());
-            if let Some(Ok(answer)) = unheard
+            if let Err(Ok(answer)) = told.send(Ok(answer))
                 && opens
             {
                 self.close_unheard_of(answer);

@@ -4,13 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
 
 use super::queue::{Next, Queue, Queued, Receiver};
 use super::{EventError, EventPattern};
+use crate::engine;
 use crate::wire::Event;
 
 /// A listener: hears every event from when it was made, in order.
@@ -214,7 +215,7 @@ impl Listener {
                 }
             }
         };
-        waker.into_iter().for_each(Waker::wake);
+        engine::wake_all(waker);
         !self.queue.is_abandoned()
     }
 }

@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
@@ -48,7 +47,7 @@ pub use witness::Witness;
 use queue::{Queue, Queued, Receiver};
 use tap::Taps;
 
-use crate::engine::{self, Engine, NotSent, Stream, Watched};
+use crate::engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
 use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
 use crate::{Command, Deadlines, HumanMonitorCommand};
 
@@ -279,13 +278,13 @@ impl Untold {
         };
         for waiter in self.waiters {
             // Whoever has given up waiting needs no word.
-            engine::wake(|| waiter.send(Err(cause.clone())));
+            let _ = waiter.send(Err(cause.clone()));
         }
         for listener in self.listeners {
-            engine::wake(|| listener.queue.end(cause.clone()));
+            listener.queue.end(cause.clone());
         }
         for tap in self.taps {
-            engine::wake(|| tap.end(cause.clone()));
+            tap.end(cause.clone());
         }
         is_told.set(true);
     }
@@ -303,7 +302,7 @@ struct Shared {
     /// Whether everyone has been told of the end.
     is_told: Arc<Watched<bool>>,
     /// Held by whoever passes descriptors.
-    passing: tokio::sync::Mutex<()>,
+    passing: TurnLock<()>,
 }
 
 struct State {
