@@ -265,8 +265,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::{Mutex, mpsc};
 
-
     use super::*;
+    use crate::engine::oneshot;
 
     /// A socket of which each byte that is read wakes who waits.
     struct Bytes {

@@ -170,7 +170,12 @@ impl AgentFailure {
 fn unsynced(port: Port, passed_over_bytes: u64) -> String {
     match (port, passed_over_bytes) {
         (Port::Closed, _) => ", and nothing in the guest has its port open".to_owned(),
-        (_, 0) => String::new(),
+        (Port::Unknown, 0) => {
+            "; it may not run in the guest, or another client may be connected to \
+             its socket, which serves one at a time"
+                .to_owned()
+        }
+        (Port::Open, 0) => String::new(),
         (_, bytes) => format!("; {bytes} bytes came that are no answer"),
     }
 }

@@ -17,6 +17,7 @@ mod listen;
 mod migration;
 mod passed;
 mod queue;
+mod reach;
 mod tap;
 mod witness;
 
@@ -30,7 +31,9 @@ use serde_json::value::RawValue;
 pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ender, Ready};
-pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
+pub use error::{
+    ConnectError, ConnectStage, Disconnected, EventError, ExecuteError, ExecuteFailure,
+};
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
@@ -202,6 +205,11 @@ impl Client {
     /// off.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.handle.shared.greeting.get()
+    }
+
+    /// Whether the greeting has come, or none is waited for.
+    fn has_greeted(&self) -> bool {
+        self.handle.shared.lock().connection.has_greeted()
     }
 
     /// Whether commands may be executed out of band.
