@@ -33,7 +33,6 @@ pub struct LaunchError {
 }
 
 /// Why a machine was not launched.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum LaunchFailure {
     /// There is no such program in `PATH`.
@@ -132,13 +131,6 @@ impl fmt::Display for LaunchFailure {
 
 impl StdError for LaunchFailure {}
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for LaunchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -184,7 +176,7 @@ impl LaunchError {
 impl StdError for LaunchError {}
 
 /// A machine ended otherwise than it was asked to, or not at all.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ShutdownError {
     /// Softer means had failed, so it was killed. What it had not written to
@@ -230,7 +222,7 @@ impl ShutdownError {
 }
 
 /// A machine has not ended by itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ExitError {
     /// It lives on after the deadline.

@@ -25,7 +25,6 @@ pub struct ForwardedPort {
 }
 
 /// The host's port of a forward is not known.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// QEMU could not be asked.

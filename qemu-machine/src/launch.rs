@@ -27,6 +27,7 @@ use crate::command_line::CommandLine;
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
+use crate::error_debug::debug_is_display;
 use crate::input::Turns;
 use crate::life::{Rung, Useless};
 use crate::machine::{Inner, Machine};
@@ -411,7 +412,6 @@ async fn meet(
 }
 
 /// What a command on the monitor of a machine without one is told.
-#[derive(Debug)]
 struct NoMonitor;
 
 impl fmt::Display for NoMonitor {
@@ -421,3 +421,5 @@ impl fmt::Display for NoMonitor {
 }
 
 impl Error for NoMonitor {}
+
+debug_is_display!(NoMonitor);

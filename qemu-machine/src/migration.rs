@@ -40,7 +40,6 @@ enum Way {
 }
 
 /// A guest was not moved.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum MoveError {
     /// The migration failed, on either side.

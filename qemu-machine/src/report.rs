@@ -152,13 +152,6 @@ impl fmt::Display for ExitCause {
     }
 }
 
-/// As displayed, for it stands in errors.
-impl fmt::Debug for ExitReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for ExitReport {
     /// One line of facts, then what QEMU and the consoles said last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -36,7 +36,6 @@ pub struct ReadSchema {
 }
 
 /// What a machine's QEMU can do is not known.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum SchemaError {
     /// QEMU could not be asked.

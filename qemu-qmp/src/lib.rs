@@ -36,6 +36,7 @@ mod client;
 mod command;
 mod deadlines;
 pub mod engine;
+mod error_debug;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -74,7 +74,7 @@ pub struct BestAccel {
 }
 
 /// It is not known which accelerators a binary has, or what they are worth.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum AccelError {
     /// The binary could not be run.
@@ -137,7 +137,7 @@ impl fmt::Display for AccelError {
 impl Error for AccelError {}
 
 /// There is no best accelerator.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum BestAccelError {
     /// It is not known which there are.

@@ -57,7 +57,7 @@ pub struct ExpectError {
 }
 
 /// What ended the waiting for a console.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ExpectFailure {
     /// It did not come within the deadline.
@@ -258,13 +258,6 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::GuestPanicked => Self::GuestPanicked,
             NoMatch::TooComplex => Self::TooComplex,
         }
-    }
-}
-
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for ExpectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

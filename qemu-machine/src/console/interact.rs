@@ -67,7 +67,6 @@ pub enum InteractEnd {
 }
 
 /// A console could not be handed to a person, or not for longer.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum InteractError {
     /// There is no console to be handed to anybody.

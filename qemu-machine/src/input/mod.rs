@@ -24,7 +24,6 @@ pub use perform::InputAction;
 pub(crate) use perform::{Input, Turns};
 
 /// What was to be done at a keyboard or with a mouse was not, or not all of it.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
     /// A keyboard with US layout has no key for a character. Nothing was typed.

@@ -10,7 +10,7 @@ use super::QtestProtocolError;
 use crate::report::ExitReport;
 
 /// A command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct QtestError {
     /// Whom it was for, such as `machine 'qemu-1'`.
@@ -39,7 +39,7 @@ impl fmt::Display for QtestError {
 impl Error for QtestError {}
 
 /// Why a command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestFailure {
     /// QEMU refused it.
@@ -96,7 +96,7 @@ impl Error for QtestFailure {}
 
 /// Why a qtest channel is of no more use. Everyone who waited on it is told
 /// the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestEnd {
     /// QEMU closed it, and lives on.
@@ -123,7 +123,7 @@ impl fmt::Display for QtestEnd {
 impl Error for QtestEnd {}
 
 /// No interrupt came.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum IrqError {
     /// No line has changed in time.

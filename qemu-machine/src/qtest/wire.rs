@@ -49,7 +49,7 @@ pub struct Irq {
 
 /// What came on a qtest channel is not of the protocol. The channel has ended
 /// with it, as no later reply could be told whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QtestProtocolError {
     /// A line has grown past the limit without an end.

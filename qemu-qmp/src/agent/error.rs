@@ -10,7 +10,6 @@ use crate::Disconnected;
 use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
 
 /// The agent did not do what it was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct AgentError {
     /// Whose agent it is, such as `machine 'qemu-1'`.
@@ -25,7 +24,6 @@ pub struct AgentError {
 }
 
 /// Why the agent did not do what it was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum AgentFailure {
     /// The agent refused the command.

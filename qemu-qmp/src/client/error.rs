@@ -16,7 +16,7 @@ use crate::wire::{ErrorReply, ProtocolError};
 
 /// Why a connection is of no more use. Everyone who waited on it is told the
 /// same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Disconnected {
     /// The server closed the connection.
@@ -71,7 +71,6 @@ impl From<ProtocolError> for Disconnected {
 }
 
 /// A connection did not come about.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody is to be reached at the address, or it is not ours to use.
@@ -206,7 +205,6 @@ pub struct ExecuteError {
 }
 
 /// Why a command did not bring what was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ExecuteFailure {
     /// The server refused the command.
@@ -313,13 +311,6 @@ impl ExecuteError {
     }
 }
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for ExecuteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for ExecuteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -335,7 +326,7 @@ impl fmt::Display for ExecuteError {
 impl StdError for ExecuteError {}
 
 /// No event came.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum EventError {
     /// It did not come in time. What else came is still to be had.

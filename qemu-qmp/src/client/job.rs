@@ -80,7 +80,6 @@ pub struct JobError {
 }
 
 /// Why a job did not do what it was to do.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum JobFailure {
     /// The arguments have no `job-id`, by which it would be followed. Nothing
@@ -284,13 +283,6 @@ impl RunJob {
 async fn execute(client: &Client, command: &str, arguments: &Value) -> Result<Value, JobFailure> {
     let execute = client.execute_json(command, arguments);
     execute.no_timeout().await.map_err(JobFailure::Execute)
-}
-
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl fmt::Display for JobError {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 /// A question to a schema is malformed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuestionError {
     /// The question as it was asked.

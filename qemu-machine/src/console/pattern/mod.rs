@@ -50,7 +50,7 @@ enum Finder {
 }
 
 /// A regular expression that cannot be read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PatternError {
     pattern: String,
     reason: String,

@@ -40,7 +40,7 @@ enum Wanted {
 }
 
 /// A screen did not show what was waited for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ScreenError {
     /// The machine's name.

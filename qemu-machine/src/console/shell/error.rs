@@ -11,7 +11,7 @@ use crate::console::{Console, ExpectError, ExpectFailure, REPORTED_BYTES, SendEr
 use crate::report::Tails;
 
 /// A shell did not do what it was to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ShellError {
     /// The machine's name.
@@ -31,7 +31,7 @@ pub struct ShellError {
 }
 
 /// Why a shell did not do what it was to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ShellFailure {
     /// It had not come to an end by the deadline. What the shell does now is
