@@ -96,6 +96,9 @@ pub enum LaunchFailure {
 impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotFound { program } if program.is_empty() => {
+                f.write_str("the name of the program to be started is empty")
+            }
             Self::NotFound { program } => {
                 write!(f, "there is no program '{}' in PATH", program.display())
             }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qemu_qmp::error_text::Shown;
+
 use crate::life::{Rung, RungOutcome, RungReport};
 
 /// Everything that is known of a machine's end. Everyone who waited on the
@@ -221,7 +223,7 @@ fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, bytes: &[u8]) -> fmt::Resu
     write!(f, "\n  {what}:")?;
     shown
         .iter()
-        .try_for_each(|line| write!(f, "\n    {}", line.escape_debug()))
+        .try_for_each(|line| write!(f, "\n    {}", Shown(line)))
 }
 
 fn signal_name(signal: i32) -> Option<&'static str> {

@@ -37,6 +37,8 @@ mod command;
 mod deadlines;
 pub mod engine;
 mod error_debug;
+#[doc(hidden)]
+pub mod error_text;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{Elapsed, oneshot};
+use qemu_qmp::error_text::Quoted;
 
 use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;
@@ -272,8 +273,11 @@ impl fmt::Display for ExpectError {
             seen,
             output,
         } = self;
-        let patterns: Vec<String> = patterns.iter().map(|it| format!("'{it}'")).collect();
-        let patterns = patterns.join(" or ");
+        let patterns: Vec<String> = patterns.iter().map(|it| Quoted(it).to_string()).collect();
+        let patterns = match &patterns[..] {
+            [] => "anything, as no pattern was given".to_owned(),
+            some => some.join(" or "),
+        };
         write!(
             f,
             "{} did not say {patterns} ({waited:.1?}): ",

@@ -14,6 +14,7 @@ mod perform;
 mod stroke;
 
 use qemu_qmp::ExecuteError;
+use qemu_qmp::error_text::Quoted;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -71,13 +72,13 @@ impl fmt::Display for InputError {
                 position,
             } => write!(
                 f,
-                "{machine}: no key of a US keyboard types {character:?}, the {position}th \
-                 character"
+                "{machine}: no key of a US keyboard types {character:?} (character {position} of \
+                 the text)"
             ),
             Self::NoChord { machine, chord } => write!(
                 f,
-                "{machine}: '{chord}' is no chord: it must be names of keys, with a '-' between \
-                 two"
+                "{machine}: {} is no chord: it must be names of keys, with a '-' between two",
+                Quoted(chord)
             ),
             Self::Execute(cause) => write!(f, "{cause}"),
             Self::Timeout {

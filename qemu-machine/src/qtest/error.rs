@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::error_text::Quoted;
+
 use super::QtestProtocolError;
 use crate::report::ExitReport;
 
@@ -83,7 +85,9 @@ impl fmt::Display for QtestFailure {
             ),
             Self::Argument { reason } => write!(f, "cannot be sent: {reason}"),
             Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
-            Self::Unexpected { reply } => write!(f, "had a reply of another form: '{reply}'"),
+            Self::Unexpected { reply } => {
+                write!(f, "had a reply of another form: {}", Quoted(reply))
+            }
             Self::Congested => f.write_str(
                 "was not sent: QEMU does not read the channel, and much waits before it",
             ),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::Disconnected;
+use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
 
 /// The agent did not do what it was asked for.
@@ -204,9 +205,10 @@ impl fmt::Display for AgentError {
             failure,
             seen,
         } = self;
+        let command = Quoted(command);
         write!(
             f,
-            "{server}, guest agent: command '{command}' {failure}{seen}"
+            "{server}, guest agent: command {command} {failure}{seen}"
         )
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, ProtocolError};
 
 /// Why a connection is of no more use. Everyone who waited on it is told the
@@ -274,7 +275,8 @@ impl fmt::Display for ExecuteFailure {
             }
             Self::IdInFlight { id } => write!(
                 f,
-                "cannot be sent by the id '{id}': another command is, and has no reply yet"
+                "cannot be sent by the id {}: another command is, and has no reply yet",
+                Quoted(id)
             ),
             Self::NoDescriptors => f.write_str(
                 "cannot take a descriptor along: only unix sockets pass them, and this is none",
@@ -319,7 +321,8 @@ impl fmt::Display for ExecuteError {
             failure,
             seen,
         } = self;
-        write!(f, "{server}: command '{command}' {failure}{seen}")
+        let command = Quoted(command);
+        write!(f, "{server}: command {command} {failure}{seen}")
     }
 }
 

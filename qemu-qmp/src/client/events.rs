@@ -12,6 +12,7 @@ use futures_core::Stream;
 use super::queue::{Next, Queue, Queued, Receiver};
 use super::{EventError, EventPattern};
 use crate::engine;
+use crate::error_text::Quoted;
 use crate::wire::Event;
 
 /// A listener: hears every event from when it was made, in order.
@@ -53,7 +54,7 @@ impl Events {
     /// No event is lost if the future is dropped.
     pub fn next_named(&mut self, name: &str) -> NextEvent<'_> {
         let wanted = name.to_owned();
-        self.next_where(format!("event '{name}'"), move |event| {
+        self.next_where(format!("event {}", Quoted(name)), move |event| {
             event.name() == wanted
         })
     }

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{Client, EventError, Events, ExecuteError};
 use crate::engine::Elapsed;
+use crate::error_text::Quoted;
 use crate::wire::Event;
 
 /// A job, not started yet; made by [`Client::run_job`].
@@ -297,7 +298,12 @@ impl fmt::Display for JobError {
             states,
             progress,
         } = report;
-        write!(f, "{server}: job '{id}' {failure}")?;
+        let id = Quoted(id);
+        match &**failure {
+            // They say themselves whose server it is.
+            JobFailure::Execute(_) | JobFailure::Events(_) => write!(f, "job {id}: {failure}")?,
+            _ => write!(f, "{server}: job {id} {failure}")?,
+        }
         if let Some(state) = states.last() {
             let Progress { current, total } = progress;
             write!(f, " (last '{state}', {current} of {total} done)")?;

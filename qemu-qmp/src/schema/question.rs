@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error_text::Quoted;
+
 /// A question to a schema is malformed.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,7 +18,8 @@ pub struct QuestionError {
 impl fmt::Display for QuestionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { question, reason } = self;
-        write!(f, "the question '{question}' is malformed: {reason}")
+        let question = Quoted(question);
+        write!(f, "the question {question} is malformed: {reason}")
     }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Elapsed};
+use qemu_qmp::error_text::Quoted;
 
 use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
@@ -198,7 +199,7 @@ impl fmt::Display for ScreenError {
         let what = what(machine, console.as_deref());
         write!(f, "{what} did not show ")?;
         match pattern {
-            Some(pattern) => write!(f, "'{pattern}'")?,
+            Some(pattern) => write!(f, "{}", Quoted(pattern))?,
             None => f.write_str("what was waited for")?,
         }
         write!(f, " ({waited:.1?}): ")?;
