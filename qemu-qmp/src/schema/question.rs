@@ -188,7 +188,7 @@ mod tests {
         ] {
             let error = Question::parse(question).unwrap_err();
             let told = error.to_string();
-            let begins = format!("the question '{question}' is malformed: ");
+            let begins = format!("the question {} is malformed: ", Quoted(question));
             assert!(told.starts_with(&begins) && told.contains(reason), "{told}");
         }
     }
