@@ -12,7 +12,14 @@ use crate::report::ExitReport;
 /// Advice on a failure, and on what QEMU printed.
 pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option<String> {
     match failure {
-        LaunchFailure::NotFound { program } => Some(package_of(program)),
+        LaunchFailure::NotFound { program } => {
+            Some(of_a_name(program).unwrap_or_else(|| package_of(program)))
+        }
+        LaunchFailure::NotExecutable { program, cause }
+            if cause.kind() == io::ErrorKind::NotFound =>
+        {
+            of_a_name(program.as_os_str())
+        }
         LaunchFailure::NotExecutable { cause, .. }
             if cause.kind() == io::ErrorKind::PermissionDenied =>
         {
@@ -79,6 +86,9 @@ fn on_output(output: &[u8]) -> Option<String> {
         let advice = advice.unwrap_or_default();
         return Some(format!("{denial}: {advice}emulate by `accel([\"tcg\"])`"));
     }
+    if let Some(words) = one_word(&output) {
+        return Some(words);
+    }
     KNOWN
         .iter()
         .find(|(words, _)| words.iter().all(|word| output.contains(word)))
@@ -86,7 +96,7 @@ fn on_output(output: &[u8]) -> Option<String> {
 }
 
 /// QEMU's own words, all of which are there, and what to do then.
-const KNOWN: [(&[&str], &str); 8] = [
+const KNOWN: [(&[&str], &str); 10] = [
     (
         &["invalid accelerator kvm"],
         "this QEMU was built without KVM: take the one for the host's architecture, or emulate by `accel([\"tcg\"])`",
@@ -102,6 +112,14 @@ const KNOWN: [(&[&str], &str); 8] = [
     (
         &["No 'PCI' bus found for device 'virtio-serial-pci'"],
         "this machine has no PCI: give the console a `controller`, and the agent a `guest_agent_controller`, that it has: `virtio-serial-device` on virtio-mmio, `virtio-serial-ccw` on s390x",
+    ),
+    (
+        &["No machine specified"],
+        "this architecture has no default board: name one by `machine(\"virt\")`, which is `-machine`; `-machine help` lists them",
+    ),
+    (
+        &["Device needs media, but drive is empty"],
+        "a drive has no file: QEMU takes an empty argument for one",
     ),
     (
         &["Address already in use"],
@@ -120,6 +138,39 @@ const KNOWN: [(&[&str], &str); 8] = [
         "the host has not that much memory to spare: give the machine less by `memory`",
     ),
 ];
+
+/// Advice on the name of a program that is not there.
+fn of_a_name(program: &OsStr) -> Option<String> {
+    let name = program.to_string_lossy();
+    if name.is_empty() {
+        return Some("name QEMU's binary, as `qemu-system-x86_64`, or give its path".to_owned());
+    }
+    let first = name.split_whitespace().next().unwrap_or_default();
+    (first != name).then(|| {
+        format!(
+            "the binary's name has blanks and is not a file: name {} alone, and give arguments by \
+             `.arg()` and `.args()`, each by itself",
+            if first.is_empty() { "it" } else { first }
+        )
+    })
+}
+
+/// An option and its value in one argument: QEMU takes that for an option of this
+/// name, which it does not have.
+fn one_word(output: &str) -> Option<String> {
+    output.lines().find_map(|line| {
+        let (_, option) = line.strip_suffix(": invalid option")?.split_once(": -")?;
+        let (name, value) = option.split_once([' ', '=']).or_else(|| {
+            // As many programs take it, and QEMU does not.
+            let number = option.find(|letter: char| letter.is_ascii_digit())?;
+            let (name, value) = option.split_at(number);
+            ["m", "smp"].contains(&name).then_some((name, value))
+        })?;
+        Some(format!(
+            "an option and its value are two arguments: `.args([\"-{name}\", \"{value}\"])`"
+        ))
+    })
+}
 
 /// Which package has a program of QEMU's.
 fn package_of(program: &OsStr) -> String {
@@ -196,6 +247,33 @@ mod tests {
             on_output(b"qemu-system-x86_64: -foo: invalid option\n"),
             None
         );
+    }
+
+    #[test]
+    fn a_command_line_in_one_word_is_told_to_be_split() {
+        for name in ["qemu-system-x86_64 -m 256", "/usr/bin/qemu -m 256", " qemu"] {
+            let told = of_a_name(OsStr::new(name)).unwrap_or_default();
+            assert!(told.contains("`.args()`"), "{told}");
+        }
+        assert_eq!(of_a_name(OsStr::new("qemu-system-x86_64")), None);
+        let told = of_a_name(OsStr::new("")).unwrap_or_default();
+        assert!(told.contains("name QEMU's binary"), "{told}");
+        for (said, split) in [
+            ("-m 256M", r#"["-m", "256M"]"#),
+            (
+                "-drive file=a b,format=raw",
+                r#"["-drive", "file=a b,format=raw"]"#,
+            ),
+            ("-m=256M", r#"["-m", "256M"]"#),
+            ("-m256M", r#"["-m", "256M"]"#),
+            ("--m 1G", r#"["--m", "1G"]"#),
+        ] {
+            let output = format!("qemu-system-x86_64: {said}: invalid option\n");
+            let told = on_output(output.as_bytes()).unwrap_or_default();
+            assert!(told.contains(split), "{told}");
+        }
+        let told = on_output(b"qemu-system-arm: No machine specified, and there is no default.\n");
+        assert!(told.unwrap_or_default().contains("`-machine`"));
     }
 
     #[test]

@@ -33,7 +33,6 @@ pub struct LaunchError {
 }
 
 /// Why a machine was not launched.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum LaunchFailure {
     /// There is no such program in `PATH`.
@@ -110,6 +109,9 @@ pub enum LaunchFailure {
 impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotFound { program } if program.is_empty() => {
+                f.write_str("the name of the program to be started is empty")
+            }
             Self::NotFound { program } => {
                 write!(f, "there is no program '{}' in PATH", program.display())
             }
@@ -156,13 +158,6 @@ impl fmt::Display for LaunchFailure {
 }
 
 impl StdError for LaunchFailure {}
-
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for LaunchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,7 +207,7 @@ impl LaunchError {
 impl StdError for LaunchError {}
 
 /// A machine ended otherwise than it was asked to, or not at all.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ShutdownError {
     /// Softer means had failed, so it was killed. What it had not written to
@@ -258,7 +253,7 @@ impl ShutdownError {
 }
 
 /// A machine has not ended by itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ExitError {
     /// It lives on after the deadline.

@@ -6,6 +6,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use qemu_qmp::error_text::Quoted;
 use qemu_qmp::{Client, ExecuteError};
 
 /// Asks QEMU for the host's port of a forward; made by
@@ -25,7 +26,6 @@ pub struct ForwardedPort {
 }
 
 /// The host's port of a forward is not known.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// QEMU could not be asked.
@@ -54,8 +54,13 @@ impl fmt::Display for ForwardError {
                 seen,
             } => write!(
                 f,
-                "{server}: network '{network}' forwards no TCP port of the host to the guest's \
-                 port {guest_port}; `info usernet` says:\n{seen}"
+                "{server}: network {} forwards no TCP port of the host to the guest's port \
+                 {guest_port}; {}",
+                Quoted(network),
+                match seen.trim_end() {
+                    "" => "the machine has no user-mode network".to_owned(),
+                    seen => format!("`info usernet` says:\n{seen}"),
+                }
             ),
         }
     }

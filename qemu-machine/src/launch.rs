@@ -21,16 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use qemu_qmp::engine::{Either, Engine, first, race};
+use qemu_qmp::engine::{Either, Engine, first, oneshot, race};
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Cont, Disconnected, Driver, QueryStatus, Transcript};
-use tokio::sync::oneshot;
 
 use crate::channel::{Channels, Handles, Readiness};
 use crate::command_line::{CommandLine, GuestStart};
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
+use crate::error_debug::debug_is_display;
 use crate::guest_state::PauseReason;
 use crate::input::Turns;
 use crate::life::{ExitDevices, Rung, Useless};
@@ -487,7 +487,6 @@ async fn begin_guest(
 }
 
 /// What a command on the monitor of a machine without one is told.
-#[derive(Debug)]
 struct NoMonitor;
 
 impl fmt::Display for NoMonitor {
@@ -497,3 +496,5 @@ impl fmt::Display for NoMonitor {
 }
 
 impl Error for NoMonitor {}
+
+debug_is_display!(NoMonitor);

@@ -57,6 +57,7 @@ mod command_line;
 mod console;
 mod display;
 mod error;
+mod error_debug;
 mod forwards;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

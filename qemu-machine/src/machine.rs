@@ -277,7 +277,7 @@ impl Machine {
             engine: self.inner.engine,
             qmp: self.qmp.clone(),
             witness: Arc::new(self.console.witness()),
-            turns: Arc::clone(&self.inner.turns),
+            turns: self.inner.turns.clone(),
         }
     }
 

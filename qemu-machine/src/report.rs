@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qemu_qmp::error_text::Shown;
+
 use crate::life::{GuestExit, Rung, RungOutcome, RungReport};
 use crate::survivors::Survivor;
 
@@ -168,13 +170,6 @@ impl fmt::Display for ExitCause {
     }
 }
 
-/// As displayed, for it stands in errors.
-impl fmt::Debug for ExitReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for ExitReport {
     /// One line of facts, then what QEMU and the consoles said last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -257,7 +252,7 @@ fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, bytes: &[u8]) -> fmt::Resu
     write!(f, "\n  {what}:")?;
     shown
         .iter()
-        .try_for_each(|line| write!(f, "\n    {}", line.escape_debug()))
+        .try_for_each(|line| write!(f, "\n    {}", Shown(line)))
 }
 
 fn signal_name(signal: i32) -> Option<&'static str> {

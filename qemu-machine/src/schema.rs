@@ -10,9 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::engine::{Elapsed, TurnLock};
 use qemu_qmp::{ExecuteError, QuerySchema, Schema, Version, Witness};
-use tokio::sync::OnceCell;
 
 use crate::machine::Machine;
 
@@ -37,7 +36,6 @@ pub struct ReadSchema {
 }
 
 /// What a machine's QEMU can do is not known.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum SchemaError {
     /// QEMU could not be asked.
@@ -98,9 +96,9 @@ impl IntoFuture for ReadSchema {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Self { machine, timeout } = self;
-            let read = machine.inner.schema.0.get_or_try_init(|| read(&machine));
+            let read = machine.inner.schema.read(&machine);
             match machine.deadlines().timeout(timeout, read).await {
-                Ok(schema) => schema.map(Arc::clone).map_err(SchemaError::Execute),
+                Ok(schema) => schema.map_err(SchemaError::Execute),
                 Err(Elapsed(limit)) => Err(SchemaError::Timeout {
                     server: machine.qmp.server(),
                     limit,
@@ -114,7 +112,19 @@ impl IntoFuture for ReadSchema {
 /// The schema of one machine, once it was asked for. Machines never wait for
 /// each other's: one that is stopped would have another pass its deadline.
 #[derive(Debug, Default)]
-pub(crate) struct MachineSchema(OnceCell<Arc<Schema>>);
+pub(crate) struct MachineSchema(TurnLock<Option<Arc<Schema>>>);
+
+impl MachineSchema {
+    async fn read(&self, machine: &Machine) -> Result<Arc<Schema>, ExecuteError> {
+        let mut kept = self.0.lock().await;
+        if let Some(schema) = &*kept {
+            return Ok(Arc::clone(schema));
+        }
+        let schema = read(machine).await?;
+        *kept = Some(Arc::clone(&schema));
+        Ok(schema)
+    }
+}
 
 async fn read(machine: &Machine) -> Result<Arc<Schema>, ExecuteError> {
     let program = Program::of(machine);

@@ -14,9 +14,9 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Engine, Task, Watched, first};
+use qemu_qmp::engine::{self, Engine, Task, Watched, first, oneshot};
 use qemu_qmp::{Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Untold};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::channel::{Channel, Word};
 use crate::console::Console;
@@ -103,6 +103,10 @@ pub(crate) fn supervise(
     belongings: Belongings,
     launch_limit: Option<Duration>,
 ) -> Supervised {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the supervisor's task, on the engine, is all that receives"
+    )]
     let (sender, requests) = mpsc::unbounded_channel();
     let status = Arc::new(Watched::new(Status::Alive));
     let (overdue, told) = oneshot::channel();
@@ -200,8 +204,8 @@ struct Supervisor {
 
 struct Monitor {
     client: Client,
-    /// Told when something was heard.
-    news: Arc<Notify>,
+    /// Whether something was heard.
+    news: Arc<Watched<bool>>,
     reader: Reader,
 }
 
@@ -302,7 +306,7 @@ impl Supervisor {
     }
 
     fn attach(&mut self, client: Client, mut driver: Driver) {
-        let news = Arc::new(Notify::new());
+        let news = Arc::new(Watched::new(false));
         let (heard, told) = (self.belongings.heard.clone(), Arc::clone(&news));
         let channels = self.belongings.channels.clone();
         driver.on_event(move |event| {
@@ -310,7 +314,7 @@ impl Supervisor {
                 channel.heard(event);
             }
             if heard.take(event) {
-                told.notify_one();
+                told.set(true);
             }
         });
         let ender = driver.ender();
@@ -585,7 +589,8 @@ async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
         return std::future::pending().await;
     };
     let news = async {
-        news.notified().await;
+        news.until(|heard| heard.then_some(())).await;
+        news.set(false);
         Input::News
     };
     let ended = async {

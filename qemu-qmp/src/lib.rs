@@ -36,6 +36,9 @@ mod client;
 mod command;
 mod deadlines;
 pub mod engine;
+mod error_debug;
+#[doc(hidden)]
+pub mod error_text;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -44,11 +47,11 @@ mod wait;
 pub mod wire;
 
 pub use client::{
-    CancelMigration, Client, Completed, Connect, ConnectError, ConnectedSocket, Direction,
-    Disconnected, Driver, Ender, EventError, EventPattern, Events, Execute, ExecuteError,
-    ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener, Message,
-    Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextMessage, Passed,
-    Progress, Ready, RunJob, ServerAddress, Tap, Transcript, Untold, Witness,
+    CancelMigration, Client, Completed, Connect, ConnectError, ConnectStage, ConnectedSocket,
+    Direction, Disconnected, Driver, Ender, EventError, EventPattern, Events, Execute,
+    ExecuteError, ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener,
+    Message, Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextMessage,
+    Passed, Progress, Ready, RunJob, ServerAddress, Tap, Transcript, Untold, Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,

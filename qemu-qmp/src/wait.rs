@@ -265,9 +265,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::{Mutex, mpsc};
 
-    use tokio::sync::oneshot;
-
     use super::*;
+    use crate::engine::oneshot;
 
     /// A socket of which each byte that is read wakes who waits.
     struct Bytes {
@@ -328,7 +327,7 @@ mod tests {
             assert_ne!(byte[0], b'!', "what reads it panics");
             self.read.lock().unwrap().extend(&byte[..count]);
             if let Some(waker) = self.waker.lock().unwrap().take() {
-                waker.wake();
+                engine::wake_all([waker]);
             }
             count > 0
         }
@@ -357,7 +356,7 @@ mod tests {
         has_begun.recv().unwrap();
         bytes.read.lock().unwrap().push(b'a');
         let waker = bytes.waker.lock().unwrap().take();
-        waker.unwrap().wake();
+        engine::wake_all(waker);
         waits.join().unwrap();
         assert!(!bytes.is_taken());
     }

@@ -19,6 +19,10 @@ pub(super) struct Relayed<T> {
 impl<T: DeserializeOwned + Send + 'static> Relayed<T> {
     pub(super) fn connect(path: &Path) -> Result<Self, Failure> {
         let (commands, mut read) = Bare::connect(path)?.into_halves();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the only waker here is the bench's own"
+        )]
         let (told, replies) = unbounded_channel();
         thread::spawn(move || {
             loop {

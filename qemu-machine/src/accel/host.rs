@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 /// Why this host does not let us use an accelerator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccelDenial {
     /// There is no `/dev/kvm`, as the kernel's module is not loaded.

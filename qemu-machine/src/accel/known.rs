@@ -18,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use qemu_qmp::engine::TurnLock;
 use serde_json::{Value, json};
 
 use super::{Accel, AccelDenial, AccelFinding};
@@ -44,7 +45,7 @@ pub(super) struct Place {
     pub(super) probes: AtomicU64,
     /// Of the last one. Locked for as long as a probe takes, so that there is
     /// one at a time.
-    pub(super) last: tokio::sync::Mutex<Option<Findings>>,
+    pub(super) last: TurnLock<Option<Findings>>,
 }
 
 impl Subject {

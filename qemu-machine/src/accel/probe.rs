@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp::engine::{self, Elapsed, Engine};
+use qemu_qmp::error_text::Quoted;
 
 use super::known::{self, Findings, Subject};
 use super::trial::{self, NotListed};
@@ -74,7 +75,7 @@ pub struct BestAccel {
 }
 
 /// It is not known which accelerators a binary has, or what they are worth.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum AccelError {
     /// The binary could not be run.
@@ -112,13 +113,13 @@ impl fmt::Display for AccelError {
         match self {
             Self::Launch { binary, cause } => write!(
                 f,
-                "'{}' could not be asked for its accelerators: {cause}",
-                binary.display()
+                "{} could not be asked for its accelerators: {cause}",
+                Quoted(binary.display())
             ),
             Self::NotListed { binary, report } => write!(
                 f,
-                "'{}' does not say which accelerators it has (`-accel help`): {report}",
-                binary.display()
+                "{} does not say which accelerators it has (`-accel help`): {report}",
+                Quoted(binary.display())
             ),
             Self::Timeout {
                 binary,
@@ -126,8 +127,8 @@ impl fmt::Display for AccelError {
                 waited_for,
             } => write!(
                 f,
-                "the accelerators of '{}' were not known within {limit:?}: {waited_for}",
-                binary.display()
+                "the accelerators of {} were not known within {limit:?}: {waited_for}",
+                Quoted(binary.display())
             ),
             Self::Resources { cause } => write!(f, "cannot start a thread: {cause}"),
         }
@@ -137,7 +138,7 @@ impl fmt::Display for AccelError {
 impl Error for AccelError {}
 
 /// There is no best accelerator.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum BestAccelError {
     /// It is not known which there are.

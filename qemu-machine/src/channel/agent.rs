@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::{Channel, Word};
 use crate::command_line::{OptionGroup, Plugged};
 use crate::console::MachineWitness;
+use crate::error_debug::debug_is_display;
 use crate::guest_state::Hold;
 use crate::report::ExitReport;
 
@@ -65,7 +66,6 @@ pub(super) fn absent(deadlines: &Deadlines, witness: MachineWitness) -> GuestAge
     GuestAgent::absent(cause, deadlines.clone(), Arc::new(witness))
 }
 
-#[derive(Debug)]
 struct NoAgent;
 
 impl fmt::Display for NoAgent {
@@ -75,6 +75,8 @@ impl fmt::Display for NoAgent {
 }
 
 impl Error for NoAgent {}
+
+debug_is_display!(NoAgent);
 
 impl Channel for AgentChannel {
     fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use qemu_qmp::engine;
-use tokio::sync::oneshot;
+use qemu_qmp::engine::oneshot;
 
 use super::pattern::TooComplex;
 use super::searches::{Found, Hit, Searches, Sought};
@@ -102,7 +101,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn tell(self) {
         // Whoever has given up waiting does not want it.
-        engine::wake(|| self.waiter.send(self.answer));
+        let _ = self.waiter.send(self.answer);
     }
 }
 

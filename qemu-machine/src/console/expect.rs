@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::Elapsed;
-use tokio::sync::oneshot;
+use qemu_qmp::engine::{Elapsed, oneshot};
+use qemu_qmp::error_text::Quoted;
 
 use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;
@@ -59,7 +59,7 @@ pub struct ExpectError {
 }
 
 /// What ended the waiting for a console.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ExpectFailure {
     /// It did not come within the deadline.
@@ -279,13 +279,6 @@ impl From<NoMatch> for ExpectFailure {
     }
 }
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for ExpectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for ExpectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -297,8 +290,11 @@ impl fmt::Display for ExpectError {
             seen,
             output,
         } = self;
-        let patterns: Vec<String> = patterns.iter().map(|it| format!("'{it}'")).collect();
-        let patterns = patterns.join(" or ");
+        let patterns: Vec<String> = patterns.iter().map(|it| Quoted(it).to_string()).collect();
+        let patterns = match &patterns[..] {
+            [] => "anything, as no pattern was given".to_owned(),
+            some => some.join(" or "),
+        };
         write!(
             f,
             "{} did not say {patterns} ({waited:.1?}): ",

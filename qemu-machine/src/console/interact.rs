@@ -77,7 +77,6 @@ pub enum InteractEnd {
 }
 
 /// A console could not be handed to a person, or not for longer.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum InteractError {
     /// There is no console to be handed to anybody.
@@ -304,7 +303,7 @@ impl Session {
         };
         let mut past = PastQueries::default();
         loop {
-            let more = self.console.shared.more.notified();
+            let more = self.console.more();
             let (mut piece, begin, ended) = {
                 let buffer = self.console.lock();
                 let (piece, begin) = buffer.since(position, PIECE_BYTES);

@@ -36,9 +36,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::Deadlines;
-use qemu_qmp::engine::{self, Stream};
+use qemu_qmp::engine::{self, Stream, Watched};
 use socket2::Socket;
-use tokio::sync::Notify;
 
 use buffer::Answer;
 pub use buffer::Match;
@@ -89,8 +88,8 @@ struct Shared {
     deadlines: Deadlines,
     heard: Heard,
     buffer: Mutex<Buffer>,
-    /// More has come, or the end.
-    more: Arc<Notify>,
+    /// How often more has come, or the end.
+    more: Arc<Watched<u64>>,
     log: Mutex<Option<ConsoleLog>>,
     log_path: Option<PathBuf>,
     tee: Option<Feed>,
@@ -334,7 +333,7 @@ impl Console {
     /// Waits until it says no more; gives the reason.
     async fn ended(&self) -> End {
         loop {
-            let more = self.shared.more.notified();
+            let more = self.more();
             // Let go of at once, and not held while this waits.
             let ended = self.lock().ended();
             if let Some(end) = ended {
@@ -342,6 +341,13 @@ impl Console {
             }
             more.await;
         }
+    }
+
+    /// Ends when more has come than at this call, or the end.
+    fn more(&self) -> impl Future<Output = ()> {
+        let seen = self.shared.more.look(|times| *times);
+        let new = move |times: &u64| (*times != seen).then_some(());
+        self.shared.more.until(new)
     }
 
     /// What messages call it.
@@ -365,7 +371,7 @@ impl Console {
         let (more, terminal) = (Arc::clone(&self.shared.more), self.shared.terminal.clone());
         move || {
             answers.into_iter().for_each(Answer::tell);
-            more.notify_waiters();
+            more.change(|times| *times += 1);
             if let Some(terminal) = terminal {
                 terminal.tell();
             }

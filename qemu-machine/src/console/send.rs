@@ -32,7 +32,7 @@ pub struct Send {
 }
 
 /// What was typed did not reach the console.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum SendError {
     /// The guest does not read its console, and the socket is full. The bytes

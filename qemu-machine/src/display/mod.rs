@@ -63,7 +63,6 @@ pub struct Display {
 }
 
 /// A screen was not seen, or not as it was expected.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum DisplayError {
     /// The machine has no display.

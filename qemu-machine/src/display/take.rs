@@ -18,10 +18,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::{Either, Elapsed, Watched, race, yield_now};
+use qemu_qmp::engine::{Either, Elapsed, TurnLock, Watched, race, yield_now};
 use qemu_qmp::{Client, ExecuteError, ExecuteFailure, Witness};
 use serde_json::json;
-use tokio::sync::Mutex;
 
 use super::{Display, DisplayError, Screenshot};
 use crate::private::PrivateDirectory;
@@ -113,7 +112,7 @@ impl Display {
 #[derive(Debug)]
 pub(crate) struct Canvas {
     /// Held by whoever takes one.
-    file: Mutex<Option<SharedFile>>,
+    file: TurnLock<Option<SharedFile>>,
     /// Where a directory is made, where that is needed.
     base: PathBuf,
     is_closed: Watched<bool>,
@@ -135,7 +134,7 @@ enum NotDrawn {
 impl Canvas {
     pub(crate) fn new(base: PathBuf) -> Self {
         Self {
-            file: Mutex::default(),
+            file: TurnLock::default(),
             base,
             is_closed: Watched::default(),
         }

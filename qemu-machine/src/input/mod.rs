@@ -14,6 +14,7 @@ mod perform;
 mod stroke;
 
 use qemu_qmp::ExecuteError;
+use qemu_qmp::error_text::Quoted;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +26,6 @@ pub use perform::InputAction;
 pub(crate) use perform::{Input, Turns};
 
 /// What was to be done at a keyboard or with a mouse was not, or not all of it.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
     /// The keyboard's layout has no key for a character. Nothing was typed.
@@ -81,8 +81,8 @@ impl fmt::Display for InputError {
             ),
             Self::NoChord { machine, chord } => write!(
                 f,
-                "{machine}: '{chord}' is no chord: it must be names of keys, with a '-' between \
-                 two"
+                "{machine}: {} is no chord: it must be names of keys, with a '-' between two",
+                Quoted(chord)
             ),
             Self::Execute(cause) => write!(f, "{cause}"),
             Self::Timeout {

@@ -13,10 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed, Engine};
+use qemu_qmp::engine::{self, Elapsed, Engine, TurnLock};
 use qemu_qmp::{Client, ExecuteError, QueryStatus, Witness};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use super::InputError;
 use super::stroke::Stroke;
@@ -54,7 +53,7 @@ pub(crate) struct Input {
 }
 
 /// Whoever types on a machine does so alone.
-pub(crate) type Turns = Arc<Mutex<()>>;
+pub(crate) type Turns = TurnLock<()>;
 
 impl InputAction {
     pub(super) fn new(
@@ -155,7 +154,7 @@ impl Input {
         pace: Duration,
         progress: &mut Progress,
     ) -> Result<(), ExecuteError> {
-        let turn = Arc::new(Arc::clone(&self.turns).lock_owned().await);
+        let turn = Arc::new(self.turns.lock().await);
         // Of a guest that is stopped this says so, before it is waited for.
         progress.waited_for = QEMU;
         send(&self.qmp, &[]).await?;

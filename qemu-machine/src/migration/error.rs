@@ -82,13 +82,6 @@ impl fmt::Display for MoveError {
     }
 }
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for MoveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl Error for MoveError {}
 
 impl From<MigrationError> for MoveError {

@@ -20,9 +20,8 @@ mod source;
 mod transfer;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use qemu_qmp::engine::TurnLock;
 
 pub use error::MoveError;
 pub use load::Load;
@@ -33,7 +32,7 @@ use crate::Machine;
 
 /// Held while a guest is saved or moved. Of two at once, the second one would let
 /// the guest run while the first one saves it.
-pub(crate) type MigrationTurn = Arc<Mutex<()>>;
+pub(crate) type MigrationTurn = TurnLock<()>;
 
 impl Machine {
     /// Moves the guest to another machine, which was launched

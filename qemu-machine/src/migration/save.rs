@@ -3,7 +3,6 @@
 use std::future::{Future, IntoFuture};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::{Client, MigrationReport};
@@ -82,7 +81,7 @@ impl IntoFuture for Save {
             let file = SavedFile::create(machine.name(), path)?;
             let qmp = machine.qmp().clone();
             let name = machine.name().to_owned();
-            let turn = Arc::clone(&machine.inner.migration_turn);
+            let turn = machine.inner.migration_turn.clone();
             let save = |given_up| save(given_up, turn, qmp, name, file, live);
             operation::run(&machine, "save its guest", timeout, save).await
         })
@@ -97,7 +96,7 @@ async fn save(
     file: SavedFile,
     live: bool,
 ) -> Result<Option<MigrationReport>, MoveError> {
-    let Some(_turn) = given_up.or(turn.lock_owned()).await else {
+    let Some(_turn) = given_up.or(turn.lock()).await else {
         return Ok(None);
     };
     if live {

@@ -3,7 +3,6 @@
 use std::future::{Future, IntoFuture};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::{Client, Cont, Disconnected, Incoming, MigrationReport, Quit};
@@ -87,7 +86,7 @@ impl IntoFuture for Move {
                 name: machine.name().to_owned(),
                 live,
             };
-            let turn = Arc::clone(&machine.inner.migration_turn);
+            let turn = machine.inner.migration_turn.clone();
             let moved = |given_up| transfer.run(given_up, turn);
             operation::run(&machine, "move its guest", timeout, moved).await
         })
@@ -108,7 +107,7 @@ impl Transfer {
         given_up: GivenUp,
         turn: MigrationTurn,
     ) -> Result<Option<MigrationReport>, MoveError> {
-        let Some(_turn) = given_up.or(turn.lock_owned()).await else {
+        let Some(_turn) = given_up.or(turn.lock()).await else {
             return Ok(None);
         };
         if self.live {

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use qemu_qmp::Deadlines;
-use qemu_qmp::engine::{self, NotSent, Stream};
+use qemu_qmp::engine::{NotSent, Stream, Watched, oneshot};
 use socket2::Socket;
-use tokio::sync::{broadcast, oneshot};
 
+use super::irqs::Changes;
 use super::wire::{Connection, Output, Reply};
-use super::{Irq, Qtest, QtestEnd, QtestFailure};
+use super::{Qtest, QtestEnd, QtestFailure};
 use crate::channel::{Channel, Word};
 use crate::console::MachineWitness;
 use crate::report::ExitReport;
@@ -21,13 +21,13 @@ pub(super) struct Shared {
     pub(super) witness: MachineWitness,
     stream: Stream,
     state: Mutex<State>,
+    /// What the listeners hear.
+    changes: Arc<Watched<Changes>>,
     controls_clock: OnceLock<bool>,
 }
 
 struct State {
     connection: Connection<Waiter>,
-    /// To the listeners, while there is something to hear.
-    irqs: Option<broadcast::Sender<Irq>>,
     /// Why the reader has ended; who waits is not told yet.
     read: Option<QtestEnd>,
     ended: Option<QtestEnd>,
@@ -47,10 +47,10 @@ pub(crate) fn connect(
         stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
         state: Mutex::new(State {
             connection: Connection::new(LINE_LIMIT_BYTES),
-            irqs: Some(broadcast::Sender::new(IRQS_LIMIT)),
             read: None,
             ended: None,
         }),
+        changes: Arc::default(),
         controls_clock: OnceLock::new(),
     });
     let qtest = Qtest {
@@ -68,12 +68,8 @@ impl Shared {
         reply.map_err(QtestFailure::Ended)
     }
 
-    pub(super) fn listen(&self) -> broadcast::Receiver<Irq> {
-        match &self.lock().irqs {
-            Some(irqs) => irqs.subscribe(),
-            // One that has ended from the start.
-            None => broadcast::Sender::new(1).subscribe(),
-        }
+    pub(super) fn changes(&self) -> &Watched<Changes> {
+        &self.changes
     }
 
     pub(super) fn is_raised(&self, line: u16) -> bool {
@@ -121,12 +117,12 @@ impl Shared {
             match output {
                 Output::Reply { waiter, reply } => {
                     drop(state);
-                    engine::wake(|| waiter.send(Ok(reply)));
+                    // Whoever has given up waiting needs no reply.
+                    let _ = waiter.send(Ok(reply));
                 }
                 Output::Irq(irq) => {
-                    let irqs = state.irqs.clone();
                     drop(state);
-                    engine::wake(|| irqs.map(|irqs| irqs.send(irq)));
+                    self.changes.change(|changes| changes.push(irq));
                 }
             }
         }
@@ -140,13 +136,13 @@ impl Shared {
             return Box::new(|| ());
         }
         state.ended = Some(cause.clone());
-        let (waiters, irqs) = (state.connection.take_waiters(), state.irqs.take());
-        let cause = cause.clone();
+        let waiters = state.connection.take_waiters();
+        let (cause, changes) = (cause.clone(), Arc::clone(&self.changes));
         Box::new(move || {
             for waiter in waiters {
-                engine::wake(|| waiter.send(Err(cause.clone())));
+                let _ = waiter.send(Err(cause.clone()));
             }
-            engine::wake(|| drop(irqs));
+            changes.change(Changes::end);
         })
     }
 
@@ -184,6 +180,3 @@ const OUTBOX_LIMIT_BYTES: usize = 16 << 20;
 
 /// The longest reply: to a raw read of 32 MiB.
 const LINE_LIMIT_BYTES: usize = 64 << 20;
-
-/// How many changes of interrupt lines a listener holds.
-const IRQS_LIMIT: usize = 4096;

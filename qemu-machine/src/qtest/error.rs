@@ -6,11 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::error_text::Quoted;
+
 use super::QtestProtocolError;
 use crate::report::ExitReport;
 
 /// A command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct QtestError {
     /// Whom it was for, such as `machine 'qemu-1'`.
@@ -39,7 +41,7 @@ impl fmt::Display for QtestError {
 impl Error for QtestError {}
 
 /// Why a command on a qtest channel did not bring what was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestFailure {
     /// QEMU refused it.
@@ -83,7 +85,9 @@ impl fmt::Display for QtestFailure {
             ),
             Self::Argument { reason } => write!(f, "cannot be sent: {reason}"),
             Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
-            Self::Unexpected { reply } => write!(f, "had a reply of another form: '{reply}'"),
+            Self::Unexpected { reply } => {
+                write!(f, "had a reply of another form: {}", Quoted(reply))
+            }
             Self::Congested => f.write_str(
                 "was not sent: QEMU does not read the channel, and much waits before it",
             ),
@@ -96,7 +100,7 @@ impl Error for QtestFailure {}
 
 /// Why a qtest channel is of no more use. Everyone who waited on it is told
 /// the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestEnd {
     /// QEMU closed it, and lives on.
@@ -123,7 +127,7 @@ impl fmt::Display for QtestEnd {
 impl Error for QtestEnd {}
 
 /// No interrupt came.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum IrqError {
     /// No line has changed in time.

@@ -1,5 +1,6 @@
 //! Hearing of interrupts.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -8,8 +9,6 @@ use std::time::Duration;
 
 use qemu_qmp::Witness;
 use qemu_qmp::engine::Elapsed;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{Irq, IrqError, Shared};
 
@@ -20,16 +19,17 @@ use super::{Irq, IrqError, Shared};
 /// missed. Drop it to stop listening.
 pub struct Irqs {
     shared: Arc<Shared>,
-    changes: Receiver<Irq>,
+    /// How many changes came before the next that it hears.
+    position: u64,
     /// How many were dropped that nobody was told of yet.
     missed: u64,
 }
 
 impl Irqs {
-    pub(super) fn new(shared: Arc<Shared>, changes: Receiver<Irq>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            position: shared.changes().look(|changes| changes.came),
             shared,
-            changes,
             missed: 0,
         }
     }
@@ -57,31 +57,47 @@ impl Irqs {
     /// The next change, if one is there now.
     pub fn try_next(&mut self) -> Option<Irq> {
         loop {
-            match self.changes.try_recv() {
-                Ok(irq) => return Some(irq),
-                Err(TryRecvError::Lagged(missed)) => self.missed += missed,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            let next = self.shared.changes().look(|it| it.next(self.position))?;
+            if let Some(irq) = self.take(next) {
+                return Some(irq);
+            }
+            if let Next::Over = next {
+                return None;
             }
         }
     }
 
-    async fn received(&mut self) -> Result<Irq, IrqError> {
-        let server = || self.shared.witness.name();
-        let lagged = |missed| IrqError::Lagged {
-            server: server(),
-            missed,
-        };
-        let missed = std::mem::take(&mut self.missed);
-        if missed > 0 {
-            return Err(lagged(missed));
+    /// Goes past what comes next.
+    fn take(&mut self, next: Next) -> Option<Irq> {
+        match next {
+            Next::Irq(irq) => {
+                self.position += 1;
+                Some(irq)
+            }
+            Next::Missed(missed) => {
+                self.position += missed;
+                self.missed += missed;
+                None
+            }
+            Next::Over => None,
         }
-        match self.changes.recv().await {
-            Ok(irq) => Ok(irq),
-            Err(RecvError::Lagged(missed)) => Err(lagged(missed)),
-            Err(RecvError::Closed) => Err(IrqError::Ended {
-                server: server(),
+    }
+
+    async fn received(&mut self) -> Result<Irq, IrqError> {
+        if self.missed == 0 {
+            let sought = |changes: &Changes| changes.next(self.position);
+            let next = self.shared.changes().until(sought).await;
+            if let Some(irq) = self.take(next) {
+                return Ok(irq);
+            }
+        }
+        let server = self.shared.witness.name();
+        match std::mem::take(&mut self.missed) {
+            0 => Err(IrqError::Ended {
+                server,
                 cause: self.shared.cause(),
             }),
+            missed => Err(IrqError::Lagged { server, missed }),
         }
     }
 }
@@ -133,5 +149,78 @@ impl<'a> IntoFuture for NextIrq<'a> {
                 })
             })
         })
+    }
+}
+
+/// The last changes of intercepted lines, which every listener reads from a
+/// position of its own.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    last: VecDeque<Irq>,
+    /// How many there were, those that were dropped among them.
+    came: u64,
+    is_over: bool,
+}
+
+/// What a listener finds at its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Irq(Irq),
+    /// So many were dropped.
+    Missed(u64),
+    /// There will be no more.
+    Over,
+}
+
+impl Changes {
+    pub(super) fn push(&mut self, irq: Irq) {
+        if self.last.len() == LIMIT {
+            self.last.pop_front();
+        }
+        self.last.push_back(irq);
+        self.came += 1;
+    }
+
+    /// No more will come.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// `None` where it is not there yet.
+    fn next(&self, position: u64) -> Option<Next> {
+        let dropped = self.came - self.last.len() as u64;
+        let Some(index) = position.checked_sub(dropped) else {
+            return Some(Next::Missed(dropped - position));
+        };
+        let index = usize::try_from(index).ok()?;
+        match self.last.get(index) {
+            Some(&irq) => Some(Next::Irq(irq)),
+            None => self.is_over.then_some(Next::Over),
+        }
+    }
+}
+
+/// How many changes are kept for who listens.
+const LIMIT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_hears_what_is_kept_then_the_end_and_how_many_it_missed() {
+        let irq = |line| Irq { line, raised: true };
+        let mut changes = Changes::default();
+        assert_eq!(changes.next(0), None);
+        for line in 0..=4096 {
+            changes.push(irq(line));
+        }
+        assert_eq!(changes.next(0), Some(Next::Missed(1)));
+        assert_eq!(changes.next(1), Some(Next::Irq(irq(1))));
+        assert_eq!(changes.next(4096), Some(Next::Irq(irq(4096))));
+        assert_eq!(changes.next(4097), None);
+        changes.end();
+        assert_eq!(changes.next(4096), Some(Next::Irq(irq(4096))));
+        assert_eq!(changes.next(4097), Some(Next::Over));
     }
 }

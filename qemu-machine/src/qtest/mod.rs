@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::Witness;
+use qemu_qmp::error_text::Shown;
 
 use channel::Shared;
 pub(crate) use channel::connect;
@@ -228,7 +229,7 @@ impl Qtest {
     /// A listener that hears every change of an intercepted line from now on.
     /// What a command changes is told before its reply.
     pub fn irqs(&self) -> Irqs {
-        Irqs::new(Arc::clone(&self.shared), self.shared.listen())
+        Irqs::new(Arc::clone(&self.shared))
     }
 
     /// Whether this intercepted line is raised, as far as it has been told.
@@ -290,7 +291,7 @@ impl Qtest {
     /// number where it must be one.
     pub fn raw(&self, line: &str) -> QtestCommand<String> {
         let mut command = self.command(
-            line.escape_debug().take(80).collect(),
+            Shown(line).to_string().chars().take(80).collect(),
             Ok(one(line.to_owned())),
             String::new(),
             |line, reply, _| {

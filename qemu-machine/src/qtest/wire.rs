@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 
+use qemu_qmp::error_text::Quoted;
+
 /// One connection, and who waits on it.
 #[derive(Debug)]
 pub(super) struct Connection<W> {
@@ -49,7 +51,7 @@ pub struct Irq {
 
 /// What came on a qtest channel is not of the protocol. The channel has ended
 /// with it, as no later reply could be told whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QtestProtocolError {
     /// A line has grown past the limit without an end.
@@ -79,11 +81,13 @@ impl fmt::Display for QtestProtocolError {
             Self::Malformed { line } => write!(
                 f,
                 "QEMU sent a line on the qtest channel that is no reply and no interrupt: \
-                 '{line}'"
+                 {}",
+                Quoted(line)
             ),
             Self::Unasked { line } => write!(
                 f,
-                "QEMU sent a reply on the qtest channel that nobody had asked for: '{line}'"
+                "QEMU sent a reply on the qtest channel that nobody had asked for: {}",
+                Quoted(line)
             ),
         }
     }
@@ -207,7 +211,11 @@ impl fmt::Display for Irq {
 
 /// As much of a line as an error shows.
 fn beginning(line: &[u8]) -> String {
-    line[..line.len().min(80)].escape_ascii().to_string()
+    let shown = line[..line.len().min(80)].iter().map(|&byte| match byte {
+        b'\'' | b'"' | b'\\' => char::from(byte).to_string(),
+        _ => byte.escape_ascii().to_string(),
+    });
+    shown.collect()
 }
 
 #[cfg(test)]

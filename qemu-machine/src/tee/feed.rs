@@ -6,8 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use qemu_qmp::engine;
-use tokio::sync::oneshot;
+use qemu_qmp::engine::{self, oneshot};
 
 use super::SharedWriter;
 use super::lines::Lines;

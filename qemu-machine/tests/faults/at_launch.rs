@@ -108,6 +108,22 @@ fn programs() -> Vec<Fault> {
             "install QEMU",
         ),
         launch(
+            "binary with its arguments in its name",
+            "NotFound, with how to give arguments",
+            AT_ONCE,
+            |scene| scene.program("qemu-system-x86_64 -m 256"),
+            |error| matches!(*error.failure, LaunchFailure::NotFound { .. }),
+            "give arguments by",
+        ),
+        launch(
+            "binary without a name",
+            "NotFound, with what to name",
+            AT_ONCE,
+            |scene| scene.program(""),
+            |error| matches!(*error.failure, LaunchFailure::NotFound { .. }),
+            "name QEMU's binary",
+        ),
+        launch(
             "binary missing",
             "NotExecutable, with its path",
             AT_ONCE,
@@ -183,6 +199,18 @@ fn programs() -> Vec<Fault> {
                 let error = fails(scene, &scene.tiny().arg("-nonesuch"));
                 assert!(exited_by(1)(&error), "{error}");
                 assert!(error.to_string().contains("invalid option"), "{error}");
+            },
+        ),
+        fault(
+            "an option and its value in one argument",
+            Real,
+            "Exited, with QEMU's words and how to split them",
+            AT_ONCE,
+            |scene| {
+                let error = fails(scene, &scene.tiny().arg("-m 256M"));
+                assert!(exited_by(1)(&error), "{error}");
+                let split = r#"`.args(["-m", "256M"])`"#;
+                assert!(error.to_string().contains(split), "{error}");
             },
         ),
         fault(

@@ -10,6 +10,7 @@
 mod at_launch;
 mod channels;
 mod conditions;
+mod connecting;
 mod ending;
 mod given_up;
 mod guest;

@@ -18,6 +18,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(guests());
     rows.extend(consoles());
     rows.extend(super::channels::rows());
+    rows.extend(super::connecting::rows());
     rows.extend(super::pictures::rows());
     rows.extend(super::outputs::running());
     rows

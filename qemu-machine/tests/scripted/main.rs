@@ -13,6 +13,7 @@ mod scripted_consoles;
 mod scripted_endings;
 mod scripted_launch;
 mod scripted_outputs;
+mod scripted_panicking_wakers;
 mod scripted_qtest;
 mod scripted_running;
 mod scripted_schema;

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 use super::process::Said;
 use super::{AgentError, AgentFailure, GuestAgent, Keep, Lost, Shared, State, Told, Waiter};
-use crate::engine::{self, Elapsed, race};
+use crate::engine::{self, Elapsed, oneshot, race};
 use crate::wire::{AgentAnswer, AgentHold, Line, Standing};
 
 /// An operation that has not begun.

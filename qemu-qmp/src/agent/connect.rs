@@ -11,17 +11,17 @@ use super::{Driver, GuestAgent};
 use crate::client::{Peer, Stranger};
 use crate::engine::{Elapsed, Engine};
 use crate::wire::AgentSettings;
-use crate::{ConnectError, ConnectedSocket, Deadlines, ServerAddress};
+use crate::{ConnectError, ConnectStage, ConnectedSocket, Deadlines, ServerAddress};
 
 impl GuestAgent {
     /// Connects to an agent's channel that is a unix socket, on which QEMU
-    /// listens.
+    /// listens, or is about to: see [`Connect::already_listening`].
     pub fn connect_unix(path: impl AsRef<Path>) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
     }
 
     /// Connects to an agent's channel that is a TCP port, on which QEMU
-    /// listens.
+    /// listens, or is about to: see [`Connect::already_listening`].
     pub fn connect_tcp(address: SocketAddr) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Tcp(address)))
     }
@@ -44,6 +44,7 @@ impl GuestAgent {
 #[must_use = "nothing is connected until awaited or waited for"]
 pub struct Connect {
     peer: Peer,
+    must_listen: bool,
     settings: AgentSettings,
     deadlines: Deadlines,
     timeout: Option<Duration>,
@@ -53,10 +54,19 @@ impl Connect {
     fn new(peer: Peer) -> Self {
         Self {
             peer,
+            must_listen: false,
             settings: AgentSettings::default(),
             deadlines: Deadlines::default(),
             timeout: Deadlines::default().limit(),
         }
+    }
+
+    /// Fails at once where nothing listens at the address. By default, such a
+    /// channel is waited for until the [`timeout`](Self::timeout), as
+    /// [`Client`](crate::Connect::already_listening) does it.
+    pub fn already_listening(mut self) -> Self {
+        self.must_listen = true;
+        self
     }
 
     /// Has operations on the agent wait as long as these say where they do not
@@ -92,11 +102,15 @@ impl IntoFuture for Connect {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let engine = Engine::start()?;
-            let connected = self.deadlines.timeout(self.timeout, self.peer.connect());
-            let (socket, stranger) = connected.await.unwrap_or_else(|Elapsed(limit)| {
+            let server = self.peer.server();
+            let mut stage = ConnectStage::Connection;
+            let connect = self.peer.connect(self.must_listen, &mut stage);
+            let connected = self.deadlines.timeout(self.timeout, connect).await;
+            let (socket, stranger) = connected.unwrap_or_else(|Elapsed(limit)| {
                 Err(ConnectError::Timeout {
+                    server,
                     limit,
-                    waited_for: "connection",
+                    stage,
                 })
             })?;
             let witness: Arc<Stranger> = Arc::new(stranger);

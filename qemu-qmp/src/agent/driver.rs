@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use super::{GuestAgent, Handle, Lost, Shared, Waiter};
-use crate::engine::{self, Engine, Stream, Watched};
+use crate::engine::{Engine, Stream, Watched};
 use crate::wire::{AgentHold, AgentSettings};
 use crate::{Deadlines, Disconnected, Witness};
 
@@ -131,7 +131,7 @@ impl Untold {
     pub fn tell(self) {
         for (waiter, lost) in self.waiters {
             // Whoever has given up waiting needs no word.
-            engine::wake(|| waiter.told.send(Err(lost)));
+            let _ = waiter.told.send(Err(lost));
         }
         if let Some(is_told) = self.is_told {
             is_told.set(true);

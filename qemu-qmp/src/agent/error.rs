@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::Disconnected;
+use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
 
 /// The agent did not do what it was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct AgentError {
     /// Whose agent it is, such as `machine 'qemu-1'`.
@@ -25,7 +25,6 @@ pub struct AgentError {
 }
 
 /// Why the agent did not do what it was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum AgentFailure {
     /// The agent refused the command.
@@ -179,7 +178,12 @@ impl AgentFailure {
 fn unsynced(port: Port, passed_over_bytes: u64) -> String {
     match (port, passed_over_bytes) {
         (Port::Closed, _) => ", and nothing in the guest has its port open".to_owned(),
-        (_, 0) => String::new(),
+        (Port::Unknown, 0) => {
+            "; it may not run in the guest, or another client may be connected to \
+             its socket, which serves one at a time"
+                .to_owned()
+        }
+        (Port::Open, 0) => String::new(),
         (_, bytes) => format!("; {bytes} bytes came that are no answer"),
     }
 }
@@ -210,9 +214,10 @@ impl fmt::Display for AgentError {
             failure,
             seen,
         } = self;
+        let command = Quoted(command);
         write!(
             f,
-            "{server}, guest agent: command '{command}' {failure}{seen}"
+            "{server}, guest agent: command {command} {failure}{seen}"
         )
     }
 }

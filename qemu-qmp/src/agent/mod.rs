@@ -29,7 +29,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
 pub use connect::Connect;
@@ -40,7 +39,7 @@ pub use execute::{Execute, ExecuteJson, Ready, Tell};
 pub use file::{ReadFile, WriteFile};
 pub use process::{GuestProcess, ProcessExited, ProcessStatus};
 
-use crate::engine::{self, Engine, Stream, Watched};
+use crate::engine::{Engine, Stream, Watched, oneshot};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
 use crate::{Command, Deadlines, Disconnected, Witness};
 
@@ -285,9 +284,7 @@ impl Shared {
                 Keep::Status(said) => said.keep(answer),
                 Keep::File | Keep::Nothing => answer,
             };
-            let mut unheard = None;
-            engine::wake(|| unheard = told.send(Ok(answer)).err());
-            if let Some(Ok(answer)) = unheard
+            if let Err(Ok(answer)) = told.send(Ok(answer))
                 && let Keep::File = keep
             {
                 self.close_unheard_of(answer);

@@ -11,21 +11,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use super::witness::Stranger;
-use super::{Client, ConnectError, Disconnected, Driver, Listener, Transcript, Witness};
+use super::{
+    Client, ConnectError, ConnectStage, Disconnected, Driver, Listener, Ready, Transcript, Witness,
+};
 use crate::Deadlines;
-use crate::engine::{self, Elapsed, Engine};
+use crate::engine::{Elapsed, Engine};
 use crate::wire::Settings;
 
 impl Client {
-    /// Connects to a server that listens on a unix socket.
+    /// Connects to a server that listens on a unix socket, or is about to:
+    /// see [`Connect::already_listening`].
     pub fn connect_unix(path: impl AsRef<Path>) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
     }
 
-    /// Connects to a server that listens on a TCP port.
+    /// Connects to a server that listens on a TCP port, or is about to: see
+    /// [`Connect::already_listening`].
     pub fn connect_tcp(address: SocketAddr) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Tcp(address)))
     }
@@ -50,6 +54,7 @@ impl Client {
 #[must_use = "nothing is connected until awaited or waited for"]
 pub struct Connect {
     peer: Peer,
+    must_listen: bool,
     settings: Settings,
     deadlines: Deadlines,
     transcript: Option<Transcript>,
@@ -78,18 +83,20 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) async fn connect(self) -> Result<(Socket, Stranger), ConnectError> {
+    /// Connects; `stage` says what is waited for.
+    pub(crate) async fn connect(
+        self,
+        must_listen: bool,
+        stage: &mut ConnectStage,
+    ) -> Result<(Socket, Stranger), ConnectError> {
         match self {
-            Self::Address(address) => match address.connect().await {
-                Ok(socket) => Ok((socket, Stranger::At(address))),
-                Err(cause) => Err(ConnectError::Address {
-                    action: "connect to",
-                    address: address.to_string(),
-                    cause,
-                }),
-            },
+            Self::Address(address) => {
+                let socket = address.reach(must_listen, stage).await?;
+                Ok((socket, Stranger::At(address)))
+            }
             Self::Socket(socket) => Ok((socket, Stranger::Somewhere)),
             Self::Listener(listener) => {
+                *stage = ConnectStage::Accept;
                 let stranger = Stranger::At(listener.address().clone());
                 Ok((listener.accept_socket().await?, stranger))
             }
@@ -97,15 +104,44 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// What the server is called in an error.
+    pub(crate) fn server(&self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Socket(_) => "the server".to_owned(),
+            Self::Listener(listener) => listener.address().to_string(),
+        }
+    }
+
+    /// Whether the server may be serving another client, and not know of us.
+    fn may_serve_another(&self) -> bool {
+        matches!(self, Self::Address(_))
+    }
+}
+
 impl Connect {
     pub(super) fn new(peer: Peer) -> Self {
         Self {
             peer,
+            must_listen: false,
             settings: Settings::default(),
             deadlines: Deadlines::default(),
             transcript: None,
             timeout: Deadlines::default().limit(),
         }
+    }
+
+    /// Fails at once where nothing listens at the address. By default, such a
+    /// server is waited for until the [`timeout`](Self::timeout): QEMU makes its
+    /// socket some time after its start (`server=on,wait=off`).
+    ///
+    /// A server whose queue of connections is full is waited for in any case. What
+    /// does not pass by itself is an error at once in any case: a directory that
+    /// does not exist, a file that is no socket, a socket that is not permitted.
+    pub fn already_listening(mut self) -> Self {
+        self.must_listen = true;
+        self
     }
 
     /// Has operations on the connection wait as long as these say where they
@@ -165,6 +201,7 @@ impl IntoFuture for Connect {
         Box::pin(async move {
             let Self {
                 peer,
+                must_listen,
                 settings,
                 deadlines,
                 transcript,
@@ -172,55 +209,65 @@ impl IntoFuture for Connect {
             } = self;
             // Its timers are needed from here on.
             Engine::start()?;
+            let (server, may_serve_another) = (peer.server(), peer.may_serve_another());
+            let mut stage = ConnectStage::Connection;
+            let mut connected_client = None;
             let connected = async {
-                let (socket, stranger) = peer.connect().await?;
-                handshake(socket, settings, deadlines.clone(), stranger, transcript).await
+                let (socket, stranger) = peer.connect(must_listen, &mut stage).await?;
+                let ready =
+                    Handshake::begin(socket, settings, deadlines.clone(), stranger, transcript)?;
+                connected_client = Some(ready.client.clone());
+                ready.end().await
             };
-            deadlines
-                .timeout(timeout, connected)
-                .await
-                .unwrap_or_else(|Elapsed(limit)| {
-                    Err(ConnectError::Timeout {
-                        limit,
-                        waited_for: "connection, greeting and negotiation",
-                    })
+            let outcome = deadlines.timeout(timeout, connected).await;
+            outcome.unwrap_or_else(|Elapsed(limit)| {
+                let stage = match connected_client {
+                    None => stage,
+                    Some(client) if client.has_greeted() => ConnectStage::Negotiation,
+                    Some(_) => ConnectStage::Greeting { may_serve_another },
+                };
+                Err(ConnectError::Timeout {
+                    server,
+                    limit,
+                    stage,
                 })
+            })
         })
     }
 }
 
-/// Makes a client of a connected socket, and waits until it may send commands.
-async fn handshake(
-    socket: Socket,
-    settings: Settings,
-    deadlines: Deadlines,
-    stranger: Stranger,
-    transcript: Option<Transcript>,
-) -> Result<Client, ConnectError> {
-    let witness: Arc<dyn Witness> = Arc::new(stranger);
-    let (client, mut driver, mut ready) =
-        Driver::new(socket, settings, deadlines, witness, transcript)?;
-    Engine::start()?.spawn(async move {
-        let cause = driver.run().await;
-        driver.finish(&cause);
-    });
-    if ready.wait().await {
-        return Ok(client);
-    }
-    Err(ConnectError::Disconnected(
-        client.disconnected().unwrap_or(Disconnected::ByServer),
-    ))
+/// A client of a connected socket, which may not send commands yet.
+struct Handshake {
+    client: Client,
+    ready: Ready,
 }
 
-impl ServerAddress {
-    async fn connect(&self) -> std::io::Result<Socket> {
-        let (domain, address) = match self {
-            Self::Unix(path) => (Domain::UNIX, super::listen::unix_address(path)?),
-            Self::Tcp(address) => (Domain::for_address(*address), (*address).into()),
-        };
-        let socket = Socket::new(domain, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        engine::connect(socket, address).await
+impl Handshake {
+    fn begin(
+        socket: Socket,
+        settings: Settings,
+        deadlines: Deadlines,
+        stranger: Stranger,
+        transcript: Option<Transcript>,
+    ) -> Result<Self, ConnectError> {
+        let witness: Arc<dyn Witness> = Arc::new(stranger);
+        let (client, mut driver, ready) =
+            Driver::new(socket, settings, deadlines, witness, transcript)?;
+        Engine::start()?.spawn(async move {
+            let cause = driver.run().await;
+            driver.finish(&cause);
+        });
+        Ok(Self { client, ready })
+    }
+
+    /// Waits until it may send commands.
+    async fn end(mut self) -> Result<Client, ConnectError> {
+        if self.ready.wait().await {
+            return Ok(self.client);
+        }
+        Err(ConnectError::Disconnected(
+            self.client.disconnected().unwrap_or(Disconnected::ByServer),
+        ))
     }
 }
 

@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use socket2::Socket;
-use tokio::sync::oneshot;
 
 use super::tap::{Direction, Taps, Transcript};
 use super::{Client, Disconnected, Handle, Shared, State, Untold, Witness};
 use crate::Deadlines;
-use crate::engine::{self, Engine, Stream};
+use crate::engine::{self, Engine, Stream, TurnLock, oneshot};
 use crate::wait::Source;
 use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 
@@ -95,7 +94,7 @@ impl Driver {
             witness,
             taps: Taps::new(transcript),
             is_told: Arc::default(),
-            passing: tokio::sync::Mutex::default(),
+            passing: TurnLock::default(),
         });
         let client = Client {
             handle: Arc::new(Handle {
@@ -191,7 +190,8 @@ impl Reader {
             match output {
                 Output::Reply { waiter, reply } => {
                     drop(state);
-                    engine::wake(|| waiter.send(Ok(reply)));
+                    // Whoever has given up waiting needs no reply.
+                    let _ = waiter.send(Ok(reply));
                 }
                 Output::Event(first) => {
                     // All that came together, so that a listener of a flood is
@@ -208,7 +208,7 @@ impl Reader {
                     // Unlocked, for waking a listener may run code of its executor.
                     let mut gone = false;
                     for listener in listeners {
-                        engine::wake(|| gone |= !listener.push(&events));
+                        gone |= !listener.push(&events);
                     }
                     if gone {
                         shared
@@ -227,7 +227,7 @@ impl Reader {
                         let _ = shared.greeting.set(greeting);
                     }
                     if let Some(ready) = self.ready.take() {
-                        engine::wake(|| ready.send(()));
+                        let _ = ready.send(());
                     }
                 }
                 Output::Stray(what) => {

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, ProtocolError};
 
 /// Why a connection is of no more use. Everyone who waited on it is told the
 /// same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Disconnected {
     /// The server closed the connection.
@@ -71,7 +72,6 @@ impl From<ProtocolError> for Disconnected {
 }
 
 /// A connection did not come about.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody is to be reached at the address, or it is not ours to use.
@@ -85,12 +85,14 @@ pub enum ConnectError {
     },
     /// This process has no thread or descriptor left.
     Setup(io::Error),
-    /// The server did not greet and negotiate in time.
+    /// The server was not ready in time.
     Timeout {
+        /// Where it is, as it was given; `the server` where that is not known.
+        server: String,
         /// The deadline.
         limit: Duration,
-        /// What was still to come.
-        waited_for: &'static str,
+        /// What was waited for at the end.
+        stage: ConnectStage,
     },
     /// The connection was lost before it was of use.
     Disconnected(Disconnected),
@@ -107,9 +109,11 @@ impl fmt::Display for ConnectError {
                 write!(f, "cannot {action} {address}: {cause}")
             }
             Self::Setup(cause) => write!(f, "cannot set up the connection: {cause}"),
-            Self::Timeout { limit, waited_for } => {
-                write!(f, "no QMP server was ready within {limit:?}: {waited_for}")
-            }
+            Self::Timeout {
+                server,
+                limit,
+                stage,
+            } => stage.describe(f, server, *limit),
             Self::Disconnected(cause) => {
                 write!(f, "the connection ended before it was ready: {cause}")
             }
@@ -118,6 +122,68 @@ impl fmt::Display for ConnectError {
 }
 
 impl StdError for ConnectError {}
+
+/// What a connection lacked at its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectStage {
+    /// The path of the server's socket did not exist.
+    NoSocket,
+    /// Nothing listened at the address. A socket's file may be left from a
+    /// server that has ended.
+    NothingListens,
+    /// The server's queue of connections was full: it does not accept them.
+    QueueFull,
+    /// The host did not answer.
+    Connection,
+    /// No server connected to the listener.
+    Accept,
+    /// The server sent no greeting.
+    Greeting {
+        /// Whether it may serve another client: it listens, so we are one of
+        /// several that may be connected.
+        may_serve_another: bool,
+    },
+    /// The server did not answer the capabilities negotiation.
+    Negotiation,
+}
+
+impl ConnectStage {
+    fn describe(self, f: &mut fmt::Formatter<'_>, server: &str, limit: Duration) -> fmt::Result {
+        let why = match self {
+            Self::NoSocket => "nothing listens there yet, and the path does not exist",
+            Self::NothingListens => "nothing listens there yet",
+            Self::QueueFull => {
+                "the server's queue of connections is full, as it does not accept them"
+            }
+            Self::Connection => "the host does not answer",
+            Self::Accept => {
+                return write!(f, "no server connected to {server} within {limit:?}");
+            }
+            Self::Greeting { may_serve_another } => {
+                write!(
+                    f,
+                    "connected to {server}, but no greeting came within {limit:?}"
+                )?;
+                return if may_serve_another {
+                    f.write_str(
+                        ": a QMP socket serves one client at a time, and another may be connected",
+                    )
+                } else {
+                    Ok(())
+                };
+            }
+            Self::Negotiation => {
+                return write!(
+                    f,
+                    "connected to {server}, but the capabilities negotiation had no answer within \
+                     {limit:?}"
+                );
+            }
+        };
+        write!(f, "no connection to {server} within {limit:?}: {why}")
+    }
+}
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
@@ -140,7 +206,6 @@ pub struct ExecuteError {
 }
 
 /// Why a command did not bring what was asked for.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ExecuteFailure {
     /// The server refused the command.
@@ -210,7 +275,8 @@ impl fmt::Display for ExecuteFailure {
             }
             Self::IdInFlight { id } => write!(
                 f,
-                "cannot be sent by the id '{id}': another command is, and has no reply yet"
+                "cannot be sent by the id {}: another command is, and has no reply yet",
+                Quoted(id)
             ),
             Self::NoDescriptors => f.write_str(
                 "cannot take a descriptor along: only unix sockets pass them, and this is none",
@@ -247,13 +313,6 @@ impl ExecuteError {
     }
 }
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for ExecuteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for ExecuteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -262,14 +321,15 @@ impl fmt::Display for ExecuteError {
             failure,
             seen,
         } = self;
-        write!(f, "{server}: command '{command}' {failure}{seen}")
+        let command = Quoted(command);
+        write!(f, "{server}: command {command} {failure}{seen}")
     }
 }
 
 impl StdError for ExecuteError {}
 
 /// No event came.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum EventError {
     /// It did not come in time. What else came is still to be had.

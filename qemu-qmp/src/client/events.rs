@@ -4,13 +4,15 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
 
 use super::queue::{Next, Queue, Queued, Receiver};
 use super::{EventError, EventPattern};
+use crate::engine;
+use crate::error_text::Quoted;
 use crate::wire::Event;
 
 /// A listener: hears every event from when it was made, in order.
@@ -52,7 +54,7 @@ impl Events {
     /// No event is lost if the future is dropped.
     pub fn next_named(&mut self, name: &str) -> NextEvent<'_> {
         let wanted = name.to_owned();
-        self.next_where(format!("event '{name}'"), move |event| {
+        self.next_where(format!("event {}", Quoted(name)), move |event| {
             event.name() == wanted
         })
     }
@@ -214,7 +216,7 @@ impl Listener {
                 }
             }
         };
-        waker.into_iter().for_each(Waker::wake);
+        engine::wake_all(waker);
         !self.queue.is_abandoned()
     }
 }

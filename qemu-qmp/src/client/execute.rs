@@ -9,10 +9,9 @@ use std::time::Duration;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
-use crate::engine::{Elapsed, NotSent};
+use crate::engine::{Elapsed, NotSent, oneshot};
 use crate::wire::{ErrorReply, Id, Line};
 use crate::{Command, HumanMonitorCommand, wait};
 

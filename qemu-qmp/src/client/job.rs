@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{Client, EventError, Events, ExecuteError};
 use crate::engine::Elapsed;
+use crate::error_text::Quoted;
 use crate::wire::Event;
 
 /// A job, not started yet; made by [`Client::run_job`].
@@ -80,7 +81,6 @@ pub struct JobError {
 }
 
 /// Why a job did not do what it was to do.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum JobFailure {
     /// The arguments have no `job-id`, by which it would be followed. Nothing
@@ -286,13 +286,6 @@ async fn execute(client: &Client, command: &str, arguments: &Value) -> Result<Va
     execute.no_timeout().await.map_err(JobFailure::Execute)
 }
 
-/// As displayed: it is what `unwrap`, and an error of `main`, show.
-impl fmt::Debug for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -305,7 +298,12 @@ impl fmt::Display for JobError {
             states,
             progress,
         } = report;
-        write!(f, "{server}: job '{id}' {failure}")?;
+        let id = Quoted(id);
+        match &**failure {
+            // They say themselves whose server it is.
+            JobFailure::Execute(_) | JobFailure::Events(_) => write!(f, "job {id}: {failure}")?,
+            _ => write!(f, "{server}: job {id} {failure}")?,
+        }
         if let Some(state) = states.last() {
             let Progress { current, total } = progress;
             write!(f, " (last '{state}', {current} of {total} done)")?;

@@ -87,7 +87,6 @@ pub struct MigrationReport {
 }
 
 /// A migration did not come to its end.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum MigrationError {
     /// A command was refused, or got no reply.

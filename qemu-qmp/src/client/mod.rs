@@ -18,6 +18,7 @@ mod listen;
 mod migration;
 mod passed;
 mod queue;
+mod reach;
 mod tap;
 mod witness;
 
@@ -27,13 +28,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 pub use cancel_migration::CancelMigration;
 pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ender, Ready};
-pub use error::{ConnectError, Disconnected, EventError, ExecuteError, ExecuteFailure};
+pub use error::{
+    ConnectError, ConnectStage, Disconnected, EventError, ExecuteError, ExecuteFailure,
+};
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
@@ -50,7 +52,7 @@ pub use witness::Witness;
 use queue::{Queue, Queued, Receiver};
 use tap::Taps;
 
-use crate::engine::{self, Engine, NotSent, Stream, Watched};
+use crate::engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
 use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
 use crate::{Command, Deadlines, HumanMonitorCommand};
 
@@ -208,6 +210,11 @@ impl Client {
         self.handle.shared.greeting.get()
     }
 
+    /// Whether the greeting has come, or none is waited for.
+    fn has_greeted(&self) -> bool {
+        self.handle.shared.lock().connection.has_greeted()
+    }
+
     /// Whether commands may be executed out of band.
     pub fn oob(&self) -> bool {
         self.handle.shared.lock().connection.oob()
@@ -282,13 +289,13 @@ impl Untold {
         };
         for waiter in self.waiters {
             // Whoever has given up waiting needs no word.
-            engine::wake(|| waiter.send(Err(cause.clone())));
+            let _ = waiter.send(Err(cause.clone()));
         }
         for listener in self.listeners {
-            engine::wake(|| listener.queue.end(cause.clone()));
+            listener.queue.end(cause.clone());
         }
         for tap in self.taps {
-            engine::wake(|| tap.end(cause.clone()));
+            tap.end(cause.clone());
         }
         is_told.set(true);
     }
@@ -306,7 +313,7 @@ struct Shared {
     /// Whether everyone has been told of the end.
     is_told: Arc<Watched<bool>>,
     /// Held by whoever passes descriptors.
-    passing: tokio::sync::Mutex<()>,
+    passing: TurnLock<()>,
 }
 
 struct State {

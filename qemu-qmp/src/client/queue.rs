@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{Disconnected, EventError, Witness};
 use crate::Deadlines;
-use crate::engine::Elapsed;
+use crate::engine::{self, Elapsed};
 
 /// What is queued: a clone is a cheap handle.
 pub(super) trait Queued: Clone {
@@ -100,13 +100,13 @@ impl<T: Queued> Queue<T> {
         self.lock().abandoned
     }
 
-    /// Nothing more will come. May run the code of an executor.
+    /// Nothing more will come.
     pub(super) fn end(&self, cause: Disconnected) {
         let mut state = self.lock();
         state.ended = Some(cause);
         let waker = state.waker.take();
         drop(state);
-        waker.into_iter().for_each(Waker::wake);
+        engine::wake_all(waker);
     }
 
     /// Nobody listens any more.
@@ -264,7 +264,7 @@ impl<T: Queued> Receiver<T> {
             }
         }
         // More may have come meanwhile. A deadline has its turn before that.
-        context.waker().wake_by_ref();
+        engine::wake_all([context.waker().clone()]);
         Poll::Pending
     }
 

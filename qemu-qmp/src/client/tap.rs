@@ -305,7 +305,7 @@ impl Taps {
     /// Shows a message that came.
     pub(super) fn show(&self, direction: Direction, line: &[u8]) {
         let wakers = self.lock().show(direction, line);
-        wake(wakers);
+        engine::wake_all(wakers);
     }
 
     /// Sends by `send`, and shows what was sent, before a reply to it can be
@@ -320,7 +320,7 @@ impl Taps {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let wakers = books.show(Direction::Sent, line);
         drop(books);
-        wake(wakers);
+        engine::wake_all(wakers);
         Ok(done)
     }
 
@@ -356,11 +356,5 @@ impl Books {
         queues
             .filter_map(|queue| queue.put(message.clone()))
             .collect()
-    }
-}
-
-fn wake(wakers: Vec<Waker>) {
-    for waker in wakers {
-        engine::wake(|| waker.wake());
     }
 }

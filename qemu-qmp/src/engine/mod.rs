@@ -12,12 +12,14 @@
 //! that waits for its user would stop every other machine's.
 
 mod logger;
+pub mod oneshot;
 mod race;
 mod reading;
 mod rendezvous;
 mod stream;
 mod task;
 mod timers;
+mod turn_lock;
 mod watch;
 mod watched;
 
@@ -27,9 +29,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 pub use logger::log;
@@ -41,6 +43,7 @@ use timers::Timers;
 pub use timers::{Elapsed, pause, timeout};
 pub(crate) use timers::{Timer, unless};
 pub use tokio::task::yield_now;
+pub use turn_lock::{Held, TurnLock};
 pub(crate) use watch::Bell;
 pub use watch::{readable, writable};
 pub use watched::Watched;
@@ -164,6 +167,14 @@ pub fn wake<T>(waking: impl FnOnce() -> T) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(waking));
 }
 
+/// Wakes each of them, also where the waker of one panics.
+pub fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        #[expect(clippy::disallowed_methods, reason = "guarded here, for all others")]
+        wake(|| waker.wake());
+    }
+}
+
 /// A bell to wait at, to be [put back](put_bell_back); `None` without a
 /// descriptor for it.
 pub(crate) fn take_bell() -> Option<Arc<Bell>> {
@@ -188,3 +199,22 @@ fn started() -> &'static Engine {
 }
 
 static STARTED: Mutex<Option<&'static Engine>> = Mutex::new(None);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+
+    /// The waker of an executor that fails its users.
+    pub(super) fn panics() -> Waker {
+        Waker::from(Arc::new(Panics))
+    }
+}

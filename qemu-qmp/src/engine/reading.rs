@@ -114,7 +114,7 @@ impl Reading {
             state.waker.take()
         };
         drop(state);
-        woken.into_iter().chain(recalls).for_each(Waker::wake);
+        super::wake_all(woken.into_iter().chain(recalls));
     }
 
     /// Has a thread that reads give that back, with all that it has read told
@@ -128,7 +128,7 @@ impl Reading {
             let waker = waker.clone();
             state.recalls.push(context.waker().clone());
             drop(state);
-            waker.wake();
+            super::wake_all([waker]);
             Poll::Pending
         })
         .await;
@@ -201,8 +201,7 @@ impl EngineReads<'_> {
 impl Drop for EngineReads<'_> {
     fn drop(&mut self) {
         let ended = std::mem::take(&mut *self.reading.lock());
-        ended.recalls.iter().for_each(Waker::wake_by_ref);
-        drop(ended);
+        super::wake_all(ended.recalls);
     }
 }
 

@@ -38,20 +38,32 @@ pub async fn connect(socket: Socket, address: SockAddr) -> io::Result<Socket> {
 /// Accepts one connection from a non-blocking listening `socket`.
 ///
 /// # Errors
-/// No descriptor is left.
+/// No descriptor is left. That is this process's own limit, so it is told at
+/// once.
 pub async fn accept(socket: &Socket) -> io::Result<Socket> {
     let socket = socket.try_clone()?;
     on_engine(async move {
         let watched = watch(socket.as_fd(), Interest::READABLE)?;
         loop {
             let mut readable = watched.readable().await?;
-            // Whoever connected may have left again.
-            if let Ok(accepted) = readable.try_io(|_| socket.accept()) {
-                return accepted.map(|(accepted, _)| accepted);
+            match readable.try_io(|_| socket.accept()) {
+                // Whoever connected has left again.
+                Err(_) => {}
+                Ok(Err(error)) if concerns_the_peer_alone(&error) => {}
+                Ok(accepted) => return accepted.map(|(accepted, _)| accepted),
             }
         }
     })
     .await
+}
+
+/// What `accept(2)` tells of one connection, and not of the listening socket.
+fn concerns_the_peer_alone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    ) || error.raw_os_error() == Some(libc::EPROTO)
 }
 
 /// Runs `task` on the engine, and ends it when the caller gives up.

@@ -18,7 +18,6 @@ use std::task::Waker;
 
 use socket2::{MsgHdr, Socket};
 use tokio::io::Interest;
-use tokio::sync::Notify;
 
 use super::reading::Reading;
 use super::timers::until_a_shortage_may_be_over;
@@ -32,7 +31,8 @@ pub struct Stream {
     reading: Reading,
     outbox: Mutex<Outbox>,
     /// There is something in the outbox.
-    queued: Notify,
+    /// How often something was queued.
+    queued: Watched<u64>,
     progress: Watched<Progress>,
     limit_bytes: usize,
     turn_bytes: usize,
@@ -83,7 +83,7 @@ impl Stream {
             socket: Arc::new(socket),
             reading: Reading::default(),
             outbox: Mutex::default(),
-            queued: Notify::new(),
+            queued: Watched::default(),
             progress: Watched::new(Progress::Sent(0)),
             limit_bytes,
             turn_bytes: TURN_BYTES,
@@ -121,7 +121,7 @@ impl Stream {
         outbox.bytes.extend(&bytes[taken..]);
         let unsent = Unsent(outbox.accepted_bytes);
         drop(outbox);
-        self.queued.notify_one();
+        self.queued.change(|times| *times += 1);
         Ok(Some(unsent))
     }
 
@@ -163,7 +163,7 @@ impl Stream {
         if taken < bytes.len() {
             outbox.bytes.extend(&bytes[taken..]);
             drop(outbox);
-            self.queued.notify_one();
+            self.queued.change(|times| *times += 1);
         }
         Ok(())
     }
@@ -321,11 +321,13 @@ impl Stream {
 
     async fn flush(&self) -> Infallible {
         loop {
+            let before = self.queued.look(|times| *times);
             // What an earlier drive has left is there before any word of it.
             while self.has_queued() && self.empty_outbox().await.is_err() {
                 until_a_shortage_may_be_over().await;
             }
-            self.queued.notified().await;
+            let more = |times: &u64| (*times != before).then_some(());
+            self.queued.until(more).await;
         }
     }
 

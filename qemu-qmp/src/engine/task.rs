@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+
+use super::oneshot;
 
 /// A task on the engine; a future of its output, which is `None` if the task
 /// was aborted. Dropped, the task goes on.

@@ -99,9 +99,7 @@ impl Timers {
         let next = queue.wakers.first_key_value().map(|(&(at, _), _)| at);
         queue.set(&self.alarm, next);
         drop(queue);
-        for waker in due.into_values() {
-            super::wake(|| waker.wake());
-        }
+        super::wake_all(due.into_values());
     }
 
     fn insert(&self, at: Instant, waker: Waker) -> Key {

@@ -44,10 +44,13 @@ impl<T> Watched<T> {
         let changed = change(&mut state.value);
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
-        for waker in waiters.into_values() {
-            super::wake(|| waker.wake());
-        }
+        super::wake_all(waiters.into_values());
         changed
+    }
+
+    /// Changes what nobody waits for.
+    pub(super) fn change_unseen<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        change(&mut self.lock().value)
     }
 
     /// Waits until `sought` finds something in the value, and gives that.
@@ -104,20 +107,13 @@ mod tests {
     use std::task::{Context, Wake};
 
     use super::*;
+    use crate::engine::tests::panics;
 
     struct Counts(AtomicU32);
 
     impl Wake for Counts {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    struct Panics;
-
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("a waker that panics");
         }
     }
 
@@ -131,10 +127,7 @@ mod tests {
             pin!(watched.until(found)),
         );
         let counts = Arc::new(Counts(AtomicU32::new(0)));
-        let (good, panics) = (
-            Waker::from(Arc::clone(&counts)),
-            Waker::from(Arc::new(Panics)),
-        );
+        let (good, panics) = (Waker::from(Arc::clone(&counts)), panics());
         let mut context = Context::from_waker(&good);
         assert!(one.as_mut().poll(&mut context).is_pending());
         let mut panicking = Context::from_waker(&panics);

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error_text::Quoted;
+
 /// A question to a schema is malformed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuestionError {
     /// The question as it was asked.
@@ -16,7 +18,8 @@ pub struct QuestionError {
 impl fmt::Display for QuestionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { question, reason } = self;
-        write!(f, "the question '{question}' is malformed: {reason}")
+        let question = Quoted(question);
+        write!(f, "the question {question} is malformed: {reason}")
     }
 }
 
@@ -185,7 +188,7 @@ mod tests {
         ] {
             let error = Question::parse(question).unwrap_err();
             let told = error.to_string();
-            let begins = format!("the question '{question}' is malformed: ");
+            let begins = format!("the question {} is malformed: ", Quoted(question));
             assert!(told.starts_with(&begins) && told.contains(reason), "{told}");
         }
     }

@@ -176,6 +176,11 @@ impl<W> Connection<W> {
         self.oob
     }
 
+    /// Whether the greeting has come, or none is waited for.
+    pub fn has_greeted(&self) -> bool {
+        !matches!(self.phase, Phase::Greeting)
+    }
+
     /// How many commands wait for their reply, given up or not.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -28,7 +28,7 @@ pub use event::Event;
 pub use greeting::{Greeting, Version};
 
 /// The server broke the protocol; the connection is of no more use.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// What came is no JSON.

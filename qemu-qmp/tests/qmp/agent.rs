@@ -527,7 +527,8 @@ scenario! {
         // The last handle closes it.
         drop(guest);
         agent.end();
-        let error = run!(GuestAgent::connect_unix(scratch.socket())).unwrap_err();
+        let connect = GuestAgent::connect_unix(scratch.socket()).already_listening();
+        let error = run!(connect).unwrap_err();
         assert!(matches!(error, ConnectError::Address { .. }), "{error:?}");
     }
 }

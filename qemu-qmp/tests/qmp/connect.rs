@@ -277,10 +277,10 @@ scenario! {
             }
             other => panic!("{other:?}"),
         };
-        let error = run!(Client::connect_unix(scratch.socket())).unwrap_err();
+        let error = run!(Client::connect_unix(scratch.socket()).already_listening()).unwrap_err();
         assert_eq!(cause(error), ErrorKind::NotFound);
         drop(UnixListener::bind(scratch.socket()).unwrap());
-        let error = run!(Client::connect_unix(scratch.socket())).unwrap_err();
+        let error = run!(Client::connect_unix(scratch.socket()).already_listening()).unwrap_err();
         assert_eq!(cause(error), ErrorKind::ConnectionRefused);
 
         std::fs::remove_file(scratch.socket()).unwrap();
@@ -296,7 +296,7 @@ scenario! {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
         let at = listener.local_addr().unwrap();
         drop(listener);
-        let error = run!(Client::connect_tcp(at)).unwrap_err();
+        let error = run!(Client::connect_tcp(at).already_listening()).unwrap_err();
         assert!(
             matches!(&error, ConnectError::Address { cause, .. } if cause.kind() == ErrorKind::ConnectionRefused),
             "{error:?}"

@@ -14,6 +14,7 @@ mod core;
 mod events;
 mod hostile;
 mod ids;
+mod reach;
 mod reading;
 mod replay;
 mod schema;

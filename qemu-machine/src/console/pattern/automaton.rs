@@ -45,7 +45,7 @@ impl Automaton {
         let compile = |config| {
             let mut compiler = NFA::compiler();
             let nfa = compiler.configure(config).syntax(bytes).build(expression);
-            nfa.map_err(|error| error.to_string())
+            nfa.map_err(|error| reason(&error))
         };
         let nfa = compile(thompson::Config::new())?;
         let backwards = thompson::Config::new().reverse(true);
@@ -225,3 +225,17 @@ impl Idle {
 /// How often 2 MiB of states may be made for nothing before a search is given
 /// up: that takes some 30 ms each time.
 const TIMES_CLEARED: usize = 1;
+
+/// What is wrong with an expression: the innermost error says it, behind a picture
+/// of the place.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    match text.rsplit_once("error: ") {
+        Some((_, what)) => what.to_owned(),
+        None => text,
+    }
+}

@@ -15,6 +15,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use qemu_qmp::error_text::{Quoted, Shown};
+
 use automaton::Automaton;
 pub(super) use automaton::TooComplex;
 use literal::Literal;
@@ -50,7 +52,7 @@ enum Finder {
 }
 
 /// A regular expression that cannot be read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PatternError {
     pattern: String,
     reason: String,
@@ -59,7 +61,7 @@ pub struct PatternError {
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pattern, reason } = self;
-        write!(f, "cannot use pattern '{pattern}': {reason}")
+        write!(f, "cannot use pattern {}: {reason}", Quoted(pattern))
     }
 }
 
@@ -70,7 +72,7 @@ impl Pattern {
     pub fn literal(bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         Self {
-            source: bytes.escape_ascii().to_string().into(),
+            source: shown(bytes).into(),
             finder: Finder::Literal(Arc::new(Literal::new(bytes))),
         }
     }
@@ -104,6 +106,14 @@ impl Pattern {
             Finder::Literal(literal) => vec![Some(end.saturating_sub(literal.len())..end)],
             Finder::Automaton(automaton) => automaton.groups(stream, end),
         }
+    }
+}
+
+/// A text as it is; what is none with its bytes escaped.
+fn shown(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Shown(text).to_string(),
+        Err(_) => bytes.escape_ascii().to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Elapsed};
+use qemu_qmp::error_text::Quoted;
 
 use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
@@ -40,7 +41,7 @@ enum Wanted {
 }
 
 /// A screen did not show what was waited for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ScreenError {
     /// The machine's name.
@@ -201,7 +202,7 @@ impl fmt::Display for ScreenError {
         let what = what(machine, console.as_deref());
         write!(f, "{what} did not show ")?;
         match pattern {
-            Some(pattern) => write!(f, "'{pattern}'")?,
+            Some(pattern) => write!(f, "{}", Quoted(pattern))?,
             None => f.write_str("what was waited for")?,
         }
         write!(f, " ({waited:.1?}): ")?;

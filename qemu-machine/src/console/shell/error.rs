@@ -12,7 +12,7 @@ use crate::guest_state::{GuestState, IfPaused};
 use crate::report::Tails;
 
 /// A shell did not do what it was to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ShellError {
     /// The machine's name.
@@ -39,7 +39,7 @@ pub struct ShellError {
 }
 
 /// Why a shell did not do what it was to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ShellFailure {
     /// It had not come to an end by the deadline. What the shell does now is
