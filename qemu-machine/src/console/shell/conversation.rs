@@ -31,7 +31,8 @@
 //!   After a line end, a marker, or an answer that was typed twice, that is not
 //!   known: then the log-in is tried again, [`TRIES`] times in all.
 //! - **On a console that is never silent** a line end waits for [`NOISY`] times as
-//!   long instead, but none while a password may still be asked for.
+//!   long instead, but none while a password may still be asked for. There, a
+//!   question or a prompt is also heeded that something was written behind.
 //!
 //! Pure: the console's text and the time come in, steps come out.
 
@@ -98,7 +99,7 @@ enum Stage {
 #[derive(Debug, PartialEq, Eq)]
 enum Candidate {
     None,
-    /// This prompt stood when a line end was typed, the so-manieth in a row.
+    /// This prompt stood when a line end was typed, and so often in a row.
     Prompt(Vec<u8>, u32),
     /// The marker was typed.
     Marked,
@@ -157,7 +158,7 @@ impl Conversation {
         let begins = self.user.is_none() && self.typed.is_empty();
         // A look costs more than most bytes are worth.
         if quiet < SETTLES && since_look < NOISY * SETTLES && !begins {
-            return Step::Wait(Some(SETTLES - quiet));
+            return Step::Wait(Some(SETTLES.saturating_sub(quiet)));
         }
         self.looked_at = now;
         let question = self.seen.question(&self.questions);
@@ -174,7 +175,7 @@ impl Conversation {
             None => Step::Wait(None),
             Some((pace, _)) if waited < pace => {
                 // On a noisy console, looks are what time goes by.
-                Step::Wait(Some((pace - waited).max(SETTLES)))
+                Step::Wait(Some(pace.saturating_sub(waited).max(SETTLES)))
             }
             Some((_, Ok(line))) => {
                 self.will_type(line, question);

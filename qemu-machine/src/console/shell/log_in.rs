@@ -237,8 +237,8 @@ impl IntoFuture for OpenShell {
             let mut conversation = Conversation::new(now, self.questions.clone());
             conversation.user.clone_from(&self.user);
             conversation.has_password = self.password.is_some();
-            let talk = task.within(self.timeout, self.talk(&mut conversation));
-            talk.await.map_err(|error| ShellError {
+            let opened = task.within(self.timeout, self.talk(&mut conversation));
+            opened.await.map_err(|error| ShellError {
                 typed: conversation.typed().collect(),
                 awaited: Some(conversation.awaited().into()),
                 seen: self.last_seen(),

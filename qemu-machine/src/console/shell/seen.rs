@@ -146,7 +146,7 @@ impl Seen {
 }
 
 /// What a line says, in the words of `login(1)` of Debian and of busybox, and of
-/// PAM's modules (`pam_strerror(3)`, pam_unix, pam_faillock).
+/// PAM's modules (`pam_strerror(3)`, `pam_unix`, `pam_faillock`).
 pub(super) fn verdict(line: &[u8]) -> Option<Verdict> {
     let line = String::from_utf8_lossy(line).to_lowercase();
     let mut line = line.trim();
