@@ -88,33 +88,33 @@ fn debian_s_log_in_is_held_with_every_kind_of_account() {
         let (vm, mut shell) = boot(&qemu);
         rule(&mut shell, "serve ttyS1 agetty -L 115200 ttyS1 vt220");
         let console = vm.console_named("ttyS1").unwrap();
-        enter(&console, "root", Some("secret"));
-        enter(&console, "alice", Some("secret"));
-        enter(&console, "plain", None);
-        enter(&console, "plain", Some("secret"));
+        enter(console, "root", Some("secret"));
+        enter(console, "alice", Some("secret"));
+        enter(console, "plain", None);
+        enter(console, "plain", Some("secret"));
 
-        let error = refused(&console, "root", Some("Sesam"));
+        let error = refused(console, "root", Some("Sesam"));
         assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
         let words = error.to_string();
         assert!(words.contains("Login incorrect"), "{error}");
         assert!(words.contains("typed: 'root', the password"), "{error}");
-        let error = refused(&console, "locked", Some("secret"));
+        let error = refused(console, "locked", Some("secret"));
         assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
-        let error = refused(&console, "none", Some("secret"));
+        let error = refused(console, "none", Some("secret"));
         assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
-        let error = refused(&console, "gone", Some("secret"));
+        let error = refused(console, "gone", Some("secret"));
         assert!(
             matches!(*error.failure, ShellFailure::AccountExpired),
             "{error}"
         );
         // The question that was left is answered by who comes next.
-        let error = refused(&console, "root", None);
+        let error = refused(console, "root", None);
         assert!(
             matches!(*error.failure, ShellFailure::PasswordWanted),
             "{error}"
         );
-        enter(&console, "root", Some("secret"));
-        let error = refused(&console, "must", Some("secret"));
+        enter(console, "root", Some("secret"));
+        let error = refused(console, "must", Some("secret"));
         assert!(
             matches!(*error.failure, ShellFailure::PasswordExpired),
             "{error}"
@@ -126,7 +126,7 @@ fn debian_s_log_in_is_held_with_every_kind_of_account() {
             &mut shell,
             "(while :; do echo 'daemon[7]: at work' >/dev/ttyS1; sleep 0.7; done) </dev/null >/dev/null 2>&1 & noise=$!",
         );
-        enter(&console, "root", Some("secret"));
+        enter(console, "root", Some("secret"));
         rule(&mut shell, "kill $noise");
         vm.kill().wait().unwrap();
     }
@@ -149,25 +149,25 @@ fn busybox_s_log_in_is_held_and_the_shell_of_an_automatic_one_is_taken() {
             "serve ttyS2 agetty -L --autologin alice 115200 ttyS2 vt220",
         );
         let console = vm.console_named("ttyS1").unwrap();
-        enter(&console, "root", Some("secret"));
-        enter(&console, "plain", None);
-        let error = refused(&console, "root", Some("Sesam"));
+        enter(console, "root", Some("secret"));
+        enter(console, "plain", None);
+        let error = refused(console, "root", Some("Sesam"));
         assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
-        let error = refused(&console, "root", None);
+        let error = refused(console, "root", None);
         assert!(
             matches!(*error.failure, ShellFailure::PasswordWanted),
             "{error}"
         );
-        enter(&console, "root", Some("secret"));
-        enter(&console, "alice", Some("secret"));
+        enter(console, "root", Some("secret"));
+        enter(console, "alice", Some("secret"));
 
         let console = vm.console_named("ttyS2").unwrap();
-        let mut there = open(&console, "alice", Some("secret")).wait().unwrap();
+        let mut there = open(console, "alice", Some("secret")).wait().unwrap();
         assert_eq!(there.run("id -un").wait().unwrap().text(), "alice");
         // Now it is there already, and shows nothing.
-        let mut there = open(&console, "alice", None).wait().unwrap();
+        let mut there = open(console, "alice", None).wait().unwrap();
         assert_eq!(there.run("id -un").wait().unwrap().text(), "alice");
-        let error = refused(&console, "root", Some("secret"));
+        let error = refused(console, "root", Some("secret"));
         assert!(
             matches!(&*error.failure, ShellFailure::OtherUser { user } if user == "alice"),
             "{error}"
