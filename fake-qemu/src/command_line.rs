@@ -13,6 +13,8 @@ pub(crate) struct CommandLine {
     pub(crate) chardevs: Vec<Chardev>,
     /// The chardev of the first `-mon …,mode=control`.
     pub(crate) monitor: Option<String>,
+    /// Whether the guest is held until `cont` (`-S`).
+    pub(crate) is_held: bool,
     script: Option<OsString>,
 }
 
@@ -48,6 +50,7 @@ impl CommandLine {
         while let Some(argument) = arguments.next() {
             let bytes = argument.as_bytes();
             let name = bytes.strip_prefix(b"--").or(bytes.strip_prefix(b"-"));
+            found.is_held |= name == Some(b"S");
             // The value of an option we do not know has no dash, is no option
             // itself, and so is passed over without further ado.
             let Some(name @ (b"chardev" | b"mon" | b"fake-script")) = name else {

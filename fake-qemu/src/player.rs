@@ -21,6 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) struct Player {
     channels: BTreeMap<String, Channel>,
     monitor: Option<String>,
+    /// Whether a launch lets the guest run as soon as it may.
+    is_let_run: bool,
     /// The ids as they were written; `None` for a command without one.
     ids: Vec<Option<String>>,
     /// The line of the last command.
@@ -92,6 +94,8 @@ impl Player {
             channels.insert(chardev.id.clone(), channel);
         }
         Ok(Self {
+            // The guest of a qtest channel is let run by the script.
+            is_let_run: command_line.is_held && !channels.contains_key("qtest"),
             channels,
             monitor: command_line.monitor.clone(),
             ids: Vec::new(),
@@ -109,10 +113,7 @@ impl Player {
     fn step(&mut self, step: &Step) -> Result<(), Ending> {
         match step {
             Step::Greet { oob } => self.greet(*oob)?,
-            Step::Negotiate => {
-                self.expect(Some("qmp_capabilities"))?;
-                self.reply(CommandRef::Last, "{}")?;
-            }
+            Step::Negotiate => self.negotiate()?,
             Step::Expect { command } => self.expect(command.as_deref())?,
             Step::Reply { to, value } => self.reply(*to, value)?,
             Step::Error {
@@ -177,6 +178,33 @@ impl Player {
         self.write_line(&format!(
             r#"{{"QMP": {{"version": {{"qemu": {{"micro": 2, "minor": 0, "major": 10}}, "package": "Debian 1:10.0.2+ds-2+deb13u1~bpo12+1"}}, "capabilities": [{capabilities}]}}}}"#
         ))
+    }
+
+    /// Negotiates, and then answers the launch of a machine, whose commands a
+    /// script does not count, up to the one by which the guest runs, or which
+    /// asks whether it does.
+    fn negotiate(&mut self) -> Result<(), Ending> {
+        self.expect(Some("qmp_capabilities"))?;
+        self.reply(CommandRef::Last, "{}")?;
+        let counted = self.ids.len();
+        while self.is_let_run {
+            self.expect(None)?;
+            let command = command(&self.last_line).map(|(name, _)| name);
+            let value = match command.as_deref() {
+                Some("cont") => {
+                    self.is_let_run = false;
+                    "{}"
+                }
+                Some("query-status") => {
+                    self.is_let_run = false;
+                    r#"{"running": false, "status": "prelaunch"}"#
+                }
+                _ => "[]",
+            };
+            self.reply(CommandRef::Last, value)?;
+        }
+        self.ids.truncate(counted);
+        Ok(())
     }
 
     fn expect(&mut self, command: Option<&str>) -> Result<(), Ending> {

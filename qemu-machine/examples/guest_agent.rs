@@ -1,4 +1,4 @@
-//! Has the agent in a guest run a program and carry files: a guest that is
+//! Has the agent in a guest run programs and carry files: a guest that is
 //! spoken with without a console or a network.
 //!
 //! `cargo run --example guest_agent -- QEMU KERNEL INITRD`, with a guest that
@@ -36,8 +36,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !output.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
+
+    // A program that runs while other things are done, and whose output nobody
+    // needs: the handle asks how it is, and waits for its end.
+    let sleep = agent.exec("busybox").args(["sleep", "1"]);
+    let sleep = sleep.capture_output(false).spawn().wait()?;
     let sorted = agent.read_file("/root/sorted").wait()?;
     println!("sorted {:?}", String::from_utf8_lossy(&sorted));
+    println!("has ended: {}", sleep.status().wait()?.is_some());
+    let ended = sleep.exited().timeout(Duration::from_secs(60)).wait()?;
+    println!("ended with {:?}", ended.code);
 
     agent.shutdown(ShutdownMode::Powerdown).wait()?;
     println!("{}", vm.exited().wait()?);

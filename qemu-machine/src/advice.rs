@@ -68,10 +68,22 @@ fn on_output(output: &[u8]) -> Option<String> {
 }
 
 /// QEMU's own words, all of which are there, and what to do then.
-const KNOWN: [(&[&str], &str); 5] = [
+const KNOWN: [(&[&str], &str); 8] = [
     (
         &["invalid accelerator kvm"],
         "this QEMU was built without KVM: take the one for the host's architecture, or emulate by `accel([\"tcg\"])`",
+    ),
+    (
+        &["-semihosting", "Option not supported for this target"],
+        "semihosting needs a QEMU for Arm, RISC-V, MIPS, m68k or Xtensa: a guest of a PC prints without a driver to `Console::debugcon`",
+    ),
+    (
+        &["isa-debugcon", "is not a valid device model name"],
+        "`isa-debugcon` needs a machine with an ISA bus, such as a PC: on Arm or RISC-V take `Console::semihosting` or `Console::serial`",
+    ),
+    (
+        &["No 'PCI' bus found for device 'virtio-serial-pci'"],
+        "this machine has no PCI: give the console a `controller`, and the agent a `guest_agent_controller`, that it has: `virtio-serial-device` on virtio-mmio, `virtio-serial-ccw` on s390x",
     ),
     (
         &["Address already in use"],
@@ -128,6 +140,18 @@ mod tests {
             (
                 "qemu-system-arm: invalid accelerator kvm\n",
                 "built without KVM",
+            ),
+            (
+                "qemu-system-x86_64: -semihosting-config enable=on: Option not supported for this target\n",
+                "`Console::debugcon`",
+            ),
+            (
+                "-device isa-debugcon,iobase=0xe9: 'isa-debugcon' is not a valid device model name\n",
+                "an ISA bus",
+            ),
+            (
+                "-device virtio-serial: No 'PCI' bus found for device 'virtio-serial-pci'\n",
+                "`virtio-serial-device`",
             ),
             (
                 "-gdb tcp::1: Failed to find an available port: Address already in use\n",

@@ -13,7 +13,8 @@ use qemu_qmp::{Deadlines, ServerAddress};
 
 use crate::channel::ChannelConfig;
 use crate::command_line::{
-    ChannelEnds, CommandLine, Drive, DryRun, Ends, MonitorEnd, OptionGroup, UserNet, compose,
+    ChannelEnds, CommandLine, Drive, DryRun, Ends, GuestStart, MonitorEnd, OptionGroup, UserNet,
+    compose,
 };
 use crate::console::ConsoleConfig;
 use crate::guests::Firmware;
@@ -224,11 +225,39 @@ impl MachineBuilder {
     }
 
     /// Gives the guest a port for its agent, which
-    /// [`Machine::guest_agent`](crate::Machine::guest_agent) speaks with.
-    pub fn guest_agent(mut self) -> Self {
-        let is_agent = |channel: &ChannelConfig| matches!(channel, ChannelConfig::GuestAgent);
-        if !self.channels.iter().any(is_agent) {
-            self.channels.push(ChannelConfig::GuestAgent);
+    /// [`Machine::guest_agent`](crate::Machine::guest_agent) speaks with. The
+    /// port is on a `virtio-serial` controller, which needs a machine with PCI;
+    /// for others see [`guest_agent_controller`](Self::guest_agent_controller).
+    pub fn guest_agent(self) -> Self {
+        let is_agent = |channel: &ChannelConfig| matches!(channel, ChannelConfig::GuestAgent(_));
+        if self.channels.iter().any(is_agent) {
+            return self;
+        }
+        self.guest_agent_controller(OptionGroup::new("virtio-serial"))
+    }
+
+    /// As [`guest_agent`](Self::guest_agent), with the port on this controller:
+    /// `virtio-serial-device` on a machine with virtio-mmio (`microvm`, `virt`
+    /// of Arm), `virtio-serial-ccw` on s390x. Its `id`, and the port's `bus`,
+    /// are set by us.
+    ///
+    /// # Examples
+    /// ```
+    /// use qemu_machine::{Machine, OptionGroup};
+    ///
+    /// let builder = Machine::builder("qemu-system-aarch64")
+    ///     .machine("virt")
+    ///     .guest_agent_controller(OptionGroup::new("virtio-serial-device"));
+    /// ```
+    pub fn guest_agent_controller(mut self, controller: OptionGroup) -> Self {
+        let mut channels = self.channels.iter_mut();
+        let there = channels.find_map(|channel| match channel {
+            ChannelConfig::GuestAgent(controller) => Some(controller),
+            _ => None,
+        });
+        match there {
+            Some(there) => *there = controller,
+            None => self.channels.push(ChannelConfig::GuestAgent(controller)),
         }
         self
     }
@@ -498,6 +527,12 @@ impl MachineBuilder {
             deadlines.suspend();
         }
         deadlines
+    }
+
+    /// How the guest starts.
+    pub(crate) fn guest_start(&self) -> GuestStart {
+        let has_monitor = !matches!(self.monitor, Monitor::Off);
+        GuestStart::new(has_monitor, &self.channels, &self.arguments)
     }
 
     pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> DescriptorNumbers {

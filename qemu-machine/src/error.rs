@@ -82,8 +82,7 @@ pub enum LaunchFailure {
     Exited,
     /// The monitor was closed, or spoke no QMP; the process was killed.
     NoMonitor(Disconnected),
-    /// A machine with a qtest channel is let run at its launch (`cont`), and
-    /// QEMU refused that; the process was killed.
+    /// QEMU refused to let the guest run (`cont`); the process was killed.
     NotRun(ExecuteError),
     /// The machine could not be spoken with in time; the process was killed.
     Timeout {
@@ -250,6 +249,16 @@ pub enum ExitError {
         /// What QEMU and the console said last, in lines of their own.
         seen: String,
     },
+    /// The guest has shut down, and QEMU holds it, as it was told to
+    /// (`-no-shutdown`). It will not end by itself.
+    GuestShutDown {
+        /// The machine's name.
+        name: String,
+        /// QEMU's reason: `guest-shutdown`.
+        reason: String,
+        /// What QEMU and the console said last, in lines of their own.
+        seen: String,
+    },
 }
 
 impl fmt::Display for ExitError {
@@ -258,10 +267,10 @@ impl fmt::Display for ExitError {
             Self::Timeout { name, limit, seen } => {
                 write!(f, "machine '{name}' has not ended within {limit:?}{seen}")
             }
-            Self::GuestPanicked { name, seen } => write!(
-                f,
-                "machine '{name}' will not end: its guest has panicked, and QEMU holds it{seen}"
-            ),
+            // The guest is in what was seen.
+            Self::GuestPanicked { name, seen } | Self::GuestShutDown { name, seen, .. } => {
+                write!(f, "machine '{name}' does not end by itself{seen}")
+            }
         }
     }
 }

@@ -1,36 +1,487 @@
-//! Whether the guest's own kernel is well, as far as QEMU tells.
+//! Whether the guest runs, and why not, from QEMU's events.
+//!
+//! ```text
+//!            STOP, SUSPEND
+//! Running ------------------> Paused --RESUME, WAKEUP--> Running
+//!    |   GUEST_PANICKED (pause)  ^
+//!    |-------------------> Panicked --RESET--> Paused
+//!    |   SHUTDOWN, then STOP     |
+//!    `-------------------> ShutDown --RESET--> Paused
+//! ```
+//!
+//! Pure: an event and the time come in. The events are those of QEMU's
+//! `qapi/run-state.json`, `qapi/block-core.json` and `qapi/migration.json`.
+//! `STOP` has no reason in it; the event that announced it, if any, has.
+
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use qemu_qmp::Event;
+use serde_json::Value;
 
-/// What QEMU has told of panics of the guest.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct GuestState {
-    has_panicked: bool,
-    is_held: bool,
+use crate::life::Shutdown;
+
+/// Whether the guest runs, from what QEMU has reported.
+///
+/// It is known from the monitor's events: a machine without a monitor is
+/// taken to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GuestState {
+    /// The guest runs.
+    Running,
+    /// QEMU holds the guest, and it may go on: by `cont`, or by what the
+    /// reason names.
+    Paused {
+        /// Why it is held.
+        reason: PauseReason,
+        /// How long it has been held.
+        elapsed: Duration,
+    },
+    /// The guest has shut down, and QEMU holds it (`-no-shutdown`, or
+    /// `-action shutdown=pause`). Only a reset brings it back.
+    ShutDown {
+        /// QEMU's reason, as in its `SHUTDOWN` event: `guest-shutdown`.
+        reason: String,
+        /// How long it has been held.
+        elapsed: Duration,
+    },
+    /// The guest has panicked, and QEMU holds it (`-action panic=pause`). Only
+    /// a reset brings it back.
+    Panicked {
+        /// How long it has been held.
+        elapsed: Duration,
+    },
 }
 
-impl GuestState {
-    /// Takes in `GUEST_PANICKED` (`GuestPanicAction` in QEMU's schema), and
-    /// what lets the guest go on: `RESUME`, `RESET`.
-    pub(crate) fn heard(&mut self, event: &Event) {
-        match event.name() {
-            "GUEST_PANICKED" => {
-                let data: serde_json::Value = event.data().unwrap_or_default();
-                self.has_panicked = true;
-                self.is_held = data["action"] == "pause";
-            }
-            "RESUME" | "RESET" => self.is_held = false,
-            _ => {}
+/// Why QEMU holds a guest that may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PauseReason {
+    /// It was launched so (`-S`, `-preconfig`), and was not let run yet.
+    NotStarted,
+    /// It waits for an incoming migration (`-incoming`).
+    Incoming,
+    /// A command (`stop`), a debugger, or a cause that QEMU did not name.
+    Stopped,
+    /// A disk failed, and the disk's `werror` or `rerror` says to stop then.
+    IoError {
+        /// The disk: its `-drive` id, or else its node or its device.
+        disk: String,
+        /// What failed: `No space left on device`.
+        cause: String,
+    },
+    /// A watchdog ran out, and its action is `pause`.
+    Watchdog,
+    /// The guest has suspended itself to memory (ACPI S3).
+    Suspended,
+    /// It was reset while it was held.
+    Reset,
+    /// Its state was migrated or saved as a whole.
+    Migrated,
+}
+
+/// A guest that QEMU holds, and that cannot go on without a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Panicked,
+    ShutDown { reason: String },
+}
+
+/// What QEMU has reported of the guest so far.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestRecord {
+    phase: Phase,
+    since: Instant,
+    /// What the next `STOP` will be for.
+    announced: Option<PauseReason>,
+    /// The end that QEMU has announced.
+    shutdown: Option<Shutdown>,
+    has_panicked: bool,
+    resets: u64,
+    /// Whether an event has told the phase.
+    is_known: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Running,
+    Paused(PauseReason),
+    Held(Hold),
+}
+
+impl GuestRecord {
+    /// A guest that QEMU will run as soon as it can.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Running,
+            since: now,
+            announced: None,
+            shutdown: None,
+            has_panicked: false,
+            resets: 0,
+            is_known: false,
         }
     }
 
+    /// Takes an event in; `false` where nothing changes by it yet.
+    pub(crate) fn take(&mut self, event: &Event, now: Instant) -> bool {
+        let data = || -> Value { event.data().unwrap_or_default() };
+        match event.name() {
+            "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(event)),
+            "STOP" => self.stopped(now),
+            "RESUME" | "WAKEUP" => {
+                self.shutdown = None;
+                self.announced = None;
+                self.enter(Phase::Running, now);
+            }
+            "RESET" => {
+                self.resets += 1;
+                self.shutdown = None;
+                self.announced = None;
+                if !matches!(self.phase, Phase::Running) {
+                    self.enter(Phase::Paused(PauseReason::Reset), now);
+                }
+            }
+            "SUSPEND" => self.enter(Phase::Paused(PauseReason::Suspended), now),
+            "GUEST_PANICKED" => {
+                self.has_panicked = true;
+                if data()["action"] == "pause" {
+                    self.enter(Phase::Held(Hold::Panicked), now);
+                }
+            }
+            "BLOCK_IO_ERROR" => {
+                let data = data();
+                if data["action"] == "stop" {
+                    self.announced = Some(io_error(&data));
+                }
+                return false;
+            }
+            "WATCHDOG" => {
+                if data()["action"] == "pause" {
+                    self.announced = Some(PauseReason::Watchdog);
+                }
+                return false;
+            }
+            "MIGRATION" if data()["status"] == "completed" => self.migrated(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes in how the guest begins, where it does not run at once. An event
+    /// that came meanwhile is newer.
+    pub(crate) fn begin(&mut self, reason: PauseReason, now: Instant) {
+        if !self.is_known {
+            self.enter(Phase::Paused(reason), now);
+        }
+    }
+
+    /// The end that QEMU has announced, and not taken back.
+    pub(crate) fn shutdown(&self) -> Option<&Shutdown> {
+        self.shutdown.as_ref()
+    }
+
     /// Whether it ever has.
-    pub(crate) fn has_panicked(self) -> bool {
+    pub(crate) fn has_panicked(&self) -> bool {
         self.has_panicked
     }
 
-    /// Whether it has, and QEMU has stopped it for that.
-    pub(crate) fn is_held(self) -> bool {
-        self.is_held
+    /// How often it was reset.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets
+    }
+
+    /// Why it cannot go on without a reset, if that is so.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        match &self.phase {
+            Phase::Held(hold) => Some(hold),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn state(&self, now: Instant) -> GuestState {
+        let elapsed = now.saturating_duration_since(self.since);
+        match &self.phase {
+            Phase::Running => GuestState::Running,
+            Phase::Paused(reason) => GuestState::Paused {
+                reason: reason.clone(),
+                elapsed,
+            },
+            Phase::Held(Hold::ShutDown { reason }) => GuestState::ShutDown {
+                reason: reason.clone(),
+                elapsed,
+            },
+            Phase::Held(Hold::Panicked) => GuestState::Panicked { elapsed },
+        }
+    }
+
+    fn stopped(&mut self, now: Instant) {
+        // A panic's own STOP follows it.
+        if let Phase::Held(Hold::Panicked) = self.phase {
+            return;
+        }
+        let phase = match (self.shutdown.take(), self.announced.take()) {
+            // A QEMU that ends sends no STOP: this one lives on.
+            (Some(Shutdown { reason, .. }), _) => Phase::Held(Hold::ShutDown { reason }),
+            (None, Some(reason)) => Phase::Paused(reason),
+            (None, None) => Phase::Paused(PauseReason::Stopped),
+        };
+        self.enter(phase, now);
+    }
+
+    /// A migration is complete. What it leaves is held as it was before, and
+    /// the time of that counts on.
+    fn migrated(&mut self) {
+        if let Phase::Paused(reason) = &mut self.phase {
+            match reason {
+                PauseReason::Incoming => *reason = PauseReason::Stopped,
+                PauseReason::Stopped => *reason = PauseReason::Migrated,
+                _ => {}
+            }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.since = now;
+        self.is_known = true;
+    }
+}
+
+impl PauseReason {
+    /// Why a guest is held that is in this run state (`RunState` in QEMU's
+    /// `qapi/run-state.json`); `None` for one that runs.
+    pub(crate) fn of_run_state(state: &str) -> Option<Self> {
+        Some(match state {
+            "running" => return None,
+            "prelaunch" | "preconfig" => Self::NotStarted,
+            "inmigrate" => Self::Incoming,
+            "watchdog" => Self::Watchdog,
+            "suspended" => Self::Suspended,
+            "postmigrate" => Self::Migrated,
+            _ => Self::Stopped,
+        })
+    }
+}
+
+/// What `BLOCK_IO_ERROR` says; which names it has differs by version and by
+/// how the disk was made.
+fn io_error(data: &Value) -> PauseReason {
+    let text = |key: &str| data[key].as_str().filter(|it| !it.is_empty());
+    let names = ["device", "node-name", "qom-path"];
+    let disk = names.into_iter().find_map(text).unwrap_or("a disk");
+    PauseReason::IoError {
+        disk: disk.to_owned(),
+        cause: text("reason").unwrap_or("unknown error").to_owned(),
+    }
+}
+
+impl fmt::Display for PauseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted => f.write_str("it was not started yet (-S)"),
+            Self::Incoming => f.write_str("it waits for an incoming migration"),
+            Self::Stopped => f.write_str("stopped by a command or a debugger"),
+            Self::IoError { disk, cause } => write!(f, "I/O error on {disk}: {cause}"),
+            Self::Watchdog => f.write_str("its watchdog ran out"),
+            Self::Suspended => f.write_str("it has suspended itself"),
+            Self::Reset => f.write_str("it was reset while it was held"),
+            Self::Migrated => f.write_str("its state was saved or moved"),
+        }
+    }
+}
+
+impl fmt::Display for GuestState {
+    /// A clause: `the guest is paused since 12.1 s: I/O error on drive0: …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("the guest runs"),
+            Self::Paused { reason, elapsed } => {
+                write!(f, "the guest is paused since {elapsed:.1?}: {reason}")
+            }
+            Self::ShutDown { reason, elapsed } => write!(
+                f,
+                "the guest has shut down ({reason}), and QEMU holds it since {elapsed:.1?} \
+                 (-no-shutdown)"
+            ),
+            Self::Panicked { elapsed } => write!(
+                f,
+                "the guest has panicked, and QEMU holds it since {elapsed:.1?}"
+            ),
+        }
+    }
+}
+
+/// A clause behind an error's deadline; nothing where the guest runs.
+pub(crate) struct IfPaused<'a>(pub(crate) &'a GuestState);
+
+impl fmt::Display for IfPaused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            GuestState::Running => Ok(()),
+            held => write!(f, "; {held}"),
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked => f.write_str("the guest has panicked, and QEMU holds it"),
+            Self::ShutDown { reason } => write!(
+                f,
+                "the guest has shut down ({reason}), and QEMU holds it (-no-shutdown)"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qemu_qmp::wire::{Connection, Output, Settings};
+
+    use super::*;
+
+    fn event(name: &str, data: &str) -> Event {
+        let line = format!(
+            r#"{{"timestamp": {{"seconds": 1, "microseconds": 2}}, "event": "{name}", "data": {data}}}"#
+        );
+        let mut settings = Settings::default();
+        (settings.greeting, settings.negotiate) = (false, false);
+        let mut connection = Connection::<()>::new(settings);
+        connection
+            .receive(format!("{line}\r\n").as_bytes())
+            .unwrap();
+        loop {
+            if let Output::Event(event) = connection.poll_output().unwrap() {
+                return event;
+            }
+        }
+    }
+
+    /// The state after these events, one second apart, and one more second.
+    fn after(events: &[(&str, &str)]) -> GuestRecord {
+        let start = Instant::now();
+        let mut record = GuestRecord::new(start);
+        for (second, (name, data)) in events.iter().enumerate() {
+            record.take(
+                &event(name, data),
+                start + Duration::from_secs(second as u64),
+            );
+        }
+        record
+    }
+
+    #[test]
+    fn a_stop_has_the_reason_that_was_announced() {
+        let full = r#"{"device": "drive0", "action": "stop", "reason": "No space left on device"}"#;
+        let reports = r#"{"device": "drive0", "action": "report", "reason": "x"}"#;
+        for (events, said) in [
+            (&[("STOP", "{}")][..], "stopped by a command or a debugger"),
+            (
+                &[
+                    ("BLOCK_IO_ERROR", full),
+                    ("BLOCK_IO_ERROR", full),
+                    ("STOP", "{}"),
+                ],
+                "I/O error on drive0: No space left on device",
+            ),
+            (
+                &[("BLOCK_IO_ERROR", reports), ("STOP", "{}")],
+                "stopped by a command or a debugger",
+            ),
+            (
+                &[
+                    ("BLOCK_IO_ERROR", full),
+                    ("STOP", "{}"),
+                    ("RESUME", "{}"),
+                    ("STOP", "{}"),
+                ],
+                "stopped by a command or a debugger",
+            ),
+            (
+                &[("WATCHDOG", r#"{"action": "pause"}"#), ("STOP", "{}")],
+                "its watchdog ran out",
+            ),
+            (&[("SUSPEND", "{}")], "it has suspended itself"),
+            (
+                &[("STOP", "{}"), ("MIGRATION", r#"{"status": "completed"}"#)],
+                "its state was saved or moved",
+            ),
+        ] {
+            let record = after(events);
+            let GuestState::Paused { reason, .. } = record.state(Instant::now()) else {
+                panic!("{record:?}");
+            };
+            assert_eq!(reason.to_string(), said);
+            assert!(record.hold().is_none());
+        }
+    }
+
+    #[test]
+    fn a_disk_without_an_id_is_called_by_its_node_or_its_device() {
+        let data = serde_json::json!({
+            "device": "", "node-name": "disk-node", "qom-path": "/machine/x",
+        });
+        let io_error = io_error(&data).to_string();
+        assert_eq!(io_error, "I/O error on disk-node: unknown error");
+    }
+
+    #[test]
+    fn a_shutdown_holds_the_guest_only_where_a_stop_follows() {
+        let off = r#"{"guest": true, "reason": "guest-shutdown"}"#;
+        let ending = after(&[("SHUTDOWN", off)]);
+        assert!(ending.hold().is_none());
+        assert!(ending.shutdown().is_some());
+
+        let held = after(&[("SHUTDOWN", off), ("STOP", "{}")]);
+        let reason = "guest-shutdown".to_owned();
+        assert_eq!(held.hold(), Some(&Hold::ShutDown { reason }));
+        // It was not the end.
+        assert!(held.shutdown().is_none());
+
+        let again = after(&[("SHUTDOWN", off), ("STOP", "{}"), ("RESET", "{}")]);
+        assert!(again.hold().is_none());
+        assert_eq!(again.resets(), 1);
+        let said = again
+            .state(again.since + Duration::from_millis(1500))
+            .to_string();
+        let expected = "the guest is paused since 1.5s: it was reset while it was held";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_panic_holds_until_a_reset_whatever_its_own_stop_says() {
+        let held = after(&[("GUEST_PANICKED", r#"{"action": "pause"}"#), ("STOP", "{}")]);
+        assert_eq!(held.hold(), Some(&Hold::Panicked));
+        let runs = after(&[("GUEST_PANICKED", r#"{"action": "run"}"#)]);
+        assert!(runs.has_panicked() && runs.hold().is_none());
+        assert_eq!(runs.state(Instant::now()), GuestState::Running);
+    }
+
+    #[test]
+    fn a_guest_that_came_in_is_paused_and_not_awaited_any_more() {
+        let mut record = GuestRecord::new(Instant::now());
+        record.begin(PauseReason::Incoming, Instant::now());
+        assert!(!record.take(
+            &event("MIGRATION", r#"{"status": "active"}"#),
+            Instant::now()
+        ));
+        assert!(record.take(
+            &event("MIGRATION", r#"{"status": "completed"}"#),
+            Instant::now()
+        ));
+        let reason = PauseReason::Stopped;
+        assert!(
+            matches!(record.state(Instant::now()), GuestState::Paused { reason: it, .. } if it == reason)
+        );
+    }
+
+    #[test]
+    fn a_reset_of_a_running_guest_leaves_it_running() {
+        let record = after(&[("RESET", r#"{"guest": true, "reason": "guest-reset"}"#)]);
+        assert_eq!(record.state(Instant::now()), GuestState::Running);
+        assert_eq!(record.resets(), 1);
     }
 }

@@ -1,8 +1,12 @@
 //! From a builder to a machine that can be spoken with.
 //!
 //! ```text
-//! Launch --engine--> Prepared (directory, log, sockets) -> process -> supervised -> greeted
+//! Launch --engine--> Prepared (directory, log, sockets) -> process -> supervised -> greeted -> run
 //! ```
+//!
+//! QEMU holds the guest until it is greeted, so the outcome does not depend on
+//! who is faster: once the guest was let run, the machine is launched, even if
+//! it has ended by then.
 //!
 //! Whatever fails, or is given up, on the way leaves nothing: what was made is
 //! dropped, and a process that was started is ended by its supervisor, like
@@ -19,22 +23,25 @@ use std::time::Instant;
 
 use qemu_qmp::engine::{Either, Engine, first, race};
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{Client, Cont, Disconnected, Driver, Transcript};
+use qemu_qmp::{Client, Cont, Disconnected, Driver, QueryStatus, Transcript};
 use tokio::sync::oneshot;
 
-use crate::MachineBuilder;
 use crate::channel::{Channels, Handles, Readiness};
-use crate::command_line::CommandLine;
+use crate::command_line::{CommandLine, GuestStart};
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::error::{LaunchError, LaunchFailure};
+use crate::guest_state::PauseReason;
 use crate::input::Turns;
-use crate::life::{Rung, Useless};
+use crate::life::{ExitDevices, Rung, Useless};
 use crate::machine::{Inner, Machine};
+use crate::migration::MigrationTurn;
 use crate::prepared::{MonitorSide, Prepared, base_directory};
+use crate::qtest::Qtest;
 use crate::report::{ExitCause, ExitReport};
 use crate::schema::MachineSchema;
 use crate::supervisor::{Belongings, Request, Supervised, supervise};
+use crate::{MachineBuilder, Monitor};
 
 /// A launch; made by [`MachineBuilder::launch`].
 ///
@@ -156,8 +163,11 @@ async fn launch(
         readiness,
         overdue,
     } = begin(engine, builder, &attempt)?;
+    let start = builder.guest_start();
     let mut stage = Stage {
         waited_for: "connection to its monitor",
+        client: None,
+        guest_ran: start == GuestStart::AtOnce,
     };
     let overdue = async {
         match overdue.await {
@@ -173,43 +183,52 @@ async fn launch(
     let met = race(
         first(overdue, ended),
         meet(
-            &inner, connection, &console, &handles, readiness, &mut stage,
+            &inner, connection, &console, &handles, start, readiness, &mut stage,
         ),
     );
     let failure = match met.await {
-        Either::Right(Ok(qmp)) => {
-            return Ok(Machine {
-                inner,
-                qmp,
-                console,
-                handles: Arc::new(handles),
-            });
-        }
+        Either::Right(Ok(())) => None,
         Either::Right(Err(failure)) => {
             inner.request(Request::Useless(match failure {
                 LaunchFailure::NoMonitor(Disconnected::ByServer) => Useless::Closed,
                 _ => Useless::Broken,
             }));
-            failure
+            Some(failure)
         }
-        Either::Left(Hindrance::Ended) => LaunchFailure::Exited,
-        Either::Left(Hindrance::Overdue) => LaunchFailure::Timeout {
+        Either::Left(Hindrance::Ended) => Some(LaunchFailure::Exited),
+        Either::Left(Hindrance::Overdue) => Some(LaunchFailure::Timeout {
             limit: builder.launch_timeout.unwrap_or_default(),
             waited_for: stage.waited_for,
-        },
+        }),
+    };
+    let launched = |inner, qmp| Machine {
+        inner,
+        qmp,
+        console,
+        handles: Arc::new(handles),
+    };
+    let (failure, qmp) = match (failure, stage.client) {
+        (None, Some(qmp)) => return Ok(launched(inner, qmp)),
+        (failure, qmp) => (failure.unwrap_or(LaunchFailure::Exited), qmp),
     };
     let report = inner.settled().await;
+    let by_itself = |report: &Arc<ExitReport>| report.cause != ExitCause::Requested(Rung::Kill);
+    let exited = match failure {
+        LaunchFailure::Exited => true,
+        // That it closed its monitor was the first that was seen of its end.
+        LaunchFailure::NoMonitor(Disconnected::ByServer) => report.as_ref().is_some_and(by_itself),
+        _ => false,
+    };
+    if let Some(qmp) = qmp.filter(|_| exited && stage.guest_ran) {
+        // The guest had its time, and used it to end the machine.
+        return Ok(launched(inner, qmp));
+    }
     // By the error that follows.
     inner.is_told.store(true, Ordering::Relaxed);
-    let killed = |report: &Arc<ExitReport>| report.cause == ExitCause::Requested(Rung::Kill);
-    let failure = match failure {
-        // That it closed its monitor was the first that was seen of its end.
-        LaunchFailure::NoMonitor(Disconnected::ByServer)
-            if report.as_ref().is_some_and(|it| !killed(it)) =>
-        {
-            LaunchFailure::Exited
-        }
-        failure => failure,
+    let failure = if exited {
+        LaunchFailure::Exited
+    } else {
+        failure
     };
     Err(attempt.failed_with(failure, Some(inner.command_line.clone()), report))
 }
@@ -276,6 +295,10 @@ fn begin(
         private_log,
         canvas: Arc::clone(&canvas),
         log: builder.log_directory.is_some().then(|| log.clone()),
+        exit_devices: ExitDevices::of(
+            &command_line.words()[builder.wrapper.len()..],
+            !matches!(builder.monitor, Monitor::Off),
+        ),
     };
     let Supervised {
         requests,
@@ -291,6 +314,7 @@ fn begin(
         is_wrapped: !builder.wrapper.is_empty(),
         schema: MachineSchema::default(),
         turns: Turns::default(),
+        migration_turn: MigrationTurn::default(),
         canvas,
         directory: directory_path,
         log,
@@ -332,20 +356,26 @@ enum Hindrance {
     Ended,
 }
 
+/// How far a launch has come.
 struct Stage {
     waited_for: &'static str,
+    /// The monitor.
+    client: Option<Client>,
+    /// Whether the guest was let run.
+    guest_ran: bool,
 }
 
-/// Gets hold of the monitor, and waits until commands may be sent. A launch
-/// that is overdue meanwhile is never met.
+/// Gets hold of the monitor, waits until commands may be sent, and lets the
+/// guest run. A launch that is overdue before that is never met.
 async fn meet(
     inner: &Inner,
     monitor: MonitorConnection,
     console: &Console,
     handles: &Handles,
+    start: GuestStart,
     mut readiness: Readiness,
     stage: &mut Stage,
-) -> Result<Client, LaunchFailure> {
+) -> Result<(), LaunchFailure> {
     let resources = |cause| LaunchFailure::Resources {
         action: "set up the monitor",
         cause,
@@ -365,6 +395,7 @@ async fn meet(
     let (deadlines, witness) = (inner.deadlines.clone(), Arc::new(console.witness()));
     let (client, driver, mut ready) =
         Driver::new(socket, settings, deadlines, witness, transcript).map_err(resources)?;
+    let client = stage.client.insert(client).clone();
     if attached {
         inner.request(Request::Attach(client.clone(), driver));
         stage.waited_for = "greeting and negotiation on its monitor";
@@ -386,21 +417,17 @@ async fn meet(
     if met && let Some(qtest) = &handles.qtest {
         stage.waited_for = "answer on its qtest channel";
         qtest.ask_for_clock().await;
-        // Only of a machine that runs does the clock move.
-        if attached && qtest.controls_clock() {
-            last = &client;
-            met = match client.execute(Cont {}).no_timeout().await {
-                Ok(_) => true,
-                Err(error) if error.disconnected().is_some() => false,
-                Err(error) => return Err(LaunchFailure::NotRun(error)),
-            };
-        }
+    }
+    if met && attached {
+        stage.waited_for = "answer on its monitor";
+        last = &client;
+        met = begin_guest(inner, &client, handles, start, &mut stage.guest_ran).await?;
     }
     if met {
         let (answer, answered) = oneshot::channel();
         inner.request(Request::Ready(answer));
         return match answered.await {
-            Ok(()) => Ok(client),
+            Ok(()) => Ok(()),
             Err(_) => std::future::pending().await,
         };
     }
@@ -409,6 +436,45 @@ async fn meet(
         return Err(LaunchFailure::Exited);
     }
     Err(LaunchFailure::NoMonitor(cause))
+}
+
+/// Lets the guest run, or finds out why it does not; `false` where the monitor
+/// is lost.
+async fn begin_guest(
+    inner: &Inner,
+    client: &Client,
+    handles: &Handles,
+    start: GuestStart,
+    guest_ran: &mut bool,
+) -> Result<bool, LaunchFailure> {
+    let qtest = handles.qtest.as_ref();
+    match start {
+        GuestStart::AtOnce => {}
+        GuestStart::HeldByCaller => inner.heard.begin(PauseReason::NotStarted),
+        // Without QEMU's accelerator for it, the guest stays held. Only of a
+        // machine that runs does the clock move.
+        GuestStart::Driven if !qtest.is_some_and(Qtest::controls_clock) => {
+            inner.heard.begin(PauseReason::NotStarted);
+        }
+        GuestStart::Driven | GuestStart::Held => {
+            *guest_ran = start == GuestStart::Held;
+            if let Err(error) = client.execute(Cont {}).no_timeout().await
+                && error.disconnected().is_none()
+            {
+                *guest_ran = false;
+                return Err(LaunchFailure::NotRun(error));
+            }
+        }
+        GuestStart::Incoming => {
+            // A server that does not say is taken to run the guest.
+            let status = client.execute(QueryStatus {}).no_timeout().await;
+            let status = status.map(|it| PauseReason::of_run_state(&it.status));
+            if let Ok(Some(reason)) = status {
+                inner.heard.begin(reason);
+            }
+        }
+    }
+    Ok(client.disconnected().is_none())
 }
 
 /// What a command on the monitor of a machine without one is told.

@@ -94,11 +94,12 @@ pub use console::{
 pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
 pub use forwards::{ForwardError, ForwardedPort};
-pub use input::{Button, InputAction, InputError, Keyboard, Mouse};
+pub use guest_state::{GuestState, PauseReason};
+pub use input::{Button, InputAction, InputError, Keyboard, KeyboardLayout, Mouse};
 pub use launch::Launch;
-pub use life::{Rung, RungOutcome, RungReport};
+pub use life::{ExitDevice, GuestExit, Rung, RungOutcome, RungReport};
 pub use machine::{Exited, Machine, Shutdown};
-pub use migration::{Move, MoveError};
+pub use migration::{Load, Move, MoveError, Save};
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::agent::{self, GuestAgent};
 pub use qemu_qmp::{Deadlines, Wait};

@@ -21,9 +21,11 @@ use crate::console::Console;
 use crate::display::{Canvas, Display};
 use crate::error::{ExitError, ShutdownError};
 use crate::forwards::ForwardedPort;
+use crate::guest_state::{GuestState, Hold};
 use crate::heard::Heard;
 use crate::input::{Input, Keyboard, Mouse, Turns};
 use crate::life::{Ladder, Rung};
+use crate::migration::MigrationTurn;
 use crate::output::Output;
 use crate::process::Process;
 use crate::qtest::Qtest;
@@ -62,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
+    pub(crate) migration_turn: MigrationTurn,
     pub(crate) canvas: Arc<Canvas>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) log: PathBuf,
@@ -165,6 +168,25 @@ impl Machine {
         self.inner.report()
     }
 
+    /// Whether the guest runs, and if not, why not: from QEMU's events, without
+    /// asking. A machine without a monitor is taken to run; the guest of one
+    /// that has ended is in its [`report`](Self::report).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{GuestState, Machine, Wait};
+    ///
+    /// # fn look(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
+    /// vm.qmp().execute_json("stop", ()).wait()?;
+    /// // The guest is paused since 0.0 s: stopped by a command or a debugger
+    /// assert!(matches!(vm.guest_state(), GuestState::Paused { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guest_state(&self) -> GuestState {
+        self.inner.heard.guest()
+    }
+
     /// What was run.
     pub fn command_line(&self) -> &CommandLine {
         &self.inner.command_line
@@ -227,7 +249,7 @@ impl Machine {
         Display::new(
             self.inner.engine,
             self.qmp.clone(),
-            Arc::new(self.console.witness()),
+            self.console.witness(),
             Arc::clone(&self.inner.canvas),
         )
     }
@@ -405,7 +427,8 @@ impl IntoFuture for Shutdown {
 /// Waits for a machine's own end; made by [`Machine::exited`].
 ///
 /// # Errors
-/// [`ExitError::Timeout`], or at once [`ExitError::GuestPanicked`]; the machine
+/// [`ExitError::Timeout`]; or at once [`ExitError::GuestPanicked`] or
+/// [`ExitError::GuestShutDown`], where QEMU holds such a guest. The machine
 /// lives on.
 ///
 /// # Cancel safety
@@ -443,12 +466,17 @@ impl IntoFuture for Exited {
             let seen = || machine.console.witness().seen();
             let outcome = inner.deadlines.timeout(timeout, inner.ended_or_held());
             match outcome.await {
-                Ok(Some(report)) => {
+                Ok(Ok(report)) => {
                     inner.is_told.store(true, Ordering::Relaxed);
                     Ok(report)
                 }
-                Ok(None) => Err(ExitError::GuestPanicked {
+                Ok(Err(Hold::Panicked)) => Err(ExitError::GuestPanicked {
                     name: name(),
+                    seen: seen(),
+                }),
+                Ok(Err(Hold::ShutDown { reason })) => Err(ExitError::GuestShutDown {
+                    name: name(),
+                    reason,
                     seen: seen(),
                 }),
                 Err(Elapsed(limit)) => Err(ExitError::Timeout {
@@ -476,18 +504,22 @@ impl Inner {
 
     /// Waits for the machine's end.
     pub(crate) async fn ended(&self) -> Arc<ExitReport> {
-        match self.until(|_| false).await {
-            Some(report) => report,
-            None => std::future::pending().await,
-        }
+        let ended = |status: &Status| match status {
+            Status::Ended(report) => Some(Arc::clone(report)),
+            _ => None,
+        };
+        self.status.until(ended).await
     }
 
-    /// Waits for the machine's end, or until its guest is held for a panic.
-    async fn ended_or_held(&self) -> Option<Arc<ExitReport>> {
-        // By what is heard, it may go on already.
-        let held = || self.heard.guest().is_held();
-        self.until(|status| matches!(status, Status::Panicked) && held())
-            .await
+    /// Waits for the machine's end, or until QEMU holds its guest for good.
+    async fn ended_or_held(&self) -> Result<Arc<ExitReport>, Hold> {
+        let either = |status: &Status| match status {
+            Status::Ended(report) => Some(Ok(Arc::clone(report))),
+            // The monitor may have reported already that it goes on.
+            Status::Held(_) => self.heard.hold().map(Err),
+            _ => None,
+        };
+        self.status.until(either).await
     }
 
     /// Waits for the machine's end, or until there is no sense in waiting.
@@ -498,15 +530,6 @@ impl Inner {
             _ => None,
         };
         self.status.until(settled).await
-    }
-
-    /// Waits for the machine's end, or until this is so.
-    async fn until(&self, is_so: impl Fn(&Status) -> bool) -> Option<Arc<ExitReport>> {
-        let either = |status: &Status| match status {
-            Status::Ended(report) => Some(Some(Arc::clone(report))),
-            _ => is_so(status).then_some(None),
-        };
-        self.status.until(either).await
     }
 
     /// Has the machine killed, and the drop of its last handle not wait for it.

@@ -95,11 +95,11 @@ impl Prepared {
         let (output, output_end) = io::pipe().map_err(sockets)?;
         let output = OutputPipe::new(output, log_file).map_err(sockets)?;
         let deadlines = builder.deadlines();
-        let heard = Heard::default();
+        let heard = Heard::new();
         let facts = MachineFacts {
             deadlines: deadlines.clone(),
             heard: heard.clone(),
-            witness: MachineWitness::new(name, output.output().clone()),
+            witness: MachineWitness::new(name, output.output().clone(), heard.clone()),
         };
         let mut channel_ends = Vec::new();
         let mut channels = Channels::default();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::life::{Rung, RungOutcome, RungReport};
+use crate::life::{GuestExit, Rung, RungOutcome, RungReport};
 
 /// Everything that is known of a machine's end. Everyone who waited on the
 /// machine is told the same one.
@@ -20,6 +20,10 @@ pub struct ExitReport {
     pub status: ExitStatus,
     /// Who wanted the end.
     pub cause: ExitCause,
+    /// By which device the guest ended the machine, and with which code; `None`
+    /// where it did not, or by one without a code, as when a PC powers off.
+    /// No such code is a failure of QEMU's.
+    pub guest_exit: Option<GuestExit>,
     /// What was tried to end it, in this order, and how that went; empty
     /// where nobody asked us to.
     pub rungs: Vec<RungReport>,
@@ -68,8 +72,9 @@ pub enum ExitCause {
     Requested(Rung),
     /// The command `quit`, sent over a monitor by somebody else than us.
     QuitCommand,
-    /// The guest: it powered off, or reset or panicked where QEMU was told to
-    /// end at that.
+    /// The guest: it powered off, exited by a device
+    /// ([`ExitReport::guest_exit`]), or reset or panicked where QEMU was told
+    /// to end at that.
     Guest,
     /// Nobody that we know of: a fault of QEMU's, a signal from outside.
     Outside,
@@ -106,9 +111,15 @@ impl ExitReport {
         self.cause == ExitCause::Requested(Rung::Kill) && softer_failed
     }
 
-    /// Whether QEMU died of itself: by a signal or with an exit code that
-    /// nobody asked for.
+    /// Whether QEMU failed: it died by a signal, or exited with a code, that
+    /// neither we nor the guest had asked for. A code of the
+    /// [guest's](Self::guest_exit) is no failure.
     pub fn is_failure(&self) -> bool {
+        // `-action panic=exit-failure` has QEMU exit with 1.
+        let by_panic = self.cause == ExitCause::Guest && self.guest_panicked;
+        if self.guest_exit.is_some() || by_panic {
+            return false;
+        }
         let asked_for = matches!(
             (&self.cause, self.status.signal()),
             (ExitCause::Requested(Rung::Kill), Some(libc::SIGKILL))
@@ -169,7 +180,17 @@ impl fmt::Display for ExitReport {
             uptime,
             ..
         } = self;
-        write!(f, "machine '{name}' {status} after {uptime:.1?}, {cause}")?;
+        if let (Some(exit), ExitStatus::Code(code)) = (&self.guest_exit, status) {
+            write!(
+                f,
+                "machine '{name}' ended after {uptime:.1?}: {exit} (QEMU's status {code})"
+            )?;
+            if *cause != ExitCause::Guest {
+                write!(f, ", {cause}")?;
+            }
+        } else {
+            write!(f, "machine '{name}' {status} after {uptime:.1?}, {cause}")?;
+        }
         if let Some(reason) = &self.shutdown_reason {
             write!(f, " ({reason})")?;
         }

@@ -23,8 +23,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::channel::{Channel, Word};
 use crate::console::Console;
 use crate::display::Canvas;
+use crate::guest_state::Hold;
 use crate::heard::Heard;
-use crate::life::{self, Action, Ladder, Life, Rung, Useless};
+use crate::life::{self, Action, Evidence, ExitDevices, Ladder, Life, Rung, Useless};
 use crate::output::OutputPipe;
 use crate::private::{PrivateDirectory, PrivateLog};
 use crate::process::Process;
@@ -43,8 +44,12 @@ pub(crate) enum Request {
     End(Ladder),
     /// A rung could not be tried, or was refused.
     Failed(Rung, String),
-    /// What a guest said that is held has been read.
-    GuestIsQuiet,
+    /// What the guest said before it was held, or reset so often, has been
+    /// read.
+    GuestIsQuiet {
+        /// How often it was reset.
+        resets: u64,
+    },
     /// The channel of this number has ended.
     ChannelEnded(usize),
     /// What the monitor told before that has been heard.
@@ -55,8 +60,8 @@ pub(crate) enum Request {
 #[derive(Debug, Clone)]
 pub(crate) enum Status {
     Alive,
-    /// The guest has panicked, and QEMU holds it.
-    Panicked,
+    /// QEMU holds the guest, and only a reset brings it back.
+    Held(Hold),
     /// Killed, and not ended in time.
     Unkillable,
     Ended(Arc<ExitReport>),
@@ -79,6 +84,8 @@ pub(crate) struct Belongings {
     pub(crate) canvas: Arc<Canvas>,
     /// The log of QEMU's output, where it outlives the directory.
     pub(crate) log: Option<PathBuf>,
+    /// By what the guest can exit.
+    pub(crate) exit_devices: ExitDevices,
 }
 
 /// How whoever launched a machine has to do with its supervisor.
@@ -129,6 +136,7 @@ pub(crate) fn supervise(
         status: Arc::clone(&status),
         told: Vec::new(),
         overdue: Some(overdue),
+        resets: 0,
     };
     engine.spawn(async move {
         let _last_resort = last_resort;
@@ -185,6 +193,8 @@ struct Supervisor {
     told: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
     overdue: Option<oneshot::Sender<()>>,
+    /// How many resets of the guest have been heeded.
+    resets: u64,
 }
 
 struct Monitor {
@@ -192,6 +202,28 @@ struct Monitor {
     /// Told when something was heard.
     news: Arc<Notify>,
     reader: Reader,
+}
+
+impl Monitor {
+    /// Reads what QEMU has said before it ended. Gives the reader, which has
+    /// not told anyone yet.
+    async fn read_to_the_end(&mut self) -> Option<Driver> {
+        match std::mem::replace(&mut self.reader, Reader::Finished) {
+            Reader::Running { mut task, ender } => {
+                ender.end();
+                let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
+                let read = if let Ok(read) = in_time {
+                    read
+                } else {
+                    ender.cut();
+                    task.await
+                };
+                read.map(|(driver, _)| driver)
+            }
+            Reader::Ended(driver) => Some(driver),
+            Reader::Finished => None,
+        }
+    }
 }
 
 enum Reader {
@@ -282,7 +314,11 @@ impl Supervisor {
                     self.belongings.channels[number].closed();
                 }
             }
-            Request::GuestIsQuiet => self.tell_of_the_guest(self.guest_is_held()),
+            Request::GuestIsQuiet { resets } => {
+                let heard = &self.belongings.heard;
+                heard.settle_resets(resets);
+                self.tell_of_the_guest(heard.hold());
+            }
         }
     }
 
@@ -343,25 +379,29 @@ impl Supervisor {
         }
     }
 
-    /// A guest that has panicked and is held says nothing more, and will not
-    /// end by itself: whoever waits for that is told, once its last words have
-    /// been heard, which are on their way.
+    /// A guest that is held says nothing more, and will not end by itself; one
+    /// that was reset goes on with nothing that it was at. Everyone who waits
+    /// for that hears of it once the last words have been read, which are on
+    /// their way.
     fn heed_the_guest(&mut self) {
-        if !self.guest_is_held() {
-            self.tell_of_the_guest(false);
-            return;
+        let heard = &self.belongings.heard;
+        let (hold, resets) = (heard.hold(), heard.resets());
+        if hold.is_some() {
+            self.life.guest_is_held(self.now());
+        } else {
+            self.tell_of_the_guest(None);
+            if resets == self.resets {
+                return;
+            }
         }
+        self.resets = resets;
         let channels = self.belongings.channels.clone();
         let drained = async move {
             for channel in channels {
                 channel.drained().await;
             }
         };
-        self.request_after(drained, Request::GuestIsQuiet);
-    }
-
-    fn guest_is_held(&self) -> bool {
-        self.belongings.heard.guest().is_held()
+        self.request_after(drained, Request::GuestIsQuiet { resets });
     }
 
     /// Makes a request of its own, once `work` is done.
@@ -381,24 +421,19 @@ impl Supervisor {
         self.told.push(task);
     }
 
-    fn tell_of_the_guest(&self, held: bool) {
+    fn tell_of_the_guest(&self, hold: Option<Hold>) {
         let was_held = self.status.look(|status| match status {
-            Status::Panicked => Some(true),
-            Status::Alive => Some(false),
+            Status::Held(hold) => Some(Some(hold.clone())),
+            Status::Alive => Some(None),
             Status::Unkillable | Status::Ended(_) => None,
         });
-        if was_held.is_none_or(|was_held| was_held == held) {
+        if was_held.is_none_or(|was_held| was_held == hold) {
             return;
         }
-        let now = if held {
-            Status::Panicked
-        } else {
-            Status::Alive
-        };
-        self.status.set(now);
         for channel in &self.belongings.channels {
-            channel.guest_is_held(held);
+            channel.guest_is_held(hold.as_ref());
         }
+        self.status.set(hold.map_or(Status::Alive, Status::Held));
     }
 
     /// Whether the end is near. QEMU closes its monitor and its console before
@@ -415,6 +450,12 @@ impl Supervisor {
                 if let Some(overdue) = self.overdue.take() {
                     let _ = overdue.send(());
                 }
+            }
+            // Nothing asks a guest that cannot hear, and nothing waits for it.
+            Action::Try(Rung::Guest | Rung::Powerdown)
+                if self.belongings.heard.hold().is_some() =>
+            {
+                self.life.guest_is_held(self.now());
             }
             Action::Try(Rung::Guest) => {}
             Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
@@ -470,28 +511,15 @@ impl Supervisor {
             private_log,
             canvas,
             log,
+            exit_devices,
         } = self.belongings;
         let status = process.reap();
 
-        let mut driver = None;
-        if let Some(monitor) = &mut self.monitor {
-            driver = match std::mem::replace(&mut monitor.reader, Reader::Finished) {
-                Reader::Running { mut task, ender } => {
-                    ender.end();
-                    let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
-                    let read = if let Ok(read) = in_time {
-                        read
-                    } else {
-                        ender.cut();
-                        task.await
-                    };
-                    read.map(|(driver, _)| driver)
-                }
-                Reader::Ended(driver) => Some(driver),
-                Reader::Finished => None,
-            };
-        }
-        let (shutdown, guest) = (heard.shutdown(), heard.guest());
+        let driver = match &mut self.monitor {
+            Some(monitor) => monitor.read_to_the_end().await,
+            None => None,
+        };
+        let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
             pump.await;
@@ -523,14 +551,25 @@ impl Supervisor {
 
         let rungs = self.life.into_reports();
         let (console_tail, named_console_tails) = Console::tails(&consoles);
+        let greeting = |it: &Monitor| it.client.greeting().is_some();
+        let evidence = Evidence {
+            shutdown: shutdown.as_ref(),
+            rungs: &rungs,
+            greeted: self.monitor.as_ref().is_some_and(greeting),
+            monitor_was_read: driver.is_some(),
+            guest_panicked,
+            output: &output_tail,
+        };
+        let guest_exit = exit_devices.exit(status, &evidence);
         let report = Arc::new(ExitReport {
             name,
             pid: process.pid(),
             status,
-            cause: life::cause(status, &rungs, shutdown.as_ref()),
+            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
+            guest_exit,
             rungs,
             shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
-            guest_panicked: guest.has_panicked(),
+            guest_panicked,
             uptime: ended.saturating_duration_since(started),
             output_tail,
             console_tail,

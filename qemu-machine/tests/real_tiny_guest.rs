@@ -1,4 +1,5 @@
 //! The tiny guest does as it says, on every machine type and every real QEMU.
+//! A program of its own, for it measures how soon.
 #![allow(missing_docs)]
 
 mod support;

@@ -44,11 +44,11 @@ mod wait;
 pub mod wire;
 
 pub use client::{
-    Client, Completed, Connect, ConnectError, ConnectedSocket, Direction, Disconnected, Driver,
-    Ender, EventError, EventPattern, Events, Execute, ExecuteError, ExecuteFailure, ExecuteJson,
-    Incoming, JobError, JobFailure, JobReport, Listener, Message, Migrate, MigrateIncoming,
-    MigrationError, MigrationReport, NextEvent, NextMessage, Passed, Progress, Ready, RunJob,
-    ServerAddress, Tap, Transcript, Untold, Witness,
+    CancelMigration, Client, Completed, Connect, ConnectError, ConnectedSocket, Direction,
+    Disconnected, Driver, Ender, EventError, EventPattern, Events, Execute, ExecuteError,
+    ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener, Message,
+    Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextMessage, Passed,
+    Progress, Ready, RunJob, ServerAddress, Tap, Transcript, Untold, Witness,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,

@@ -8,47 +8,28 @@ use crate::{failure::Failure, process, process::cargo, setup, workspace};
 /// Measures; `words` are the program's own.
 pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
     setup::run()?;
-    process::run_shown(&mut bench("release", words)?)
+    process::run_shown(&mut bench(words)?)
 }
 
-/// Sees that all still runs, by what the tests have built already.
-pub(crate) fn smoke() -> Result<Command, Failure> {
-    bench("dev", &["--smoke"])
+/// Sets up the peers that come from elsewhere, if that can be; the tests have
+/// each row measured once, with those that are there.
+pub(crate) fn set_up() -> Option<PathBuf> {
+    python()
+        .inspect_err(|reason| tell!("without the peers in Python: {reason}"))
+        .ok()
 }
 
-/// The program, and what it takes, built by this profile of cargo's.
-fn bench(profile: &str, words: &[&str]) -> Result<Command, Failure> {
-    let folder = match profile {
-        "dev" => "debug",
-        other => other,
-    };
-    let build = [
-        "build",
-        "--quiet",
-        "--profile",
-        profile,
-        "--package",
-        "fake-qemu",
-    ];
+/// The program, and what it takes.
+fn bench(words: &[&str]) -> Result<Command, Failure> {
+    let build = ["build", "--quiet", "--release", "--package", "fake-qemu"];
     process::run_shown(&mut cargo(build))?;
-    let mut bench = cargo([
-        "run",
-        "--quiet",
-        "--profile",
-        profile,
-        "--package",
-        "bench",
-        "--",
-    ]);
+    let mut bench = cargo(["run", "--quiet", "--release", "--package", "bench", "--"]);
     bench
         .arg("--fake-qemu")
-        .arg(workspace::target().join(folder).join("fake-qemu"));
+        .arg(workspace::target().join("release/fake-qemu"));
     bench.arg("--qemu").arg(setup::launcher::newest()?);
-    match python() {
-        Ok(python) => {
-            bench.arg("--python").arg(python);
-        }
-        Err(reason) => println!("without the peers in Python: {reason}"),
+    if let Some(python) = set_up() {
+        bench.arg("--python").arg(python);
     }
     bench.args(words);
     Ok(bench)

@@ -20,6 +20,6 @@ pub(crate) fn run() -> Result<(), Failure> {
     if guest.iter().all(|file| file.is_file()) {
         demo.args(guest);
     }
-    println!();
+    tell!("");
     process::run_shown(&mut demo)
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
     ensure_fuzzer()?;
     for name in names {
-        println!("\n== {name}: {minutes} minutes");
+        tell!("\n== {name}: {minutes} minutes");
         fuzz(&name, minutes)?;
     }
     Ok(())
@@ -78,7 +78,7 @@ fn ensure_fuzzer() -> Result<(), Failure> {
     if fuzzer().is_file() {
         return Ok(());
     }
-    println!("installing cargo-fuzz into target/tools ...");
+    tell!("installing cargo-fuzz into target/tools ...");
     let mut install = cargo(["install", "--quiet", "--locked", "cargo-fuzz", "--root"]);
     // For itself alone, not for the workspace.
     install.arg(tools()).current_dir(env::temp_dir());

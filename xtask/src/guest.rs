@@ -10,11 +10,11 @@ pub(crate) fn rebuild() -> Result<(), Failure> {
     let built = build()?;
     let kept = kept();
     if fs::read(&kept).is_ok_and(|bytes| bytes == built) {
-        println!("{}: up to date", kept.display());
+        tell!("{}: up to date", kept.display());
         return Ok(());
     }
     setup::replace(&kept, &built, 0o644)?;
-    println!("{}: replaced ({} bytes)", kept.display(), built.len());
+    tell!("{}: replaced ({} bytes)", kept.display(), built.len());
     Ok(())
 }
 

@@ -1,10 +1,19 @@
 //! The project's own commands, run as `cargo xtask <command>`.
 
+/// Prints a line. Nobody may be reading: the work is done all the same.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod bench;
 mod demo;
 mod failure;
 mod fuzz;
 mod guest;
+mod hardships;
 mod process;
 mod progress;
 mod setup;
@@ -12,7 +21,11 @@ mod soak;
 mod test;
 mod workspace;
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use failure::Failure;
 
@@ -27,7 +40,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_told() {
-                eprintln!("{failure}");
+                let _ = writeln!(io::stderr(), "{failure}");
             }
             failure.exit_code()
         }
@@ -39,6 +52,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["setup"] => setup::run(),
         ["test"] => test::run(test::Extent::Full),
         ["test", "--quick"] => test::run(test::Extent::Quick),
+        ["hardships", names @ ..] => hardships::run(names),
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
@@ -54,6 +68,8 @@ usage: cargo xtask <command>
   setup            fetch whatever is missing: QEMU, a second QEMU, a Linux guest
   test             set up, then check formatting, lints and documents, and run all tests
   test --quick     the same without set-up and without what needs a real QEMU
+  hardships        run the quick part in the background, under nohup, with few
+                   descriptors, and so on; [NAME...]
   guest            build the tiny guest firmware from its source
   demo             show what the library does
   bench            set up, then measure against bare calls and against peers;

@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::OsString,
-    io,
+    io::{self, BufRead, BufReader},
+    path::Path,
     process::{Command, ExitStatus, Output, Stdio},
 };
 
@@ -30,6 +31,26 @@ pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
     command.stdin(Stdio::null());
     let status = command.status().map_err(not_started(command))?;
     succeeded(command, status)
+}
+
+/// Shows the standard output as it comes, and gives it.
+pub(crate) fn run_kept(command: &mut Command) -> Result<(ExitStatus, String), Failure> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(not_started(command))?;
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        let read = || Failure::io("read what a command prints");
+        while stdout.read_until(b'\n', &mut line).map_err(read())? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            tell!("{}", text.trim_end_matches('\n'));
+            said += &text;
+            line.clear();
+        }
+    }
+    let status = child.wait().map_err(Failure::io("wait for a command"))?;
+    Ok((status, said))
 }
 
 /// For a command whose output has been shown.
@@ -62,6 +83,11 @@ pub(crate) fn line(command: &Command) -> String {
         line.push_str(&argument.to_string_lossy());
     }
     line
+}
+
+/// A path as one word of the shell.
+pub(crate) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 fn ended_badly(command: &Command, output: &Output) -> Failure {

@@ -12,11 +12,11 @@ use crate::{failure::Failure, process};
 
 /// Does one step of the work, with a line before and after.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    println!("{name} ...");
+    tell!("{name} ...");
     let started = Instant::now();
     let outcome = work();
     let end = if outcome.is_ok() { "done" } else { "failed" };
-    println!("{name}: {end} in {:.1} s", started.elapsed().as_secs_f64());
+    tell!("{name}: {end} in {:.1} s", started.elapsed().as_secs_f64());
     outcome
 }
 
@@ -42,10 +42,10 @@ pub(crate) fn run_counted(command: &mut Command, things: impl Display) -> Result
     if let Some(stdout) = child.stdout.take() {
         for (number, line) in (1..).zip(BufReader::new(stdout).split(b'\n')) {
             line.map_err(Failure::io("read what a command prints"))?;
-            print!("\r  {number} {things}");
+            let _ = write!(io::stdout(), "\r  {number} {things}");
             let _ = io::stdout().flush();
         }
-        println!();
+        tell!("");
     }
     let status = child.wait().map_err(Failure::io("wait for a command"))?;
     process::succeeded(command, status)

@@ -9,14 +9,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qemu_qmp::agent::{Driver, GuestAgent, Link};
-use qemu_qmp::wire::{AgentSettings, Port};
+use qemu_qmp::wire::{AgentHold, AgentSettings, Port};
 use qemu_qmp::{Deadlines, Disconnected, Event};
 use serde_json::Value;
 use socket2::Socket;
 
 use super::{Channel, Word};
-use crate::command_line::OptionGroup;
+use crate::command_line::{OptionGroup, Plugged};
 use crate::console::MachineWitness;
+use crate::guest_state::Hold;
 use crate::report::ExitReport;
 
 pub(super) struct AgentChannel {
@@ -48,14 +49,14 @@ pub(super) fn connect(
 }
 
 /// The port, on a controller of its own, for the character device of this id.
-pub(super) fn devices(id: &str) -> Vec<(&'static str, OptionGroup)> {
-    let controller = OptionGroup::new("virtio-serial").set("id", format!("{id}-serial"));
-    let port = OptionGroup::new("virtserialport")
-        .set("bus", format!("{id}-serial.0"))
-        .set("id", id)
-        .set("chardev", id)
-        .set("name", "org.qemu.guest_agent.0");
-    vec![("-device", controller), ("-device", port)]
+pub(super) fn devices(id: &str, controller: &OptionGroup) -> Vec<(&'static str, OptionGroup)> {
+    let port = Plugged {
+        device: OptionGroup::new("virtserialport")
+            .set("id", id)
+            .set("name", "org.qemu.guest_agent.0"),
+        controller: Some(controller.clone()),
+    };
+    port.options(id)
 }
 
 /// The agent of a machine without one.
@@ -100,7 +101,7 @@ impl Channel for AgentChannel {
     fn heard(&self, event: &Event) {
         if let "RESUME" | "RESET" = event.name() {
             // Before the reply of what has caused it.
-            self.link.guest_is_held(false);
+            self.link.guest_is_held(None);
         }
         if event.name() != "VSERPORT_CHANGE" {
             return;
@@ -114,8 +115,11 @@ impl Channel for AgentChannel {
     }
 
     /// While it is held, nobody waits for what its agent will not say.
-    fn guest_is_held(&self, held: bool) {
-        self.link.guest_is_held(held);
+    fn guest_is_held(&self, hold: Option<&Hold>) {
+        self.link.guest_is_held(hold.map(|hold| match hold {
+            Hold::Panicked => AgentHold::Panicked,
+            Hold::ShutDown { .. } => AgentHold::ShutDown,
+        }));
     }
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
@@ -131,15 +135,33 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Machine;
+    use crate::{Machine, OptionGroup};
+
+    const PORT: &str = "-device virtserialport,id=agent0,name=org.qemu.guest_agent.0,\
+                        bus=agent0-controller.0,chardev=agent0 -S";
 
     #[test]
     fn the_port_has_a_controller_and_the_name_that_agents_look_for() {
         let builder = Machine::builder("qemu").guest_agent().guest_agent();
         let words = builder.dry_run().command_line.to_string();
-        let expected = "-chardev socket,id=agent0,fd=4 -device virtio-serial,id=agent0-serial \
-                        -device virtserialport,bus=agent0-serial.0,id=agent0,chardev=agent0,\
-                        name=org.qemu.guest_agent.0";
-        assert!(words.ends_with(expected), "{words}");
+        let expected = format!(
+            "-chardev socket,id=agent0,fd=4 -device virtio-serial,id=agent0-controller {PORT}"
+        );
+        assert!(words.ends_with(&expected), "{words}");
+    }
+
+    #[test]
+    fn the_controller_may_be_another_whenever_it_is_given() {
+        let ccw = || OptionGroup::new("virtio-serial-ccw").set("devno", "fe.0.0002");
+        let builder = || Machine::builder("qemu");
+        for builder in [
+            builder().guest_agent_controller(ccw()),
+            builder().guest_agent().guest_agent_controller(ccw()),
+            builder().guest_agent_controller(ccw()).guest_agent(),
+        ] {
+            let words = builder.dry_run().command_line.to_string();
+            let controller = "-device virtio-serial-ccw,devno=fe.0.0002,id=agent0-controller";
+            assert!(words.ends_with(&format!("{controller} {PORT}")), "{words}");
+        }
     }
 }

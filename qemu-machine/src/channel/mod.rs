@@ -21,6 +21,7 @@ use socket2::Socket;
 
 use crate::command_line::OptionGroup;
 use crate::console::{Console, ConsoleConfig, ConsoleLog, MachineFacts, MachineWitness};
+use crate::guest_state::Hold;
 use crate::qtest::{self, Qtest};
 use crate::report::ExitReport;
 
@@ -33,8 +34,8 @@ pub(crate) enum ChannelConfig {
     Monitor(String),
     /// The qtest channel, of which a machine has but one.
     Qtest,
-    /// The port of the guest agent.
-    GuestAgent,
+    /// The port of the guest agent, on this controller.
+    GuestAgent(OptionGroup),
 }
 
 /// Our end of a channel, served on the engine.
@@ -51,8 +52,8 @@ pub(crate) trait Channel: Send + Sync {
     /// QEMU has told of an event.
     fn heard(&self, _event: &Event) {}
 
-    /// The guest has panicked and is held, or goes on.
-    fn guest_is_held(&self, _held: bool) {}
+    /// QEMU holds the guest, for this reason, or it may go on.
+    fn guest_is_held(&self, _hold: Option<&Hold>) {}
 
     /// Waits until all is read that has been sent by now.
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -80,7 +81,7 @@ impl ChannelConfig {
             Self::Console(..) => format!("console{place}"),
             Self::Monitor(_) => format!("mon{place}"),
             Self::Qtest => "qtest".to_owned(),
-            Self::GuestAgent => format!("agent{place}"),
+            Self::GuestAgent(_) => format!("agent{place}"),
         }
     }
 
@@ -105,7 +106,7 @@ impl ChannelConfig {
                 ("-accel", OptionGroup::new("qtest")),
                 ("-accel", OptionGroup::new("tcg")),
             ],
-            Self::GuestAgent => agent::devices(id),
+            Self::GuestAgent(controller) => agent::devices(id, controller),
         }
     }
 
@@ -187,7 +188,7 @@ impl Channels {
                 self.served.push(channel);
                 self.handles.qtest = Some(handle);
             }
-            ChannelConfig::GuestAgent => {
+            ChannelConfig::GuestAgent(_) => {
                 let id = config.id(self.served.len());
                 let (agent, channel) = agent::connect(id, socket, deadlines, witness.clone())?;
                 self.served.push(Arc::new(channel));

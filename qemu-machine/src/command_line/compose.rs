@@ -6,7 +6,7 @@ use std::path::Path;
 
 use qemu_qmp::ServerAddress;
 
-use super::OptionGroup;
+use super::{GuestStart, OptionGroup};
 use crate::MachineBuilder;
 use crate::channel::ChannelConfig;
 
@@ -98,7 +98,13 @@ pub(crate) fn compose(builder: &MachineBuilder, ends: &Ends<'_>) -> Vec<OsString
         };
         option("-add-fd", group.as_os_str());
     }
-    if builder.channels.iter().any(ChannelConfig::holds_the_guest) {
+    let is_held = match builder.guest_start() {
+        GuestStart::Driven => true,
+        // By hand, nobody would let it run.
+        GuestStart::Held => matches!(ends.channels, ChannelEnds::Descriptors(_)),
+        GuestStart::HeldByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
+    };
+    if is_held {
         words.push("-S".into());
     }
     words.extend_from_slice(&builder.arguments);
@@ -175,14 +181,14 @@ mod tests {
         assert_eq!(
             words(&builder.clone().monitor(Monitor::Unix("/a,b".into()))),
             format!(
-                "qemu -display none -vga none -chardev socket,id=mon,path=/a,,b {mon} {console}"
+                "qemu -display none -vga none -chardev socket,id=mon,path=/a,,b {mon} {console} -S"
             )
         );
         assert_eq!(
             words(&builder.monitor(Monitor::Tcp(([127, 0, 0, 1], 99).into()))),
             format!(
                 "qemu -display none -vga none -chardev socket,id=mon,host=127.0.0.1,port=99,nodelay=on {mon} \
-                 {console}"
+                 {console} -S"
             )
         );
     }
@@ -199,7 +205,7 @@ mod tests {
             format!(
                 "qemu -display none -vga none -chardev socket,id=mon,fd=3 \
                  -mon chardev=mon,mode=control -chardev socket,id=console0,fd=4 \
-                 -serial chardev:console0 {} -add-fd fd=6,set=7",
+                 -serial chardev:console0 {} -add-fd fd=6,set=7 -S",
                 watch("fd=5")
             )
         );
@@ -230,6 +236,22 @@ mod tests {
         let path = "socket,id=console1,path=vm.console1,server=on,wait=off";
         assert!(by_hand.contains(path), "{by_hand}");
         assert!(by_hand.contains("-chardev stdio,id=console0"), "{by_hand}");
+    }
+
+    #[test]
+    fn semihosting_is_a_console_by_an_option_of_its_own() {
+        let builder = Machine::builder("qemu-system-arm")
+            .monitor(Monitor::Off)
+            .machine("lm3s6965evb")
+            .console(Console::serial())
+            .add_console("program", Console::semihosting());
+        assert_eq!(
+            words(&builder),
+            "qemu-system-arm -display none -vga none -machine lm3s6965evb \
+             -chardev socket,id=console0,fd=3 -serial chardev:console0 \
+             -chardev socket,id=console1,fd=4 \
+             -semihosting-config enable=on,target=native,chardev=console1"
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod compose;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod options;
+mod plugged;
 mod shell;
+mod start;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,6 +15,8 @@ use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
 pub use options::{Drive, OptionGroup, UserNet};
+pub(crate) use plugged::Plugged;
+pub(crate) use start::GuestStart;
 
 /// A command line: the wrapper, the binary and every argument.
 ///

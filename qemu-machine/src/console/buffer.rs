@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::pattern::TooComplex;
 use super::searches::{Found, Hit, Searches, Sought};
+use crate::guest_state::Hold;
 use crate::output::Tail;
 use crate::report::ExitReport;
 
@@ -64,7 +65,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum NoMatch {
     Ended(End),
-    GuestPanicked,
+    Held(Hold),
     TooComplex,
 }
 
@@ -79,8 +80,8 @@ pub(super) struct Buffer {
     searches: Vec<Waiting>,
     next_id: u64,
     end: Option<End>,
-    /// The guest has panicked, and is held.
-    guest_is_held: bool,
+    /// Why QEMU holds the guest, which says nothing more then.
+    hold: Option<Hold>,
 }
 
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Buffer {
             searches: Vec::new(),
             next_id: 0,
             end: None,
-            guest_is_held: false,
+            hold: None,
         }
     }
 
@@ -152,22 +153,20 @@ impl Buffer {
         self.fail_searches(|| NoMatch::Ended(end.clone()))
     }
 
-    /// The guest has panicked and is held, or goes on. Gives the answers as
-    /// [`push`](Self::push) does.
+    /// QEMU holds the guest for good, for this reason, or it goes on. Gives the
+    /// answers as [`push`](Self::push) does.
     #[must_use]
-    pub(super) fn guest_is_held(&mut self, held: bool) -> Vec<Answer> {
-        self.guest_is_held = held;
-        if held {
-            self.fail_searches(|| NoMatch::GuestPanicked)
-        } else {
-            Vec::new()
+    pub(super) fn guest_is_held(&mut self, hold: Option<&Hold>) -> Vec<Answer> {
+        self.hold = hold.cloned();
+        match hold {
+            Some(hold) => self.fail_searches(|| NoMatch::Held(hold.clone())),
+            None => Vec::new(),
         }
     }
 
-    /// The guest goes on, which the word of its panic may not have been
-    /// followed by yet.
+    /// The guest goes on, which the supervisor may not have said yet.
     pub(super) fn guest_goes_on(&mut self) {
-        self.guest_is_held = false;
+        self.hold = None;
     }
 
     /// What can still be found is found, and who waits for more is told that it
@@ -253,7 +252,7 @@ impl Buffer {
     pub(super) fn nothing_follows(&self) -> Option<NoMatch> {
         match &self.end {
             Some(end) => Some(NoMatch::Ended(end.clone())),
-            None => self.guest_is_held.then_some(NoMatch::GuestPanicked),
+            None => self.hold.clone().map(NoMatch::Held),
         }
     }
 

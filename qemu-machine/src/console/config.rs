@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::screen::ScreenSize;
 use super::{Console, Noise};
-use crate::command_line::OptionGroup;
+use crate::command_line::{OptionGroup, Plugged};
 
 /// A console to be; made by [`Console::serial`], [`Console::virtio`],
-/// [`Console::debugcon`] and [`Console::device`].
+/// [`Console::debugcon`], [`Console::semihosting`] and [`Console::device`].
 #[derive(Debug, Clone)]
 #[must_use = "a console is nothing until it is given to a machine"]
 pub struct ConsoleConfig {
@@ -23,11 +23,8 @@ pub struct ConsoleConfig {
 #[derive(Debug, Clone)]
 enum Device {
     Serial,
-    Model {
-        device: OptionGroup,
-        /// What the device is plugged into.
-        controller: Option<OptionGroup>,
-    },
+    Model(Plugged),
+    Semihosting,
 }
 
 impl Console {
@@ -40,26 +37,46 @@ impl Console {
     /// A console on a `virtconsole`, with a `virtio-serial` controller of its
     /// own: the first one is `hvc0` in Linux, where its driver is there.
     ///
-    /// On a machine without PCI the controller is another:
+    /// On a machine without PCI the controller is another, as for
+    /// [the guest agent](crate::MachineBuilder::guest_agent_controller):
     /// `Console::virtio().controller(OptionGroup::new("virtio-serial-device"))`.
     pub fn virtio() -> ConsoleConfig {
         Self::device(OptionGroup::new("virtconsole")).controller(OptionGroup::new("virtio-serial"))
     }
 
     /// A console that gets each byte that the guest writes to this I/O port
-    /// (`isa-debugcon`), with no driver and no state. `SeaBIOS` and OVMF write
-    /// what they do to 0x402; QEMU's own default is 0xe9.
+    /// (`isa-debugcon`), with no driver and no state: QEMU's option
+    /// `-debugcon`, with the port. `SeaBIOS` and OVMF write what they do to
+    /// 0x402; QEMU's own default is 0xe9. It needs a machine with an ISA bus,
+    /// such as a PC.
+    ///
+    /// The arguments `-debugcon stdio`, given as they are, do without a
+    /// console: what the guest writes stands in QEMU's own output then.
     pub fn debugcon(io_port: u16) -> ConsoleConfig {
         Self::device(OptionGroup::new("isa-debugcon").set("iobase", format!("{io_port:#x}")))
+    }
+
+    /// A console that gets what the guest prints by semihosting (`SYS_WRITE0`,
+    /// `SYS_WRITEC`, and `SYS_WRITE` to the file `:tt`): programs for Arm,
+    /// RISC-V, MIPS, m68k and Xtensa, which need no driver for that. What is
+    /// sent to it the guest reads by `SYS_READC`; QEMU 7.2 gives it 0 instead.
+    /// A machine has one such console.
+    ///
+    /// It turns semihosting on (`-semihosting-config`), with its calls done by
+    /// QEMU and not by a debugger (`target=native`). Semihosting lets the guest
+    /// read and write files of the host too, so it is for guests that are
+    /// trusted.
+    pub fn semihosting() -> ConsoleConfig {
+        ConsoleConfig::new(Device::Semihosting)
     }
 
     /// A console on a device of its own (`-device`), such as `pci-serial`; its
     /// `chardev` is set by us.
     pub fn device(device: OptionGroup) -> ConsoleConfig {
-        ConsoleConfig::new(Device::Model {
+        ConsoleConfig::new(Device::Model(Plugged {
             device,
             controller: None,
-        })
+        }))
     }
 }
 
@@ -77,10 +94,11 @@ impl ConsoleConfig {
     }
 
     /// A device that the console's own is plugged into, made before it; its
-    /// `id`, and the console's `bus`, are set by us. A serial port has none.
-    pub fn controller(mut self, new: OptionGroup) -> Self {
-        if let Device::Model { controller, .. } = &mut self.device {
-            *controller = Some(new);
+    /// `id`, and the console's `bus`, are set by us. A serial port has none,
+    /// and semihosting has none.
+    pub fn controller(mut self, controller: OptionGroup) -> Self {
+        if let Device::Model(plugged) = &mut self.device {
+            plugged.controller = Some(controller);
         }
         self
     }
@@ -163,20 +181,13 @@ impl ConsoleConfig {
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
         match &self.device {
             Device::Serial => vec![("-serial", OptionGroup::new(format!("chardev:{id}")))],
-            Device::Model {
-                device,
-                controller: None,
-            } => vec![("-device", device.clone().set("chardev", id))],
-            Device::Model {
-                device,
-                controller: Some(controller),
-            } => {
-                let controller_id = format!("{id}-controller");
-                let bus = format!("{controller_id}.0");
-                vec![
-                    ("-device", controller.clone().set("id", controller_id)),
-                    ("-device", device.clone().set("bus", bus).set("chardev", id)),
-                ]
+            Device::Model(plugged) => plugged.options(id),
+            Device::Semihosting => {
+                let semihosting = OptionGroup::default()
+                    .switch("enable", true)
+                    .set("target", "native")
+                    .set("chardev", id);
+                vec![("-semihosting-config", semihosting)]
             }
         }
     }

@@ -14,6 +14,7 @@ use super::buffer::{Buffer, End, NoMatch};
 use super::noise::Noise;
 use super::searches::{Found, Sought};
 use super::{Console, Match, Pattern};
+use crate::guest_state::{GuestState, Hold, IfPaused};
 use crate::report::{ExitReport, Tails};
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
@@ -65,12 +66,20 @@ pub enum ExpectFailure {
     Timeout {
         /// The deadline.
         limit: Duration,
+        /// Whether the guest ran then.
+        guest: GuestState,
     },
     /// QEMU closed the console.
     Closed,
     /// The guest has panicked, and QEMU holds it, as it was told to
     /// (`-action panic=pause`). It will say nothing more until it is reset.
     GuestPanicked,
+    /// The guest has shut down, and QEMU holds it, as it was told to
+    /// (`-no-shutdown`). It will say nothing more until it is reset.
+    GuestShutDown {
+        /// QEMU's reason: `guest-shutdown`.
+        reason: String,
+    },
     /// The machine ended.
     MachineEnded(Arc<ExitReport>),
     /// The machine has no console to be expected of.
@@ -87,9 +96,15 @@ pub enum ExpectFailure {
 impl fmt::Display for ExpectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { limit } => write!(f, "it did not come within {limit:?}"),
+            Self::Timeout { limit, guest } => {
+                write!(f, "it did not come within {limit:?}{}", IfPaused(guest))
+            }
             Self::Closed => f.write_str("the console was closed"),
-            Self::GuestPanicked => f.write_str("the guest has panicked, and QEMU holds it"),
+            Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
+            Self::GuestShutDown { reason } => {
+                let reason = reason.clone();
+                write!(f, "{}", Hold::ShutDown { reason })
+            }
             Self::MachineEnded(report) => write!(f, "{report}"),
             Self::NoConsole { reason } => write!(f, "{reason}"),
             Self::TooComplex => {
@@ -201,7 +216,7 @@ impl IntoFuture for Expect {
 
 /// The buffer, with what has been heard of the guest by now.
 fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
-    let goes_on = !console.shared.heard.guest().is_held();
+    let goes_on = console.shared.heard.hold().is_none();
     let mut buffer = console.lock();
     if goes_on {
         buffer.guest_goes_on();
@@ -226,10 +241,11 @@ async fn search(
                 // The buffer answers every search before it goes.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
                 // What has come last is followed by silence.
-                Err(Elapsed(limit)) => match console.lock().give_up(id) {
-                    Some(answer) => answer,
-                    None => return Err(ExpectFailure::Timeout { limit }),
-                },
+                Err(Elapsed(limit)) => {
+                    let found = console.lock().give_up(id);
+                    let guest = console.shared.heard.guest();
+                    found.ok_or(ExpectFailure::Timeout { limit, guest })?
+                }
             }
         }
     };
@@ -256,7 +272,8 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
-            NoMatch::GuestPanicked => Self::GuestPanicked,
+            NoMatch::Held(Hold::Panicked) => Self::GuestPanicked,
+            NoMatch::Held(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
             NoMatch::TooComplex => Self::TooComplex,
         }
     }

@@ -51,6 +51,7 @@ pub use shell::{OpenShell, Recover, Run, Shell, ShellError, ShellFailure, ShellO
 pub(crate) use witness::{MachineFacts, MachineWitness};
 
 use crate::channel::{Channel, Word};
+use crate::guest_state::Hold;
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::ExitReport;
@@ -358,8 +359,8 @@ impl Channel for Console {
     }
 
     /// While it is held, nobody waits for what it will not say.
-    fn guest_is_held(&self, held: bool) {
-        let answers = self.lock().guest_is_held(held);
+    fn guest_is_held(&self, hold: Option<&Hold>) {
+        let answers = self.lock().guest_is_held(hold);
         self.tell(answers);
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use qemu_qmp::{Deadlines, Witness};
 
 use super::{Console, Shared};
+use crate::guest_state::{Hold, IfPaused};
 use crate::heard::Heard;
 use crate::output::Output;
 use crate::report::Tails;
@@ -22,18 +23,25 @@ pub(crate) struct MachineFacts {
 pub(crate) struct MachineWitness {
     pub(super) machine: String,
     pub(super) output: Output,
+    heard: Heard,
     consoles: Arc<Mutex<Vec<Weak<Shared>>>>,
 }
 
 impl MachineWitness {
     /// Of a machine of this name, whose consoles will be
     /// [added](Self::add).
-    pub(crate) fn new(machine: &str, output: Output) -> Self {
+    pub(crate) fn new(machine: &str, output: Output, heard: Heard) -> Self {
         Self {
             machine: machine.to_owned(),
             output,
+            heard,
             consoles: Arc::default(),
         }
+    }
+
+    /// Why QEMU holds the guest for good, if it does.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.heard.hold()
     }
 
     pub(super) fn add(&self, console: &Arc<Shared>) {
@@ -60,11 +68,11 @@ impl Witness for MachineWitness {
 
     fn seen(&self) -> String {
         let (console, named) = Console::tails(&self.consoles());
-        Tails {
+        let tails = Tails {
             output: &self.output.tail(),
             console: &console,
             named: &named,
-        }
-        .to_string()
+        };
+        format!("{}{tails}", IfPaused(&self.heard.guest()))
     }
 }

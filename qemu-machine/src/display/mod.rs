@@ -27,6 +27,8 @@ pub use take::TakeScreenshot;
 use watch::Goal;
 pub use watch::WatchDisplay;
 
+use crate::console::MachineWitness;
+
 /// What a machine shows; made by [`Machine::display`](crate::Machine::display).
 ///
 /// Cheap to clone. A machine shows nothing unless it was given a display, for
@@ -54,7 +56,7 @@ pub use watch::WatchDisplay;
 pub struct Display {
     engine: &'static Engine,
     qmp: Client,
-    witness: Arc<dyn Witness>,
+    witness: MachineWitness,
     canvas: Arc<Canvas>,
     /// The device's id, and which of its heads.
     head: Option<(String, u32)>,
@@ -98,6 +100,18 @@ pub enum DisplayError {
         /// What QEMU and the console said last, in lines of their own.
         seen: String,
     },
+    /// The guest is off or has panicked, and QEMU holds it: its screen does
+    /// not change any more.
+    GuestHeld {
+        /// Whose screen, such as `machine 'qemu-1'`.
+        machine: String,
+        /// What was waited for, and how near it came.
+        expected: String,
+        /// What it shows.
+        last: Option<Box<Screenshot>>,
+        /// Why the guest is held, and what QEMU and the console said last.
+        seen: String,
+    },
 }
 
 impl fmt::Display for DisplayError {
@@ -127,6 +141,12 @@ impl fmt::Display for DisplayError {
                 f,
                 "{machine}: its screen did not {expected} within {limit:?}{seen}"
             ),
+            Self::GuestHeld {
+                machine,
+                expected,
+                seen,
+                ..
+            } => write!(f, "{machine}: its screen will not {expected}{seen}"),
         }
     }
 }
@@ -137,7 +157,7 @@ impl Display {
     pub(crate) fn new(
         engine: &'static Engine,
         qmp: Client,
-        witness: Arc<dyn Witness>,
+        witness: MachineWitness,
         canvas: Arc<Canvas>,
     ) -> Self {
         Self {
@@ -175,6 +195,15 @@ impl Display {
     /// blinks.
     pub fn still(&self, time: Duration) -> WatchDisplay {
         WatchDisplay::new(self.clone(), Goal::Still(time))
+    }
+
+    fn guest_held(&self, expected: String, last: Option<Screenshot>) -> DisplayError {
+        DisplayError::GuestHeld {
+            machine: self.witness.name(),
+            expected,
+            last: last.map(Box::new),
+            seen: self.witness.seen(),
+        }
     }
 
     fn timeout(&self, expected: String, limit: Duration, last: Option<Screenshot>) -> DisplayError {

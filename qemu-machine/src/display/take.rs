@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::engine::{Either, Elapsed, Watched, race, yield_now};
-use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
+use qemu_qmp::{Client, ExecuteError, ExecuteFailure, Witness};
 use serde_json::json;
 use tokio::sync::Mutex;
 

@@ -93,14 +93,21 @@ impl IntoFuture for WatchDisplay {
             } = self;
             let deadlines = display.qmp.deadlines();
             let mut watch = Watch::new(goal, tolerance);
-            // It hears nothing but the end of the connection.
-            let mut end = display.qmp.events_named::<&str>([]);
+            // The end of the connection, and what may hold the guest, do not
+            // wait for the next look.
+            let mut end = display.qmp.events_named(["GUEST_PANICKED", "STOP"]);
             let looks = async {
                 loop {
                     let asked = deadlines.now();
-                    let shown = display.take().await?;
+                    // Known before the look, which shows what such a guest shows
+                    // for good.
+                    let is_held = display.witness.hold().is_some();
+                    let shown = display.take().await.map_err(Some)?;
                     if watch.look(asked, deadlines.now(), shown) {
                         return Ok(());
+                    }
+                    if is_held && watch.awaits_change() {
+                        return Err(None);
                     }
                     // After the end, the next look fails with its cause.
                     race(engine::pause(pace), end.next().no_timeout().into_future()).await;
@@ -108,7 +115,8 @@ impl IntoFuture for WatchDisplay {
             };
             match deadlines.timeout(timeout, looks).await {
                 Ok(Ok(())) => Ok(watch.last.expect("what was waited for was seen")),
-                Ok(Err(error)) => Err(error),
+                Ok(Err(Some(error))) => Err(error),
+                Ok(Err(None)) => Err(display.guest_held(watch.to_string(), watch.last)),
                 Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
             }
         })
@@ -137,6 +145,11 @@ impl Watch {
             difference: 1.0,
             still: None,
         }
+    }
+
+    /// Whether what is waited for is a change.
+    fn awaits_change(&self) -> bool {
+        matches!(self.goal, Goal::Match(_))
     }
 
     /// Takes what was shown at a time between these two; tells whether that was

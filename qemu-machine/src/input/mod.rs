@@ -8,7 +8,7 @@
 //! where many wait, or the guest is stopped, and that says so.
 
 mod keyboard;
-mod keys;
+mod layout;
 mod mouse;
 mod perform;
 mod stroke;
@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use keyboard::Keyboard;
+pub use layout::KeyboardLayout;
 pub use mouse::{Button, Mouse};
 pub use perform::InputAction;
 pub(crate) use perform::{Input, Turns};
@@ -27,10 +28,12 @@ pub(crate) use perform::{Input, Turns};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
-    /// A keyboard with US layout has no key for a character. Nothing was typed.
+    /// The keyboard's layout has no key for a character. Nothing was typed.
     NoKey {
         /// Whose keyboard, such as `machine 'qemu-1'`.
         machine: String,
+        /// The layout.
+        layout: KeyboardLayout,
         /// The character.
         character: char,
         /// Where it stands, counted from 1.
@@ -68,12 +71,13 @@ impl fmt::Display for InputError {
         match self {
             Self::NoKey {
                 machine,
+                layout,
                 character,
                 position,
             } => write!(
                 f,
-                "{machine}: no key of a US keyboard types {character:?}, the {position}th \
-                 character"
+                "{machine}: the {layout} keyboard layout has no key for {character:?}, \
+                 character {position} of the text"
             ),
             Self::NoChord { machine, chord } => write!(
                 f,

@@ -182,6 +182,8 @@ impl Input {
         // QMP has no command for it.
         while is_full(&self.qmp.human("i /1b 0x64").no_timeout().await?) {
             progress.waited_for = "the guest does not read its keyboard or mouse";
+            // One that was stopped meanwhile never will.
+            send(&self.qmp, &[]).await?;
             pause(&self.qmp, LOOK).await;
         }
         progress.waited_for = QEMU;

@@ -2,7 +2,7 @@
 
 use qemu_qmp::Event;
 
-use super::{Rung, RungOutcome, RungReport};
+use super::{GuestExit, Rung, RungOutcome, RungReport};
 use crate::report::{ExitCause, ExitStatus};
 
 /// Who wanted the end, from what was seen of it. A rung that was left may have
@@ -13,6 +13,7 @@ pub(crate) fn cause(
     status: ExitStatus,
     reports: &[RungReport],
     shutdown: Option<&Shutdown>,
+    guest_exit: Option<GuestExit>,
 ) -> ExitCause {
     // What failed had no effect.
     let had_effect = |report: &&RungReport| !matches!(report.outcome, RungOutcome::Failed(_));
@@ -33,6 +34,10 @@ pub(crate) fn cause(
     };
     match shutdown {
         Some(Shutdown { guest: true, .. }) => {
+            requested_or(&[Rung::Powerdown, Rung::Guest], ExitCause::Guest)
+        }
+        // Not every device of the guest's has QEMU say so.
+        None if guest_exit.is_some() => {
             requested_or(&[Rung::Powerdown, Rung::Guest], ExitCause::Guest)
         }
         Some(Shutdown { reason, .. }) if reason == "host-qmp-quit" => {
@@ -75,6 +80,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::life::ExitDevice;
+
+    /// The cause of an end by no device of the guest's.
+    fn cause(status: ExitStatus, reports: &[RungReport], shutdown: Option<&Shutdown>) -> ExitCause {
+        super::cause(status, reports, shutdown, None)
+    }
 
     /// The reports of rungs that were tried, the last one to the end.
     fn tried(rungs: &[Rung]) -> Vec<RungReport> {
@@ -156,5 +167,22 @@ mod tests {
         // A kill alone, of one that has exited by itself at that moment.
         let only_kill = &reports[3..];
         assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
+    }
+
+    #[test]
+    fn an_exit_by_a_device_of_the_guest_is_the_guest_s_without_an_event_too() {
+        let told = |status, reports: &[RungReport]| {
+            let exit = GuestExit {
+                device: ExitDevice::IsaDebugExit,
+                code: 16,
+            };
+            super::cause(status, reports, None, Some(exit))
+        };
+        let status = ExitStatus::Code(33);
+        assert_eq!(told(status, &[]), ExitCause::Guest);
+        // It was quicker than what was asked of QEMU.
+        assert_eq!(told(status, &tried(&[Rung::Quit])), ExitCause::Guest);
+        let asked = ExitCause::Requested(Rung::Powerdown);
+        assert_eq!(told(status, &tried(&[Rung::Powerdown, Rung::Quit])), asked);
     }
 }

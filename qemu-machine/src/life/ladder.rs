@@ -46,6 +46,9 @@ pub enum RungOutcome {
     Failed(String),
     /// Somebody asked for a harder end meanwhile.
     Overtaken,
+    /// The guest is off or has panicked, and QEMU holds it: nothing was left
+    /// to wait for.
+    GuestHeld,
 }
 
 /// The rungs to climb, each with how long it may take. The last one kills.
@@ -100,6 +103,9 @@ impl fmt::Display for RungReport {
             RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
             RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
             RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
+            RungOutcome::GuestHeld => {
+                write!(f, "{rung} ended after {took:.1?}: QEMU holds the guest")
+            }
         }
     }
 }

@@ -22,6 +22,7 @@
 //! is nothing that it could lose.
 
 mod cause;
+mod guest_exit;
 mod ladder;
 #[cfg(test)]
 mod model;
@@ -30,6 +31,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub(crate) use cause::{Shutdown, cause};
+pub(crate) use guest_exit::{Evidence, ExitDevices};
+pub use guest_exit::{ExitDevice, GuestExit};
 use ladder::KILL_LIMIT;
 pub(crate) use ladder::Ladder;
 pub use ladder::{Rung, RungOutcome, RungReport};
@@ -161,6 +164,18 @@ impl Life {
     pub(crate) fn failed(&mut self, now: Instant, tried: Rung, why: String) {
         if matches!(&self.phase, Phase::Ending { rung, .. } if *rung == tried) {
             self.next_rung(now, RungOutcome::Failed(why));
+        }
+    }
+
+    /// QEMU holds the guest, which cannot go on: there is no sense in waiting
+    /// for it to power off.
+    pub(crate) fn guest_is_held(&mut self, now: Instant) {
+        if let Phase::Ending {
+            rung: Rung::Guest | Rung::Powerdown,
+            ..
+        } = self.phase
+        {
+            self.next_rung(now, RungOutcome::GuestHeld);
         }
     }
 
@@ -377,6 +392,31 @@ mod tests {
                 (Rung::Terminate, 0, RungOutcome::Ended)
             ]
         );
+    }
+
+    #[test]
+    fn a_guest_that_is_held_is_not_waited_for() {
+        for rung in [Rung::Guest, Rung::Powerdown] {
+            let (mut life, start) = running();
+            life.guest_is_held(start);
+            assert_eq!(life.poll_action(), None);
+            let ladder = [(rung, Some(10 * SECOND)), (Rung::Quit, Some(SECOND))];
+            life.end(start, Ladder::new(ladder));
+            assert_eq!(life.poll_action(), Some(Action::Try(rung)));
+            life.guest_is_held(start + SECOND);
+            assert_eq!(life.poll_action(), Some(Action::Try(Rung::Quit)));
+            // A rung that does not wait for the guest goes on.
+            life.guest_is_held(start + SECOND);
+            assert_eq!(life.deadline(), Some(start + 2 * SECOND));
+            life.exited(start + SECOND);
+            assert_eq!(
+                outcomes(life),
+                [
+                    (rung, 1, RungOutcome::GuestHeld),
+                    (Rung::Quit, 0, RungOutcome::Ended)
+                ]
+            );
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ enum Input {
     End(Vec<(Rung, Option<u64>)>),
     /// A rung could not be tried, or was refused, be it under way or not.
     Failed(Rung),
+    /// QEMU holds the guest for good.
+    GuestHeld,
     /// Time passes.
     Pass(u64),
     Exited,
@@ -39,6 +41,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         1 => prop_oneof![Just(Useless::Closed), Just(Useless::Broken)].prop_map(Input::Useless),
         3 => ladder.prop_map(|ladder| Input::End(ladder.into_iter().collect())),
         2 => rung().prop_map(Input::Failed),
+        1 => Just(Input::GuestHeld),
         6 => (0..80_u64).prop_map(Input::Pass),
         1 => (0..200_000_u64).prop_map(Input::Pass),
         1 => Just(Input::Exited),
@@ -133,6 +136,12 @@ impl Model {
                 self.leave(now, "failed");
                 self.next(now, *rung);
             }
+            Input::GuestHeld => {
+                if let Some((rung @ (Rung::Guest | Rung::Powerdown), _)) = self.current {
+                    self.leave(now, "guest held");
+                    self.next(now, rung);
+                }
+            }
             Input::Exited => {
                 self.leave(now, "ended");
                 self.exited = true;
@@ -201,6 +210,7 @@ fn word(outcome: &RungOutcome) -> &'static str {
         RungOutcome::TimedOut => "timed out",
         RungOutcome::Failed(_) => "failed",
         RungOutcome::Overtaken => "overtaken",
+        RungOutcome::GuestHeld => "guest held",
     }
 }
 
@@ -241,6 +251,7 @@ proptest! {
                     life.end(at(now), Ladder::new(rungs));
                 }
                 Input::Failed(rung) => life.failed(at(now), *rung, "refused".to_owned()),
+                Input::GuestHeld => life.guest_is_held(at(now)),
                 Input::Exited => {
                     life.exited(at(now));
                     ended_since.get_or_insert(now);

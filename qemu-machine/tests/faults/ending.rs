@@ -7,7 +7,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use qemu_machine::{
-    Console, ExitCause, ExitError, ExitReport, Machine, Rung, RungOutcome, ShutdownError, Wait,
+    Console, ExitCause, ExitDevice, ExitError, ExitReport, Machine, Rung, RungOutcome,
+    ShutdownError, Wait,
 };
 
 use super::Place::{Both, Real, Scripted};
@@ -149,6 +150,21 @@ fn stubborn() -> Vec<Fault> {
                 std::io::Write::write_all(&mut stream, b"flood 4000000000\n").unwrap();
                 let report = end(scene, &vm).unwrap_or_else(|error| panic!("{error}"));
                 assert!(matches!(report.cause, ExitCause::Requested(_)), "{report}");
+            },
+        ),
+        fault(
+            "exits as a device of the guest's has it, with a code",
+            Scripted,
+            "no error: the report, Guest, with the device and the guest's code",
+            AT_ONCE,
+            |scene| {
+                let script = "greet\nnegotiate\nexpect quit\nexit 33";
+                let device = ["-device", "isa-debug-exit"];
+                let vm = scene.fake(script).args(device).launch().wait().unwrap();
+                let report = end(scene, &vm).unwrap();
+                assert_eq!(report.cause, ExitCause::Guest, "{report}");
+                let exit = report.guest_exit.unwrap();
+                assert_eq!((exit.device, exit.code), (ExitDevice::IsaDebugExit, 16));
             },
         ),
         fault(

@@ -12,6 +12,7 @@ mod channels;
 mod conditions;
 mod ending;
 mod given_up;
+mod guest;
 mod host;
 mod own_process;
 mod page;
@@ -86,6 +87,7 @@ pub fn table() -> Vec<Fault> {
     let groups = [
         ("At launch", at_launch::rows()),
         ("Running", running::rows()),
+        ("The guest", guest::rows()),
         ("Ending", ending::rows()),
         ("Our own process", own_process::rows()),
     ];

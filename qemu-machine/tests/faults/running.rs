@@ -66,7 +66,7 @@ fn dies(
 }
 
 /// A machine with a console, of whatever is at hand.
-fn with_console(scene: &Scene, script: &str) -> Machine {
+pub(super) fn with_console(scene: &Scene, script: &str) -> Machine {
     if scene.is_real() {
         return scene.prompt(&[]);
     }

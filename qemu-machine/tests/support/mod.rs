@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
 pub mod boot_sector;
+pub mod fast_guest;
 pub mod fleet;
 pub mod played_qemu;
 

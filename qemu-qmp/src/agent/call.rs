@@ -7,9 +7,10 @@ use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{AgentError, AgentFailure, GuestAgent, Lost, Shared, State, Told, Waiter};
+use super::process::Said;
+use super::{AgentError, AgentFailure, GuestAgent, Keep, Lost, Shared, State, Told, Waiter};
 use crate::engine::{self, Elapsed, race};
-use crate::wire::{AgentAnswer, Line, Standing};
+use crate::wire::{AgentAnswer, AgentHold, Line, Standing};
 
 /// An operation that has not begun.
 #[derive(Clone)]
@@ -44,6 +45,10 @@ impl Operation {
         Self { agent, timeout }
     }
 
+    pub(super) fn agent(&self) -> GuestAgent {
+        self.agent.clone()
+    }
+
     pub(super) fn begin(&self) -> Running<'_> {
         let shared = self.agent.shared();
         Running {
@@ -67,6 +72,8 @@ pub(super) enum Request {
     Command(Line),
     /// A command that returns the handle of a file.
     Open(Line),
+    /// A command that returns a program's state, which is kept here.
+    Status(Line, Said),
 }
 
 impl Running<'_> {
@@ -110,7 +117,10 @@ impl Running<'_> {
                 Err(AgentFailure::NotUnderstood { error })
             }
             Ok(Ok(Ok(AgentAnswer::Gone))) => Err(AgentFailure::Gone),
-            Ok(Ok(Ok(AgentAnswer::Held))) => Err(AgentFailure::GuestPanicked),
+            Ok(Ok(Ok(AgentAnswer::Held(hold)))) => Err(match hold {
+                AgentHold::Panicked => AgentFailure::GuestPanicked,
+                AgentHold::ShutDown => AgentFailure::GuestShutDown,
+            }),
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(Lost { cause, was_sent }))) => {
                 Err(AgentFailure::Interrupted { cause, was_sent })
@@ -204,7 +214,12 @@ impl<'a> Call<'a> {
     fn begin(shared: &'a Shared, request: Request) -> Result<Self, AgentFailure> {
         let opens = matches!(request, Request::Open(_));
         let (told, reply) = oneshot::channel();
-        let waiter = Waiter { told, opens };
+        let keep = match &request {
+            Request::Sync | Request::Command(_) => Keep::Nothing,
+            Request::Open(_) => Keep::File,
+            Request::Status(_, said) => Keep::Status(said.clone()),
+        };
+        let waiter = Waiter { told, keep };
         let id = shared.change(|State { connection, ended }| {
             if let Some(cause) = ended {
                 return Err(AgentFailure::Interrupted {
@@ -215,7 +230,9 @@ impl<'a> Call<'a> {
             Ok(match request {
                 Request::Sync => connection.submit_sync(waiter),
                 Request::Command(line) => connection.submit(line, waiter),
-                Request::Open(line) => connection.submit_kept(line, waiter),
+                Request::Open(line) | Request::Status(line, _) => {
+                    connection.submit_kept(line, waiter)
+                }
             })
         })?;
         Ok(Self {

@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use super::{GuestAgent, Handle, Lost, Shared, Waiter};
 use crate::engine::{self, Engine, Stream, Watched};
-use crate::wire::AgentSettings;
+use crate::wire::{AgentHold, AgentSettings};
 use crate::{Deadlines, Disconnected, Witness};
 
 /// Reads one agent's channel. Whoever supervises the machine runs it
@@ -83,9 +83,9 @@ impl Link {
         self.0.change(|state| state.connection.port_changed(open));
     }
 
-    /// The guest has panicked and the machine holds it, or it goes on.
-    pub fn guest_is_held(&self, held: bool) {
-        self.0.change(|state| state.connection.guest_is_held(held));
+    /// The machine holds the guest for good, for this reason, or it goes on.
+    pub fn guest_is_held(&self, hold: Option<AgentHold>) {
+        self.0.change(|state| state.connection.guest_is_held(hold));
     }
 
     /// Ends the channel after what was received by now is read.

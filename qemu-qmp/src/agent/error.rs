@@ -70,6 +70,8 @@ pub enum AgentFailure {
     Gone,
     /// The guest has panicked, and the machine holds it.
     GuestPanicked,
+    /// The guest has shut down, and the machine holds it.
+    GuestShutDown,
     /// What came was no reply.
     NotUnderstood {
         /// What is wrong with it.
@@ -127,6 +129,9 @@ impl fmt::Display for AgentFailure {
             Self::NoReply => f.write_str("has no reply: the agent has read it, and gone on"),
             Self::Gone => f.write_str("lost its agent, which has ended or was started anew"),
             Self::GuestPanicked => f.write_str("has no reply: the guest has panicked, and is held"),
+            Self::GuestShutDown => {
+                f.write_str("has no reply: the guest has shut down, and is held")
+            }
             Self::NotUnderstood { error } => write!(f, "had an answer that is none: {error}"),
             Self::Interrupted { cause, .. } => write!(f, "was interrupted: {cause}"),
             Self::Arguments { reason } => write!(f, "has arguments that cannot be sent: {reason}"),
@@ -162,7 +167,11 @@ impl AgentFailure {
     pub(super) fn is_of_silence(&self) -> bool {
         matches!(
             self,
-            Self::NotReady { .. } | Self::Busy { .. } | Self::Timeout { .. } | Self::GuestPanicked
+            Self::NotReady { .. }
+                | Self::Busy { .. }
+                | Self::Timeout { .. }
+                | Self::GuestPanicked
+                | Self::GuestShutDown
         )
     }
 }

@@ -1,15 +1,15 @@
-//! Running a program in the guest.
+//! Starting a program in the guest, and running one to its end.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::time::Duration;
 
 use serde_core::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Value, json};
 
-use super::base64::{Bytes, encode};
+use super::base64::encode;
 use super::call::{Operation, Running, deadline_options};
-use super::{AgentError, AgentFailure, GuestAgent};
+use super::process::{GuestProcess, Said, end_of};
+use super::{AgentError, GuestAgent};
 
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
 ///
@@ -20,13 +20,14 @@ use super::{AgentError, AgentFailure, GuestAgent};
 ///
 /// # Errors
 /// [`AgentError`], whose [`failure`](AgentError::failure) says which:
-/// [`AgentFailure::Refused`] where the program is not found,
-/// [`AgentFailure::StillRuns`] where it did not end in time. A program that
-/// ends with another code than 0 is no error.
+/// [`AgentFailure::Refused`](super::AgentFailure::Refused) where the program is
+/// not found, [`AgentFailure::StillRuns`](super::AgentFailure::StillRuns) where
+/// it did not end in time. A program that ends with another code than 0 is no
+/// error.
 ///
 /// # Cancel safety
-/// If the future is dropped after the program was started, the program runs on.
-/// The agent keeps its output as long as it runs itself.
+/// If the future is dropped after the program was started, the program runs on,
+/// and its output is lost. [`spawn`](Self::spawn) gives a handle that keeps it.
 #[must_use = "nothing is run until awaited or waited for"]
 pub struct Exec {
     operation: Operation,
@@ -34,6 +35,23 @@ pub struct Exec {
     arguments: Vec<String>,
     environment: Vec<String>,
     input: Vec<u8>,
+    captures: bool,
+}
+
+/// Starts a program in the guest; made by [`Exec::spawn`].
+///
+/// # Errors
+/// [`AgentError`], whose [`failure`](AgentError::failure) says which:
+/// [`AgentFailure::Refused`](super::AgentFailure::Refused) where the program is
+/// not found.
+///
+/// # Cancel safety
+/// If the future is dropped after the command was sent, the program may run all
+/// the same, and nobody has its handle.
+#[must_use = "nothing is started until awaited or waited for"]
+pub struct Spawn {
+    operation: Operation,
+    exec: Exec,
 }
 
 /// How a program in the guest ended, and what it printed.
@@ -45,9 +63,11 @@ pub struct ExecOutput {
     /// The signal that ended it, or on Windows the exception; `None` if none
     /// did.
     pub signal: Option<i64>,
-    /// What it printed, 16 MiB at the most.
+    /// What it printed, up to 16 MiB; nothing where that was
+    /// [not captured](Exec::capture_output).
     pub stdout: Vec<u8>,
-    /// What it printed to its standard error, 16 MiB at the most.
+    /// What it printed to its standard error, up to 16 MiB; nothing where that
+    /// was not captured.
     pub stderr: Vec<u8>,
     /// Whether it printed more than that.
     pub stdout_truncated: bool,
@@ -62,7 +82,7 @@ impl ExecOutput {
     }
 }
 
-deadline_options!(Exec);
+deadline_options!(Exec, Spawn);
 
 impl Exec {
     pub(super) fn new(agent: GuestAgent, program: String) -> Self {
@@ -72,6 +92,7 @@ impl Exec {
             arguments: Vec::new(),
             environment: Vec::new(),
             input: Vec::new(),
+            captures: true,
         }
     }
 
@@ -99,6 +120,57 @@ impl Exec {
         self.input = bytes.into();
         self
     }
+
+    /// Whether the agent keeps what the program prints (`capture-output`), as
+    /// it does by default. Otherwise the guest discards it: for what prints
+    /// much, and for a daemon, which leaves a process behind that has the
+    /// output open. While somebody has it open, the agent takes a program whose
+    /// output it keeps for one that runs.
+    pub fn capture_output(mut self, captures: bool) -> Self {
+        self.captures = captures;
+        self
+    }
+
+    /// Starts the program and does not wait for its end: the result is a handle
+    /// that asks for its state, or waits for its end.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use qemu_qmp::Wait;
+    /// # use qemu_qmp::agent::{AgentError, GuestAgent};
+    ///
+    /// # fn run(agent: &GuestAgent) -> Result<(), AgentError> {
+    /// let load = agent.exec("stress").arg("--cpu=1").capture_output(false).spawn().wait()?;
+    /// assert!(load.status().wait()?.is_none(), "it has ended");
+    /// let end = load.exited().timeout(Duration::from_secs(600)).wait()?;
+    /// assert!(end.success());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn(self) -> Spawn {
+        Spawn {
+            operation: self.operation.clone(),
+            exec: self,
+        }
+    }
+
+    /// Starts the program; gives its process id in the guest.
+    async fn start(self, running: &Running<'_>) -> Result<i64, AgentError> {
+        let mut command = json!({"path": self.program, "capture-output": self.captures});
+        if !self.arguments.is_empty() {
+            command["arg"] = self.arguments.into();
+        }
+        if !self.environment.is_empty() {
+            command["env"] = self.environment.into();
+        }
+        if !self.input.is_empty() {
+            command["input-data"] = encode(&self.input).into();
+        }
+        let Pid(pid) = running.call("guest-exec", command).await?;
+        Ok(pid)
+    }
 }
 
 impl IntoFuture for Exec {
@@ -107,43 +179,26 @@ impl IntoFuture for Exec {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let running = self.operation.begin();
-            let mut command = json!({"path": self.program, "capture-output": true});
-            if !self.arguments.is_empty() {
-                command["arg"] = self.arguments.into();
-            }
-            if !self.environment.is_empty() {
-                command["env"] = self.environment.into();
-            }
-            if !self.input.is_empty() {
-                command["input-data"] = encode(&self.input).into();
-            }
-            let Pid(pid) = running.call("guest-exec", command).await?;
-            end_of(&running, pid).await
+            let operation = self.operation.clone();
+            let running = operation.begin();
+            let pid = self.start(&running).await?;
+            end_of(&running, pid, &Said::default()).await
         })
     }
 }
 
-async fn end_of(running: &Running<'_>, pid: i64) -> Result<ExecOutput, AgentError> {
-    let mut pace = SHORTEST_PACE;
-    loop {
-        let status = running.call("guest-exec-status", json!({"pid": pid}));
-        if let Status(Some(output)) = status.await? {
-            return Ok(output);
-        }
-        if let Err(limit) = running.pause(pace).await {
-            let failure = AgentFailure::StillRuns { limit, pid };
-            return Err(running.error("guest-exec", failure));
-        }
-        pace = LONGEST_PACE.min(2 * pace);
+impl IntoFuture for Spawn {
+    type Output = Result<GuestProcess, AgentError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { operation, exec } = self;
+            let pid = exec.start(&operation.begin()).await?;
+            Ok(GuestProcess::new(operation.agent(), pid))
+        })
     }
 }
-
-/// After a program has begun it is asked for its end first after this time.
-const SHORTEST_PACE: Duration = Duration::from_millis(5);
-
-/// A program that has run for long is asked for its end this often.
-const LONGEST_PACE: Duration = Duration::from_millis(500);
 
 /// The answer to `guest-exec`.
 struct Pid(i64);
@@ -153,32 +208,5 @@ impl<'de> Deserialize<'de> for Pid {
         let reply = Value::deserialize(deserializer)?;
         let pid = reply["pid"].as_i64();
         pid.map(Self).ok_or_else(|| D::Error::custom("no `pid`"))
-    }
-}
-
-/// The answer to `guest-exec-status`: the program's end, if it has come.
-struct Status(Option<ExecOutput>);
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let reply = Value::deserialize(deserializer)?;
-        let exited = reply["exited"].as_bool();
-        if !exited.ok_or_else(|| D::Error::custom("no `exited`"))? {
-            return Ok(Self(None));
-        }
-        let printed = |key: &str| match &reply[key] {
-            Value::Null => Ok(Vec::new()),
-            text => Bytes::deserialize(text)
-                .map(|Bytes(bytes)| bytes)
-                .map_err(|error| D::Error::custom(format_args!("`{key}`: {error}"))),
-        };
-        Ok(Self(Some(ExecOutput {
-            code: reply["exitcode"].as_i64(),
-            signal: reply["signal"].as_i64(),
-            stdout: printed("out-data")?,
-            stderr: printed("err-data")?,
-            stdout_truncated: reply["out-truncated"].as_bool().unwrap_or(false),
-            stderr_truncated: reply["err-truncated"].as_bool().unwrap_or(false),
-        })))
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod exec;
 mod execute;
 mod file;
+mod process;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,9 +35,10 @@ pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
 pub use connect::Connect;
 pub use driver::{Driver, Link, Untold};
 pub use error::{AgentError, AgentFailure};
-pub use exec::{Exec, ExecOutput};
+pub use exec::{Exec, ExecOutput, Spawn};
 pub use execute::{Execute, ExecuteJson, Ready, Tell};
 pub use file::{ReadFile, WriteFile};
+pub use process::{GuestProcess, ProcessExited, ProcessStatus};
 
 use crate::engine::{self, Engine, Stream, Watched};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
@@ -114,7 +116,8 @@ impl GuestAgent {
         self.tell("guest-shutdown", json!({"mode": mode.as_str()}))
     }
 
-    /// Runs a program in the guest to its end. It is looked for in the agent's
+    /// Runs a program in the guest to its end, or, with
+    /// [`spawn`](Exec::spawn), starts it only. It is looked for in the agent's
     /// `PATH`, unless it has a slash; there is no shell between.
     pub fn exec(&self, program: impl Into<String>) -> Exec {
         Exec::new(self.clone(), program.into())
@@ -219,8 +222,16 @@ struct State {
 /// Who waits for an answer.
 struct Waiter {
     told: oneshot::Sender<Told>,
-    /// Whether what is returned is a file's handle, to be closed by somebody.
-    opens: bool,
+    keep: Keep,
+}
+
+/// What of an answer is to be kept, whether or not somebody hears it.
+enum Keep {
+    Nothing,
+    /// It has a file's handle, which somebody must close.
+    File,
+    /// It is a program's state. The agent tells of its end but once.
+    Status(process::Said),
 }
 
 type Told = Result<AgentAnswer, Lost>;
@@ -269,11 +280,15 @@ impl Shared {
         drop(state);
         // Unlocked, for waking a waiter may run code of its executor.
         for (waiter, answer) in answers {
-            let Waiter { told, opens } = waiter;
+            let Waiter { told, keep } = waiter;
+            let answer = match &keep {
+                Keep::Status(said) => said.keep(answer),
+                Keep::File | Keep::Nothing => answer,
+            };
             let mut unheard = None;
             engine::wake(|| unheard = told.send(Ok(answer)).err());
             if let Some(Ok(answer)) = unheard
-                && opens
+                && let Keep::File = keep
             {
                 self.close_unheard_of(answer);
             }
@@ -295,7 +310,7 @@ impl Shared {
         let line = Line::new("guest-file-close", Some(arguments.as_bytes()), false);
         let waiter = Waiter {
             told: oneshot::channel().0,
-            opens: false,
+            keep: Keep::Nothing,
         };
         self.change(|state| state.connection.submit_unattended(line, waiter));
     }

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
 use crate::engine::{Elapsed, NotSent};
-use crate::wire::{Id, Line};
-use crate::{Command, wait};
+use crate::wire::{ErrorReply, Id, Line};
+use crate::{Command, HumanMonitorCommand, wait};
 
 /// A typed command, not sent yet; made by [`Client::execute`].
 ///
@@ -49,6 +49,8 @@ struct Request {
     out_of_band: bool,
     passed: Vec<Passed>,
     id: Option<String>,
+    /// Whether a text that tells of an error is a refusal.
+    fails_on_error: bool,
     timeout: Option<Duration>,
 }
 
@@ -70,6 +72,26 @@ impl<C: Command> Execute<C> {
     /// Waits as long as the connection lives.
     pub fn no_timeout(mut self) -> Self {
         self.request.timeout = None;
+        self
+    }
+}
+
+impl Execute<HumanMonitorCommand> {
+    /// Fails with [`ExecuteFailure::Refused`] if the text has `Error:` in it,
+    /// which is how the monitor for people reports that a command failed. The
+    /// text is the description in the [reply](ExecuteError::reply).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_qmp::{Client, Wait};
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let error = qmp.human("loadvm missing").fail_on_error().wait().unwrap_err();
+    /// println!("{}", error.reply().unwrap().desc);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fail_on_error(mut self) -> Self {
+        self.request.fails_on_error = true;
         self
     }
 }
@@ -155,6 +177,7 @@ impl Request {
             out_of_band,
             passed: Vec::new(),
             id: None,
+            fails_on_error: false,
             timeout,
         }
     }
@@ -202,6 +225,12 @@ impl Request {
             descriptors.push(opened.map_err(failed)?);
         }
         match exchange(&self.client, self.id, line, descriptors, self.timeout).await? {
+            Ok(received) if self.fails_on_error && tells_of_an_error(&received) => {
+                Err(ExecuteFailure::Refused {
+                    arguments,
+                    reply: Box::new(ErrorReply::of_text(received)),
+                })
+            }
             Ok(received) => serde_json::from_str(received.get())
                 .map_err(|cause| ExecuteFailure::Shape { received, cause }),
             Err(reply) => Err(ExecuteFailure::Refused {
@@ -210,6 +239,12 @@ impl Request {
             }),
         }
     }
+}
+
+/// Whether the monitor for people reports an error, by a text such as `Error:
+/// Device 'd' not found` (QEMU's `hmp_handle_error`).
+fn tells_of_an_error(text: &RawValue) -> bool {
+    text.get().contains("Error:")
 }
 
 /// Sends a line, with descriptors if there are any, and waits for its reply.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cancel_migration::has_ended;
 use super::job::note_state;
 use super::{Client, EventError, Events, ExecuteError, Passed};
 use crate::QueryStatus;
@@ -26,7 +27,7 @@ use crate::engine::{self, Elapsed};
 ///
 /// # Cancel safety
 /// If the future is dropped after it was polled, a migration that was started
-/// goes on; `migrate_cancel` ends it. One that was not leaves nothing.
+/// goes on; [`Client::cancel_migration`] ends it. One that was not leaves nothing.
 #[must_use = "nothing is started until awaited or waited for"]
 pub struct Migrate {
     client: Client,
@@ -328,7 +329,7 @@ impl IntoFuture for Completed {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     client: Client,
     timeout: Option<Duration>,
     ended: impl Future<Output = Result<T, MigrationError>>,
@@ -346,7 +347,7 @@ async fn within<T>(
 /// Waits until the guest may go on: the server tells that a migration is
 /// complete some instants before it is done with it, and refuses `cont` until
 /// then. For that it has no event, so it is asked.
-async fn finalized(client: &Client) -> Result<(), ExecuteError> {
+pub(super) async fn finalized(client: &Client) -> Result<(), ExecuteError> {
     while client.execute(QueryStatus {}).no_timeout().await?.status == "finish-migrate" {
         engine::pause(PACE).await;
     }
@@ -366,7 +367,7 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
             .unwrap_or_default();
         let reached = data["status"].as_str().unwrap_or_default().to_owned();
         note_state(&mut states, &reached);
-        if !["completed", "failed", "cancelled"].contains(&reached.as_str()) {
+        if !has_ended(&reached) {
             continue;
         }
         let told = client.execute_json("query-migrate", ()).no_timeout().await;

@@ -6,6 +6,7 @@
 //!                                               or that of a caller that waits)
 //! ```
 
+mod cancel_migration;
 mod connect;
 mod driver;
 mod error;
@@ -28,6 +29,7 @@ use serde_core::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+pub use cancel_migration::CancelMigration;
 pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
 pub use driver::{Driver, Ender, Ready};
@@ -92,7 +94,8 @@ impl Client {
 
     /// Executes a line of the monitor for people; the answer is what it prints.
     /// For what QMP has no command for: the text is not made to be read by
-    /// programs, and differs between versions.
+    /// programs, and differs between versions. Errors are text too, unless
+    /// [`fail_on_error`](Execute::fail_on_error) is set.
     ///
     /// Nothing is sent before the result is awaited or waited for.
     pub fn human(&self, command_line: &str) -> Execute<HumanMonitorCommand> {

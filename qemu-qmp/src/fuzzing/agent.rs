@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::{CUTS, Cut, Step, steps};
-use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, Port, Standing};
+use crate::wire::{
+    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Line, Port, Standing,
+};
 
 /// Who is answered waits; a reply is the agent's own to this command, unless
 /// other bytes came while it was awaited; nothing depends on the pieces in which
@@ -101,8 +103,8 @@ impl Channel {
             6 => self.give_up(|waiting| waiting.last()),
             7 => self.connection.port_changed(true),
             8 => self.connection.port_changed(false),
-            11 => self.connection.guest_is_held(true),
-            12 => self.connection.guest_is_held(false),
+            11 => self.connection.guest_is_held(Some(AgentHold::Panicked)),
+            12 => self.connection.guest_is_held(None),
             14 => self.answers(Guest::reply),
             15 => self.answers(Guest::error),
             16 => self.answers(Guest::silence),
@@ -210,7 +212,7 @@ impl Channel {
     /// However it stands: an agent that is there is found, if one who waits for
     /// it gives up now and then.
     fn gets_in_step(&mut self) {
-        self.connection.guest_is_held(false);
+        self.connection.guest_is_held(None);
         self.connection.port_changed(true);
         self.guest = Guest::default();
         for _ in 0..3 {
@@ -289,7 +291,7 @@ fn check(waiter: u32, request: &Request, answer: &AgentAnswer) {
         AgentAnswer::Return(value) => assert_eq!(value.get(), format!("\"{name}\"")),
         AgentAnswer::Error(reply) => assert_eq!(reply.desc, name),
         AgentAnswer::Silence => assert!(request.is_sync || request.is_silent, "{name} had a reply"),
-        AgentAnswer::Gone | AgentAnswer::Held => {}
+        AgentAnswer::Gone | AgentAnswer::Held(_) => {}
         AgentAnswer::NotUnderstood(error) => panic!("{error}"),
     }
 }

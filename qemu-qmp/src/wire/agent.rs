@@ -42,7 +42,7 @@ pub struct AgentConnection<W> {
     /// The sentinel has come, and no line has ended since.
     delimited: bool,
     port: Port,
-    is_held: bool,
+    hold: Option<AgentHold>,
     next_id: u64,
     next_sync: u64,
     /// How much was passed over since the last sync was sent.
@@ -112,10 +112,19 @@ pub enum AgentAnswer {
     Silence,
     /// The agent is gone that was to answer it, or was started anew.
     Gone,
-    /// The guest has panicked and is held: nobody in it will answer.
-    Held,
+    /// The guest is held for good: nobody in it will answer.
+    Held(AgentHold),
     /// What came is no reply.
     NotUnderstood(ProtocolError),
+}
+
+/// Why a guest is held that only a reset brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentHold {
+    /// It has panicked.
+    Panicked,
+    /// It has shut down.
+    ShutDown,
 }
 
 /// How far a request had come that was given up.
@@ -178,7 +187,7 @@ impl<W> AgentConnection<W> {
             line_limit_bytes: settings.line_limit_bytes,
             delimited: false,
             port: settings.port,
-            is_held: false,
+            hold: None,
             next_id: 1,
             next_sync: settings.first_sync,
             passed_over_bytes: 0,
@@ -305,13 +314,13 @@ impl<W> AgentConnection<W> {
         self.advance();
     }
 
-    /// The guest has panicked and is held, or goes on. Until then nothing is
-    /// sent, and nobody waits.
-    pub fn guest_is_held(&mut self, held: bool) {
-        self.is_held = held;
-        if held {
+    /// The guest is held for good, or goes on. Until then nothing is sent, and
+    /// nobody waits.
+    pub fn guest_is_held(&mut self, hold: Option<AgentHold>) {
+        self.hold = hold;
+        if let Some(hold) = hold {
             for (waiter, _) in self.take_waiters() {
-                let answer = AgentAnswer::Held;
+                let answer = AgentAnswer::Held(hold);
                 self.outputs
                     .push_back(AgentOutput::Answer { waiter, answer });
             }
@@ -345,8 +354,8 @@ impl<W> AgentConnection<W> {
             is_kept,
             is_given_up,
         };
-        if self.is_held {
-            self.answer(request, AgentAnswer::Held);
+        if let Some(hold) = self.hold {
+            self.answer(request, AgentAnswer::Held(hold));
         } else {
             self.queue.push_back(request);
             self.advance();

@@ -14,7 +14,8 @@ pub struct ErrorReply {
     pub class: ErrorClass,
     /// The server's words, for people; they change between versions.
     pub desc: String,
-    /// The error object as it was received.
+    /// The error object as it was received; the text of a command of the monitor
+    /// for people.
     pub raw: Box<RawValue>,
 }
 
@@ -49,6 +50,16 @@ impl ErrorReply {
             desc: text(desc).unwrap_or_default(),
             raw: raw.to_owned(),
         })
+    }
+
+    /// An error that the monitor for people reported by this text.
+    pub(crate) fn of_text(raw: Box<RawValue>) -> Self {
+        let text: String = serde_json::from_str(raw.get()).unwrap_or_default();
+        Self {
+            class: ErrorClass::GenericError,
+            desc: text.trim().to_owned(),
+            raw,
+        }
     }
 }
 

@@ -19,7 +19,9 @@ mod message;
 use std::error::Error;
 use std::fmt;
 
-pub use agent::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Port, Standing};
+pub use agent::{
+    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Port, Standing,
+};
 pub use connection::{Connection, Id, IdInFlight, Line, Output, Settings};
 pub use error_reply::{ErrorClass, ErrorReply};
 pub use event::Event;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::keep_up_to_date;
-use crate::{failure::Failure, process, workspace};
+use crate::{failure::Failure, process, process::quoted, workspace};
 
 /// The program, and the name of each launcher.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
@@ -119,11 +119,6 @@ fn remove_others(launcher: &str, version: &str) {
             let _ = fs::remove_dir_all(folder.path());
         }
     }
-}
-
-/// As one word of the shell.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
 //! the script `guests/linux/init`; a second one has the guest agent too, a third
-//! one bash, a fourth one Debian's log-in.
+//! one bash, a fourth one Debian's log-in. Beside them are layouts for its
+//! keyboard.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use super::{
     apt::{self, Apt},
     bash,
     cpio::Archive,
-    keep_up_to_date, login, publish, scratch,
+    keep_up_to_date, keymaps, login, publish, scratch,
     system::System,
 };
 use crate::{failure::Failure, workspace};
@@ -30,9 +31,11 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let agent = place.join("agent");
     let bash = place.join("bash");
     let login = place.join("login");
+    let keymaps = place.join("keymaps");
     let is_there = busybox.exists() && agent::is_gathered(&agent);
-    if !(is_there && bash.exists() && login.exists() || system.has_debian_packages()) {
-        println!("no Linux guest here: it is made from Debian's packages for x86-64");
+    let all_is_there = is_there && bash.exists() && login.exists() && keymaps.exists();
+    if !(all_is_there || system.has_debian_packages()) {
+        tell!("no Linux guest here: it is made from Debian's packages for x86-64");
         return Ok(());
     }
     if !is_there {
@@ -46,6 +49,9 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
     if !login.exists() {
         login::fetch(&login)?;
+    }
+    if !keymaps.exists() {
+        keymaps::fetch(&keymaps)?;
     }
     // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");

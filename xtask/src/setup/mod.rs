@@ -12,8 +12,10 @@ mod apt;
 mod backport;
 mod bash;
 mod cpio;
+mod keymaps;
 pub(crate) mod launcher;
 pub(crate) mod linux;
+pub(crate) mod locale;
 mod login;
 mod programs;
 mod sources;
@@ -28,6 +30,7 @@ use std::{
 
 use crate::{failure::Failure, workspace};
 use system::System;
+pub(crate) use tools::is_root;
 
 /// Sets up whatever is missing.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -40,6 +43,11 @@ pub(crate) fn run() -> Result<(), Failure> {
         backport::ensure(&system)?;
     }
     linux::ensure(&system)
+}
+
+/// Fails at once, with advice, where a person has to install tools first.
+pub(crate) fn check() -> Result<(), Failure> {
+    tools::check(&System::this())
 }
 
 /// Sets up the tools alone, for what needs neither a second QEMU nor a guest.
@@ -110,7 +118,7 @@ fn lock() -> Result<File, Failure> {
         let file = File::create(&path)?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => println!("waiting for another set-up to end ..."),
+            Err(TryLockError::WouldBlock) => tell!("waiting for another set-up to end ..."),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         file.lock()?;

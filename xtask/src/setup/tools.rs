@@ -31,6 +31,14 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
 }
 
+/// Says how to install what is missing, where [`ensure`] could but say so too.
+pub(crate) fn check(system: &System) -> Result<(), Failure> {
+    match plan(&missing(), system, is_root()) {
+        Plan::Advise(text) => Err(Failure::advice(text)),
+        Plan::Nothing | Plan::Install(_) => Ok(()),
+    }
+}
+
 /// Tools that come together.
 #[derive(Debug, PartialEq, Eq)]
 struct Tools {
@@ -43,12 +51,20 @@ struct Tools {
     macos: &'static [&'static str],
 }
 
-const TOOLS: [Tools; 2] = [
+const TOOLS: [Tools; 3] = [
     Tools {
         programs: &["qemu-system-x86_64", "qemu-img"],
         debian: &["qemu-system-x86", "qemu-utils"],
         fedora: &["qemu-system-x86-core", "qemu-img"],
         arch: &["qemu-base"],
+        macos: &["qemu"],
+    },
+    // For semihosting, which no PC has.
+    Tools {
+        programs: &["qemu-system-arm"],
+        debian: &["qemu-system-arm"],
+        fedora: &["qemu-system-arm-core"],
+        arch: &["qemu-system-arm"],
         macos: &["qemu"],
     },
     Tools {
@@ -190,7 +206,7 @@ mod tests {
 
     #[test]
     fn this_system_comes_first_and_only_once() {
-        let text = advice(&[&TOOLS[0], &TOOLS[1]], Some(Family::Arch), false);
+        let text = advice(&[&TOOLS[0], &TOOLS[2]], Some(Family::Arch), false);
         let here = text.find("pacman -S --needed qemu-base binutils").unwrap();
         let others = ["apt-get", "dnf", "brew"].map(|name| text.find(name).unwrap());
         assert!(others.iter().all(|place| *place > here));
@@ -199,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_unknown_system_is_told_all() {
-        let text = advice(&[&TOOLS[1]], None, false);
+        let text = advice(&[&TOOLS[2]], None, false);
         assert!(!text.contains("On this system"));
         assert!(text.starts_with("These are needed: as, ld, objcopy\n"));
         for manager in ["apt-get", "dnf", "pacman", "brew"] {

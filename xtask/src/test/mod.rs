@@ -1,18 +1,25 @@
 //! Every check of the project, one after the other. A step that fails does not
-//! keep the later ones from running; the last line sums up.
+//! keep the later ones from running; the last lines sum up.
 
+mod programs;
 mod results;
+mod runner;
+mod suites;
 mod targets;
+mod times;
 
 use std::{
+    cmp::Reverse,
     fmt::{self, Display},
-    io::{self, Read, Write},
-    process::{Command, ExitStatus, Stdio},
+    process::Command,
+    thread,
     time::Instant,
 };
 
-use crate::{bench, failure::Failure, process, process::cargo, setup, workspace};
+use crate::{bench, failure::Failure, hardships, process, process::cargo, setup, workspace};
+use programs::Program;
 use results::Tally;
+use runner::Outcome;
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,16 +32,67 @@ pub(crate) enum Extent {
 
 /// Runs the checks.
 pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
+    let mut outcome = match extent {
+        Extent::Full => checked_while_set_up()?,
+        Extent::Quick => checks(extent),
+    };
+    let mut programs = Vec::new();
+    outcome += step("build of the tests", || {
+        programs = programs::build(tests_of(extent)?)?;
+        Ok(Outcome::PASSED)
+    });
+    let quick = programs
+        .iter()
+        .filter(|it| !targets::needs_qemu(it.target()));
+    let quick: Vec<Program> = quick.cloned().collect();
+    outcome += step("tests", || Ok(runner::run(programs, &[])));
     if extent == Extent::Full {
-        // Without what the tests need there is no sense in going on.
-        setup::run()?;
+        let all = hardships::of_every_test();
+        let names: Vec<_> = all.iter().map(|hardship| hardship.name).collect();
+        let name = format!("quick tests under hardships: {}", names.join(", "));
+        outcome += step(&name, || Ok(runner::run(quick, &all)));
     }
-    let mut tally = Tally::default();
-    tally += step("formatting", || {
+    outcome += step("document tests", || {
+        let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
+        let (status, said) = process::run_kept(incremental(extent, &mut documents))?;
+        let mut tally = results::of(&said);
+        if !status.success() && tally.failed == 0 {
+            tell!("`{}` failed: {status}", process::line(&documents));
+            tally += Tally::FAILED;
+        }
+        Ok(tally.into())
+    });
+    conclude(outcome)
+}
+
+/// The checks of the source, while what the tests need is set up: one waits for
+/// what it fetches, the other one has the processors.
+fn checked_while_set_up() -> Result<Outcome, Failure> {
+    // What only a person can do is told before anything else is done.
+    setup::check()?;
+    thread::scope(|scope| {
+        let set_up = scope.spawn(|| {
+            setup::run()?;
+            bench::set_up();
+            Ok(())
+        });
+        let outcome = checks(Extent::Full);
+        let panicked = |_| Err(Failure::new("the set-up has panicked"));
+        // Without what the tests need there is no sense in going on.
+        set_up.join().unwrap_or_else(panicked).map(|()| outcome)
+    })
+}
+
+/// What is checked without running it.
+fn checks(extent: Extent) -> Outcome {
+    let check = |mut command: Command| {
+        process::run_shown(incremental(extent, &mut command)).map(|()| Outcome::PASSED)
+    };
+    let mut outcome = step("formatting", || {
         component("fmt", "rustfmt")?;
         check(cargo(["fmt", "--all", "--check"]))
     });
-    tally += step("lints", || {
+    outcome += step("lints", || {
         component("clippy", "clippy")?;
         let lint = [
             "clippy",
@@ -46,13 +104,13 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         ];
         check(cargo(lint))
     });
-    tally += step("lints of the libraries without features", || {
+    outcome += step("lints of the libraries without features", || {
         let packages = ["--package", "qemu-machine", "--package", "qemu-qmp"];
         let mut lint = cargo(["clippy"]);
         lint.args(packages).args(["--", "-D", "warnings"]);
         check(lint)
     });
-    tally += step("documents", || {
+    outcome += step("documents", || {
         let mut doc = cargo([
             "doc",
             "--workspace",
@@ -63,36 +121,43 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         check(doc)
     });
-    match extent {
-        Extent::Full => {
-            tally += step("tests", || {
-                tests(cargo(["test", "--workspace", "--no-fail-fast"]))
-            });
-            tally += step("bench, once and little", || check(bench::smoke()?));
-        }
-        Extent::Quick => {
-            tally += step("tests", || {
-                let targets = targets::without_qemu(&workspace::root())?;
-                let kinds = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
-                let mut quick = cargo(kinds);
-                quick.arg("--examples");
-                for target in targets {
-                    quick.arg("--test").arg(target);
-                }
-                tests(quick)
-            });
-            tally += step("document tests", || {
-                tests(cargo(["test", "--workspace", "--no-fail-fast", "--doc"]))
-            });
-        }
-    }
-    conclude(tally)
+    outcome
 }
 
-/// The last line of all.
-fn conclude(tally: Tally) -> Result<(), Failure> {
-    println!("\n{tally}");
-    if tally.failed == 0 {
+/// The `cargo test` that has all tests of this extent, but those of documents.
+fn tests_of(extent: Extent) -> Result<Command, Failure> {
+    let mut test = cargo(["test", "--workspace"]);
+    if extent == Extent::Quick {
+        test.args(["--lib", "--bins", "--examples"]);
+        for target in targets::without_qemu(&workspace::root())? {
+            test.arg("--test").arg(target);
+        }
+    }
+    incremental(extent, &mut test);
+    Ok(test)
+}
+
+/// All is built but once, without what a next build could take up again: that
+/// costs a fifth of the time. Who works on it and runs the quick part has it.
+fn incremental(extent: Extent, cargo: &mut Command) -> &mut Command {
+    if extent == Extent::Full {
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    cargo
+}
+
+/// The last lines of all.
+fn conclude(mut outcome: Outcome) -> Result<(), Failure> {
+    outcome.times.sort_by_key(|&(_, time)| Reverse(time));
+    tell!("\nslowest tests:");
+    for (test, time) in outcome.times.iter().take(10) {
+        tell!("{:7.1} s  {test}", time.as_secs_f64());
+    }
+    for failed in &outcome.failed {
+        tell!("failed: {failed}");
+    }
+    tell!("\n{}", outcome.tally);
+    if outcome.tally.failed == 0 {
         Ok(())
     } else {
         Err(Failure::told())
@@ -100,62 +165,21 @@ fn conclude(tally: Tally) -> Result<(), Failure> {
 }
 
 /// Runs one step between its two lines; an error of its own counts as failed.
-fn step(name: &str, work: impl FnOnce() -> Result<Tally, Failure>) -> Tally {
-    println!("\n== {name}");
+fn step(name: &str, work: impl FnOnce() -> Result<Outcome, Failure>) -> Outcome {
+    tell!("\n== {name}");
     let started = Instant::now();
-    let tally = work().unwrap_or_else(|failure| {
-        println!("{failure}");
-        Tally::FAILED
+    let outcome = work().unwrap_or_else(|failure| {
+        tell!("{failure}");
+        Outcome::failed(name)
     });
-    let outcome = if tally.failed == 0 { "ok" } else { "FAILED" };
+    let end = if outcome.tally.failed == 0 {
+        "ok"
+    } else {
+        "FAILED"
+    };
     let seconds = started.elapsed().as_secs_f64();
-    println!("== {name}: {outcome} in {seconds:.1} s");
-    tally
-}
-
-/// A step that passes or fails as a whole.
-fn check(mut cargo: Command) -> Result<Tally, Failure> {
-    process::run_shown(&mut cargo).map(|()| Tally::PASSED)
-}
-
-/// A step that counts its tests.
-fn tests(mut cargo: Command) -> Result<Tally, Failure> {
-    let (status, said) = run_kept(&mut cargo)?;
-    let mut tally = results::of(&String::from_utf8_lossy(&said));
-    if !status.success() && tally.failed == 0 {
-        println!("`{}` failed: {status}", process::line(&cargo));
-        tally += Tally::FAILED;
-    }
-    Ok(tally)
-}
-
-/// Shows the standard output as it comes, and keeps it.
-fn run_kept(command: &mut Command) -> Result<(ExitStatus, Vec<u8>), Failure> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(process::not_started(command))?;
-    let mut said = Vec::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        let mut chunk = [0; 8192];
-        loop {
-            // By chunks, not lines: the name of a test shows while it runs.
-            let length = stdout
-                .read(&mut chunk)
-                .map_err(Failure::io("read what the tests print"))?;
-            if length == 0 {
-                break;
-            }
-            said.extend_from_slice(&chunk[..length]);
-            let mut shown = io::stdout();
-            // Nobody may be reading; the tests are counted all the same.
-            let _ = shown.write_all(&chunk[..length]);
-            let _ = shown.flush();
-        }
-    }
-    let status = child.wait().map_err(Failure::io("wait for cargo"))?;
-    Ok((status, said))
+    tell!("== {name}: {end} in {seconds:.1} s");
+    outcome
 }
 
 /// Makes sure of a part of the toolchain that can be left out.

@@ -2,6 +2,21 @@
 
 use std::ops::AddAssign;
 
+/// The test that has ended by this line of output, and how.
+///
+/// `test some::name ... ok`, padded or with a remark behind the name.
+pub(crate) fn ended_test(line: &str) -> Option<(&str, &str)> {
+    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let name = name.trim_end();
+    let name = name.strip_suffix(" - should panic").unwrap_or(name);
+    Some((name, result.trim_end()))
+}
+
+/// Whether this line says of a test that it still runs.
+pub(crate) fn is_slow_test(line: &str) -> bool {
+    line.starts_with("test ") && line.contains(" has been running for over ")
+}
+
 /// How many of each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -103,6 +118,24 @@ test result: ok. 40 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fin
 all doctests ran in 0.50s; merged doctests compilation took 0.40s
 ";
         assert_eq!(of(output), tally(41, 1, 1));
+    }
+
+    #[test]
+    fn a_test_ends_with_a_line_of_its_own() {
+        for (line, ended) in [
+            ("test a::b ... ok\n", Some(("a::b", "ok"))),
+            (
+                "test a row of a table     ... FAILED",
+                Some(("a row of a table", "FAILED")),
+            ),
+            ("test a - should panic ... ok", Some(("a", "ok"))),
+            ("test a ... ignored, why\n", Some(("a", "ignored, why"))),
+            ("test a has been running for over 60 seconds", None),
+            ("test result: ok. 1 passed", None),
+            ("a test ... ok", None),
+        ] {
+            assert_eq!(ended_test(line), ended, "{line}");
+        }
     }
 
     #[test]

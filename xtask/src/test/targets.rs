@@ -1,5 +1,5 @@
-//! Which test targets there are. Those whose name begins with `real_` need a
-//! real QEMU; cargo can only be told the others one by one.
+//! Which test targets there are. `real`, and those whose name begins with
+//! `real_`, need a real QEMU; cargo can only be told the others one by one.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -17,10 +17,15 @@ pub(crate) fn without_qemu(root: &Path) -> Result<BTreeSet<String>, Failure> {
                 names.extend(targets(&package.join("tests"))?);
             }
         }
-        names.retain(|name| !name.starts_with("real_"));
+        names.retain(|name| !needs_qemu(name));
         Ok(names)
     };
     find().map_err(Failure::io("list the test targets"))
+}
+
+/// Whether a test target needs a real QEMU.
+pub(crate) fn needs_qemu(target: &str) -> bool {
+    target == "real" || target.starts_with("real_")
 }
 
 /// What cargo makes a target of: `tests/<name>.rs` and `tests/<name>/main.rs`.

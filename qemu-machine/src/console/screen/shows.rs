@@ -115,7 +115,10 @@ impl IntoFuture for ScreenShows {
                     match shared.deadlines.timeout(timeout, shown).await {
                         Ok(Ok(screen)) => return Ok(screen),
                         Ok(Err(failure)) => failure,
-                        Err(Elapsed(limit)) => ExpectFailure::Timeout { limit },
+                        Err(Elapsed(limit)) => ExpectFailure::Timeout {
+                            limit,
+                            guest: shared.heard.guest(),
+                        },
                     }
                 }
             };

@@ -5,9 +5,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::engine::{Either, Elapsed, race};
 
 use crate::console::{Console, ExpectError, ExpectFailure, REPORTED_BYTES, SendError, what};
+use crate::guest_state::{GuestState, IfPaused};
 use crate::report::Tails;
 
 /// A shell did not do what it was to.
@@ -46,6 +47,8 @@ pub enum ShellFailure {
     Timeout {
         /// The deadline.
         limit: Duration,
+        /// Whether the guest ran then.
+        guest: GuestState,
     },
     /// The user or the password was refused. `seen` has the guest's own words.
     Refused,
@@ -76,6 +79,9 @@ pub enum ShellFailure {
         /// What it was to do then.
         task: String,
     },
+    /// The guest was reset, and the shell is gone with all that it was at. Open
+    /// another one with [`Console::shell`](crate::Console::shell).
+    GuestReset,
     /// The command has a NUL in it, which no shell can be given.
     Nul,
     /// The console or the machine has ended, or the guest is held.
@@ -87,7 +93,11 @@ pub enum ShellFailure {
 impl fmt::Display for ShellFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { limit } => write!(f, "it had not come to an end within {limit:?}"),
+            Self::Timeout { limit, guest } => write!(
+                f,
+                "it had not come to an end within {limit:?}{}",
+                IfPaused(guest)
+            ),
             Self::Refused => f.write_str("it was refused"),
             Self::UserWanted => f.write_str("a user was asked for, and none was given"),
             Self::PasswordWanted => f.write_str("a password was asked for, and none was given"),
@@ -107,6 +117,10 @@ impl fmt::Display for ShellFailure {
             Self::Unknown { task } => write!(
                 f,
                 "it may still be about to {task}, and has not been recovered"
+            ),
+            Self::GuestReset => f.write_str(
+                "the guest was reset, and this shell is gone; open another one with \
+                 console().shell()",
             ),
             Self::Nul => f.write_str("there is a NUL in it"),
             Self::Console(cause) => write!(f, "{cause}"),
@@ -142,7 +156,25 @@ impl<'a> Task<'a> {
         let deadlines = &self.console.shared.deadlines;
         match deadlines.timeout(limit, work).await {
             Ok(done) => done.map_err(|failure| self.failed(failure)),
-            Err(Elapsed(limit)) => Err(self.failed(ShellFailure::Timeout { limit })),
+            Err(Elapsed(limit)) => {
+                let guest = self.console.shared.heard.guest();
+                Err(self.failed(ShellFailure::Timeout { limit, guest }))
+            }
+        }
+    }
+
+    /// Waits for what a shell does that was opened after so many resets of the
+    /// guest. A reset takes the shell away; what the console said before it
+    /// counts.
+    pub(super) async fn unless_reset<T>(
+        &self,
+        resets: u64,
+        work: impl Future<Output = Result<T, ShellFailure>>,
+    ) -> Result<T, ShellFailure> {
+        let reset = self.console.shared.heard.reset_after(resets);
+        match race(work, reset).await {
+            Either::Left(done) => done,
+            Either::Right(()) => Err(ShellFailure::GuestReset),
         }
     }
 

@@ -245,6 +245,7 @@ impl IntoFuture for OpenShell {
                 ..error
             })?;
             Ok(Shell {
+                resets: self.console.shared.heard.resets(),
                 console: self.console,
                 state: State::Ready,
             })

@@ -40,6 +40,8 @@ use super::Console;
 pub struct Shell {
     console: Console,
     state: State,
+    /// How often the guest had been reset when it was opened.
+    resets: u64,
 }
 
 #[derive(Debug)]
@@ -178,9 +180,17 @@ impl<'a> IntoFuture for Run<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Shell { console, state } = self.shell;
+            let Shell {
+                console,
+                state,
+                resets,
+            } = self.shell;
+            let resets = *resets;
             let what = format!("run '{}'", brief(&self.script));
             let task = Task::begin(console, what.clone());
+            if console.shared.heard.resets() > resets {
+                return Err(task.failed(ShellFailure::GuestReset));
+            }
             if let State::Unknown(earlier) = state {
                 let task_before = earlier.clone();
                 return Err(task.failed(ShellFailure::Unknown { task: task_before }));
@@ -189,30 +199,30 @@ impl<'a> IntoFuture for Run<'a> {
             let lines = line::script_lines(&self.script, &begun, &ended)
                 .map_err(|HasNul| task.failed(ShellFailure::Nul))?;
             *state = State::Unknown(what);
-            let output = task
-                .within(self.timeout, async {
-                    console.send(lines).no_timeout().await?;
-                    let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-                    let begun = begun.no_timeout().await?;
-                    let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
-                    if self.past_kernel_lines {
-                        ended = ended.past_kernel_lines();
-                    }
-                    let ended = ended.no_timeout().await?;
-                    let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
-                    let adds_returns = begun.group(1) == Some(b"\r");
-                    Ok(ShellOutput {
-                        // `$?` is a small number, always.
-                        status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
-                        output: if adds_returns {
-                            line::undo_onlcr(&ended.before)
-                        } else {
-                            ended.before
-                        },
-                        dropped_bytes: ended.dropped_bytes,
-                    })
+            let work = async {
+                console.send(lines).no_timeout().await?;
+                let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
+                let begun = begun.no_timeout().await?;
+                let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
+                if self.past_kernel_lines {
+                    ended = ended.past_kernel_lines();
+                }
+                let ended = ended.no_timeout().await?;
+                let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
+                let adds_returns = begun.group(1) == Some(b"\r");
+                Ok(ShellOutput {
+                    // `$?` is a small number, always.
+                    status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
+                    output: if adds_returns {
+                        line::undo_onlcr(&ended.before)
+                    } else {
+                        ended.before
+                    },
+                    dropped_bytes: ended.dropped_bytes,
                 })
-                .await?;
+            };
+            let work = task.unless_reset(resets, work);
+            let output = task.within(self.timeout, work).await?;
             *state = State::Ready;
             Ok(output)
         })
@@ -255,13 +265,21 @@ impl<'a> IntoFuture for Recover<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Shell { console, state } = self.shell;
+            let Shell {
+                console,
+                state,
+                resets,
+            } = self.shell;
+            let resets = *resets;
             let task = Task::begin(console, "answer".to_owned());
+            if console.shared.heard.resets() > resets {
+                return Err(task.failed(ShellFailure::GuestReset));
+            }
             if matches!(state, State::Ready) {
                 *state = State::Unknown("answer".to_owned());
             }
-            task.within(self.timeout, log_in::interrupt(console))
-                .await?;
+            let answer = task.unless_reset(resets, log_in::interrupt(console));
+            task.within(self.timeout, answer).await?;
             *state = State::Ready;
             Ok(())
         })

@@ -1,0 +1,48 @@
+//! Everything that the bench measures, once and little, so that it is ready when
+//! it is wanted. It fails only where something cannot be measured.
+#![allow(missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[test]
+fn every_row_can_be_measured() {
+    let program = Path::new(env!("CARGO_BIN_EXE_bench"));
+    let mut bench = Command::new(program);
+    // Cargo builds both into one folder.
+    bench
+        .arg("--fake-qemu")
+        .arg(program.with_file_name("fake-qemu"));
+    bench.arg("--qemu").arg(newest());
+    let python = target().join("bench/python/bin/python");
+    if python.is_file() {
+        bench.arg("--python").arg(python);
+    }
+    let output = bench.arg("--smoke").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{errors}");
+}
+
+/// The newest QEMU there is.
+fn newest() -> PathBuf {
+    let versions = std::fs::read_dir(target().join("qemu"));
+    let mut versions: Vec<(Vec<u32>, PathBuf)> = versions
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| {
+            let name = version.file_name().to_string_lossy().into_owned();
+            let numbers = name.split('.').map(|part| part.parse().unwrap_or(0));
+            (numbers.collect(), version.path().join("qemu-system-x86_64"))
+        })
+        .filter(|(_, qemu)| qemu.is_file())
+        .collect();
+    versions.sort();
+    let newest = versions.pop();
+    newest.expect("no QEMU: run `cargo xtask setup`").1
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+}

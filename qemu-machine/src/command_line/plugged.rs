@@ -1,0 +1,28 @@
+//! A device that is plugged into a controller of its own.
+
+use super::OptionGroup;
+
+/// A device, and what it is plugged into.
+#[derive(Debug, Clone)]
+pub(crate) struct Plugged {
+    pub(crate) device: OptionGroup,
+    /// Made before the device. `None` where the machine has a bus for it.
+    pub(crate) controller: Option<OptionGroup>,
+}
+
+impl Plugged {
+    /// The options that make both, and connect the device with the character
+    /// device of this id. The controller is `ID-controller`.
+    pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
+        let device = self.device.clone();
+        let Some(controller) = &self.controller else {
+            return vec![("-device", device.set("chardev", id))];
+        };
+        let controller_id = format!("{id}-controller");
+        let bus = format!("{controller_id}.0");
+        vec![
+            ("-device", controller.clone().set("id", controller_id)),
+            ("-device", device.set("bus", bus).set("chardev", id)),
+        ]
+    }
+}

@@ -1,0 +1,184 @@
+//! A guest that does not run, or ends before anyone was told of it.
+
+use qemu_machine::{
+    ExitCause, ExpectFailure, GuestState, LaunchFailure, PauseReason, Rung, RungOutcome, Wait,
+};
+
+use super::Place::{Real, Scripted};
+use super::{AT_ONCE, Fault, PATIENCE, SHORT, Scene, fault};
+use crate::support::{self, Scratch, fast_guest};
+
+const OFF: &str = "event SHUTDOWN {\"guest\": true, \"reason\": \"guest-shutdown\"}";
+
+pub(super) fn rows() -> Vec<Fault> {
+    let mut rows = launching();
+    rows.extend(held());
+    rows
+}
+
+fn launching() -> Vec<Fault> {
+    vec![
+        fault(
+            "guest ends the machine as soon as it runs",
+            Real,
+            "a launched machine, with its console whole and its report",
+            AT_ONCE,
+            |scene| {
+                let scratch = Scratch::new("fast");
+                let builder = fast_guest::fast(scene.qemu(), &scratch).base_dir(scene.base());
+                scene.fault();
+                let vm = builder.wrapper(["taskset", "-c", "0"]).launch();
+                let vm = vm.wait().unwrap();
+                vm.console().expect(fast_guest::LINE).wait().unwrap();
+                let report = vm.exited().wait().unwrap();
+                assert_eq!(report.status.code(), Some(fast_guest::CODE), "{report}");
+                scene.told();
+            },
+        ),
+        fault(
+            "QEMU ends before it has answered `cont`",
+            Scripted,
+            "a launched machine that has ended, with the report: its guest ran",
+            AT_ONCE,
+            |scene| {
+                let script = "greet\nexpect qmp_capabilities\nreply {}\nexpect cont\nexit 33";
+                launched_and_ended(scene, script);
+            },
+        ),
+        fault(
+            "QEMU closes its monitor in the midst of `cont`, and ends",
+            Scripted,
+            "a launched machine that has ended, with the report: its guest ran",
+            AT_ONCE,
+            |scene| {
+                let script = "greet\nexpect qmp_capabilities\nreply {}\nexpect cont\n\
+                              monitor-close\nexit 33";
+                launched_and_ended(scene, script);
+            },
+        ),
+        fault(
+            "QEMU refuses to let the guest run",
+            Scripted,
+            "launch: NotRun, with QEMU's words; killed",
+            AT_ONCE,
+            |scene| {
+                let script = "greet\nexpect qmp_capabilities\nreply {}\nexpect cont\n\
+                              error GenericError the image is in use\nsilent";
+                scene.fault();
+                let error = scene.fake(script).launch().wait().unwrap_err();
+                scene.told();
+                assert!(
+                    matches!(*error.failure, LaunchFailure::NotRun(_)),
+                    "{error}"
+                );
+                assert!(error.to_string().contains("the image is in use"), "{error}");
+                assert!(support::is_gone(error.report.unwrap().pid));
+            },
+        ),
+    ]
+}
+
+/// Plays a peer that exits with 33 when its guest was let run.
+fn launched_and_ended(scene: &Scene, script: &str) {
+    scene.fault();
+    let vm = scene.fake(script).launch().wait().unwrap();
+    scene.told();
+    let report = vm.exited().wait().unwrap();
+    assert_eq!(report.status.code(), Some(33), "{report}");
+    assert!(!vm.is_running());
+}
+
+fn held() -> Vec<Fault> {
+    vec![
+        fault(
+            "guest powers off, and QEMU holds it (`-no-shutdown`)",
+            Scripted,
+            "expect: GuestShutDown, not a timeout; `powerdown` goes on to `quit`",
+            AT_ONCE,
+            |scene| {
+                let script =
+                    format!("expect go\nconsole bye\n{OFF}\nevent STOP\nreply {{}}\nserve");
+                let vm = super::running::with_console(scene, &script);
+                scene.fault();
+                vm.qmp().execute_json("go", ()).wait().unwrap();
+                vm.console().expect("bye").timeout(PATIENCE).wait().unwrap();
+                let error = vm.console().expect("never").timeout(PATIENCE).wait();
+                let error = error.unwrap_err();
+                assert!(
+                    matches!(*error.failure, ExpectFailure::GuestShutDown { .. }),
+                    "{error}"
+                );
+                let report = vm.shutdown().powerdown(PATIENCE).wait().unwrap();
+                scene.told();
+                assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld, "{report}");
+                assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
+            },
+        ),
+        fault(
+            "guest is paused for an I/O error, a watchdog, or by `stop`",
+            Scripted,
+            "expect: Timeout at its deadline, which says since when and why",
+            AT_ONCE,
+            |scene| {
+                let script = "expect disk\n\
+                    event BLOCK_IO_ERROR {\"device\": \"d0\", \"action\": \"stop\", \"reason\": \"No space left on device\"}\n\
+                    event STOP\nreply {}\nexpect dog\nevent RESUME\n\
+                    event WATCHDOG {\"action\": \"pause\"}\nevent STOP\nreply {}\n\
+                    expect run\nevent RESUME\nevent STOP\nreply {}\nserve";
+                let vm = super::running::with_console(scene, script);
+                for (command, says) in [
+                    ("disk", "I/O error on d0: No space left on device"),
+                    ("dog", "its watchdog ran out"),
+                    ("run", "stopped by a command or a debugger"),
+                ] {
+                    vm.qmp().execute_json(command, ()).wait().unwrap();
+                    scene.fault();
+                    let error = vm.console().expect("never").timeout(SHORT).wait();
+                    let error = error.unwrap_err().to_string();
+                    assert!(error.contains("; the guest is paused since "), "{error}");
+                    assert!(error.contains(says), "{error}");
+                }
+                scene.told();
+                vm.shutdown().wait().unwrap();
+            },
+        ),
+        fault(
+            "guest is reset while QEMU holds it",
+            Scripted,
+            "waited for again: `cont` makes it run",
+            AT_ONCE,
+            |scene| {
+                let script = format!(
+                    "expect off\n{OFF}\nevent STOP\nreply {{}}\nexpect system_reset\n\
+                     event RESET {{\"guest\": false, \"reason\": \"host-qmp-system-reset\"}}\n\
+                     reply {{}}\nexpect cont\nevent RESUME\nconsole again\nreply {{}}\nserve"
+                );
+                let vm = super::running::with_console(scene, &script);
+                vm.qmp().execute_json("off", ()).wait().unwrap();
+                assert!(matches!(vm.guest_state(), GuestState::ShutDown { .. }));
+                scene.fault();
+                vm.qmp().execute_json("system_reset", ()).wait().unwrap();
+                let state = vm.guest_state();
+                assert!(
+                    matches!(
+                        &state,
+                        GuestState::Paused {
+                            reason: PauseReason::Reset,
+                            ..
+                        }
+                    ),
+                    "{state}"
+                );
+                vm.qmp().execute_json("cont", ()).wait().unwrap();
+                vm.console()
+                    .expect("again")
+                    .timeout(PATIENCE)
+                    .wait()
+                    .unwrap();
+                scene.told();
+                assert_eq!(vm.guest_state(), GuestState::Running);
+                vm.shutdown().wait().unwrap();
+            },
+        ),
+    ]
+}

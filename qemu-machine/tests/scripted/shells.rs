@@ -1,0 +1,246 @@
+//! Shells of this host on a pseudo-terminal, as if they were a guest's on its
+//! console: bash with its line editor, busybox with its own, dash with none.
+
+use std::time::Duration;
+
+use crate::support::{Scratch, linux_guest, text};
+use qemu_machine::{Console, Machine, MachineBuilder, Monitor, Shell, ShellFailure, Wait};
+
+/// A machine that is but a program on a terminal, which is its console.
+fn on_a_terminal(program: &str) -> MachineBuilder {
+    let script = format!("exec script -qec 'PS1=$PROMPT exec {program}' /dev/null <&3 >&3 2>&3");
+    Machine::builder("-")
+        .wrapper(["/bin/sh", "-c", &script])
+        .monitor(Monitor::Off)
+        .timeout(Duration::from_secs(10))
+        .console(Console::serial())
+        .env("SHELL", "/bin/sh")
+        .env("PROMPT", PROMPT)
+        .env("TERM", "xterm")
+        .env_remove("PROMPT_COMMAND")
+}
+
+/// One that lies: it looks like a status, a line end, and other prompts.
+const PROMPT: &str = "0\n$ login: # ";
+
+/// Every shell there is, at its prompt.
+fn each_shell(test: impl Fn(&str, &Machine, &mut Shell)) {
+    let busybox = linux_guest().join("busybox");
+    let busybox = format!("{} ash", busybox.canonicalize().unwrap().display());
+    for program in ["bash --norc -i", &busybox, "dash -i"] {
+        eprintln!("{program}");
+        let vm = on_a_terminal(program).launch().wait().unwrap();
+        vm.console().expect("login: # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        test(program, &vm, &mut shell);
+        vm.kill().wait().unwrap();
+    }
+}
+
+#[test]
+fn a_command_has_its_output_and_its_status_and_leaves_its_state() {
+    each_shell(|_, _, shell| {
+        let mut run = |script: &str| {
+            let ran = shell.run(script).wait().unwrap();
+            assert_eq!(ran.dropped_bytes, 0);
+            (text(&ran.output), ran.status)
+        };
+        assert_eq!(run("echo hello"), ("hello\n".into(), 0));
+        assert_eq!(run("false"), (String::new(), 1));
+        assert_eq!(run("printf 'no end'; (exit 42)"), ("no end".into(), 42));
+        assert_eq!(run("cd /usr; here=$PWD"), (String::new(), 0));
+        assert_eq!(run("echo $here >&2"), ("/usr\n".into(), 0));
+        assert_eq!(run(""), (String::new(), 0));
+        assert_eq!(run("sh -c 'kill -9 $$'").1, 128 + 9);
+    });
+}
+
+#[test]
+fn prompts_markers_and_escapes_in_the_output_are_output() {
+    each_shell(|_, _, shell| {
+        let all = format!("{PROMPT}\r\n\x1b[31mqm-0123456789abcdef\x1b[m\n{PROMPT}");
+        let script = format!("printf '%s' '{all}'");
+        let ran = shell.run(&script).wait().unwrap();
+        assert_eq!(text(&ran.output), all);
+        shell.run("PS1='qm-\\n'; set -x").wait().unwrap();
+        let ran = shell.run("set +x; echo traced").wait().unwrap();
+        assert!(ran.text().ends_with("traced"), "{ran:?}");
+        assert_eq!(shell.run("echo quiet").wait().unwrap().text(), "quiet");
+    });
+}
+
+#[test]
+fn binary_output_comes_back_to_the_byte() {
+    let scratch = Scratch::new("binary");
+    let all: Vec<u8> = (0..=255)
+        .cycle()
+        .take(100_000)
+        .chain(*b"\r\r\n\n\r")
+        .collect();
+    std::fs::write(scratch.join("file"), &all).unwrap();
+    each_shell(|_, _, shell| {
+        let script = format!("cat {}", scratch.join("file").display());
+        for terminal in ["true", "stty -onlcr"] {
+            shell.run(terminal).wait().unwrap();
+            let ran = shell.run(&script).wait().unwrap();
+            assert!(ran.output == all, "{terminal}: {} bytes", ran.output.len());
+        }
+    });
+}
+
+#[test]
+fn a_long_script_arrives_intact_whatever_is_in_it() {
+    let here = "it's \"all\" $HOME `x` \\ !! ^a^b % é\u{1f600}\t\x01\x7f\n".repeat(300);
+    let script = format!("cat <<'END'\n{here}END\nexit_with() {{ return 3; }}\nexit_with");
+    each_shell(|_, _, shell| {
+        let ran = shell.run(&script).wait().unwrap();
+        assert!(ran.output == here.as_bytes(), "{}", ran.text());
+        assert_eq!(ran.status, 3);
+        let one_line = format!("printf '%s' {}", "x".repeat(10_000));
+        assert_eq!(shell.run(one_line).wait().unwrap().output.len(), 10_000);
+    });
+}
+
+#[test]
+fn what_reads_its_input_finds_it_empty_and_bad_syntax_is_a_status() {
+    each_shell(|_, _, shell| {
+        assert_eq!(
+            shell
+                .run("cat; read x; echo \"<$x>\"")
+                .wait()
+                .unwrap()
+                .text(),
+            "<>"
+        );
+        let bad = shell.run("if then (").wait().unwrap();
+        assert!(bad.status != 0 && !bad.output.is_empty(), "{bad:?}");
+        assert_eq!(shell.run("echo on").wait().unwrap().text(), "on");
+        let error = shell.run("a\0b").wait().unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Nul), "{error}");
+        assert_eq!(shell.run("echo still").wait().unwrap().text(), "still");
+    });
+}
+
+// D6
+#[test]
+fn after_a_deadline_nothing_stale_reaches_the_next_command() {
+    let short = Duration::from_millis(200);
+    each_shell(|_, vm, shell| {
+        let busy = "echo begun; while :; do sleep 0.01; echo stale; done";
+        let error = shell.run(busy).timeout(short).wait().unwrap_err();
+        assert!(
+            matches!(*error.failure, ShellFailure::Timeout { .. }),
+            "{error}"
+        );
+        let told = format!(
+            "the shell on the console of machine '{}' did not run 'echo begun;",
+            vm.name()
+        );
+        assert!(error.to_string().starts_with(&told), "{error}");
+        assert!(error.to_string().contains("    stale"), "{error}");
+
+        let error = shell.run("echo no").wait().unwrap_err();
+        assert!(
+            matches!(*error.failure, ShellFailure::Unknown { .. }),
+            "{error}"
+        );
+        shell.recover().wait().unwrap();
+        assert_eq!(shell.run("echo fresh").wait().unwrap().output, b"fresh\n");
+
+        // The same for one that was given up, and one that is done by then.
+        let error = shell
+            .run("sleep 0.3; echo late")
+            .timeout(short)
+            .wait()
+            .unwrap_err();
+        assert!(
+            matches!(*error.failure, ShellFailure::Timeout { .. }),
+            "{error}"
+        );
+        vm.console()
+            .expect("late")
+            .timeout(Duration::from_secs(10))
+            .wait()
+            .unwrap();
+        shell.recover().wait().unwrap();
+        shell.recover().wait().unwrap();
+        assert_eq!(shell.run("echo again").wait().unwrap().output, b"again\n");
+    });
+}
+
+// W10
+#[test]
+fn a_kernel_s_line_does_not_hide_an_answer() {
+    let says = "kernel='[   12.345678] usb 1-1: new device\\r\\n'; ";
+    each_shell(|_, _, shell| {
+        let script = format!("{says} printf \"one\\n${{kernel}}two\\n\"");
+        let ran = shell.run(&script).past_kernel_lines().wait().unwrap();
+        assert_eq!(ran.text(), "one\ntwo");
+        let ran = shell.run(&script).wait().unwrap();
+        assert_eq!(ran.text(), "one\n[   12.345678] usb 1-1: new device\r\ntwo");
+    });
+}
+
+#[test]
+fn the_end_of_the_machine_ends_a_command_at_once() {
+    each_shell(|_, vm, shell| {
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| shell.run("echo on; cat <&1").wait().unwrap_err());
+            vm.console().expect("on\r\n").wait().unwrap();
+            vm.kill().wait().unwrap();
+            let error = running.join().unwrap();
+            assert!(
+                matches!(*error.failure, ShellFailure::Console(_)),
+                "{error}"
+            );
+        });
+    });
+}
+
+/// A log-in as `login(1)` has it, which ends in a shell.
+const LOGIN: &str = r"
+while :; do
+    printf 'host login: '; read -r user
+    if [ $user != plain ]; then
+        stty -echo; printf 'Password: '; read -r password; stty echo; echo
+        [ $password = secret ] || { echo; echo 'Login incorrect'; continue; }
+    fi
+    echo 'Last login: now on ttyS0'
+    exec bash --norc -i
+done
+";
+
+#[test]
+fn a_user_is_logged_in_with_a_password_or_without() {
+    let scratch = Scratch::new("login");
+    let login = scratch.join("login");
+    std::fs::write(&login, LOGIN).unwrap();
+    let builder = on_a_terminal(&format!("bash {}", login.display())).env("PROMPT", "\\h:\\w\\$ ");
+    for (user, password) in [("root", Some("secret")), ("plain", None)] {
+        let vm = builder.launch().wait().unwrap();
+        let mut shell = vm.console().shell().user(user);
+        if let Some(password) = password {
+            shell = shell.password(password);
+        }
+        assert!(!format!("{shell:?}").contains("secret"));
+        let mut shell = shell.wait().unwrap();
+        assert_eq!(shell.run("echo $user").wait().unwrap().status, 0);
+        vm.kill().wait().unwrap();
+    }
+    let vm = builder.launch().wait().unwrap();
+    let error = vm
+        .console()
+        .shell()
+        .user("root")
+        .password("wrong")
+        .wait()
+        .unwrap_err();
+    assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
+    assert!(!error.to_string().contains("wrong"), "{error}");
+    let error = vm.console().shell().user("root").wait().unwrap_err();
+    assert!(
+        matches!(*error.failure, ShellFailure::PasswordWanted),
+        "{error}"
+    );
+    vm.kill().wait().unwrap();
+}

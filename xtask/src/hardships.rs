@@ -1,0 +1,175 @@
+//! The tests pass however they are started: by a script in the background, in
+//! another language, with few descriptors, as another user.
+//!
+//! `cargo xtask hardships` runs the quick part under one after the other. Three
+//! that one process can bear at once are part of every `cargo xtask test`.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use crate::{failure::Failure, process, setup};
+
+/// Something that a program may have to bear.
+pub(crate) struct Hardship {
+    /// By which it is asked for.
+    pub(crate) name: &'static str,
+    about: &'static str,
+    /// A script of `sh` that runs the program and its arguments, which are `"$@"`.
+    script: fn() -> String,
+}
+
+/// All, in the order in which they are tried.
+pub(crate) const ALL: [Hardship; 12] = [
+    Hardship {
+        name: "background",
+        about: "in the background of a script: SIGINT and SIGQUIT are ignored",
+        script: || r#""$@" & wait "$!""#.to_owned(),
+    },
+    Hardship {
+        name: "nohup",
+        about: "under nohup: SIGHUP is ignored",
+        script: || r#"exec nohup "$@""#.to_owned(),
+    },
+    Hardship {
+        name: "setsid",
+        about: "in a session of its own, without a terminal",
+        script: || r#"exec setsid --wait "$@""#.to_owned(),
+    },
+    Hardship {
+        name: "no-stdin",
+        about: "with standard input closed",
+        script: || r#"exec "$@" <&-"#.to_owned(),
+    },
+    Hardship {
+        name: "no-stdout",
+        about: "with standard output closed",
+        script: || r#"exec "$@" >&-"#.to_owned(),
+    },
+    Hardship {
+        name: "no-stderr",
+        about: "with standard error closed",
+        script: || r#"exec "$@" 2>&-"#.to_owned(),
+    },
+    Hardship {
+        name: "c-locale",
+        about: "with LC_ALL=C",
+        script: || r#"export LC_ALL=C; exec "$@""#.to_owned(),
+    },
+    Hardship {
+        name: "german",
+        about: "with LC_ALL=de_DE.UTF-8",
+        script: german,
+    },
+    Hardship {
+        name: "umask",
+        about: "with umask 077",
+        script: || r#"umask 077; exec "$@""#.to_owned(),
+    },
+    Hardship {
+        name: "descriptors",
+        about: "with 256 descriptors",
+        script: || r#"ulimit -n 256; exec "$@""#.to_owned(),
+    },
+    Hardship {
+        name: "tmpdir",
+        about: "with a TMPDIR of 90 letters, one of them a blank",
+        script: tmpdir,
+    },
+    Hardship {
+        name: "user",
+        about: "as a user who is not root",
+        script: user,
+    },
+];
+
+/// Those of every `cargo xtask test`, all three at once.
+pub(crate) fn of_every_test() -> Vec<Hardship> {
+    let chosen = ["background", "umask", "tmpdir"];
+    let mut all = Vec::from(ALL);
+    all.retain(|it| chosen.contains(&it.name));
+    all
+}
+
+/// Runs the quick part of the tests under these, or under all.
+pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| ALL.iter().all(|it| it.name != **name))
+    {
+        let lines = ALL.map(|it| format!("  {:12} {}", it.name, it.about));
+        let lines = lines.join("\n");
+        return Err(Failure::advice(format!(
+            "there is no hardship '{unknown}', but these:\n{lines}"
+        )));
+    }
+    setup::locale::ensure()?;
+    let own = env::current_exe().map_err(Failure::io("find our own program"))?;
+    let mut failed = Vec::new();
+    let chosen = |it: &Hardship| names.is_empty() || names.contains(&it.name);
+    for hardship in ALL.into_iter().filter(chosen) {
+        tell!("\n==== {}: {}", hardship.name, hardship.about);
+        let started = Instant::now();
+        let words = hardship.words();
+        let mut test = Command::new(&words[0]);
+        test.args(&words[1..])
+            .arg(&own)
+            .args(["test", "--quick"])
+            .stdin(Stdio::null());
+        let status = test.status().map_err(process::not_started(&test))?;
+        let outcome = if status.success() { "ok" } else { "FAILED" };
+        let seconds = started.elapsed().as_secs_f64();
+        tell!("==== {}: {outcome} in {seconds:.1} s", hardship.name);
+        if !status.success() {
+            failed.push(hardship.name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("failed: {}", failed.join(", "))))
+}
+
+impl Hardship {
+    /// What stands before a program to have it run under this.
+    pub(crate) fn words(&self) -> [OsString; 4] {
+        ["sh", "-c", &(self.script)(), "sh"].map(OsString::from)
+    }
+}
+
+/// The locale is one of the system's, or the one that the set-up made.
+fn german() -> String {
+    let made = setup::locale::folder();
+    let place = if made.is_dir() {
+        format!("export LOCPATH={}; ", process::quoted(&made))
+    } else {
+        String::new()
+    };
+    format!(r#"{place}export LC_ALL=de_DE.UTF-8 LANGUAGE=de; exec "$@""#)
+}
+
+/// The path of a socket has room for 107 letters.
+fn tmpdir() -> String {
+    let mut folder = env::temp_dir().into_os_string();
+    folder.push("/qemu machine ");
+    while folder.len() < 90 {
+        folder.push("x");
+    }
+    let folder = PathBuf::from(folder);
+    let quoted = process::quoted(&folder);
+    format!(r#"mkdir -p {quoted} && export TMPDIR={quoted} && exec "$@""#)
+}
+
+/// Root takes the rights of everyone else upon itself: in a namespace of users
+/// in which it is not root, its files are still its own.
+fn user() -> String {
+    if setup::is_root() {
+        r#"exec unshare --user --map-user=1000 --map-group=1000 "$@""#.to_owned()
+    } else {
+        r#"exec "$@""#.to_owned()
+    }
+}
