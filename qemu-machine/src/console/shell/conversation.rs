@@ -46,9 +46,11 @@ use super::seen::{self, Question, Questions, Seen, Verdict};
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) questions: Questions,
-    /// Whose log-in it is; `None` where the shell must be there.
+    /// Whose log-in it is; `None` where none is to be asked for.
     pub(super) user: Option<String>,
     pub(super) has_password: bool,
+    /// The shell need not be there yet.
+    pub(super) is_patient: bool,
     marker: Marker,
     stage: Stage,
     /// What looks like a shell, and how far it was tried.
@@ -115,6 +117,7 @@ impl Conversation {
             questions,
             user: None,
             has_password: false,
+            is_patient: false,
             marker: Marker::new(),
             stage: Stage::Unasked,
             shell: Candidate::None,
@@ -136,6 +139,14 @@ impl Conversation {
         (self.quiet_since, self.typed_at, self.looked_at) = (now, now, now);
     }
 
+    /// The guest was reset: it knows of no answer, and its log-in begins again.
+    pub(super) fn guest_reset(&mut self) {
+        self.stage = Stage::Unasked;
+        self.shell = Candidate::None;
+        self.is_unsure = false;
+        self.is_named = false;
+    }
+
     /// More of the console, without the kernel's lines, and no further than to a
     /// line end. `true` where that has ended the conversation.
     pub(super) fn saw(&mut self, text: &[u8], now: Instant) -> bool {
@@ -155,7 +166,7 @@ impl Conversation {
         }
         let quiet = now.saturating_duration_since(self.quiet_since);
         let since_look = now.saturating_duration_since(self.looked_at);
-        let begins = self.user.is_none() && self.typed.is_empty();
+        let begins = !self.is_patient && self.typed.is_empty();
         // A look costs more than most bytes are worth.
         if quiet < SETTLES && since_look < NOISY * SETTLES && !begins {
             return Step::Wait(Some(SETTLES.saturating_sub(quiet)));
@@ -166,7 +177,7 @@ impl Conversation {
             self.in_vain = 0;
             self.shell = Candidate::None;
         }
-        let (waited, intent) = if self.user.is_some() {
+        let (waited, intent) = if self.is_patient {
             self.in_log_in(question, quiet, now)
         } else {
             self.at_a_shell(question, quiet, now)
@@ -210,7 +221,7 @@ impl Conversation {
             ..
         } = &self.questions;
         match (&self.shell, self.stage) {
-            _ if self.user.is_none() => "the shell's answer".to_owned(),
+            _ if !self.is_patient => "the shell's answer".to_owned(),
             (Candidate::Marked, _) => "the shell's answer".to_owned(),
             (_, Stage::Unasked) => format!("the question '{login}' or a shell's prompt '{prompt}'"),
             (_, Stage::Named) => {
@@ -306,6 +317,9 @@ impl Conversation {
     }
 
     fn name(&self) -> Result<Line, ShellFailure> {
+        if self.user.is_none() {
+            return Err(ShellFailure::UserWanted);
+        }
         let times = self.typed.iter().filter(|it| **it == Line::User).count();
         if times >= NAMES {
             return Err(ShellFailure::AskedAgain { times });
@@ -322,7 +336,9 @@ impl Conversation {
     }
 
     fn password(&self) -> Result<Line, ShellFailure> {
-        if self.has_password {
+        if self.user.is_none() {
+            Err(ShellFailure::UserWanted)
+        } else if self.has_password {
             Ok(Line::Password)
         } else {
             Err(ShellFailure::PasswordWanted)

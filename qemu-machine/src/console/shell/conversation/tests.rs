@@ -22,6 +22,7 @@ fn log_in(password: bool) -> Conversation {
     let mut conversation = Conversation::new(Instant::now(), Questions::new());
     conversation.user = Some("root".to_owned());
     conversation.has_password = password;
+    conversation.is_patient = true;
     conversation
 }
 
@@ -521,8 +522,15 @@ fn where_no_user_was_given_the_shell_is_asked_at_once_and_a_question_is_none() {
         ],
     );
     assert!(matches!(outcome, Some(Ok(()))), "{outcome:?}");
-    for question in ["host login: ", "Password: "] {
-        let (outcome, typed) = play(shell(), &[Says(question), Idles(1100)]);
+    for (question, is_patient) in [
+        ("host login: ", false),
+        ("Password: ", false),
+        ("host login: ", true),
+        ("Password: ", true),
+    ] {
+        let mut shell = shell();
+        shell.is_patient = is_patient;
+        let (outcome, typed) = play(shell, &[Says(question), Idles(1100)]);
         assert!(
             matches!(outcome, Some(Err(ShellFailure::UserWanted))),
             "{outcome:?}"
