@@ -14,6 +14,7 @@ mod ending;
 mod given_up;
 mod guest;
 mod host;
+mod log_in;
 mod own_process;
 mod page;
 mod pictures;

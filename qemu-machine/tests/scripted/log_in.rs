@@ -9,7 +9,7 @@ use crate::support::{Scratch, scenario, text};
 use qemu_machine::{Console, Machine, Monitor, OpenShell, Pattern, ShellFailure};
 
 /// What every getty here is made of.
-const GETTY: &str = r##"
+const GETTY: &str = r#"
 heard() { printf '%s: %s\n' "$1" "$2" >>"$HEARD"; }
 asks_user() { printf '\r\nhost login: '; read -r user || exit; heard name "$user"; [ -n "$user" ]; }
 asks_password() { printf 'Password: '; stty -echo; read -r password; stty echo; echo; heard password "$password"; }
@@ -17,7 +17,7 @@ flushes() { stty -icanon -echo; while read -r -t 0.3 -n 1000 _; do :; done; stty
 is_right() { [ "$password" = secret ] && return; sleep 1; printf '\r\nLogin incorrect\r\n'; return 1; }
 shell() { printf '\r\nLast login: Tue Nov 28 03:39:41 on ttyS0\r\n'; PS1='\h:\w# ' exec bash --norc -i; }
 daemon() { printf '[  OK  ] Started a daemon.\r\n'; }
-"##;
+"#;
 
 /// A machine that is but this getty, on its console.
 fn getty(scratch: &Scratch, script: &str) -> Machine {

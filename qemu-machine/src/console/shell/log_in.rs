@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use qemu_qmp::engine;
 
-use super::conversation::{Conversation, Line, Step};
+use super::conversation::{Aim, Conversation, Line, Step};
 use super::error::Task;
 use super::line::{self, Marker};
 use super::seen::Questions;
@@ -255,10 +255,13 @@ impl IntoFuture for OpenShell {
                 return Err(task.failed(ShellFailure::ControlCharacter));
             }
             let now = self.console.shared.deadlines.now();
-            let mut conversation = Conversation::new(now, self.questions.clone());
-            conversation.user.clone_from(&self.user);
-            conversation.has_password = self.password.is_some();
-            conversation.is_patient = self.user.is_some() || self.after_reset.is_some();
+            let aim = Aim {
+                questions: self.questions.clone(),
+                user: self.user.clone(),
+                has_password: self.password.is_some(),
+                is_patient: self.user.is_some() || self.after_reset.is_some(),
+            };
+            let mut conversation = Conversation::new(now, aim);
             let opened = task.within(self.timeout, self.talk(&mut conversation));
             opened.await.map_err(|error| ShellError {
                 typed: conversation.typed().collect(),
