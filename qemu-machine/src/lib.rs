@@ -94,8 +94,8 @@ pub use builder::{MachineBuilder, Monitor};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::{
     Console, ConsoleConfig, Cursor, Expect, ExpectError, ExpectFailure, Interact, InteractEnd,
-    InteractError, Match, OpenShell, Pattern, PatternError, Recover, Run, Screen, ScreenError,
-    ScreenShows, Send, SendError, Shell, ShellError, ShellFailure, ShellOutput,
+    InteractError, Match, OpenShell, Pattern, PatternError, PowerOff, Reboot, Recover, Run, Screen,
+    ScreenError, ScreenShows, Send, SendError, Shell, ShellError, ShellFailure, ShellOutput,
 };
 pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
 pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};

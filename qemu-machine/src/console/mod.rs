@@ -51,7 +51,9 @@ pub use pattern::{Pattern, PatternError};
 use screen::Terminal;
 pub use screen::{Cursor, Screen, ScreenError, ScreenShows};
 pub use send::{Send, SendError};
-pub use shell::{OpenShell, Recover, Run, Shell, ShellError, ShellFailure, ShellOutput};
+pub use shell::{
+    OpenShell, PowerOff, Reboot, Recover, Run, Shell, ShellError, ShellFailure, ShellOutput,
+};
 pub(crate) use witness::{MachineFacts, MachineWitness};
 
 use crate::channel::{Channel, Word};

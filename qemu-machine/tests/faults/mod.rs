@@ -15,6 +15,7 @@ mod ending;
 mod given_up;
 mod guest;
 mod host;
+mod log_in;
 mod outputs;
 mod own_process;
 mod page;

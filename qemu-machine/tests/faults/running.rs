@@ -17,6 +17,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(monitors());
     rows.extend(guests());
     rows.extend(consoles());
+    rows.extend(super::log_in::rows());
     rows.extend(super::channels::rows());
     rows.extend(super::connecting::rows());
     rows.extend(super::pictures::rows());

@@ -51,7 +51,7 @@ scenario! {
         is_in_words(&Pattern::regex("it's (").unwrap_err());
         is_in_words(&run!(vm.schema()).unwrap().has("").unwrap_err());
 
-        support::signal(vm.pid().unwrap(), "SEGV");
+        crate::support::signal(vm.pid().unwrap(), "SEGV");
         is_in_words(&run!(vm.shutdown()).unwrap_err());
         is_in_words(&run!(vm.console().send("x")).unwrap_err());
         is_in_words(&*run!(vm.exited()).unwrap());

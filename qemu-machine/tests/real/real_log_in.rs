@@ -1,5 +1,6 @@
 //! Log-ins on real gettys: Debian's `agetty` and `login`, busybox's own, and an
 //! automatic one. One boot serves them all: each has a serial port of its own.
+
 use std::time::{Duration, Instant};
 
 use crate::support::{Qemu, linux_guest, qemus};
@@ -170,4 +171,57 @@ fn busybox_s_log_in_is_held_and_the_shell_of_an_automatic_one_is_taken() {
         );
         vm.kill().wait().unwrap();
     }
+}
+
+#[test]
+fn a_guest_is_rebooted_and_powered_off_by_its_shell() {
+    for qemu in qemus() {
+        eprintln!("QEMU {}", qemu.version);
+        let (vm, mut shell) = boot(&qemu);
+        let error = shell.run("touch /here").wait().unwrap();
+        assert!(error.success());
+        let again = shell.reboot().wait().unwrap();
+        let mut shell = again.timeout(Duration::from_secs(120)).wait().unwrap();
+        let there = shell.run("ls /here /init").wait().unwrap();
+        assert!(
+            there.text().ends_with("/init") && !there.success(),
+            "{there:?}"
+        );
+
+        let error = shell
+            .reboot()
+            .command("echo no; (exit 3)")
+            .wait()
+            .unwrap_err();
+        assert!(
+            matches!(&*error.failure, ShellFailure::CommandFailed { status: 3, output } if output == "no"),
+            "{error}"
+        );
+        let shell = vm.console().shell().wait().unwrap();
+        let report = shell.power_off().wait().unwrap().unwrap();
+        assert_eq!(report.shutdown_reason.as_deref(), Some("guest-shutdown"));
+        vm.shutdown().wait().unwrap();
+    }
+}
+
+#[test]
+fn a_guest_that_is_off_and_held_is_powered_off_too() {
+    let qemu = qemus().remove(0);
+    let guest = linux_guest();
+    let vm = qemu
+        .bare()
+        .memory("256M")
+        .kernel(guest.join("vmlinuz"))
+        .initrd(guest.join("initramfs"))
+        .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+        .arg("-no-shutdown")
+        .console(Console::serial())
+        .timeout(Duration::from_secs(120))
+        .launch()
+        .wait()
+        .unwrap();
+    vm.console().expect("~ # ").wait().unwrap();
+    let shell = vm.console().shell().wait().unwrap();
+    assert!(shell.power_off().wait().unwrap().is_none());
+    vm.kill().wait().unwrap();
 }

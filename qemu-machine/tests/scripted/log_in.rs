@@ -1,6 +1,7 @@
 //! Log-ins on programs of this host on a pseudo-terminal, as if they were a
 //! guest's getty on its console: each misbehaves as real ones were seen to, and
 //! writes down whatever it reads.
+
 use std::process::Command;
 use std::time::Duration;
 

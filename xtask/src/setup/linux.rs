@@ -1,6 +1,7 @@
 //! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
 //! the script `guests/linux/init`; a second one has the guest agent too, a third
-//! one bash, a fourth one Debian's log-in. Beside them are layouts for its keyboard.
+//! one bash, a fourth one Debian's log-in. Beside them are layouts for its
+//! keyboard.
 
 use std::{
     fs,
@@ -29,10 +30,10 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let busybox = place.join("busybox");
     let agent = place.join("agent");
     let bash = place.join("bash");
-    let keymaps = place.join("keymaps");
     let login = place.join("login");
+    let keymaps = place.join("keymaps");
     let is_there = busybox.exists() && agent::is_gathered(&agent);
-    let all_is_there = is_there && bash.exists() && keymaps.exists() && login.exists();
+    let all_is_there = is_there && bash.exists() && login.exists() && keymaps.exists();
     if !(all_is_there || system.has_debian_packages()) {
         tell!("no Linux guest here: it is made from Debian's packages for x86-64");
         return Ok(());
@@ -46,11 +47,11 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     if !bash.exists() {
         bash::fetch(&bash)?;
     }
-    if !keymaps.exists() {
-        keymaps::fetch(&keymaps)?;
-    }
     if !login.exists() {
         login::fetch(&login)?;
+    }
+    if !keymaps.exists() {
+        keymaps::fetch(&keymaps)?;
     }
     // Every time, and quickly: the scripts may have been edited.
     let init = workspace::root().join("guests/linux/init");

@@ -31,7 +31,8 @@
 //!   After a line end, a marker, or an answer that was typed twice, that is not
 //!   known: then the log-in is tried again, [`TRIES`] times in all.
 //! - **On a console that is never silent** a line end waits for [`NOISY`] times as
-//!   long instead, but none while a password may still be asked for.
+//!   long instead, but none while a password may still be asked for. There, a
+//!   question or a prompt is also heeded that something was written behind.
 //!
 //! Pure: the console's text and the time come in, steps come out.
 
@@ -44,10 +45,7 @@ use super::seen::{self, Question, Questions, Seen, Verdict};
 /// A log-in, or the search for the shell that is there.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) questions: Questions,
-    /// Whose log-in it is; `None` where the shell must be there.
-    pub(super) user: Option<String>,
-    pub(super) has_password: bool,
+    aim: Aim,
     marker: Marker,
     stage: Stage,
     /// What looks like a shell, and how far it was tried.
@@ -67,6 +65,17 @@ pub(super) struct Conversation {
     is_named: bool,
     refusals: usize,
     outcome: Option<Result<(), ShellFailure>>,
+}
+
+/// What the caller wants, and has given for it.
+#[derive(Debug)]
+pub(super) struct Aim {
+    pub(super) questions: Questions,
+    /// Whose log-in it is; `None` where none is to be asked for.
+    pub(super) user: Option<String>,
+    pub(super) has_password: bool,
+    /// The shell need not be there yet.
+    pub(super) is_patient: bool,
 }
 
 /// What is typed.
@@ -98,7 +107,7 @@ enum Stage {
 #[derive(Debug, PartialEq, Eq)]
 enum Candidate {
     None,
-    /// This prompt stood when a line end was typed, the so-manieth in a row.
+    /// This prompt stood when a line end was typed, and so often in a row.
     Prompt(Vec<u8>, u32),
     /// The marker was typed.
     Marked,
@@ -109,11 +118,9 @@ type Intent = Option<(Duration, Result<Line, ShellFailure>)>;
 
 impl Conversation {
     /// Begins with nothing seen.
-    pub(super) fn new(now: Instant, questions: Questions) -> Self {
+    pub(super) fn new(now: Instant, aim: Aim) -> Self {
         Self {
-            questions,
-            user: None,
-            has_password: false,
+            aim,
             marker: Marker::new(),
             stage: Stage::Unasked,
             shell: Candidate::None,
@@ -135,6 +142,14 @@ impl Conversation {
         (self.quiet_since, self.typed_at, self.looked_at) = (now, now, now);
     }
 
+    /// The guest was reset: it knows of no answer, and its log-in begins again.
+    pub(super) fn guest_reset(&mut self) {
+        self.stage = Stage::Unasked;
+        self.shell = Candidate::None;
+        self.is_unsure = false;
+        self.is_named = false;
+    }
+
     /// More of the console, without the kernel's lines, and no further than to a
     /// line end. `true` where that has ended the conversation.
     pub(super) fn saw(&mut self, text: &[u8], now: Instant) -> bool {
@@ -154,18 +169,18 @@ impl Conversation {
         }
         let quiet = now.saturating_duration_since(self.quiet_since);
         let since_look = now.saturating_duration_since(self.looked_at);
-        let begins = self.user.is_none() && self.typed.is_empty();
+        let begins = !self.aim.is_patient && self.typed.is_empty();
         // A look costs more than most bytes are worth.
         if quiet < SETTLES && since_look < NOISY * SETTLES && !begins {
             return Step::Wait(Some(SETTLES.saturating_sub(quiet)));
         }
         self.looked_at = now;
-        let question = self.seen.question(&self.questions);
+        let question = self.seen.question(&self.aim.questions);
         if !matches!(question, Question::Nothing | Question::Prompt) {
             self.in_vain = 0;
             self.shell = Candidate::None;
         }
-        let (waited, intent) = if self.user.is_some() {
+        let (waited, intent) = if self.aim.is_patient {
             self.in_log_in(question, quiet, now)
         } else {
             self.at_a_shell(question, quiet, now)
@@ -193,7 +208,7 @@ impl Conversation {
     /// What was typed, one after the other.
     pub(super) fn typed(&self) -> impl Iterator<Item = String> {
         self.typed.iter().map(|line| match line {
-            Line::User => format!("'{}'", self.user.as_deref().unwrap_or_default()),
+            Line::User => format!("'{}'", self.aim.user.as_deref().unwrap_or_default()),
             Line::Password => "the password".to_owned(),
             Line::End => "a line end".to_owned(),
             Line::Marker => "a command that a shell answers".to_owned(),
@@ -207,9 +222,9 @@ impl Conversation {
             password,
             prompt,
             ..
-        } = &self.questions;
+        } = &self.aim.questions;
         match (&self.shell, self.stage) {
-            _ if self.user.is_none() => "the shell's answer".to_owned(),
+            _ if !self.aim.is_patient => "the shell's answer".to_owned(),
             (Candidate::Marked, _) => "the shell's answer".to_owned(),
             (_, Stage::Unasked) => format!("the question '{login}' or a shell's prompt '{prompt}'"),
             (_, Stage::Named) => {
@@ -254,7 +269,7 @@ impl Conversation {
         let told = String::from_utf8_lossy(user).trim().to_owned();
         // Without `id`, or a name for the number, it is not known.
         let is_known = told.starts_with(|it: char| !it.is_ascii_digit());
-        match &self.user {
+        match &self.aim.user {
             Some(user) if !self.is_named && is_known && *user != told => {
                 Err(ShellFailure::OtherUser { user: told })
             }
@@ -305,6 +320,9 @@ impl Conversation {
     }
 
     fn name(&self) -> Result<Line, ShellFailure> {
+        if self.aim.user.is_none() {
+            return Err(ShellFailure::UserWanted);
+        }
         let times = self.typed.iter().filter(|it| **it == Line::User).count();
         if times >= NAMES {
             return Err(ShellFailure::AskedAgain { times });
@@ -321,7 +339,9 @@ impl Conversation {
     }
 
     fn password(&self) -> Result<Line, ShellFailure> {
-        if self.has_password {
+        if self.aim.user.is_none() {
+            Err(ShellFailure::UserWanted)
+        } else if self.aim.has_password {
             Ok(Line::Password)
         } else {
             Err(ShellFailure::PasswordWanted)
@@ -346,7 +366,7 @@ impl Conversation {
             (Candidate::Prompt(..), _) => LOST,
             (Candidate::Marked, _) => MARKER_LOST,
             (Candidate::None, Stage::Passed) => SETTLES,
-            (Candidate::None, Stage::Named) if self.has_password => LATE_PROMPT,
+            (Candidate::None, Stage::Named) if self.aim.has_password => LATE_PROMPT,
             (Candidate::None, Stage::Unasked | Stage::Named) => AGAIN,
         };
         match &self.shell {
@@ -369,14 +389,17 @@ impl Conversation {
     fn to_nothing(&self, stage: Stage, quiet: Duration, now: Instant) -> (Duration, Intent) {
         // Where something always comes, time goes by all the same.
         let silence = quiet.max(now.saturating_duration_since(self.typed_at) / NOISY);
-        let may_be_asked = stage == Stage::Named && self.has_password;
+        let may_be_asked = stage == Stage::Named && self.aim.has_password;
         let line_ends = self.line_ends();
         // What another program has written behind a question, or a prompt, is no
         // answer to it.
-        if may_be_asked && self.seen.has_passed(&self.questions.password) {
+        if may_be_asked && self.seen.has_passed(&self.aim.questions.password) {
             return (silence, Some((TORN, Ok(Line::Password))));
         }
-        if stage == Stage::Unasked && line_ends > 0 && self.seen.has_passed(&self.questions.login) {
+        if stage == Stage::Unasked
+            && line_ends > 0
+            && self.seen.has_passed(&self.aim.questions.login)
+        {
             return (silence, Some((TORN, self.name())));
         }
         if let Candidate::Prompt(prompt, _) = &self.shell
@@ -390,7 +413,7 @@ impl Conversation {
         }
         let (waited, pace) = match stage {
             Stage::Unasked => (silence, TORN * (1 << self.in_vain.min(4))),
-            Stage::Named if self.has_password => (quiet, LATE),
+            Stage::Named if self.aim.has_password => (quiet, LATE),
             Stage::Named | Stage::Passed => (silence, 2 * TORN),
         };
         (waited, Some((pace, Ok(Line::End))))

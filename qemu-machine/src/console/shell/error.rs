@@ -82,6 +82,13 @@ pub enum ShellFailure {
     /// The guest was reset, and the shell is gone with all that it was at. Open
     /// another one with [`Console::shell`](crate::Console::shell).
     GuestReset,
+    /// The command that was to end the shell has failed.
+    CommandFailed {
+        /// Its exit status.
+        status: i32,
+        /// What it wrote.
+        output: String,
+    },
     /// The command has a NUL in it, which no shell can be given.
     Nul,
     /// The console or the machine has ended, or the guest is held.
@@ -122,6 +129,9 @@ impl fmt::Display for ShellFailure {
                 "the guest was reset, and this shell is gone; open another one with \
                  console().shell()",
             ),
+            Self::CommandFailed { status, output } => {
+                write!(f, "the command failed with status {status}: {output}")
+            }
             Self::Nul => f.write_str("there is a NUL in it"),
             Self::Console(cause) => write!(f, "{cause}"),
             Self::NotSent(cause) => write!(f, "{cause}"),

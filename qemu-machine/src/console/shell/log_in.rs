@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use qemu_qmp::engine;
 
-use super::conversation::{Conversation, Line, Step};
+use super::conversation::{Aim, Conversation, Line, Step};
 use super::error::Task;
 use super::line::{self, Marker};
 use super::seen::Questions;
@@ -26,7 +26,7 @@ use crate::console::{Console, Pattern, REPORTED_BYTES};
 ///
 /// # Cancel safety
 /// If the future is dropped, what was typed by then stays typed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "no shell is spoken with until awaited or waited for"]
 pub struct OpenShell {
     console: Console,
@@ -34,6 +34,8 @@ pub struct OpenShell {
     password: Option<Secret>,
     questions: Questions,
     timeout: Option<Duration>,
+    /// Where the console's text begins that counts, if the guest was reset there.
+    after_reset: Option<u64>,
 }
 
 /// What is not to be seen in any log of ours.
@@ -55,7 +57,19 @@ impl OpenShell {
             password: None,
             questions: Questions::new(),
             timeout,
+            after_reset: None,
         }
+    }
+
+    /// The same, for a guest that was reset just now.
+    pub(super) fn after_reset(mut self) -> Self {
+        let mut buffer = self.console.lock();
+        let (rest, begin) = buffer.since(buffer.taken(), usize::MAX);
+        let position = begin + rest.len() as u64;
+        buffer.take_until(position);
+        drop(buffer);
+        self.after_reset = Some(position);
+        self
     }
 
     /// Logs in first, as this user, where the console asks for one. A prompt that
@@ -140,10 +154,16 @@ impl OpenShell {
             ..
         } = self;
         let deadlines = &console.shared.deadlines;
-        let mut ear = Ear::new(console);
+        let heard = &console.shared.heard;
+        let mut ear = Ear::new(console, self.after_reset);
+        let mut resets = heard.resets();
         ear.hear(conversation);
         conversation.begin(deadlines.now());
         loop {
+            if resets != heard.resets() {
+                resets = heard.resets();
+                conversation.guest_reset();
+            }
             match conversation.next(deadlines.now()) {
                 Step::Ended(outcome) => return outcome,
                 Step::Type(line) => {
@@ -183,13 +203,14 @@ struct Ear<'a> {
 
 impl<'a> Ear<'a> {
     /// Begins with what was taken last: a question may be a part of it.
-    fn new(console: &'a Console) -> Self {
+    fn new(console: &'a Console, after_reset: Option<u64>) -> Self {
         let taken = console.lock().taken();
         let noise = Noise {
             escapes: false,
             kernel_lines: true,
         };
         let position = taken.saturating_sub(REPORTED_BYTES as u64);
+        let position = position.max(after_reset.unwrap_or(0));
         Self {
             console,
             filter: Filter::new(noise, position),
@@ -234,11 +255,15 @@ impl IntoFuture for OpenShell {
                 return Err(task.failed(ShellFailure::ControlCharacter));
             }
             let now = self.console.shared.deadlines.now();
-            let mut conversation = Conversation::new(now, self.questions.clone());
-            conversation.user.clone_from(&self.user);
-            conversation.has_password = self.password.is_some();
-            let talking = task.within(self.timeout, self.talk(&mut conversation));
-            talking.await.map_err(|error| ShellError {
+            let aim = Aim {
+                questions: self.questions.clone(),
+                user: self.user.clone(),
+                has_password: self.password.is_some(),
+                is_patient: self.user.is_some() || self.after_reset.is_some(),
+            };
+            let mut conversation = Conversation::new(now, aim);
+            let opened = task.within(self.timeout, self.talk(&mut conversation));
+            opened.await.map_err(|error| ShellError {
                 typed: conversation.typed().collect(),
                 awaited: Some(conversation.awaited().into()),
                 seen: self.last_seen(),
@@ -246,8 +271,9 @@ impl IntoFuture for OpenShell {
             })?;
             Ok(Shell {
                 resets: self.console.shared.heard.resets(),
-                console: self.console,
+                console: self.console.clone(),
                 state: State::Ready,
+                opened: self,
             })
         })
     }

@@ -13,6 +13,7 @@ mod conversation;
 mod error;
 mod line;
 mod log_in;
+mod power;
 mod seen;
 
 use std::future::{Future, IntoFuture};
@@ -23,6 +24,7 @@ use error::Task;
 pub use error::{ShellError, ShellFailure};
 use line::{HasNul, Marker};
 pub use log_in::OpenShell;
+pub use power::{PowerOff, Reboot};
 
 use super::Console;
 
@@ -42,6 +44,8 @@ pub struct Shell {
     state: State,
     /// How often the guest had been reset when it was opened.
     resets: u64,
+    /// How it was opened.
+    opened: OpenShell,
 }
 
 #[derive(Debug)]
@@ -184,6 +188,7 @@ impl<'a> IntoFuture for Run<'a> {
                 console,
                 state,
                 resets,
+                ..
             } = self.shell;
             let resets = *resets;
             let what = format!("run '{}'", brief(&self.script));
@@ -269,6 +274,7 @@ impl<'a> IntoFuture for Recover<'a> {
                 console,
                 state,
                 resets,
+                ..
             } = self.shell;
             let resets = *resets;
             let task = Task::begin(console, "answer".to_owned());

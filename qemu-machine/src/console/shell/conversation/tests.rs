@@ -19,10 +19,13 @@ enum Play {
 use Play::{Answers, Idles, Reads, Repeats, Says};
 
 fn log_in(password: bool) -> Conversation {
-    let mut conversation = Conversation::new(Instant::now(), Questions::new());
-    conversation.user = Some("root".to_owned());
-    conversation.has_password = password;
-    conversation
+    let aim = Aim {
+        questions: Questions::new(),
+        user: Some("root".to_owned()),
+        has_password: password,
+        is_patient: true,
+    };
+    Conversation::new(Instant::now(), aim)
 }
 
 /// Plays a console to its end. Gives the outcome, or `None` where the log-in
@@ -509,9 +512,17 @@ fn a_console_that_says_nothing_gets_few_line_ends_and_ever_fewer() {
 
 #[test]
 fn where_no_user_was_given_the_shell_is_asked_at_once_and_a_question_is_none() {
-    let shell = || Conversation::new(Instant::now(), Questions::new());
+    let shell = |is_patient| {
+        let aim = Aim {
+            questions: Questions::new(),
+            user: None,
+            has_password: false,
+            is_patient,
+        };
+        Conversation::new(Instant::now(), aim)
+    };
     let (outcome, _) = play(
-        shell(),
+        shell(false),
         &[
             Reads(Command, 0),
             Idles(400),
@@ -521,8 +532,13 @@ fn where_no_user_was_given_the_shell_is_asked_at_once_and_a_question_is_none() {
         ],
     );
     assert!(matches!(outcome, Some(Ok(()))), "{outcome:?}");
-    for question in ["host login: ", "Password: "] {
-        let (outcome, typed) = play(shell(), &[Says(question), Idles(1100)]);
+    for (question, is_patient) in [
+        ("host login: ", false),
+        ("Password: ", false),
+        ("host login: ", true),
+        ("Password: ", true),
+    ] {
+        let (outcome, typed) = play(shell(is_patient), &[Says(question), Idles(1100)]);
         assert!(
             matches!(outcome, Some(Err(ShellFailure::UserWanted))),
             "{outcome:?}"
@@ -546,6 +562,6 @@ fn what_was_typed_and_is_awaited_is_told_without_the_password() {
     assert_eq!(typed, words);
     assert_eq!(
         it.awaited(),
-        format!("a shell's prompt '{}'", it.questions.prompt)
+        format!("a shell's prompt '{}'", it.aim.questions.prompt)
     );
 }
