@@ -16,7 +16,7 @@ mod support;
 
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::{Client, Wait};
 use support::{Server, serve};
@@ -52,6 +52,8 @@ fn warm_up() {
     qmp.execute_json("x", ()).wait().unwrap();
     drop(qmp);
     server.end();
+    // A thread has its name, and more, once it runs.
+    drop(HAS_SPOKEN.wait_while(has_spoken(), |spoken| !*spoken));
 }
 
 /// Does `work` within so much memory besides [`SMALL`].
@@ -100,6 +102,15 @@ fn hold_logger() -> MutexGuard<'static, ()> {
 
 static GATE: Mutex<()> = Mutex::new(());
 
+/// Whether the logger was told something yet.
+fn has_spoken() -> MutexGuard<'static, bool> {
+    SPOKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static SPOKEN: Mutex<bool> = Mutex::new(false);
+
+static HAS_SPOKEN: Condvar = Condvar::new();
+
 struct Logger;
 
 impl log::Log for Logger {
@@ -109,6 +120,8 @@ impl log::Log for Logger {
 
     fn log(&self, _: &log::Record<'_>) {
         drop(hold_logger());
+        *has_spoken() = true;
+        HAS_SPOKEN.notify_all();
     }
 
     fn flush(&self) {}
