@@ -77,6 +77,7 @@ mod process;
 mod qtest;
 mod report;
 mod schema;
+mod snapshot;
 mod supervisor;
 mod sys;
 
@@ -108,6 +109,7 @@ pub use qtest::{
 };
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use snapshot::{ListSnapshots, RunSnapshot, Snapshot, SnapshotError, SnapshotFailure};
 
 /// The README's examples compile.
 #[cfg(doctest)]
