@@ -244,7 +244,7 @@ async fn run(
 ) -> Result<(), SnapshotFailure> {
     static JOBS: AtomicU64 = AtomicU64::new(1);
     let status = qmp.execute(QueryStatus {}).no_timeout().await?.status;
-    // QEMU aborts if it is to write to a disk that it has handed over.
+    // Of a disk that it has handed over, QEMU says that it cannot hold one.
     if ["inmigrate", "postmigrate"].contains(&&*status) {
         return Err(SnapshotFailure::Inactive { status });
     }
