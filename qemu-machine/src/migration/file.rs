@@ -54,9 +54,11 @@ impl SavedFile {
 
     /// Removes what is in it.
     pub(super) fn empty(&self) -> Result<(), MoveError> {
-        let empty = || match self.file.metadata()?.is_file() {
-            true => self.file.set_len(0),
-            false => Ok(()),
+        let empty = || {
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+            }
+            Ok(())
         };
         empty().map_err(|cause| self.error(cause))
     }

@@ -19,6 +19,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(consoles());
     rows.extend(super::channels::rows());
     rows.extend(super::pictures::rows());
+    rows.extend(super::saving::rows());
     rows
 }
 
