@@ -41,6 +41,8 @@ debug_is_display!(
     crate::ShellError,
     crate::ShellFailure,
     crate::ShutdownError,
+    crate::SnapshotError,
+    crate::SnapshotFailure,
 );
 
 #[cfg(test)]

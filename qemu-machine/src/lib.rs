@@ -80,6 +80,7 @@ mod qtest;
 mod report;
 mod schema;
 mod serial_ports;
+mod snapshot;
 mod supervisor;
 mod survivors;
 mod sys;
@@ -115,6 +116,7 @@ pub use qtest::{
 };
 pub use report::{ExitCause, ExitReport, ExitStatus};
 pub use schema::{ReadSchema, SchemaError};
+pub use snapshot::{ListSnapshots, RunSnapshot, Snapshot, SnapshotError, SnapshotFailure};
 pub use survivors::{Survivor, SurvivorFate};
 pub use tee::Tee;
 

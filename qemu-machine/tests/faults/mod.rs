@@ -21,6 +21,7 @@ mod own_process;
 mod page;
 mod pictures;
 mod running;
+mod saving;
 mod scene;
 mod warnings;
 

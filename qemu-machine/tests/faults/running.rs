@@ -22,6 +22,7 @@ pub fn rows() -> Vec<Fault> {
     rows.extend(super::connecting::rows());
     rows.extend(super::pictures::rows());
     rows.extend(super::outputs::running());
+    rows.extend(super::saving::rows());
     rows
 }
 

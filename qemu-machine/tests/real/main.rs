@@ -32,4 +32,5 @@ mod real_schema;
 mod real_screen;
 mod real_serial_ports;
 mod real_shell;
+mod real_snapshots;
 mod shells;

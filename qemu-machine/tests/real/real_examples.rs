@@ -193,6 +193,28 @@ fn jobs_are_followed_to_their_end() {
 }
 
 #[test]
+fn snapshots_are_gone_back_to() {
+    let scratch = support::Scratch::new("example-snapshots");
+    for qemu in support::qemus() {
+        let disk = scratch.join("disk");
+        let create = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .args([&disk, Path::new("1M")])
+            .status();
+        assert!(create.unwrap().success());
+        let told = run("snapshots", &[disk, qemu.binary]);
+        for expected in [
+            "snapshot 'fresh' with ",
+            "the guest is as it was",
+            "cannot load snapshot 'older': no disk has it, but these: 'fresh'",
+            "by the guest's own doing",
+        ] {
+            assert!(told.contains(expected), "no {expected:?} in:\n{told}");
+        }
+    }
+}
+
+#[test]
 fn screen_sees_and_presses() {
     let scratch = support::Scratch::new("example-screen");
     for qemu in support::qemus() {

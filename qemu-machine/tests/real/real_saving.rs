@@ -15,13 +15,13 @@ fn checking(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
     boot_sector::boots(qemu, "memory", scratch)
 }
 
-/// A machine with that guest, which is writing, and sends its memory more than
-/// once where it is sent while it runs.
+/// A machine with that guest, which is writing. Where its memory is sent while it
+/// runs, all that QEMU knows to be written is sent again before it is stopped.
 fn writing(machine: &MachineBuilder) -> Machine {
     let vm = machine.clone().launch().wait().unwrap();
     goes_on(&vm);
-    let downtime = json!({"downtime-limit": 1});
-    let set = vm.qmp().execute_json("migrate-set-parameters", downtime);
+    let slowly = json!({"downtime-limit": 1, "max-bandwidth": 64 << 20});
+    let set = vm.qmp().execute_json("migrate-set-parameters", slowly);
     set.wait().unwrap();
     vm
 }
@@ -48,7 +48,9 @@ scenario! {
         let mut vm = writing(&machine);
         // A page that was missed may be made up for by chance.
         for _ in 0..2 {
+            let mut events = vm.qmp().events_named(["MIGRATION", "STOP"]);
             run!(vm.save_to(&path)).unwrap();
+            assert_eq!(run!(events.next()).unwrap().name(), "STOP", "before it is saved");
             assert_eq!(status(&vm), "postmigrate");
             run!(vm.shutdown()).unwrap();
             vm = run!(machine.clone().incoming().launch()).unwrap();
@@ -65,7 +67,9 @@ scenario! {
         let machine = checking(&qemu, &scratch);
         let from = writing(&machine);
         let to = run!(machine.clone().incoming().launch()).unwrap();
+        let mut events = from.qmp().events_named(["MIGRATION", "STOP"]);
         run!(from.migrate_to(&to)).unwrap();
+        assert_eq!(run!(events.next()).unwrap().name(), "STOP", "before it is moved");
         goes_on(&to);
         assert_eq!(status(&from), "postmigrate");
         // It has no hold on the disk any more.
@@ -82,7 +86,8 @@ scenario! {
         let (machine, path) = (checking(&qemu, &scratch), scratch.join("saved"));
         let vm = writing(&machine);
         let to = run!(machine.clone().incoming().launch()).unwrap();
-        if qemu.version == "7.2" {
+        let major = qemu.version.split('.').next().unwrap();
+        if major.parse::<u32>().unwrap() < 9 {
             std::fs::write(&path, "not lost").unwrap();
             let saved = run!(vm.save_to(&path).live());
             for error in [saved.unwrap_err(), run!(vm.migrate_to(&to).live()).unwrap_err()] {
