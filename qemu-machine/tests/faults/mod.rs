@@ -13,6 +13,7 @@ mod conditions;
 mod ending;
 mod given_up;
 mod host;
+mod left_behind;
 mod own_process;
 mod page;
 mod pictures;
