@@ -11,7 +11,7 @@ use qemu_machine::qmp::Disconnected;
 use qemu_machine::{ExitCause, LaunchError, LaunchFailure, MachineBuilder, Wait};
 
 use super::Place::{Real, Scripted};
-use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up};
+use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up, left_behind};
 use crate::support;
 
 /// Launches, which must fail.
@@ -90,6 +90,7 @@ pub(super) fn address(error: &LaunchError) -> bool {
 
 pub fn rows() -> Vec<Fault> {
     let mut rows = programs();
+    rows.extend(left_behind::at_launch());
     rows.extend(greetings());
     rows.extend(conditions::rows());
     rows.extend(given_up::rows());

@@ -12,11 +12,12 @@ use qemu_machine::{
 };
 
 use super::Place::{Both, Real, Scripted};
-use super::{AT_ONCE, Fault, SHORT, Scene, fault, warnings};
+use super::{AT_ONCE, Fault, SHORT, Scene, fault, left_behind, warnings};
 use crate::support;
 
 pub fn rows() -> Vec<Fault> {
     let mut rows = stubborn();
+    rows.extend(left_behind::ending());
     rows.extend(places());
     rows
 }

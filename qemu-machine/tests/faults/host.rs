@@ -40,18 +40,18 @@ pub struct Stage {
 
 impl Stage {
     /// Machines of every kind that can be left behind: as it is; under a
-    /// wrapper that forks; with a child of its own.
+    /// wrapper that forks; in a session of its own; with a child of its own.
     pub fn launch_all(&self) -> Vec<Machine> {
         use qemu_machine::Wait;
         let forking = ["sh", "-c", "\"$@\"; :", "sh"];
-        let builders = match &self.qemu {
-            Some(_) => vec![self.builder(""), self.builder("").wrapper(forking)],
-            None => vec![
-                self.builder("serve"),
-                self.builder("serve").wrapper(forking),
-                self.builder("fork-child\nserve"),
-            ],
-        };
+        let mut builders = vec![
+            self.builder("serve"),
+            self.builder("serve").wrapper(forking),
+            self.builder("serve").wrapper(["setsid", "--wait"]),
+        ];
+        if self.qemu.is_none() {
+            builders.push(self.builder("fork-child\nserve"));
+        }
         builders
             .into_iter()
             .map(|builder| builder.launch().wait().unwrap())
@@ -99,6 +99,27 @@ impl Host {
         command
             .args(["--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh"])
             .args([Path::new(options), scene.base()])
+            .arg(std::env::current_exe().unwrap());
+        Self::set(&mut command, scene, role);
+        Self(command)
+    }
+
+    /// As the first process of a namespace, as in a container.
+    pub fn as_first_process(scene: &Scene, role: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--pid", "--fork", "--kill-child"])
+            .arg("--mount-proc")
+            .arg(std::env::current_exe().unwrap());
+        Self::set(&mut command, scene, role);
+        Self(command)
+    }
+
+    /// As root who may not send signals to other users' processes.
+    pub fn without_the_right_to_kill(scene: &Scene, role: &str) -> Self {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--bounding-set=-kill", "--inh-caps=-kill"])
             .arg(std::env::current_exe().unwrap());
         Self::set(&mut command, scene, role);
         Self(command)

@@ -15,6 +15,7 @@ mod ending;
 mod given_up;
 mod guest;
 mod host;
+mod left_behind;
 mod log_in;
 mod outputs;
 mod own_process;

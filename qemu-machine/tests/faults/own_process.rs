@@ -13,20 +13,21 @@ use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Machine, W
 
 use super::Place::{Both, Scripted};
 use super::host::{Host, Running, Stage};
-use super::{AT_ONCE, Fault, PATIENCE, Scene, fault};
+use super::{AT_ONCE, Fault, PATIENCE, Scene, fault, left_behind};
 use crate::support;
 
 pub fn rows() -> Vec<Fault> {
     let mut rows = deaths();
     rows.extend(survivals());
     rows.extend(reapers());
+    rows.extend(adopters());
     rows
 }
 
 type Role = fn(&Stage);
 
 /// Every role that the other process can play.
-pub const ROLES: [(&str, Role); 17] = [
+pub const ROLES: [(&str, Role); 19] = [
     ("waits", |stage| live(stage, wait_for_input)),
     ("aborts", |stage| live(stage, || std::process::abort())),
     ("exits", |stage| live(stage, || std::process::exit(0))),
@@ -67,6 +68,8 @@ pub const ROLES: [(&str, Role); 17] = [
     ("ignores_children", ignores_children),
     ("reaps_all", reaps_all),
     ("has_handlers", has_handlers),
+    ("adopts_orphans", adopts_orphans),
+    ("may_not_kill", left_behind::may_not_kill),
 ];
 
 /// Launches machines, says so, and does this.
@@ -215,11 +218,17 @@ fn deaths() -> Vec<Fault> {
 /// Launches and ends machines, without end.
 fn is_busy(stage: &Stage) {
     println!("begun");
+    let machines = [
+        ("fork-child\nserve", &[][..]),
+        ("serve", &["setsid", "--wait"]),
+        ("silent", &[]),
+    ];
     std::thread::scope(|scope| {
-        for script in ["fork-child\nserve", "serve", "silent"] {
+        for (script, wrapper) in machines {
             scope.spawn(move || {
                 loop {
-                    let vm = stage.builder(script).launch().wait().unwrap();
+                    let builder = stage.builder(script).wrapper(wrapper.iter().copied());
+                    let vm = builder.launch().wait().unwrap();
                     if script == "silent" {
                         vm.kill().wait().unwrap();
                     } else {
@@ -342,6 +351,57 @@ fn reapers() -> Vec<Fault> {
     .collect()
 }
 
+fn adopters() -> Vec<Fault> {
+    type Start = fn(&Scene, &str) -> Host;
+    let starts: [(&str, Start); 2] = [
+        (
+            "it is the first process of a container",
+            Host::as_first_process,
+        ),
+        ("it adopts orphans, as a subreaper", Host::new),
+    ];
+    starts
+        .into_iter()
+        .map(|(what, start)| {
+            let gets = "no zombie of a machine; its own are left to it";
+            fault(what, Both, gets, Duration::from_secs(10), move |scene| {
+                start(scene, "adopts_orphans").succeeds();
+            })
+        })
+        .collect()
+}
+
+fn adopts_orphans(stage: &Stage) {
+    if std::process::id() != 1 {
+        testbed::adopt_orphans();
+    }
+    // The shell that leaves the guardian behind comes and goes by itself.
+    drop(stage.builder("serve").launch().wait().unwrap());
+    assert!(testbed::wait_for_ends(
+        &BTreeSet::new(),
+        Instant::now() + PATIENCE
+    ));
+    drop(stage.builder("serve").launch().wait().unwrap());
+    let mut own = Command::new("true").process_group(0).spawn().unwrap();
+    let before = testbed::children();
+    for script in [
+        "sleep 1000 & exec \"$@\"",
+        "(true &); exec \"$@\"",
+        "setsid sleep 1000 & exec \"$@\"",
+        "setsid --wait \"$@\"; :",
+    ] {
+        let builder = stage.builder("serve").wrapper(["sh", "-c", script, "sh"]);
+        let launch = || builder.launch().wait().unwrap();
+        launch().shutdown().wait().unwrap();
+        assert_eq!(testbed::children(), before, "{script}");
+        launch().kill().wait().unwrap();
+        assert_eq!(testbed::children(), before, "{script}");
+        drop(launch());
+        assert_eq!(testbed::children(), before, "{script}");
+    }
+    assert!(own.wait().unwrap().success());
+}
+
 fn loses_its_guardian(stage: &Stage) {
     testbed::adopt_orphans();
     let before = stage.builder("fork-child\nserve").launch().wait().unwrap();
@@ -355,7 +415,6 @@ fn loses_its_guardian(stage: &Stage) {
         panic!("{guardian:?}")
     };
     testbed::kill(guardian);
-    assert!(testbed::reap(guardian, Instant::now() + PATIENCE));
     // The engine has heard of it before it does anything for this one.
     let after = stage.builder("fork-child\nserve").launch().wait().unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();

@@ -12,6 +12,7 @@ use qemu_machine::Wait;
 /// Names the QEMU that the other process shall launch, and where.
 const QEMU: &str = "REAL_PARENT_QEMU";
 const BASE: &str = "REAL_PARENT_BASE";
+const WRAPPER: &str = "REAL_PARENT_WRAPPER";
 
 /// The other process: launches a machine and waits for its end. QEMU holds
 /// our standard output too, so that its end is seen from outside.
@@ -24,11 +25,13 @@ fn the_other_process() {
         version: String::new(),
         binary: binary.into(),
     };
+    let wrapper = std::env::var(WRAPPER).unwrap_or_default();
     let output = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
     let vm = qemu
         .tiny()
         .base_dir(base)
         .add_fd(output, 1, None)
+        .wrapper(wrapper.split_whitespace())
         .launch()
         .wait()
         .unwrap();
@@ -37,11 +40,16 @@ fn the_other_process() {
 }
 
 /// Starts the other process, and waits until its machine runs.
-fn launch_elsewhere(qemu: &Qemu, base: &Path) -> (Child, BufReader<impl Read + use<>>) {
+fn launch_elsewhere(
+    qemu: &Qemu,
+    base: &Path,
+    wrapper: &str,
+) -> (Child, BufReader<impl Read + use<>>) {
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "real_parent::the_other_process", "--nocapture"])
         .env(QEMU, &qemu.binary)
         .env(BASE, base)
+        .env(WRAPPER, wrapper)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -61,7 +69,7 @@ fn qemu_dies_with_the_process_that_launched_it_and_the_next_launch_sweeps() {
     for qemu in support::qemus() {
         for signal in ["KILL", "TERM", "ABRT"] {
             let base = Scratch::new("real-parent");
-            let (mut process, mut output) = launch_elsewhere(&qemu, base.path());
+            let (mut process, mut output) = launch_elsewhere(&qemu, base.path(), "");
             let id = process.id().to_string();
             let killed = Instant::now();
             assert!(
@@ -87,5 +95,21 @@ fn qemu_dies_with_the_process_that_launched_it_and_the_next_launch_sweeps() {
             drop(vm);
             assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
         }
+    }
+}
+
+// R1
+#[test]
+fn a_qemu_in_a_session_of_its_own_dies_with_the_process_that_launched_it() {
+    for qemu in support::qemus() {
+        let base = Scratch::new("real-parent-session");
+        let wrapper = "setsid --wait";
+        let (mut process, mut output) = launch_elsewhere(&qemu, base.path(), wrapper);
+        let killed = Instant::now();
+        process.kill().unwrap();
+        // Until QEMU, which no signal to a group reaches, is gone too.
+        output.read_to_end(&mut Vec::new()).unwrap();
+        assert!(killed.elapsed() < Duration::from_secs(5));
+        process.wait().unwrap();
     }
 }
