@@ -171,7 +171,9 @@ impl MachineBuilder {
 
     /// A command to put before the binary, with its arguments: `gdb --args`,
     /// `valgrind`, `taskset`, `ip netns exec`. It must become QEMU, or pass
-    /// its descriptors on to it; the machine ends when it ends.
+    /// its descriptors on to it and stay until QEMU ends (`setsid --wait`). The
+    /// machine ends when the wrapper ends: a QEMU that it leaves behind is killed,
+    /// and named in [`ExitReport::survivors`](crate::ExitReport::survivors).
     pub fn wrapper<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.wrapper = words.into_iter().map(Into::into).collect();
         self
