@@ -8,7 +8,8 @@
 //! or becomes another program. Then the guardian kills the process groups that
 //! are on a list, and ends. The list is a file in memory, a line for each
 //! group, so that to write on it wakes nobody. What has left its group is found
-//! by a socket that each machine has from its start, whose number is in its line (see [`survivors`](crate::survivors)).
+//! by a socket that each machine has from its start, whose number is in its line
+//! (see `survivors`).
 //!
 //! It is no child of ours: whoever waits for all children waits for machines
 //! alone.

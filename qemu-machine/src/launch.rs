@@ -221,8 +221,11 @@ async fn launch(
         LaunchFailure::NoMonitor(Disconnected::ByServer) => report.as_ref().is_some_and(by_itself),
         _ => false,
     };
-    if let Some(qmp) = qmp.filter(|_| exited && stage.guest_ran) {
-        // The guest had its time, and used it to end the machine.
+    let left_behind = |report: &Arc<ExitReport>| !report.survivors.is_empty();
+    let is_left_behind = report.as_ref().is_some_and(left_behind);
+    if let Some(qmp) = qmp.filter(|_| exited && stage.guest_ran && !is_left_behind) {
+        // The guest had its time, and used it to end the machine. A wrapper that
+        // left QEMU behind is a failed launch, however late it ended.
         return Ok(launched(inner, qmp));
     }
     // By the error that follows.

@@ -3,10 +3,12 @@
 //!
 //! It carries out what [`life`] decides, and when the process has ended it
 //! does, in this order: kill what is left of the process group and who has
-//! left it, take the exit status, read what is left in every channel, remove the private log
-//! or directory, tell who waits on the console and the monitor, let go of every
-//! descriptor, and then tell who waits for the end: all with one and the same
-//! report.
+//! left it, take the exit status, read what is left in every channel, remove
+//! the private log or directory, tell who waits on the console and the monitor,
+//! let go of every descriptor, and then tell who waits for the end: all with one
+//! and the same report.
+
+mod monitor;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,8 +17,10 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use qemu_qmp::engine::{self, Engine, Task, Watched, first, oneshot};
-use qemu_qmp::{Client, Deadlines, Disconnected, Driver, Ender, Quit, SystemPowerdown, Untold};
+use qemu_qmp::{Client, Deadlines, Disconnected, Driver, Quit, SystemPowerdown, Untold};
 use tokio::sync::mpsc;
+
+use monitor::{Monitor, Next};
 
 use crate::channel::{Channel, Word};
 use crate::console::Console;
@@ -154,11 +158,6 @@ pub(crate) fn supervise(
     }
 }
 
-/// How long the last words of a process may be on their way over TCP: longer
-/// than even a host takes that stalls. Their end comes by itself, and sooner,
-/// unless somebody else holds the socket.
-const IN_FLIGHT: Duration = Duration::from_secs(10);
-
 /// A process whose supervisor has panicked is nobody's, and shall not live. One
 /// that has ended in good order has been let go of before.
 struct KilledWhenDropped {
@@ -202,28 +201,10 @@ struct Supervisor {
     resets: u64,
 }
 
-struct Monitor {
-    client: Client,
-    /// Whether something was heard.
-    news: Arc<Watched<bool>>,
-    reader: Reader,
-}
-
-enum Reader {
-    Running {
-        task: Task<(Driver, Disconnected)>,
-        ender: Ender,
-    },
-    /// It has ended; who waits on the monitor is not told yet.
-    Ended(Driver),
-    Finished,
-}
-
 enum Input {
     Exited,
     Request(Request),
-    MonitorEnded(Driver, Disconnected),
-    News,
+    Monitor(Next),
     Deadline,
 }
 
@@ -237,8 +218,8 @@ impl Supervisor {
                 Input::Exited => break,
                 Input::Deadline => self.life.handle_timeout(self.now()),
                 Input::Request(request) => self.requested(request),
-                Input::MonitorEnded(driver, cause) => self.monitor_ended(driver, &cause),
-                Input::News => self.heed_the_guest(),
+                Input::Monitor(Next::Ended(driver, cause)) => self.monitor_ended(driver, &cause),
+                Input::Monitor(Next::News) => self.heed_the_guest(),
             }
         }
         self.finish(requests).await;
@@ -254,7 +235,12 @@ impl Supervisor {
             (&mut self.exit).await;
             Input::Exited
         });
-        let monitor = pin!(monitor_input(self.monitor.as_mut()));
+        let monitor = pin!(async {
+            match &mut self.monitor {
+                Some(monitor) => Input::Monitor(monitor.next().await),
+                None => std::future::pending().await,
+            }
+        });
         let request = pin!(async {
             match requests.recv().await {
                 Some(request) => Input::Request(request),
@@ -305,42 +291,27 @@ impl Supervisor {
         }
     }
 
-    fn attach(&mut self, client: Client, mut driver: Driver) {
-        let news = Arc::new(Watched::new(false));
-        let (heard, told) = (self.belongings.heard.clone(), Arc::clone(&news));
-        let channels = self.belongings.channels.clone();
-        driver.on_event(move |event| {
-            for channel in &channels {
-                channel.heard(event);
-            }
-            if heard.take(event) {
-                told.set(true);
-            }
-        });
-        let ender = driver.ender();
-        let task = self.engine.spawn(async move {
-            let cause = driver.run().await;
-            (driver, cause)
-        });
-        self.monitor = Some(Monitor {
+    fn attach(&mut self, client: Client, driver: Driver) {
+        let Belongings {
+            heard, channels, ..
+        } = &self.belongings;
+        let (heard, channels) = (heard.clone(), channels.clone());
+        self.monitor = Some(Monitor::attach(
+            self.engine,
             client,
-            news,
-            reader: Reader::Running { task, ender },
-        });
+            driver,
+            heard,
+            channels,
+        ));
     }
 
     /// QEMU tells of its end on the monitor before it closes the others, so
     /// that is read first, be it by a thread that waits on the monitor.
     fn channel_ended(&mut self, number: usize) {
-        let Some(Monitor {
-            reader: Reader::Running { ender, .. },
-            ..
-        }) = &self.monitor
-        else {
+        let Some(ender) = self.monitor.as_ref().and_then(Monitor::ender) else {
             self.requested(Request::ChannelClosed(number));
             return;
         };
-        let ender = ender.clone();
         let drained = async move { ender.drained().await };
         self.request_after(drained, Request::ChannelClosed(number));
     }
@@ -351,14 +322,13 @@ impl Supervisor {
             return;
         };
         if ending {
-            monitor.reader = Reader::Ended(driver);
+            monitor.keep(driver);
         } else {
             let name = &self.belongings.name;
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("machine '{name}' lives on without a monitor: {cause}")
             });
-            driver.finish(cause);
-            monitor.reader = Reader::Finished;
+            monitor.finish(driver, cause);
         }
     }
 
@@ -499,7 +469,10 @@ impl Supervisor {
         } = self.belongings;
         let (status, survivors) = process.end().await;
 
-        let driver = last_words(self.monitor.as_mut()).await;
+        let driver = match &mut self.monitor {
+            Some(monitor) => monitor.last_words().await,
+            None => None,
+        };
         let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
@@ -574,50 +547,5 @@ impl Supervisor {
             word();
         }
         untold.into_iter().for_each(Untold::tell);
-    }
-}
-
-/// What comes of the monitor next: news, or the end of its reader. Without
-/// one, nothing does.
-async fn monitor_input(monitor: Option<&mut Monitor>) -> Input {
-    let Some(Monitor {
-        news,
-        reader: Reader::Running { task, .. },
-        ..
-    }) = monitor
-    else {
-        return std::future::pending().await;
-    };
-    let news = async {
-        news.until(|heard| heard.then_some(())).await;
-        news.set(false);
-        Input::News
-    };
-    let ended = async {
-        match task.await {
-            Some((driver, cause)) => Input::MonitorEnded(driver, cause),
-            // Nobody aborts it.
-            None => std::future::pending().await,
-        }
-    };
-    first(pin!(news), pin!(ended)).await
-}
-
-/// Reads what QEMU has said last on its monitor; `None` where that ended before.
-async fn last_words(monitor: Option<&mut Monitor>) -> Option<Driver> {
-    match std::mem::replace(&mut monitor?.reader, Reader::Finished) {
-        Reader::Running { mut task, ender } => {
-            ender.end();
-            let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
-            let read = if let Ok(read) = in_time {
-                read
-            } else {
-                ender.cut();
-                task.await
-            };
-            read.map(|(driver, _)| driver)
-        }
-        Reader::Ended(driver) => Some(driver),
-        Reader::Finished => None,
     }
 }
