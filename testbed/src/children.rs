@@ -84,6 +84,12 @@ pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), V
     }
 }
 
+/// Waits for the end of one child of this process, and leaves it to whoever
+/// reaps it; `false` where the deadline comes first.
+pub fn wait_for_end(pid: u32, deadline: Instant) -> bool {
+    sys::wait_by(pid, deadline)
+}
+
 /// Waits for the end of one child of this process, adopted or not, and reaps
 /// it; `false` where the deadline comes first. One that is gone is none.
 pub fn reap(pid: u32, deadline: Instant) -> bool {

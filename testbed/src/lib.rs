@@ -17,7 +17,7 @@ pub use bounds::{Named, costs, run_alone};
 pub use census::Census;
 pub use children::{
     adopt_orphans, children, children_like, described_children, reap, wait_for_children,
-    wait_for_ends,
+    wait_for_end, wait_for_ends,
 };
 pub use host::{
     Ballast, DescriptorLimit, Forked, folder_for_sockets, forbid_processes, fork, ignore_children,

@@ -415,6 +415,7 @@ fn loses_its_guardian(stage: &Stage) {
         panic!("{guardian:?}")
     };
     testbed::kill(guardian);
+    assert!(testbed::wait_for_end(guardian, Instant::now() + PATIENCE));
     // The engine has heard of it before it does anything for this one.
     let after = stage.builder("fork-child\nserve").launch().wait().unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
