@@ -107,9 +107,10 @@ pub fn descriptors(process: &str) -> Vec<Open> {
     open
 }
 
-/// Asserts that each machine, which has a console, has its own five
-/// descriptors and no end of a channel that is anybody else's. Gives what else
-/// its process has open: what it opened itself.
+/// Asserts that each machine, which has one channel beside its monitor, has its
+/// own six descriptors, and no end of a channel that is anybody else's. The last
+/// of the six tells that a process of the machine lives. Gives what else its
+/// process has open: what it opened itself.
 pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
     let mut owners: BTreeMap<String, u32> = BTreeMap::new();
     let mut outputs = BTreeSet::new();
@@ -117,9 +118,9 @@ pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
     for vm in machines {
         let pid = vm.pid().unwrap();
         let mut open = descriptors(&pid.to_string());
-        let rest = open.split_off(5);
+        let rest = open.split_off(6);
         let numbers: Vec<u32> = open.iter().map(|open| open.number).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4], "{open:?}");
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{open:?}");
         assert_eq!(open[0].target, "/dev/null");
         // Standard output and error are one pipe, and only its writing end.
         assert!(open[1].target.starts_with("pipe:"), "{open:?}");
