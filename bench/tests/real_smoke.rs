@@ -8,7 +8,9 @@ use std::process::Command;
 #[test]
 fn every_row_can_be_measured() {
     let program = Path::new(env!("CARGO_BIN_EXE_bench"));
-    let mut bench = Command::new(program);
+    // It takes some 10 s; one that hangs must not hold up all other tests.
+    let mut bench = Command::new("timeout");
+    bench.args(["--kill-after=10", "300"]).arg(program);
     // Cargo builds both into one folder.
     bench
         .arg("--fake-qemu")
