@@ -191,7 +191,8 @@ pub(crate) fn tidy() -> Result<(), Failure> {
 
 fn tmpdir() -> String {
     let quoted = command::quoted(&tmpdir_folder());
-    format!(r#"mkdir -p {quoted} && export TMPDIR={quoted} && exec "$@""#)
+    // As any folder for temporary files, it is open to every user.
+    format!(r#"mkdir -p {quoted} && chmod 1777 {quoted} && export TMPDIR={quoted} && exec "$@""#)
 }
 
 /// Root becomes nobody, who keeps but the right to use files that are root's:

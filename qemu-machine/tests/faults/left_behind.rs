@@ -65,7 +65,10 @@ pub(super) fn ending() -> Vec<Fault> {
             "an end by `quit`; the report has the process, which is killed",
             AT_ONCE,
             |scene| {
-                let script = "setsid sleep 1000 & exec \"$@\"";
+                // Nothing else tells that the process has left its group.
+                let script = "setsid sleep 1000 & \
+                              until read -r name <\"/proc/$!/comm\" && [ \"$name\" = sleep ]; do :; done; \
+                              exec \"$@\"";
                 let builder = machine(scene, "serve").wrapper(["sh", "-c", script, "sh"]);
                 let report = end(scene, &builder, false);
                 killed(&report.survivors);

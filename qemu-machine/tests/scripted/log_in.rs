@@ -23,16 +23,14 @@ daemon() { printf '[  OK  ] Started a daemon.\r\n'; }
 fn getty(scratch: &Scratch, script: &str) -> Machine {
     use qemu_machine::Wait;
     std::fs::write(scratch.join("getty"), [GETTY, script].concat()).unwrap();
-    let command = format!(
-        "exec script -qec 'exec bash {}' /dev/null <&3 >&3 2>&3",
-        scratch.join("getty").display()
-    );
+    let command = r#"exec script -qec 'exec bash "$GETTY"' /dev/null <&3 >&3 2>&3"#;
     Machine::builder("-")
-        .wrapper(["/bin/sh", "-c", &command])
+        .wrapper(["/bin/sh", "-c", command])
         .monitor(Monitor::Off)
         .console(Console::serial())
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
+        .env("GETTY", scratch.join("getty"))
         .env("HEARD", scratch.join("heard"))
         .launch()
         .wait()

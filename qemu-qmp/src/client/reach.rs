@@ -37,8 +37,9 @@ impl ServerAddress {
         // by inotify, but it is there before its server listens, and of that the
         // system tells nobody; nor does it of a TCP port.
         let mut pace = SHORTEST;
+        // What was found last stands while it is tried again.
+        *stage = ConnectStage::Connection;
         loop {
-            *stage = ConnectStage::Connection;
             let socket = Socket::new(domain, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;
             let error = match engine::connect(socket, address.clone()).await {
