@@ -228,7 +228,7 @@ fn what_the_guest_has_set_is_undone_when_the_process_exits() {
     let before = mode(&terminal);
     let scratch = Scratch::new("exits");
     let fifo = scratch.fifo("fifo");
-    let bash = format!("export {FIFO}={}; \"$@\"", fifo.display());
+    let bash = format!("export {FIFO}='{}'; \"$@\"", fifo.display());
     let child = in_session(&terminal, &bash, "exits_within_a_session");
     read_until(&person, "set");
     release(&fifo);
