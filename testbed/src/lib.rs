@@ -7,6 +7,7 @@ mod allocator;
 mod bounds;
 mod census;
 mod children;
+mod error_types;
 mod host;
 mod seeds;
 mod stall;
@@ -19,6 +20,7 @@ pub use children::{
     adopt_orphans, children, children_like, described_children, reap, wait_for_children,
     wait_for_end, wait_for_ends,
 };
+pub use error_types::errors_with_another_debug;
 pub use host::{
     Ballast, DescriptorLimit, Forked, folder_for_sockets, forbid_processes, fork, ignore_children,
     kill, reap_any, trace, wait_for_the_end_of_a_tracee,
