@@ -289,14 +289,16 @@ fn others(but: &[u32]) -> Vec<String> {
 }
 
 /// A process that this one has adopted, which is none of a machine's, and ends.
+/// It ends after its parent, for a shell may reap what ends before.
 fn orphan() -> u32 {
     let mut parent = Command::new("sh");
-    let output = parent
-        .args(["-c", "sleep 0 >/dev/null & echo $!"])
-        .output()
-        .unwrap();
-    let orphan: u32 = support::text(&output.stdout).trim().parse().unwrap();
-    orphan
+    let script = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo $!";
+    parent.args(["-c", script]).stdin(Stdio::piped());
+    let mut parent = parent.stdout(Stdio::piped()).spawn().unwrap();
+    let its_input = parent.stdin.take();
+    let output = parent.wait_with_output().unwrap();
+    drop(its_input);
+    support::text(&output.stdout).trim().parse().unwrap()
 }
 
 // R2
