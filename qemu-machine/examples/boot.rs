@@ -20,12 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     vm.console().expect("tiny guest ready").wait()?;
     println!(
         "the guest is {}",
-        vm.qmp().execute(QueryStatus {}).wait()?.status
+        vm.qmp().execute(QueryStatus).wait()?.status
     );
 
     let mut events = vm.qmp().events(); // before what causes them: no race
     vm.console().send("poweroff\n").wait()?;
     println!("event {}", events.next_named("SHUTDOWN").wait()?);
-    println!("{}", vm.exited().wait()?);
+    println!("{}", vm.wait_for_exit().wait()?);
     Ok(())
 }

@@ -6,7 +6,8 @@
 
 use std::error::Error;
 
-use qemu_machine::{Console, Machine, Pattern, Wait};
+use qemu_machine::console::Pattern;
+use qemu_machine::{Console, Machine, Wait};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();

@@ -9,8 +9,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use qemu_machine::console::Pattern;
 use qemu_machine::qmp::QueryStatus;
-use qemu_machine::{Console, Machine, MachineBuilder, Pattern, Wait, guests};
+use qemu_machine::{Console, Machine, MachineBuilder, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -41,13 +42,13 @@ fn tiny(qemu: &Path) -> Result<(), Box<dyn Error>> {
         "console",
         vm.console().expect("> ").wait()?.before_text().trim(),
     );
-    let status = vm.qmp().execute(QueryStatus {}).wait()?;
+    let status = vm.qmp().execute(QueryStatus).wait()?;
     tale.step("command", format_args!("query-status -> {}", status.status));
 
     let mut events = vm.qmp().events();
     vm.console().send("poweroff\n").wait()?;
     tale.step("event", events.next_named("SHUTDOWN").wait()?);
-    tale.step("ended", vm.exited().wait()?);
+    tale.step("ended", vm.wait_for_exit().wait()?);
     Ok(())
 }
 
@@ -79,7 +80,7 @@ fn linux(qemu: &Path, kernel: &Path, initramfs: &Path) -> Result<(), Box<dyn Err
     let mut events = vm.qmp().events();
     vm.console().send("poweroff -f\n").wait()?;
     tale.step("event", events.next_named("SHUTDOWN").wait()?);
-    tale.step("ended", vm.exited().wait()?);
+    tale.step("ended", vm.wait_for_exit().wait()?);
     Ok(())
 }
 

@@ -44,10 +44,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sorted = agent.read_file("/root/sorted").wait()?;
     println!("sorted {:?}", String::from_utf8_lossy(&sorted));
     println!("has ended: {}", sleep.status().wait()?.is_some());
-    let ended = sleep.exited().timeout(Duration::from_secs(60)).wait()?;
+    let ended = sleep
+        .wait_for_exit()
+        .timeout(Duration::from_secs(60))
+        .wait()?;
     println!("ended with {:?}", ended.code);
 
     agent.shutdown(ShutdownMode::Powerdown).wait()?;
-    println!("{}", vm.exited().wait()?);
+    println!("{}", vm.wait_for_exit().wait()?);
     Ok(())
 }

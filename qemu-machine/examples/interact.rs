@@ -5,7 +5,8 @@
 
 use std::error::Error;
 
-use qemu_machine::{Console, InteractEnd, Machine, Wait, guests};
+use qemu_machine::console::InteractEnd;
+use qemu_machine::{Console, Machine, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let qemu = std::env::args_os()

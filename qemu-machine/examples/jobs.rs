@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let again = machine.clone().incoming().launch().wait()?;
     again.load_from(&saved).wait()?;
     again.console().send("poweroff\n").wait()?;
-    println!("{}", again.exited().wait()?);
+    println!("{}", again.wait_for_exit().wait()?);
     std::fs::remove_dir_all(&directory)?;
     Ok(())
 }

@@ -19,10 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let vm = builder.launch().wait()?;
 
-    println!(
-        "status: {}",
-        vm.qmp().execute(QueryStatus {}).wait()?.status
-    );
+    println!("status: {}", vm.qmp().execute(QueryStatus).wait()?.status);
     println!("human: {}", vm.qmp().human("info version").wait()?.trim());
 
     // Listened for before what causes it, so that it cannot be missed.

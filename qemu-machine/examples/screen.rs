@@ -5,7 +5,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use qemu_machine::{Console, Machine, OptionGroup, Tolerance, Wait};
+use qemu_machine::display::Tolerance;
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, Machine, Wait};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);

@@ -6,7 +6,8 @@
 
 use std::error::Error;
 
-use qemu_machine::{Console, Drive, Machine, Wait, guests};
+use qemu_machine::spec::Drive;
+use qemu_machine::{Console, Machine, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
@@ -38,6 +39,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{error}");
     vm.delete_snapshot("fresh").wait()?;
     vm.console().send("poweroff\n").wait()?;
-    println!("{}", vm.exited().wait()?);
+    println!("{}", vm.wait_for_exit().wait()?);
     Ok(())
 }

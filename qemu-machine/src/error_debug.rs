@@ -1,48 +1,36 @@
 //! What `unwrap`, `expect` and an error of `main` show: the `Debug` of every error
 //! is its `Display`.
 
-/// Implements `Debug` of these types by their `Display`.
-macro_rules! debug_is_display {
-    ($($error:ty),+ $(,)?) => {$(
-        impl std::fmt::Debug for $error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(self, f)
-            }
-        }
-    )+};
-}
-
-pub(crate) use debug_is_display;
+use qemu_qmp_engine::debug_is_display;
 
 debug_is_display!(
-    crate::AccelDenial,
-    crate::AccelError,
-    crate::BestAccelError,
-    crate::DisplayError,
-    crate::ExitError,
+    crate::error::AccelDenial,
+    crate::error::AccelError,
+    crate::error::BestAccelError,
+    crate::error::DisplayError,
+    crate::error::ExitError,
     crate::ExitReport,
-    crate::ExpectError,
-    crate::ExpectFailure,
-    crate::ForwardError,
-    crate::InputError,
-    crate::InteractError,
-    crate::IrqError,
-    crate::LaunchError,
-    crate::LaunchFailure,
-    crate::MoveError,
-    crate::PatternError,
-    crate::QtestEnd,
-    crate::QtestError,
-    crate::QtestFailure,
-    crate::QtestProtocolError,
-    crate::SchemaError,
-    crate::ScreenError,
-    crate::SendError,
-    crate::ShellError,
-    crate::ShellFailure,
-    crate::ShutdownError,
-    crate::SnapshotError,
-    crate::SnapshotFailure,
+    crate::error::ExpectError,
+    crate::error::ExpectFailure,
+    crate::error::ForwardError,
+    crate::error::InputError,
+    crate::error::InteractError,
+    crate::error::LaunchError,
+    crate::error::LaunchFailure,
+    crate::error::MoveError,
+    crate::error::PatternError,
+    crate::qtest::QtestEnd,
+    crate::error::QtestError,
+    crate::error::QtestFailure,
+    crate::error::QtestProtocolError,
+    crate::error::SchemaError,
+    crate::error::ScreenError,
+    crate::error::SendError,
+    crate::error::ShellError,
+    crate::error::ShellFailure,
+    crate::error::ShutdownError,
+    crate::error::SnapshotError,
+    crate::error::SnapshotFailure,
 );
 
 #[cfg(test)]

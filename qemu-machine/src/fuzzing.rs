@@ -6,10 +6,10 @@
 //! build has nothing of it.
 #![allow(clippy::missing_panics_doc)]
 
-pub use crate::command_line::fuzzing::command_line;
 pub use crate::console::fuzzing::{noise, terminal};
 pub use crate::display::fuzzing::picture;
 pub use crate::qtest::fuzzing::qtest;
+pub use crate::spec::fuzzing::command_line;
 
 /// How what comes in one piece is cut into several.
 type Cut = fn(&[u8]) -> Vec<&[u8]>;

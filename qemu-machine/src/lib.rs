@@ -37,7 +37,7 @@
 //!     .launch()
 //!     .wait()?;
 //! vm.console().expect("login: ").timeout(Duration::from_secs(60)).wait()?;
-//! println!("{}", vm.qmp().execute(QueryStatus {}).wait()?.status);
+//! println!("{}", vm.qmp().execute(QueryStatus).wait()?.status);
 //! let mut events = vm.qmp().events(); // before the command: no race
 //! vm.qmp().execute_json("system_powerdown", json!({})).wait()?;
 //! events.next_named("SHUTDOWN").wait()?;
@@ -48,77 +48,47 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("qemu-machine needs Linux: it waits for processes by their pidfd");
 
-mod accel;
-mod advice;
-mod builder;
+pub mod accel;
 mod channel;
-mod claimed_file;
-mod command_line;
-mod console;
-mod display;
-mod error;
+pub mod console;
+pub mod display;
+pub mod error;
 mod error_debug;
-mod forwards;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod guardian;
-mod guest_state;
 pub mod guests;
-mod heard;
-mod input;
-mod last_handle;
+mod host;
+pub mod input;
 mod launch;
-mod life;
-mod machine;
-mod migration;
+pub mod life;
+pub mod machine;
 mod output;
-mod prepared;
-mod private;
 mod process;
-mod qtest;
-mod report;
-mod schema;
-mod serial_ports;
-mod snapshot;
-mod supervisor;
-mod survivors;
+pub mod qtest;
+pub mod spec;
+mod supervise;
 mod sys;
-mod tee;
-mod transcript_file;
 
-pub use accel::{
-    Accel, AccelChoice, AccelDenial, AccelError, AccelFinding, AccelList, AccelProbe, AccelReport,
-    BestAccel, BestAccelError, PassedOver,
-};
-pub use builder::{MachineBuilder, Monitor};
-pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
-pub use console::{
-    Console, ConsoleConfig, Cursor, Expect, ExpectError, ExpectFailure, Interact, InteractEnd,
-    InteractError, Match, OpenShell, Pattern, PatternError, PowerOff, Reboot, Recover, Run, Screen,
-    ScreenError, ScreenShows, Send, SendError, Shell, ShellError, ShellFailure, ShellOutput,
-};
-pub use display::{Display, DisplayError, Screenshot, TakeScreenshot, Tolerance, WatchDisplay};
-pub use error::{ExitError, LaunchError, LaunchFailure, ShutdownError};
-pub use forwards::{ForwardError, ForwardedPort};
-pub use guest_state::{GuestState, PauseReason};
-pub use input::{Button, InputAction, InputError, Keyboard, KeyboardLayout, Mouse};
-pub use launch::Launch;
-pub use life::{ExitDevice, GuestExit, Rung, RungOutcome, RungReport};
-pub use machine::{Exited, Machine, Shutdown};
-pub use migration::{Load, Move, MoveError, Save};
 pub use qemu_qmp as qmp;
-pub use qemu_qmp::agent::{self, GuestAgent};
+pub use qemu_qmp::agent;
+
+pub use accel::handle::Accel;
+pub use agent::GuestAgent;
+pub use console::handle::Console;
+pub use console::screen::Screen;
+pub use console::shell::Shell;
+pub use display::handle::Display;
+pub use input::keyboard::Keyboard;
+pub use input::mouse::Mouse;
+pub use launch::Launch;
+pub use life::guest_state::GuestState;
+pub use life::report::{ExitCause, ExitReport, ExitStatus};
+pub use machine::handle::Machine;
 pub use qemu_qmp::{Deadlines, Wait};
-pub use qtest::{
-    Irq, IrqError, Irqs, NextIrq, Qtest, QtestCommand, QtestEnd, QtestError, QtestFailure,
-    QtestProtocolError,
-};
-pub use report::{ExitCause, ExitReport, ExitStatus};
-pub use schema::{ReadSchema, SchemaError};
-pub use snapshot::{ListSnapshots, RunSnapshot, Snapshot, SnapshotError, SnapshotFailure};
-pub use survivors::{Survivor, SurvivorFate};
-pub use tee::Tee;
+pub use qtest::handle::Qtest;
+pub use spec::builder::MachineBuilder;
+pub use spec::machine::MachineSpec;
 
 /// The README's examples compile.
 #[cfg(doctest)]

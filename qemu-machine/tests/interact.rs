@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use qemu_machine::{Console, InteractEnd, InteractError, Machine, Wait};
+use qemu_machine::console::InteractEnd;
+use qemu_machine::error::InteractError;
+use qemu_machine::{Console, Machine, Wait};
 use support::{Scratch, fake, scenario};
 use testbed::pseudo_terminal;
 

@@ -12,7 +12,9 @@ use std::process::{Command, Output, Stdio};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use qemu_machine::{Console, InteractEnd, InteractError, Machine, Wait};
+use qemu_machine::console::InteractEnd;
+use qemu_machine::error::InteractError;
+use qemu_machine::{Console, Machine, Wait};
 use support::{Scratch, fake, linux_guest, release};
 use testbed::{bring_to_foreground, pseudo_terminal};
 

@@ -6,7 +6,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, Machine, MachineBuilder, OptionGroup, Pattern, Wait};
+use qemu_machine::console::Pattern;
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{ExitCause, Machine, MachineBuilder, Wait};
 use serde_json::json;
 use support::{Qemu, scenario};
 
@@ -164,7 +166,7 @@ fn it_powers_off_where_there_is_acpi() {
         for machine in ["pc", "q35", "microvm"] {
             let vm = ready(&on(&qemu, machine));
             vm.console().send("poweroff\n").wait().unwrap();
-            let report = vm.exited().wait().unwrap();
+            let report = vm.wait_for_exit().wait().unwrap();
             assert_eq!(report.cause, ExitCause::Guest, "{machine}");
             assert_eq!(report.status.code(), Some(0));
             assert_eq!(report.shutdown_reason.as_deref(), Some("guest-shutdown"));
@@ -180,7 +182,7 @@ scenario! {
             let vm = run!(on(&qemu, machine).device(&OptionGroup::new("pvpanic")).launch()).unwrap();
             run!(vm.console().expect("> ")).unwrap();
             run!(vm.console().send("panic\n")).unwrap();
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             assert!(report.guest_panicked, "{machine}: {report}");
             assert_eq!(report.cause, ExitCause::Guest);
         }

@@ -10,9 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qemu_machine::{
-    ExitReport, LaunchError, LaunchFailure, MachineBuilder, Monitor, SurvivorFate, Wait,
-};
+use qemu_machine::error::{LaunchError, LaunchFailure};
+use qemu_machine::life::SurvivorFate;
+use qemu_machine::spec::Monitor;
+use qemu_machine::{ExitReport, MachineBuilder, Wait};
 use support::{Qemu, Scratch, scenario};
 
 /// A mark by which all processes of a machine are found.
@@ -103,7 +104,7 @@ fn without_a_monitor_a_qemu_that_is_left_behind_ends_all_the_same() {
         for wrapper in LEAVING {
             let mark = Mark::new("unmonitored");
             let vm = mark.machine(&qemu, wrapper).monitor(Monitor::Off);
-            let report = vm.launch().wait().unwrap().exited().wait().unwrap();
+            let report = vm.launch().wait().unwrap().wait_for_exit().wait().unwrap();
             assert_eq!(mark.processes(), [] as [&str; 0], "{wrapper:?}");
             assert!(!report.survivors.is_empty(), "{wrapper:?}: {report}");
         }
@@ -119,7 +120,7 @@ fn a_script_that_adds_daemonize_leaves_nothing() {
             let mark = Mark::new("daemon");
             let vm = mark.machine(&qemu, &script).monitor(monitor).launch();
             if let Ok(vm) = vm.wait() {
-                let report = vm.exited().wait().unwrap();
+                let report = vm.wait_for_exit().wait().unwrap();
                 names(&report, "qemu-system");
             }
             assert_eq!(mark.processes(), [] as [&str; 0]);

@@ -4,7 +4,8 @@
 
 mod support;
 
-use qemu_machine::{Console, ExpectFailure, Wait};
+use qemu_machine::error::ExpectFailure;
+use qemu_machine::{Console, Wait};
 use support::fake;
 
 // D17, D20
@@ -25,7 +26,7 @@ fn a_pattern_that_never_comes_costs_the_ring_and_no_more() {
         let error = vm
             .console()
             .expect("never")
-            .no_timeout()
+            .timeout(None)
             .wait()
             .unwrap_err();
         assert!(

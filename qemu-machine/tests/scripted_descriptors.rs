@@ -126,7 +126,7 @@ fn the_end_of_one_machine_is_seen_while_others_launched_with_it_live() {
     });
     for vm in &machines {
         // Its end of stream comes, although the process and all others live.
-        let reply = vm.qmp().execute_json("x", ()).no_timeout().wait();
+        let reply = vm.qmp().execute_json("x", ()).timeout(None).wait();
         assert!(reply.unwrap_err().disconnected().is_some());
         assert!(vm.is_running());
     }

@@ -11,7 +11,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{Console, ConsoleConfig, Machine, Pattern, Wait};
+use qemu_machine::console::Pattern;
+use qemu_machine::spec::ConsoleConfig;
+use qemu_machine::{Console, Machine, Wait};
 use support::fake;
 use testbed::{CountingAllocator, trials};
 
@@ -93,7 +95,7 @@ fn a_flood_on_a_console_costs_the_ring_and_a_search() {
                 "never".into(),
                 Pattern::regex(r"(n+)e(v.*r)(\d*)!").unwrap(),
             ];
-            let expect = vm.console().expect_any(patterns).no_timeout();
+            let expect = vm.console().expect_any(patterns).timeout(None);
             let error = expect.wait().unwrap_err();
             told(&error, "never");
             assert!(vm.is_running());
@@ -109,7 +111,7 @@ fn a_flood_on_a_screen_costs_the_ring_and_the_screen() {
             let console = Console::serial().ring_bytes(RING).screen();
             let vm = flooding(console, endless, FLOOD / 8);
             vm.console().send("go").wait().unwrap();
-            let shows = vm.console().screen_shows("never").no_timeout();
+            let shows = vm.console().screen_shows("never").timeout(None);
             told(&shows.wait().unwrap_err(), "never");
             vm.shutdown().wait().unwrap();
         }
@@ -171,7 +173,7 @@ fn a_qtest_line_without_end_costs_the_limit() {
     // Room for a line doubles, and comes to just the limit.
     costs(64 * MIB + 32 * MIB, || {
         let vm = with_qtest("qtest-expect inb 0x1\\n\nqtest-fill 67108865 \\x00\nserve");
-        let error = vm.qtest().unwrap().inb(1).no_timeout().wait().unwrap_err();
+        let error = vm.qtest().unwrap().inb(1).timeout(None).wait().unwrap_err();
         told(
             &error,
             "qtest command 'inb 0x1' was interrupted: QEMU sent a line of more than 67108864 \
@@ -192,7 +194,7 @@ fn interrupts_that_nobody_reads_cost_a_listener_its_bound() {
         let vm = with_qtest(&script);
         let qtest = vm.qtest().unwrap();
         let mut irqs = qtest.irqs();
-        qtest.inb(1).no_timeout().wait().unwrap();
+        qtest.inb(1).timeout(None).wait().unwrap();
         let missed = 30 * times - 4096;
         let words =
             format!("the listener lagged, and {missed} changes of interrupt lines were dropped");

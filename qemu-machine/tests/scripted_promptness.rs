@@ -89,12 +89,12 @@ fn assert_prompt(script: &str, die: impl Fn(&Machine), until_the_last: UntilTheL
 fn waiting(vm: &Machine) -> Vec<Waiter> {
     let mut events = vm.qmp().events();
     let (command, console) = (vm.qmp().execute_json("x", ()), vm.console().clone());
-    let exited = vm.exited();
+    let exited = vm.wait_for_exit();
     let mut waiters: Vec<Waiter> = vec![
-        Box::pin(async move { drop(command.no_timeout().await.unwrap_err()) }),
-        Box::pin(async move { drop(events.next().no_timeout().await.unwrap_err()) }),
-        Box::pin(async move { drop(console.expect("x").no_timeout().await.unwrap_err()) }),
-        Box::pin(async move { drop(exited.no_timeout().await.unwrap()) }),
+        Box::pin(async move { drop(command.timeout(None).await.unwrap_err()) }),
+        Box::pin(async move { drop(events.next().timeout(None).await.unwrap_err()) }),
+        Box::pin(async move { drop(console.expect("x").timeout(None).await.unwrap_err()) }),
+        Box::pin(async move { drop(exited.timeout(None).await.unwrap()) }),
     ];
     for waiter in &mut waiters {
         let first_look = waiter

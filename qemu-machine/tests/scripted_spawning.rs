@@ -9,7 +9,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{LaunchError, Machine, Wait};
+use qemu_machine::error::LaunchError;
+use qemu_machine::{Machine, Wait};
 use support::Scratch;
 use testbed::{Ballast, Forked};
 

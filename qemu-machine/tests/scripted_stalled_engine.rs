@@ -8,7 +8,8 @@ use std::future::IntoFuture;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, ExitReport, Rung, RungOutcome, Wait, qmp};
+use qemu_machine::life::{Rung, RungOutcome};
+use qemu_machine::{ExitCause, ExitReport, Wait, qmp};
 use support::{Scratch, fake, is_gone};
 use testbed::stall_who_wakes;
 

@@ -49,7 +49,7 @@ macro_rules! plain_commands {
     ($($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
-        pub struct $type {}
+        pub struct $type;
 
         impl ::serde_core::Serialize for $type {
             fn serialize<S: ::serde_core::Serializer>(

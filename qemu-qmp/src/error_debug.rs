@@ -1,23 +1,13 @@
 //! What `unwrap`, `expect` and an error of `main` show: the `Debug` of every error
 //! is its `Display`.
 
-/// Implements `Debug` of these types by their `Display`.
-macro_rules! debug_is_display {
-    ($($error:ty),+ $(,)?) => {$(
-        impl std::fmt::Debug for $error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(self, f)
-            }
-        }
-    )+};
-}
+use qemu_qmp_engine::debug_is_display;
 
 debug_is_display!(
     crate::agent::AgentError,
     crate::agent::AgentFailure,
     crate::ConnectError,
     crate::Disconnected,
-    crate::EventError,
     crate::ExecuteError,
     crate::ExecuteFailure,
     crate::JobError,

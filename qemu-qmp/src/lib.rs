@@ -23,7 +23,7 @@
 //! use qemu_qmp::{Client, QueryStatus, Wait};
 //!
 //! let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
-//! let status = qmp.execute(QueryStatus {}).wait()?;
+//! let status = qmp.execute(QueryStatus).wait()?;
 //! println!("{} is {}", qmp.greeting().unwrap().version.as_ref().unwrap(), status.status);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -31,33 +31,31 @@
 //! The protocol itself, without sockets, is [`wire`]. The agent in a guest,
 //! which speaks a dialect of it, is [`agent`].
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 mod client;
 mod command;
-mod deadlines;
-pub mod engine;
 mod error_debug;
-#[doc(hidden)]
-pub mod error_text;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod schema;
-mod wait;
+#[doc(hidden)]
+pub mod supervise;
 pub mod wire;
 
 pub use client::{
     CancelMigration, Client, Completed, Connect, ConnectError, ConnectStage, ConnectedSocket,
-    Direction, Disconnected, Driver, Ender, EventError, EventPattern, Events, Execute,
-    ExecuteError, ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener,
-    Message, Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextMessage,
-    Passed, Progress, Ready, RunJob, ServerAddress, Tap, Transcript, Untold, Witness,
+    Direction, Disconnected, EventError, EventPattern, Events, Execute, ExecuteError,
+    ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener, Message,
+    Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextItem, NextMessage,
+    Passed, Progress, RunJob, ServerAddress, Subscription, Tap, Transcript,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,
     SystemPowerdown, SystemReset,
 };
-pub use deadlines::Deadlines;
+pub use qemu_qmp_engine::{Deadlines, Wait};
 pub use schema::{Features, QuestionError, Schema, SchemaCommand, SchemaEvent, SchemaMember};
-pub use wait::Wait;
 pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};

@@ -39,7 +39,7 @@ fn who_waits_has_its_reply_and_others_their_events_while_the_engine_has_no_turn(
     let release = stall_who_wakes(waits, || go.send(()).unwrap());
 
     for _ in 0..2 {
-        assert!(qmp.execute(QueryStatus {}).wait().unwrap().running);
+        assert!(qmp.execute(QueryStatus).wait().unwrap().running);
         assert_eq!(events.try_next().unwrap().name(), "X_BEFORE");
     }
 

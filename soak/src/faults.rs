@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use qemu_machine::error::ExpectFailure;
 use qemu_machine::qmp::{Disconnected, EventError};
-use qemu_machine::{ExpectFailure, Machine, Wait};
+use qemu_machine::{Machine, Wait};
 use serde_json::{Value, json};
 use testbed::Target;
 
@@ -29,11 +30,11 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
             if !target(vm)?.signal(signal.number()) {
                 return Err(format!("it has ended before SIG{signal}"));
             }
-            match events.next().no_timeout().wait() {
+            match events.next().timeout(None).wait() {
                 Err(EventError::Ended { cause, .. }) => by_its_end(&cause)?,
                 other => return Err(format!("a listener was told {other:?}")),
             }
-            match vm.console().expect("never").no_timeout().wait() {
+            match vm.console().expect("never").timeout(None).wait() {
                 Err(error) if matches!(*error.failure, ExpectFailure::MachineEnded(_)) => Ok(()),
                 other => Err(format!("an expect was told {other:?}")),
             }
@@ -86,7 +87,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
                 Ok(())
             }
         },
-        Fault::ClosesConsole => match vm.console().expect("never").no_timeout().wait() {
+        Fault::ClosesConsole => match vm.console().expect("never").timeout(None).wait() {
             Err(error) if matches!(*error.failure, ExpectFailure::Closed) => {
                 if error.seen != b"last words" {
                     return Err(format!("the console's last words are not there: {error}"));
@@ -123,7 +124,7 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Outp
 
 /// Sends a command, and gives why it had no answer.
 fn interrupted(vm: &Machine) -> Result<Disconnected, String> {
-    match vm.qmp().execute_json("go", ()).no_timeout().wait() {
+    match vm.qmp().execute_json("go", ()).timeout(None).wait() {
         Err(error) => match error.disconnected() {
             Some(cause) => Ok(cause.clone()),
             None => Err(error.to_string()),

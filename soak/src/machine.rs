@@ -8,7 +8,8 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, LaunchError, Machine, MachineBuilder, Wait};
+use qemu_machine::error::LaunchError;
+use qemu_machine::{ExitCause, Machine, MachineBuilder, Wait};
 use testbed::Target;
 
 use crate::faults::{befall, poll_once};
@@ -86,7 +87,7 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
         return judge(&told, ended_rightly(plan, &told));
     };
     if !plan.lingers.is_zero()
-        && let Ok(report) = vm.exited().timeout(plan.lingers).wait()
+        && let Ok(report) = vm.wait_for_exit().timeout(plan.lingers).wait()
     {
         return Err(format!("it ended when left alone: {report}"));
     }
@@ -127,14 +128,16 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
     judge(&told, right)
 }
 
-fn hasty(vm: &Machine, haste: Haste) -> qemu_machine::Shutdown {
+fn hasty(vm: &Machine, haste: Haste) -> qemu_machine::machine::Shutdown {
     vm.shutdown()
-        .timeout(haste.quit)
+        .quit_timeout(haste.quit)
         .terminate_timeout(haste.terminate)
 }
 
 fn told_of_own_end(vm: &Machine) -> Result<Told, String> {
-    vm.exited().wait().map_err(|error| error.to_string())?;
+    vm.wait_for_exit()
+        .wait()
+        .map_err(|error| error.to_string())?;
     Told::new(vm.shutdown().wait())
 }
 

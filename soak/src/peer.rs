@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use qemu_machine::{Console, Machine, MachineBuilder, Monitor, guests};
+use qemu_machine::spec::Monitor;
+use qemu_machine::{Console, Machine, MachineBuilder, guests};
 
 use crate::plan::{Channel, Fault, Peer, Plan};
 

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use qemu_machine::error::{LaunchError, LaunchFailure, ShutdownError};
+use qemu_machine::life::{Rung, RungOutcome};
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{
-    ExitCause, ExitReport, LaunchError, LaunchFailure, Rung, RungOutcome, ShutdownError,
-};
+use qemu_machine::{ExitCause, ExitReport};
 
 use crate::peer::LAST_WORDS;
 use crate::plan::{Ending, Fault, Haste, Left, Peer, Plan, Signal};

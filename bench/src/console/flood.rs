@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use qemu_machine::{Console, ConsoleConfig, Machine, MachineBuilder, Wait, guests};
+use qemu_machine::spec::ConsoleConfig;
+use qemu_machine::{Console, Machine, MachineBuilder, Wait, guests};
 
 use crate::Failure;
 
@@ -102,7 +103,7 @@ impl Source {
         }
         drop(stream);
         if drain.searches() {
-            let found = console.expect("never").no_timeout().wait();
+            let found = console.expect("never").timeout(None).wait();
             if found.is_ok() {
                 return Err("what is never said was found".into());
             }
@@ -110,7 +111,7 @@ impl Source {
         if let Some(mut cat) = cat {
             cat.wait()?;
         }
-        vm.exited().no_timeout().wait()?;
+        vm.wait_for_exit().timeout(None).wait()?;
         let seconds = begun.elapsed().as_secs_f64();
         Ok(Run {
             bytes_per_second: f64::from(self.bytes()) / seconds,

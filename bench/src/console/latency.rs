@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use qemu_machine::{Console, ConsoleConfig, Machine, Wait};
+use qemu_machine::spec::ConsoleConfig;
+use qemu_machine::{Console, Machine, Wait};
 
 use crate::Failure;
 use crate::operation::{Bar, FLOOR, Limit, Operation, Unit, WAIT};

@@ -123,7 +123,7 @@ impl Run {
         let vm = launch(format!("{fill}\nconsole last\nexit 0"))?;
         let begun = Instant::now();
         vm.console().send("go").wait()?;
-        vm.exited().no_timeout().wait()?;
+        vm.wait_for_exit().timeout(None).wait()?;
         let drained = seconds(begun);
         let held_bytes = grown_bytes(before)?;
         let begun = Instant::now();
@@ -140,7 +140,7 @@ impl Run {
         let answers = format!("repeat {EXCHANGES}\nconsole-expect a\nconsole b\nend");
         let vm = launch(format!("{fill}\nconsole last\n{answers}\nserve"))?;
         vm.console().send("go").wait()?;
-        vm.console().expect("last").no_timeout().wait()?;
+        vm.console().expect("last").timeout(None).wait()?;
         let begun = Instant::now();
         for _ in 0..EXCHANGES {
             vm.console().send("a").wait()?;

@@ -133,7 +133,7 @@ struct Status {
 fn wait(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> {
     let statuses = |times| -> Result<(), Failure> {
         for _ in 0..times {
-            qmp.execute(QueryStatus {}).wait()?;
+            qmp.execute(QueryStatus).wait()?;
         }
         Ok(())
     };
@@ -149,7 +149,7 @@ fn wait(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> {
         }),
         Asked::Schema => {
             for _ in 0..times {
-                qmp.execute(QuerySchema {}).wait()?;
+                qmp.execute(QuerySchema).wait()?;
             }
             Ok(())
         }
@@ -160,7 +160,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
     match asked {
         Asked::Status => {
             for _ in 0..times {
-                qmp.execute(QueryStatus {}).await?;
+                qmp.execute(QueryStatus).await?;
             }
         }
         Asked::StatusAtOnce => {
@@ -168,7 +168,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
                 let qmp = qmp.clone();
                 tokio::spawn(async move {
                     for _ in 0..times / AT_ONCE {
-                        qmp.execute(QueryStatus {}).await?;
+                        qmp.execute(QueryStatus).await?;
                     }
                     Ok::<_, qemu_machine::qmp::ExecuteError>(())
                 })
@@ -179,7 +179,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
         }
         Asked::Schema => {
             for _ in 0..times {
-                qmp.execute(QuerySchema {}).await?;
+                qmp.execute(QuerySchema).await?;
             }
         }
     }

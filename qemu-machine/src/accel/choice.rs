@@ -113,7 +113,7 @@ impl fmt::Display for AccelChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AccelDenial;
+    use crate::host::AccelDenial;
 
     fn works(run: u64) -> AccelFinding {
         AccelFinding::Works {

@@ -1,11 +1,12 @@
 //! What was found out of each accelerator, and the report of it all.
 
+use crate::host::AccelDenial;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accel, AccelChoice, AccelDenial, choice};
+use super::{Accel, AccelChoice, choice};
 
 /// What an accelerator is worth to a binary on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,20 +3,19 @@
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use qemu_qmp::engine::{self, Elapsed, Engine};
-use qemu_qmp::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
+use qemu_qmp_engine::{self as engine, Elapsed, Engine, operation, timeout_option};
 
-use super::known::{self, Findings, Subject};
+use super::cache::{self, Findings, Subject};
 use super::trial::{self, NotListed};
 use super::{Accel, AccelChoice, AccelFinding, AccelReport};
-use crate::{ExitReport, LaunchError};
+use crate::ExitReport;
+use crate::launch::LaunchError;
 
 /// Asks a binary which accelerators it has; made by [`Accel::listed`].
 ///
@@ -165,29 +164,16 @@ impl AccelList {
             timeout: DEFAULT_TIMEOUT,
         }
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the machine that asks may take by its own deadlines.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for AccelList {
-    type Output = Result<Vec<Accel>, AccelError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(AccelList, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self { binary, timeout } = self;
-            within(timeout, &binary, async |_| list(&binary).await).await
-        })
+operation!(AccelList => Result<Vec<Accel>, AccelError>);
+
+impl AccelList {
+    async fn run(self) -> Result<Vec<Accel>, AccelError> {
+        let Self { binary, timeout } = self;
+        within(timeout, &binary, async |_| list(&binary).await).await
     }
 }
 
@@ -199,19 +185,6 @@ impl AccelProbe {
             anew: false,
             folder: None,
         }
-    }
-
-    /// Waits no longer than this, for all accelerators together, instead of
-    /// 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as each trial may take by its own deadline.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
     }
 
     /// Tries every accelerator now, whatever is kept of before.
@@ -228,18 +201,17 @@ impl AccelProbe {
     }
 }
 
-impl IntoFuture for AccelProbe {
-    type Output = Result<AccelReport, AccelError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(AccelProbe, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let findings = within(self.timeout, &self.binary, async |stage| {
-                self.findings(stage).await
-            });
-            let findings = findings.await?;
-            Ok(AccelReport::new(self.binary, findings))
-        })
+operation!(AccelProbe => Result<AccelReport, AccelError>);
+
+impl AccelProbe {
+    async fn run(self) -> Result<AccelReport, AccelError> {
+        let findings = within(self.timeout, &self.binary, async |stage| {
+            self.findings(stage).await
+        });
+        let findings = findings.await?;
+        Ok(AccelReport::new(self.binary, findings))
     }
 }
 
@@ -248,18 +220,6 @@ impl BestAccel {
         Self {
             probe: AccelProbe::new(binary),
         }
-    }
-
-    /// As [`AccelProbe::timeout`].
-    pub fn timeout(self, timeout: Duration) -> Self {
-        let probe = self.probe.timeout(timeout);
-        Self { probe }
-    }
-
-    /// As [`AccelProbe::no_timeout`].
-    pub fn no_timeout(self) -> Self {
-        let probe = self.probe.no_timeout();
-        Self { probe }
     }
 
     /// As [`AccelProbe::anew`].
@@ -275,15 +235,14 @@ impl BestAccel {
     }
 }
 
-impl IntoFuture for BestAccel {
-    type Output = Result<AccelChoice, BestAccelError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(BestAccel, probe.timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let report = self.probe.await.map_err(BestAccelError::Probe)?;
-            report.best().ok_or(BestAccelError::NoneWorks(report))
-        })
+operation!(BestAccel => Result<AccelChoice, BestAccelError>);
+
+impl BestAccel {
+    async fn run(self) -> Result<AccelChoice, BestAccelError> {
+        let report = self.probe.await.map_err(BestAccelError::Probe)?;
+        report.best().ok_or(BestAccelError::NoneWorks(report))
     }
 }
 
@@ -339,13 +298,13 @@ impl AccelProbe {
         "another probe of it was waited for".clone_into(&mut stage.0);
         let mut last = place.last.lock().await;
         let at_once = place.probes.load(Ordering::Acquire) != probes_before;
-        let folder = self.folder.clone().or_else(known::user_folder);
+        let folder = self.folder.clone().or_else(cache::user_folder);
         if !self.anew || at_once {
-            let on_disk = || known::read(folder.as_deref()?, &subject);
+            let on_disk = || cache::read(folder.as_deref()?, &subject);
             let before = last.clone().or_else(on_disk);
             let renewed = before
                 .as_ref()
-                .and_then(|findings| known::renew(findings, at_once, Accel::permitted));
+                .and_then(|findings| cache::renew(findings, at_once, Accel::permitted));
             if let Some(findings) = renewed {
                 *last = before;
                 return Ok(findings);
@@ -355,7 +314,7 @@ impl AccelProbe {
         *last = Some(Arc::clone(&found));
         place.probes.fetch_add(1, Ordering::Release);
         if let Some(folder) = folder {
-            known::write(&folder, &subject, &found);
+            cache::write(&folder, &subject, &found);
         }
         Ok(found)
     }

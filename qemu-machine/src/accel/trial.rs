@@ -1,17 +1,19 @@
 //! QEMU asked, and the tiny guest run: each by a machine of this crate's own,
 //! so whatever happens to it is bounded, and nothing of it stays.
 
+use crate::host::AccelDenial;
+use crate::launch::LaunchError;
+use crate::launch::LaunchFailure;
+use crate::spec::Monitor;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed};
+use qemu_qmp_engine::{self as engine, Elapsed};
 use serde_json::json;
 
-use super::{Accel, AccelDenial, AccelFinding, parse_help};
-use crate::{
-    Console, ExitReport, LaunchError, LaunchFailure, Machine, MachineBuilder, Monitor, guests,
-};
+use super::{Accel, AccelFinding};
+use crate::{Console, ExitReport, Machine, MachineBuilder, guests};
 
 /// Why a binary has not said which accelerators it has.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub(super) async fn list(binary: &OsStr) -> Result<Vec<Accel>, NotListed> {
     let report = match builder.launch().await {
         Ok(vm) => {
             let vm = Unattended(vm);
-            let Ok(report) = vm.0.exited().timeout(TIME_TO_LIST).await else {
+            let Ok(report) = vm.0.wait_for_exit().timeout(TIME_TO_LIST).await else {
                 vm.end().await;
                 return Err(NotListed::Endless(TIME_TO_LIST));
             };
@@ -42,7 +44,7 @@ pub(super) async fn list(binary: &OsStr) -> Result<Vec<Accel>, NotListed> {
         }
         Err(error) => return Err(NotListed::Launch(error)),
     };
-    let listed = parse_help(&String::from_utf8_lossy(&report.output_tail));
+    let listed = super::handle::parse_help(&String::from_utf8_lossy(&report.output_tail));
     if report.status.code() == Some(0) && !listed.is_empty() {
         Ok(listed)
     } else {
@@ -73,12 +75,12 @@ pub(super) async fn run(binary: &OsStr, accel: &Accel, limit: Duration) -> Accel
     let mut greeting = None;
     let talk = async {
         let console = vm.0.console();
-        console.expect(GREETING).no_timeout().await.ok()?;
+        console.expect(GREETING).timeout(None).await.ok()?;
         let greeted = Instant::now();
         greeting = Some(greeted - begun);
         let command = format!("bench {TURNS}");
         console.send(format!("{command}\n")).await.ok()?;
-        let answer = console.expect("\r\n> ").no_timeout().await.ok()?;
+        let answer = console.expect("\r\n> ").timeout(None).await.ok()?;
         let took = greeted.elapsed();
         Some((answer.before_text(), format!("{command} {SUM}"), took))
     };

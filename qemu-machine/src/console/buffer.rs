@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use qemu_qmp::engine::oneshot;
+use qemu_qmp_engine::oneshot;
 
 use super::pattern::TooComplex;
 use super::searches::{Found, Hit, Searches, Sought};
-use crate::guest_state::Hold;
+use crate::life::ExitReport;
+use crate::life::Hold;
 use crate::output::Tail;
-use crate::report::ExitReport;
 
 /// What a console said, up to a match and with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -334,7 +334,7 @@ impl Buffer {
 mod tests {
     use super::*;
     use crate::console::Pattern;
-    use crate::console::noise::Noise;
+    use crate::spec::Noise;
 
     type Waiter = oneshot::Receiver<Result<Found, NoMatch>>;
 

@@ -1,5 +1,6 @@
 //! Waiting for a console to say something.
 
+use crate::spec::Noise;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -7,15 +8,14 @@ use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{Elapsed, oneshot};
-use qemu_qmp::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
+use qemu_qmp_engine::{Elapsed, oneshot, timeout_option};
 
 use super::buffer::{Buffer, End, NoMatch};
-use super::noise::Noise;
 use super::searches::{Found, Sought};
 use super::{Console, Match, Pattern};
-use crate::guest_state::{GuestState, Hold, IfPaused};
-use crate::report::{ExitReport, Tails};
+use crate::life::{ExitReport, Tails};
+use crate::life::{GuestState, Hold, IfPaused};
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
 ///
@@ -168,23 +168,13 @@ impl Expect {
         self.noise = Noise::default();
         self
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
+
+timeout_option!(Expect, timeout);
 
 impl IntoFuture for Expect {
     type Output = Result<Match, ExpectError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + std::marker::Send>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
@@ -207,7 +197,7 @@ impl IntoFuture for Expect {
                     patterns: patterns.into(),
                     failure: Box::new(failure),
                     waited: begun.elapsed(),
-                    seen: console.lock().last_untaken(super::REPORTED_BYTES),
+                    seen: console.lock().last_untaken(super::handle::REPORTED_BYTES),
                     output: console.shared.output.tail().into(),
                 })
         })

@@ -3,9 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use super::noise::{Filter, Noise};
-use super::screen::{ScreenSize, Terminal};
+use super::noise::Filter;
+use super::screen::Terminal;
 use crate::fuzzing::CUTS;
+use crate::spec::{Noise, ScreenSize};
 
 /// What is handed on does not depend on the pieces in which a stream comes; it
 /// is a part of the stream, in its order, and stands where it is said to.

@@ -6,21 +6,22 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::{self, Elapsed, Engine, NotSent, Task, first};
+use qemu_qmp_engine::{
+    self as engine, Elapsed, Engine, NotSent, Task, first, operation, timeout_option,
+};
 
 use super::buffer::End;
 use super::past_queries::PastQueries;
 use super::person_output::PersonOutput;
 use super::terminal::{Direction, Line};
-use super::{Console, SendError, Wire, given_back};
-use crate::report::ExitReport;
+use super::{Console, SendError, Wire, restore};
+use crate::life::ExitReport;
 use crate::sys;
 
 /// Hands a console to a person; made by [`Console::interact`].
@@ -173,77 +174,63 @@ impl Interact {
         self.escape = None;
         self
     }
-
-    /// Ends the session after this time.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Lets the session last as long as it lasts, as by default.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for Interact {
-    type Output = Result<InteractEnd, InteractError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(Interact, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                console,
-                input,
-                output,
-                escape,
-                timeout,
-            } = self;
-            let standard = |given: Option<OwnedFd>, own: &dyn AsFd| match given {
-                Some(given) => Ok(given),
-                None => own.as_fd().try_clone_to_owned(),
-            };
-            let input = standard(input, &io::stdin()).map_err(terminal("take the input"))?;
-            let output = standard(output, &io::stdout()).map_err(terminal("take the output"))?;
-            let is_terminal = input.is_terminal();
-            if sys::is_in_background(&input) {
-                return Err(InteractError::Background);
+operation!(Interact => Result<InteractEnd, InteractError>);
+
+impl Interact {
+    async fn run(self) -> Result<InteractEnd, InteractError> {
+        let Self {
+            console,
+            input,
+            output,
+            escape,
+            timeout,
+        } = self;
+        let standard = |given: Option<OwnedFd>, own: &dyn AsFd| match given {
+            Some(given) => Ok(given),
+            None => own.as_fd().try_clone_to_owned(),
+        };
+        let input = standard(input, &io::stdin()).map_err(terminal("take the input"))?;
+        let output = standard(output, &io::stdout()).map_err(terminal("take the output"))?;
+        let is_terminal = input.is_terminal();
+        if sys::is_in_background(&input) {
+            return Err(InteractError::Background);
+        }
+        let line = Line::open(&input, Direction::Input).map_err(terminal("take the input"))?;
+        let output = Line::open(&output, Direction::Output).map_err(terminal("take the output"))?;
+        let engine = Engine::start().map_err(terminal("start a thread"))?;
+        // Dropped in the reverse order: first nobody reads any more.
+        let _raw = if is_terminal {
+            let raw = restore::raw_mode(input);
+            let raw = raw.map_err(terminal("have the terminal in raw mode"))?;
+            Some(raw.ok_or(InteractError::TerminalTaken)?)
+        } else {
+            None
+        };
+        let (output, _modes) = PersonOutput::new(output);
+        let session = Session {
+            console: console.clone(),
+            input: line,
+            output,
+            escape,
+            is_terminal,
+        };
+        let mut session = Aborted(engine.spawn(session.run()));
+        let deadlines = &console.shared.deadlines;
+        match deadlines.timeout(timeout, &mut session.0).await {
+            Ok(Some(ended)) => ended,
+            // Nobody else aborts it: it has panicked.
+            Ok(None) => Err(terminal("go on")(io::Error::other("the session is lost"))),
+            Err(Elapsed(limit)) => {
+                // What it holds is let go of before that is told.
+                session.0.abort();
+                let _ = (&mut session.0).await;
+                Err(InteractError::Timeout { limit })
             }
-            let line = Line::open(&input, Direction::Input).map_err(terminal("take the input"))?;
-            let output =
-                Line::open(&output, Direction::Output).map_err(terminal("take the output"))?;
-            let engine = Engine::start().map_err(terminal("start a thread"))?;
-            // Dropped in the reverse order: first nobody reads any more.
-            let _raw = if is_terminal {
-                let raw = given_back::raw_mode(input);
-                let raw = raw.map_err(terminal("have the terminal in raw mode"))?;
-                Some(raw.ok_or(InteractError::TerminalTaken)?)
-            } else {
-                None
-            };
-            let (output, _modes) = PersonOutput::new(output);
-            let session = Session {
-                console: console.clone(),
-                input: line,
-                output,
-                escape,
-                is_terminal,
-            };
-            let mut session = Aborted(engine.spawn(session.run()));
-            let deadlines = &console.shared.deadlines;
-            match deadlines.timeout(timeout, &mut session.0).await {
-                Ok(Some(ended)) => ended,
-                // Nobody else aborts it: it has panicked.
-                Ok(None) => Err(terminal("go on")(io::Error::other("the session is lost"))),
-                Err(Elapsed(limit)) => {
-                    // What it holds is let go of before that is told.
-                    session.0.abort();
-                    let _ = (&mut session.0).await;
-                    Err(InteractError::Timeout { limit })
-                }
-            }
-        })
+        }
     }
 }
 
@@ -381,7 +368,7 @@ impl Session {
             }
             return Ok(());
         }
-        match self.console.send(keys).no_timeout().await {
+        match self.console.send(keys).timeout(None).await {
             // An end is told by who shows what the console said. Meanwhile the
             // input's own end is still to be heard.
             Ok(())

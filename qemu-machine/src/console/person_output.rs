@@ -5,9 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine;
+use qemu_qmp_engine as engine;
 
-use super::given_back::{self, Change};
+use super::restore::{self, Change};
 use super::terminal::Line;
 use super::terminal_modes::TerminalModes;
 use crate::sys;
@@ -34,7 +34,7 @@ impl PersonOutput {
             line,
             state: Mutex::default(),
         });
-        let change = given_back::terminal_modes(Arc::clone(&output));
+        let change = restore::terminal_modes(Arc::clone(&output));
         (output, change)
     }
 

@@ -1,10 +1,11 @@
 //! Searches for several patterns at once, past noise or not.
 
+use crate::spec::Noise;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::Match;
-use super::noise::{Filter, Noise};
+use super::noise::Filter;
 use super::pattern::{Pattern, Search, TooComplex};
 
 /// Patterns, and what is looked past.

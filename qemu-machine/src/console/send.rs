@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::Witness;
-use qemu_qmp::engine::{Elapsed, NotSent};
+use qemu_qmp::supervise::PeerContext;
+use qemu_qmp_engine::{Elapsed, NotSent, timeout_option};
 
 use super::buffer::End;
 use super::{Console, Wire, what};
-use crate::report::ExitReport;
+use crate::life::ExitReport;
 
 /// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
 /// the last one; what the guest makes of them shows on the console.
@@ -25,7 +25,7 @@ use crate::report::ExitReport;
 /// all is.
 #[derive(Debug)]
 #[must_use = "nothing is sent until awaited or waited for"]
-pub struct Send {
+pub struct SendBytes {
     console: Console,
     bytes: Vec<u8>,
     timeout: Option<Duration>,
@@ -120,7 +120,7 @@ impl fmt::Display for SendError {
 
 impl Error for SendError {}
 
-impl Send {
+impl SendBytes {
     pub(super) fn new(console: Console, bytes: Vec<u8>) -> Self {
         let timeout = console.shared.deadlines.limit();
         Self {
@@ -129,23 +129,13 @@ impl Send {
             timeout,
         }
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for Send {
+timeout_option!(SendBytes, timeout);
+
+impl IntoFuture for SendBytes {
     type Output = Result<(), SendError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + std::marker::Send>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
@@ -189,7 +179,7 @@ impl IntoFuture for Send {
                     machine,
                     console: name,
                     limit,
-                    seen: console.witness().seen(),
+                    seen: console.context().seen(),
                 },
             })
         })

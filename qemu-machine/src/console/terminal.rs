@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
-use qemu_qmp::engine;
+use qemu_qmp_engine as engine;
 
-use super::given_back::{self, Change};
+use super::restore::{self, Change};
 use crate::sys;
 
 /// One direction of it, whose reads and writes return at once.
@@ -57,7 +57,7 @@ impl Line {
         let change = if kind.is_file() {
             None
         } else {
-            given_back::nonblocking(&file)?
+            restore::nonblocking(&file)?
         };
         Ok(Self {
             file,

@@ -97,7 +97,7 @@ impl Screenshot {
     ///
     /// # Examples
     /// ```no_run
-    /// # fn keep(shown: &qemu_machine::Screenshot) -> std::io::Result<()> {
+    /// # fn keep(shown: &qemu_machine::display::Screenshot) -> std::io::Result<()> {
     /// std::fs::write("shown.ppm", shown.to_ppm())
     /// # }
     /// ```

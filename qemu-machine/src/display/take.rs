@@ -10,20 +10,21 @@
 //! while QEMU packs a PNG with all its other work standing still.
 
 use std::fs::File;
-use std::future::{Future, IntoFuture};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::{Either, Elapsed, TurnLock, Watched, race, yield_now};
-use qemu_qmp::{Client, ExecuteError, ExecuteFailure, Witness};
+use qemu_qmp::supervise::PeerContext;
+use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
+use qemu_qmp_engine::{
+    Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
+};
 use serde_json::json;
 
 use super::{Display, DisplayError, Screenshot};
-use crate::private::PrivateDirectory;
+use crate::process::runtime_dir::PrivateDirectory;
 use crate::sys;
 
 /// Takes a picture of the screen; made by [`Display::screenshot`].
@@ -48,31 +49,18 @@ impl TakeScreenshot {
             display,
         }
     }
-
-    /// Waits no longer than this for QEMU, instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for QEMU as long as the machine lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for TakeScreenshot {
-    type Output = Result<Screenshot, DisplayError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(TakeScreenshot, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self { display, timeout } = self;
-            let taken = display.qmp.deadlines().timeout(timeout, display.take());
-            taken.await.unwrap_or_else(|Elapsed(limit)| {
-                Err(display.timeout("show itself".to_owned(), limit, None))
-            })
+operation!(TakeScreenshot => Result<Screenshot, DisplayError>);
+
+impl TakeScreenshot {
+    async fn run(self) -> Result<Screenshot, DisplayError> {
+        let Self { display, timeout } = self;
+        let taken = display.qmp.deadlines().timeout(timeout, display.take());
+        taken.await.unwrap_or_else(|Elapsed(limit)| {
+            Err(display.timeout("show itself".to_owned(), limit, None))
         })
     }
 }
@@ -80,7 +68,7 @@ impl IntoFuture for TakeScreenshot {
 impl Display {
     /// What is shown now, without a deadline.
     pub(super) async fn take(&self) -> Result<Screenshot, DisplayError> {
-        let machine = || self.witness.name();
+        let machine = || self.context.name();
         let no_file = |cause| DisplayError::File {
             machine: machine(),
             cause,
@@ -199,7 +187,7 @@ impl Canvas {
 }
 
 async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), NotDrawn> {
-    let dump = qmp.execute_json("screendump", arguments).no_timeout();
+    let dump = qmp.execute_json("screendump", arguments).timeout(None);
     dump.await.map(drop).map_err(NotDrawn::Execute)
 }
 
@@ -211,7 +199,7 @@ impl SharedFile {
         let written = File::options().write(true).open(path);
         let written = written.map_err(NotDrawn::File)?;
         let passed = written.try_clone().map_err(NotDrawn::File)?;
-        let add = qmp.add_fd(SET, passed).no_timeout();
+        let add = qmp.add_fd(SET, passed).timeout(None);
         add.await.map_err(NotDrawn::Execute)?;
         Ok(Self { file, written })
     }

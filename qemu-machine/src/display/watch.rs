@@ -4,11 +4,10 @@
 //! at a pace. [`Watch`] decides by what it is shown, and asks for nothing.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed, race};
+use qemu_qmp_engine::{self as engine, Elapsed, operation, race, timeout_option};
 
 use super::{Display, DisplayError, Screenshot, Tolerance};
 
@@ -64,62 +63,49 @@ impl WatchDisplay {
         self.pace = pace;
         self
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the machine lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for WatchDisplay {
-    type Output = Result<Screenshot, DisplayError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(WatchDisplay, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                display,
-                goal,
-                tolerance,
-                pace,
-                timeout,
-            } = self;
-            let deadlines = display.qmp.deadlines();
-            let mut watch = Watch::new(goal, tolerance);
-            // The end of the connection, and what may hold the guest, do not
-            // wait for the next look.
-            let mut end = display.qmp.events_named(["GUEST_PANICKED", "STOP"]);
-            let looks = async {
-                loop {
-                    let asked = deadlines.now();
-                    // Known before the look, which shows what such a guest shows
-                    // for good.
-                    let is_held = display.witness.hold().is_some();
-                    let shown = display.take().await.map_err(Some)?;
-                    if watch.look(asked, deadlines.now(), shown) {
-                        return Ok(());
-                    }
-                    if is_held && watch.awaits_change() {
-                        return Err(None);
-                    }
-                    // After the end, the next look fails with its cause.
-                    race(engine::pause(pace), end.next().no_timeout().into_future()).await;
+operation!(WatchDisplay => Result<Screenshot, DisplayError>);
+
+impl WatchDisplay {
+    async fn run(self) -> Result<Screenshot, DisplayError> {
+        let Self {
+            display,
+            goal,
+            tolerance,
+            pace,
+            timeout,
+        } = self;
+        let deadlines = display.qmp.deadlines();
+        let mut watch = Watch::new(goal, tolerance);
+        // The end of the connection, and what may hold the guest, do not
+        // wait for the next look.
+        let mut end = display.qmp.events_named(["GUEST_PANICKED", "STOP"]);
+        let looks = async {
+            loop {
+                let asked = deadlines.now();
+                // Known before the look, which shows what such a guest shows
+                // for good.
+                let is_held = display.context.hold().is_some();
+                let shown = display.take().await.map_err(Some)?;
+                if watch.look(asked, deadlines.now(), shown) {
+                    return Ok(());
                 }
-            };
-            match deadlines.timeout(timeout, looks).await {
-                Ok(Ok(())) => Ok(watch.last.expect("what was waited for was seen")),
-                Ok(Err(Some(error))) => Err(error),
-                Ok(Err(None)) => Err(display.guest_held(watch.to_string(), watch.last)),
-                Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
+                if is_held && watch.awaits_change() {
+                    return Err(None);
+                }
+                // After the end, the next look fails with its cause.
+                race(engine::pause(pace), end.next().timeout(None).into_future()).await;
             }
-        })
+        };
+        match deadlines.timeout(timeout, looks).await {
+            Ok(Ok(())) => Ok(watch.last.expect("what was waited for was seen")),
+            Ok(Err(Some(error))) => Err(error),
+            Ok(Err(None)) => Err(display.guest_held(watch.to_string(), watch.last)),
+            Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
+        }
     }
 }
 

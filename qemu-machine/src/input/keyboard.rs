@@ -15,7 +15,8 @@ use super::{InputAction, InputError, KeyboardLayout};
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_machine::{KeyboardLayout, Machine, Wait};
+/// use qemu_machine::{Machine, Wait};
+/// use qemu_machine::input::KeyboardLayout;
 ///
 /// # fn log_in(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
 /// vm.keyboard().type_text("root\n").wait()?;
@@ -55,7 +56,7 @@ impl Keyboard {
         let strokes = text.chars().enumerate().map(|(index, character)| {
             let chords = self.layout.chords(character);
             chords.ok_or_else(|| InputError::NoKey {
-                machine: self.input.witness.name(),
+                machine: self.input.context.name(),
                 layout: self.layout,
                 character,
                 position: index + 1,
@@ -80,7 +81,7 @@ impl Keyboard {
         let names: Vec<&str> = chord.split('-').collect();
         let strokes = if names.contains(&"") {
             Err(InputError::NoChord {
-                machine: self.input.witness.name(),
+                machine: self.input.context.name(),
                 chord: chord.to_owned(),
             })
         } else {

@@ -14,7 +14,9 @@ use super::stroke::Stroke;
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_machine::{Button, Machine, OptionGroup, Wait};
+/// use qemu_machine::{Machine, Wait};
+/// use qemu_machine::input::Button;
+/// use qemu_machine::spec::OptionGroup;
 ///
 /// let vm = Machine::builder("qemu-system-x86_64")
 ///     .device(&OptionGroup::new("VGA"))

@@ -8,13 +8,13 @@
 //! is no such controller, the pace of the strokes alone keeps them few.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed, Engine, TurnLock};
-use qemu_qmp::{Client, ExecuteError, QueryStatus, Witness};
+use qemu_qmp::supervise::PeerContext;
+use qemu_qmp::{Client, ExecuteError, QueryStatus};
+use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation, timeout_option};
 use serde_json::{Value, json};
 
 use super::InputError;
@@ -48,7 +48,7 @@ pub struct InputAction {
 pub(crate) struct Input {
     pub(crate) engine: &'static Engine,
     pub(crate) qmp: Client,
-    pub(crate) witness: Arc<dyn Witness>,
+    pub(crate) context: Arc<dyn PeerContext>,
     pub(crate) turns: Turns,
 }
 
@@ -83,51 +83,37 @@ impl InputAction {
         self.pace = time;
         self
     }
-
-    /// Waits no longer than this for QEMU and the guest, instead of 30 s, beside
-    /// the time that all keys take at their pace.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for QEMU and the guest as long as the machine lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for InputAction {
-    type Output = Result<(), InputError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(InputAction, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                input,
-                strokes,
-                hold,
-                pace,
-                timeout,
-            } = self;
-            let (strokes, mut progress) = (strokes?, Progress::new());
-            let all = strokes.len();
-            let each = u32::try_from(all).unwrap_or(u32::MAX);
-            let limit = timeout.map(|it| it.saturating_add(hold.max(pace).saturating_mul(each)));
-            let perform = input.perform(strokes, hold, pace, &mut progress);
-            match input.qmp.deadlines().timeout(limit, perform).await {
-                Ok(performed) => performed.map_err(InputError::Execute),
-                Err(Elapsed(limit)) => Err(InputError::Timeout {
-                    machine: input.witness.name(),
-                    done: progress.done,
-                    all,
-                    limit,
-                    waited_for: progress.waited_for,
-                    seen: input.witness.seen(),
-                }),
-            }
-        })
+operation!(InputAction => Result<(), InputError>);
+
+impl InputAction {
+    async fn run(self) -> Result<(), InputError> {
+        let Self {
+            input,
+            strokes,
+            hold,
+            pace,
+            timeout,
+        } = self;
+        let (strokes, mut progress) = (strokes?, Progress::new());
+        let all = strokes.len();
+        let each = u32::try_from(all).unwrap_or(u32::MAX);
+        let limit = timeout.map(|it| it.saturating_add(hold.max(pace).saturating_mul(each)));
+        let perform = input.perform(strokes, hold, pace, &mut progress);
+        match input.qmp.deadlines().timeout(limit, perform).await {
+            Ok(performed) => performed.map_err(InputError::Execute),
+            Err(Elapsed(limit)) => Err(InputError::Timeout {
+                machine: input.context.name(),
+                done: progress.done,
+                all,
+                limit,
+                waited_for: progress.waited_for,
+                seen: input.context.seen(),
+            }),
+        }
     }
 }
 
@@ -179,7 +165,7 @@ impl Input {
     /// Waits until nothing is left in a PC's keyboard controller.
     async fn guest_has_read(&self, progress: &mut Progress) -> Result<(), ExecuteError> {
         // QMP has no command for it.
-        while is_full(&self.qmp.human("i /1b 0x64").no_timeout().await?) {
+        while is_full(&self.qmp.human("i /1b 0x64").timeout(None).await?) {
             progress.waited_for = "the guest does not read its keyboard or mouse";
             // One that was stopped meanwhile never will.
             send(&self.qmp, &[]).await?;
@@ -203,11 +189,11 @@ async fn make(qmp: &Client, stroke: &Stroke, hold: Duration) -> Result<(), Execu
         }
         // A guest that was stopped meanwhile takes nothing. It is not left with
         // a key that is down when it goes on.
-        let runs = qmp.execute(QueryStatus {}).no_timeout().await?.running;
+        let runs = qmp.execute(QueryStatus).timeout(None).await?.running;
         let has_resumed = if runs {
             resumed.try_next().is_some()
         } else {
-            resumed.next().no_timeout().await.is_ok()
+            resumed.next().timeout(None).await.is_ok()
         };
         if !has_resumed {
             return Err(error);
@@ -218,14 +204,14 @@ async fn make(qmp: &Client, stroke: &Stroke, hold: Duration) -> Result<(), Execu
 
 async fn send(qmp: &Client, events: &[Value]) -> Result<(), ExecuteError> {
     let command = qmp.execute_json("input-send-event", json!({"events": events}));
-    command.no_timeout().await.map(drop)
+    command.timeout(None).await.map(drop)
 }
 
 /// Waits so long, or until there is no machine to wait for.
 async fn pause(qmp: &Client, time: Duration) {
     if !time.is_zero() {
         let mut end = qmp.events_named([""; 0]);
-        let _ = engine::timeout(Some(time), end.next().no_timeout().into_future()).await;
+        let _ = engine::timeout(Some(time), end.next().timeout(None).into_future()).await;
     }
 }
 
@@ -242,7 +228,7 @@ fn is_full(said: &str) -> bool {
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Input")
-            .field("machine", &self.witness.name())
+            .field("machine", &self.context.name())
             .finish_non_exhaustive()
     }
 }

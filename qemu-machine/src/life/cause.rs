@@ -3,7 +3,7 @@
 use qemu_qmp::Event;
 
 use super::{GuestExit, Rung, RungOutcome, RungReport};
-use crate::report::{ExitCause, ExitStatus};
+use crate::life::{ExitCause, ExitStatus};
 
 /// Who wanted the end, from what was seen of it. A rung that was left may have
 /// had its effect all the same, so what counts is how the process ended: by a

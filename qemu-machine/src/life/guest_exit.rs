@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::{Rung, RungOutcome, RungReport, Shutdown};
-use crate::report::ExitStatus;
+use crate::life::ExitStatus;
 
 /// An end by a device that lets the guest choose QEMU's exit code.
 ///
@@ -26,14 +26,15 @@ use crate::report::ExitStatus;
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_machine::{Machine, OptionGroup, Wait};
+/// use qemu_machine::{Machine, Wait};
+/// use qemu_machine::spec::OptionGroup;
 ///
 /// let vm = Machine::builder("qemu-system-x86_64")
 ///     .device(&OptionGroup::new("isa-debug-exit").set("iobase", "0xf4"))
 ///     .kernel("tests.bin")
 ///     .launch()
 ///     .wait()?;
-/// let report = vm.exited().wait()?;
+/// let report = vm.wait_for_exit().wait()?;
 /// match &report.guest_exit {
 ///     Some(exit) if exit.code == 0x10 => println!("passed"),
 ///     _ => panic!("{report}"),

@@ -1,28 +1,29 @@
 //! What the handles of a qtest channel and its reader have in common.
 
+use crate::channel::MachineContext;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 
 use qemu_qmp::Deadlines;
-use qemu_qmp::engine::{NotSent, Stream, Watched, oneshot};
+use qemu_qmp_engine::queue::{Queue, Queued};
+use qemu_qmp_engine::{self as engine, NotSent, Stream, oneshot};
 use socket2::Socket;
 
-use super::irqs::Changes;
-use super::wire::{Connection, Output, Reply};
-use super::{Qtest, QtestEnd, QtestFailure};
-use crate::channel::{Channel, Word};
-use crate::console::MachineWitness;
-use crate::report::ExitReport;
+use super::wire::{Connection, Irq, Output, Reply};
+use super::{Irqs, Qtest, QtestEnd, QtestFailure};
+use crate::channel::Channel;
+use crate::life::ExitReport;
+use qemu_qmp::supervise::PendingNotices;
 
 pub(super) struct Shared {
     pub(super) deadlines: Deadlines,
-    pub(super) witness: MachineWitness,
+    pub(super) context: MachineContext,
     stream: Stream,
     state: Mutex<State>,
-    /// What the listeners hear.
-    changes: Arc<Watched<Changes>>,
     controls_clock: OnceLock<bool>,
 }
 
@@ -31,6 +32,15 @@ struct State {
     /// Why the reader has ended; who waits is not told yet.
     read: Option<QtestEnd>,
     ended: Option<QtestEnd>,
+    listeners: Vec<Arc<IrqQueue>>,
+}
+
+type IrqQueue = Queue<Irq, QtestEnd>;
+
+impl Queued for Irq {
+    fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }
 
 type Waiter = oneshot::Sender<Result<Reply, QtestEnd>>;
@@ -39,18 +49,18 @@ type Waiter = oneshot::Sender<Result<Reply, QtestEnd>>;
 pub(crate) fn connect(
     socket: Socket,
     deadlines: &Deadlines,
-    witness: MachineWitness,
+    context: MachineContext,
 ) -> io::Result<(Qtest, Arc<dyn Channel>)> {
     let shared = Arc::new(Shared {
         deadlines: deadlines.clone(),
-        witness,
+        context,
         stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
         state: Mutex::new(State {
             connection: Connection::new(LINE_LIMIT_BYTES),
             read: None,
             ended: None,
+            listeners: Vec::new(),
         }),
-        changes: Arc::default(),
         controls_clock: OnceLock::new(),
     });
     let qtest = Qtest {
@@ -68,8 +78,19 @@ impl Shared {
         reply.map_err(QtestFailure::Ended)
     }
 
-    pub(super) fn changes(&self) -> &Watched<Changes> {
-        &self.changes
+    /// A listener for every change of an intercepted line from now on.
+    pub(super) fn listen(&self) -> Irqs {
+        let queue = Arc::new(IrqQueue::new());
+        let mut state = self.lock();
+        if let Some(cause) = &state.ended {
+            queue.end(cause.clone())
+        } else {
+            state.listeners.retain(|listener| !listener.is_abandoned());
+            state.listeners.push(Arc::clone(&queue));
+        }
+        drop(state);
+        let context = Arc::new(self.context.clone());
+        Irqs::new("interrupt", queue, self.deadlines.clone(), context)
     }
 
     pub(super) fn is_raised(&self, line: u16) -> bool {
@@ -121,28 +142,31 @@ impl Shared {
                     let _ = waiter.send(Ok(reply));
                 }
                 Output::Irq(irq) => {
+                    let listeners = state.listeners.iter();
+                    let wakers: Vec<Waker> = listeners.filter_map(|it| it.put(irq)).collect();
                     drop(state);
-                    self.changes.change(|changes| changes.push(irq));
+                    engine::wake_all(wakers);
                 }
             }
         }
     }
 
-    /// The channel is of no more use. Gives the word to who waits. Only the
-    /// first cause counts.
-    fn end(&self, cause: &QtestEnd) -> Word {
+    /// Ends the channel. Only the first cause counts.
+    fn end(&self, cause: &QtestEnd) -> PendingNotices {
         let mut state = self.lock();
         if state.ended.is_some() {
-            return Box::new(|| ());
+            return PendingNotices::default();
         }
         state.ended = Some(cause.clone());
         let waiters = state.connection.take_waiters();
-        let (cause, changes) = (cause.clone(), Arc::clone(&self.changes));
-        Box::new(move || {
+        let (cause, listeners) = (cause.clone(), mem::take(&mut state.listeners));
+        PendingNotices::new(move || {
             for waiter in waiters {
                 let _ = waiter.send(Err(cause.clone()));
             }
-            changes.change(Changes::end);
+            for listener in listeners {
+                listener.end(cause.clone());
+            }
         })
     }
 
@@ -167,10 +191,10 @@ impl Channel for Shared {
 
     fn closed(&self) {
         let cause = self.lock().read.take().unwrap_or(QtestEnd::Closed);
-        self.end(&cause)();
+        self.end(&cause).notify();
     }
 
-    fn machine_ended(&self, report: &Arc<ExitReport>) -> Word {
+    fn machine_ended(&self, report: &Arc<ExitReport>) -> PendingNotices {
         self.end(&QtestEnd::MachineEnded(Arc::clone(report)))
     }
 }

@@ -1,12 +1,11 @@
 //! One command on a qtest channel: from its lines to what their replies bring.
 
+use qemu_qmp_engine::{operation, timeout_option};
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::time::Duration;
 
-use qemu_qmp::Witness;
-use qemu_qmp::engine::Elapsed;
+use qemu_qmp::supervise::PeerContext;
+use qemu_qmp_engine::Elapsed;
 
 use super::lines::Line;
 use super::wire::Reply;
@@ -57,23 +56,13 @@ impl<T> QtestCommand<T> {
         }
     }
 
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the channel lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-
     /// Has it fail for an argument, before anything is sent.
     pub(super) fn refuse(&mut self, reason: &'static str) {
         self.lines = Err(QtestFailure::Argument { reason });
     }
 }
+
+timeout_option!({T} QtestCommand<T>, timeout);
 
 impl<T> fmt::Debug for QtestCommand<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,42 +73,38 @@ impl<T> fmt::Debug for QtestCommand<T> {
     }
 }
 
-impl<T: Send + 'static> IntoFuture for QtestCommand<T> {
-    type Output = Result<T, QtestError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!({T: Send + 'static} QtestCommand<T> => Result<T, QtestError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                qtest,
-                name,
-                lines,
-                mut output,
-                take,
-                timeout,
-            } = self;
-            let shared = &qtest.shared;
-            let all = async {
-                for Line { text, bytes } in lines? {
-                    take(&mut output, &shared.exchange(text).await?, bytes)?;
-                }
-                Ok(output)
+impl<T: Send + 'static> QtestCommand<T> {
+    async fn run(self) -> Result<T, QtestError> {
+        let Self {
+            qtest,
+            name,
+            lines,
+            mut output,
+            take,
+            timeout,
+        } = self;
+        let shared = &qtest.shared;
+        let all = async {
+            for Line { text, bytes } in lines? {
+                take(&mut output, &shared.exchange(text).await?, bytes)?;
+            }
+            Ok(output)
+        };
+        let outcome = shared.deadlines.timeout(timeout, all).await;
+        let outcome = outcome.unwrap_or_else(|Elapsed(limit)| Err(QtestFailure::Timeout { limit }));
+        outcome.map_err(|failure| {
+            let seen = match failure {
+                QtestFailure::Timeout { .. } | QtestFailure::Congested => shared.context.seen(),
+                _ => String::new(),
             };
-            let outcome = shared.deadlines.timeout(timeout, all).await;
-            let outcome =
-                outcome.unwrap_or_else(|Elapsed(limit)| Err(QtestFailure::Timeout { limit }));
-            outcome.map_err(|failure| {
-                let seen = match failure {
-                    QtestFailure::Timeout { .. } | QtestFailure::Congested => shared.witness.seen(),
-                    _ => String::new(),
-                };
-                QtestError {
-                    server: shared.witness.name(),
-                    command: name,
-                    failure: Box::new(failure),
-                    seen,
-                }
-            })
+            QtestError {
+                server: shared.context.name(),
+                command: name,
+                failure: Box::new(failure),
+                seen,
+            }
         })
     }
 }

@@ -6,10 +6,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
 
 use super::QtestProtocolError;
-use crate::report::ExitReport;
+use crate::life::ExitReport;
 
 /// A command on a qtest channel did not bring what was asked for.
 #[derive(Clone)]
@@ -125,59 +125,6 @@ impl fmt::Display for QtestEnd {
 }
 
 impl Error for QtestEnd {}
-
-/// No interrupt came.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum IrqError {
-    /// No line has changed in time.
-    Timeout {
-        /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
-        server: String,
-        /// The deadline.
-        limit: Duration,
-        /// What QEMU and the console said last, in lines of their own.
-        seen: String,
-    },
-    /// The listener lagged, and its oldest changes were dropped for the newer.
-    /// Told once; then it goes on with what is there.
-    Lagged {
-        /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
-        server: String,
-        /// How many were dropped since it was last told.
-        missed: u64,
-    },
-    /// The channel has ended, and no change is left.
-    Ended {
-        /// Whose interrupts were listened for, such as `machine 'qemu-1'`.
-        server: String,
-        /// Why there is no channel any more.
-        cause: QtestEnd,
-    },
-}
-
-impl fmt::Display for IrqError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout {
-                server,
-                limit,
-                seen,
-            } => write!(
-                f,
-                "{server}: no interrupt line has changed within {limit:?}{seen}"
-            ),
-            Self::Lagged { server, missed } => write!(
-                f,
-                "{server}: the listener lagged, and {missed} changes of interrupt lines were \
-                 dropped"
-            ),
-            Self::Ended { server, cause } => write!(f, "{server}: no more interrupts: {cause}"),
-        }
-    }
-}
-
-impl Error for IrqError {}
 
 impl QtestError {
     /// Why the channel has ended, where it has.

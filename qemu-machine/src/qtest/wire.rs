@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 
-use qemu_qmp::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
 
 /// One connection, and who waits on it.
 #[derive(Debug)]

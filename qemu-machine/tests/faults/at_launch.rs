@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use qemu_machine::error::{LaunchError, LaunchFailure};
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{ExitCause, LaunchError, LaunchFailure, MachineBuilder, Wait};
+use qemu_machine::{ExitCause, MachineBuilder, Wait};
 
 use super::Place::{Real, Scripted};
 use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up, left_behind};

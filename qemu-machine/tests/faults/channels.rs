@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use qemu_machine::error::{IrqError, QtestProtocolError};
 use qemu_machine::qmp::{Disconnected, EventError, QueryStatus};
-use qemu_machine::{ExitReport, IrqError, QtestEnd, QtestProtocolError, Wait};
+use qemu_machine::qtest::QtestEnd;
+use qemu_machine::{ExitReport, Wait};
 
 use super::Place::{Real, Scripted};
 use super::{AT_ONCE, Fault, PATIENCE, fault};
@@ -25,7 +27,7 @@ pub fn rows() -> Vec<Fault> {
                 support::signal(vm.pid().unwrap(), "STOP");
                 let told: Vec<Arc<ExitReport>> = std::thread::scope(|scope| {
                     let command = scope.spawn(|| {
-                        let command = watch.execute(QueryStatus {}).timeout(PATIENCE);
+                        let command = watch.execute(QueryStatus).timeout(PATIENCE);
                         let error = command.wait().unwrap_err();
                         assert_eq!(
                             error.disconnected().unwrap().to_string(),

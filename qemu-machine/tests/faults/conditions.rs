@@ -4,7 +4,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use qemu_machine::{Console, LaunchFailure, Monitor, Wait};
+use qemu_machine::error::LaunchFailure;
+use qemu_machine::spec::Monitor;
+use qemu_machine::{Console, Wait};
 use testbed::DescriptorLimit;
 
 use super::Place::Scripted;
@@ -30,7 +32,7 @@ pub fn rows() -> Vec<Fault> {
                     let launch = scope.spawn(|| builder.launch().wait().unwrap());
                     // By the clock of another machine, which goes on.
                     let other = scene.running("silent");
-                    other.exited().timeout(2 * SHORT).wait().unwrap_err();
+                    other.wait_for_exit().timeout(2 * SHORT).wait().unwrap_err();
                     support::release(&fifo);
                     let vm = launch.join().unwrap();
                     vm.deadlines().resume();

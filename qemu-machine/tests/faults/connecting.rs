@@ -72,7 +72,7 @@ pub fn rows() -> Vec<Fault> {
                 };
                 times_out(scene, "one client at a time", greeting);
                 // The first is served as before.
-                assert!(first.execute(QueryStatus {}).wait().unwrap().running);
+                assert!(first.execute(QueryStatus).wait().unwrap().running);
                 vm.shutdown().wait().unwrap();
             },
         ),

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use qemu_machine::{
-    Console, ExitCause, ExitDevice, ExitError, ExitReport, Machine, Rung, RungOutcome,
-    ShutdownError, Wait,
-};
+use qemu_machine::error::{ExitError, ShutdownError};
+use qemu_machine::life::{ExitDevice, Rung, RungOutcome};
+use qemu_machine::{Console, ExitCause, ExitReport, Machine, Wait};
 
 use super::Place::{Both, Real, Scripted};
 use super::{AT_ONCE, Fault, SHORT, Scene, fault, left_behind, warnings};
@@ -32,7 +31,11 @@ fn rungs(report: &ExitReport) -> Vec<(Rung, RungOutcome)> {
 /// Ends a machine, each rung having a short time.
 fn end(scene: &Scene, vm: &Machine) -> Result<Arc<ExitReport>, ShutdownError> {
     scene.fault();
-    let ended = vm.shutdown().timeout(SHORT).terminate_timeout(SHORT).wait();
+    let ended = vm
+        .shutdown()
+        .quit_timeout(SHORT)
+        .terminate_timeout(SHORT)
+        .wait();
     scene.told();
     ended
 }
@@ -234,7 +237,7 @@ fn places() -> Vec<Fault> {
                     let mut end = pin!(vm.shutdown().into_future());
                     let _ = end.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 }
-                let report = vm.exited().wait().unwrap();
+                let report = vm.wait_for_exit().wait().unwrap();
                 scene.told();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit));
             },
@@ -365,10 +368,10 @@ fn places() -> Vec<Fault> {
             |scene| {
                 let vm = scene.running("ignore SIGTERM\nsilent");
                 std::thread::scope(|scope| {
-                    let end = || vm.shutdown().timeout(Duration::MAX).wait();
+                    let end = || vm.shutdown().quit_timeout(Duration::MAX).wait();
                     let soft = [scope.spawn(end), scope.spawn(end)];
                     // They are asked before the kill is.
-                    let reader = vm.exited().timeout(SHORT).wait();
+                    let reader = vm.wait_for_exit().timeout(SHORT).wait();
                     assert!(matches!(reader, Err(ExitError::Timeout { .. })));
                     scene.fault();
                     let killed = vm.kill().wait().unwrap();
@@ -388,7 +391,7 @@ fn places() -> Vec<Fault> {
             |scene| {
                 let vm = scene.running("ignore SIGTERM\nsilent");
                 std::thread::scope(|scope| {
-                    let soft = scope.spawn(|| vm.shutdown().no_timeout().wait());
+                    let soft = scope.spawn(|| vm.shutdown().quit_timeout(None).wait());
                     scene.fault();
                     let killed = vm.kill().wait().unwrap();
                     let soft = soft.join().unwrap();

@@ -1,8 +1,8 @@
 //! A guest that does not run, or ends before anyone was told of it.
 
-use qemu_machine::{
-    ExitCause, ExpectFailure, GuestState, LaunchFailure, PauseReason, Rung, RungOutcome, Wait,
-};
+use qemu_machine::error::{ExpectFailure, LaunchFailure};
+use qemu_machine::life::{PauseReason, Rung, RungOutcome};
+use qemu_machine::{ExitCause, GuestState, Wait};
 
 use super::Place::{Real, Scripted};
 use super::{AT_ONCE, Fault, PATIENCE, SHORT, Scene, fault};
@@ -30,7 +30,7 @@ fn launching() -> Vec<Fault> {
                 let vm = builder.wrapper(["taskset", "-c", "0"]).launch();
                 let vm = vm.wait().unwrap();
                 vm.console().expect(fast_guest::LINE).wait().unwrap();
-                let report = vm.exited().wait().unwrap();
+                let report = vm.wait_for_exit().wait().unwrap();
                 assert_eq!(report.status.code(), Some(fast_guest::CODE), "{report}");
                 scene.told();
             },
@@ -83,7 +83,7 @@ fn launched_and_ended(scene: &Scene, script: &str) {
     scene.fault();
     let vm = scene.fake(script).launch().wait().unwrap();
     scene.told();
-    let report = vm.exited().wait().unwrap();
+    let report = vm.wait_for_exit().wait().unwrap();
     assert_eq!(report.status.code(), Some(33), "{report}");
     assert!(!vm.is_running());
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use qemu_machine::{ExitReport, LaunchFailure, MachineBuilder, Survivor, SurvivorFate, Wait};
+use qemu_machine::error::LaunchFailure;
+use qemu_machine::life::{Survivor, SurvivorFate};
+use qemu_machine::{ExitReport, MachineBuilder, Wait};
 
 use super::Place::{Both, Scripted};
 use super::at_launch::fails;

@@ -1,6 +1,7 @@
 //! Log-ins that do not end in a shell.
 
-use qemu_machine::{ShellFailure, Wait};
+use qemu_machine::Wait;
+use qemu_machine::error::ShellFailure;
 
 use super::Place::Scripted;
 use super::running::with_console;

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use qemu_machine::{Console, LaunchFailure, Tee, Wait};
+use qemu_machine::error::LaunchFailure;
+use qemu_machine::spec::Tee;
+use qemu_machine::{Console, Wait};
 
 use super::Place::{Both, Real, Scripted};
 use super::at_launch::fails;

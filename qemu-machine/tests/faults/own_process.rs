@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use qemu_machine::{ExitCause, ExitStatus, LaunchError, LaunchFailure, Machine, Wait, guests};
+use qemu_machine::error::{LaunchError, LaunchFailure};
+use qemu_machine::{ExitCause, ExitStatus, Machine, Wait, guests};
 
 use super::Place::{Both, Scripted};
 use super::host::{Host, Running, Stage};
@@ -500,7 +501,7 @@ fn full_log(stage: &Stage) {
 fn end_is_told(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     support::signal(vm.pid().unwrap(), "KILL");
-    let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+    let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
     assert_eq!(report.cause, ExitCause::Outside, "{report}");
     is_empty(stage);
     report.status
@@ -515,7 +516,7 @@ fn ignores_children(stage: &Stage) {
 fn end_is_told_without_kill(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     testbed::kill(vm.pid().unwrap());
-    let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+    let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
     assert_eq!(report.cause, ExitCause::Outside, "{report}");
     is_empty(stage);
     // A soft end is no failure either, though its status is not known.
@@ -533,7 +534,7 @@ fn reaps_all(stage: &Stage) {
         let reaper =
             std::thread::spawn(move || while testbed::reap_any().is_some_and(|it| it != pid) {});
         testbed::kill(pid);
-        let report = vm.exited().timeout(AT_ONCE).wait().unwrap();
+        let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
         assert_eq!(report.cause, ExitCause::Outside, "{report}");
         is_empty(stage);
         reaper.join().unwrap();

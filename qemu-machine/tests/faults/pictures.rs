@@ -4,8 +4,10 @@ use std::future::IntoFuture;
 use std::path::PathBuf;
 use std::task::{Context, Waker};
 
+use qemu_machine::error::DisplayError;
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{DisplayError, Machine, Monitor, OptionGroup, Wait};
+use qemu_machine::spec::{Monitor, OptionGroup};
+use qemu_machine::{Machine, Wait};
 use testbed::Census;
 
 use super::Place::Real;
@@ -65,7 +67,7 @@ fn shown(scene: &Scene, monitor: Monitor) -> Machine {
 fn killed(scene: &Scene, vm: &Machine) {
     scene.fault();
     support::signal(vm.pid().unwrap(), "KILL");
-    let report = vm.exited().wait().unwrap();
+    let report = vm.wait_for_exit().wait().unwrap();
     scene.told();
     assert_eq!(report.status.signal(), Some(9));
 }

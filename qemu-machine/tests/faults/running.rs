@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use qemu_machine::error::{ExitError, ExpectFailure, ShutdownError};
+use qemu_machine::life::Rung;
 use qemu_machine::qmp::{Disconnected, EventError, ExecuteError, ExecuteFailure};
-use qemu_machine::{
-    Console, ExitCause, ExitError, ExpectFailure, Machine, Rung, ShutdownError, Wait,
-};
+use qemu_machine::{Console, ExitCause, Machine, Wait};
 use serde_json::json;
 
 use super::Place::{Both, Real, Scripted};
@@ -44,7 +44,7 @@ fn dies(
         });
         scene.fault();
         how();
-        let report = vm.exited().timeout(PATIENCE).wait().unwrap();
+        let report = vm.wait_for_exit().timeout(PATIENCE).wait().unwrap();
         let told = report.to_string();
         let event = event.join().unwrap();
         assert!(
@@ -143,7 +143,7 @@ fn deaths() -> Vec<Fault> {
                 let vm = scene.machine();
                 scene.fault();
                 vm.qmp().execute_json("quit", json!({})).wait().unwrap();
-                let report = vm.exited().wait().unwrap();
+                let report = vm.wait_for_exit().wait().unwrap();
                 scene.told();
                 assert_eq!(report.cause, ExitCause::QuitCommand, "{report}");
                 vm.shutdown().wait().unwrap();
@@ -177,7 +177,7 @@ fn deaths() -> Vec<Fault> {
 
 /// Ends a machine that will not end otherwise.
 fn forced(vm: &Machine) {
-    let end = vm.shutdown().timeout(SHORT).terminate_timeout(SHORT);
+    let end = vm.shutdown().quit_timeout(SHORT).terminate_timeout(SHORT);
     let error = end.wait().unwrap_err();
     assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
 }
@@ -246,7 +246,7 @@ fn monitors() -> Vec<Fault> {
                 // What it missed is told once, and then what is there.
                 while matches!(events.next().wait(), Err(EventError::Lagged { .. })) {}
                 assert_eq!(events.next_named("FLOOD").wait().unwrap().name(), "FLOOD");
-                let report = vm.shutdown().timeout(SHORT).wait().unwrap();
+                let report = vm.shutdown().quit_timeout(SHORT).wait().unwrap();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Terminate));
             },
         ),
@@ -257,7 +257,12 @@ fn monitors() -> Vec<Fault> {
             2 * SHORT + AT_ONCE,
             |scene| {
                 let script = "greet\nnegotiate\nsilent";
-                let vm = scene.fake(script).timeout(SHORT).launch().wait().unwrap();
+                let vm = scene
+                    .fake(script)
+                    .default_timeout(SHORT)
+                    .launch()
+                    .wait()
+                    .unwrap();
                 scene.fault();
                 let error = vm.qmp().execute_json("x", ()).wait().unwrap_err();
                 assert!(
@@ -309,7 +314,7 @@ fn monitors() -> Vec<Fault> {
                         scope.spawn(|| vm.qmp().execute_json("x", ()).timeout(SHORT).wait());
                     // By the clock of another machine, which goes on.
                     let other = scene.running("silent");
-                    other.exited().timeout(2 * SHORT).wait().unwrap_err();
+                    other.wait_for_exit().timeout(2 * SHORT).wait().unwrap_err();
                     assert!(!command.is_finished());
                     scene.fault();
                     vm.deadlines().resume();
@@ -389,7 +394,8 @@ fn guests() -> Vec<Fault> {
                         .wait()
                         .unwrap_err()
                 });
-                let exited = scope.spawn(|| vm.exited().timeout(PATIENCE).wait().unwrap_err());
+                let exited =
+                    scope.spawn(|| vm.wait_for_exit().timeout(PATIENCE).wait().unwrap_err());
                 scene.fault();
                 vm.console().send("panic\n").wait().unwrap();
                 let expect = expect.join().unwrap();

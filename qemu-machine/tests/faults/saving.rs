@@ -1,7 +1,8 @@
 //! A guest that cannot be saved, moved or kept in a snapshot.
 
+use qemu_machine::error::{MoveError, SnapshotFailure};
 use qemu_machine::qmp::{MigrationError, QueryStatus};
-use qemu_machine::{Machine, MoveError, SnapshotFailure, Wait};
+use qemu_machine::{Machine, Wait};
 use serde_json::json;
 
 use super::Place::Real;
@@ -59,7 +60,7 @@ pub fn rows() -> Vec<Fault> {
                 scene.told();
                 assert!(matches!(error, MoveError::Migration(_)), "{error}");
                 assert!(runs(&vm));
-                other.exited().wait().unwrap();
+                other.wait_for_exit().wait().unwrap();
                 vm.kill().wait().unwrap();
             },
         ),
@@ -83,5 +84,5 @@ pub fn rows() -> Vec<Fault> {
 }
 
 fn runs(vm: &Machine) -> bool {
-    vm.qmp().execute(QueryStatus {}).wait().unwrap().running
+    vm.qmp().execute(QueryStatus).wait().unwrap().running
 }

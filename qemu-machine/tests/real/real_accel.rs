@@ -9,7 +9,9 @@ use std::process::Command;
 use crate::support;
 use crate::support::played_qemu::{ANSWER, PlayedQemu, Player};
 use crate::support::{Scratch, scenario};
-use qemu_machine::{Accel, AccelDenial, AccelFinding, Console, Machine, guests};
+use qemu_machine::accel::AccelFinding;
+use qemu_machine::error::AccelDenial;
+use qemu_machine::{Accel, Console, Machine, guests};
 
 /// What opening KVM's device gives.
 fn opened() -> std::io::Result<File> {

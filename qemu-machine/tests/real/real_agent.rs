@@ -9,7 +9,8 @@ use crate::support::{Qemu, linux_guest, scenario, text};
 use qemu_machine::agent::{AgentError, AgentFailure, ShutdownMode};
 use qemu_machine::qmp::wire::Port;
 use qemu_machine::qmp::{Cont, SystemReset};
-use qemu_machine::{Console, ExitCause, MachineBuilder, OptionGroup};
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, ExitCause, MachineBuilder};
 
 /// How long a guest may take to boot.
 const BOOT: Duration = Duration::from_secs(60);
@@ -86,7 +87,7 @@ scenario! {
         assert!(!text(&open.stdout).contains("/root"), "{}", text(&open.stdout));
 
         run!(agent.shutdown(ShutdownMode::Powerdown)).unwrap();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.cause, ExitCause::Guest, "{report}");
     }
 }
@@ -102,15 +103,15 @@ scenario! {
         // It goes on when it is told to, and is asked meanwhile.
         let waits = run!(shell("mkfifo /root/go; read word </root/go; echo $word; exit 3").spawn()).unwrap();
         assert_eq!(run!(waits.status()).unwrap(), None);
-        let error = run!(waits.exited().timeout(Duration::from_secs(1))).unwrap_err();
+        let error = run!(waits.wait_for_exit().timeout(Duration::from_secs(1))).unwrap_err();
         assert!(
             // Where the guest is slow, it may be the agent that is waited for.
             matches!(*error.failure, AgentFailure::StillRuns { .. } | AgentFailure::Timeout { .. }),
             "{error}"
         );
         let goes = run!(shell("until [ -p /root/go ]; do :; done; echo gone >/root/go").spawn()).unwrap();
-        assert!(run!(goes.exited()).unwrap().success());
-        let ended = run!(waits.exited()).unwrap();
+        assert!(run!(goes.wait_for_exit()).unwrap().success());
+        let ended = run!(waits.wait_for_exit()).unwrap();
         assert_eq!((ended.code, text(&ended.stdout)), (Some(3), "gone\n".into()));
         // The agent has forgotten it, and we have not.
         assert_eq!(run!(waits.clone().status()).unwrap(), Some(ended));
@@ -142,7 +143,7 @@ scenario! {
         run!(vm.console().expect("~ # ")).unwrap();
         run!(vm.console().send("killall -STOP qemu-ga; echo stopped $((6 * 7))\n")).unwrap();
         run!(vm.console().expect("stopped 42")).unwrap();
-        let asked = begin(agent.ping().no_timeout());
+        let asked = begin(agent.ping().timeout(None));
         run!(vm.console().send("killall -KILL qemu-ga\n")).unwrap();
         let error = run!(asked).unwrap_err();
         assert!(matches!(*error.failure, AgentFailure::Gone), "{error}");
@@ -161,7 +162,7 @@ scenario! {
 
         // The machine's end reaches whoever waits.
         let report = run!(vm.kill()).unwrap();
-        let error = run!(agent.ping().no_timeout()).unwrap_err();
+        let error = run!(agent.ping().timeout(None)).unwrap_err();
         assert!(error.to_string().contains(&report.to_string()), "{error}");
     }
 }
@@ -171,7 +172,7 @@ scenario! {
     fn whoever_waits_on_the_agent_is_told_how_the_machine_ended(qemu) {
         let vm = run!(qemu.tiny().guest_agent().guest_agent().launch()).unwrap();
         let agent = vm.guest_agent();
-        let waits = [(); 2].map(|()| begin(agent.ready().no_timeout()));
+        let waits = [(); 2].map(|()| begin(agent.ready().timeout(None)));
         let error = run!(agent.exec("busybox").arg("true").timeout(Duration::from_millis(20))).unwrap_err();
         assert!(
             matches!(*error.failure, AgentFailure::NotReady { port: Port::Closed, .. }),
@@ -185,7 +186,7 @@ scenario! {
         }
 
         let vm = run!(qemu.tiny().launch()).unwrap();
-        let error = run!(vm.guest_agent().ready().no_timeout()).unwrap_err();
+        let error = run!(vm.guest_agent().ready().timeout(None)).unwrap_err();
         assert!(error.to_string().contains("without a port for a guest agent"), "{error}");
         run!(vm.shutdown()).unwrap();
     }
@@ -198,15 +199,15 @@ scenario! {
         let vm = run!(qemu.tiny().args(panics).guest_agent().launch()).unwrap();
         let agent = vm.guest_agent();
         run!(vm.console().expect("> ")).unwrap();
-        let waits = begin(agent.ready().no_timeout());
+        let waits = begin(agent.ready().timeout(None));
         run!(vm.console().send("panic\n")).unwrap();
-        for waits in [waits, agent.ready().no_timeout().into_future()] {
+        for waits in [waits, agent.ready().timeout(None).into_future()] {
             let error = run!(waits).unwrap_err();
             assert!(matches!(*error.failure, AgentFailure::GuestPanicked), "{error}");
         }
         // After a reset the guest is one again.
-        run!(vm.qmp().execute(SystemReset {})).unwrap();
-        run!(vm.qmp().execute(Cont {})).unwrap();
+        run!(vm.qmp().execute(SystemReset)).unwrap();
+        run!(vm.qmp().execute(Cont)).unwrap();
         run!(vm.console().expect("> ")).unwrap();
         let error = run!(agent.ping().timeout(Duration::from_millis(20))).unwrap_err();
         assert!(matches!(*error.failure, AgentFailure::NotReady { .. }), "{error}");

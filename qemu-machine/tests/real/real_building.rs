@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{self, Qemu, Scratch, scenario};
-use qemu_machine::{Console, Drive, Machine, MachineBuilder, Monitor, OptionGroup, guests};
+use qemu_machine::spec::{Drive, Monitor, OptionGroup};
+use qemu_machine::{Console, Machine, MachineBuilder, guests};
 use serde_json::{Value, json};
 
 const PROMPT: &str = "tiny guest ready\r\n> ";

@@ -28,7 +28,7 @@ scenario! {
             .args(["-device", "virtio-serial", "-device", "virtserialport,chardev=qga,name=x"]);
         let vm = run!(builder.launch()).unwrap();
         let first = run!(first).unwrap();
-        assert!(run!(first.execute(QueryStatus {})).unwrap().running);
+        assert!(run!(first.execute(QueryStatus)).unwrap().running);
         drop(run!(GuestAgent::connect_unix(&agent)).unwrap());
 
         // One has its turn when the one before leaves; the others' queue is full.
@@ -36,7 +36,7 @@ scenario! {
             for _ in 0..6 {
                 scope.spawn(|| {
                     let client = Client::connect_unix(&monitor).wait().unwrap();
-                    assert!(client.execute(QueryStatus {}).wait().unwrap().running);
+                    assert!(client.execute(QueryStatus).wait().unwrap().running);
                 });
             }
             drop(first);

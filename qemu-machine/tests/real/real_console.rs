@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, scenario};
-use qemu_machine::{Console, ExpectFailure, Pattern, guests};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::ExpectFailure;
+use qemu_machine::{Console, guests};
 
 const PROMPT: &str = "tiny guest ready\r\n> ";
 
@@ -82,7 +84,7 @@ scenario! {
         let error = run!(vm.console().expect("never")).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::MachineEnded(_)), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10));
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert!(report.console_tail.ends_with(b"seen\r\n> "));
     }
 }
@@ -99,7 +101,7 @@ scenario! {
         assert_eq!(greeting, PROMPT.as_bytes());
         stream.write_all(b"poweroff\n").unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-        run!(vm.exited()).unwrap();
+        run!(vm.wait_for_exit()).unwrap();
         let error = run!(vm.console().expect("x")).unwrap_err();
         assert!(!matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
     }

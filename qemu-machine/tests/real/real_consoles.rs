@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{Scratch, linux_guest, scenario, text};
-use qemu_machine::{Console, OptionGroup};
+use qemu_machine::Console;
+use qemu_machine::spec::OptionGroup;
 
 // P3, P27
 scenario! {
@@ -21,7 +22,7 @@ scenario! {
         let which = format!("the console 'firmware' of machine '{}' did not say 'never'", vm.name());
         assert!(error.to_string().starts_with(&which), "{error}");
 
-        let waiting = run!(vm.exited().timeout(Duration::from_millis(20))).unwrap_err().to_string();
+        let waiting = run!(vm.wait_for_exit().timeout(Duration::from_millis(20))).unwrap_err().to_string();
         let report = run!(vm.shutdown()).unwrap();
         let (name, tail) = &report.named_console_tails[0];
         assert_eq!((name.as_str(), report.console_tail.as_slice()), ("firmware", b"".as_slice()));

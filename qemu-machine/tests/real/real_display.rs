@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use crate::support::boot_sector::boots;
 use crate::support::{Scratch, scenario};
-use qemu_machine::qmp::engine::{Either, race};
-use qemu_machine::{DisplayError, Monitor, OptionGroup, Screenshot, Tolerance, Wait};
+use qemu_machine::Wait;
+use qemu_machine::display::{Screenshot, Tolerance};
+use qemu_machine::error::DisplayError;
+use qemu_machine::spec::{Monitor, OptionGroup};
+use qemu_qmp_engine::{Either, race};
 use serde_json::json;
 
 scenario! {
@@ -41,7 +44,7 @@ scenario! {
 
 scenario! {
     fn a_picture_that_nobody_goes_on_with_keeps_nobody_from_the_next(qemu) {
-        let builder = qemu.bare().device(&qemu_machine::OptionGroup::new("VGA"));
+        let builder = qemu.bare().device(&qemu_machine::spec::OptionGroup::new("VGA"));
         let vm = run!(builder.launch()).unwrap();
         let mut first = vm.display().screenshot().into_future();
         let mut context = Context::from_waker(Waker::noop());
@@ -67,7 +70,7 @@ scenario! {
 scenario! {
     fn of_several_displays_one_is_named(qemu) {
         let scratch = Scratch::new("heads");
-        let second = qemu_machine::OptionGroup::new("bochs-display").set("id", "second");
+        let second = qemu_machine::spec::OptionGroup::new("bochs-display").set("id", "second");
         let vm = run!(boots(&qemu, "keys", &scratch).device(&second).launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
         let first = run!(vm.display().screenshot()).unwrap();

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::support::{Scratch, is_gone, scenario, signal};
+use qemu_machine::error::ShutdownError;
+use qemu_machine::life::{Rung, RungOutcome};
 use qemu_machine::qmp::{Disconnected, EventError};
-use qemu_machine::{ExitCause, Machine, Rung, RungOutcome, ShutdownError};
+use qemu_machine::{ExitCause, Machine};
 use serde_json::json;
 
 const PROMPT: &str = "tiny guest ready\r\n> ";
@@ -41,7 +43,7 @@ scenario! {
             let vm = run!(qemu.tiny().args(extra.to_vec()).base_dir(scratch.path()).launch()).unwrap();
             run!(vm.console().expect(PROMPT)).unwrap();
             run!(vm.console().send(command)).unwrap();
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             assert_eq!(report.cause, ExitCause::Guest, "{report}");
             assert_eq!(report.shutdown_reason.as_deref(), Some(reason));
             assert_eq!(report.guest_panicked, command == "panic\n", "{report}");
@@ -60,8 +62,8 @@ scenario! {
             let vm = run!(qemu.tiny().base_dir(scratch.path()).launch()).unwrap();
             let mut events = vm.qmp().events_named(["NEVER"]);
             signal(vm.pid().unwrap(), name);
-            run!(events.next().no_timeout()).unwrap_err();
-            let report = run!(vm.exited()).unwrap();
+            run!(events.next().timeout(None)).unwrap_err();
+            let report = run!(vm.wait_for_exit()).unwrap();
             assert_eq!(report.cause, ExitCause::Outside, "{report}");
             assert_eq!(report.status.signal(), number, "{report}");
             assert_eq!(report.is_failure(), number.is_some());
@@ -80,7 +82,7 @@ scenario! {
     fn a_quit_sent_as_a_command_is_an_end_that_was_asked_for(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
         run!(vm.qmp().execute_json("quit", json!({}))).unwrap();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.cause, ExitCause::QuitCommand, "{report}");
         run!(vm.qmp().execute_json("query-status", ())).unwrap_err();
         run!(vm.shutdown()).unwrap();
@@ -126,7 +128,7 @@ scenario! {
 // P3, P10
 scenario! {
     fn a_machine_without_a_monitor_is_ended_by_sigterm(qemu) {
-        let vm = run!(qemu.tiny().monitor(qemu_machine::Monitor::Off).launch()).unwrap();
+        let vm = run!(qemu.tiny().monitor(qemu_machine::spec::Monitor::Off).launch()).unwrap();
         run!(vm.console().expect(PROMPT)).unwrap();
         assert!(vm.qmp().disconnected().is_some());
         let report = run!(vm.shutdown()).unwrap();
@@ -142,7 +144,7 @@ scenario! {
         run!(vm.console().expect(PROMPT)).unwrap();
         let mut events = vm.qmp().events_named(["NEVER"]);
         run!(vm.console().send("poweroff\n")).unwrap();
-        let EventError::Ended { cause, .. } = run!(events.next().no_timeout()).unwrap_err() else {
+        let EventError::Ended { cause, .. } = run!(events.next().timeout(None)).unwrap_err() else {
             panic!("the stream has not ended")
         };
         assert!(matches!(cause, Disconnected::ServerEnded(_)), "{cause}");

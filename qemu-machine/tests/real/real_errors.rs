@@ -4,8 +4,10 @@ use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use crate::support::{Scratch, scenario};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::LaunchFailure;
 use qemu_machine::qmp::Client;
-use qemu_machine::{Accel, Console, LaunchFailure, Machine, Pattern};
+use qemu_machine::{Accel, Console, Machine};
 use serde_json::json;
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -36,7 +38,7 @@ scenario! {
         is_in_words(&run!(vm.console().expect_any([""; 0]).timeout(SHORT)).unwrap_err());
         is_in_words(&run!(vm.console().screen_shows("\"never\"").timeout(SHORT)).unwrap_err());
         is_in_words(&run!(vm.console().shell().timeout(SHORT)).map(drop).unwrap_err());
-        is_in_words(&run!(vm.exited().timeout(SHORT)).unwrap_err());
+        is_in_words(&run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err());
         is_in_words(&run!(vm.guest_agent().ping().timeout(SHORT)).unwrap_err());
         is_in_words(&run!(vm.qmp().execute_json("", ())).unwrap_err());
         is_in_words(&run!(vm.qmp().events().next_named("").timeout(SHORT)).unwrap_err());
@@ -54,7 +56,7 @@ scenario! {
         crate::support::signal(vm.pid().unwrap(), "SEGV");
         is_in_words(&run!(vm.shutdown()).unwrap_err());
         is_in_words(&run!(vm.console().send("x")).unwrap_err());
-        is_in_words(&*run!(vm.exited()).unwrap());
+        is_in_words(&*run!(vm.wait_for_exit()).unwrap());
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support;
-use qemu_machine::Screenshot;
+use qemu_machine::display::Screenshot;
 
 /// Runs an example, which cargo builds beside the tests, and gives what it
 /// printed.

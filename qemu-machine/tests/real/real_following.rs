@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{Qemu, Scratch, scenario};
+use qemu_machine::error::MoveError;
 use qemu_machine::qmp::{JobFailure, JobReport, MigrationError, QueryStatus};
-use qemu_machine::{Machine, MachineBuilder, MoveError, Wait};
+use qemu_machine::{Machine, MachineBuilder, Wait};
 use serde_json::json;
 
 const DISK_BYTES: u32 = 4 << 20;
@@ -157,7 +158,7 @@ scenario! {
         let report = run!(from.migrate_to(&to)).unwrap();
         assert_eq!(report.states.last().unwrap(), "completed");
         assert!(report.transferred_bytes.unwrap() > 0);
-        assert_eq!(run!(from.qmp().execute(QueryStatus {})).unwrap().status, "postmigrate");
+        assert_eq!(run!(from.qmp().execute(QueryStatus)).unwrap().status, "postmigrate");
         guest_says(&to, "moved");
         // What was said there is not said here.
         assert!(!to.console().kept().starts_with(b"tiny guest ready"));
@@ -206,7 +207,7 @@ scenario! {
         // The guest goes on where it is.
         run!(from.console().expect("tiny guest ready")).unwrap();
         run!(from.shutdown()).unwrap();
-        let report = run!(to.exited()).unwrap();
+        let report = run!(to.wait_for_exit()).unwrap();
         assert_eq!(report.status.code(), Some(1), "{report}");
         assert!(report.to_string().contains("load of migration failed"), "{report}");
 
@@ -230,16 +231,16 @@ scenario! {
         };
         assert!(error.reply().is_some(), "{error}");
         // What it was told has been done when it answers the next command.
-        run!(from.qmp().execute(QueryStatus {})).unwrap();
+        run!(from.qmp().execute(QueryStatus)).unwrap();
         assert_eq!(descriptors(&from), before);
-        let report = run!(to.exited()).unwrap();
+        let report = run!(to.wait_for_exit()).unwrap();
         assert_eq!(report.status.code(), Some(1), "{report}");
 
         // One that waits for no guest refuses to take one in.
         let other = run!(qemu.tiny().launch()).unwrap();
         let before = descriptors(&other);
         run!(from.migrate_to(&other)).unwrap_err();
-        run!(other.qmp().execute(QueryStatus {})).unwrap();
+        run!(other.qmp().execute(QueryStatus)).unwrap();
         assert_eq!(descriptors(&other), before);
         run!(other.console().expect("tiny guest ready")).unwrap();
         run!(other.shutdown()).unwrap();
@@ -260,7 +261,7 @@ scenario! {
         let error = run!(vm.load_from(scratch.join("pipe"))).unwrap_err();
         assert!(error.to_string().contains("it is a pipe"), "{error}");
         // It still waits for a guest.
-        assert_eq!(run!(vm.qmp().execute(QueryStatus {})).unwrap().status, "inmigrate");
+        assert_eq!(run!(vm.qmp().execute(QueryStatus)).unwrap().status, "inmigrate");
         run!(vm.shutdown()).unwrap();
     }
 }

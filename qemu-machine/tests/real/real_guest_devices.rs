@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::support::boot_sector::boots;
 use crate::support::{Qemu, Scratch, scenario, text};
+use qemu_machine::error::LaunchError;
+use qemu_machine::life::{ExitDevice, Rung};
 use qemu_machine::qmp::Cont;
-use qemu_machine::{
-    Console, ExitCause, ExitDevice, LaunchError, Machine, MachineBuilder, Monitor, OptionGroup,
-    Rung,
-};
+use qemu_machine::spec::{Monitor, OptionGroup};
+use qemu_machine::{Console, ExitCause, Machine, MachineBuilder};
 
 /// A machine whose guest exits with what it is sent.
 fn exits(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
@@ -29,7 +29,7 @@ scenario! {
             let vm = run!(exits(&qemu, &scratch).launch()).unwrap();
             run!(vm.console().expect(">")).unwrap();
             run!(vm.console().send(exit_by(value))).unwrap();
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             let exit = report.guest_exit.unwrap();
             assert_eq!((exit.device, exit.code), (ExitDevice::IsaDebugExit, value), "{report}");
             assert_eq!(report.cause, ExitCause::Guest, "{report}");
@@ -80,7 +80,7 @@ scenario! {
         let vm = run!(exits(&qemu, &scratch).monitor(Monitor::Off).launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
         run!(vm.console().send(exit_by(16))).unwrap();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.guest_exit.unwrap().code, 16, "{report}");
         assert_eq!(report.cause, ExitCause::Guest, "{report}");
         run!(vm.shutdown()).unwrap();
@@ -111,7 +111,7 @@ scenario! {
             Ok(vm) => {
                 run!(vm.console().expect("> ")).unwrap();
                 run!(vm.console().send("panic\n")).unwrap();
-                let report = run!(vm.exited()).unwrap();
+                let report = run!(vm.wait_for_exit()).unwrap();
                 assert_eq!(report.status.code(), Some(1), "{report}");
                 assert_eq!(report.cause, ExitCause::Guest, "{report}");
                 assert!(report.guest_panicked && report.guest_exit.is_none(), "{report}");
@@ -185,9 +185,9 @@ scenario! {
                 .console(Console::semihosting());
             // Held until it is listened to, for it ends at once.
             let vm = run!(builder.arg("-S").launch()).unwrap();
-            let _ = run!(vm.qmp().execute(Cont {}));
+            let _ = run!(vm.qmp().execute(Cont));
             assert_eq!(run!(vm.console().expect("\n")).unwrap().before, b"hello by semihosting");
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             let exit = report.guest_exit.unwrap();
             assert_eq!((exit.device, u32::from(exit.code)), (ExitDevice::Semihosting, code), "{report}");
             assert_eq!(report.cause, ExitCause::Guest, "{report}");

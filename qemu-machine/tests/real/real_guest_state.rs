@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, boot_sector, fast_guest, linux_guest, scenario, text};
-use qemu_machine::{
-    Console, ExitCause, ExitError, ExpectFailure, GuestState, Machine, OptionGroup, PauseReason,
-    Rung, RungOutcome, ShellFailure,
-};
+use qemu_machine::error::{ExitError, ExpectFailure, ShellFailure};
+use qemu_machine::life::{PauseReason, Rung, RungOutcome};
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, ExitCause, GuestState, Machine};
 
 const PROMPT: &str = "tiny guest ready\r\n> ";
 
@@ -37,7 +37,7 @@ scenario! {
             panic!("{error}");
         };
         assert_eq!(reason, "guest-shutdown");
-        let error = run!(vm.exited().timeout(PATIENCE)).unwrap_err();
+        let error = run!(vm.wait_for_exit().timeout(PATIENCE)).unwrap_err();
         assert!(matches!(error, ExitError::GuestShutDown { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("has shut down (guest-shutdown)"), "{said}");
@@ -106,7 +106,7 @@ scenario! {
             let text = error.to_string();
             assert!(text.contains("; the guest is paused since "), "{text}");
             assert!(text.contains(said), "{text}");
-            let exited = run!(vm.exited().timeout(SHORT)).unwrap_err().to_string();
+            let exited = run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err().to_string();
             assert!(exited.contains(said), "{exited}");
             run!(vm.kill()).unwrap();
         }
@@ -167,7 +167,7 @@ scenario! {
             .initrd(guest.join("initramfs"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())
-            .timeout(Duration::from_secs(120));
+            .default_timeout(Duration::from_secs(120));
         let vm = run!(vm.launch()).unwrap();
         run!(vm.console().expect("~ # ")).unwrap();
         let mut shell = run!(vm.console().shell()).unwrap();
@@ -197,7 +197,7 @@ scenario! {
         for _ in 0..20 {
             let vm = run!(builder.launch()).unwrap();
             run!(vm.console().expect(fast_guest::LINE)).unwrap();
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             assert_eq!(report.status.code(), Some(fast_guest::CODE), "{report}");
         }
     }

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use crate::support::boot_sector::boots;
 use crate::support::{Scratch, linux_guest, scenario, text};
-use qemu_machine::qmp::engine::{Either, race};
-use qemu_machine::{Console, InputError, KeyboardLayout, OptionGroup, Pattern, Wait};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::InputError;
+use qemu_machine::input::KeyboardLayout;
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, Wait};
+use qemu_qmp_engine::{Either, race};
 
 scenario! {
     fn a_long_text_arrives_whole_as_fast_as_the_guest_reads(qemu) {
@@ -126,7 +130,7 @@ scenario! {
 
         // Of a guest that is stopped QEMU says so, and at once.
         run!(vm.qmp().execute_json("stop", ())).unwrap();
-        let error = run!(vm.keyboard().type_text("x").no_timeout()).unwrap_err();
+        let error = run!(vm.keyboard().type_text("x").timeout(None)).unwrap_err();
         assert!(error.to_string().contains("VM not running"), "{error}");
         run!(vm.qmp().execute_json("cont", ())).unwrap();
 
@@ -171,7 +175,7 @@ scenario! {
             let typed = format!("{ascii}{others}");
             let keyboard = vm.keyboard().layout(layout);
             run!(keyboard.type_text(&format!("{typed}\n")).pace(Duration::ZERO)).unwrap();
-            let line = run!(reads.exited()).unwrap();
+            let line = run!(reads.wait_for_exit()).unwrap();
             assert_eq!(text(&line.stdout), typed, "{layout}");
         }
         run!(vm.kill()).unwrap();

@@ -20,7 +20,7 @@ scenario! {
         run!(vm.console().send("echo $((6 * 7)) on $(uname -s)\n")).unwrap();
         run!(vm.console().expect("42 on Linux\r\n")).unwrap();
         run!(vm.console().send("poweroff -f\n")).unwrap();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.cause, ExitCause::Guest, "{report}");
         assert_eq!(report.status.code(), Some(0), "{report}");
     }

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{Qemu, linux_guest, qemus};
-use qemu_machine::{Console, Machine, OpenShell, Shell, ShellError, ShellFailure, Wait};
+use qemu_machine::console::OpenShell;
+use qemu_machine::error::{ShellError, ShellFailure};
+use qemu_machine::{Console, Machine, Shell, Wait};
 
 /// A guest, the shell that rules it, and no getty yet.
 fn boot(qemu: &Qemu) -> (Machine, Shell) {
@@ -24,7 +26,7 @@ fn boot(qemu: &Qemu) -> (Machine, Shell) {
         .console(Console::serial())
         .add_console("ttyS1", Console::serial())
         .add_console("ttyS2", Console::serial())
-        .timeout(Duration::from_secs(120))
+        .default_timeout(Duration::from_secs(120))
         .launch()
         .wait()
         .unwrap();
@@ -218,7 +220,7 @@ fn a_guest_that_is_off_and_held_is_powered_off_too() {
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .arg("-no-shutdown")
         .console(Console::serial())
-        .timeout(Duration::from_secs(120))
+        .default_timeout(Duration::from_secs(120))
         .launch()
         .wait()
         .unwrap();

@@ -1,8 +1,9 @@
 //! The life of a machine on every real QEMU.
 
 use crate::support::scenario;
+use qemu_machine::ExitCause;
+use qemu_machine::life::Rung;
 use qemu_machine::qmp::QueryStatus;
-use qemu_machine::{ExitCause, Rung};
 
 scenario! {
     fn a_machine_is_launched_spoken_with_heard_and_ended(qemu) {
@@ -10,7 +11,7 @@ scenario! {
         let version = vm.qmp().greeting().unwrap().version.clone().unwrap();
         assert!(version.to_string().starts_with(&qemu.version), "{version}");
         run!(vm.console().expect("tiny guest ready\r\n> ")).unwrap();
-        assert_eq!(run!(vm.qmp().execute(QueryStatus {})).unwrap().status, "running");
+        assert_eq!(run!(vm.qmp().execute(QueryStatus)).unwrap().status, "running");
         run!(vm.console().send("echo hello\n")).unwrap();
         assert_eq!(run!(vm.console().expect("\r\n> ")).unwrap().before, b"hello");
         let report = run!(vm.shutdown()).unwrap();

@@ -6,8 +6,10 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use crate::support::{self, Scratch, scenario};
+use qemu_machine::Wait;
+use qemu_machine::error::ForwardError;
 use qemu_machine::qmp::{ExecuteFailure, HumanMonitorCommand, QueryStatus, Stop};
-use qemu_machine::{ForwardError, Monitor, UserNet, Wait};
+use qemu_machine::spec::{Monitor, UserNet};
 use serde_json::json;
 
 // P15
@@ -108,16 +110,16 @@ scenario! {
         assert!(vm.monitor("nonesuch").is_none());
         let watch = vm.monitor("watch").unwrap();
         let mut events = watch.events();
-        run!(vm.qmp().execute(Stop {})).unwrap();
+        run!(vm.qmp().execute(Stop)).unwrap();
         assert_eq!(run!(events.next()).unwrap().name(), "STOP");
-        let status = run!(vm.monitor("third").unwrap().execute(QueryStatus {})).unwrap();
+        let status = run!(vm.monitor("third").unwrap().execute(QueryStatus)).unwrap();
         assert_eq!(status.status, "paused");
 
         // The machine lives on without it, and ends it with itself.
         vm.monitor("third").unwrap().close();
-        run!(watch.execute(QueryStatus {})).unwrap();
+        run!(watch.execute(QueryStatus)).unwrap();
         let report = run!(vm.shutdown()).unwrap();
-        let error = run!(watch.execute(QueryStatus {})).unwrap_err();
+        let error = run!(watch.execute(QueryStatus)).unwrap_err();
         let cause = error.disconnected().unwrap().to_string();
         assert!(cause.contains(&report.to_string()), "{cause}");
     }
@@ -146,7 +148,7 @@ scenario! {
         // One that does otherwise is told so.
         let vm = run!(support::fake(&format!("transcript {}", path.display())).launch()).unwrap();
         run!(vm.qmp().execute_json("query-name", ())).unwrap_err();
-        let report = run!(vm.exited()).unwrap().to_string();
+        let report = run!(vm.wait_for_exit()).unwrap().to_string();
         assert!(report.contains("query-version"), "{report}");
     }
 }
@@ -155,7 +157,7 @@ scenario! {
 scenario! {
     fn a_reply_over_the_bound_ends_the_monitor_by_name_and_not_the_machine(qemu) {
         let vm = run!(qemu.bare().reply_limit_bytes(10_000).launch()).unwrap();
-        run!(vm.qmp().execute(QueryStatus {})).unwrap();
+        run!(vm.qmp().execute(QueryStatus)).unwrap();
         let error = run!(vm.qmp().execute_json("query-qmp-schema", ())).unwrap_err();
         assert!(error.to_string().contains("over 10000 bytes"), "{error}");
         assert!(vm.is_running());

@@ -2,7 +2,7 @@
 
 use crate::support::boot_sector::boots;
 use crate::support::{Scratch, scenario};
-use qemu_machine::Button;
+use qemu_machine::input::Button;
 
 scenario! {
     fn a_distance_and_a_click_reach_the_mouse(qemu) {

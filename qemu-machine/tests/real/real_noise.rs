@@ -1,7 +1,8 @@
 //! Prompts that a real kernel and real programs have split are found.
 
 use crate::support::{linux_guest, scenario, text};
-use qemu_machine::{Console, Pattern};
+use qemu_machine::Console;
+use qemu_machine::console::Pattern;
 
 const PROMPT: &str = "~ # ";
 

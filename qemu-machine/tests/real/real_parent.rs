@@ -36,7 +36,7 @@ fn the_other_process() {
         .wait()
         .unwrap();
     println!("launched");
-    let _ = vm.exited().no_timeout().wait();
+    let _ = vm.wait_for_exit().timeout(None).wait();
 }
 
 /// Starts the other process, and waits until its machine runs.

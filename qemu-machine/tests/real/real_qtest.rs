@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::support::{Qemu, scenario, signal};
+use qemu_machine::error::{QtestError, QtestFailure};
 use qemu_machine::qmp::{Cont, QueryStatus};
-use qemu_machine::{MachineBuilder, Monitor, QtestEnd, QtestError, QtestFailure, Wait};
+use qemu_machine::qtest::QtestEnd;
+use qemu_machine::spec::Monitor;
+use qemu_machine::{MachineBuilder, Wait};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -146,7 +149,7 @@ scenario! {
     fn without_the_accelerator_the_guest_is_stopped_and_its_clock_refused_by_reason(qemu) {
         let vm = run!(qemu.tiny().qtest().launch()).unwrap();
         let qtest = vm.qtest().unwrap();
-        assert_eq!(run!(vm.qmp().execute(QueryStatus {})).unwrap().status, "prelaunch");
+        assert_eq!(run!(vm.qmp().execute(QueryStatus)).unwrap().status, "prelaunch");
         assert!(!qtest.controls_clock());
         for command in [
             qtest.clock_step(None),
@@ -162,7 +165,7 @@ scenario! {
         assert_eq!(words, "FAIL Unknown command 'clock_step'");
 
         // The guest runs when it is let, and the channel works on.
-        run!(vm.qmp().execute(Cont {})).unwrap();
+        run!(vm.qmp().execute(Cont)).unwrap();
         run!(vm.console().expect("tiny guest ready")).unwrap();
         run!(qtest.readb(0x1000)).unwrap();
         run!(vm.shutdown()).unwrap();
@@ -218,11 +221,11 @@ scenario! {
 
         signal(vm.pid().unwrap(), "STOP");
         let error = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| qtest.read(0, 1 << 20).no_timeout().wait().unwrap_err());
+            let waiting = scope.spawn(|| qtest.read(0, 1 << 20).timeout(None).wait().unwrap_err());
             signal(vm.pid().unwrap(), "KILL");
             waiting.join().unwrap()
         });
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.status.signal(), Some(9));
         assert!(
             matches!(error.ended(), Some(QtestEnd::MachineEnded(of)) if of.to_string() == report.to_string()),
@@ -239,11 +242,11 @@ scenario! {
         run!(vm.qmp().execute_json("quit", ())).unwrap();
         // QEMU may still carry out what comes before it is done.
         let error = loop {
-            if let Err(error) = run!(qtest.readb(0).no_timeout()) {
+            if let Err(error) = run!(qtest.readb(0).timeout(None)) {
                 break error;
             }
         };
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert!(
             matches!(error.ended(), Some(QtestEnd::MachineEnded(of)) if of.to_string() == report.to_string()),
             "{error}"

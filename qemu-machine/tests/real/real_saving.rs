@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Qemu, Scratch, boot_sector, scenario};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::MoveError;
 use qemu_machine::qmp::{MigrationError, QueryStatus};
-use qemu_machine::{Machine, MachineBuilder, MoveError, Pattern, Wait};
+use qemu_machine::{Machine, MachineBuilder, Wait};
 use serde_json::json;
 
 /// A machine whose guest compares its memory and its disk with what it wrote.
@@ -38,7 +40,7 @@ fn goes_on(vm: &Machine) {
 }
 
 fn status(vm: &Machine) -> String {
-    vm.qmp().execute(QueryStatus {}).wait().unwrap().status
+    vm.qmp().execute(QueryStatus).wait().unwrap().status
 }
 
 scenario! {
@@ -285,7 +287,7 @@ scenario! {
         let other = run!(machine.clone().memory("64M").incoming().launch()).unwrap();
         run!(vm.migrate_to(&other)).unwrap_err();
         assert_eq!(status(&vm), "running");
-        run!(other.exited()).unwrap();
+        run!(other.wait_for_exit()).unwrap();
         let no_other = run!(qemu.tiny().launch()).unwrap();
         run!(vm.migrate_to(&no_other)).unwrap_err();
         assert_eq!((status(&vm), status(&no_other)), ("running".into(), "running".into()));
@@ -296,7 +298,7 @@ scenario! {
         let late = run!(vm.migrate_to(&other).timeout(Duration::from_millis(100))).unwrap_err();
         assert!(matches!(late, MoveError::Timeout { .. }), "{late}");
         assert_eq!(status(&vm), "running");
-        run!(other.exited()).unwrap();
+        run!(other.wait_for_exit()).unwrap();
 
         let mut events = vm.qmp().events();
         let other = run!(machine.clone().incoming().launch()).unwrap();
@@ -304,7 +306,7 @@ scenario! {
         polled_until_active(&mut dropped, &vm);
         drop(dropped);
         restored(&vm, &mut events, "running");
-        run!(other.exited()).unwrap();
+        run!(other.wait_for_exit()).unwrap();
         goes_on(&vm);
 
         // The other machine dies in the middle.

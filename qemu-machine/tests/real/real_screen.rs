@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::support::{linux_guest, scenario};
-use qemu_machine::{Console, Cursor, ExpectFailure, Pattern, Screen};
+use qemu_machine::console::{Cursor, Pattern};
+use qemu_machine::error::ExpectFailure;
+use qemu_machine::{Console, Screen};
 
 const PROMPT: &str = "tiny guest ready\r\n> ";
 
@@ -74,7 +76,7 @@ scenario! {
             assert!(told.contains(part), "no {part:?} in: {told}");
         }
         run!(console.send("poweroff\n")).unwrap();
-        let error = run!(console.screen_matches(|_| false).no_timeout()).unwrap_err();
+        let error = run!(console.screen_matches(|_| false).timeout(None)).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::MachineEnded(_)), "{error}");
         // What was shown still is.
         run!(console.screen_shows("tiny guest ready")).unwrap();

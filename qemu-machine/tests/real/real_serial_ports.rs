@@ -1,6 +1,8 @@
 //! Consoles on serial ports that a machine has, and that it does not have.
 use crate::support::scenario;
-use qemu_machine::{Console, LaunchFailure, MachineBuilder, OptionGroup, Wait, guests};
+use qemu_machine::error::LaunchFailure;
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, MachineBuilder, Wait, guests};
 
 /// So many consoles on serial ports; the first one is the machine's first.
 fn serials(builder: MachineBuilder, count: usize) -> MachineBuilder {
@@ -70,7 +72,7 @@ fn a_machine_without_a_monitor_is_launched_unasked() {
         let builder = qemu
             .bare()
             .machine("none")
-            .monitor(qemu_machine::Monitor::Off);
+            .monitor(qemu_machine::spec::Monitor::Off);
         let vm = serials(builder, 1).launch().wait().unwrap();
         vm.kill().wait().unwrap();
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{Qemu, linux_guest, scenario};
-use qemu_machine::{Console, MachineBuilder, ShellFailure};
+use qemu_machine::error::ShellFailure;
+use qemu_machine::{Console, MachineBuilder};
 
 fn linux(qemu: &Qemu) -> MachineBuilder {
     linux_with(qemu, "initramfs")
@@ -23,7 +24,7 @@ fn linux_with(qemu: &Qemu, initrd: &str) -> MachineBuilder {
         .initrd(initrd)
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())
-        .timeout(Duration::from_secs(120))
+        .default_timeout(Duration::from_secs(120))
 }
 
 // W6

@@ -4,10 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{Qemu, Scratch, boot_sector, scenario};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::{SnapshotError, SnapshotFailure};
 use qemu_machine::qmp::QueryStatus;
-use qemu_machine::{
-    Console, Drive, Machine, MachineBuilder, Pattern, SnapshotError, SnapshotFailure, Wait,
-};
+use qemu_machine::spec::Drive;
+use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 use serde_json::json;
 
 /// The tiny guest, with two disks that can hold a snapshot.
@@ -46,7 +47,7 @@ fn image(before: &[&str], path: &Path, after: &[&str]) {
 }
 
 fn status(vm: &Machine) -> String {
-    vm.qmp().execute(QueryStatus {}).wait().unwrap().status
+    vm.qmp().execute(QueryStatus).wait().unwrap().status
 }
 
 fn names(vm: &Machine) -> Vec<String> {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::support::{Scratch, linux_guest, text};
-use qemu_machine::{Console, Machine, MachineBuilder, Monitor, Shell, ShellFailure, Wait};
+use qemu_machine::error::ShellFailure;
+use qemu_machine::spec::Monitor;
+use qemu_machine::{Console, Machine, MachineBuilder, Shell, Wait};
 
 /// A machine that is but a program on a terminal, which is its console.
 fn on_a_terminal(program: &str) -> MachineBuilder {
@@ -12,7 +14,7 @@ fn on_a_terminal(program: &str) -> MachineBuilder {
     Machine::builder("-")
         .wrapper(["/bin/sh", "-c", &script])
         .monitor(Monitor::Off)
-        .timeout(Duration::from_secs(10))
+        .default_timeout(Duration::from_secs(10))
         .console(Console::serial())
         .env("SHELL", "/bin/sh")
         .env("PROMPT", PROMPT)

@@ -6,7 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{Scratch, scenario, text};
-use qemu_machine::{Console, Machine, Monitor, OpenShell, Pattern, ShellFailure};
+use qemu_machine::console::{OpenShell, Pattern};
+use qemu_machine::error::ShellFailure;
+use qemu_machine::spec::Monitor;
+use qemu_machine::{Console, Machine};
 
 /// What every getty here is made of.
 const GETTY: &str = r#"

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::support;
 use crate::support::played_qemu::{ANSWER, PlayedQemu, Player};
 use crate::support::{Scratch, is_gone, scenario};
-use qemu_machine::{Accel, AccelDenial, AccelError, AccelFinding, BestAccelError, Wait};
+use qemu_machine::accel::AccelFinding;
+use qemu_machine::error::{AccelDenial, AccelError, BestAccelError};
+use qemu_machine::{Accel, Wait};
 
 const READY: &str =
     "greet\nnegotiate\nconsole tiny guest ready\\r\\n> \nconsole-expect bench 100\\n\n";
@@ -125,7 +127,7 @@ fn findings_are_kept_until_the_binary_is_another_and_what_failed_is_not() {
     let make = || PlayedQemu::new(&scratch, "x86_64", &[("tcg", Player::Fake(&works))]);
     let qemu = make();
     let probe = || Accel::probe(&qemu).cache_dir(scratch.path());
-    let findings = |probe: qemu_machine::AccelProbe| {
+    let findings = |probe: qemu_machine::accel::AccelProbe| {
         let report = probe.wait().unwrap();
         report.finding(&Accel::TCG).unwrap().clone()
     };

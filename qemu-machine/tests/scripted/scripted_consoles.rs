@@ -8,7 +8,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::support::{Scratch, fake, release, scenario};
-use qemu_machine::{Console, ExpectFailure, SendError, ShellFailure};
+use qemu_machine::Console;
+use qemu_machine::error::{ExpectFailure, SendError, ShellFailure};
 
 // P27, W2
 scenario! {
@@ -42,7 +43,7 @@ scenario! {
 
         // The first lives on, and both are told of the end.
         run!(vm.console().send("die\n")).unwrap();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.console_tail, b"first\n");
         assert_eq!(report.named_console_tails, [("other".to_owned(), b"second\r\nanother".to_vec())]);
         for console in [vm.console(), other] {
@@ -78,10 +79,10 @@ scenario! {
 
         let error = run!(vm.console().send("x").timeout(Duration::from_millis(20))).unwrap_err();
         assert!(matches!(error, SendError::Timeout { .. }), "{error}");
-        let sent = begin(vm.console().send("x").no_timeout());
-        let answered = begin(vm.console().shell().no_timeout());
+        let sent = begin(vm.console().send("x").timeout(None));
+        let answered = begin(vm.console().shell().timeout(None));
         release(&ends);
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         for error in [run!(sent).unwrap_err(), run!(vm.console().send("y")).unwrap_err()] {
             let told = format!("the console of machine '{0}' did not take what was sent: {report}", vm.name());
             assert_eq!(error.to_string(), told);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{self, Scratch, fake, is_gone, scenario, signal};
-use qemu_machine::{
-    ExitCause, ExitDevice, Machine, MachineBuilder, Rung, RungOutcome, ShutdownError, Wait,
-};
+use qemu_machine::error::ShutdownError;
+use qemu_machine::life::{ExitDevice, Rung, RungOutcome};
+use qemu_machine::{ExitCause, Machine, MachineBuilder, Wait};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -29,7 +29,7 @@ scenario! {
         let script = "on-term exit 0\nexpect quit\nreply {}\nsilent";
         let scratch = Scratch::new("term");
         let vm = run!(running(script).base_dir(scratch.path()).launch()).unwrap();
-        let report = run!(vm.shutdown().timeout(SHORT)).unwrap();
+        let report = run!(vm.shutdown().quit_timeout(SHORT)).unwrap();
         assert_eq!(report.cause, ExitCause::Requested(Rung::Terminate));
         assert_eq!(rungs(&report), [(Rung::Quit, RungOutcome::TimedOut), (Rung::Terminate, RungOutcome::Ended)]);
         assert!(report.rungs[0].took >= SHORT);
@@ -45,7 +45,7 @@ scenario! {
         let scratch = Scratch::new("kill");
         let script = "ignore SIGTERM\nexpect quit\nreply {}\nsilent";
         let vm = run!(running(script).base_dir(scratch.path()).launch()).unwrap();
-        let error = run!(vm.shutdown().timeout(SHORT).terminate_timeout(SHORT)).unwrap_err();
+        let error = run!(vm.shutdown().quit_timeout(SHORT).terminate_timeout(SHORT)).unwrap_err();
         assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
         let report = error.report().unwrap();
         assert_eq!(rungs(report), [
@@ -64,7 +64,7 @@ scenario! {
         run!(vm.qmp().execute_json("x", ())).unwrap();
         run!(vm.qmp().execute_json("y", ()).timeout(SHORT)).unwrap_err();
         let begun = Instant::now();
-        let error = run!(vm.shutdown().timeout(SHORT).terminate_timeout(SHORT)).unwrap_err();
+        let error = run!(vm.shutdown().quit_timeout(SHORT).terminate_timeout(SHORT)).unwrap_err();
         assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10));
         assert!(is_gone(error.report().unwrap().pid));
@@ -125,7 +125,7 @@ scenario! {
 scenario! {
     fn a_guest_that_does_not_end_in_time_is_ended_and_one_can_wait_without() {
         let vm = run!(running("serve").launch()).unwrap();
-        run!(vm.exited().timeout(SHORT)).unwrap_err();
+        run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err();
         assert!(vm.is_running());
         let report = run!(vm.shutdown().after_guest(SHORT)).unwrap();
         assert_eq!(rungs(&report), [(Rung::Guest, RungOutcome::TimedOut), (Rung::Quit, RungOutcome::Ended)]);
@@ -137,12 +137,12 @@ scenario! {
     fn a_death_from_outside_is_told_from_a_clean_exit() {
         let vm = run!(running("silent").launch()).unwrap();
         signal(vm.pid().unwrap(), "TERM");
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!((report.status.signal(), &report.cause), (Some(15), &ExitCause::Outside));
         assert!(matches!(run!(vm.shutdown()).unwrap_err(), ShutdownError::Failed(_)));
         let vm = run!(running("expect *\nexit 0").launch()).unwrap();
         let _ = run!(vm.qmp().execute_json("x", ()));
-        run!(vm.exited()).unwrap();
+        run!(vm.wait_for_exit()).unwrap();
         assert_eq!(run!(vm.shutdown()).unwrap().cause, ExitCause::Outside);
     }
 }
@@ -171,7 +171,7 @@ scenario! {
             let script = format!("greet\nnegotiate\nexpect x\n{said}exit {code}");
             let vm = run!(builder.args(["-fake-script", &script]).launch()).unwrap();
             let _ = run!(vm.qmp().execute_json("x", ()));
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             let exit = report.guest_exit.unwrap();
             assert_eq!((exit.device, i32::from(exit.code)), (device, code), "{report}");
             assert_eq!(report.cause, ExitCause::Guest, "{report}");
@@ -192,7 +192,7 @@ scenario! {
             let script = format!("expect x\n{end}");
             let vm = run!(running(&script).args(arguments.to_vec()).launch()).unwrap();
             let _ = run!(vm.qmp().execute_json("x", ()));
-            let report = run!(vm.exited()).unwrap();
+            let report = run!(vm.wait_for_exit()).unwrap();
             assert_eq!((&report.cause, report.guest_exit), (&ExitCause::Outside, None), "{report}");
             assert!(matches!(run!(vm.shutdown()).unwrap_err(), ShutdownError::Failed(_)));
         }
@@ -222,7 +222,7 @@ fn a_traced_process_has_its_status_told_when_it_is_let_go_of() {
     other.shutdown().wait().unwrap();
     lets_go.write_all(b"g").unwrap();
     assert!(tracer.succeeded());
-    let report = vm.exited().wait().unwrap();
+    let report = vm.wait_for_exit().wait().unwrap();
     assert_eq!(report.status.signal(), Some(9), "{report}");
 }
 

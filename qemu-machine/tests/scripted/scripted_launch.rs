@@ -10,8 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{self, Scratch, fake, fake_qemu, is_gone, scenario, text};
+use qemu_machine::error::{LaunchError, LaunchFailure};
 use qemu_machine::qmp::Disconnected;
-use qemu_machine::{LaunchError, LaunchFailure, Machine, MachineBuilder, Monitor, Wait};
+use qemu_machine::spec::Monitor;
+use qemu_machine::{Machine, MachineBuilder, Wait};
 
 /// Long enough to be no accident, short enough for a test that needs it.
 const SHORT: Duration = Duration::from_millis(300);
@@ -144,7 +146,7 @@ scenario! {
             "send {\"QMP\": {\"ver\nmonitor-close\nsilent",
             "greet\nmonitor-close\nsilent",
         ] {
-            let launch = fake(script).base_dir(scratch.path()).no_launch_timeout().launch();
+            let launch = fake(script).base_dir(scratch.path()).launch_timeout(None).launch();
             let error = run!(launch).unwrap_err();
             assert!(matches!(*error.failure, LaunchFailure::NoMonitor(_)), "{error}");
             assert_eq!(error.report.as_ref().unwrap().status.signal(), Some(9), "{error}");
@@ -217,7 +219,7 @@ scenario! {
                     .args(["-fake-script", "die SIGSEGV"])
                     .base_dir(scratch.path())
                     .monitor(monitor.clone())
-                    .no_launch_timeout();
+                    .launch_timeout(None);
                 let error = run!(builder.launch()).unwrap_err();
                 assert!(matches!(*error.failure, LaunchFailure::Exited), "{error}");
                 assert_clean(&error, &scratch);

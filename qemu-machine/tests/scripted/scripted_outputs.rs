@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{Scratch, fake, scenario};
-use qemu_machine::{Console, ExitReport, Machine, MachineBuilder, Tee, Wait};
+use qemu_machine::spec::Tee;
+use qemu_machine::{Console, ExitReport, Machine, MachineBuilder, Wait};
 
 /// What was written so far, for all who share it.
 #[derive(Clone, Default)]

@@ -7,8 +7,10 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, fake, release};
+use qemu_machine::error::{ExpectFailure, SendError};
 use qemu_machine::qmp::{Disconnected, Stop};
-use qemu_machine::{Console, ExpectFailure, QtestEnd, SendError, Wait};
+use qemu_machine::qtest::QtestEnd;
+use qemu_machine::{Console, Wait};
 
 struct Panics;
 
@@ -64,7 +66,7 @@ fn where_one_who_waits_for_a_console_panics_all_others_hear_of_the_end() {
     let other = vm.console_named("other").unwrap();
     let mut shows = other.screen_shows("x").timeout(SOON).into_future();
     assert!(shows.as_mut().poll_once().is_none());
-    let mut ends = vm.exited().no_timeout().into_future();
+    let mut ends = vm.wait_for_exit().timeout(None).into_future();
     waits_and_panics!(ends);
 
     let mut command = vm.qmp().execute_json("y", ()).timeout(SOON).into_future();
@@ -103,11 +105,11 @@ fn a_waker_that_panics_at_a_change_of_an_interrupt_keeps_no_other_listener_waiti
     let qtest = vm.qtest().unwrap();
     let mut listeners: Vec<_> = (0..40).map(|_| qtest.irqs()).collect();
     let (first, others) = listeners.split_first_mut().unwrap();
-    let mut panicking = first.next().into_future();
+    let mut panicking = Box::pin(first.next());
     waits_and_panics!(panicking);
     let mut waiting: Vec<_> = others
         .iter_mut()
-        .map(|irqs| irqs.next().timeout(SOON).into_future())
+        .map(|irqs| Box::pin(irqs.next().timeout(SOON)))
         .collect();
     for irqs in &mut waiting {
         assert!(irqs.as_mut().poll_once().is_none());
@@ -119,7 +121,7 @@ fn a_waker_that_panics_at_a_change_of_an_interrupt_keeps_no_other_listener_waiti
             .into_iter()
             .map(|irqs| scope.spawn(move || irqs.wait()))
             .collect();
-        vm.qmp().execute(Stop {}).wait().unwrap();
+        vm.qmp().execute(Stop).wait().unwrap();
         let heard = threads.into_iter().map(|thread| thread.join().unwrap());
         heard.collect::<Vec<_>>()
     });
@@ -132,7 +134,7 @@ fn a_waker_that_panics_at_a_change_of_an_interrupt_keeps_no_other_listener_waiti
     // And at the channel's end.
     let mut panicking = pin!(async {
         let mut irqs = qtest.irqs();
-        irqs.next().no_timeout().await
+        irqs.next().timeout(None).await
     });
     waits_and_panics!(panicking);
     vm.shutdown().wait().unwrap();

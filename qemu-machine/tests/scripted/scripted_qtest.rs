@@ -6,11 +6,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::support::{fake, scenario};
+use qemu_machine::MachineBuilder;
+use qemu_machine::error::{IrqError, LaunchFailure, QtestFailure, QtestProtocolError};
 use qemu_machine::qmp::{QueryStatus, Stop};
-use qemu_machine::{
-    IrqError, LaunchFailure, MachineBuilder, QtestCommand, QtestEnd, QtestFailure,
-    QtestProtocolError,
-};
+use qemu_machine::qtest::{QtestCommand, QtestEnd};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -64,8 +63,8 @@ scenario! {
             let vm = run!(without_clock(&script).launch()).unwrap();
             let qtest = vm.qtest().unwrap();
             let mut irqs = qtest.irqs();
-            let waiting = begun(qtest.inb(1).no_timeout());
-            run!(vm.qmp().execute(Stop {})).unwrap();
+            let waiting = begun(qtest.inb(1).timeout(None));
+            run!(vm.qmp().execute(Stop)).unwrap();
 
             let told = |cause: &QtestEnd| match cause {
                 QtestEnd::Protocol(error) => assert_eq!(error, &breach),
@@ -74,7 +73,7 @@ scenario! {
             // What came before counts.
             assert_eq!(run!(irqs.next()).unwrap().to_string(), "IRQ raise 4");
             assert!(qtest.is_raised(4));
-            match run!(irqs.next().no_timeout()).unwrap_err() {
+            match run!(irqs.next().timeout(None)).unwrap_err() {
                 IrqError::Ended { cause, .. } => told(&cause),
                 other => panic!("{other}"),
             }
@@ -111,7 +110,7 @@ scenario! {
         let script = "qtest-expect inb 0x1\\n\nqtest what?\\n\nqtest-fill 10000000 x";
         let vm = run!(without_clock(script).launch()).unwrap();
         run!(vm.qtest().unwrap().inb(1)).unwrap_err();
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         assert!(report.to_string().contains("Broken pipe"), "{report}");
     }
 }
@@ -124,10 +123,10 @@ scenario! {
         let qtest = vm.qtest().unwrap();
         let mut irqs = qtest.irqs();
         for port in [1, 2] {
-            let error = run!(qtest.inb(port).no_timeout()).unwrap_err();
+            let error = run!(qtest.inb(port).timeout(None)).unwrap_err();
             assert!(matches!(error.ended(), Some(QtestEnd::Closed)), "{error}");
         }
-        let error = run!(irqs.next().no_timeout()).unwrap_err();
+        let error = run!(irqs.next().timeout(None)).unwrap_err();
         assert!(matches!(error, IrqError::Ended { cause: QtestEnd::Closed, .. }), "{error}");
         assert!(vm.is_running());
         run!(vm.shutdown()).unwrap();
@@ -235,7 +234,7 @@ scenario! {
         ), "{error}");
         // One that has closed it can be spoken with all the same.
         let vm = run!(fake("greet\nnegotiate\nqtest-close\nserve").qtest().launch()).unwrap();
-        run!(vm.qmp().execute(QueryStatus {}).timeout(SHORT)).unwrap_err();
+        run!(vm.qmp().execute(QueryStatus).timeout(SHORT)).unwrap_err();
         let error = run!(vm.qtest().unwrap().clock_step(None)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::NeedsAccelerator), "{error}");
         run!(vm.shutdown()).unwrap();
@@ -263,19 +262,19 @@ scenario! {
         let vm = run!(without_clock("serve").launch()).unwrap();
         let qtest = vm.qtest().unwrap().clone();
         let mut irqs = qtest.irqs();
-        let waiting = begun(qtest.read(0, 1 << 20).no_timeout());
+        let waiting = begun(qtest.read(0, 1 << 20).timeout(None));
         run!(vm.shutdown()).unwrap();
         let waiting = run!(waiting).unwrap_err();
         let report = vm.report().unwrap();
         drop(vm);
-        let late = run!(qtest.inb(1).no_timeout()).unwrap_err();
+        let late = run!(qtest.inb(1).timeout(None)).unwrap_err();
         for error in [waiting, late] {
             assert!(
                 matches!(error.ended(), Some(QtestEnd::MachineEnded(of)) if Arc::ptr_eq(of, &report)),
                 "{error}"
             );
         }
-        let error = run!(irqs.next().no_timeout()).unwrap_err();
+        let error = run!(irqs.next().timeout(None)).unwrap_err();
         assert!(
             matches!(&error, IrqError::Ended { cause: QtestEnd::MachineEnded(of), .. } if Arc::ptr_eq(of, &report)),
             "{error}"

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Scratch, fake, is_gone, release, scenario, text};
+use qemu_machine::error::ExpectFailure;
 use qemu_machine::qmp::{Disconnected, EventError, ExecuteFailure};
-use qemu_machine::{Console, ExitCause, ExpectFailure, MachineBuilder, Wait};
+use qemu_machine::{Console, ExitCause, MachineBuilder, Wait};
 use serde_json::json;
 
 fn running(script: &str) -> MachineBuilder {
@@ -18,9 +19,9 @@ scenario! {
     fn a_monitor_that_is_closed_ends_its_waiters_and_not_the_machine() {
         let vm = run!(running("expect *\nmonitor-close\nsilent").launch()).unwrap();
         let mut events = vm.qmp().events();
-        let error = run!(vm.qmp().execute_json("x", ()).no_timeout()).unwrap_err();
+        let error = run!(vm.qmp().execute_json("x", ()).timeout(None)).unwrap_err();
         assert!(matches!(error.disconnected(), Some(Disconnected::ByServer)), "{error}");
-        let error = run!(events.next().no_timeout()).unwrap_err();
+        let error = run!(events.next().timeout(None)).unwrap_err();
         assert!(matches!(error, EventError::Ended { .. }), "{error}");
         assert!(vm.is_running());
         let report = run!(vm.shutdown()).unwrap();
@@ -75,12 +76,12 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
             let error = vm
                 .qmp()
                 .execute_json("x", ())
-                .no_timeout()
+                .timeout(None)
                 .wait()
                 .unwrap_err();
             of_disconnected(error.disconnected().unwrap())
         });
-        let event = scope.spawn(|| match events.next().no_timeout().wait().unwrap_err() {
+        let event = scope.spawn(|| match events.next().timeout(None).wait().unwrap_err() {
             EventError::Ended { cause, .. } => of_disconnected(&cause),
             other => panic!("{other}"),
         });
@@ -88,7 +89,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
             match *vm
                 .console()
                 .expect("never")
-                .no_timeout()
+                .timeout(None)
                 .wait()
                 .unwrap_err()
                 .failure
@@ -97,7 +98,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
                 other => panic!("{other}"),
             }
         });
-        let exited = scope.spawn(|| vm.exited().no_timeout().wait().unwrap().to_string());
+        let exited = scope.spawn(|| vm.wait_for_exit().timeout(None).wait().unwrap().to_string());
         release(&fifo);
         [command, event, expect, exited]
             .map(|thread| thread.join().unwrap())
@@ -115,14 +116,14 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
     let late = vm
         .qmp()
         .execute_json("x", ())
-        .no_timeout()
+        .timeout(None)
         .wait()
         .unwrap_err();
     assert_eq!(
         of_disconnected(late.disconnected().unwrap()),
         report.to_string()
     );
-    let late = vm.console().expect("x").no_timeout().wait().unwrap_err();
+    let late = vm.console().expect("x").timeout(None).wait().unwrap_err();
     assert!(matches!(*late.failure, ExpectFailure::MachineEnded(of) if Arc::ptr_eq(&of, &report)));
 }
 
@@ -151,7 +152,7 @@ scenario! {
         let script = "expect *\nrepeat 3000\nstdout 0123456789abcdef\\n\nend\nstderr last words\\n\ndie SIGABRT";
         let vm = run!(running(script).log_dir(scratch.path()).name("dying").launch()).unwrap();
         let _ = run!(vm.qmp().execute_json("x", ()));
-        let report = run!(vm.exited()).unwrap();
+        let report = run!(vm.wait_for_exit()).unwrap();
         let expected = ["0123456789abcdef\n".repeat(3000).as_str(), "last words\n"].concat();
         assert_eq!(text(&report.output_tail), expected);
         assert_eq!(std::fs::read(scratch.join("dying.log")).unwrap(), expected.as_bytes());
@@ -163,7 +164,7 @@ scenario! {
     fn a_console_that_is_closed_is_told_from_a_machine_that_ended() {
         let script = "console last words\nconsole-close\nserve";
         let vm = run!(running(script).console(Console::serial()).launch()).unwrap();
-        let error = run!(vm.console().expect("more").no_timeout()).unwrap_err();
+        let error = run!(vm.console().expect("more").timeout(None)).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
         assert_eq!(error.seen, b"last words");
         assert!(vm.is_running());

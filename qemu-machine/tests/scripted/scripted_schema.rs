@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Scratch, fake_qemu, scenario};
+use qemu_machine::error::SchemaError;
 use qemu_machine::qmp::Schema;
-use qemu_machine::{Machine, MachineBuilder, SchemaError, Wait};
+use qemu_machine::{Machine, MachineBuilder, Wait};
 
 /// A peer that tells its schema once; `serve` answers whatever else is asked in
 /// another shape.
@@ -103,7 +104,7 @@ scenario! {
     fn the_end_of_the_machine_ends_who_asks() {
         let scratch = Scratch::new("schema-end");
         let vm = run!(playing(&own_binary(&scratch), "expect *\ndie SIGSEGV").launch()).unwrap();
-        let error = run!(vm.schema().no_timeout()).unwrap_err();
+        let error = run!(vm.schema().timeout(None)).unwrap_err();
         let told = error.to_string();
         assert!(told.contains("SIGSEGV"), "{told}");
     }

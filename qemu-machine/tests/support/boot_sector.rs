@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use qemu_machine::{Console, Drive, MachineBuilder, OptionGroup};
+use qemu_machine::spec::{Drive, OptionGroup};
+use qemu_machine::{Console, MachineBuilder};
 
 use super::{Qemu, Scratch};
 

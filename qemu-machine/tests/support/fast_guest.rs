@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use qemu_machine::{Console, MachineBuilder, OptionGroup};
+use qemu_machine::spec::OptionGroup;
+use qemu_machine::{Console, MachineBuilder};
 
 use super::{Qemu, Scratch};
 

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::process::Said;
 use super::{AgentError, AgentFailure, GuestAgent, Keep, Lost, Shared, State, Told, Waiter};
-use crate::engine::{self, Elapsed, oneshot, race};
 use crate::wire::{AgentAnswer, AgentHold, Line, Standing};
+use qemu_qmp_engine::{self as engine, Elapsed, oneshot, race};
 
 /// An operation that has not begun.
 #[derive(Clone)]
@@ -17,26 +17,6 @@ pub(super) struct Operation {
     agent: GuestAgent,
     pub(super) timeout: Option<Duration>,
 }
-
-/// The options of every operation.
-macro_rules! deadline_options {
-    ($($type:ident $(<$parameter:ident>)?),*) => {$(
-        impl $(<$parameter>)? $type $(<$parameter>)? {
-            /// Waits no longer than this in all, instead of 30 s.
-            pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
-                self.operation.timeout = Some(timeout);
-                self
-            }
-
-            /// Waits as long as the channel lives.
-            pub fn no_timeout(mut self) -> Self {
-                self.operation.timeout = None;
-                self
-            }
-        }
-    )*};
-}
-pub(super) use deadline_options;
 
 impl Operation {
     pub(super) fn new(agent: GuestAgent) -> Self {
@@ -106,7 +86,7 @@ impl Running<'_> {
             Ok(call) => call,
             Err(over) => {
                 // Who comes between the end and its word has it with all others.
-                let told = shared.deadlines.timeout(self.left(), shared.told());
+                let told = shared.deadlines.timeout(self.left(), shared.notified());
                 let _ = told.await;
                 return Err(over);
             }
@@ -139,7 +119,7 @@ impl Running<'_> {
     /// Lets some time pass, or less: the channel's end and the deadline come
     /// first. Gives the deadline if it has.
     pub(super) async fn pause(&self, pace: Duration) -> Result<(), Duration> {
-        let either = race(self.shared.told(), engine::pause(pace));
+        let either = race(self.shared.notified(), engine::pause(pace));
         let _ = self.shared.deadlines.timeout(self.left(), either).await;
         match (self.left(), self.limit) {
             (Some(Duration::ZERO), Some(limit)) => Err(limit),
@@ -148,12 +128,12 @@ impl Running<'_> {
     }
 
     pub(super) fn error(&self, command: &str, failure: AgentFailure) -> AgentError {
-        let witness = &self.shared.witness;
+        let context = &self.shared.context;
         AgentError {
-            server: witness.name(),
+            server: context.name(),
             command: command.to_owned(),
             seen: if failure.is_of_silence() {
-                witness.seen()
+                context.seen()
             } else {
                 String::new()
             },

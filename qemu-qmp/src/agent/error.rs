@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::Disconnected;
-use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
+use qemu_qmp_engine::error_text::Quoted;
 
 /// The agent did not do what it was asked for.
 #[non_exhaustive]

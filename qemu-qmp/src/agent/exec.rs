@@ -1,13 +1,12 @@
 //! Starting a program in the guest, and running one to its end.
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use qemu_qmp_engine::{operation, timeout_option};
 
 use serde_core::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Value, json};
 
 use super::base64::encode;
-use super::call::{Operation, Running, deadline_options};
+use super::call::{Operation, Running};
 use super::process::{GuestProcess, Said, end_of};
 use super::{AgentError, GuestAgent};
 
@@ -82,7 +81,8 @@ impl ExecOutput {
     }
 }
 
-deadline_options!(Exec, Spawn);
+timeout_option!(Exec, operation.timeout);
+timeout_option!(Spawn, operation.timeout);
 
 impl Exec {
     pub(super) fn new(agent: GuestAgent, program: String) -> Self {
@@ -144,7 +144,7 @@ impl Exec {
     /// # fn run(agent: &GuestAgent) -> Result<(), AgentError> {
     /// let load = agent.exec("stress").arg("--cpu=1").capture_output(false).spawn().wait()?;
     /// assert!(load.status().wait()?.is_none(), "it has ended");
-    /// let end = load.exited().timeout(Duration::from_secs(600)).wait()?;
+    /// let end = load.wait_for_exit().timeout(Duration::from_secs(600)).wait()?;
     /// assert!(end.success());
     /// # Ok(())
     /// # }
@@ -173,30 +173,24 @@ impl Exec {
     }
 }
 
-impl IntoFuture for Exec {
-    type Output = Result<ExecOutput, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Exec => Result<ExecOutput, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let operation = self.operation.clone();
-            let running = operation.begin();
-            let pid = self.start(&running).await?;
-            end_of(&running, pid, &Said::default()).await
-        })
+impl Exec {
+    async fn run(self) -> Result<ExecOutput, AgentError> {
+        let operation = self.operation.clone();
+        let running = operation.begin();
+        let pid = self.start(&running).await?;
+        end_of(&running, pid, &Said::default()).await
     }
 }
 
-impl IntoFuture for Spawn {
-    type Output = Result<GuestProcess, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Spawn => Result<GuestProcess, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self { operation, exec } = self;
-            let pid = exec.start(&operation.begin()).await?;
-            Ok(GuestProcess::new(operation.agent(), pid))
-        })
+impl Spawn {
+    async fn run(self) -> Result<GuestProcess, AgentError> {
+        let Self { operation, exec } = self;
+        let pid = exec.start(&operation.begin()).await?;
+        Ok(GuestProcess::new(operation.agent(), pid))
     }
 }
 

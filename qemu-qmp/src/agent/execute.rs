@@ -1,14 +1,14 @@
 //! One command of the agent, with a reply or without.
 
-use std::future::{Future, IntoFuture};
+use qemu_qmp_engine::{operation, timeout_option};
+use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::call::{Operation, Request, deadline_options, line, typed};
+use super::call::{Operation, Request, line, typed};
 use super::{AgentError, AgentFailure, GuestAgent};
 use crate::Command;
 use crate::wire::AgentAnswer;
@@ -75,7 +75,10 @@ pub struct Tell {
     arguments: serde_json::Result<Box<RawValue>>,
 }
 
-deadline_options!(Ready, Execute<C>, ExecuteJson, Tell);
+timeout_option!(Ready, operation.timeout);
+timeout_option!({C} Execute<C>, operation.timeout);
+timeout_option!(ExecuteJson, operation.timeout);
+timeout_option!(Tell, operation.timeout);
 
 impl Ready {
     pub(super) fn new(agent: GuestAgent) -> Self {
@@ -124,62 +127,54 @@ impl Tell {
     }
 }
 
-impl IntoFuture for Ready {
-    type Output = Result<(), AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Ready => Result<(), AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let running = self.operation.begin();
-            match running.answer(Request::Sync).await {
-                Ok(_) => Ok(()),
-                Err(failure) => Err(running.error("guest-sync-delimited", failure)),
-            }
-        })
+impl Ready {
+    async fn run(self) -> Result<(), AgentError> {
+        let running = self.operation.begin();
+        match running.answer(Request::Sync).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(running.error("guest-sync-delimited", failure)),
+        }
     }
 }
 
-impl<C: Command + 'static> IntoFuture for Execute<C> {
-    type Output = Result<C::Return, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!({C: Command + 'static} Execute<C> => Result<C::Return, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(execute(self.operation, C::NAME.to_owned(), self.arguments))
+impl<C: Command + 'static> Execute<C> {
+    async fn run(self) -> Result<C::Return, AgentError> {
+        execute(self.operation, C::NAME.to_owned(), self.arguments).await
     }
 }
 
-impl IntoFuture for ExecuteJson {
-    type Output = Result<serde_json::Value, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(ExecuteJson => Result<serde_json::Value, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.returning())
+impl ExecuteJson {
+    async fn run(self) -> Result<serde_json::Value, AgentError> {
+        self.returning().await
     }
 }
 
-impl IntoFuture for Tell {
-    type Output = Result<(), AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Tell => Result<(), AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let running = self.operation.begin();
-            let outcome = async {
-                let line = line(&self.command, self.arguments)?;
-                match running.answer(Request::Command(line)).await {
-                    Ok(answer @ AgentAnswer::Error(_)) => typed(answer),
-                    Ok(_) | Err(AgentFailure::Gone) => Ok(()),
-                    Err(AgentFailure::Interrupted { cause, was_sent })
-                        if was_sent && cause.is_of_the_server() =>
-                    {
-                        Ok(())
-                    }
-                    Err(failure) => Err(failure),
+impl Tell {
+    async fn run(self) -> Result<(), AgentError> {
+        let running = self.operation.begin();
+        let outcome = async {
+            let line = line(&self.command, self.arguments)?;
+            match running.answer(Request::Command(line)).await {
+                Ok(answer @ AgentAnswer::Error(_)) => typed(answer),
+                Ok(_) | Err(AgentFailure::Gone) => Ok(()),
+                Err(AgentFailure::Interrupted { cause, was_sent })
+                    if was_sent && cause.is_of_the_server() =>
+                {
+                    Ok(())
                 }
-            };
-            let outcome: Result<(), AgentFailure> = outcome.await;
-            outcome.map_err(|failure| running.error(&self.command, failure))
-        })
+                Err(failure) => Err(failure),
+            }
+        };
+        let outcome: Result<(), AgentFailure> = outcome.await;
+        outcome.map_err(|failure| running.error(&self.command, failure))
     }
 }
 

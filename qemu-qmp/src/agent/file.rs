@@ -2,15 +2,14 @@
 //!
 //! Never leaves a file open in the guest, whatever fails or is given up.
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use qemu_qmp_engine::{operation, timeout_option};
 
 use serde_core::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::base64::{Bytes, encode};
-use super::call::{Operation, Request, Running, deadline_options, line, typed};
+use super::call::{Operation, Request, Running, line, typed};
 use super::{AgentError, AgentFailure, GuestAgent};
 
 /// Reads a file of the guest; made by [`GuestAgent::read_file`].
@@ -43,7 +42,8 @@ pub struct WriteFile {
     bytes: Vec<u8>,
 }
 
-deadline_options!(ReadFile, WriteFile);
+timeout_option!(ReadFile, operation.timeout);
+timeout_option!(WriteFile, operation.timeout);
 
 impl ReadFile {
     pub(super) fn new(agent: GuestAgent, path: String) -> Self {
@@ -71,57 +71,51 @@ impl WriteFile {
     }
 }
 
-impl IntoFuture for ReadFile {
-    type Output = Result<Vec<u8>, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(ReadFile => Result<Vec<u8>, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let running = self.operation.begin();
-            let file = OpenFile::open(&running, &self.path, "rb").await?;
-            let mut bytes = Vec::new();
-            loop {
-                let arguments = json!({"handle": file.handle, "count": CHUNK_BYTES});
-                let Chunk { read, is_last } = running.call(READ, arguments).await?;
-                if bytes.len() + read.len() > self.limit_bytes {
-                    let limit_bytes = self.limit_bytes;
-                    return Err(running.error(READ, AgentFailure::FileTooLarge { limit_bytes }));
-                }
-                bytes.extend_from_slice(&read);
-                if is_last {
-                    break;
-                }
+impl ReadFile {
+    async fn run(self) -> Result<Vec<u8>, AgentError> {
+        let running = self.operation.begin();
+        let file = OpenFile::open(&running, &self.path, "rb").await?;
+        let mut bytes = Vec::new();
+        loop {
+            let arguments = json!({"handle": file.handle, "count": CHUNK_BYTES});
+            let Chunk { read, is_last } = running.call(READ, arguments).await?;
+            if bytes.len() + read.len() > self.limit_bytes {
+                let limit_bytes = self.limit_bytes;
+                return Err(running.error(READ, AgentFailure::FileTooLarge { limit_bytes }));
             }
-            file.close().await?;
-            Ok(bytes)
-        })
+            bytes.extend_from_slice(&read);
+            if is_last {
+                break;
+            }
+        }
+        file.close().await?;
+        Ok(bytes)
     }
 }
 
-impl IntoFuture for WriteFile {
-    type Output = Result<(), AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(WriteFile => Result<(), AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let running = self.operation.begin();
-            let file = OpenFile::open(&running, &self.path, "wb").await?;
-            let mut rest = self.bytes.as_slice();
-            while !rest.is_empty() {
-                let chunk = &rest[..rest.len().min(CHUNK_BYTES)];
-                let arguments = json!({"handle": file.handle, "buf-b64": encode(chunk)});
-                let received: Box<RawValue> = running.call(WRITE, arguments).await?;
-                match written(&received, chunk.len()) {
-                    Ok(count) => rest = &rest[count..],
-                    Err(cause) => {
-                        let failure = AgentFailure::Shape { received, cause };
-                        return Err(running.error(WRITE, failure));
-                    }
+impl WriteFile {
+    async fn run(self) -> Result<(), AgentError> {
+        let running = self.operation.begin();
+        let file = OpenFile::open(&running, &self.path, "wb").await?;
+        let mut rest = self.bytes.as_slice();
+        while !rest.is_empty() {
+            let chunk = &rest[..rest.len().min(CHUNK_BYTES)];
+            let arguments = json!({"handle": file.handle, "buf-b64": encode(chunk)});
+            let received: Box<RawValue> = running.call(WRITE, arguments).await?;
+            match written(&received, chunk.len()) {
+                Ok(count) => rest = &rest[count..],
+                Err(cause) => {
+                    let failure = AgentFailure::Shape { received, cause };
+                    return Err(running.error(WRITE, failure));
                 }
             }
-            // What the agent has not written yet may fail now.
-            file.close().await
-        })
+        }
+        // What the agent has not written yet may fail now.
+        file.close().await
     }
 }
 

@@ -16,12 +16,11 @@
 mod base64;
 mod call;
 mod command;
-mod connect;
-mod driver;
 mod error;
 mod exec;
 mod execute;
 mod file;
+mod link;
 mod process;
 
 use std::fmt;
@@ -31,17 +30,19 @@ use serde_core::Serialize;
 use serde_json::json;
 
 pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
-pub use connect::Connect;
-pub use driver::{Driver, Link, Untold};
 pub use error::{AgentError, AgentFailure};
 pub use exec::{Exec, ExecOutput, Spawn};
 pub use execute::{Execute, ExecuteJson, Ready, Tell};
 pub use file::{ReadFile, WriteFile};
-pub use process::{GuestProcess, ProcessExited, ProcessStatus};
+#[doc(hidden)]
+pub use link::AgentLink;
+pub(crate) use link::{absent, open};
+pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
 
-use crate::engine::{Engine, Stream, Watched, oneshot};
+use crate::supervise::{PeerContext, PendingNotices};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
-use crate::{Command, Deadlines, Disconnected, Witness};
+use crate::{Command, Deadlines, Disconnected};
+use qemu_qmp_engine::{Engine, Stream, Watched, oneshot};
 
 /// A handle on the agent in a guest.
 ///
@@ -81,13 +82,13 @@ impl GuestAgent {
 
     /// Asks the agent whether it is there (`guest-ping`).
     pub fn ping(&self) -> Execute<GuestPing> {
-        self.execute(GuestPing {})
+        self.execute(GuestPing)
     }
 
     /// Asks the agent for its version, and for the commands it has
     /// (`guest-info`).
     pub fn info(&self) -> Execute<GuestInfo> {
-        self.execute(GuestInfo {})
+        self.execute(GuestInfo)
     }
 
     /// Executes a command that is a type. Whether it could be executed out of
@@ -134,7 +135,7 @@ impl GuestAgent {
 
     /// What errors call the machine, such as `machine 'qemu-1'`.
     pub fn server(&self) -> String {
-        self.shared().witness.name()
+        self.shared().context.name()
     }
 
     /// The deadlines of all that is waited for on this agent, by which they can
@@ -152,19 +153,6 @@ impl GuestAgent {
     /// [`Disconnected::ByClient`].
     pub fn close(&self) {
         self.handle.close();
-    }
-
-    /// The agent of a machine that has none, for this cause.
-    pub fn absent(cause: Disconnected, deadlines: Deadlines, witness: Arc<dyn Witness>) -> Self {
-        let shared = Shared::new(None, &AgentSettings::default(), deadlines, witness);
-        shared.lock().ended = Some(cause);
-        shared.is_told.set(true);
-        Self {
-            handle: Arc::new(Handle {
-                shared,
-                engine: None,
-            }),
-        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -189,7 +177,7 @@ struct Handle {
 
 impl Handle {
     fn close(&self) {
-        self.shared.end(&Disconnected::ByClient).tell();
+        self.shared.end(&Disconnected::ByClient).notify();
         self.shared.shutdown();
     }
 }
@@ -207,10 +195,10 @@ impl Drop for Handle {
 struct Shared {
     stream: Option<Stream>,
     state: Mutex<State>,
-    /// Whether everyone has been told of the end.
-    is_told: Arc<Watched<bool>>,
+    /// Whether every waiter has been notified of the end.
+    is_notified: Arc<Watched<bool>>,
     deadlines: Deadlines,
-    witness: Arc<dyn Witness>,
+    context: Arc<dyn PeerContext>,
 }
 
 struct State {
@@ -247,7 +235,7 @@ impl Shared {
         stream: Option<Stream>,
         settings: &AgentSettings,
         deadlines: Deadlines,
-        witness: Arc<dyn Witness>,
+        context: Arc<dyn PeerContext>,
     ) -> Arc<Self> {
         Arc::new(Self {
             stream,
@@ -255,9 +243,9 @@ impl Shared {
                 connection: AgentConnection::new(settings),
                 ended: None,
             }),
-            is_told: Arc::default(),
+            is_notified: Arc::default(),
             deadlines,
-            witness,
+            context,
         })
     }
 
@@ -312,22 +300,29 @@ impl Shared {
         self.change(|state| state.connection.submit_unattended(line, waiter));
     }
 
-    /// The channel is of no more use. Gives who is to be told. Only the first
-    /// cause counts.
-    fn end(&self, cause: &Disconnected) -> Untold {
+    /// Ends the channel. Only the first cause counts.
+    fn end(&self, cause: &Disconnected) -> PendingNotices {
         let mut state = self.lock();
         if state.ended.is_some() {
-            return Untold::default();
+            return PendingNotices::default();
         }
         state.ended = Some(cause.clone());
         let waiters = state.connection.take_waiters();
         drop(state);
-        Untold::new(waiters, cause, Arc::clone(&self.is_told))
+        let (cause, is_notified) = (cause.clone(), Arc::clone(&self.is_notified));
+        PendingNotices::new(move || {
+            for (waiter, was_sent) in waiters {
+                let cause = cause.clone();
+                // A caller that has given up needs no notice.
+                let _ = waiter.told.send(Err(Lost { cause, was_sent }));
+            }
+            is_notified.set(true);
+        })
     }
 
-    /// Waits until everyone has been told of the end.
-    async fn told(&self) {
-        self.is_told.until(|told| told.then_some(())).await;
+    /// Waits until every waiter has been notified of the end.
+    async fn notified(&self) {
+        self.is_notified.until(|it| it.then_some(())).await;
     }
 
     fn shutdown(&self) {

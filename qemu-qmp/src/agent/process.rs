@@ -6,8 +6,7 @@
 //! Never loses an end that the agent has told, unless the channel is lost with
 //! it.
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use qemu_qmp_engine::{operation, timeout_option};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::base64::Bytes;
-use super::call::{Operation, Request, Running, deadline_options, line, typed};
+use super::call::{Operation, Request, Running, line, typed};
 use super::{AgentError, AgentFailure, ExecOutput, GuestAgent};
 use crate::wire::AgentAnswer;
 
@@ -50,7 +49,7 @@ pub struct ProcessStatus {
     process: GuestProcess,
 }
 
-/// Waits for the end of a program; made by [`GuestProcess::exited`].
+/// Waits for the end of a program; made by [`GuestProcess::wait_for_exit`].
 ///
 /// # Errors
 /// [`AgentError`]; [`AgentFailure::StillRuns`] where the program did not end in
@@ -59,12 +58,13 @@ pub struct ProcessStatus {
 /// # Cancel safety
 /// As for [`ProcessStatus`].
 #[must_use = "nothing is waited for until awaited or waited for"]
-pub struct ProcessExited {
+pub struct WaitForProcessExit {
     operation: Operation,
     process: GuestProcess,
 }
 
-deadline_options!(ProcessStatus, ProcessExited);
+timeout_option!(ProcessStatus, operation.timeout);
+timeout_option!(WaitForProcessExit, operation.timeout);
 
 impl GuestProcess {
     pub(super) fn new(agent: GuestAgent, pid: i64) -> Self {
@@ -90,35 +90,29 @@ impl GuestProcess {
 
     /// Waits until the program has ended. The agent is asked for that at a pace,
     /// as [`Exec`](super::Exec) says.
-    pub fn exited(&self) -> ProcessExited {
-        ProcessExited {
+    pub fn wait_for_exit(&self) -> WaitForProcessExit {
+        WaitForProcessExit {
             operation: Operation::new(self.agent.clone()),
             process: self.clone(),
         }
     }
 }
 
-impl IntoFuture for ProcessStatus {
-    type Output = Result<Option<ExecOutput>, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(ProcessStatus => Result<Option<ExecOutput>, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let GuestProcess { pid, said, .. } = &self.process;
-            ask(&self.operation.begin(), *pid, said).await
-        })
+impl ProcessStatus {
+    async fn run(self) -> Result<Option<ExecOutput>, AgentError> {
+        let GuestProcess { pid, said, .. } = &self.process;
+        ask(&self.operation.begin(), *pid, said).await
     }
 }
 
-impl IntoFuture for ProcessExited {
-    type Output = Result<ExecOutput, AgentError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(WaitForProcessExit => Result<ExecOutput, AgentError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let GuestProcess { pid, said, .. } = &self.process;
-            end_of(&self.operation.begin(), *pid, said).await
-        })
+impl WaitForProcessExit {
+    async fn run(self) -> Result<ExecOutput, AgentError> {
+        let GuestProcess { pid, said, .. } = &self.process;
+        end_of(&self.operation.begin(), *pid, said).await
     }
 }
 
@@ -206,7 +200,7 @@ impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let reply = Value::deserialize(deserializer)?;
         let exited = reply["exited"].as_bool();
-        if !exited.ok_or_else(|| D::Error::custom("no `exited`"))? {
+        if !exited.ok_or_else(|| D::Error::custom("no `wait_for_exit`"))? {
             return Ok(Self(None));
         }
         let printed = |key: &str| match &reply[key] {

@@ -1,7 +1,6 @@
 //! The end of a migration out that nobody wants any more.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
+use qemu_qmp_engine::{operation, timeout_option};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -40,35 +39,20 @@ impl Client {
     }
 }
 
+timeout_option!(CancelMigration, timeout);
+
+operation!(CancelMigration => Result<Option<String>, MigrationError>);
+
 impl CancelMigration {
-    /// Waits up to this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-}
-
-impl IntoFuture for CancelMigration {
-    type Output = Result<Option<String>, MigrationError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
+    async fn run(self) -> Result<Option<String>, MigrationError> {
         let Self { client, timeout } = self;
-        Box::pin(within(client.clone(), timeout, async move {
-            cancel(&client).await
-        }))
+        within(client.clone(), timeout, cancel(&client)).await
     }
 }
 
 async fn cancel(client: &Client) -> Result<Option<String>, MigrationError> {
     let execute = |command| async move {
-        let reply = client.execute_json(command, ()).no_timeout().await;
+        let reply = client.execute_json(command, ()).timeout(None).await;
         reply.map_err(MigrationError::Execute)
     };
     // Before the question, so that no state comes between the two.
@@ -83,7 +67,7 @@ async fn cancel(client: &Client) -> Result<Option<String>, MigrationError> {
         }
         events
             .next()
-            .no_timeout()
+            .timeout(None)
             .await
             .map_err(MigrationError::Events)?;
     }

@@ -1,35 +1,34 @@
-//! Connecting to a server that listens, over a socket that is connected, or by
-//! waiting for a server to connect.
+//! Connecting: to a server that listens, over a connected socket, or by waiting
+//! for a server to connect. One operation for both dialects.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::io;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp_engine::{Elapsed, Engine, operation, timeout_option};
 use socket2::Socket;
 
-use super::witness::Stranger;
-use super::{
-    Client, ConnectError, ConnectStage, Disconnected, Driver, Listener, Ready, Transcript, Witness,
-};
+use super::{Client, ConnectError, ConnectStage, Disconnected, Listener, Transcript};
 use crate::Deadlines;
-use crate::engine::{Elapsed, Engine};
-use crate::wire::Settings;
+use crate::agent::GuestAgent;
+use crate::supervise::{PeerContext, Reader, Ready, UnknownPeer};
+use crate::wire::{AgentSettings, Settings};
 
 impl Client {
-    /// Connects to a server that listens on a unix socket, or is about to:
-    /// see [`Connect::already_listening`].
+    /// Connects to a server on a unix socket. Waits for one that does not listen
+    /// yet: see [`Connect::already_listening`].
     pub fn connect_unix(path: impl AsRef<Path>) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
     }
 
-    /// Connects to a server that listens on a TCP port, or is about to: see
-    /// [`Connect::already_listening`].
+    /// Connects to a server on a TCP port. Waits for one that does not listen
+    /// yet: see [`Connect::already_listening`].
     pub fn connect_tcp(address: SocketAddr) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Tcp(address)))
     }
@@ -41,7 +40,30 @@ impl Client {
     }
 }
 
-/// A connection to be made; becomes a [`Client`] when awaited or waited for.
+impl GuestAgent {
+    /// Connects to an agent's channel on a unix socket of QEMU's. Waits for one
+    /// that does not listen yet: see [`Connect::already_listening`].
+    pub fn connect_unix(path: impl AsRef<Path>) -> Connect<Self> {
+        Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
+    }
+
+    /// Connects to an agent's channel on a TCP port of QEMU's. Waits for one
+    /// that does not listen yet: see [`Connect::already_listening`].
+    pub fn connect_tcp(address: SocketAddr) -> Connect<Self> {
+        Connect::new(Peer::Address(ServerAddress::Tcp(address)))
+    }
+
+    /// Takes over a socket that is connected to an agent's channel.
+    pub fn over(socket: impl Into<ConnectedSocket>) -> Connect<Self> {
+        Connect::new(Peer::Socket(socket.into().0))
+    }
+}
+
+/// A connection to be made. It becomes a [`Client`], or a [`GuestAgent`], when
+/// awaited or waited for.
+///
+/// A client is ready for commands then. A guest agent need not run yet: the
+/// first command shows whether it does.
 ///
 /// # Errors
 /// Each variant of [`ConnectError`] says when. Nothing is left then, and the
@@ -49,16 +71,17 @@ impl Client {
 ///
 /// # Cancel safety
 /// If the future is dropped, the connection is closed; where a server was to
-/// connect, nobody listens any more.
+/// connect, nothing listens any more.
 #[derive(Debug)]
 #[must_use = "nothing is connected until awaited or waited for"]
-pub struct Connect {
+pub struct Connect<H: Dialect = Client> {
     peer: Peer,
     must_listen: bool,
-    settings: Settings,
+    settings: H::Settings,
     deadlines: Deadlines,
     transcript: Option<Transcript>,
     timeout: Option<Duration>,
+    handle: PhantomData<fn() -> H>,
 }
 
 /// Where a server listens.
@@ -72,11 +95,11 @@ pub enum ServerAddress {
 
 /// A socket that is connected already.
 #[derive(Debug)]
-pub struct ConnectedSocket(pub(crate) Socket);
+pub struct ConnectedSocket(Socket);
 
-/// How a socket is had that is connected.
+/// Where a connected socket comes from.
 #[derive(Debug)]
-pub(crate) enum Peer {
+pub(super) enum Peer {
     Address(ServerAddress),
     Socket(Socket),
     Listener(Listener),
@@ -84,29 +107,29 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// Connects; `stage` says what is waited for.
-    pub(crate) async fn connect(
+    async fn connect(
         self,
         must_listen: bool,
         stage: &mut ConnectStage,
-    ) -> Result<(Socket, Stranger), ConnectError> {
+    ) -> Result<(Socket, UnknownPeer), ConnectError> {
         match self {
             Self::Address(address) => {
                 let socket = address.reach(must_listen, stage).await?;
-                Ok((socket, Stranger::At(address)))
+                Ok((socket, UnknownPeer::At(address)))
             }
-            Self::Socket(socket) => Ok((socket, Stranger::Somewhere)),
+            Self::Socket(socket) => Ok((socket, UnknownPeer::Connected)),
             Self::Listener(listener) => {
                 *stage = ConnectStage::Accept;
-                let stranger = Stranger::At(listener.address().clone());
-                Ok((listener.accept_socket().await?, stranger))
+                let unknown = UnknownPeer::At(listener.address().clone());
+                Ok((listener.accept_socket().await?, unknown))
             }
         }
     }
 }
 
 impl Peer {
-    /// What the server is called in an error.
-    pub(crate) fn server(&self) -> String {
+    /// The server's name in an error.
+    fn server(&self) -> String {
         match self {
             Self::Address(address) => address.to_string(),
             Self::Socket(_) => "the server".to_owned(),
@@ -114,44 +137,127 @@ impl Peer {
         }
     }
 
-    /// Whether the server may be serving another client, and not know of us.
+    /// Whether the server may serve another client, and not know of us.
     fn may_serve_another(&self) -> bool {
         matches!(self, Self::Address(_))
     }
 }
 
-impl Connect {
+/// A protocol that a connection may have. For [`Client`] and [`GuestAgent`].
+#[doc(hidden)]
+pub trait Dialect: Sized {
+    type Settings: fmt::Debug + Default + Send;
+
+    fn limit_line(settings: &mut Self::Settings, bytes: usize);
+
+    fn open(opening: Opening<Self>) -> io::Result<Opened<Self>>;
+}
+
+/// A connected socket, and what its connection is to be.
+#[doc(hidden)]
+pub struct Opening<H: Dialect> {
+    socket: Socket,
+    settings: H::Settings,
+    deadlines: Deadlines,
+    context: Arc<dyn PeerContext>,
+    transcript: Option<Transcript>,
+}
+
+/// A connection that is read when its reader runs.
+#[doc(hidden)]
+pub struct Opened<H> {
+    handle: H,
+    reader: Reader,
+    /// The client whose handshake is to be waited for.
+    handshake: Option<(Client, Ready)>,
+}
+
+impl Dialect for Client {
+    type Settings = Settings;
+
+    fn limit_line(settings: &mut Settings, bytes: usize) {
+        settings.line_limit_bytes = bytes;
+    }
+
+    fn open(opening: Opening<Self>) -> io::Result<Opened<Self>> {
+        let (client, reader, ready) = super::open(
+            opening.socket,
+            opening.settings,
+            opening.deadlines,
+            opening.context,
+            opening.transcript,
+        )?;
+        Ok(Opened {
+            handle: client.clone(),
+            reader,
+            handshake: Some((client, ready)),
+        })
+    }
+}
+
+impl Dialect for GuestAgent {
+    type Settings = AgentSettings;
+
+    fn limit_line(settings: &mut AgentSettings, bytes: usize) {
+        settings.line_limit_bytes = bytes;
+    }
+
+    fn open(opening: Opening<Self>) -> io::Result<Opened<Self>> {
+        let (handle, reader, _link) = crate::agent::open(
+            opening.socket,
+            opening.settings,
+            opening.deadlines,
+            opening.context,
+        )?;
+        Ok(Opened {
+            handle,
+            reader,
+            handshake: None,
+        })
+    }
+}
+
+impl<H: Dialect> Connect<H> {
     pub(super) fn new(peer: Peer) -> Self {
         Self {
             peer,
             must_listen: false,
-            settings: Settings::default(),
+            settings: H::Settings::default(),
             deadlines: Deadlines::default(),
             transcript: None,
             timeout: Deadlines::default().limit(),
+            handle: PhantomData,
         }
     }
 
-    /// Fails at once where nothing listens at the address. By default, such a
-    /// server is waited for until the [`timeout`](Self::timeout): QEMU makes its
-    /// socket some time after its start (`server=on,wait=off`).
+    /// Fails at once where nothing listens at the address. By default the
+    /// operation waits for such a server until its [`timeout`](Self::timeout):
+    /// QEMU makes its socket some time after its start (`server=on,wait=off`).
     ///
-    /// A server whose queue of connections is full is waited for in any case. What
-    /// does not pass by itself is an error at once in any case: a directory that
-    /// does not exist, a file that is no socket, a socket that is not permitted.
+    /// It waits in any case for a server whose queue of connections is full. It
+    /// fails at once in any case where waiting cannot help: the directory does
+    /// not exist, the file is no socket, or access is denied.
     pub fn already_listening(mut self) -> Self {
         self.must_listen = true;
         self
     }
 
-    /// Has operations on the connection wait as long as these say where they
-    /// do not say so themselves, instead of 30 s. The connecting has a limit of
-    /// its own.
+    /// Sets the deadlines of operations on the connection, instead of 30 s.
+    /// The connecting has its own [`timeout`](Self::timeout).
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
         self
     }
 
+    /// Sets the length in bytes of the longest line that is accepted: by default
+    /// 256 MiB from a server, 64 MiB from an agent.
+    pub fn line_limit_bytes(mut self, limit: usize) -> Self {
+        H::limit_line(&mut self.settings, limit);
+        self
+    }
+}
+
+impl Connect {
     /// Writes every message of the connection to this file, from the greeting
     /// on.
     pub fn transcript(mut self, transcript: Transcript) -> Self {
@@ -159,115 +265,69 @@ impl Connect {
         self
     }
 
-    /// Does not wait for a greeting, as where something else has read it.
+    /// Does not wait for a greeting, because something else has read it.
     pub fn no_greeting(mut self) -> Self {
         self.settings.greeting = false;
         self
     }
 
-    /// Leaves capabilities negotiation to the caller: until then the server
-    /// refuses every command but `qmp_capabilities`. Out-of-band execution is
-    /// only for connections that were negotiated by us.
+    /// Leaves capabilities negotiation to the caller. Until then the server
+    /// refuses every command except `qmp_capabilities`. Out-of-band execution
+    /// needs a negotiation by this crate.
     pub fn no_negotiation(mut self) -> Self {
         self.settings.negotiate = false;
         self
     }
-
-    /// Takes lines of so many bytes instead of 256 MiB at most.
-    pub fn line_limit_bytes(mut self, limit: usize) -> Self {
-        self.settings.line_limit_bytes = limit;
-        self
-    }
-
-    /// Waits no longer than this, from now until the server is ready, instead of
-    /// 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for the server as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for Connect {
-    type Output = Result<Client, ConnectError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!({H: Dialect} Connect<H>, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                peer,
-                must_listen,
-                settings,
-                deadlines,
-                transcript,
-                timeout,
-            } = self;
-            // Its timers are needed from here on.
-            Engine::start()?;
-            let (server, may_serve_another) = (peer.server(), peer.may_serve_another());
-            let mut stage = ConnectStage::Connection;
-            let mut connected_client = None;
-            let connected = async {
-                let (socket, stranger) = peer.connect(must_listen, &mut stage).await?;
-                let ready =
-                    Handshake::begin(socket, settings, deadlines.clone(), stranger, transcript)?;
-                connected_client = Some(ready.client.clone());
-                ready.end().await
+operation!({H: Dialect + Send + 'static} Connect<H> => Result<H, ConnectError>);
+
+impl<H: Dialect + Send> Connect<H> {
+    async fn run(self) -> Result<H, ConnectError> {
+        // Its timers are needed from here on.
+        let engine = Engine::start()?;
+        let (server, may_serve_another) = (self.peer.server(), self.peer.may_serve_another());
+        let (deadlines, timeout) = (self.deadlines.clone(), self.timeout);
+        let mut stage = ConnectStage::Connection;
+        let mut greeted_by = None;
+        let connected = async {
+            let (socket, unknown) = self.peer.connect(self.must_listen, &mut stage).await?;
+            let opened = H::open(Opening {
+                socket,
+                settings: self.settings,
+                deadlines: self.deadlines,
+                context: Arc::new(unknown),
+                transcript: self.transcript,
+            })?;
+            let reader = opened.reader;
+            engine.spawn(async move {
+                reader.run().await;
+                reader.finish();
+            });
+            if let Some((client, mut ready)) = opened.handshake {
+                let client = greeted_by.insert(client);
+                if !ready.wait().await {
+                    let cause = client.disconnected().unwrap_or(Disconnected::ByServer);
+                    return Err(ConnectError::Disconnected(cause));
+                }
+            }
+            Ok(opened.handle)
+        };
+        let outcome = deadlines.timeout(timeout, connected).await;
+        outcome.unwrap_or_else(|Elapsed(limit)| {
+            let stage = match greeted_by {
+                None => stage,
+                Some(client) if client.has_greeted() => ConnectStage::Negotiation,
+                Some(_) => ConnectStage::Greeting { may_serve_another },
             };
-            let outcome = deadlines.timeout(timeout, connected).await;
-            outcome.unwrap_or_else(|Elapsed(limit)| {
-                let stage = match connected_client {
-                    None => stage,
-                    Some(client) if client.has_greeted() => ConnectStage::Negotiation,
-                    Some(_) => ConnectStage::Greeting { may_serve_another },
-                };
-                Err(ConnectError::Timeout {
-                    server,
-                    limit,
-                    stage,
-                })
+            Err(ConnectError::Timeout {
+                server,
+                limit,
+                stage,
             })
         })
-    }
-}
-
-/// A client of a connected socket, which may not send commands yet.
-struct Handshake {
-    client: Client,
-    ready: Ready,
-}
-
-impl Handshake {
-    fn begin(
-        socket: Socket,
-        settings: Settings,
-        deadlines: Deadlines,
-        stranger: Stranger,
-        transcript: Option<Transcript>,
-    ) -> Result<Self, ConnectError> {
-        let witness: Arc<dyn Witness> = Arc::new(stranger);
-        let (client, mut driver, ready) =
-            Driver::new(socket, settings, deadlines, witness, transcript)?;
-        Engine::start()?.spawn(async move {
-            let cause = driver.run().await;
-            driver.finish(&cause);
-        });
-        Ok(Self { client, ready })
-    }
-
-    /// Waits until it may send commands.
-    async fn end(mut self) -> Result<Client, ConnectError> {
-        if self.ready.wait().await {
-            return Ok(self.client);
-        }
-        Err(ConnectError::Disconnected(
-            self.client.disconnected().unwrap_or(Disconnected::ByServer),
-        ))
     }
 }
 
@@ -295,11 +355,5 @@ impl From<TcpStream> for ConnectedSocket {
 impl From<OwnedFd> for ConnectedSocket {
     fn from(descriptor: OwnedFd) -> Self {
         Self(descriptor.into())
-    }
-}
-
-impl From<Socket> for ConnectedSocket {
-    fn from(socket: Socket) -> Self {
-        Self(socket)
     }
 }

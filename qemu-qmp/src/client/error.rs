@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::error_text::Quoted;
 use crate::wire::{ErrorReply, ProtocolError};
+use qemu_qmp_engine::error_text::Quoted;
 
 /// Why a connection is of no more use. Everyone who waited on it is told the
 /// same one.
@@ -328,40 +328,44 @@ impl fmt::Display for ExecuteError {
 
 impl StdError for ExecuteError {}
 
-/// No event came.
+/// No event came, or no other item of a [`Subscription`](crate::Subscription).
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum EventError {
-    /// It did not come in time. What else came is still to be had.
+pub enum EventError<C = Disconnected> {
+    /// It did not come in time. Other items that came are still there.
     Timeout {
-        /// Whose events were listened for.
+        /// The server that was listened to.
         server: String,
-        /// What was waited for.
+        /// What was expected.
         expected: String,
         /// The deadline.
         limit: Duration,
-        /// What was seen of the server meanwhile, in lines of their own;
-        /// empty where nothing is known.
+        /// What the server did meanwhile, in lines of their own; empty where
+        /// nothing is known.
         seen: String,
     },
-    /// The listener lagged, and its oldest events were dropped for the newer.
-    /// Told once; then it goes on with what is there.
+    /// The listener lagged, and its oldest items were dropped. Reported once;
+    /// then the listener goes on with what is there.
     Lagged {
-        /// Whose events were listened for.
+        /// The server that was listened to.
         server: String,
-        /// How many were dropped since it was last told.
+        /// What the items are, such as `event`.
+        what: &'static str,
+        /// How many were dropped since the last report.
         missed: u64,
     },
-    /// The connection has ended, and no event of it is left that would do.
+    /// No more items come, and none is left that matches.
     Ended {
-        /// Whose events were listened for.
+        /// The server that was listened to.
         server: String,
-        /// Why there is no connection.
-        cause: Disconnected,
+        /// What the items are, such as `event`.
+        what: &'static str,
+        /// Why no more come.
+        cause: C,
     },
 }
 
-impl fmt::Display for EventError {
+impl<C: fmt::Display> fmt::Display for EventError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout {
@@ -372,13 +376,28 @@ impl fmt::Display for EventError {
             } => {
                 write!(f, "{server}: no {expected} within {limit:?}{seen}")
             }
-            Self::Lagged { server, missed } => write!(
+            Self::Lagged {
+                server,
+                what,
+                missed,
+            } => write!(
                 f,
-                "{server}: the listener lagged, and {missed} events were dropped"
+                "{server}: the listener lagged: {missed} {what}s were dropped"
             ),
-            Self::Ended { server, cause } => write!(f, "{server}: no more events: {cause}"),
+            Self::Ended {
+                server,
+                what,
+                cause,
+            } => write!(f, "{server}: no more {what}s: {cause}"),
         }
     }
 }
 
-impl StdError for EventError {}
+/// As its `Display`, which is what `unwrap` shows.
+impl<C: fmt::Display> fmt::Debug for EventError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<C: fmt::Display> StdError for EventError<C> {}

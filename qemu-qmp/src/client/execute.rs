@@ -1,9 +1,9 @@
 //! One command: from its arguments to its reply.
 
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_core::Serialize;
@@ -11,9 +11,9 @@ use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
-use crate::engine::{Elapsed, NotSent, oneshot};
 use crate::wire::{ErrorReply, Id, Line};
-use crate::{Command, HumanMonitorCommand, wait};
+use crate::{Command, HumanMonitorCommand};
+use qemu_qmp_engine::{Elapsed, NotSent, oneshot, operation, timeout_option};
 
 /// A typed command, not sent yet; made by [`Client::execute`].
 ///
@@ -61,19 +61,9 @@ impl<C: Command> Execute<C> {
             command: PhantomData,
         }
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.request.timeout = None;
-        self
-    }
 }
+
+timeout_option!({C: Command} Execute<C>, request.timeout);
 
 impl Execute<HumanMonitorCommand> {
     /// Fails with [`ExecuteFailure::Refused`] if the text has `Error:` in it,
@@ -100,18 +90,6 @@ impl ExecuteJson {
         Self {
             request: Request::new(client, name, arguments, false),
         }
-    }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.request.timeout = None;
-        self
     }
 
     /// Executes the command out of band, ahead of what waits its turn.
@@ -145,24 +123,21 @@ impl ExecuteJson {
     }
 }
 
-impl<C> IntoFuture for Execute<C>
-where
-    C: Command + 'static,
-{
-    type Output = Result<C::Return, ExecuteError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(ExecuteJson, request.timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.request.run())
+operation!({C: Command + 'static} Execute<C> => Result<C::Return, ExecuteError>);
+
+impl<C: Command + 'static> Execute<C> {
+    async fn run(self) -> Result<C::Return, ExecuteError> {
+        self.request.run().await
     }
 }
 
-impl IntoFuture for ExecuteJson {
-    type Output = Result<serde_json::Value, ExecuteError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(ExecuteJson => Result<serde_json::Value, ExecuteError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.request.run())
+impl ExecuteJson {
+    async fn run(self) -> Result<serde_json::Value, ExecuteError> {
+        self.request.run().await
     }
 }
 
@@ -184,7 +159,7 @@ impl Request {
     async fn run<T: DeserializeOwned>(self) -> Result<T, ExecuteError> {
         let (client, command) = (self.client.clone(), self.name.clone());
         self.outcome().await.map_err(|failure| {
-            let witness = &client.handle.shared.witness;
+            let witness = &client.handle.shared.context;
             let seen = match failure {
                 ExecuteFailure::Timeout { .. } | ExecuteFailure::Congested => witness.seen(),
                 _ => String::new(),
@@ -287,7 +262,7 @@ async fn transmit(
         Ok(submitted) => submitted,
         Err(over @ ExecuteFailure::Interrupted { .. }) => {
             // Who comes between the end and its word has it with all others.
-            let told = shared.is_told.until(|told| told.then_some(()));
+            let told = shared.is_notified.until(|told| told.then_some(()));
             let _ = shared.deadlines.timeout(timeout, told).await;
             return Err(over);
         }
@@ -308,7 +283,7 @@ async fn transmit(
     let reply = poll_fn(|context| {
         let polled = reply.as_mut().poll(context);
         if polled.is_pending() {
-            wait::offer(context, shared);
+            qemu_qmp_engine::wait::offer(context, shared);
         }
         polled
     });

@@ -9,19 +9,18 @@
 //! The server tells each state by an event, which is listened for before the
 //! job is started; what the job waits for in one is done when that comes.
 
+use qemu_qmp_engine::{operation, timeout_option};
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::time::Duration;
 
 use serde_core::Serialize;
 use serde_json::{Value, json};
 
 use super::{Client, EventError, Events, ExecuteError};
-use crate::engine::Elapsed;
-use crate::error_text::Quoted;
 use crate::wire::Event;
+use qemu_qmp_engine::Elapsed;
+use qemu_qmp_engine::error_text::Quoted;
 
 /// A job, not started yet; made by [`Client::run_job`].
 ///
@@ -144,49 +143,36 @@ impl RunJob {
         self.watch = Some(Watch { every, watch });
         self
     }
-
-    /// Waits no longer than this for the job's end, instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for the job's end as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for RunJob {
-    type Output = Result<JobReport, JobError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(RunJob, timeout);
 
-    fn into_future(mut self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let client = self.client.clone();
-            let mut report = JobReport::default();
-            let timeout = self.timeout;
-            let ended = self.run(&mut report);
-            let failure = match client.deadlines().timeout(timeout, ended).await {
-                Ok(Ok(())) => return Ok(report),
-                Ok(Err(failure)) => failure,
-                Err(Elapsed(limit)) => JobFailure::Timeout {
-                    limit,
-                    seen: client.handle.shared.witness.seen(),
-                },
-            };
-            Err(JobError {
-                server: client.server(),
-                report,
-                failure: Box::new(failure),
-            })
+operation!(RunJob => Result<JobReport, JobError>);
+
+impl RunJob {
+    async fn run(mut self) -> Result<JobReport, JobError> {
+        let client = self.client.clone();
+        let mut report = JobReport::default();
+        let timeout = self.timeout;
+        let ended = self.follow(&mut report);
+        let failure = match client.deadlines().timeout(timeout, ended).await {
+            Ok(Ok(())) => return Ok(report),
+            Ok(Err(failure)) => failure,
+            Err(Elapsed(limit)) => JobFailure::Timeout {
+                limit,
+                seen: client.handle.shared.context.seen(),
+            },
+        };
+        Err(JobError {
+            server: client.server(),
+            report,
+            failure: Box::new(failure),
         })
     }
 }
 
 impl RunJob {
-    async fn run(&mut self, report: &mut JobReport) -> Result<(), JobFailure> {
+    async fn follow(&mut self, report: &mut JobReport) -> Result<(), JobFailure> {
         let id = self.arguments["job-id"]
             .as_str()
             .ok_or(JobFailure::NoId)?
@@ -251,7 +237,7 @@ impl RunJob {
     ) -> Result<Event, JobFailure> {
         loop {
             let Some(Watch { every, .. }) = self.watch else {
-                let next = events.next().no_timeout().await;
+                let next = events.next().timeout(None).await;
                 return next.map_err(JobFailure::Events);
             };
             match events.next().timeout(every).await {
@@ -283,7 +269,7 @@ impl RunJob {
 
 async fn execute(client: &Client, command: &str, arguments: &Value) -> Result<Value, JobFailure> {
     let execute = client.execute_json(command, arguments);
-    execute.no_timeout().await.map_err(JobFailure::Execute)
+    execute.timeout(None).await.map_err(JobFailure::Execute)
 }
 
 impl fmt::Display for JobError {

@@ -9,7 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connect::Peer;
 use super::{Connect, ConnectError, ServerAddress};
-use crate::engine;
+use qemu_qmp_engine as engine;
 
 /// A socket that waits for one server to connect.
 ///
@@ -51,11 +51,8 @@ impl Listener {
         Connect::new(Peer::Listener(self))
     }
 
-    /// Waits for one connection, and gives its socket.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub async fn accept_socket(self) -> io::Result<Socket> {
+    /// Waits for one connection, and returns its socket.
+    pub(crate) async fn accept_socket(self) -> io::Result<Socket> {
         let accepted = engine::accept(&self.socket).await?;
         while let Ok((_surplus, _)) = self.socket.accept() {
             engine::log(log::Level::Warn, module_path!(), || {

@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::cancel_migration::has_ended;
 use super::job::note_state;
 use super::{Client, EventError, Events, ExecuteError, Passed};
 use crate::QueryStatus;
-use crate::engine::{self, Elapsed};
+use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 
 /// A migration out, not started yet; made by [`Client::migrate_over`].
 ///
@@ -178,7 +177,7 @@ impl Client {
         let events = self.events_named(["MIGRATION"]);
         let on = json!({"capabilities": [{"capability": "events", "state": true}]});
         let set = self.execute_json("migrate-set-capabilities", on);
-        set.no_timeout().await?;
+        set.timeout(None).await?;
         Ok(events)
     }
 
@@ -193,9 +192,9 @@ impl Client {
             name: format!("migration-{number}"),
             is_taken: false,
         };
-        self.getfd(&lent.name, passed).no_timeout().await?;
+        self.getfd(&lent.name, passed).timeout(None).await?;
         let arguments = json!({"uri": format!("fd:{}", lent.name)});
-        let started = self.execute_json(command, arguments).no_timeout().await;
+        let started = self.execute_json(command, arguments).timeout(None).await;
         lent.is_taken = started.is_ok();
         started.map(|_: Value| events)
     }
@@ -218,40 +217,15 @@ impl Drop for Lent<'_> {
         // Sent now, and nobody waits for the reply. Where the command is still
         // under way and takes it, there is nothing left to close by this name.
         let arguments = json!({"fdname": self.name});
-        let close = self.client.execute_json("closefd", arguments).no_timeout();
+        let close = self.client.execute_json("closefd", arguments).timeout(None);
         let mut context = Context::from_waker(Waker::noop());
         let _ = close.into_future().as_mut().poll(&mut context);
     }
 }
 
-impl Migrate {
-    /// Waits no longer than this for the end, instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+timeout_option!(Migrate, timeout);
 
-    /// Waits for the end as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-}
-
-impl MigrateIncoming {
-    /// Waits no longer than this until the server is ready for it, instead of
-    /// 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits until the server is ready for it as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-}
+timeout_option!(MigrateIncoming, timeout);
 
 impl Incoming {
     /// Waits until the guest is here.
@@ -264,67 +238,51 @@ impl Incoming {
     }
 }
 
-impl Completed {
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+timeout_option!(Completed, timeout);
 
-    /// Waits as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-}
+operation!(Migrate => Result<MigrationReport, MigrationError>);
 
-impl IntoFuture for Migrate {
-    type Output = Result<MigrationReport, MigrationError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
+impl Migrate {
+    async fn run(self) -> Result<MigrationReport, MigrationError> {
         let Self {
             client,
             passed,
             timeout,
         } = self;
-        Box::pin(within(client.clone(), timeout, async move {
-            let execute = MigrationError::Execute;
+        let ended = async {
             let started = client.start_migration("migrate", passed).await;
-            let mut events = started.map_err(execute)?;
+            let mut events = started.map_err(MigrationError::Execute)?;
             follow(&client, &mut events).await
-        }))
+        };
+        within(client.clone(), timeout, ended).await
     }
 }
 
-impl IntoFuture for MigrateIncoming {
-    type Output = Result<Incoming, MigrationError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(MigrateIncoming => Result<Incoming, MigrationError>);
 
-    fn into_future(self) -> Self::IntoFuture {
+impl MigrateIncoming {
+    async fn run(self) -> Result<Incoming, MigrationError> {
         let Self {
             client,
             passed,
             timeout,
         } = self;
-        Box::pin(within(client.clone(), timeout, async move {
-            let execute = MigrationError::Execute;
+        let begun = async {
             let started = client.start_migration("migrate-incoming", passed).await;
-            let events = started.map_err(execute)?;
-            Ok(Incoming { client, events })
-        }))
+            started.map_err(MigrationError::Execute)
+        };
+        let events = within(client.clone(), timeout, begun).await?;
+        Ok(Incoming { client, events })
     }
 }
 
-impl IntoFuture for Completed {
-    type Output = Result<MigrationReport, MigrationError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Completed => Result<MigrationReport, MigrationError>);
 
-    fn into_future(self) -> Self::IntoFuture {
+impl Completed {
+    async fn run(self) -> Result<MigrationReport, MigrationError> {
         let Incoming { client, mut events } = self.incoming;
-        Box::pin(within(client.clone(), self.timeout, async move {
-            follow(&client, &mut events).await
-        }))
+        let ended = follow(&client, &mut events);
+        within(client.clone(), self.timeout, ended).await
     }
 }
 
@@ -338,7 +296,7 @@ pub(super) async fn within<T>(
         Err(Elapsed(limit)) => Err(MigrationError::Timeout {
             server: client.server(),
             limit,
-            seen: client.handle.shared.witness.seen(),
+            seen: client.handle.shared.context.seen(),
         }),
     }
 }
@@ -347,7 +305,7 @@ pub(super) async fn within<T>(
 /// complete some instants before it is done with it, and refuses `cont` until
 /// then. For that it has no event, so it is asked.
 pub(super) async fn finalized(client: &Client) -> Result<(), ExecuteError> {
-    while client.execute(QueryStatus {}).no_timeout().await?.status == "finish-migrate" {
+    while client.execute(QueryStatus).timeout(None).await?.status == "finish-migrate" {
         engine::pause(PACE).await;
     }
     Ok(())
@@ -359,7 +317,7 @@ const PACE: Duration = Duration::from_millis(1);
 async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport, MigrationError> {
     let mut states = Vec::new();
     loop {
-        let event = events.next().no_timeout().await;
+        let event = events.next().timeout(None).await;
         let data: Value = event
             .map_err(MigrationError::Events)?
             .data()
@@ -369,7 +327,7 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
         if !has_ended(&reached) {
             continue;
         }
-        let told = client.execute_json("query-migrate", ()).no_timeout().await;
+        let told = client.execute_json("query-migrate", ()).timeout(None).await;
         if reached != "completed" {
             let told = told.unwrap_or_default();
             return Err(MigrationError::Failed {

@@ -8,19 +8,18 @@
 
 mod cancel_migration;
 mod connect;
-mod driver;
 mod error;
 mod event_pattern;
 mod events;
 mod execute;
+mod fd;
 mod job;
 mod listen;
 mod migration;
-mod passed;
-mod queue;
 mod reach;
+mod reader;
+mod subscription;
 mod tap;
-mod witness;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -30,31 +29,31 @@ use serde_core::Serialize;
 use serde_json::value::RawValue;
 
 pub use cancel_migration::CancelMigration;
-pub(crate) use connect::Peer;
 pub use connect::{Connect, ConnectedSocket, ServerAddress};
-pub use driver::{Driver, Ender, Ready};
 pub use error::{
     ConnectError, ConnectStage, Disconnected, EventError, ExecuteError, ExecuteFailure,
 };
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
+pub use fd::Passed;
 pub use job::{JobError, JobFailure, JobReport, Progress, RunJob};
 pub use listen::Listener;
 pub use migration::{
     Completed, Incoming, Migrate, MigrateIncoming, MigrationError, MigrationReport,
 };
-pub use passed::Passed;
+pub use reader::on_event;
+pub(crate) use reader::open;
+pub use subscription::{NextItem, Subscription};
 pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
-pub(crate) use witness::Stranger;
-pub use witness::Witness;
 
-use queue::{Queue, Queued, Receiver};
 use tap::Taps;
 
-use crate::engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
+use crate::supervise::{PeerContext, PendingNotices};
 use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
 use crate::{Command, Deadlines, HumanMonitorCommand};
+use qemu_qmp_engine::queue::{Queue, Queued};
+use qemu_qmp_engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
 
 /// A handle on a connection with a QMP server.
 ///
@@ -68,7 +67,7 @@ use crate::{Command, Deadlines, HumanMonitorCommand};
 ///
 /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
 /// let mut events = qmp.events();
-/// println!("{}", qmp.execute(QueryStatus {}).wait()?.status);
+/// println!("{}", qmp.execute(QueryStatus).wait()?.status);
 /// qmp.execute_json("system_powerdown", serde_json::json!({})).wait()?;
 /// println!("{}", events.next_named("SHUTDOWN").wait()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -155,7 +154,7 @@ impl Client {
 
     /// What errors call the server, such as `machine 'qemu-1'`.
     pub fn server(&self) -> String {
-        self.handle.shared.witness.name()
+        self.handle.shared.context.name()
     }
 
     /// A listener that hears every event from now on.
@@ -187,7 +186,7 @@ impl Client {
     ///
     /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
     /// let mut tap = qmp.tap();
-    /// qmp.execute(QueryStatus {}).wait()?;
+    /// qmp.execute(QueryStatus).wait()?;
     /// for message in tap.take_all() {
     ///     println!("{message}"); // > {"execute":"query-status","id":2}
     /// }
@@ -201,7 +200,7 @@ impl Client {
         {
             queue.end(cause);
         }
-        Tap::new(shared.receiver(queue))
+        shared.subscription("message", queue)
     }
 
     /// What the server said of itself; `None` where the greeting was turned
@@ -255,7 +254,7 @@ struct Handle {
 
 impl Handle {
     fn close(&self) {
-        self.shared.end(&Disconnected::ByClient).tell();
+        self.shared.end(&Disconnected::ByClient).notify();
         self.shared.stream.shutdown();
     }
 }
@@ -269,49 +268,17 @@ impl Drop for Handle {
     }
 }
 
-/// Who waits on a connection that has ended, and is not told yet. It holds
-/// nothing of the connection.
-#[derive(Default)]
-#[must_use = "who waits is to be told"]
-pub struct Untold {
-    waiters: Vec<Waiter>,
-    listeners: Vec<Arc<events::Listener>>,
-    taps: Vec<Arc<Queue<Message>>>,
-    /// Why it ended, and for who comes now.
-    cause: Option<(Disconnected, Arc<Watched<bool>>)>,
-}
-
-impl Untold {
-    /// Tells them.
-    pub fn tell(self) {
-        let Some((cause, is_told)) = self.cause else {
-            return;
-        };
-        for waiter in self.waiters {
-            // Whoever has given up waiting needs no word.
-            let _ = waiter.send(Err(cause.clone()));
-        }
-        for listener in self.listeners {
-            listener.queue.end(cause.clone());
-        }
-        for tap in self.taps {
-            tap.end(cause.clone());
-        }
-        is_told.set(true);
-    }
-}
-
 /// What callers and the reader have in common.
 struct Shared {
     stream: Stream,
-    reader: Mutex<driver::Reader>,
+    reader: Mutex<reader::ReadState>,
     state: Mutex<State>,
     greeting: std::sync::OnceLock<Greeting>,
     deadlines: Deadlines,
-    witness: Arc<dyn Witness>,
+    context: Arc<dyn PeerContext>,
     taps: Taps,
-    /// Whether everyone has been told of the end.
-    is_told: Arc<Watched<bool>>,
+    /// Whether every waiter has been notified of the end.
+    is_notified: Arc<Watched<bool>>,
     /// Held by whoever passes descriptors.
     passing: TurnLock<()>,
 }
@@ -373,40 +340,56 @@ impl Shared {
         }
     }
 
-    fn receiver<T: Queued>(&self, queue: Arc<Queue<T>>) -> Receiver<T> {
-        Receiver::new(queue, self.deadlines.clone(), Arc::clone(&self.witness))
+    fn subscription<T: Queued>(
+        &self,
+        what: &'static str,
+        queue: Arc<Queue<T, Disconnected>>,
+    ) -> Subscription<T> {
+        let (deadlines, context) = (self.deadlines.clone(), Arc::clone(&self.context));
+        Subscription::new(what, queue, deadlines, context)
     }
 
     fn listen(&self, wanted: Option<Vec<EventPattern>>) -> Events {
-        let wanted: events::Wanted = wanted.map(Arc::from);
         let queue = Arc::new(Queue::new());
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
             queue.end(cause.clone());
         } else {
-            let listener = events::Listener::new(wanted.clone(), Arc::clone(&queue));
+            let listener = events::Listener::new(wanted, Arc::clone(&queue));
             let listeners = &mut state.listeners;
             listeners.retain(|listener| !listener.queue.is_abandoned());
             listeners.push(Arc::new(listener));
         }
         drop(state);
-        Events::new(wanted, self.receiver(queue))
+        self.subscription("event", queue)
     }
 
-    /// The connection is of no more use. Gives who is to be told. Only the
-    /// first cause counts.
-    fn end(&self, cause: &Disconnected) -> Untold {
+    /// Ends the connection. Only the first cause counts. The notices hold
+    /// nothing of the connection.
+    fn end(&self, cause: &Disconnected) -> PendingNotices {
         let mut state = self.lock();
         if state.ended.is_some() {
-            return Untold::default();
+            return PendingNotices::default();
         }
         state.ended = Some(cause.clone());
-        Untold {
-            waiters: state.connection.take_waiters().into_iter().collect(),
-            listeners: std::mem::take(&mut state.listeners),
-            taps: self.taps.end(),
-            cause: Some((cause.clone(), Arc::clone(&self.is_told))),
-        }
+        let waiters: Vec<Waiter> = state.connection.take_waiters().into_iter().collect();
+        let listeners = std::mem::take(&mut state.listeners);
+        let taps = self.taps.end();
+        let (cause, is_notified) = (cause.clone(), Arc::clone(&self.is_notified));
+        drop(state);
+        PendingNotices::new(move || {
+            for waiter in waiters {
+                // A caller that has given up needs no notice.
+                let _ = waiter.send(Err(cause.clone()));
+            }
+            for listener in listeners {
+                listener.queue.end(cause.clone());
+            }
+            for tap in taps {
+                tap.end(cause.clone());
+            }
+            is_notified.set(true);
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::{ConnectError, ConnectStage, ServerAddress};
-use crate::engine;
+use qemu_qmp_engine as engine;
 
 impl ServerAddress {
     /// Connects; `stage` says what is waited for. Waits for a server that does

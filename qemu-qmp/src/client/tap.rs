@@ -4,22 +4,21 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::future::Future;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Instant;
 
-use futures_core::Stream;
+use qemu_qmp_engine as engine;
+use qemu_qmp_engine::queue::Queued;
 
-use super::EventError;
-use super::queue::{Next, Queue, Queued, Receiver};
-use crate::engine;
+use super::{Disconnected, NextItem, Subscription};
+
+type Queue = qemu_qmp_engine::queue::Queue<Message, Disconnected>;
 
 /// Which way a message went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,87 +87,12 @@ impl Direction {
     }
 }
 
-/// Sees every message of a connection, both ways and in the order of the wire,
-/// from when it was made; made by [`Client::tap`](crate::Client::tap).
-///
-/// It has a bounded queue of its own, as a listener for events has, and is told
-/// what it missed. It is also a [`Stream`].
-pub struct Tap {
-    receiver: Receiver<Message>,
-}
+/// Receives every message of a connection, both ways and in the order of the
+/// wire, from the moment it was made; made by [`Client::tap`](crate::Client::tap).
+pub type Tap = Subscription<Message>;
 
-impl Tap {
-    /// The next message, waiting for it if none is there.
-    ///
-    /// # Errors
-    /// As for [`Events::next`](crate::Events::next).
-    ///
-    /// # Cancel safety
-    /// No message is lost if the future is dropped.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "what is next is a future, as in a stream"
-    )]
-    pub fn next(&mut self) -> NextMessage<'_> {
-        NextMessage(self.receiver.next(None, "message".into()))
-    }
-
-    /// The next message, if one is there now.
-    pub fn try_next(&mut self) -> Option<Message> {
-        self.receiver.try_next()
-    }
-
-    /// Every message that is there now.
-    pub fn take_all(&mut self) -> Vec<Message> {
-        self.receiver.take_all()
-    }
-
-    pub(super) fn new(receiver: Receiver<Message>) -> Self {
-        Self { receiver }
-    }
-}
-
-impl fmt::Debug for Tap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap")
-            .field("of", &self.receiver.server())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Stream for Tap {
-    type Item = Result<Message, EventError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.receiver.poll_next_or_end(context)
-    }
-}
-
-/// Waits for a message; made by [`Tap::next`].
-#[must_use = "does nothing until awaited or waited for"]
-pub struct NextMessage<'a>(Next<'a, Message>);
-
-impl NextMessage<'_> {
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the connection lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.0.timeout = None;
-        self
-    }
-}
-
-impl Future for NextMessage<'_> {
-    type Output = Result<Message, EventError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
+/// Waits for a message; made by [`Tap`].
+pub type NextMessage<'a> = NextItem<'a, Message>;
 
 /// A file to which a connection writes every message, both ways, from its
 /// first on: JSON lines, each with the direction (`>` to the server, `<` from
@@ -270,7 +194,7 @@ pub(super) struct Taps {
 #[derive(Default)]
 struct Books {
     transcript: Option<Transcript>,
-    queues: Vec<Arc<Queue<Message>>>,
+    queues: Vec<Arc<Queue>>,
     is_over: bool,
 }
 
@@ -291,7 +215,7 @@ impl Taps {
     }
 
     /// `false` where the connection has ended.
-    pub(super) fn add(&self, queue: &Arc<Queue<Message>>) -> bool {
+    pub(super) fn add(&self, queue: &Arc<Queue>) -> bool {
         let mut books = self.lock();
         if books.is_over {
             return false;
@@ -325,7 +249,7 @@ impl Taps {
     }
 
     /// The connection has ended: gives whom to tell, and lets go of the rest.
-    pub(super) fn end(&self) -> Vec<Arc<Queue<Message>>> {
+    pub(super) fn end(&self) -> Vec<Arc<Queue>> {
         let mut books = self.lock();
         books.is_over = true;
         books.transcript = None;

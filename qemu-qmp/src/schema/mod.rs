@@ -23,7 +23,7 @@ use question::{Question, Step};
 /// use qemu_qmp::{Client, QuerySchema, Wait};
 ///
 /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
-/// let schema = qmp.execute(QuerySchema {}).wait()?;
+/// let schema = qmp.execute(QuerySchema).wait()?;
 /// if schema.has("screendump/arg-type/format/^png")? {
 ///     println!("it can write PNG");
 /// }

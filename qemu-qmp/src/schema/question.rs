@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
 
 /// A question to a schema is malformed.
 #[derive(Clone, PartialEq, Eq)]

@@ -47,7 +47,7 @@ fn events_that_nobody_reads_cost_each_listener_its_bound() {
         let qmp = Client::over(socket).wait().unwrap();
         let mut events = qmp.events().with_history();
         let mut others = qmp.events_named(["NEVER"]);
-        qmp.execute_json("go", ()).no_timeout().wait().unwrap();
+        qmp.execute_json("go", ()).timeout(None).wait().unwrap();
         let missed = EVENTS - 100_000;
         let error = events.next().wait().unwrap_err();
         let words = format!("server: the listener lagged, and {missed} events were dropped");
@@ -78,7 +78,7 @@ fn large_events_that_nobody_reads_cost_each_listener_its_bound() {
         });
         let qmp = Client::over(socket).wait().unwrap();
         let (mut events, mut tap) = (qmp.events(), qmp.tap());
-        qmp.execute_json("go", ()).no_timeout().wait().unwrap();
+        qmp.execute_json("go", ()).timeout(None).wait().unwrap();
         for error in [
             events.next().wait().unwrap_err(),
             tap.next().wait().unwrap_err(),
@@ -121,7 +121,7 @@ fn replies_to_ids_never_sent_cost_nothing() {
             server.echo();
         });
         let qmp = Client::over(socket).wait().unwrap();
-        assert_eq!(qmp.execute_json("x", ()).no_timeout().wait().unwrap(), 7);
+        assert_eq!(qmp.execute_json("x", ()).timeout(None).wait().unwrap(), 7);
         qmp.execute_json("y", ()).wait().unwrap();
         drop(qmp);
         server.end();
@@ -147,7 +147,7 @@ fn a_reply_that_comes_again_and_again_is_one_reply() {
         let qmp = Client::over(socket).wait().unwrap();
         assert_eq!(qmp.execute_json("x", ()).wait().unwrap(), 1);
         let arguments = json!({"n": 3});
-        let after = qmp.execute_json("y", &arguments).no_timeout();
+        let after = qmp.execute_json("y", &arguments).timeout(None);
         assert_eq!(after.wait().unwrap(), arguments);
         drop(qmp);
         server.end();
@@ -171,11 +171,11 @@ fn commands_that_are_never_answered_are_bounded() {
             server.ends();
         });
         let qmp = Client::over(socket).wait().unwrap();
-        let last = begin(qmp.execute_json("x", ()).no_timeout());
+        let last = begin(qmp.execute_json("x", ()).timeout(None));
         for _ in 2..COMMANDS {
-            drop(begin(qmp.execute_json("x", ()).no_timeout()));
+            drop(begin(qmp.execute_json("x", ()).timeout(None)));
         }
-        let command = begin(qmp.execute_json("last", ()).no_timeout());
+        let command = begin(qmp.execute_json("last", ()).timeout(None));
         let error = qmp.execute_json("x", ()).wait().unwrap_err();
         assert!(
             matches!(*error.failure, ExecuteFailure::Congested),
@@ -189,7 +189,7 @@ fn commands_that_are_never_answered_are_bounded() {
         // One that is answered makes room for one.
         answer.send(()).unwrap();
         command.wait().unwrap();
-        drop(begin(qmp.execute_json("x", ()).no_timeout()));
+        drop(begin(qmp.execute_json("x", ()).timeout(None)));
         qmp.execute_json("x", ()).wait().unwrap_err();
         drop(last);
         drop(qmp);
@@ -212,7 +212,7 @@ fn a_command_that_nobody_reads_costs_a_bounded_queue() {
         let filler = json!({"filler": "x".repeat(LARGE)});
         let mut sent = Vec::new();
         let error = loop {
-            let mut command = begin(qmp.execute_json("x", &filler).no_timeout());
+            let mut command = begin(qmp.execute_json("x", &filler).timeout(None));
             match crate::support::poll_once(&mut command) {
                 std::task::Poll::Pending => sent.push(command),
                 std::task::Poll::Ready(reply) => break reply.unwrap_err(),
@@ -253,7 +253,7 @@ fn a_job_that_changes_without_end_costs_what_is_told_of_it() {
         });
         let qmp = Client::over(socket).wait().unwrap();
         let arguments = json!({"job-id": "j", "auto-finalize": false});
-        let job = qmp.run_job("blockdev-backup", arguments).no_timeout();
+        let job = qmp.run_job("blockdev-backup", arguments).timeout(None);
         let report = job.wait().unwrap();
         assert_eq!(report.states.len(), 1000);
         assert_eq!(report.states[999], "null");
@@ -283,7 +283,7 @@ fn a_migration_that_changes_without_end_costs_what_is_told_of_it() {
             server.ends();
         });
         let qmp = Client::over(socket).wait().unwrap();
-        let migration = qmp.migrate_over(Path::new("/dev/null")).no_timeout();
+        let migration = qmp.migrate_over(Path::new("/dev/null")).timeout(None);
         let report = migration.wait().unwrap();
         assert_eq!(report.states.len(), 1000);
         assert_eq!(report.states[999], "completed");
@@ -302,7 +302,7 @@ fn events_before_the_greeting_cost_nothing() {
             server.negotiate();
             server.echo();
         });
-        let qmp = Client::over(socket).no_timeout().wait().unwrap();
+        let qmp = Client::over(socket).timeout(None).wait().unwrap();
         qmp.execute_json("x", ()).wait().unwrap();
         drop(qmp);
         server.end();

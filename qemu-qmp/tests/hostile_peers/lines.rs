@@ -36,12 +36,12 @@ fn told_of(
     let connect = Client::over(socket).line_limit_bytes(line_limit_bytes);
     let qmp = connect.wait().unwrap();
     let mut events = qmp.events();
-    let error = qmp.execute_json("x", ()).no_timeout().wait().unwrap_err();
+    let error = qmp.execute_json("x", ()).timeout(None).wait().unwrap_err();
     told(
         &error,
         &format!("server: command 'x' was interrupted: {words}"),
     );
-    let error = events.next().no_timeout().wait().unwrap_err();
+    let error = events.next().timeout(None).wait().unwrap_err();
     told(&error, &format!("server: no more events: {words}"));
     server.end();
 }
@@ -256,7 +256,7 @@ fn a_line_of_control_characters_costs_a_transcript_and_a_tap_a_multiple() {
         let connect = Client::over(socket).transcript(transcript.clone());
         let qmp = connect.wait().unwrap();
         let mut tap = qmp.tap();
-        let error = qmp.events().next().no_timeout().wait().unwrap_err();
+        let error = qmp.events().next().timeout(None).wait().unwrap_err();
         told(
             &error,
             "what is no JSON (expected value at line 1 column 1)",

@@ -146,7 +146,7 @@ fn a_reply_in_tiny_pieces_is_a_reply() {
         let qmp = Client::over(socket).wait().unwrap();
         let reply = qmp
             .execute_json("x", ())
-            .no_timeout()
+            .timeout(None)
             .returning::<Box<RawValue>>();
         assert_eq!(reply.wait().unwrap().get().len(), PIECES + 2);
         drop(qmp);

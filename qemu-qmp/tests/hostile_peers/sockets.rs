@@ -110,10 +110,10 @@ fn one_that_closes_what_it_sends_by_has_closed_the_connection() {
         });
         let qmp = Client::over(socket).wait().unwrap();
         let mut events = qmp.events();
-        let error = qmp.execute_json("x", ()).no_timeout().wait().unwrap_err();
+        let error = qmp.execute_json("x", ()).timeout(None).wait().unwrap_err();
         told(&error, CLOSED);
         assert_eq!(events.next().wait().unwrap().name(), "LAST");
-        let error = events.next().no_timeout().wait().unwrap_err();
+        let error = events.next().timeout(None).wait().unwrap_err();
         told(
             &error,
             "server: no more events: the server closed the connection",
@@ -139,7 +139,7 @@ fn one_that_closes_what_it_reads_by_has_closed_the_connection() {
         let mut events = qmp.events();
         qmp.execute_json("y", ()).wait().unwrap();
         is_closed.recv().unwrap();
-        let error = qmp.execute_json("x", ()).no_timeout().wait().unwrap_err();
+        let error = qmp.execute_json("x", ()).timeout(None).wait().unwrap_err();
         told(&error, CLOSED);
         assert_eq!(events.next().wait().unwrap().name(), "LAST");
         server.end();
@@ -152,7 +152,7 @@ fn one_that_closes_what_it_reads_by_has_closed_the_connection() {
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
         is_closed.recv().unwrap();
-        let error = agent.ready().no_timeout().wait().unwrap_err();
+        let error = agent.ready().timeout(None).wait().unwrap_err();
         told(&error, "was interrupted: the server closed the connection");
         server.end();
     });
@@ -192,7 +192,7 @@ fn a_reset_is_told_as_a_close() {
             server.socket().set_linger(Some(Duration::ZERO)).unwrap();
         });
         let qmp = Client::connect_tcp(address).wait().unwrap();
-        let error = qmp.execute_json("x", ()).no_timeout().wait().unwrap_err();
+        let error = qmp.execute_json("x", ()).timeout(None).wait().unwrap_err();
         told(
             &error,
             &format!(

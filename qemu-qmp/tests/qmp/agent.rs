@@ -189,8 +189,8 @@ scenario! {
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
         run!(guest.ready()).unwrap();
-        let sent = begin(guest.execute_json("never", ()).no_timeout());
-        let queued = begin(guest.ping().no_timeout());
+        let sent = begin(guest.execute_json("never", ()).timeout(None));
+        let queued = begin(guest.ping().timeout(None));
         let error = run!(sent).unwrap_err();
         assert!(
             matches!(*error.failure, AgentFailure::Interrupted { was_sent: true, cause: Disconnected::ByServer }),
@@ -208,7 +208,7 @@ scenario! {
             agent.ends();
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        let waits = begin(guest.ready().no_timeout());
+        let waits = begin(guest.ready().timeout(None));
         guest.close();
         failure!(waits, AgentFailure::Interrupted { cause: Disconnected::ByClient, .. });
         agent.end();
@@ -299,7 +299,7 @@ scenario! {
         assert_eq!(run!(process.status()).unwrap(), None);
         // It holds up nobody.
         run!(guest.ping()).unwrap();
-        let error = run!(process.exited().timeout(Duration::from_millis(300))).unwrap_err();
+        let error = run!(process.wait_for_exit().timeout(Duration::from_millis(300))).unwrap_err();
         assert!(
             matches!(
                 *error.failure,
@@ -329,13 +329,13 @@ scenario! {
         let guest = run!(GuestAgent::over(socket)).unwrap();
         let process = run!(guest.exec("sort").spawn()).unwrap();
         let clone = process.clone();
-        let waits = [process.exited(), clone.exited()].map(begin);
+        let waits = [process.wait_for_exit(), clone.wait_for_exit()].map(begin);
         for waits in waits {
             assert_eq!(run!(waits).unwrap().stdout, b"b\na\n");
         }
         // Nobody asks the agent again.
         assert!(run!(clone.status()).unwrap().unwrap().success());
-        assert_eq!(run!(process.exited()).unwrap().stdout, b"b\na\n");
+        assert_eq!(run!(process.wait_for_exit()).unwrap().stdout, b"b\na\n");
         drop((guest, process, clone));
         agent.end();
     }

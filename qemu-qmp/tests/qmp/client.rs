@@ -45,7 +45,7 @@ scenario! {
             server.ends();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let status = run!(qmp.execute(QueryStatus {})).unwrap();
+        let status = run!(qmp.execute(QueryStatus)).unwrap();
         assert_eq!((status.running, status.status.as_str()), (true, "running"));
         drop(qmp);
         server.end();
@@ -165,7 +165,7 @@ scenario! {
             server.echo();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let error = run!(qmp.execute(QueryStatus {})).unwrap_err();
+        let error = run!(qmp.execute(QueryStatus)).unwrap_err();
         let ExecuteFailure::Shape { received, .. } = &*error.failure else {
             panic!("{error:?}")
         };
@@ -291,7 +291,7 @@ scenario! {
         let qmp = run!(Client::over(socket)).unwrap();
         let mut events = qmp.events();
         let mut named = qmp.events_named(["SHUTDOWN"]);
-        let pending = [(); 3].map(|()| begin(qmp.execute_json("never", ()).no_timeout()));
+        let pending = [(); 3].map(|()| begin(qmp.execute_json("never", ()).timeout(None)));
         for command in pending {
             let error = run!(command).unwrap_err();
             assert!(
@@ -300,7 +300,7 @@ scenario! {
             );
         }
         for listener in [&mut events, &mut named] {
-            let error = run!(listener.next().no_timeout()).unwrap_err();
+            let error = run!(listener.next().timeout(None)).unwrap_err();
             assert!(
                 matches!(error, EventError::Ended { cause: Disconnected::ByServer, .. }),
                 "{error:?}"
@@ -320,16 +320,16 @@ scenario! {
             server.ends();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let pending = begin(qmp.execute_json("pending", ()).no_timeout());
+        let pending = begin(qmp.execute_json("pending", ()).timeout(None));
         qmp.clone().close();
-        for command in [pending, qmp.execute_json("after", ()).no_timeout().into_future()] {
+        for command in [pending, qmp.execute_json("after", ()).timeout(None).into_future()] {
             let error = run!(command).unwrap_err();
             assert!(
                 matches!(error.disconnected(), Some(Disconnected::ByClient)),
                 "{error:?}"
             );
         }
-        let error = run!(qmp.events().next().no_timeout()).unwrap_err();
+        let error = run!(qmp.events().next().timeout(None)).unwrap_err();
         assert!(
             matches!(error, EventError::Ended { cause: Disconnected::ByClient, .. }),
             "{error:?}"
@@ -357,7 +357,7 @@ scenario! {
         );
         assert_took(began, limit);
         let (began, limit) = (Instant::now(), Duration::from_millis(50));
-        let error = run!(qmp.execute(QueryStatus {}).timeout(limit)).unwrap_err();
+        let error = run!(qmp.execute(QueryStatus).timeout(limit)).unwrap_err();
         assert!(matches!(*error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
         assert_took(began, limit);
         drop(qmp);
@@ -395,7 +395,7 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         drop(qmp.execute_json("cancelled", ()));
-        drop(qmp.execute(QueryStatus {}).into_future());
+        drop(qmp.execute(QueryStatus).into_future());
         assert_eq!(run!(qmp.execute_json("own", json!({"n": 1}))).unwrap(), json!({"n": 1}));
         drop(qmp);
         assert_eq!(server.end(), ["own"]);
@@ -466,7 +466,7 @@ scenario! {
             server.ends();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let pending = [(); 2].map(|()| begin(qmp.execute_json("odd", ()).no_timeout()));
+        let pending = [(); 2].map(|()| begin(qmp.execute_json("odd", ()).timeout(None)));
         for command in pending {
             let error = run!(command).unwrap_err().to_string();
             assert!(error.contains("one of 2 commands in flight: JSON parse error"), "{error}");
@@ -576,7 +576,7 @@ fn clients_and_operations_may_go_to_another_thread() {
         server.ends();
     });
     let qmp = Client::over(socket).wait().unwrap();
-    future(&qmp.execute(QueryStatus {}).into_future());
+    future(&qmp.execute(QueryStatus).into_future());
     future(&qmp.execute_json("x", ()).returning::<String>());
     future(&qmp.events().next().into_future());
     drop(qmp);

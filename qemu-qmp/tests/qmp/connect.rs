@@ -12,12 +12,13 @@ use crate::support::{
     GREETING, GREETING_WITHOUT_OOB, PATIENCE, Play, Scratch, Server, note_warnings, poll_once,
     scenario, serve, serve_on, warned,
 };
-use qemu_qmp::engine::Engine;
+use qemu_qmp::supervise::{self, PeerContext, Reader, Ready};
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{
-    Client, ConnectError, Deadlines, Disconnected, Driver, EventError, Listener, ProtocolError,
-    Ready, ServerAddress, Wait, Witness,
+    Client, ConnectError, Deadlines, Disconnected, EventError, Listener, ProtocolError,
+    ServerAddress, Wait,
 };
+use qemu_qmp_engine::Engine;
 use serde_json::json;
 
 const ANY_PORT: SocketAddr =
@@ -26,7 +27,7 @@ const ANY_PORT: SocketAddr =
 /// Supervises a QEMU, and knows what it is called and has printed.
 struct Supervisor;
 
-impl Witness for Supervisor {
+impl PeerContext for Supervisor {
     fn name(&self) -> String {
         "machine 'one'".to_owned()
     }
@@ -36,9 +37,9 @@ impl Witness for Supervisor {
     }
 }
 
-fn driver(socket: UnixStream) -> std::io::Result<(Client, Driver, Ready)> {
+fn supervised(socket: UnixStream) -> std::io::Result<(Client, Reader, Ready)> {
     let deadlines = Deadlines::new(Some(Duration::from_millis(50)));
-    Driver::new(
+    supervise::monitor(
         socket.into(),
         Settings::default(),
         deadlines,
@@ -389,7 +390,7 @@ scenario! {
         ];
         for script in scripts {
             let (socket, server) = serve(script);
-            let error = run!(Client::over(socket).no_timeout()).unwrap_err();
+            let error = run!(Client::over(socket).timeout(None)).unwrap_err();
             assert!(
                 matches!(error, ConnectError::Disconnected(Disconnected::ByServer)),
                 "{error:?}"
@@ -451,7 +452,7 @@ scenario! {
 scenario! {
     fn giving_up_a_connect_closes_the_connection() {
         let (socket, server) = serve(Server::ends);
-        let mut connect = Client::over(socket).no_timeout().into_future();
+        let mut connect = Client::over(socket).timeout(None).into_future();
         assert!(poll_once(&mut connect).is_pending());
         drop(connect);
         server.end();
@@ -463,7 +464,7 @@ scenario! {
             told.send(()).unwrap();
             server.ends();
         });
-        let mut connect = Client::over(socket).no_timeout().into_future();
+        let mut connect = Client::over(socket).timeout(None).into_future();
         assert!(poll_once(&mut connect).is_pending());
         greeted.recv().unwrap();
         drop(connect);
@@ -490,7 +491,7 @@ scenario! {
             let reply = run!(other.execute_json("still", json!({"there": true}))).unwrap();
             assert_eq!(reply, json!({"there": true}));
             drop((other, unsent));
-            let error = run!(events.next().no_timeout()).unwrap_err();
+            let error = run!(events.next().timeout(None)).unwrap_err();
             assert!(
                 matches!(error, EventError::Ended { cause: Disconnected::ByClient, .. }),
                 "{error:?}"
@@ -506,10 +507,10 @@ fn dropping_the_client_closes_its_descriptor() {
     let (socket, server) = serve(session);
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
     let before = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
-    let (qmp, mut driver, mut ready) = driver(socket).unwrap();
+    let (qmp, reader, mut ready) = supervised(socket).unwrap();
     let task = Engine::start().unwrap().spawn(async move {
-        let cause = driver.run().await;
-        driver.finish(&cause);
+        reader.run().await;
+        reader.finish();
     });
     assert!(ready.wait().wait());
     drop(qmp);
@@ -529,14 +530,14 @@ scenario! {
             server.expect("pending");
             server.event("LAST", "{}");
         });
-        let (qmp, mut driver, mut ready) =
-            driver(socket).unwrap();
+        let (qmp, reader, mut ready) =
+            supervised(socket).unwrap();
         let mut events = qmp.events_named(["LAST"]);
         let task = Engine::start().unwrap().spawn(async move {
-            let cause = driver.run().await;
-            assert!(matches!(cause, Disconnected::ByServer));
+            let cause = reader.run().await;
+            assert!(matches!(cause, Some(Disconnected::ByServer)));
             let end: Box<dyn std::error::Error + Send + Sync> = "QEMU died of signal 9".into();
-            driver.finish(&Disconnected::ServerEnded(end.into()));
+            reader.end(&Disconnected::ServerEnded(end.into())).notify();
         });
         assert!(run!(Box::pin(ready.wait())));
         // Deadlines are those of the connection, and say what was seen.
@@ -544,10 +545,10 @@ scenario! {
         assert_eq!(error.to_string(), "machine 'one': command 'slow' had no reply within 50ms\n  it printed this");
         let error = run!(events.next()).unwrap_err();
         assert_eq!(error.to_string(), "machine 'one': no event within 50ms\n  it printed this");
-        let error = run!(qmp.execute_json("pending", ()).no_timeout()).unwrap_err();
+        let error = run!(qmp.execute_json("pending", ()).timeout(None)).unwrap_err();
         assert_eq!(error.to_string(), "machine 'one': command 'pending' was interrupted: QEMU died of signal 9");
-        assert_eq!(run!(events.next().no_timeout()).unwrap().name(), "LAST");
-        let error = run!(events.next().no_timeout()).unwrap_err();
+        assert_eq!(run!(events.next().timeout(None)).unwrap().name(), "LAST");
+        let error = run!(events.next().timeout(None)).unwrap_err();
         assert_eq!(error.to_string(), "machine 'one': no more events: QEMU died of signal 9");
         server.end();
         drop(task);

@@ -176,7 +176,7 @@ scenario! {
         let qmp = run!(Client::over(socket)).unwrap();
         assert_eq!(qmp.greeting().unwrap().version.as_ref().unwrap().major, 10);
         let mut events = qmp.events();
-        assert!(run!(qmp.execute(QueryStatus {})).unwrap().running);
+        assert!(run!(qmp.execute(QueryStatus)).unwrap().running);
         let event = run!(events.next()).unwrap();
         assert_eq!((event.name(), event.data::<Value>().unwrap()), ("BETWEEN", json!({"n": 1})));
         drop(qmp);
@@ -209,7 +209,7 @@ scenario! {
         let error = run!(qmp.execute_json("first", ())).unwrap_err();
         assert_eq!(error.reply().unwrap().class, ErrorClass::Other("XNewClass".to_owned()));
         assert_eq!(run!(qmp.execute_json("second", ())).unwrap(), 2);
-        assert_eq!(run!(qmp.execute(QueryStatus {})).unwrap().status, "x-new-state");
+        assert_eq!(run!(qmp.execute(QueryStatus)).unwrap().status, "x-new-state");
         let new = run!(events.next()).unwrap();
         assert_eq!((new.name(), new.timestamp()), ("X_NEW", None));
         assert_eq!(new.data::<Value>().unwrap(), json!({"kind": "unheard-of"}));
@@ -297,7 +297,7 @@ scenario! {
         run!(qmp.execute_json("go", ())).unwrap();
         assert_eq!(events.try_next().unwrap().name(), "ONE");
         let _end = begin(qmp.execute_json("end", ()));
-        assert_eq!(run!(events.next().no_timeout()).unwrap().name(), "TWO");
+        assert_eq!(run!(events.next().timeout(None)).unwrap().name(), "TWO");
         server.end();
     }
 }
@@ -365,19 +365,19 @@ scenario! {
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let (mut all, mut one) = (qmp.events(), qmp.events());
-        let go = begin(qmp.execute_json("go", ()).no_timeout());
+        let go = begin(qmp.execute_json("go", ()).timeout(None));
         let ended = |error: &EventError| {
             matches!(error, EventError::Ended { cause: Disconnected::ByServer, .. })
         };
-        assert!(ended(&run!(all.next_named("NEVER").no_timeout()).unwrap_err()));
-        assert_eq!(run!(all.next().no_timeout()).unwrap().name(), "A");
-        assert_eq!(run!(all.next().no_timeout()).unwrap().name(), "SHUTDOWN");
+        assert!(ended(&run!(all.next_named("NEVER").timeout(None)).unwrap_err()));
+        assert_eq!(run!(all.next().timeout(None)).unwrap().name(), "A");
+        assert_eq!(run!(all.next().timeout(None)).unwrap().name(), "SHUTDOWN");
         // For ever, not once.
         for _ in 0..2 {
-            assert!(ended(&run!(all.next().no_timeout()).unwrap_err()));
+            assert!(ended(&run!(all.next().timeout(None)).unwrap_err()));
         }
-        assert_eq!(run!(one.next_named("SHUTDOWN").no_timeout()).unwrap().name(), "SHUTDOWN");
-        assert!(ended(&run!(qmp.events().next().no_timeout()).unwrap_err()));
+        assert_eq!(run!(one.next_named("SHUTDOWN").timeout(None)).unwrap().name(), "SHUTDOWN");
+        assert!(ended(&run!(qmp.events().next().timeout(None)).unwrap_err()));
         assert!(run!(go).is_err());
         server.end();
     }

@@ -25,7 +25,7 @@ macro_rules! told_of {
         });
         let qmp = run!(Client::over(socket).line_limit_bytes(1000)).unwrap();
         let mut events = qmp.events();
-        let pending = [(); 2].map(|()| begin(qmp.execute_json("never", ()).no_timeout()));
+        let pending = [(); 2].map(|()| begin(qmp.execute_json("never", ()).timeout(None)));
         let mut causes = Vec::new();
         for command in pending {
             match *run!(command).unwrap_err().failure {
@@ -33,8 +33,8 @@ macro_rules! told_of {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(run!(events.next().no_timeout()).unwrap().name(), "BEFORE");
-        match run!(events.next().no_timeout()).unwrap_err() {
+        assert_eq!(run!(events.next().timeout(None)).unwrap().name(), "BEFORE");
+        match run!(events.next().timeout(None)).unwrap_err() {
             EventError::Ended { cause, .. } => causes.push(cause),
             other => panic!("{other:?}"),
         }
@@ -189,7 +189,7 @@ scenario! {
             server.send_bytes(format!(r#"{{"id": {}, "return": {{}}}}"#, command.id()).as_bytes());
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let error = run!(qmp.execute_json("half", ()).no_timeout()).unwrap_err();
+        let error = run!(qmp.execute_json("half", ()).timeout(None)).unwrap_err();
         assert!(matches!(error.disconnected(), Some(Disconnected::ByServer)), "{error:?}");
         server.end();
     }
@@ -253,7 +253,7 @@ scenario! {
         let large = json!({"filler": "x".repeat(4 << 20)});
         let mut sent = Vec::new();
         let refused = loop {
-            let mut command = qmp.execute_json("large", &large).no_timeout().into_future();
+            let mut command = qmp.execute_json("large", &large).timeout(None).into_future();
             match poll_once(&mut command) {
                 Poll::Pending => sent.push(command),
                 Poll::Ready(reply) => break reply.unwrap_err(),
@@ -345,11 +345,11 @@ scenario! {
             left.recv().unwrap();
         });
         let qmp = run!(Client::over(socket)).unwrap();
-        let unread = begin(qmp.execute_json("unread", json!({"x": "y".repeat(1 << 20)})).no_timeout());
+        let unread = begin(qmp.execute_json("unread", json!({"x": "y".repeat(1 << 20)})).timeout(None));
         leave.send(()).unwrap();
         let error = run!(unread).unwrap_err();
         assert!(matches!(error.disconnected(), Some(Disconnected::ByServer)), "{error:?}");
-        let error = run!(qmp.execute_json("after", ()).no_timeout()).unwrap_err();
+        let error = run!(qmp.execute_json("after", ()).timeout(None)).unwrap_err();
         assert!(matches!(error.disconnected(), Some(Disconnected::ByServer)), "{error:?}");
         server.end();
     }

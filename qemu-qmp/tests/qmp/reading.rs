@@ -51,7 +51,7 @@ fn a_task_may_wait_as_often_as_it_likes() {
     // A task has 128 shares in a turn.
     runtime().block_on(async {
         for _ in 0..300 {
-            let status = qmp.execute(QueryStatus {}).timeout(LONG);
+            let status = qmp.execute(QueryStatus).timeout(LONG);
             assert!(status.wait().unwrap().running);
         }
         qmp.execute_json("x-tell", ()).timeout(LONG).wait().unwrap();
@@ -69,7 +69,7 @@ fn a_thread_that_ends_may_still_have_a_reply() {
     struct Asks(Client, mpsc::Sender<bool>);
     impl Drop for Asks {
         fn drop(&mut self) {
-            let status = self.0.execute(QueryStatus {}).timeout(LONG).wait();
+            let status = self.0.execute(QueryStatus).timeout(LONG).wait();
             let _ = self.1.send(status.is_ok_and(|it| it.running));
         }
     }
@@ -84,7 +84,7 @@ fn a_thread_that_ends_may_still_have_a_reply() {
         async {}.wait();
         let qmp = asks.0.clone();
         LAST.set(Some(asks));
-        assert!(qmp.execute(QueryStatus {}).wait().unwrap().running);
+        assert!(qmp.execute(QueryStatus).wait().unwrap().running);
     });
     thread.join().unwrap();
     assert!(tells.recv().unwrap());
@@ -112,7 +112,7 @@ fn a_fork_takes_no_reading_from_its_parent() {
         let _ = stray.timeout(Duration::from_millis(50)).wait();
     });
     assert!(fork.succeeded());
-    let status = qmp.execute(QueryStatus {}).timeout(LONG);
+    let status = qmp.execute(QueryStatus).timeout(LONG);
     assert!(by_a_task(async { status.await.unwrap().running }));
     hears_what_is_told(&mut events);
     drop(qmp);

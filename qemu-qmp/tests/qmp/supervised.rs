@@ -7,12 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::support::poll_once;
+use qemu_qmp::supervise::{self, PeerContext};
 use qemu_qmp::wire::{AgentSettings, Settings};
-use qemu_qmp::{Client, Deadlines, Disconnected, QueryStatus, Wait, Witness, agent};
+use qemu_qmp::{Client, Deadlines, Disconnected, QueryStatus, Wait};
 
 struct Somebody;
 
-impl Witness for Somebody {
+impl PeerContext for Somebody {
     fn name(&self) -> String {
         "somebody".to_owned()
     }
@@ -38,7 +39,7 @@ fn is_told_by<F: Future>(waiting: F, word: impl FnOnce()) -> F::Output {
 #[test]
 fn a_command_that_comes_between_the_end_and_its_word_has_it_by_the_word() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    let (client, driver, _ready): (Client, _, _) = qemu_qmp::Driver::new(
+    let (client, reader, _ready): (Client, _, _) = supervise::monitor(
         ours.into(),
         Settings::default(),
         Deadlines::default(),
@@ -46,24 +47,24 @@ fn a_command_that_comes_between_the_end_and_its_word_has_it_by_the_word() {
         None,
     )
     .unwrap();
-    let untold = driver.end(&ended());
-    let late = client.execute(QueryStatus {}).into_future();
-    let error = is_told_by(late, || untold.tell()).unwrap_err();
+    let notices = reader.end(&ended());
+    let late = client.execute(QueryStatus).into_future();
+    let error = is_told_by(late, || notices.notify()).unwrap_err();
     assert!(error.to_string().contains("it has ended"), "{error}");
 }
 
 #[test]
 fn a_guest_agent_s_user_hears_of_the_end_by_its_word_alone() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    let (agent, driver) = agent::Driver::new(
+    let (agent, reader, _link) = supervise::agent(
         ours.into(),
         AgentSettings::default(),
         Deadlines::default(),
         Arc::new(Somebody),
     )
     .unwrap();
-    let untold = driver.link().end(&ended());
+    let notices = reader.end(&ended());
     let late = agent.exec("true").into_future();
-    let error = is_told_by(late, || untold.tell()).unwrap_err();
+    let error = is_told_by(late, || notices.notify()).unwrap_err();
     assert!(error.to_string().contains("it has ended"), "{error}");
 }

@@ -15,12 +15,7 @@ use std::ops::ControlFlow;
 pub(super) use escapes::Escapes;
 use kernel_lines::KernelLines;
 
-/// What is looked past.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Noise {
-    pub(crate) escapes: bool,
-    pub(crate) kernel_lines: bool,
-}
+use crate::spec::Noise;
 
 /// A stream without its noise.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use qemu_qmp::error_text::{Quoted, Shown};
+use qemu_qmp_engine::error_text::{Quoted, Shown};
 
 use automaton::Automaton;
 pub(super) use automaton::TooComplex;
@@ -34,10 +34,10 @@ use literal::Literal;
 ///
 /// # Examples
 /// ```
-/// use qemu_machine::Pattern;
+/// use qemu_machine::console::Pattern;
 ///
 /// let prompt = Pattern::regex(r"(?m)^\[?root@(\S+) ~\]?# ")?;
-/// # Ok::<(), qemu_machine::PatternError>(())
+/// # Ok::<(), qemu_machine::error::PatternError>(())
 /// ```
 #[derive(Clone)]
 pub struct Pattern {
@@ -82,7 +82,7 @@ impl Pattern {
     /// What it costs to look for it is bounded, whatever comes. A few patterns
     /// can be led from state to state without end, as `a[ab]{20}c` by random
     /// `a` and `b`: there the search is given up, and says so
-    /// ([`ExpectFailure::TooComplex`](crate::ExpectFailure::TooComplex)).
+    /// ([`ExpectFailure::TooComplex`](crate::error::ExpectFailure::TooComplex)).
     ///
     /// # Errors
     /// It cannot be read, or is too large.

@@ -6,10 +6,11 @@
 mod shows;
 mod tame;
 
+use crate::spec::ScreenSize;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use qemu_qmp::engine::Watched;
+use qemu_qmp_engine::Watched;
 
 pub use shows::{ScreenError, ScreenShows};
 use tame::Tame;
@@ -18,7 +19,8 @@ use tame::Tame;
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_machine::{Console, Drive, Machine, Wait};
+/// use qemu_machine::{Console, Machine, Wait};
+/// use qemu_machine::spec::Drive;
 ///
 /// let vm = Machine::builder("qemu-system-x86_64")
 ///     .drive(Drive::file("installer.qcow2"))
@@ -173,13 +175,6 @@ pub(super) struct Terminal {
 struct State {
     parser: vt100::Parser,
     tame: Tame,
-}
-
-/// How many columns and rows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ScreenSize {
-    pub(super) columns: u16,
-    pub(super) rows: u16,
 }
 
 impl Terminal {

@@ -1,18 +1,16 @@
 //! Waiting for a screen to show something.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{self, Elapsed};
-use qemu_qmp::error_text::Quoted;
+use qemu_qmp_engine::error_text::Quoted;
+use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 
 use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
 use crate::console::pattern::{Search, TooComplex};
 use crate::console::{Console, ExpectFailure, Pattern, what};
-use crate::report::Tails;
+use crate::life::Tails;
 
 /// Waits until a console's screen shows something; made by
 /// [`Console::screen_shows`] and [`Console::screen_matches`]. Gives the screen
@@ -80,61 +78,48 @@ impl ScreenShows {
             timeout,
         }
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl IntoFuture for ScreenShows {
-    type Output = Result<Screen, ScreenError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+timeout_option!(ScreenShows, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                console,
-                mut wanted,
-                timeout,
-            } = self;
-            let begun = Instant::now();
-            let shared = &console.shared;
-            let failure = match &shared.terminal {
-                None => ExpectFailure::NoConsole {
-                    reason: "the console was launched without a screen",
-                },
-                Some(terminal) => {
-                    let shown = shows(&console, terminal, &mut wanted);
-                    match shared.deadlines.timeout(timeout, shown).await {
-                        Ok(Ok(screen)) => return Ok(screen),
-                        Ok(Err(failure)) => failure,
-                        Err(Elapsed(limit)) => ExpectFailure::Timeout {
-                            limit,
-                            guest: shared.heard.guest(),
-                        },
-                    }
+operation!(ScreenShows => Result<Screen, ScreenError>);
+
+impl ScreenShows {
+    async fn run(self) -> Result<Screen, ScreenError> {
+        let Self {
+            console,
+            mut wanted,
+            timeout,
+        } = self;
+        let begun = Instant::now();
+        let shared = &console.shared;
+        let failure = match &shared.terminal {
+            None => ExpectFailure::NoConsole {
+                reason: "the console was launched without a screen",
+            },
+            Some(terminal) => {
+                let shown = shows(&console, terminal, &mut wanted);
+                match shared.deadlines.timeout(timeout, shown).await {
+                    Ok(Ok(screen)) => return Ok(screen),
+                    Ok(Err(failure)) => failure,
+                    Err(Elapsed(limit)) => ExpectFailure::Timeout {
+                        limit,
+                        guest: shared.heard.guest(),
+                    },
                 }
-            };
-            Err(ScreenError {
-                machine: shared.machine.clone(),
-                console: shared.name.as_deref().map(Box::from),
-                pattern: match wanted {
-                    Wanted::Pattern(pattern) => Some(pattern),
-                    Wanted::Predicate(_) => None,
-                },
-                failure: Box::new(failure),
-                waited: begun.elapsed(),
-                screen: console.screen().map(Box::new),
-                output: shared.output.tail().into(),
-            })
+            }
+        };
+        Err(ScreenError {
+            machine: shared.machine.clone(),
+            console: shared.name.as_deref().map(Box::from),
+            pattern: match wanted {
+                Wanted::Pattern(pattern) => Some(pattern),
+                Wanted::Predicate(_) => None,
+            },
+            failure: Box::new(failure),
+            waited: begun.elapsed(),
+            screen: console.screen().map(Box::new),
+            output: shared.output.tail().into(),
         })
     }
 }

@@ -1,15 +1,16 @@
 //! What can go wrong with a shell.
 
+use crate::console::handle::REPORTED_BYTES;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::engine::{Either, Elapsed, race};
+use qemu_qmp_engine::{Either, Elapsed, race};
 
-use crate::console::{Console, ExpectError, ExpectFailure, REPORTED_BYTES, SendError, what};
-use crate::guest_state::{GuestState, IfPaused};
-use crate::report::Tails;
+use crate::console::{Console, ExpectError, ExpectFailure, SendError, what};
+use crate::life::Tails;
+use crate::life::{GuestState, IfPaused};
 
 /// A shell did not do what it was to.
 #[derive(Clone)]

@@ -14,7 +14,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::Pattern;
+use crate::console::Pattern;
 
 /// A word that nobody else writes.
 #[derive(Debug)]

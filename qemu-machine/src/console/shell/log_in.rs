@@ -3,21 +3,23 @@
 //! What is typed and when is decided by [`Conversation`]; here are the console
 //! and the clock.
 
+use crate::console::handle::REPORTED_BYTES;
+use crate::spec::Noise;
+use qemu_qmp_engine::{operation, timeout_option};
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::time::Duration;
 
-use qemu_qmp::engine;
+use qemu_qmp_engine as engine;
 
 use super::conversation::{Aim, Conversation, Line, Step};
 use super::error::Task;
 use super::line::{self, Marker};
 use super::seen::Questions;
 use super::{Shell, ShellError, ShellFailure, State};
-use crate::console::noise::{Filter, Noise};
-use crate::console::{Console, Pattern, REPORTED_BYTES};
+use crate::console::noise::Filter;
+use crate::console::{Console, Pattern};
 
 /// Gets hold of the shell on a console; made by [`Console::shell`].
 ///
@@ -114,18 +116,6 @@ impl OpenShell {
         self
     }
 
-    /// Waits no longer than this for all of it, instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-
     /// A name or password that is no line, but keys.
     fn has_control_characters(&self) -> bool {
         let password = self.password.as_ref().map(|it| it.0.as_str());
@@ -175,13 +165,13 @@ impl OpenShell {
                         Line::End => "\n".to_owned(),
                         Line::Marker => conversation.marker_line(),
                     };
-                    console.send(typed).no_timeout().await?;
+                    console.send(typed).timeout(None).await?;
                 }
                 // Silence is a guess, and the only word there is: a prompt is the
                 // last thing before it, and a prompt that was torn or thrown away
                 // has nothing else to show that it waits.
                 Step::Wait(limit) => {
-                    let more = console.expect(&ear.any).verbatim().no_timeout();
+                    let more = console.expect(&ear.any).verbatim().timeout(None);
                     if let Ok(more) = deadlines.timeout(limit, more.into_future()).await {
                         more?;
                         ear.hear(conversation);
@@ -191,6 +181,8 @@ impl OpenShell {
         }
     }
 }
+
+timeout_option!(OpenShell, timeout);
 
 /// Takes what the console says, and hands it on without the kernel's lines.
 struct Ear<'a> {
@@ -240,41 +232,38 @@ impl<'a> Ear<'a> {
     }
 }
 
-impl IntoFuture for OpenShell {
-    type Output = Result<Shell, ShellError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(OpenShell => Result<Shell, ShellError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let task = match &self.user {
-                Some(user) => format!("log '{user}' in"),
-                None => "answer".to_owned(),
-            };
-            let task = Task::begin(&self.console, task);
-            if self.has_control_characters() {
-                return Err(task.failed(ShellFailure::ControlCharacter));
-            }
-            let now = self.console.shared.deadlines.now();
-            let aim = Aim {
-                questions: self.questions.clone(),
-                user: self.user.clone(),
-                has_password: self.password.is_some(),
-                is_patient: self.user.is_some() || self.after_reset.is_some(),
-            };
-            let mut conversation = Conversation::new(now, aim);
-            let opened = task.within(self.timeout, self.talk(&mut conversation));
-            opened.await.map_err(|error| ShellError {
-                typed: conversation.typed().collect(),
-                awaited: Some(conversation.awaited().into()),
-                seen: self.last_seen(),
-                ..error
-            })?;
-            Ok(Shell {
-                resets: self.console.shared.heard.resets(),
-                console: self.console.clone(),
-                state: State::Ready,
-                opened: self,
-            })
+impl OpenShell {
+    async fn run(self) -> Result<Shell, ShellError> {
+        let task = match &self.user {
+            Some(user) => format!("log '{user}' in"),
+            None => "answer".to_owned(),
+        };
+        let task = Task::begin(&self.console, task);
+        if self.has_control_characters() {
+            return Err(task.failed(ShellFailure::ControlCharacter));
+        }
+        let now = self.console.shared.deadlines.now();
+        let aim = Aim {
+            questions: self.questions.clone(),
+            user: self.user.clone(),
+            has_password: self.password.is_some(),
+            is_patient: self.user.is_some() || self.after_reset.is_some(),
+        };
+        let mut conversation = Conversation::new(now, aim);
+        let opened = task.within(self.timeout, self.talk(&mut conversation));
+        opened.await.map_err(|error| ShellError {
+            typed: conversation.typed().collect(),
+            awaited: Some(conversation.awaited().into()),
+            seen: self.last_seen(),
+            ..error
+        })?;
+        Ok(Shell {
+            resets: self.console.shared.heard.resets(),
+            console: self.console.clone(),
+            state: State::Ready,
+            opened: self,
         })
     }
 }
@@ -289,10 +278,10 @@ impl IntoFuture for OpenShell {
 pub(super) async fn interrupt(console: &Console) -> Result<(), ShellFailure> {
     let marker = Marker::new();
     let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
-    let mut answer = answer.no_timeout().into_future();
+    let mut answer = answer.timeout(None).into_future();
     for key in ["\x03", ""].into_iter().cycle() {
         let typed = format!("{key}{}", line::marker_line(&marker));
-        console.send(typed).no_timeout().await?;
+        console.send(typed).timeout(None).await?;
         if let Ok(answered) = engine::timeout(Some(PACE), answer.as_mut()).await {
             answered?;
             break;

@@ -10,18 +10,17 @@
 //! wrote: all up to the command's own first marker is passed over.
 
 mod conversation;
-mod error;
+pub(crate) mod error;
 mod line;
 mod log_in;
 mod power;
 mod seen;
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use qemu_qmp_engine::{operation, timeout_option};
 use std::time::Duration;
 
 use error::Task;
-pub use error::{ShellError, ShellFailure};
+pub(crate) use error::{ShellError, ShellFailure};
 use line::{HasNul, Marker};
 pub use log_in::OpenShell;
 pub use power::{PowerOff, Reboot};
@@ -158,79 +157,66 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// Looks past a Linux kernel's lines and leaves them out of the output, as
-    /// [`Expect::past_kernel_lines`](crate::Expect::past_kernel_lines) says;
+    /// [`Expect::past_kernel_lines`](crate::console::Expect::past_kernel_lines) says;
     /// such lines of the command's own, as of `dmesg`, are left out too.
     pub fn past_kernel_lines(mut self) -> Self {
         self.past_kernel_lines = true;
         self
     }
-
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
 
-impl<'a> IntoFuture for Run<'a> {
-    type Output = Result<ShellOutput, ShellError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+timeout_option!(Run<'_>, timeout);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Shell {
-                console,
-                state,
-                resets,
-                ..
-            } = self.shell;
-            let resets = *resets;
-            let what = format!("run '{}'", brief(&self.script));
-            let task = Task::begin(console, what.clone());
-            if console.shared.heard.resets() > resets {
-                return Err(task.failed(ShellFailure::GuestReset));
+operation!({'a} Run<'a> => Result<ShellOutput, ShellError>, 'a);
+
+impl Run<'_> {
+    async fn run(self) -> Result<ShellOutput, ShellError> {
+        let Shell {
+            console,
+            state,
+            resets,
+            ..
+        } = self.shell;
+        let resets = *resets;
+        let what = format!("run '{}'", brief(&self.script));
+        let task = Task::begin(console, what.clone());
+        if console.shared.heard.resets() > resets {
+            return Err(task.failed(ShellFailure::GuestReset));
+        }
+        if let State::Unknown(earlier) = state {
+            let task_before = earlier.clone();
+            return Err(task.failed(ShellFailure::Unknown { task: task_before }));
+        }
+        let (begun, ended) = (Marker::new(), Marker::new());
+        let lines = line::script_lines(&self.script, &begun, &ended)
+            .map_err(|HasNul| task.failed(ShellFailure::Nul))?;
+        *state = State::Unknown(what);
+        let work = async {
+            console.send(lines).timeout(None).await?;
+            let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
+            let begun = begun.timeout(None).await?;
+            let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
+            if self.past_kernel_lines {
+                ended = ended.past_kernel_lines();
             }
-            if let State::Unknown(earlier) = state {
-                let task_before = earlier.clone();
-                return Err(task.failed(ShellFailure::Unknown { task: task_before }));
-            }
-            let (begun, ended) = (Marker::new(), Marker::new());
-            let lines = line::script_lines(&self.script, &begun, &ended)
-                .map_err(|HasNul| task.failed(ShellFailure::Nul))?;
-            *state = State::Unknown(what);
-            let work = async {
-                console.send(lines).no_timeout().await?;
-                let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-                let begun = begun.no_timeout().await?;
-                let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
-                if self.past_kernel_lines {
-                    ended = ended.past_kernel_lines();
-                }
-                let ended = ended.no_timeout().await?;
-                let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
-                let adds_returns = begun.group(1) == Some(b"\r");
-                Ok(ShellOutput {
-                    // `$?` is a small number, always.
-                    status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
-                    output: if adds_returns {
-                        line::undo_onlcr(&ended.before)
-                    } else {
-                        ended.before
-                    },
-                    dropped_bytes: ended.dropped_bytes,
-                })
-            };
-            let work = task.unless_reset(resets, work);
-            let output = task.within(self.timeout, work).await?;
-            *state = State::Ready;
-            Ok(output)
-        })
+            let ended = ended.timeout(None).await?;
+            let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
+            let adds_returns = begun.group(1) == Some(b"\r");
+            Ok(ShellOutput {
+                // `$?` is a small number, always.
+                status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
+                output: if adds_returns {
+                    line::undo_onlcr(&ended.before)
+                } else {
+                    ended.before
+                },
+                dropped_bytes: ended.dropped_bytes,
+            })
+        };
+        let work = task.unless_reset(resets, work);
+        let output = task.within(self.timeout, work).await?;
+        *state = State::Ready;
+        Ok(output)
     }
 }
 
@@ -250,45 +236,30 @@ pub struct Recover<'a> {
     timeout: Option<Duration>,
 }
 
+timeout_option!(Recover<'_>, timeout);
+
+operation!({'a} Recover<'a> => Result<(), ShellError>, 'a);
+
 impl Recover<'_> {
-    /// Waits no longer than this instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
-}
-
-impl<'a> IntoFuture for Recover<'a> {
-    type Output = Result<(), ShellError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Shell {
-                console,
-                state,
-                resets,
-                ..
-            } = self.shell;
-            let resets = *resets;
-            let task = Task::begin(console, "answer".to_owned());
-            if console.shared.heard.resets() > resets {
-                return Err(task.failed(ShellFailure::GuestReset));
-            }
-            if matches!(state, State::Ready) {
-                *state = State::Unknown("answer".to_owned());
-            }
-            let answer = task.unless_reset(resets, log_in::interrupt(console));
-            task.within(self.timeout, answer).await?;
-            *state = State::Ready;
-            Ok(())
-        })
+    async fn run(self) -> Result<(), ShellError> {
+        let Shell {
+            console,
+            state,
+            resets,
+            ..
+        } = self.shell;
+        let resets = *resets;
+        let task = Task::begin(console, "answer".to_owned());
+        if console.shared.heard.resets() > resets {
+            return Err(task.failed(ShellFailure::GuestReset));
+        }
+        if matches!(state, State::Ready) {
+            *state = State::Unknown("answer".to_owned());
+        }
+        let answer = task.unless_reset(resets, log_in::interrupt(console));
+        task.within(self.timeout, answer).await?;
+        *state = State::Ready;
+        Ok(())
     }
 }
 

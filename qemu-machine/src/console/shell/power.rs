@@ -5,18 +5,17 @@
 //! Shell --power_off: command--> the machine's end, or SHUTDOWN and held
 //! ```
 
-use std::future::{Future, IntoFuture, pending};
-use std::pin::Pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::engine::{Either, race};
+use qemu_qmp_engine::{Either, operation, race, timeout_option};
 
 use super::error::Task;
 use super::line::{self, Marker};
 use super::{OpenShell, Shell, ShellError, ShellFailure, State};
 use crate::console::{Console, ExpectFailure};
-use crate::report::ExitReport;
+use crate::life::ExitReport;
 
 /// Reboots the guest; made by [`Shell::reboot`].
 ///
@@ -101,19 +100,9 @@ impl Reboot {
         self.command = command.into();
         self
     }
-
-    /// Waits no longer than this for the reset instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
-    }
 }
+
+timeout_option!(Reboot, timeout);
 
 impl PowerOff {
     /// Uses this command instead.
@@ -121,69 +110,53 @@ impl PowerOff {
         self.command = command.into();
         self
     }
+}
 
-    /// Waits no longer than this for the end instead of 30 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+timeout_option!(PowerOff, timeout);
 
-    /// Waits as long as the console lives.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
+operation!(Reboot => Result<OpenShell, ShellError>);
+
+impl Reboot {
+    async fn run(self) -> Result<OpenShell, ShellError> {
+        let Self {
+            shell,
+            command,
+            timeout,
+        } = self;
+        let task = Task::begin(&shell.console, "reboot the guest".to_owned());
+        let leave = async {
+            match leave(&shell, &command).await {
+                ShellFailure::GuestReset => Ok(()),
+                failure => Err(failure),
+            }
+        };
+        task.within(timeout, leave).await?;
+        Ok(shell.opened.after_reset())
     }
 }
 
-impl IntoFuture for Reboot {
-    type Output = Result<OpenShell, ShellError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(PowerOff => Result<Option<Arc<ExitReport>>, ShellError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                shell,
-                command,
-                timeout,
-            } = self;
-            let task = Task::begin(&shell.console, "reboot the guest".to_owned());
-            let leave = async {
-                match leave(&shell, &command).await {
-                    ShellFailure::GuestReset => Ok(()),
-                    failure => Err(failure),
+impl PowerOff {
+    async fn run(self) -> Result<Option<Arc<ExitReport>>, ShellError> {
+        let Self {
+            shell,
+            command,
+            timeout,
+        } = self;
+        let task = Task::begin(&shell.console, "power the guest off".to_owned());
+        let leave = async {
+            match leave(&shell, &command).await {
+                ShellFailure::Console(ExpectFailure::GuestShutDown { .. }) => Ok(None),
+                ShellFailure::Console(ExpectFailure::MachineEnded(report))
+                    if report.shutdown_reason.as_deref() == Some("guest-shutdown") =>
+                {
+                    Ok(Some(report))
                 }
-            };
-            task.within(timeout, leave).await?;
-            Ok(shell.opened.after_reset())
-        })
-    }
-}
-
-impl IntoFuture for PowerOff {
-    type Output = Result<Option<Arc<ExitReport>>, ShellError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                shell,
-                command,
-                timeout,
-            } = self;
-            let task = Task::begin(&shell.console, "power the guest off".to_owned());
-            let leave = async {
-                match leave(&shell, &command).await {
-                    ShellFailure::Console(ExpectFailure::GuestShutDown { .. }) => Ok(None),
-                    ShellFailure::Console(ExpectFailure::MachineEnded(report))
-                        if report.shutdown_reason.as_deref() == Some("guest-shutdown") =>
-                    {
-                        Ok(Some(report))
-                    }
-                    failure => Err(failure),
-                }
-            };
-            task.within(timeout, leave).await
-        })
+                failure => Err(failure),
+            }
+        };
+        task.within(timeout, leave).await
     }
 }
 
@@ -213,11 +186,11 @@ async fn run(console: &Console, command: &str) -> ShellFailure {
         return ShellFailure::Nul;
     };
     let work = async {
-        console.send(lines).no_timeout().await?;
+        console.send(lines).timeout(None).await?;
         let told = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-        told.no_timeout().await?;
+        told.timeout(None).await?;
         let told = console.expect(ended.then("([0-9]+)\r?\n"));
-        let told = told.past_kernel_lines().no_timeout().await?;
+        let told = told.past_kernel_lines().timeout(None).await?;
         let status = told.group(1).and_then(|it| str::from_utf8(it).ok());
         let status = status.and_then(|it| it.parse().ok()).unwrap_or(-1);
         if status != 0 {
@@ -226,7 +199,7 @@ async fn run(console: &Console, command: &str) -> ShellFailure {
         }
         // The guest goes down by itself now, and says what it likes.
         let never = Marker::new().then("");
-        console.expect(never).no_timeout().await?;
+        console.expect(never).timeout(None).await?;
         pending().await
     };
     let Err(failure) = work.await as Result<std::convert::Infallible, ShellFailure>;

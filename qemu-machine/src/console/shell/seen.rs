@@ -7,10 +7,11 @@
 //!
 //! Pure: no console, no clock.
 
+use crate::spec::Noise;
 use std::ops::ControlFlow;
 
 use crate::console::Pattern;
-use crate::console::noise::{Filter, Noise};
+use crate::console::noise::Filter;
 use crate::console::pattern::Search;
 
 /// What asks, in the patterns of the caller.

@@ -1,0 +1,94 @@
+//! What is known of a machine that lives: what QEMU and its consoles said last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use qemu_qmp::Deadlines;
+use qemu_qmp::supervise::PeerContext;
+
+use crate::life::ObservedState;
+use crate::life::Tails;
+use crate::life::{Hold, IfPaused};
+use crate::output::Output;
+
+/// What a console needs to know of its machine.
+#[derive(Clone)]
+pub(crate) struct MachineFacts {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) heard: ObservedState,
+    pub(crate) context: MachineContext,
+}
+
+/// What errors tell of a machine. It does not keep the consoles.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineContext {
+    pub(crate) machine: String,
+    pub(crate) output: Output,
+    heard: ObservedState,
+    consoles: Arc<Mutex<Vec<Weak<dyn Seen>>>>,
+}
+
+impl MachineContext {
+    /// Of a machine of this name, whose consoles will be
+    /// [added](Self::add).
+    pub(crate) fn new(machine: &str, output: Output, heard: ObservedState) -> Self {
+        Self {
+            machine: machine.to_owned(),
+            output,
+            heard,
+            consoles: Arc::default(),
+        }
+    }
+
+    /// Why QEMU holds the guest for good, if it does.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.heard.hold()
+    }
+
+    pub(crate) fn add(&self, console: &Arc<dyn Seen>) {
+        self.lock().push(Arc::downgrade(console));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Seen>>> {
+        self.consoles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PeerContext for MachineContext {
+    fn name(&self) -> String {
+        format!("machine '{}'", self.machine)
+    }
+
+    fn seen(&self) -> String {
+        let consoles: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        let (console, named) = tails(consoles.iter().map(|console| &**console));
+        let tails = Tails {
+            output: &self.output.tail(),
+            console: &console,
+            named: &named,
+        };
+        format!("{}{tails}", IfPaused(&self.heard.guest()))
+    }
+}
+
+/// A console, as errors and reports show it.
+pub(crate) trait Seen: Send + Sync {
+    /// Its name; `None` for the first console.
+    fn name(&self) -> Option<&str>;
+
+    /// Its last 4 KiB.
+    fn tail(&self) -> Vec<u8>;
+}
+
+/// The tails of these consoles: of the first, and of the others by name.
+pub(crate) fn tails<'a>(
+    consoles: impl IntoIterator<Item = &'a dyn Seen>,
+) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+    let (mut first, mut named) = (Vec::new(), Vec::new());
+    for console in consoles {
+        match console.name() {
+            Some(name) => named.push((name.to_owned(), console.tail())),
+            None => first = console.tail(),
+        }
+    }
+    (first, named)
+}

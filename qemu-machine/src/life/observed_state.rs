@@ -1,0 +1,84 @@
+//! What QEMU has reported of its end and of its guest, known as soon as it is
+//! read: a caller who has the reply of a command knows what came before it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use qemu_qmp::Event;
+use qemu_qmp_engine::Watched;
+
+use crate::life::Shutdown;
+use crate::life::{GuestRecord, GuestState, Hold, PauseReason};
+
+/// Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct ObservedState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    record: Mutex<GuestRecord>,
+    /// How many resets the consoles have been read up to.
+    settled_resets: Watched<u64>,
+}
+
+impl ObservedState {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared {
+            record: Mutex::new(GuestRecord::new(Instant::now())),
+            settled_resets: Watched::new(0),
+        }))
+    }
+
+    /// Takes an event in; `false` where nothing changes by it.
+    pub(crate) fn take(&self, event: &Event) -> bool {
+        self.lock().take(event, Instant::now())
+    }
+
+    /// Takes in how the guest begins, where it does not run at once.
+    pub(crate) fn begin(&self, reason: PauseReason) {
+        self.lock().begin(reason, Instant::now());
+    }
+
+    /// The end that QEMU has announced.
+    pub(crate) fn shutdown(&self) -> Option<Shutdown> {
+        self.lock().shutdown().cloned()
+    }
+
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.lock().has_panicked()
+    }
+
+    /// Why the guest cannot go on without a reset, if that is so.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.lock().hold().cloned()
+    }
+
+    pub(crate) fn guest(&self) -> GuestState {
+        self.lock().state(Instant::now())
+    }
+
+    /// How often the guest was reset.
+    pub(crate) fn resets(&self) -> u64 {
+        self.lock().resets()
+    }
+
+    /// The consoles have been read up to this reset.
+    pub(crate) fn settle_resets(&self, resets: u64) {
+        let settled = &self.0.settled_resets;
+        settled.change(|settled| *settled = resets.max(*settled));
+    }
+
+    /// Waits until the guest was reset more often than `resets` times, and all
+    /// that its consoles said before has been read.
+    pub(crate) async fn reset_after(&self, resets: u64) {
+        let settled = &self.0.settled_resets;
+        settled
+            .until(|&settled| (settled > resets).then_some(()))
+            .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GuestRecord> {
+        let record = self.0.record.lock();
+        record.unwrap_or_else(PoisonError::into_inner)
+    }
+}

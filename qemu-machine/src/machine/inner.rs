@@ -1,0 +1,103 @@
+//! What all handles on one machine share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use qemu_qmp::Deadlines;
+use qemu_qmp_engine::{Engine, Watched};
+use tokio::sync::mpsc;
+
+use super::migration::MigrationTurn;
+use super::schema::MachineSchema;
+use crate::display::Canvas;
+use crate::input::Turns;
+use crate::life::{ExitReport, Hold, Ladder, ObservedState};
+use crate::output::Output;
+use crate::process::Process;
+use crate::spec::CommandLine;
+use crate::supervise::{Request, Status};
+
+/// Ends the machine when the last handle drops it (`drop`).
+pub(crate) struct Inner {
+    pub(crate) engine: &'static Engine,
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    /// Its supervisor's, until the end is told.
+    pub(crate) process: Weak<Process>,
+    pub(crate) command_line: CommandLine,
+    /// Whether something else was put before the binary.
+    pub(crate) is_wrapped: bool,
+    pub(crate) schema: MachineSchema,
+    pub(crate) turns: Turns,
+    pub(crate) migration_turn: MigrationTurn,
+    pub(crate) canvas: Arc<Canvas>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) log: PathBuf,
+    pub(crate) transcript: Option<PathBuf>,
+    pub(crate) output: Output,
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) status: Arc<Watched<Status>>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) heard: ObservedState,
+    pub(crate) quit_timeout: Option<Duration>,
+    pub(crate) terminate_timeout: Duration,
+    /// Whether somebody was told of the machine's end.
+    pub(crate) is_reported: AtomicBool,
+    /// Whether nobody was ever given it: then nobody waits for its end.
+    pub(crate) is_unwanted: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn request(&self, request: Request) {
+        // It fails only where the machine has ended.
+        let _ = self.requests.send(request);
+    }
+
+    pub(crate) fn report(&self) -> Option<Arc<ExitReport>> {
+        self.status.look(|status| match status {
+            Status::Ended(report) => Some(Arc::clone(report)),
+            _ => None,
+        })
+    }
+
+    /// Waits for the machine's end.
+    pub(crate) async fn ended(&self) -> Arc<ExitReport> {
+        let ended = |status: &Status| match status {
+            Status::Ended(report) => Some(Arc::clone(report)),
+            _ => None,
+        };
+        self.status.until(ended).await
+    }
+
+    /// Waits for the machine's end, or until QEMU holds its guest for good.
+    pub(super) async fn ended_or_held(&self) -> Result<Arc<ExitReport>, Hold> {
+        let either = |status: &Status| match status {
+            Status::Ended(report) => Some(Ok(Arc::clone(report))),
+            // The monitor may have reported already that it goes on.
+            Status::Held(_) => self.heard.hold().map(Err),
+            _ => None,
+        };
+        self.status.until(either).await
+    }
+
+    /// Waits for the machine's end, or until there is no sense in waiting.
+    pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
+        let settled = |status: &Status| match status {
+            Status::Ended(report) => Some(Some(Arc::clone(report))),
+            Status::Unkillable => Some(None),
+            _ => None,
+        };
+        self.status.until(settled).await
+    }
+
+    /// Has the machine killed, and the drop of its last handle not wait for it.
+    pub(crate) fn end_in_background(&self) {
+        if !self.engine.is_of_this_process() {
+            return;
+        }
+        self.is_unwanted.store(true, Ordering::Relaxed);
+        self.request(Request::End(Ladder::kill()));
+    }
+}

@@ -1,0 +1,82 @@
+//! A guest that is loaded from a file.
+
+use qemu_qmp_engine::{operation, timeout_option};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use qemu_qmp::{Client, Cont, MigrationReport, QueryStatus, Stop};
+
+use super::file::SavedFile;
+use super::{MoveError, mark, operation};
+use crate::Machine;
+
+/// Loads a guest from a file; made by [`Machine::load_from`].
+///
+/// # Errors
+/// [`MoveError`].
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, or its deadline has passed, the
+/// load goes on to its end: QEMU cannot give it up.
+#[derive(Debug)]
+#[must_use = "nothing is loaded until awaited or waited for"]
+pub struct Load {
+    machine: Machine,
+    path: PathBuf,
+    paused: bool,
+    timeout: Option<Duration>,
+}
+
+impl Load {
+    pub(super) fn new(machine: &Machine, path: &Path) -> Self {
+        Self {
+            machine: machine.clone(),
+            path: path.to_owned(),
+            paused: false,
+            timeout: machine.deadlines().limit(),
+        }
+    }
+
+    /// Leaves the guest paused, also if it ran when it was saved; `cont` lets it
+    /// run.
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+}
+
+timeout_option!(Load, timeout);
+
+operation!(Load => Result<MigrationReport, MoveError>);
+
+impl Load {
+    async fn run(self) -> Result<MigrationReport, MoveError> {
+        let Self {
+            machine,
+            path,
+            paused,
+            timeout,
+        } = self;
+        let file = SavedFile::open(machine.name(), path)?;
+        let qmp = machine.qmp().clone();
+        let load = |_| async move { load(&qmp, &file, paused).await.map(Some) };
+        operation::run(&machine, "load a guest", timeout, load).await
+    }
+}
+
+async fn load(qmp: &Client, file: &SavedFile, paused: bool) -> Result<MigrationReport, MoveError> {
+    let ran = mark::read(&file.file);
+    if paused && qmp.execute(QueryStatus).timeout(None).await?.status == "inmigrate" {
+        // From a QEMU that waits for a guest, it takes that for the guest.
+        qmp.execute(Stop).timeout(None).await?;
+    }
+    let incoming = qmp
+        .migrate_incoming_over(file.for_qemu()?)
+        .timeout(None)
+        .await?;
+    let report = incoming.completed().timeout(None).await?;
+    if ran == Some(true) && !paused {
+        qmp.execute(Cont).timeout(None).await?;
+    }
+    Ok(report)
+}

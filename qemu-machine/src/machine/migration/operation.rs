@@ -1,0 +1,75 @@
+//! An operation on the engine, and the caller who waits for it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp_engine::{Either, Elapsed, Watched, race};
+
+use super::MoveError;
+use crate::Machine;
+
+/// Runs an operation on the engine, to its end, and waits for it. A caller who
+/// drops this, or whose deadline passes, makes it be [given up](GivenUp); then it
+/// returns `None`.
+pub(super) async fn run<T, F>(
+    machine: &Machine,
+    action: &'static str,
+    timeout: Option<Duration>,
+    operation: impl FnOnce(GivenUp) -> F,
+) -> Result<T, MoveError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<Option<T>, MoveError>> + Send + 'static,
+{
+    let given_up = GivenUp::default();
+    let waits = Waits(given_up.clone());
+    let deadlines = machine.deadlines();
+    let mut task = machine.inner.engine.spawn(operation(given_up));
+    let late = match deadlines.timeout(timeout, &mut task).await {
+        Ok(outcome) => return outcome.expect(ENDS).map(|it| it.expect(ENDS)),
+        Err(Elapsed(limit)) => MoveError::Timeout {
+            machine: machine.name().to_owned(),
+            action,
+            limit,
+        },
+    };
+    drop(waits);
+    match deadlines.timeout(Some(GIVING_UP), task).await {
+        // It had come to its end at the same time.
+        Ok(Some(Ok(Some(done)))) => Ok(done),
+        Ok(Some(Err(error))) => Err(error),
+        _ => Err(late),
+    }
+}
+
+/// Whether nobody waits for an operation any more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GivenUp(Arc<Watched<bool>>);
+
+impl GivenUp {
+    /// Waits for `future`; `None` if the operation is given up before.
+    pub(super) async fn or<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let given_up = self.0.until(|&is_so| is_so.then_some(()));
+        match race(future, given_up).await {
+            Either::Left(output) => Some(output),
+            Either::Right(()) => None,
+        }
+    }
+}
+
+/// Who waits for an operation.
+struct Waits(GivenUp);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.set(true);
+    }
+}
+
+/// How long a caller whose deadline has passed waits for QEMU to give up, so that
+/// the guest goes on as it was when the error is returned.
+const GIVING_UP: Duration = Duration::from_secs(5);
+
+/// Nothing aborts an operation, and one that is waited for is not given up.
+const ENDS: &str = "an operation that is waited for ends";

@@ -1,0 +1,50 @@
+//! The guest that is saved or moved: paused for it, and as it was again if that
+//! fails.
+
+use qemu_qmp::{Client, Cont, ExecuteError, QueryStatus, Stop};
+
+/// A guest, and what it was before.
+#[derive(Debug)]
+pub(super) struct Source {
+    qmp: Client,
+    ran: bool,
+}
+
+impl Source {
+    /// Pauses the guest if it runs, unless it is to be saved or moved `live`.
+    pub(super) async fn pause(qmp: &Client, live: bool) -> Result<Self, ExecuteError> {
+        let status = qmp.execute(QueryStatus).timeout(None).await?;
+        // A guest that sleeps (ACPI S3) can wake at any time.
+        let ran = status.running || status.status == "suspended";
+        if ran && !live {
+            qmp.execute(Stop).timeout(None).await?;
+        }
+        Ok(Self {
+            qmp: qmp.clone(),
+            ran,
+        })
+    }
+
+    /// Whether it ran.
+    pub(super) fn ran(&self) -> bool {
+        self.ran
+    }
+
+    /// Cancels the migration. Returns whether it had completed before.
+    pub(super) async fn cancel(&self) -> bool {
+        let status = self.qmp.cancel_migration().timeout(None).await;
+        status.is_ok_and(|status| status.as_deref() == Some("completed"))
+    }
+
+    /// Lets the guest run again, if it ran.
+    pub(super) async fn resume(self) {
+        if !self.ran {
+            return;
+        }
+        if let Err(error) = self.qmp.execute(Cont).timeout(None).await
+            && error.reply().is_some()
+        {
+            log::warn!("the guest was not saved or moved, and cannot go on: {error}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The handle on a machine that was launched, and its operations: its ends, its
+//! run state, migration, snapshots, and the schema of its QEMU.
+
+mod drop;
+pub(crate) mod error;
+pub(crate) mod forwarded_port;
+pub(crate) mod handle;
+mod handles;
+mod inner;
+pub(crate) mod migration;
+mod run_state;
+pub(crate) mod schema;
+mod shutdown;
+pub(crate) mod snapshot;
+mod wait_for_exit;
+
+pub(crate) use error::{ExitError, ShutdownError};
+pub use forwarded_port::ForwardedPort;
+pub(crate) use handle::Machine;
+pub(crate) use handles::Handles;
+pub(crate) use inner::Inner;
+pub use migration::{Load, Move, Save};
+pub use schema::ReadSchema;
+pub use shutdown::{Kill, Shutdown};
+pub use snapshot::{ListSnapshots, RunSnapshot, Snapshot};
+pub use wait_for_exit::WaitForExit;

@@ -1,0 +1,257 @@
+//! Snapshots of a guest with its memory and its disks, kept in the disks.
+//!
+//! By QEMU's jobs `snapshot-save`, `snapshot-load` and `snapshot-delete`, since
+//! QEMU 6.0. Which nodes they need is found in what `query-block` reports.
+
+mod disks;
+pub(crate) mod error;
+
+use qemu_qmp_engine::{operation, timeout_option};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use qemu_qmp::{Client, QueryStatus};
+use qemu_qmp_engine::Elapsed;
+use serde_json::json;
+
+use disks::Disk;
+pub(crate) use error::{SnapshotError, SnapshotFailure};
+
+use crate::Machine;
+
+/// A snapshot in the disks of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// How much of it is the guest's memory and devices, in bytes; 0 if it has
+    /// the disks alone, and cannot be loaded into a machine.
+    pub memory_bytes: u64,
+    /// When it was taken, by the host's clock.
+    pub taken: SystemTime,
+    /// How long the guest had run then.
+    pub guest_clock: Duration,
+    /// The disks that have it, by the names of their nodes.
+    pub disks: Vec<String>,
+}
+
+/// Saves, loads or deletes a snapshot; made by [`Machine::save_snapshot`],
+/// [`Machine::load_snapshot`] and [`Machine::delete_snapshot`].
+///
+/// # Errors
+/// [`SnapshotError`], whose [`failure`](SnapshotError::failure) says which.
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, the operation goes on to its
+/// end: QEMU cannot give it up.
+#[derive(Debug)]
+#[must_use = "nothing is done until awaited or waited for"]
+pub struct RunSnapshot {
+    machine: Machine,
+    action: Action,
+    name: String,
+    nodes: Vec<String>,
+    timeout: Option<Duration>,
+}
+
+/// Lists snapshots; made by [`Machine::snapshots`].
+///
+/// # Errors
+/// [`SnapshotError`], with [`SnapshotFailure::Execute`] or
+/// [`SnapshotFailure::Timeout`].
+///
+/// # Cancel safety
+/// Nothing depends on it.
+#[derive(Debug)]
+#[must_use = "nothing is asked for until awaited or waited for"]
+pub struct ListSnapshots {
+    machine: Machine,
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Save,
+    Load,
+    Delete,
+}
+
+impl Machine {
+    /// Saves the guest with its memory and its disks as a snapshot of this name,
+    /// which [`load_snapshot`](Self::load_snapshot) goes back to. The guest is
+    /// paused meanwhile, and then goes on as it was.
+    ///
+    /// All writable disks of the guest are in it, so each must be able to hold
+    /// one: qcow2 is the format that does. The first one that does has the memory
+    /// too. QEMU refuses a name that some disk has already.
+    ///
+    /// While QEMU saves, loads or deletes a snapshot, its monitor does not answer.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    /// use qemu_machine::spec::Drive;
+    ///
+    /// let vm = Machine::builder("qemu-system-x86_64")
+    ///     .drive(Drive::file("disk.qcow2").format("qcow2"))
+    ///     .launch()
+    ///     .wait()?;
+    /// vm.save_snapshot("fresh").wait()?;
+    /// // … a test spoils the guest …
+    /// vm.load_snapshot("fresh").wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn save_snapshot(&self, name: &str) -> RunSnapshot {
+        self.run_snapshot(Action::Save, name)
+    }
+
+    /// Goes back to a snapshot of this machine, or of another one that has the
+    /// same disks and is like this one otherwise. Then the guest runs if it ran
+    /// before, whatever it did when it was saved, and is paused otherwise.
+    ///
+    /// If there is no such snapshot in some disk, the guest is not touched. If
+    /// QEMU fails to load it, the guest stays paused (run state `restore-vm`), and
+    /// its disks and memory may be of different times.
+    pub fn load_snapshot(&self, name: &str) -> RunSnapshot {
+        self.run_snapshot(Action::Load, name)
+    }
+
+    /// Deletes a snapshot from all disks that have it.
+    pub fn delete_snapshot(&self, name: &str) -> RunSnapshot {
+        self.run_snapshot(Action::Delete, name)
+    }
+
+    /// The snapshots in the writable disks, the oldest first.
+    pub fn snapshots(&self) -> ListSnapshots {
+        ListSnapshots {
+            machine: self.clone(),
+            timeout: self.deadlines().limit(),
+        }
+    }
+
+    fn run_snapshot(&self, action: Action, name: &str) -> RunSnapshot {
+        RunSnapshot {
+            machine: self.clone(),
+            action,
+            name: name.to_owned(),
+            nodes: Vec::new(),
+            timeout: self.deadlines().limit(),
+        }
+    }
+
+    fn snapshot_error(&self, action: String, failure: SnapshotFailure) -> SnapshotError {
+        SnapshotError {
+            machine: self.name().to_owned(),
+            action,
+            failure: Box::new(failure),
+        }
+    }
+}
+
+impl RunSnapshot {
+    /// Takes only the disks with these nodes (`node-name` in QEMU), instead of all
+    /// writable ones. The others stay as they are, also at a load: that is for
+    /// disks whose content the guest does not rely on.
+    pub fn disks<N: Into<String>>(mut self, nodes: impl IntoIterator<Item = N>) -> Self {
+        self.nodes = nodes.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+timeout_option!(RunSnapshot, timeout);
+
+timeout_option!(ListSnapshots, timeout);
+
+operation!(RunSnapshot => Result<(), SnapshotError>);
+
+impl RunSnapshot {
+    async fn run(self) -> Result<(), SnapshotError> {
+        let Self {
+            machine,
+            action,
+            name,
+            nodes,
+            timeout,
+        } = self;
+        let told = format!("{} snapshot '{name}'", action.verb());
+        let qmp = machine.qmp().clone();
+        let turn = machine.inner.migration_turn.clone();
+        // On the engine, so that the job is dismissed whoever gives up.
+        let done = machine.inner.engine.spawn(async move {
+            let _turn = turn.lock().await;
+            run(&qmp, action, &name, &nodes).await
+        });
+        let failure = match machine.deadlines().timeout(timeout, done).await {
+            Ok(Some(Ok(()))) => return Ok(()),
+            Ok(Some(Err(failure))) => failure,
+            Ok(None) => unreachable!("nothing aborts it"),
+            Err(Elapsed(limit)) => SnapshotFailure::Timeout { limit },
+        };
+        Err(machine.snapshot_error(told, failure))
+    }
+}
+
+operation!(ListSnapshots => Result<Vec<Snapshot>, SnapshotError>);
+
+impl ListSnapshots {
+    async fn run(self) -> Result<Vec<Snapshot>, SnapshotError> {
+        let Self { machine, timeout } = self;
+        let found = find(machine.qmp(), &[]);
+        let failure = match machine.deadlines().timeout(timeout, found).await {
+            Ok(Ok(disks)) => return Ok(disks::list(&disks)),
+            Ok(Err(failure)) => failure,
+            Err(Elapsed(limit)) => SnapshotFailure::Timeout { limit },
+        };
+        Err(machine.snapshot_error("list its snapshots".to_owned(), failure))
+    }
+}
+
+async fn run(
+    qmp: &Client,
+    action: Action,
+    name: &str,
+    nodes: &[String],
+) -> Result<(), SnapshotFailure> {
+    static JOBS: AtomicU64 = AtomicU64::new(1);
+    let status = qmp.execute(QueryStatus).timeout(None).await?.status;
+    // Of a disk that it has handed over, QEMU says that it cannot hold one.
+    if ["inmigrate", "postmigrate"].contains(&&*status) {
+        return Err(SnapshotFailure::Inactive { status });
+    }
+    let disks = find(qmp, nodes).await?;
+    let mut arguments = match action {
+        Action::Save => json!({"vmstate": disks::to_save(&disks, name)?}),
+        Action::Load => json!({"vmstate": disks::to_load(&disks, name)?}),
+        Action::Delete => json!({}),
+    };
+    arguments["devices"] = match action {
+        Action::Delete => json!(disks::to_delete(&disks, name)?),
+        Action::Save | Action::Load => disks.iter().map(|disk| &*disk.node).collect(),
+    };
+    arguments["tag"] = name.into();
+    let number = JOBS.fetch_add(1, Ordering::Relaxed);
+    arguments["job-id"] = format!("snapshot-job-{number}").into();
+    let job = qmp.run_job(&format!("snapshot-{}", action.verb()), arguments);
+    job.timeout(None)
+        .await
+        .map(drop)
+        .map_err(SnapshotFailure::Job)
+}
+
+/// The writable disks.
+async fn find(qmp: &Client, nodes: &[String]) -> Result<Vec<Disk>, SnapshotFailure> {
+    let blocks = qmp.execute_json("query-block", ()).timeout(None).await?;
+    disks::read(&blocks, nodes)
+}
+
+impl Action {
+    /// Also in the names of QEMU's commands.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Save => "save",
+            Self::Load => "load",
+            Self::Delete => "delete",
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! QEMU as a process: found, started with exactly what it shall have, and
+//! waited for by its descriptor.
+
+pub(crate) mod guardian;
+pub(crate) mod runtime_dir;
+pub(crate) mod survivors;
+
+use crate::life::SurvivorFate;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qemu_qmp_engine::{self as engine, Engine};
+
+use self::guardian::Entry;
+use crate::life::ExitStatus;
+use crate::process::survivors::{Candidate, Lifelines, Noted, Search, Stat};
+use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
+
+/// A started process, the leader of its own group. Dropped unreaped, it is
+/// killed with its group, and reaped when the program ends.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+    lifelines: Lifelines,
+    fate: Mutex<Fate>,
+}
+
+/// What has been done to a process. Locked while its group is sent a signal,
+/// and while it is reaped: until then the group's id is nobody else's.
+#[derive(Debug, Default)]
+struct Fate {
+    /// On the guardian's list, until it is reaped.
+    entry: Option<Entry>,
+    /// When somebody killed it who did not wait for its supervisor.
+    killed_unsupervised: Option<Instant>,
+    /// Whether its group was sent SIGKILL while it was there itself.
+    is_killed: bool,
+    /// What lived on when it had ended.
+    survivors: Noted,
+    /// Once it is reaped.
+    status: Option<ExitStatus>,
+}
+
+/// What a process is started with.
+pub(crate) struct Start<'a> {
+    /// The program and its arguments.
+    pub(crate) words: &'a [OsString],
+    /// Changes to our own environment; `None` removes a variable.
+    pub(crate) environment: &'a [(OsString, Option<OsString>)],
+    pub(crate) directory: Option<&'a Path>,
+    /// Its descriptors 0, 1, 2, …; it has no others.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
+}
+
+/// Why a process was not started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    NotFound { program: OsString },
+    NotExecutable { program: PathBuf, cause: io::Error },
+    Nul { word: OsString },
+    Arguments { cause: io::Error },
+    Directory { cause: io::Error },
+    Resources { cause: io::Error },
+}
+
+impl Process {
+    /// Starts a process. To be called on the engine's thread alone: the
+    /// kernel kills the process when the thread that started it ends.
+    pub(crate) fn start(
+        engine: &'static Engine,
+        start: &Start<'_>,
+        lifelines: Lifelines,
+    ) -> Result<Self, StartError> {
+        let environment = environment(start.environment);
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or(OsStr::new(""), |(_, path)| path);
+        let program = find(&start.words[0], path)?;
+        let c_string = |word: &OsStr| {
+            CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
+                word: word.to_owned(),
+            })
+        };
+        // The child changes its directory before it looks for the program.
+        let absolute = std::path::absolute(&program).unwrap_or_else(|_| program.clone());
+        let image = c_string(absolute.as_os_str())?;
+        let arguments: Vec<CString> = start
+            .words
+            .iter()
+            .map(|word| c_string(word))
+            .collect::<Result<_, _>>()?;
+        let environment: Vec<CString> = environment
+            .iter()
+            .map(|(key, value)| {
+                c_string(
+                    &[key, OsStr::new("="), value]
+                        .into_iter()
+                        .collect::<OsString>(),
+                )
+            })
+            .collect::<Result<_, _>>()?;
+        let directory = start
+            .directory
+            .map(|path| c_string(path.as_os_str()))
+            .transpose()?;
+        let descriptors: Vec<i32> = start.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let entry = guardian::enter(engine, lifelines.for_guardian());
+        let entry = entry.map_err(|cause| StartError::Resources { cause })?;
+        let started = sys::spawn(&Image {
+            program: &image,
+            arguments: &arguments,
+            environment: &environment,
+            directory: directory.as_ref(),
+            descriptors: &descriptors,
+            herald: entry.as_ref().map(Entry::herald),
+            dies_with_us: true,
+        });
+        let Spawned { pid, pidfd, .. } = match started {
+            Ok(spawned) => {
+                if let Some(entry) = &entry {
+                    entry.complete(&spawned);
+                }
+                spawned
+            }
+            Err(NotSpawned { step, cause, child }) => {
+                entry.into_iter().for_each(Entry::dismiss);
+                if let Some(child) = child {
+                    sys::reap_failed(&child);
+                }
+                return Err(not_started(step, cause, program));
+            }
+        };
+        Ok(Self {
+            pid,
+            pidfd,
+            lifelines,
+            fate: Mutex::new(Fate {
+                entry,
+                ..Fate::default()
+            }),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until the process has ended. Runs on the engine.
+    pub(crate) async fn ended(&self) {
+        ended(&self.pidfd).await;
+    }
+
+    /// Whether the process has ended by now.
+    pub(crate) fn has_ended(&self) -> bool {
+        sys::has_ended(&self.pidfd)
+    }
+
+    /// Ends what lives on after the process, which has ended, and takes its
+    /// status. What lives on is the rest of its group, and who has left the group
+    /// and holds a channel. Waits for their end, 10 s at most. Runs on the
+    /// engine.
+    pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
+        self.end_survivors().await;
+        let status = self.reap();
+        (status, std::mem::take(&mut self.fate().survivors))
+    }
+
+    /// Where this process adopts orphans, it reaps those that it has killed. So
+    /// this comes before [`reap`](Self::reap), which lets the group's id go.
+    async fn end_survivors(&self) {
+        let deadline = Instant::now() + SURVIVORS_LIMIT;
+        for _ in 0..PASSES {
+            let Some(mut search) = self.search() else {
+                return;
+            };
+            while search.step(PROCESSES_A_TURN) {
+                engine::yield_now().await;
+            }
+            let doomed = self.kill_survivors(search);
+            if doomed.is_empty() {
+                return;
+            }
+            for survivor in &doomed {
+                let limit = deadline.saturating_duration_since(Instant::now());
+                let end = engine::readable(survivor.pidfd.as_fd());
+                // Where it cannot be watched, it is looked at below.
+                let _ = engine::timeout(Some(limit), end).await;
+            }
+            self.bury(&doomed);
+        }
+    }
+
+    /// The same as [`end`](Self::end) from any thread, for a caller that cannot
+    /// wait until the supervisor has a turn, which hears of the rest then.
+    pub(crate) fn end_by(&self, deadline: Instant) {
+        self.end_survivors_by(deadline);
+        self.reap();
+    }
+
+    fn end_survivors_by(&self, deadline: Instant) {
+        for _ in 0..PASSES {
+            let Some(mut search) = self.search() else {
+                return;
+            };
+            while search.step(PROCESSES_A_TURN) {}
+            let doomed = self.kill_survivors(search);
+            if doomed.is_empty() {
+                return;
+            }
+            for survivor in &doomed {
+                let limit = deadline.saturating_duration_since(Instant::now());
+                sys::ends_within(&survivor.pidfd, limit);
+            }
+            self.bury(&doomed);
+        }
+    }
+
+    /// Begins a search, where there may be something to be found. Without that,
+    /// it only kills the group.
+    fn search(&self) -> Option<Search<'_>> {
+        let adopts = sys::adopts_orphans();
+        let is_held = self.lifelines.is_held();
+        let fate = self.fate();
+        // While somebody lives who may have been left, the look comes first.
+        if !is_held {
+            fate.signal(self.pid, libc::SIGKILL);
+        }
+        let whole_group = adopts && fate.status.is_none();
+        drop(fate);
+        (is_held || whole_group).then(|| Search::new(&self.lifelines, self.pid, whole_group))
+    }
+
+    /// Kills what a search has found. Gives what is to be waited for.
+    fn kill_survivors(&self, search: Search<'_>) -> Vec<Candidate> {
+        let found = search.into_candidates();
+        let mut fate = self.fate();
+        // Until the leader is reaped, nobody else's group has its id.
+        let group_is_ours = fate.status.is_none();
+        fate.signal(self.pid, libc::SIGKILL);
+        let is_held = found.all.iter().any(|it| it.holds) || found.by_forks;
+        if !is_held && self.lifelines.is_held() {
+            fate.survivors.unseen = true;
+        }
+        let mut doomed = Vec::new();
+        for survivor in found.all {
+            if !survivor.holds {
+                if group_is_ours {
+                    doomed.push(survivor);
+                }
+                continue;
+            }
+            let killed = sys::signal_process(&survivor.pidfd, libc::SIGKILL);
+            let denied = killed.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
+            let was_killed_before = fate.is_killed && survivor.in_group;
+            if denied {
+                fate.survivors.add(&survivor, SurvivorFate::NotPermitted);
+                continue;
+            }
+            if !survivor.is_ending && !was_killed_before {
+                fate.survivors.add(&survivor, SurvivorFate::Killed);
+            }
+            doomed.push(survivor);
+        }
+        doomed
+    }
+
+    /// Reaps who was killed and adopted. A parent may have ended later than its
+    /// child, so this comes after the end of all.
+    fn bury(&self, doomed: &[Candidate]) {
+        let adopts = sys::adopts_orphans();
+        for survivor in doomed {
+            if !sys::ends_within(&survivor.pidfd, Duration::ZERO) {
+                self.fate().survivors.lives(survivor);
+            } else if adopts {
+                sys::reap(&survivor.pidfd);
+            }
+        }
+    }
+
+    /// Takes the status of the ended process, and kills what is left of its
+    /// group. Done once; after that it is the status alone.
+    fn reap(&self) -> ExitStatus {
+        let mut fate = self.fate();
+        if let Some(status) = fate.status {
+            return status;
+        }
+        sys::signal_group(self.pid, libc::SIGKILL);
+        fate.entry.take().into_iter().for_each(Entry::dismiss);
+        let status = match sys::reap(&self.pidfd) {
+            Some(Ended::Exited(code)) => ExitStatus::Code(code),
+            Some(Ended::Signaled {
+                signal,
+                core_dumped,
+            }) => ExitStatus::Signal {
+                signal,
+                core_dumped,
+            },
+            None => ExitStatus::Unknown,
+        };
+        fate.status = Some(status);
+        status
+    }
+
+    /// Asks every process of the group to end.
+    pub(crate) fn terminate(&self) {
+        self.fate().signal(self.pid, libc::SIGTERM);
+    }
+
+    /// Ends every process of the group, and the process itself, which may have
+    /// gone to another group.
+    pub(crate) fn kill(&self) {
+        self.kill_all(&mut self.fate());
+    }
+
+    /// The same, from any thread, for who cannot wait until the supervisor has
+    /// a turn. One that has ended is left as it is. `now` is what the
+    /// supervisor will hear.
+    pub(crate) fn kill_unsupervised(&self, now: Instant) {
+        let mut fate = self.fate();
+        if fate.status.is_none() && !self.has_ended() {
+            self.kill_all(&mut fate);
+            fate.killed_unsupervised.get_or_insert(now);
+        }
+    }
+
+    fn kill_all(&self, fate: &mut Fate) {
+        fate.signal(self.pid, libc::SIGKILL);
+        if fate.status.is_none() {
+            fate.is_killed = true;
+            // It fails only where there is nothing to be killed.
+            let _ = sys::signal_process(&self.pidfd, libc::SIGKILL);
+        }
+    }
+
+    /// When it was killed past its supervisor, if it was.
+    pub(crate) fn killed_unsupervised(&self) -> Option<Instant> {
+        self.fate().killed_unsupervised
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the process is ending, even if it cannot be reaped yet: it
+    /// closes its descriptors shortly before.
+    pub(crate) fn is_ending(&self) -> bool {
+        // Out of descriptors, for one: only whether it has ended is known.
+        Stat::of(self.pid).map_or_else(|| self.has_ended(), |stat| stat.is_ending)
+    }
+}
+
+impl Fate {
+    fn signal(&self, group: u32, signal: i32) {
+        if self.status.is_none() {
+            sys::signal_group(group, signal);
+        }
+    }
+}
+
+/// Waits until a child has ended, and its status is there to be taken. Runs on
+/// the engine.
+pub(crate) async fn ended(pidfd: &OwnedFd) {
+    let _ = engine::readable(pidfd.as_fd()).await;
+    // The kernel had no memory, or no watch, left for us; or somebody traces the
+    // child, and has its end first. Then there is nothing to wait for but time.
+    while !sys::has_ended(pidfd) {
+        engine::pause(UNWATCHED).await;
+    }
+}
+
+/// How late the end of a process may be told that cannot be watched, or is
+/// traced.
+const UNWATCHED: Duration = Duration::from_millis(10);
+
+/// How long the survivors of a process may take to end once they are killed. It
+/// is the kernel's time to take their memory down.
+const SURVIVORS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often they are looked for: a process may fork while it is being killed.
+const PASSES: usize = 5;
+
+/// How many processes are looked at before the engine does something else.
+const PROCESSES_A_TURN: usize = 16;
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn not_started(step: Step, cause: io::Error, program: PathBuf) -> StartError {
+    match step {
+        Step::Exec if cause.kind() == io::ErrorKind::ArgumentListTooLong => {
+            StartError::Arguments { cause }
+        }
+        Step::Exec => StartError::NotExecutable { program, cause },
+        Step::Directory => StartError::Directory { cause },
+        Step::Fork | Step::Descriptors => StartError::Resources { cause },
+    }
+}
+
+fn environment(changes: &[(OsString, Option<OsString>)]) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<_> = std::env::vars_os().collect();
+    for (name, value) in changes {
+        environment.retain(|(other, _)| other != name);
+        if let Some(value) = value {
+            environment.push((name.clone(), value.clone()));
+        }
+    }
+    environment
+}
+
+/// Finds a program as a shell does.
+pub(crate) fn find(program: &OsStr, path: &OsStr) -> Result<PathBuf, StartError> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(program));
+    }
+    let is_program = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path)
+        .map(|directory| directory.join(program))
+        .find(is_program)
+        .ok_or_else(|| StartError::NotFound {
+            program: program.to_owned(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_as_a_shell_finds_it() {
+        let path = OsStr::new("/nonexistent:/etc:/bin");
+        assert_eq!(find(OsStr::new("sh"), path).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(find(OsStr::new("./sh"), path).unwrap(), Path::new("./sh"));
+        // A file that is not executable is passed over.
+        assert!(matches!(
+            find(OsStr::new("passwd"), OsStr::new("/etc")),
+            Err(StartError::NotFound { .. })
+        ));
+        assert!(matches!(
+            find(OsStr::new(""), path),
+            Err(StartError::NotFound { .. })
+        ));
+    }
+}

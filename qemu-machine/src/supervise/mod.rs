@@ -1,0 +1,548 @@
+//! The supervisor of one machine: a task on the engine that owns its process
+//! and all that belongs to it, from the start of the process to its end.
+//!
+//! It carries out what [`life`] decides, and when the process has ended it
+//! does, in this order: kill what is left of the process group and who has
+//! left it, take the exit status, read what is left in every channel, remove
+//! the private log or directory, tell who waits on the console and the monitor,
+//! let go of every descriptor, and then tell who waits for the end: all with one
+//! and the same report.
+
+mod monitor;
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use qemu_qmp::supervise::{PendingNotices, Reader};
+use qemu_qmp::{Client, Deadlines, Disconnected, Quit, SystemPowerdown};
+use qemu_qmp_engine::{self as engine, Engine, Task, Watched, first, oneshot};
+use tokio::sync::mpsc;
+
+use monitor::{Monitor, Next};
+
+use crate::channel::{self, Channel};
+use crate::console::Console;
+use crate::display::Canvas;
+use crate::life::ExitReport;
+use crate::life::Hold;
+use crate::life::ObservedState;
+use crate::life::{self, Action, Evidence, ExitDevices, Ladder, Life, Rung, Useless};
+use crate::output::OutputPipe;
+use crate::output::TranscriptFile;
+use crate::output::tee::{self, Feed};
+use crate::process::Process;
+use crate::process::runtime_dir::{PrivateDirectory, PrivateLog};
+
+/// What is asked of a supervisor.
+pub(crate) enum Request {
+    /// The machine can be spoken with. Answered, unless the launch has been
+    /// given up.
+    Ready(oneshot::Sender<()>),
+    /// It never will be.
+    Useless(Useless),
+    /// This is its monitor.
+    Attach(Client, Reader),
+    /// The machine shall end.
+    End(Ladder),
+    /// A rung could not be tried, or was refused.
+    Failed(Rung, String),
+    /// What the guest said before it was held, or reset so often, has been
+    /// read.
+    GuestIsQuiet {
+        /// How often it was reset.
+        resets: u64,
+    },
+    /// The channel of this number has ended.
+    ChannelEnded(usize),
+    /// What the monitor told before that has been heard.
+    ChannelClosed(usize),
+}
+
+/// What is known of a machine.
+#[derive(Debug, Clone)]
+pub(crate) enum Status {
+    Alive,
+    /// QEMU holds the guest, and only a reset brings it back.
+    Held(Hold),
+    /// Killed, and not ended in time.
+    Unkillable,
+    Ended(Arc<ExitReport>),
+}
+
+/// What belongs to a machine's process.
+pub(crate) struct Belongings {
+    pub(crate) name: String,
+    pub(crate) process: Arc<Process>,
+    pub(crate) started: Instant,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) heard: ObservedState,
+    pub(crate) output: OutputPipe,
+    pub(crate) tees: Vec<Feed>,
+    pub(crate) transcript_file: Option<TranscriptFile>,
+    pub(crate) consoles: Vec<Console>,
+    /// The consoles, and all others.
+    pub(crate) channels: Vec<Arc<dyn Channel>>,
+    pub(crate) directory: Option<PrivateDirectory>,
+    pub(crate) private_log: Option<PrivateLog>,
+    pub(crate) canvas: Arc<Canvas>,
+    /// The log of QEMU's output, where it outlives the directory.
+    pub(crate) log: Option<PathBuf>,
+    /// By what the guest can exit.
+    pub(crate) exit_devices: ExitDevices,
+}
+
+/// How whoever launched a machine has to do with its supervisor.
+pub(crate) struct Supervised {
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) status: Arc<Watched<Status>>,
+    /// Told when the launch has taken too long.
+    pub(crate) overdue: oneshot::Receiver<()>,
+}
+
+/// Supervises a process until its end; it has so long to be of use.
+pub(crate) fn supervise(
+    engine: &'static Engine,
+    belongings: Belongings,
+    launch_limit: Option<Duration>,
+) -> Supervised {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the supervisor's task, on the engine, is all that receives"
+    )]
+    let (sender, requests) = mpsc::unbounded_channel();
+    let status = Arc::new(Watched::new(Status::Alive));
+    let (overdue, told) = oneshot::channel();
+    let process = Arc::clone(&belongings.process);
+    let last_resort = KilledWhenDropped {
+        engine,
+        process: Arc::downgrade(&process),
+        status: Arc::clone(&status),
+    };
+    let exit = engine.spawn(async move { process.ended().await });
+    let output = engine.spawn(belongings.output.clone().pump());
+    let channels = belongings.channels.iter().enumerate();
+    let pumps = channels.map(|(number, channel)| {
+        let (channel, ended) = (Arc::clone(channel), sender.downgrade());
+        engine.spawn(async move {
+            channel.pump().await;
+            if let Some(ended) = ended.upgrade() {
+                let _ = ended.send(Request::ChannelEnded(number));
+            }
+        })
+    });
+    let pumps = pumps.collect();
+    let supervisor = Supervisor {
+        engine,
+        life: Life::new(belongings.deadlines.now(), launch_limit),
+        belongings,
+        exit,
+        output,
+        pumps,
+        monitor: None,
+        own_requests: sender.downgrade(),
+        status: Arc::clone(&status),
+        told: Vec::new(),
+        overdue: Some(overdue),
+        resets: 0,
+    };
+    engine.spawn(async move {
+        let _last_resort = last_resort;
+        supervisor.run(requests).await;
+    });
+    Supervised {
+        requests: sender,
+        status,
+        overdue: told,
+    }
+}
+
+/// A process whose supervisor has panicked is nobody's, and shall not live. One
+/// that has ended in good order has been let go of before.
+struct KilledWhenDropped {
+    engine: &'static Engine,
+    process: Weak<Process>,
+    status: Arc<Watched<Status>>,
+}
+
+impl Drop for KilledWhenDropped {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.upgrade() {
+            process.kill();
+            // Nobody will tell more of it.
+            self.status.set(Status::Unkillable);
+            self.engine.spawn(async move {
+                process.ended().await;
+                process.end().await;
+            });
+        }
+    }
+}
+
+struct Supervisor {
+    engine: &'static Engine,
+    life: Life,
+    belongings: Belongings,
+    exit: Task<()>,
+    output: Task<()>,
+    /// What reads the channels.
+    pumps: Vec<Task<()>>,
+    monitor: Option<Monitor>,
+    /// For the answers to what is asked of the monitor; it does not keep the
+    /// machine alive.
+    own_requests: mpsc::WeakUnboundedSender<Request>,
+    status: Arc<Watched<Status>>,
+    /// What waits for the answers of the monitor.
+    told: Vec<Task<()>>,
+    /// Whom to tell, once, that the launch has taken too long.
+    overdue: Option<oneshot::Sender<()>>,
+    /// How many resets of the guest have been heeded.
+    resets: u64,
+}
+
+enum Input {
+    Exited,
+    Request(Request),
+    Monitor(Next),
+    Deadline,
+}
+
+impl Supervisor {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        loop {
+            while let Some(action) = self.life.poll_action() {
+                self.carry_out(action);
+            }
+            match self.next_input(&mut requests).await {
+                Input::Exited => break,
+                Input::Deadline => self.life.handle_timeout(self.now()),
+                Input::Request(request) => self.requested(request),
+                Input::Monitor(Next::Ended(cause)) => self.monitor_ended(&cause),
+                Input::Monitor(Next::News) => self.heed_the_guest(),
+            }
+        }
+        self.finish(requests).await;
+    }
+
+    async fn next_input(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Input {
+        let deadlines = self.belongings.deadlines.clone();
+        let deadline = self.life.deadline();
+        let limit = deadline.map(|at| at.saturating_duration_since(deadlines.now()));
+        // Each is pinned here, so that what joins them holds but pointers: a
+        // future that holds others by value is twice their size.
+        let exit = pin!(async {
+            (&mut self.exit).await;
+            Input::Exited
+        });
+        let monitor = pin!(async {
+            match &mut self.monitor {
+                Some(monitor) => Input::Monitor(monitor.next().await),
+                None => std::future::pending().await,
+            }
+        });
+        let request = pin!(async {
+            match requests.recv().await {
+                Some(request) => Input::Request(request),
+                // Every handle is gone. Its drop has asked for the end.
+                None => std::future::pending().await,
+            }
+        });
+        // The exit first: what else has ended then is a part of it.
+        let told = pin!(first(monitor, request));
+        let input = pin!(first(exit, told));
+        deadlines
+            .timeout(limit, input)
+            .await
+            .unwrap_or(Input::Deadline)
+    }
+
+    /// The time by which the machine's deadlines are told.
+    fn now(&self) -> Instant {
+        self.belongings.deadlines.now()
+    }
+
+    fn requested(&mut self, request: Request) {
+        let now = self.now();
+        match request {
+            Request::Ready(answer) => {
+                if self.life.ready() {
+                    // Whoever does not want the machine any more drops it.
+                    let _ = answer.send(());
+                }
+            }
+            Request::Useless(how) => self.life.useless(now, how),
+            Request::Attach(client, reader) => self.attach(client, reader),
+            // A process that has ended did so before it was asked to.
+            Request::End(_) if self.belongings.process.has_ended() => {}
+            Request::End(ladder) => self.life.end(now, ladder),
+            Request::Failed(rung, why) => self.life.failed(now, rung, why),
+            Request::ChannelEnded(number) => self.channel_ended(number),
+            Request::ChannelClosed(number) => {
+                if !self.is_ending() {
+                    self.belongings.channels[number].closed();
+                }
+            }
+            Request::GuestIsQuiet { resets } => {
+                let heard = &self.belongings.heard;
+                heard.settle_resets(resets);
+                self.tell_of_the_guest(heard.hold());
+            }
+        }
+    }
+
+    fn attach(&mut self, client: Client, reader: Reader) {
+        let Belongings {
+            heard, channels, ..
+        } = &self.belongings;
+        let (heard, channels) = (heard.clone(), channels.clone());
+        self.monitor = Some(Monitor::attach(
+            self.engine,
+            client,
+            reader,
+            heard,
+            channels,
+        ));
+    }
+
+    /// QEMU tells of its end on the monitor before it closes the others, so
+    /// that is read first, be it by a thread that waits on the monitor.
+    fn channel_ended(&mut self, number: usize) {
+        let Some(reader) = self.monitor.as_ref().and_then(Monitor::reading) else {
+            self.requested(Request::ChannelClosed(number));
+            return;
+        };
+        let drained = async move { reader.drained().await };
+        self.request_after(drained, Request::ChannelClosed(number));
+    }
+
+    fn monitor_ended(&mut self, cause: &Disconnected) {
+        // While the machine ends, the waiters are notified of that end instead.
+        if let Some(monitor) = &self.monitor
+            && !self.is_ending()
+        {
+            let name = &self.belongings.name;
+            engine::log(log::Level::Warn, module_path!(), || {
+                format!("machine '{name}' lives on without a monitor: {cause}")
+            });
+            monitor.finish();
+        }
+    }
+
+    /// A guest that is held says nothing more, and will not end by itself; one
+    /// that was reset goes on with nothing that it was at. Everyone who waits
+    /// for that hears of it once the last words have been read, which are on
+    /// their way.
+    fn heed_the_guest(&mut self) {
+        let heard = &self.belongings.heard;
+        let (hold, resets) = (heard.hold(), heard.resets());
+        if hold.is_some() {
+            self.life.guest_is_held(self.now());
+        } else {
+            self.tell_of_the_guest(None);
+            if resets == self.resets {
+                return;
+            }
+        }
+        self.resets = resets;
+        let channels = self.belongings.channels.clone();
+        let drained = async move {
+            for channel in channels {
+                channel.drained().await;
+            }
+        };
+        self.request_after(drained, Request::GuestIsQuiet { resets });
+    }
+
+    /// Makes a request of its own, once `work` is done.
+    fn request_after(&mut self, work: impl Future<Output = ()> + Send + 'static, request: Request) {
+        let requests = self.own_requests.clone();
+        self.keep(self.engine.spawn(async move {
+            work.await;
+            if let Some(requests) = requests.upgrade() {
+                let _ = requests.send(request);
+            }
+        }));
+    }
+
+    /// Holds what is under way, so that it has ended when the machine has.
+    fn keep(&mut self, task: Task<()>) {
+        self.told.retain(|task| !task.is_finished());
+        self.told.push(task);
+    }
+
+    fn tell_of_the_guest(&self, hold: Option<Hold>) {
+        let was_held = self.status.look(|status| match status {
+            Status::Held(hold) => Some(Some(hold.clone())),
+            Status::Alive => Some(None),
+            Status::Unkillable | Status::Ended(_) => None,
+        });
+        if was_held.is_none_or(|was_held| was_held == hold) {
+            return;
+        }
+        for channel in &self.belongings.channels {
+            channel.guest_is_held(hold.as_ref());
+        }
+        self.status.set(hold.map_or(Status::Alive, Status::Held));
+    }
+
+    /// Whether the end is near. QEMU closes its monitor and its console before
+    /// it ends, and may also close them and live on; those who wait on them
+    /// shall be told of the end, and not of its symptom. QEMU announces its
+    /// end, and the kernel knows of one that was not announced.
+    fn is_ending(&self) -> bool {
+        self.belongings.heard.shutdown().is_some() || self.belongings.process.is_ending()
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::GiveUpLaunch => {
+                if let Some(overdue) = self.overdue.take() {
+                    let _ = overdue.send(());
+                }
+            }
+            // Nothing asks a guest that cannot hear, and nothing waits for it.
+            Action::Try(Rung::Guest | Rung::Powerdown)
+                if self.belongings.heard.hold().is_some() =>
+            {
+                self.life.guest_is_held(self.now());
+            }
+            Action::Try(Rung::Guest) => {}
+            Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
+            Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
+            Action::Try(Rung::Kill) => self.belongings.process.kill(),
+            Action::GiveUpWaiting => self.status.set(Status::Unkillable),
+        }
+    }
+
+    fn tell_monitor(&mut self, rung: Rung) {
+        let client = match &self.monitor {
+            Some(Monitor { client, .. }) if client.disconnected().is_none() => client.clone(),
+            _ => {
+                let why = "there is no monitor".to_owned();
+                self.life.failed(self.now(), rung, why);
+                return;
+            }
+        };
+        let answers = self.own_requests.clone();
+        self.keep(self.engine.spawn(async move {
+            let told = match rung {
+                Rung::Powerdown => client.execute(SystemPowerdown).timeout(None).await,
+                _ => client.execute(Quit).timeout(None).await,
+            };
+            // Whether it was heard shows in the machine's end, not in a reply:
+            // one that closes its monitor now is most likely ending.
+            if let (Err(error), Some(answers)) = (told, answers.upgrade())
+                && error.disconnected().is_none()
+            {
+                let _ = answers.send(Request::Failed(rung, error.to_string()));
+            }
+        }));
+    }
+
+    /// The process has ended: see the module's documentation for the order.
+    async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
+        let ended = Instant::now();
+        if let Some(killed) = self.belongings.process.killed_unsupervised() {
+            self.life.end(killed, Ladder::kill());
+        }
+        self.life.exited(self.now());
+        let Belongings {
+            name,
+            process,
+            started,
+            deadlines: _,
+            heard,
+            output,
+            tees,
+            transcript_file,
+            consoles,
+            channels,
+            directory,
+            private_log,
+            canvas,
+            log,
+            exit_devices,
+        } = self.belongings;
+        let (status, survivors) = process.end().await;
+
+        let reader = match &mut self.monitor {
+            Some(monitor) => monitor.last_words().await,
+            None => None,
+        };
+        let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
+        for (channel, pump) in channels.iter().zip(self.pumps) {
+            channel.hang_up();
+            pump.await;
+        }
+        for task in self.told.into_iter().chain([self.output]) {
+            // What it holds is let go of before its end is known.
+            task.abort();
+            task.await;
+        }
+        output.drain();
+        canvas.close().await;
+
+        let mut trouble = tee::finish(tees).await;
+        let output_tail = output.output().tail();
+        let logs = channels.iter().map(|channel| channel.close());
+        let logs = std::iter::once(output.output().close()).chain(logs);
+        let transcript_trouble = transcript_file.and_then(|file| file.trouble());
+        trouble.extend(survivors.trouble());
+        trouble.extend(logs.flatten().chain(transcript_trouble));
+        let mut removed = |path: PathBuf, removed: io::Result<()>| {
+            if let Err(error) = removed {
+                trouble.push(format!("{} cannot be removed: {error}", path.display()));
+            }
+        };
+        if let Some(log) = private_log {
+            removed(log.path().to_owned(), log.remove());
+        }
+        if let Some(directory) = directory {
+            removed(directory.path().to_owned(), directory.remove());
+        }
+
+        let rungs = self.life.into_reports();
+        let (console_tail, named_console_tails) =
+            channel::tails(consoles.iter().map(Console::seen));
+        let greeting = |it: &Monitor| it.client.greeting().is_some();
+        let evidence = Evidence {
+            shutdown: shutdown.as_ref(),
+            rungs: &rungs,
+            greeted: self.monitor.as_ref().is_some_and(greeting),
+            monitor_was_read: reader.is_some(),
+            guest_panicked,
+            output: &output_tail,
+        };
+        let guest_exit = exit_devices.exit(status, &evidence);
+        let report = Arc::new(ExitReport {
+            name,
+            pid: process.pid(),
+            status,
+            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
+            guest_exit,
+            rungs,
+            shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
+            guest_panicked,
+            uptime: ended.saturating_duration_since(started),
+            output_tail,
+            console_tail,
+            named_console_tails,
+            log,
+            survivors: survivors.all,
+            trouble,
+        });
+        // All is let go of before anybody is told: who hears of the end, or
+        // sees it, finds none of our descriptors left.
+        drop((process, output, self.monitor, requests));
+        let notices = channels.into_iter();
+        let mut notices: Vec<PendingNotices> =
+            notices.map(|it| it.machine_ended(&report)).collect();
+        drop(consoles);
+        let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
+        notices.extend(reader.map(|reader| reader.end(&cause)));
+        self.status.set(Status::Ended(report));
+        notices.into_iter().for_each(PendingNotices::notify);
+    }
+}

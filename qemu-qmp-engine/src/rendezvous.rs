@@ -1,0 +1,90 @@
+//! Connecting and accepting without blocking a thread.
+//!
+//! The engine watches the socket in a task of its own, so the waiting future
+//! may run under any runtime.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::{SockAddr, Socket};
+use tokio::io::Interest;
+
+use crate::watch::watch;
+use crate::{Engine, Task};
+
+/// Connects a non-blocking `socket`.
+///
+/// # Errors
+/// Nobody is to be reached there.
+pub async fn connect(socket: Socket, address: SockAddr) -> io::Result<Socket> {
+    on_engine(async move {
+        match socket.connect(&address) {
+            Ok(()) => return Ok(socket),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        watch(socket.as_fd(), Interest::WRITABLE)?
+            .writable()
+            .await?
+            .retain_ready();
+        match socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(socket),
+        }
+    })
+    .await
+}
+
+/// Accepts one connection from a non-blocking listening `socket`.
+///
+/// # Errors
+/// No descriptor is left. That is this process's own limit, so it is told at
+/// once.
+pub async fn accept(socket: &Socket) -> io::Result<Socket> {
+    let socket = socket.try_clone()?;
+    on_engine(async move {
+        let watched = watch(socket.as_fd(), Interest::READABLE)?;
+        loop {
+            let mut readable = watched.readable().await?;
+            match readable.try_io(|_| socket.accept()) {
+                // Whoever connected has left again.
+                Err(_) => {}
+                Ok(Err(error)) if concerns_the_peer_alone(&error) => {}
+                Ok(accepted) => return accepted.map(|(accepted, _)| accepted),
+            }
+        }
+    })
+    .await
+}
+
+/// What `accept(2)` tells of one connection, and not of the listening socket.
+fn concerns_the_peer_alone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    ) || error.raw_os_error() == Some(libc::EPROTO)
+}
+
+/// Runs `task` on the engine, and ends it when the caller gives up.
+async fn on_engine<T: Send + 'static>(
+    task: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    let engine = Engine::start()?;
+    if engine.is_current_thread() {
+        // Given up, it lets go of its socket at once, and not at its next turn.
+        return task.await;
+    }
+    let mut task = AbortWhenDropped(engine.spawn(task));
+    (&mut task.0)
+        .await
+        .unwrap_or_else(|| Err(io::Error::other("the engine dropped the task")))
+}
+
+struct AbortWhenDropped<T>(Task<T>);
+
+impl<T> Drop for AbortWhenDropped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,513 @@
+//! A stream socket that the engine reads, or a thread that waits for what comes
+//! by it, and any thread writes.
+//!
+//! A writer hands its bytes to the kernel itself; only what the kernel does
+//! not take now is queued, and the engine sends it on when the peer reads.
+//!
+//! Never lets two writers' bytes mix, and never makes a writer wait.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use socket2::{MsgHdr, Socket};
+use tokio::io::Interest;
+
+use crate::reading::Reading;
+use crate::timers::until_a_shortage_may_be_over;
+use crate::watch::watch;
+use crate::{Either, Watched, race};
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Arc<Socket>,
+    reading: Reading,
+    outbox: Mutex<Outbox>,
+    /// There is something in the outbox.
+    /// How often something was queued.
+    queued: Watched<u64>,
+    progress: Watched<Progress>,
+    limit_bytes: usize,
+    turn_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: VecDeque<u8>,
+    /// How many bytes were ever handed to [`Stream::send`].
+    accepted_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    /// The kernel has taken so many bytes.
+    Sent(u64),
+    /// The connection has ended; what was not sent will never be.
+    Over,
+}
+
+/// Why bytes were not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSent {
+    /// The peer does not read, and the outbox is full of what it should.
+    Full,
+    /// The connection has ended.
+    Over,
+}
+
+/// Bytes that the kernel has not taken yet, by the count of all before and
+/// with them.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsent(u64);
+
+/// The connection ended before all was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over;
+
+impl Stream {
+    /// Takes a connected socket over; `limit_bytes` is the most that may wait
+    /// to be sent before [`send`](Self::send) refuses more.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking.
+    pub fn new(socket: Socket, limit_bytes: usize) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            reading: Reading::default(),
+            outbox: Mutex::default(),
+            queued: Watched::default(),
+            progress: Watched::new(Progress::Sent(0)),
+            limit_bytes,
+            turn_bytes: TURN_BYTES,
+        })
+    }
+
+    /// Reads less of a flood than 64 KiB before others have their turn, for one
+    /// whose pieces may take long.
+    pub fn with_turn_bytes(mut self, bytes: usize) -> Self {
+        self.turn_bytes = bytes.clamp(1, TURN_BYTES);
+        self
+    }
+
+    /// Sends `bytes`, after all that was sent before. What the kernel does not
+    /// take now follows by itself; then the result is something to wait for
+    /// by [`sent`](Self::sent), for whom it matters.
+    ///
+    /// # Errors
+    /// More than the limit waits already, or the connection has ended; the
+    /// reading side tells why.
+    pub fn send(&self, bytes: &[u8]) -> Result<Option<Unsent>, NotSent> {
+        let mut outbox = self.lock();
+        if outbox.bytes.len() > self.limit_bytes {
+            return Err(NotSent::Full);
+        }
+        let taken = if outbox.bytes.is_empty() {
+            self.offer(bytes)?
+        } else {
+            0
+        };
+        outbox.accepted_bytes += bytes.len() as u64;
+        if taken == bytes.len() {
+            return Ok(None);
+        }
+        outbox.bytes.extend(&bytes[taken..]);
+        let unsent = Unsent(outbox.accepted_bytes);
+        drop(outbox);
+        self.queued.change(|times| *times += 1);
+        Ok(Some(unsent))
+    }
+
+    /// Whether descriptors can be sent on it: a unix socket's privilege.
+    pub fn passes_descriptors(&self) -> bool {
+        self.socket
+            .local_addr()
+            .is_ok_and(|address| address.is_unix())
+    }
+
+    /// Sends `bytes` and, with the first of them, these descriptors, of which
+    /// the kernel makes copies for the peer. For few bytes, behind which
+    /// nothing waits: what is queued cannot take descriptors along.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send); also where anything waits already.
+    pub fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), NotSent> {
+        let mut outbox = self.lock();
+        if !outbox.bytes.is_empty() {
+            return Err(NotSent::Full);
+        }
+        let control = control_message(descriptors);
+        let pieces = [IoSlice::new(bytes)];
+        let message = MsgHdr::new().with_buffers(&pieces).with_control(&control);
+        let taken = loop {
+            match self.socket.sendmsg(&message, libc::MSG_NOSIGNAL) {
+                Ok(taken) => break taken,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(NotSent::Full);
+                }
+                Err(_) => {
+                    self.shutdown();
+                    return Err(NotSent::Over);
+                }
+            }
+        };
+        outbox.accepted_bytes += bytes.len() as u64;
+        if taken < bytes.len() {
+            outbox.bytes.extend(&bytes[taken..]);
+            drop(outbox);
+            self.queued.change(|times| *times += 1);
+        }
+        Ok(())
+    }
+
+    /// Whether something waits that the kernel has not taken yet.
+    pub fn has_queued(&self) -> bool {
+        !self.lock().bytes.is_empty()
+    }
+
+    /// Waits until all is read that has been received by now, and told, or
+    /// nobody reads. Runs on the engine.
+    pub async fn drained(&self) {
+        // The reader has its turn each time. A peer that goes on sending is
+        // not waited for longer than what a socket holds takes.
+        for _ in 0..TURNS_OF_A_SOCKET {
+            if !self.is_driven() {
+                return;
+            }
+            self.reading.recall().await;
+            match self.reading.while_none_reads(|| self.has_received()) {
+                Some(false) => return,
+                Some(true) => tokio::task::yield_now().await,
+                // A thread has taken it over again.
+                None => {}
+            }
+        }
+    }
+
+    fn is_driven(&self) -> bool {
+        self.progress.look(|it| matches!(it, Progress::Sent(_)))
+    }
+
+    fn has_received(&self) -> bool {
+        let received = self.socket.peek(&mut [MaybeUninit::uninit()]);
+        received.is_ok_and(|bytes| bytes > 0)
+    }
+
+    /// Waits until the kernel has taken what `unsent` stands for.
+    ///
+    /// # Errors
+    /// The connection ended first.
+    pub async fn sent(&self, unsent: Unsent) -> Result<(), Over> {
+        let done = |progress: &Progress| match *progress {
+            Progress::Sent(bytes) => (bytes >= unsent.0).then_some(Ok(())),
+            Progress::Over => Some(Err(Over)),
+        };
+        self.progress.until(done).await
+    }
+
+    /// Reads until the end of the stream, handing each piece to `each`, and
+    /// sends what waits to be sent. Runs on the engine.
+    ///
+    /// # Errors
+    /// The connection broke, or `each` failed.
+    pub async fn drive<E: From<io::Error>>(
+        &self,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _over = OverWhenDropped(&self.progress);
+        match race(self.read_in_turns(each), self.flush()).await {
+            Either::Left(end) => end,
+            Either::Right(never) => match never {},
+        }
+    }
+
+    async fn read_in_turns<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let reads = self.reading.begin(&self.socket)?;
+        let mut turn = Turn::new(self.turn_bytes);
+        loop {
+            let read = || {
+                let read = read_once(&*self.socket, self.turn_bytes, &mut each);
+                let may_be_more = !matches!(read, Ok(Drained::ForNow));
+                (read, may_be_more)
+            };
+            let drained = reads.turn(read).await??;
+            if let Drained::End = drained {
+                return Ok(());
+            }
+            turn.has(&drained).await;
+        }
+    }
+
+    /// Has the calling thread [read](Self::read_now) from now on, and not the
+    /// engine, if that reads now. To be [given back](Self::give_back), at the
+    /// latest when the waker is woken.
+    pub fn take_over(&self, waker: &Waker) -> bool {
+        self.reading.take_over(waker)
+    }
+
+    /// Has the engine read again.
+    pub fn give_back(&self) {
+        let _within = crate::engine::enter();
+        self.reading.give_back(&self.socket);
+    }
+
+    /// Reads what there is, for a thread that has taken over, and tells
+    /// whether more can come.
+    ///
+    /// # Errors
+    /// Reading failed, or `each` did.
+    pub fn read_now<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if !self.reading.is_by_thread() {
+            return Ok(false);
+        }
+        let drained = read_once(&*self.socket, self.turn_bytes, &mut each)?;
+        Ok(!matches!(drained, Drained::End))
+    }
+
+    /// Ends the connection both ways: the peer reads its end, and so do we,
+    /// after what was received already.
+    pub fn shutdown(&self) {
+        // It fails only where the connection has ended already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection to a peer that has ended, after all that it sent. A
+    /// unix socket has received that; TCP may still be about to.
+    pub fn end(&self) {
+        let how = if self.passes_descriptors() {
+            Shutdown::Both
+        } else {
+            Shutdown::Write
+        };
+        // As in `shutdown`.
+        let _ = self.socket.shutdown(how);
+    }
+
+    /// How much the kernel takes of `bytes` now. Where the peer does not read
+    /// any more, though it may still send, the connection ends both ways, so
+    /// that the reading side tells who waits.
+    fn offer(&self, bytes: &[u8]) -> Result<usize, NotSent> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self
+                .socket
+                .send_with_flags(&bytes[taken..], libc::MSG_NOSIGNAL)
+            {
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.shutdown();
+                    return Err(NotSent::Over);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn flush(&self) -> Infallible {
+        loop {
+            let before = self.queued.look(|times| *times);
+            // What an earlier drive has left is there before any word of it.
+            while self.has_queued() && self.empty_outbox().await.is_err() {
+                until_a_shortage_may_be_over().await;
+            }
+            let more = |times: &u64| (*times != before).then_some(());
+            self.queued.until(more).await;
+        }
+    }
+
+    /// Waits on a duplicate made for this alone: a socket watched for writing
+    /// wakes the engine each time its peer reads, that is at every command.
+    async fn empty_outbox(&self) -> io::Result<()> {
+        let duplicate = self.socket.try_clone()?;
+        let watched = watch(duplicate.as_fd(), Interest::WRITABLE)?;
+        loop {
+            let mut writable = watched.writable().await?;
+            let mut outbox = self.lock();
+            let Ok(taken) = self.offer(outbox.bytes.as_slices().0) else {
+                // The reading side tells the end, with its cause.
+                outbox.bytes = VecDeque::new();
+                return Ok(());
+            };
+            outbox.bytes.drain(..taken);
+            let waiting = outbox.bytes.len();
+            if waiting == 0 {
+                outbox.bytes = VecDeque::new();
+            }
+            let sent = outbox.accepted_bytes - waiting as u64;
+            drop(outbox);
+            // Unlocked, for waking a sender may run code of its executor.
+            self.progress.set(Progress::Sent(sent));
+            if waiting == 0 {
+                return Ok(());
+            }
+            if taken == 0 {
+                writable.clear_ready();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A control message that passes descriptors, as `unix(7)` and `cmsg(3)` lay it
+/// out: the length with the header, the level, the type, and the numbers.
+fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
+    let header = size_of::<usize>() + 2 * size_of::<i32>();
+    let length = header + size_of_val(descriptors);
+    let mut message = Vec::with_capacity(length + size_of::<usize>());
+    message.extend(length.to_ne_bytes());
+    message.extend(libc::SOL_SOCKET.to_ne_bytes());
+    message.extend(libc::SCM_RIGHTS.to_ne_bytes());
+    for descriptor in descriptors {
+        message.extend(descriptor.as_raw_fd().to_ne_bytes());
+    }
+    message.resize(length.next_multiple_of(size_of::<usize>()), 0);
+    message
+}
+
+/// Reads `source`, a non-blocking socket or pipe, until its end, handing each
+/// piece to `each`. Runs on the engine.
+///
+/// # Errors
+/// Reading failed, or `each` did.
+pub async fn read<R, E>(source: &R, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+where
+    R: AsFd,
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    let ready = watch(source.as_fd(), Interest::READABLE)?;
+    let mut turn = Turn::new(TURN_BYTES);
+    loop {
+        let mut readable = ready.readable().await?;
+        let drained = read_once(source, TURN_BYTES, &mut each)?;
+        match drained {
+            Drained::End => return Ok(()),
+            Drained::ForNow => readable.clear_ready(),
+            Drained::Perhaps(_) => {}
+        }
+        turn.has(&drained).await;
+    }
+}
+
+/// How much was read of a flood since others had their turn.
+struct Turn {
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Turn {
+    fn new(limit_bytes: usize) -> Self {
+        Self {
+            bytes: 0,
+            limit_bytes,
+        }
+    }
+
+    /// Lets others have their turn where so much was read that it is due.
+    async fn has(&mut self, drained: &Drained) {
+        match *drained {
+            Drained::Perhaps(bytes) => self.bytes += bytes,
+            Drained::ForNow | Drained::End => self.bytes = 0,
+        }
+        if self.bytes >= self.limit_bytes {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// More turns than reading all takes that a socket can hold.
+const TURNS_OF_A_SOCKET: usize = 256;
+
+struct OverWhenDropped<'a>(&'a Watched<Progress>);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.set(Progress::Over);
+    }
+}
+
+enum Drained {
+    /// So many bytes were read, and there may be more: even a read of less
+    /// than was asked for stops short at a message that carries descriptors.
+    Perhaps(usize),
+    ForNow,
+    End,
+}
+
+/// How much is read of a flood before others have their turn.
+const TURN_BYTES: usize = 64 << 10;
+
+fn read_once<R, E>(
+    source: &R,
+    limit_bytes: usize,
+    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Drained, E>
+where
+    for<'a> &'a R: Read,
+    E: From<io::Error>,
+{
+    // What reads may wait in turn, for another reading on the same thread; and
+    // at a thread's end there is none to be kept.
+    let kept = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let mut scratch =
+        kept.unwrap_or_else(|| vec![0; TURN_BYTES + CACHE_LINE_BYTES].into_boxed_slice());
+    let unaligned = scratch.as_ptr().align_offset(CACHE_LINE_BYTES);
+    let buffer = &mut scratch[unaligned..][..limit_bytes];
+    let read = { source }.read(buffer);
+    let drained = hand_on(read.map(|count| &buffer[..count]), each);
+    let _ = SCRATCH.try_with(|it| it.set(Some(scratch)));
+    drained
+}
+
+fn hand_on<E: From<io::Error>>(
+    read: io::Result<&[u8]>,
+    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Drained, E> {
+    match read {
+        Ok([]) => Ok(Drained::End),
+        Ok(bytes) => {
+            each(bytes)?;
+            Ok(Drained::Perhaps(bytes.len()))
+        }
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Drained::ForNow),
+            io::ErrorKind::Interrupted => Ok(Drained::Perhaps(0)),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// At which a piece begins: some processors take twice as long to copy what
+/// begins elsewhere, into a log's file for one.
+const CACHE_LINE_BYTES: usize = 64;
+
+thread_local! {
+    /// One for all that a thread reads: a reader that waits has none of its own.
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}

@@ -1,0 +1,40 @@
+//! A task on the engine, and its output.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::task::AbortHandle;
+
+use crate::oneshot;
+
+/// A task on the engine; a future of its output, which is `None` if the task
+/// was aborted. Dropped, the task goes on.
+#[derive(Debug)]
+pub struct Task<T> {
+    output: oneshot::Receiver<T>,
+    handle: AbortHandle,
+}
+
+impl<T> Task<T> {
+    pub(crate) fn new(output: oneshot::Receiver<T>, handle: AbortHandle) -> Self {
+        Self { output, handle }
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Ends the task where it waits.
+    pub fn abort(&self) {
+        self.handle.abort();
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.output).poll(context).map(Result::ok)
+    }
+}

@@ -1,0 +1,235 @@
+//! The reader of a connection: hands each message to its receivers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use qemu_qmp_engine::wait::Source;
+use qemu_qmp_engine::{self as engine, Engine, Stream, TurnLock, oneshot};
+use socket2::Socket;
+
+use super::tap::{Direction, Taps, Transcript};
+use super::{Client, Disconnected, Handle, Shared, State};
+use crate::Deadlines;
+use crate::supervise::{Connected, PeerContext, PendingNotices, Reader, Ready};
+use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
+
+/// What the reading thread needs beside the connection. That thread is the
+/// engine, or a caller's that waits for a reply.
+#[derive(Default)]
+pub(super) struct ReadState {
+    ready: Option<oneshot::Sender<()>>,
+    hook: Option<EventHook>,
+    /// Why nothing more is to be read.
+    failed: Option<Disconnected>,
+}
+
+/// What is shown each event before anybody else.
+type EventHook = Box<dyn FnMut(&Event) + Send>;
+
+/// A client on a connected socket. Nothing is received before the reader runs.
+///
+/// # Errors
+/// This process has no thread or descriptor left for it.
+pub(crate) fn open(
+    socket: Socket,
+    settings: Settings,
+    deadlines: Deadlines,
+    context: Arc<dyn PeerContext>,
+    transcript: Option<Transcript>,
+) -> io::Result<(Client, Reader, Ready)> {
+    let engine = Engine::start()?;
+    let (ready, is_ready) = oneshot::channel();
+    // Commands are small and wait for nothing. Only TCP has the option.
+    let _ = socket.set_tcp_nodelay(true);
+    let shared = Arc::new(Shared {
+        stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
+        state: Mutex::new(State {
+            connection: Connection::new(settings),
+            listeners: Vec::new(),
+            ended: None,
+        }),
+        reader: Mutex::new(ReadState {
+            ready: Some(ready),
+            ..ReadState::default()
+        }),
+        greeting: OnceLock::new(),
+        deadlines,
+        context,
+        taps: Taps::new(transcript),
+        is_notified: Arc::default(),
+        passing: TurnLock::default(),
+    });
+    let client = Client {
+        handle: Arc::new(Handle {
+            shared: Arc::clone(&shared),
+            engine,
+        }),
+    };
+    Ok((client, Reader::new(shared), Ready(is_ready)))
+}
+
+/// Shows each event to `hook`, on the thread that reads, before any listener
+/// receives it, and before the reply to a command that comes after it.
+pub fn on_event(client: &Client, hook: impl FnMut(&Event) + Send + 'static) {
+    client.handle.shared.reader().hook = Some(Box::new(hook));
+}
+
+impl Connected for Shared {
+    fn stream(&self) -> Option<&Stream> {
+        Some(&self.stream)
+    }
+
+    fn read_to_end(&self) -> Pin<Box<dyn Future<Output = Disconnected> + Send + '_>> {
+        Box::pin(async {
+            // A connection without a greeting is ready, or has something to
+            // send, before anything was received.
+            self.reader().dispatch(self);
+            let read = self.stream.drive(|bytes| self.read(bytes)).await;
+            // A thread that read may have left a reason.
+            match (self.reader().failed.clone(), read) {
+                (Some(cause), _) | (None, Err(cause)) => cause,
+                (None, Ok(())) => Disconnected::ByServer,
+            }
+        })
+    }
+
+    fn end(&self, cause: &Disconnected) -> PendingNotices {
+        self.end(cause)
+    }
+
+    fn reader_is_gone(&self) {
+        // The clients live on, and these may hold anything, or be waited for.
+        let mut reader = self.reader();
+        let gone = (reader.ready.take(), reader.hook.take());
+        drop(reader);
+        engine::wake(|| drop(gone));
+    }
+}
+
+/// Takes in what was received, and shows it to whom it is to be shown.
+fn receive(shared: &Shared, bytes: &[u8]) -> Result<(), ProtocolError> {
+    if !shared.taps.are_there() {
+        return shared.lock().connection.receive(bytes);
+    }
+    let mut lines = Vec::new();
+    let seen = |line: &[u8]| lines.push(line.to_vec());
+    let received = shared.lock().connection.receive_seen(bytes, seen);
+    for line in lines {
+        shared.taps.show(Direction::Received, &line);
+    }
+    received
+}
+
+impl ReadState {
+    /// Does what the connection wants done.
+    fn dispatch(&mut self, shared: &Shared) {
+        loop {
+            let mut state = shared.lock();
+            let Some(output) = state.connection.poll_output() else {
+                return;
+            };
+            match output {
+                Output::Reply { waiter, reply } => {
+                    drop(state);
+                    // Whoever has given up waiting needs no reply.
+                    let _ = waiter.send(Ok(reply));
+                }
+                Output::Event(first) => {
+                    // All that came together, so that a listener of a flood is
+                    // locked, and woken, once for a piece of it.
+                    let mut events = vec![first];
+                    events.extend(std::iter::from_fn(|| state.connection.poll_event()));
+                    if let Some(hook) = &mut self.hook {
+                        drop(state);
+                        events.iter().for_each(hook);
+                        state = shared.lock();
+                    }
+                    let listeners = state.listeners.clone();
+                    drop(state);
+                    // Unlocked, for waking a listener may run code of its executor.
+                    let mut gone = false;
+                    for listener in listeners {
+                        gone |= !listener.push(&events);
+                    }
+                    if gone {
+                        shared
+                            .lock()
+                            .listeners
+                            .retain(|listener| !listener.queue.is_abandoned());
+                    }
+                }
+                Output::Transmit(bytes) => {
+                    drop(state);
+                    let _ = shared.send(&bytes);
+                }
+                Output::Ready(greeting) => {
+                    drop(state);
+                    if let Some(greeting) = greeting {
+                        let _ = shared.greeting.set(greeting);
+                    }
+                    if let Some(ready) = self.ready.take() {
+                        let _ = ready.send(());
+                    }
+                }
+                Output::Stray(what) => {
+                    drop(state);
+                    engine::log(log::Level::Warn, module_path!(), || {
+                        format!("dropped {what}")
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes in what was received.
+    fn read(&self, bytes: &[u8]) -> Result<(), Disconnected> {
+        let mut reader = self.reader();
+        if let Some(cause) = &reader.failed {
+            return Err(cause.clone());
+        }
+        let received = receive(self, bytes);
+        // What came before a fault counts.
+        reader.dispatch(self);
+        received.map_err(Disconnected::from)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, ReadState> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that waits for a reply reads itself, where nobody else does: that
+/// is one wake-up less.
+impl Source for Shared {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    fn take_over(&self, waker: &Waker) -> bool {
+        self.stream.take_over(waker)
+    }
+
+    fn read(&self) -> bool {
+        match self.stream.read_now(|bytes| self.read(bytes)) {
+            Ok(more) => more,
+            Err(cause) => {
+                self.reader().failed = Some(cause);
+                // The engine finds the end then, and the reason.
+                self.stream.shutdown();
+                false
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        self.stream.give_back();
+    }
+}
+
+/// What may wait for a server that does not read.
+const OUTBOX_LIMIT_BYTES: usize = 16 << 20;
