@@ -20,10 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     vm.console().expect("tiny guest ready").wait()?;
     println!(
         "the guest is {}",
-        vm.qmp().execute(QueryStatus).wait()?.status
+        vm.monitor().execute(QueryStatus).wait()?.status
     );
 
-    let mut events = vm.qmp().events(); // before what causes them: no race
+    let mut events = vm.monitor().events(); // before what causes them: no race
     vm.console().send("poweroff\n").wait()?;
     println!("event {}", events.next_named("SHUTDOWN").wait()?);
     println!("{}", vm.wait_for_exit().wait()?);

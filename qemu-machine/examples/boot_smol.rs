@@ -23,10 +23,10 @@ async fn boot() -> Result<(), Box<dyn Error>> {
     vm.console().expect("tiny guest ready").await?;
     println!(
         "the guest is {}",
-        vm.qmp().execute(QueryStatus).await?.status
+        vm.monitor().execute(QueryStatus).await?.status
     );
 
-    let mut events = vm.qmp().events(); // before what causes them: no race
+    let mut events = vm.monitor().events(); // before what causes them: no race
     vm.console().send("poweroff\n").await?;
     println!("event {}", events.next_named("SHUTDOWN").await?);
     println!("{}", vm.wait_for_exit().await?);

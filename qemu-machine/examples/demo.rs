@@ -42,10 +42,10 @@ fn tiny(qemu: &Path) -> Result<(), Box<dyn Error>> {
         "console",
         vm.console().expect("> ").wait()?.before_text().trim(),
     );
-    let status = vm.qmp().execute(QueryStatus).wait()?;
+    let status = vm.monitor().execute(QueryStatus).wait()?;
     tale.step("command", format_args!("query-status -> {}", status.status));
 
-    let mut events = vm.qmp().events();
+    let mut events = vm.monitor().events();
     vm.console().send("poweroff\n").wait()?;
     tale.step("event", events.next_named("SHUTDOWN").wait()?);
     tale.step("ended", vm.wait_for_exit().wait()?);
@@ -77,7 +77,7 @@ fn linux(qemu: &Path, kernel: &Path, initramfs: &Path) -> Result<(), Box<dyn Err
     let answer = vm.console().expect(&prompt).wait()?.before_text();
     tale.step("shell", answer.trim().replace("\r\n", " | "));
 
-    let mut events = vm.qmp().events();
+    let mut events = vm.monitor().events();
     vm.console().send("poweroff -f\n").wait()?;
     tale.step("event", events.next_named("SHUTDOWN").wait()?);
     tale.step("ended", vm.wait_for_exit().wait()?);
@@ -88,14 +88,18 @@ fn launch(tale: &mut Tale, builder: &MachineBuilder) -> Result<Machine, Box<dyn 
     let vm = builder.launch().wait()?;
     println!("  $ {}", vm.command_line());
     let pid = vm.pid().ok_or("it has ended already")?;
-    let greeting = vm.qmp().greeting().ok_or("it did not greet")?;
+    let greeting = vm.monitor().greeting().ok_or("it did not greet")?;
     let version = greeting
         .version
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
     tale.step("launched", format_args!("pid {pid}, QEMU {version}"));
-    let oob = if vm.qmp().oob() { "with" } else { "without" };
+    let oob = if vm.monitor().oob() {
+        "with"
+    } else {
+        "without"
+    };
     tale.step("negotiated", format_args!("{oob} out-of-band execution"));
     Ok(vm)
 }

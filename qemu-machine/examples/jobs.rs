@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .wait()?;
     let backup = json!({"job-id": "backup", "device": "disk", "target": "copy", "sync": "full"});
     let report = vm
-        .qmp()
+        .monitor()
         .run_job("blockdev-backup", backup)
         .on_progress(Duration::from_millis(100), |it| println!("{it:?}"))
         .wait()?;

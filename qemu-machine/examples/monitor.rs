@@ -19,12 +19,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let vm = builder.launch().wait()?;
 
-    println!("status: {}", vm.qmp().execute(QueryStatus).wait()?.status);
-    println!("human: {}", vm.qmp().human("info version").wait()?.trim());
+    println!(
+        "status: {}",
+        vm.monitor().execute(QueryStatus).wait()?.status
+    );
+    println!(
+        "human: {}",
+        vm.monitor().human("info version").wait()?.trim()
+    );
 
     // Listened for before what causes it, so that it cannot be missed.
-    let mut events = vm.qmp().events();
-    let ops = vm.monitor("ops").ok_or("no such monitor")?;
+    let mut events = vm.monitor().events();
+    let ops = vm.monitor_named("ops").ok_or("no such monitor")?;
     ops.execute_json("stop", ()).id("maintenance").wait()?;
     println!("event: {}", events.next_named("STOP").wait()?);
     ops.execute_json("system_reset", ()).wait()?;
@@ -36,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A refusal has QEMU's own class and words.
     if let Err(error) = vm
-        .qmp()
+        .monitor()
         .execute_json("device_del", json!({"id": "none"}))
         .wait()
     {
@@ -47,8 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let (mut reader, writer) = pipe()?;
-    vm.qmp().getfd("state", writer).wait()?;
-    vm.qmp()
+    vm.monitor().getfd("state", writer).wait()?;
+    vm.monitor()
         .execute_json("migrate", json!({"uri": "fd:state"}))
         .wait()?;
     let mut state = Vec::new();

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         shown.save(&path)?;
     }
 
-    let mut events = vm.qmp().events(); // before what causes them: no race
+    let mut events = vm.monitor().events(); // before what causes them: no race
     vm.keyboard().press("ctrl-alt-delete").wait()?;
     println!("event {}", events.next_named("RESET").wait()?);
 

@@ -2,7 +2,8 @@
 
 pub use qemu_qmp::agent::{AgentError, AgentFailure};
 pub use qemu_qmp::{
-    ConnectError, EventError, ExecuteError, ExecuteFailure, JobError, JobFailure, MigrationError,
+    ConnectError, ErrorKind, EventError, ExecuteError, ExecuteFailure, JobError, JobFailure,
+    MigrationError,
 };
 
 pub use crate::accel::probe::{AccelError, BestAccelError};

@@ -2,7 +2,7 @@
 //! ended, with nothing left behind.
 //!
 //! [`MachineBuilder`] says what the machine shall be. Its launch gives a
-//! [`Machine`], which has a monitor ([`Machine::qmp`]), a console
+//! [`Machine`], which has a monitor ([`Machine::monitor`]), a console
 //! ([`Machine::console`]), a display, a keyboard and a mouse
 //! ([`Machine::display`], [`Machine::keyboard`], [`Machine::mouse`]) and, if
 //! wanted, a qtest channel ([`Machine::qtest`]). Its end gives an
@@ -37,9 +37,9 @@
 //!     .launch()
 //!     .wait()?;
 //! vm.console().expect("login: ").timeout(Duration::from_secs(60)).wait()?;
-//! println!("{}", vm.qmp().execute(QueryStatus).wait()?.status);
-//! let mut events = vm.qmp().events(); // before the command: no race
-//! vm.qmp().execute_json("system_powerdown", json!({})).wait()?;
+//! println!("{}", vm.monitor().execute(QueryStatus).wait()?.status);
+//! let mut events = vm.monitor().events(); // before the command: no race
+//! vm.monitor().execute_json("system_powerdown", json!({})).wait()?;
 //! events.next_named("SHUTDOWN").wait()?;
 //! println!("{}", vm.shutdown().wait()?);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

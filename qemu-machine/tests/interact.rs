@@ -112,7 +112,7 @@ scenario! {
             // Who has seen it, the session or nobody, is a matter of time.
             run!(vm.console().send("echo after\n")).unwrap();
             run!(vm.console().expect("after\r\n> ")).unwrap();
-            assert!(support::text(&vm.console().kept()).contains(said));
+            assert!(support::text(&vm.console().tail()).contains(said));
         }
         run!(vm.shutdown()).unwrap();
     }

@@ -144,7 +144,7 @@ fn a_reset_and_a_triple_fault_start_it_anew() {
         for machine in TYPES {
             let vm = ready(&on(&qemu, machine));
             for command in ["reset\n", "triplefault\n"] {
-                let mut events = vm.qmp().events();
+                let mut events = vm.monitor().events();
                 vm.console().send(command).wait().unwrap();
                 let reset = events.next_named("RESET").wait().unwrap();
                 assert_eq!(
@@ -200,7 +200,7 @@ scenario! {
         run!(vm.console().send("hang\n")).unwrap();
         run!(vm.console().expect("hanging\r\n")).unwrap();
         run!(vm.console().send("echo awake\n")).unwrap();
-        run!(vm.qmp().execute_json("system_reset", json!({}))).unwrap();
+        run!(vm.monitor().execute_json("system_reset", json!({}))).unwrap();
         let greeting = run!(vm.console().expect(Pattern::regex("ready|awake").unwrap())).unwrap();
         assert_eq!(greeting.matched(), b"ready");
     }

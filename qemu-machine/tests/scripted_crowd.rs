@@ -31,7 +31,11 @@ fn a_crowd_of_machines_costs_one_thread_little_memory_and_no_wake_up() {
 
     // Whoever answers has no more to say after it.
     for vm in &machines {
-        vm.qmp().execute_json("x", ()).timeout(None).wait().unwrap();
+        vm.monitor()
+            .execute_json("x", ())
+            .timeout(None)
+            .wait()
+            .unwrap();
     }
     // The last answer reaches us before the thread that read it sleeps again.
     // Nobody can be told of that, so this looks; it is microseconds.

@@ -62,8 +62,8 @@ fn a_machine_has_exactly_the_descriptors_meant_for_it() {
     let (_reader, writer) = std::io::pipe().unwrap();
     let rich = fake(SCRIPT)
         .console(Console::serial())
-        .add_fd(std::fs::File::open("/dev/null").unwrap(), 7, None)
-        .add_fd(writer, 8, Some("a,b"));
+        .add_fd(7, std::fs::File::open("/dev/null").unwrap(), None)
+        .add_fd(8, writer, Some("a,b"));
     let expected = [
         (3, "socket"),
         (4, "socket"),
@@ -126,7 +126,7 @@ fn the_end_of_one_machine_is_seen_while_others_launched_with_it_live() {
     });
     for vm in &machines {
         // Its end of stream comes, although the process and all others live.
-        let reply = vm.qmp().execute_json("x", ()).timeout(None).wait();
+        let reply = vm.monitor().execute_json("x", ()).timeout(None).wait();
         assert!(reply.unwrap_err().disconnected().is_some());
         assert!(vm.is_running());
     }

@@ -173,7 +173,7 @@ fn a_qtest_line_without_end_costs_the_limit() {
     // Room for a line doubles, and comes to just the limit.
     costs(64 * MIB + 32 * MIB, || {
         let vm = with_qtest("qtest-expect inb 0x1\\n\nqtest-fill 67108865 \\x00\nserve");
-        let error = vm.qtest().unwrap().inb(1).timeout(None).wait().unwrap_err();
+        let error = vm.qtest().inb(1).timeout(None).wait().unwrap_err();
         told(
             &error,
             "qtest command 'inb 0x1' was interrupted: QEMU sent a line of more than 67108864 \
@@ -192,7 +192,7 @@ fn interrupts_that_nobody_reads_cost_a_listener_its_bound() {
             "qtest-expect inb 0x1\\n\nrepeat {times}\nqtest {changes}\nend\nqtest OK 0x0001\\n\nserve"
         );
         let vm = with_qtest(&script);
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let mut irqs = qtest.irqs();
         qtest.inb(1).timeout(None).wait().unwrap();
         let missed = 30 * times - 4096;

@@ -87,8 +87,8 @@ fn assert_prompt(script: &str, die: impl Fn(&Machine), until_the_last: UntilTheL
 
 /// One of each kind that can wait on a machine; all of them wait already.
 fn waiting(vm: &Machine) -> Vec<Waiter> {
-    let mut events = vm.qmp().events();
-    let (command, console) = (vm.qmp().execute_json("x", ()), vm.console().clone());
+    let mut events = vm.monitor().events();
+    let (command, console) = (vm.monitor().execute_json("x", ()), vm.console().clone());
     let exited = vm.wait_for_exit();
     let mut waiters: Vec<Waiter> = vec![
         Box::pin(async move { drop(command.timeout(None).await.unwrap_err()) }),

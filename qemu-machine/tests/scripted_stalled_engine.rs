@@ -27,8 +27,8 @@ fn a_drop_ends_the_process_also_where_the_engine_has_no_turn() {
     .launch()
     .wait()
     .unwrap();
-    let (pid, monitor) = (vm.pid().unwrap(), vm.qmp().clone());
-    let waits = vm.qmp().execute_json("x", ()).into_future();
+    let (pid, monitor) = (vm.pid().unwrap(), vm.monitor().clone());
+    let waits = vm.monitor().execute_json("x", ()).into_future();
     let release = stall_who_wakes(waits, || support::release(&go));
 
     let (dropped, is_dropped) = channel();

@@ -37,6 +37,7 @@ pub mod agent;
 mod client;
 mod command;
 mod error_debug;
+mod error_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -56,6 +57,7 @@ pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,
     SystemPowerdown, SystemReset,
 };
+pub use error_kind::ErrorKind;
 pub use qemu_qmp_engine::{Deadlines, Wait};
 pub use schema::{Features, QuestionError, Schema, SchemaCommand, SchemaEvent, SchemaMember};
 pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};

@@ -85,7 +85,7 @@ pub(crate) trait Connected: Send + Sync {
     /// Lets go of the connection. Only the first cause counts.
     fn end(&self, cause: &Disconnected) -> PendingNotices;
 
-    /// The reader was dropped: drops what only it needed.
+    /// Nothing will be read any more: drops what only the reader needed.
     fn reader_is_gone(&self) {}
 }
 
@@ -190,6 +190,7 @@ impl Reader {
     fn let_go(&self, cause: &Disconnected) -> PendingNotices {
         let notices = self.connection.end(cause);
         self.cut();
+        self.connection.reader_is_gone();
         notices
     }
 
@@ -200,9 +201,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.connection.end(&Disconnected::ByClient).notify();
-        self.cut();
-        self.connection.reader_is_gone();
+        self.let_go(&Disconnected::ByClient).notify();
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     }
     match plan.fault {
         Fault::Killed(signal) => {
-            let mut events = vm.qmp().events_named(["NEVER"]);
+            let mut events = vm.monitor().events_named(["NEVER"]);
             if !target(vm)?.signal(signal.number()) {
                 return Err(format!("it has ended before SIG{signal}"));
             }
@@ -53,7 +53,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
             answers(vm, "third", &json!({}))
         }
         Fault::CommandGivenUp => {
-            let given_up = vm.qmp().execute_json("query-version", ());
+            let given_up = vm.monitor().execute_json("query-version", ());
             let _ = poll_once(given_up.into_future().as_mut());
             // Of another shape than what the first is answered by.
             let answer = ask(vm, "query-kvm")?;
@@ -64,7 +64,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
             }
         }
         Fault::EventFlood { events: wanted } => {
-            let mut events = vm.qmp().events_named(["FLOOD"]);
+            let mut events = vm.monitor().events_named(["FLOOD"]);
             answers(vm, "go", &json!("there"))?;
             let mut count = 0;
             while events.try_next().is_some() {
@@ -124,7 +124,7 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Outp
 
 /// Sends a command, and gives why it had no answer.
 fn interrupted(vm: &Machine) -> Result<Disconnected, String> {
-    match vm.qmp().execute_json("go", ()).timeout(None).wait() {
+    match vm.monitor().execute_json("go", ()).timeout(None).wait() {
         Err(error) => match error.disconnected() {
             Some(cause) => Ok(cause.clone()),
             None => Err(error.to_string()),
@@ -142,7 +142,7 @@ fn by_its_end(cause: &Disconnected) -> Result<(), String> {
 
 fn goes_unanswered(vm: &Machine, command: &str, limit: Duration) -> Result<(), String> {
     let begun = Instant::now();
-    match vm.qmp().execute_json(command, ()).timeout(limit).wait() {
+    match vm.monitor().execute_json(command, ()).timeout(limit).wait() {
         Err(error) if error.disconnected().is_none() && error.reply().is_none() => {
             if begun.elapsed() < limit {
                 return Err(format!("before its {limit:?}: {error}"));
@@ -165,7 +165,7 @@ fn answers(vm: &Machine, command: &str, wanted: &Value) -> Result<(), String> {
 }
 
 fn ask(vm: &Machine, command: &str) -> Result<Value, String> {
-    let answer = vm.qmp().execute_json(command, ()).wait();
+    let answer = vm.monitor().execute_json(command, ()).wait();
     answer.map_err(|error| error.to_string())
 }
 

@@ -112,7 +112,7 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
         }
         Ending::QuitCommand => {
             // QEMU may end before its answer is on its way.
-            match vm.qmp().execute_json("quit", ()).wait() {
+            match vm.monitor().execute_json("quit", ()).wait() {
                 Err(error) if error.disconnected().is_none() => return Err(error.to_string()),
                 _ => told_of_own_end(&vm)?,
             }

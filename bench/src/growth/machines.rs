@@ -196,7 +196,10 @@ fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
         let trips = setting.size(300, 3);
         let begun = Instant::now();
         for _ in 0..trips {
-            machines[0].qmp().execute_json("query-status", ()).wait()?;
+            machines[0]
+                .monitor()
+                .execute_json("query-status", ())
+                .wait()?;
         }
         let round_trip = begun.elapsed().as_secs_f64() / f64::from(trips);
         let idle_for = setting.size(Duration::from_secs(1), Duration::from_millis(20));

@@ -127,7 +127,7 @@ impl Run {
         let drained = seconds(begun);
         let held_bytes = grown_bytes(before)?;
         let begun = Instant::now();
-        let kept = vm.console().kept();
+        let kept = vm.console().tail();
         let copied = seconds(begun);
         let begun = Instant::now();
         let found = vm.console().expect("last").wait()?;

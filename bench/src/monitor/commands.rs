@@ -34,7 +34,7 @@ pub(super) fn contenders<'a>(
     times: u32,
 ) -> Result<Vec<Costing<'a>>, Failure> {
     let mut bare = Bare::connect(&qemu.monitor(0))?;
-    let by_threads = qemu.vm.qmp();
+    let by_threads = qemu.vm.monitor();
     // A longer id takes a QEMU longer to read, so nobody's grow by another's.
     let by_tasks = Client::connect_unix(qemu.monitor(4)).wait()?;
     let mut contenders = vec![

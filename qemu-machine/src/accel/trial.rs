@@ -60,7 +60,7 @@ pub(super) async fn target(binary: &OsStr) -> Option<String> {
         .accel([Accel::TCG])
         .arg("-nodefaults");
     let vm = Unattended(builder.launch().await.ok()?);
-    let answer = vm.0.qmp().execute_json("query-target", json!({})).await;
+    let answer = vm.0.monitor().execute_json("query-target", json!({})).await;
     vm.end().await;
     Some(answer.ok()?["arch"].as_str()?.to_owned())
 }
@@ -86,7 +86,7 @@ pub(super) async fn run(binary: &OsStr, accel: &Accel, limit: Duration) -> Accel
     };
     let left = limit.saturating_sub(begun.elapsed());
     let talked = engine::timeout(Some(left), talk).await;
-    let said = || complaint(&vm.0.output());
+    let said = || complaint(&vm.0.output_tail());
     let finding = match (talked, greeting) {
         (Ok(Some((answer, expected, run))), Some(greeting)) if answer == expected => {
             AccelFinding::Works { greeting, run }

@@ -75,7 +75,7 @@ impl Channel for AgentChannel {
         self.reader.finish();
     }
 
-    fn heard(&self, event: &Event) {
+    fn observe(&self, event: &Event) {
         if let "RESUME" | "RESET" = event.name() {
             // Before the reply of what has caused it.
             self.link.guest_is_held(None);

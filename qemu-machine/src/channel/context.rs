@@ -14,7 +14,7 @@ use crate::output::Output;
 #[derive(Clone)]
 pub(crate) struct MachineFacts {
     pub(crate) deadlines: Deadlines,
-    pub(crate) heard: ObservedState,
+    pub(crate) observed: ObservedState,
     pub(crate) context: MachineContext,
 }
 
@@ -23,25 +23,25 @@ pub(crate) struct MachineFacts {
 pub(crate) struct MachineContext {
     pub(crate) machine: String,
     pub(crate) output: Output,
-    heard: ObservedState,
+    observed: ObservedState,
     consoles: Arc<Mutex<Vec<Weak<dyn Seen>>>>,
 }
 
 impl MachineContext {
     /// Of a machine of this name, whose consoles will be
     /// [added](Self::add).
-    pub(crate) fn new(machine: &str, output: Output, heard: ObservedState) -> Self {
+    pub(crate) fn new(machine: &str, output: Output, observed: ObservedState) -> Self {
         Self {
             machine: machine.to_owned(),
             output,
-            heard,
+            observed,
             consoles: Arc::default(),
         }
     }
 
     /// Why QEMU holds the guest for good, if it does.
     pub(crate) fn hold(&self) -> Option<Hold> {
-        self.heard.hold()
+        self.observed.hold()
     }
 
     pub(crate) fn add(&self, console: &Arc<dyn Seen>) {
@@ -66,7 +66,7 @@ impl PeerContext for MachineContext {
             console: &console,
             named: &named,
         };
-        format!("{}{tails}", IfPaused(&self.heard.guest()))
+        format!("{}{tails}", IfPaused(&self.observed.guest()))
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) trait Channel: Send + Sync {
     fn closed(&self);
 
     /// QEMU has told of an event.
-    fn heard(&self, _event: &Event) {}
+    fn observe(&self, _event: &Event) {}
 
     /// QEMU holds the guest, for this reason, or it may go on.
     fn guest_is_held(&self, _hold: Option<&Hold>) {}

@@ -256,7 +256,7 @@ impl Buffer {
     }
 
     /// All that is in the ring.
-    pub(super) fn kept(&self) -> Vec<u8> {
+    pub(super) fn tail(&self) -> Vec<u8> {
         self.ring.to_vec()
     }
 
@@ -438,7 +438,7 @@ mod tests {
         let end = end.try_recv().unwrap().unwrap().into_match();
         assert_eq!(end.matched(), b"end");
         assert_eq!(end.before.len() as u64 + end.dropped_bytes, 1000);
-        assert_eq!(buffer.kept(), b"y".repeat(10));
+        assert_eq!(buffer.tail(), b"y".repeat(10));
         let last = look(&mut buffer, "y").unwrap_err();
         assert_eq!(last.dropped_bytes, 1993);
     }

@@ -206,7 +206,7 @@ impl IntoFuture for Expect {
 
 /// The buffer, with what has been heard of the guest by now.
 fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
-    let goes_on = console.shared.heard.hold().is_none();
+    let goes_on = console.shared.observed.hold().is_none();
     let mut buffer = console.lock();
     if goes_on {
         buffer.guest_goes_on();
@@ -233,7 +233,7 @@ async fn search(
                 // What has come last is followed by silence.
                 Err(Elapsed(limit)) => {
                     let found = console.lock().give_up(id);
-                    let guest = console.shared.heard.guest();
+                    let guest = console.shared.observed.guest();
                     found.ok_or(ExpectFailure::Timeout { limit, guest })?
                 }
             }

@@ -59,7 +59,7 @@ pub(super) struct Shared {
     /// What QEMU itself prints, for errors.
     pub(super) output: Output,
     pub(super) deadlines: Deadlines,
-    pub(super) heard: ObservedState,
+    pub(super) observed: ObservedState,
     pub(super) buffer: Mutex<Buffer>,
     /// How often more has come, or the end.
     pub(super) more: Arc<Watched<u64>>,
@@ -169,8 +169,8 @@ impl Console {
     }
 
     /// The last of what the console said, as much as is kept in memory.
-    pub fn kept(&self) -> Vec<u8> {
-        self.lock().kept()
+    pub fn tail(&self) -> Vec<u8> {
+        self.lock().tail()
     }
 
     /// The console's [log](ConsoleConfig::log); `None` where it has none. It is
@@ -257,7 +257,7 @@ impl Console {
         let log = sinks.log;
         let MachineFacts {
             deadlines,
-            heard,
+            observed,
             context,
         } = machine.clone();
         let shared = Arc::new(Shared {
@@ -265,7 +265,7 @@ impl Console {
             machine: context.machine.clone(),
             output: context.output.clone(),
             deadlines,
-            heard,
+            observed,
             buffer: Mutex::new(Buffer::new(ring_bytes)),
             more: Arc::default(),
             tee: sinks.tee,

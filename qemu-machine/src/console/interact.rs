@@ -361,7 +361,7 @@ impl Session {
         }
         if let (true, Wire::Drained(stream)) = (self.is_terminal, &self.console.shared.wire) {
             // A guest that reads nothing must not keep the escape from being
-            // heard. What is too much is dropped with a bell, as a terminal
+            // observed. What is too much is dropped with a bell, as a terminal
             // does it whose line is full.
             if let Err(NotSent::Full) = stream.send(keys) {
                 self.output.offer(BELL);
@@ -370,7 +370,7 @@ impl Session {
         }
         match self.console.send(keys).timeout(None).await {
             // An end is told by who shows what the console said. Meanwhile the
-            // input's own end is still to be heard.
+            // input's own end is still to be observed.
             Ok(())
             | Err(
                 SendError::Closed { .. }

@@ -1,17 +1,18 @@
 //! Our ends of a machine's channels: what serves each, and its handle.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use qemu_qmp::Client;
+use qemu_qmp::agent::GuestAgent;
 use qemu_qmp::supervise::Ready;
 use socket2::Socket;
 
-use super::serial_ports::SerialPort;
 use crate::channel::{self, Channel, MachineFacts};
 use crate::console::{Console, ConsoleSinks};
 use crate::machine::Handles;
-use crate::qtest;
+use crate::qtest::{self, Qtest};
 use crate::spec::ChannelConfig;
 
 /// What must have happened before a machine can be spoken with.
@@ -20,12 +21,13 @@ pub(crate) type Readiness = Vec<(Client, Ready)>;
 /// Our ends of the channels.
 #[derive(Default)]
 pub(crate) struct Channels {
-    pub(crate) console: Option<Console>,
     pub(crate) served: Vec<Arc<dyn Channel>>,
-    pub(crate) handles: Handles,
-    /// Those of the consoles.
-    pub(crate) serial_ports: Vec<SerialPort>,
     pub(crate) readiness: Readiness,
+    console: Option<Console>,
+    consoles: Vec<(String, Console)>,
+    monitors: Vec<(String, Client)>,
+    qtest: Option<Qtest>,
+    agent: Option<GuestAgent>,
 }
 
 impl Channels {
@@ -45,7 +47,7 @@ impl Channels {
                 let console = Console::connected(facts, name.clone(), socket, config, sinks)?;
                 self.served.push(Arc::new(console.clone()));
                 match name {
-                    Some(name) => self.handles.consoles.push((name.clone(), console)),
+                    Some(name) => self.consoles.push((name.clone(), console)),
                     None => self.console = Some(console),
                 }
             }
@@ -53,34 +55,44 @@ impl Channels {
                 let (client, channel, ready) =
                     channel::connect_monitor(socket, deadlines, context.clone())?;
                 self.served.push(Arc::new(channel));
-                self.handles.monitors.push((name.clone(), client.clone()));
+                self.monitors.push((name.clone(), client.clone()));
                 self.readiness.push((client, ready));
             }
             ChannelConfig::Qtest => {
                 let (handle, channel) = qtest::connect(socket, deadlines, context.clone())?;
                 self.served.push(channel);
-                self.handles.qtest = Some(handle);
+                self.qtest = Some(handle);
             }
             ChannelConfig::GuestAgent(_) => {
                 let id = config.id(self.served.len());
                 let (agent, channel) =
                     channel::connect_agent(id, socket, deadlines, context.clone())?;
                 self.served.push(Arc::new(channel));
-                // A machine has no more than one.
-                let _ = self.handles.agent.set(agent);
+                self.agent = Some(agent);
             }
         }
         Ok(())
     }
 
-    /// The machine's first console; one that ended before it began where none
-    /// is wanted.
-    pub(crate) fn first_console(&mut self, facts: &MachineFacts) -> Console {
-        let absent = || {
+    /// The callers' handles. What the machine does not have is closed from the
+    /// start.
+    pub(crate) fn handles(&mut self, facts: &MachineFacts) -> (Console, Handles) {
+        let MachineFacts {
+            deadlines, context, ..
+        } = facts;
+        let console = self.console.take().unwrap_or_else(|| {
             let console = Console::absent(facts);
             self.served.push(Arc::new(console.clone()));
             console
+        });
+        let no_qtest = || qtest::absent(deadlines, context.clone());
+        let no_agent = || channel::absent_agent(deadlines, context.clone());
+        let handles = Handles {
+            consoles: mem::take(&mut self.consoles),
+            monitors: mem::take(&mut self.monitors),
+            qtest: self.qtest.take().unwrap_or_else(no_qtest),
+            agent: self.agent.take().unwrap_or_else(no_agent),
         };
-        self.console.take().unwrap_or_else(absent)
+        (console, handles)
     }
 }

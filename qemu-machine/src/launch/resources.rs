@@ -6,6 +6,7 @@
 use crate::channel::MachineContext;
 use crate::channel::MachineFacts;
 use crate::launch::channels::Channels;
+use crate::machine::Handles;
 use crate::output::tee;
 use crate::spec::ChannelConfig;
 use crate::spec::MachineSpec;
@@ -23,7 +24,6 @@ use socket2::{Domain, Socket, Type};
 
 use crate::console::{self, Console, ConsoleLog, ConsoleSinks};
 use crate::launch::error::LaunchFailure;
-use crate::launch::serial_ports::SerialPort;
 use crate::life::ObservedState;
 use crate::output::TranscriptFile;
 use crate::output::tee::Feed;
@@ -41,10 +41,11 @@ pub(crate) struct Prepared {
     pub(crate) private_log: Option<PrivateLog>,
     pub(crate) log: PathBuf,
     pub(crate) deadlines: Deadlines,
-    pub(crate) heard: ObservedState,
+    pub(crate) observed: ObservedState,
     pub(crate) monitor: MonitorSide,
     pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) console: Console,
+    pub(crate) handles: Handles,
     pub(crate) channels: Channels,
     pub(crate) output: OutputPipe,
     pub(crate) tees: Vec<Feed>,
@@ -107,11 +108,11 @@ impl Prepared {
         tees.extend(output_tee.clone());
         let output = OutputPipe::new(output, log_file, output_tee).map_err(sockets)?;
         let deadlines = spec.deadlines();
-        let heard = ObservedState::new();
+        let observed = ObservedState::new();
         let facts = MachineFacts {
             deadlines: deadlines.clone(),
-            heard: heard.clone(),
-            context: MachineContext::new(name, output.output().clone(), heard.clone()),
+            observed: observed.clone(),
+            context: MachineContext::new(name, output.output().clone(), observed.clone()),
         };
         let mut channel_ends = Vec::new();
         let mut pairs = Vec::new();
@@ -124,8 +125,7 @@ impl Prepared {
             channel_ends.push(theirs);
             channels.add(config, ours, sinks, &facts).map_err(sockets)?;
         }
-        channels.serial_ports = SerialPort::of(spec);
-        let console = channels.first_console(&facts);
+        let (console, handles) = channels.handles(&facts);
         let (monitor, monitor_end) = match &spec.monitor {
             Monitor::Unix(path) => {
                 let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
@@ -149,10 +149,11 @@ impl Prepared {
             private_log,
             log,
             deadlines,
-            heard,
+            observed,
             monitor,
             transcript_file,
             console,
+            handles,
             channels,
             output,
             tees,

@@ -22,5 +22,5 @@ pub use ladder::{Rung, RungOutcome, RungReport};
 pub(crate) use observed_state::ObservedState;
 pub(crate) use report::Tails;
 pub(crate) use report::{ExitCause, ExitReport, ExitStatus};
-pub(crate) use state::{Action, Life, Useless};
+pub(crate) use state::{Action, HandshakeFailure, Life};
 pub use survivor::{Survivor, SurvivorFate};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Action, Ladder, Life, Rung, RungOutcome, Useless};
+use super::{Action, HandshakeFailure, Ladder, Life, Rung, RungOutcome};
 
 const SOFT: [Rung; 4] = [Rung::Guest, Rung::Powerdown, Rung::Quit, Rung::Terminate];
 
@@ -19,7 +19,7 @@ const FOR_EVER: u64 = u64::MAX;
 #[derive(Debug, Clone)]
 enum Input {
     Ready,
-    Useless(Useless),
+    HandshakeFailure(HandshakeFailure),
     /// Somebody wants the end, by these rungs; none is a kill.
     End(Vec<(Rung, Option<u64>)>),
     /// A rung could not be tried, or was refused, be it under way or not.
@@ -38,7 +38,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let ladder = prop::collection::btree_map(rung(), limit, 0..4);
     let input = prop_oneof![
         1 => Just(Input::Ready),
-        1 => prop_oneof![Just(Useless::Closed), Just(Useless::Broken)].prop_map(Input::Useless),
+        1 => prop_oneof![Just(HandshakeFailure::Closed), Just(HandshakeFailure::Broken)].prop_map(Input::HandshakeFailure),
         3 => ladder.prop_map(|ladder| Input::End(ladder.into_iter().collect())),
         2 => rung().prop_map(Input::Failed),
         1 => Just(Input::GuestHeld),
@@ -103,10 +103,12 @@ impl Model {
         }
         match input {
             Input::Ready => self.launching &= !self.may_be_met(),
-            Input::Useless(Useless::Closed) if self.may_be_met() => {
+            Input::HandshakeFailure(HandshakeFailure::Closed) if self.may_be_met() => {
                 self.last_words = Some(now + 500);
             }
-            Input::Useless(Useless::Broken) if self.may_be_met() => self.start(now, &[]),
+            Input::HandshakeFailure(HandshakeFailure::Broken) if self.may_be_met() => {
+                self.start(now, &[]);
+            }
             Input::End(_) if self.launching && self.current.is_none() => self.start(now, &[]),
             Input::End(rungs) => {
                 let wanted = plan_of(rungs);
@@ -147,7 +149,7 @@ impl Model {
                 self.exited = true;
                 self.expected.clear();
             }
-            Input::Useless(_) | Input::Failed(_) | Input::Pass(_) => {}
+            Input::HandshakeFailure(_) | Input::Failed(_) | Input::Pass(_) => {}
         }
     }
 
@@ -245,7 +247,7 @@ proptest! {
                     let wanted = model.may_be_met() && !model.exited;
                     prop_assert_eq!(ready, wanted);
                 }
-                Input::Useless(how) => life.useless(at(now), *how),
+                Input::HandshakeFailure(how) => life.handshake_failed(at(now), *how),
                 Input::End(rungs) => {
                     let rungs = rungs.iter().map(|&(rung, limit)| (rung, span(limit)));
                     life.end(at(now), Ladder::new(rungs));

@@ -31,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Why a machine will never be spoken with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Useless {
+pub(crate) enum HandshakeFailure {
     /// It closed its monitor.
     Closed,
     /// Its monitor speaks no QMP, cannot be had, or refuses what a launch needs.
@@ -102,15 +102,15 @@ impl Life {
     /// The machine will never be spoken with. One that has closed its monitor
     /// may be about to end by itself, with a code that says more than a signal
     /// of ours would.
-    pub(crate) fn useless(&mut self, now: Instant, how: Useless) {
+    pub(crate) fn handshake_failed(&mut self, now: Instant, how: HandshakeFailure) {
         match (&self.phase, how) {
-            (Phase::Launching { .. }, Useless::Closed) => {
+            (Phase::Launching { .. }, HandshakeFailure::Closed) => {
                 self.phase = Phase::LastWords {
                     since: now,
                     limit: Some(LAST_WORDS),
                 };
             }
-            (Phase::Launching { .. }, Useless::Broken) => self.climb(now, Ladder::kill()),
+            (Phase::Launching { .. }, HandshakeFailure::Broken) => self.climb(now, Ladder::kill()),
             _ => {}
         }
     }
@@ -305,19 +305,19 @@ mod tests {
         let start = Instant::now();
         let kill = Some(Action::Try(Rung::Kill));
         let mut broken = Life::new(start, None);
-        broken.useless(start, Useless::Broken);
+        broken.handshake_failed(start, HandshakeFailure::Broken);
         assert_eq!(broken.poll_action(), kill);
 
         let mut closed = Life::new(start, None);
-        closed.useless(start, Useless::Closed);
-        closed.useless(start, Useless::Broken);
+        closed.handshake_failed(start, HandshakeFailure::Closed);
+        closed.handshake_failed(start, HandshakeFailure::Broken);
         assert_eq!(closed.poll_action(), None);
         closed.handle_timeout(start + LAST_WORDS);
         assert_eq!(closed.poll_action(), kill);
 
         // What it does by itself was nobody's wish.
         let mut closed = Life::new(start, None);
-        closed.useless(start, Useless::Closed);
+        closed.handshake_failed(start, HandshakeFailure::Closed);
         closed.exited(start);
         assert_eq!(outcomes(closed), []);
     }

@@ -31,11 +31,15 @@ use crate::spec::MachineBuilder;
 /// hear how it went, and not to block an async task, end it by
 /// [`shutdown`](Self::shutdown) before.
 ///
+/// Every machine has a first monitor, a first console, a guest agent and a
+/// qtest channel. One that the builder did not ask for is closed from the
+/// start: its operations fail, and say so. What has a name is an [`Option`].
+///
 /// If this process dies, by whatever cause, the kernel kills QEMU.
 #[derive(Clone)]
 pub struct Machine {
     pub(crate) inner: Arc<Inner>,
-    pub(crate) qmp: Client,
+    pub(crate) monitor: Client,
     pub(crate) console: Console,
     pub(crate) handles: Arc<Handles>,
 }
@@ -51,23 +55,27 @@ impl Machine {
         &self.inner.name
     }
 
-    /// The monitor. That of a machine without one is closed from the start.
-    pub fn qmp(&self) -> &Client {
-        &self.qmp
+    /// The first monitor.
+    pub fn monitor(&self) -> &Client {
+        &self.monitor
     }
 
     /// The monitor of this name, from
-    /// [`add_monitor`](MachineBuilder::add_monitor); `None` where there is
-    /// none.
-    pub fn monitor(&self, name: &str) -> Option<&Client> {
-        let mut monitors = self.handles.monitors.iter();
-        monitors.find_map(|(its_name, client)| (its_name == name).then_some(client))
+    /// [`add_monitor`](MachineBuilder::add_monitor); `None` if none has it.
+    pub fn monitor_named(&self, name: &str) -> Option<&Client> {
+        let mut monitors = self.monitors();
+        monitors.find_map(|(its_name, client)| (its_name == Some(name)).then_some(client))
     }
 
-    /// The agent in the guest. The launch does not wait for it, as the guest
-    /// boots after that: its [`ready`](GuestAgent::ready) does. That of a
-    /// machine without [`MachineBuilder::guest_agent`] is closed from the
-    /// start.
+    /// All monitors with their names: first the one without a name.
+    pub fn monitors(&self) -> impl Iterator<Item = (Option<&str>, &Client)> {
+        let named = self.handles.monitors.iter();
+        let named = named.map(|(name, client)| (Some(name.as_str()), client));
+        std::iter::once((None, &self.monitor)).chain(named)
+    }
+
+    /// The agent in the guest. The launch does not wait for it, because the guest
+    /// boots after that: its [`ready`](GuestAgent::ready) does.
     ///
     /// # Examples
     /// ```no_run
@@ -88,27 +96,31 @@ impl Machine {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn guest_agent(&self) -> &GuestAgent {
-        let context = || self.console.context();
-        self.handles.agent(&self.inner.deadlines, context)
+        &self.handles.agent
     }
 
-    /// The console. That of a machine without one has ended from the start.
+    /// The first console.
     pub fn console(&self) -> &Console {
         &self.console
     }
 
     /// The console of this name, from
-    /// [`add_console`](MachineBuilder::add_console); `None` where there is
-    /// none.
+    /// [`add_console`](MachineBuilder::add_console); `None` if none has it.
     pub fn console_named(&self, name: &str) -> Option<&Console> {
-        let mut consoles = self.handles.consoles.iter();
-        consoles.find_map(|(its_name, console)| (its_name == name).then_some(console))
+        let mut consoles = self.consoles();
+        consoles.find_map(|(its_name, console)| (its_name == Some(name)).then_some(console))
     }
 
-    /// The qtest channel, from [`qtest`](MachineBuilder::qtest); `None` where
-    /// there is none.
-    pub fn qtest(&self) -> Option<&Qtest> {
-        self.handles.qtest.as_ref()
+    /// All consoles with their names: first the one without a name.
+    pub fn consoles(&self) -> impl Iterator<Item = (Option<&str>, &Console)> {
+        let named = self.handles.consoles.iter();
+        let named = named.map(|(name, console)| (Some(name.as_str()), console));
+        std::iter::once((None, &self.console)).chain(named)
+    }
+
+    /// The qtest channel.
+    pub fn qtest(&self) -> &Qtest {
+        &self.handles.qtest
     }
 
     /// The id of the process that was started, QEMU or its wrapper; `None`
@@ -136,14 +148,14 @@ impl Machine {
     /// use qemu_machine::{GuestState, Machine, Wait};
     ///
     /// # fn look(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
-    /// vm.qmp().execute_json("stop", ()).wait()?;
+    /// vm.monitor().execute_json("stop", ()).wait()?;
     /// // The guest is paused since 0.0 s: stopped by a command or a debugger
     /// assert!(matches!(vm.guest_state(), GuestState::Paused { .. }));
     /// # Ok(())
     /// # }
     /// ```
     pub fn guest_state(&self) -> GuestState {
-        self.inner.heard.guest()
+        self.inner.observed.guest()
     }
 
     /// What was run.
@@ -152,7 +164,7 @@ impl Machine {
     }
 
     /// The last 64 KiB of what QEMU itself printed, now and after its end.
-    pub fn output(&self) -> Vec<u8> {
+    pub fn output_tail(&self) -> Vec<u8> {
         self.inner.output.tail()
     }
 
@@ -187,7 +199,7 @@ impl Machine {
     /// the user-mode network of this id: where the forward was given port 0,
     /// the system chose it.
     pub fn forwarded_port(&self, network: &str, guest_port: u16) -> ForwardedPort {
-        ForwardedPort::new(self.qmp.clone(), network, guest_port)
+        ForwardedPort::new(self.monitor.clone(), network, guest_port)
     }
 
     /// Which commands and events this QEMU has, with all that they take and
@@ -214,7 +226,7 @@ impl Machine {
     pub fn display(&self) -> Display {
         Display::new(
             self.inner.engine,
-            self.qmp.clone(),
+            self.monitor.clone(),
             self.console.context(),
             Arc::clone(&self.inner.canvas),
         )
@@ -233,7 +245,7 @@ impl Machine {
     pub(super) fn input(&self) -> Input {
         Input {
             engine: self.inner.engine,
-            qmp: self.qmp.clone(),
+            qmp: self.monitor.clone(),
             context: Arc::new(self.console.context()),
             turns: self.inner.turns.clone(),
         }

@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: Arc<Watched<Status>>,
     pub(crate) deadlines: Deadlines,
-    pub(crate) heard: ObservedState,
+    pub(crate) observed: ObservedState,
     pub(crate) quit_timeout: Option<Duration>,
     pub(crate) terminate_timeout: Duration,
     /// Whether somebody was told of the machine's end.
@@ -76,7 +76,7 @@ impl Inner {
         let either = |status: &Status| match status {
             Status::Ended(report) => Some(Ok(Arc::clone(report))),
             // The monitor may have reported already that it goes on.
-            Status::Held(_) => self.heard.hold().map(Err),
+            Status::Held(_) => self.observed.hold().map(Err),
             _ => None,
         };
         self.status.until(either).await

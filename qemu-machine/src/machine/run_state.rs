@@ -8,16 +8,16 @@ impl Machine {
     /// Resets the guest, as its reset button does (`system_reset`). A guest that
     /// was paused stays paused.
     pub fn reset(&self) -> Execute<SystemReset> {
-        self.qmp.execute(SystemReset)
+        self.monitor.execute(SystemReset)
     }
 
     /// Pauses the guest (`stop`): its processors, devices and clock stand still.
     pub fn pause(&self) -> Execute<Stop> {
-        self.qmp.execute(Stop)
+        self.monitor.execute(Stop)
     }
 
     /// Lets a paused guest go on (`cont`).
     pub fn resume(&self) -> Execute<Cont> {
-        self.qmp.execute(Cont)
+        self.monitor.execute(Cont)
     }
 }

@@ -87,7 +87,7 @@ impl ReadSchema {
         match machine.deadlines().timeout(timeout, read).await {
             Ok(schema) => schema.map_err(SchemaError::Execute),
             Err(Elapsed(limit)) => Err(SchemaError::Timeout {
-                server: machine.qmp.server(),
+                server: machine.monitor.server(),
                 limit,
                 seen: machine.console.context().seen(),
             }),
@@ -117,7 +117,7 @@ async fn read(machine: &Machine) -> Result<Arc<Schema>, ExecuteError> {
     if let Some(schema) = program.as_ref().and_then(known) {
         return Ok(schema);
     }
-    let ask = machine.qmp.execute(QuerySchema).timeout(None);
+    let ask = machine.monitor.execute(QuerySchema).timeout(None);
     let schema = Arc::new(ask.await?);
     Ok(match program {
         Some(program) => keep(program, schema),
@@ -148,7 +148,7 @@ impl Program {
             return None;
         }
         // It has greeted, so it is QEMU by now.
-        let version = machine.qmp.greeting()?.version.clone()?;
+        let version = machine.monitor.greeting()?.version.clone()?;
         let file = fs::metadata(format!("/proc/{}/exe", inner.pid)).ok()?;
         // Until after that, the id was not another process's.
         if !machine.is_running() {

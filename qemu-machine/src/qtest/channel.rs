@@ -22,7 +22,8 @@ use qemu_qmp::supervise::PendingNotices;
 pub(super) struct Shared {
     pub(super) deadlines: Deadlines,
     pub(super) context: MachineContext,
-    stream: Stream,
+    /// `None` for a machine without a qtest channel.
+    stream: Option<Stream>,
     state: Mutex<State>,
     controls_clock: OnceLock<bool>,
 }
@@ -54,7 +55,7 @@ pub(crate) fn connect(
     let shared = Arc::new(Shared {
         deadlines: deadlines.clone(),
         context,
-        stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
+        stream: Some(Stream::new(socket, OUTBOX_LIMIT_BYTES)?),
         state: Mutex::new(State {
             connection: Connection::new(LINE_LIMIT_BYTES),
             read: None,
@@ -67,6 +68,25 @@ pub(crate) fn connect(
         shared: Arc::clone(&shared),
     };
     Ok((qtest, shared))
+}
+
+/// The handle of a machine without a qtest channel.
+pub(crate) fn absent(deadlines: &Deadlines, context: MachineContext) -> Qtest {
+    let shared = Shared {
+        deadlines: deadlines.clone(),
+        context,
+        stream: None,
+        state: Mutex::new(State {
+            connection: Connection::new(0),
+            read: None,
+            ended: Some(QtestEnd::NotAdded),
+            listeners: Vec::new(),
+        }),
+        controls_clock: OnceLock::new(),
+    };
+    Qtest {
+        shared: Arc::new(shared),
+    }
 }
 
 impl Shared {
@@ -83,7 +103,7 @@ impl Shared {
         let queue = Arc::new(IrqQueue::new());
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
-            queue.end(cause.clone())
+            queue.end(cause.clone());
         } else {
             state.listeners.retain(|listener| !listener.is_abandoned());
             state.listeners.push(Arc::clone(&queue));
@@ -118,7 +138,9 @@ impl Shared {
         if let Some(cause) = &state.ended {
             return Err(QtestFailure::Ended(cause.clone()));
         }
-        if let Err(NotSent::Full) = self.stream.send(line.as_bytes()) {
+        if let Some(stream) = &self.stream
+            && let Err(NotSent::Full) = stream.send(line.as_bytes())
+        {
             return Err(QtestFailure::Congested);
         }
         // Where the channel is over, the reading side tells why.
@@ -178,15 +200,18 @@ impl Shared {
 impl Channel for Shared {
     fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let read = self.stream.drive(|bytes| self.receive(bytes)).await;
-            // QEMU must not wait for a reader that is not there any more.
-            self.stream.shutdown();
+            let Some(stream) = &self.stream else { return };
+            let read = stream.drive(|bytes| self.receive(bytes)).await;
+            // QEMU must not wait for a reader that has gone.
+            stream.shutdown();
             self.lock().read = Some(read.err().unwrap_or(QtestEnd::Closed));
         })
     }
 
     fn hang_up(&self) {
-        self.stream.shutdown();
+        if let Some(stream) = &self.stream {
+            stream.shutdown();
+        }
     }
 
     fn closed(&self) {

@@ -103,6 +103,8 @@ impl Error for QtestFailure {}
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestEnd {
+    /// The machine was launched without a qtest channel.
+    NotAdded,
     /// QEMU closed it, and lives on.
     Closed,
     /// Sending or receiving failed.
@@ -116,6 +118,9 @@ pub enum QtestEnd {
 impl fmt::Display for QtestEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAdded => f.write_str(
+                "the machine was launched without a qtest channel: add it by `builder.qtest()`",
+            ),
             Self::Closed => f.write_str("QEMU closed the qtest channel"),
             Self::Broken(cause) => write!(f, "the qtest channel broke: {cause}"),
             Self::Protocol(cause) => write!(f, "{cause}"),

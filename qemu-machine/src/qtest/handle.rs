@@ -45,7 +45,7 @@ pub type IrqError = EventError<QtestEnd>;
 /// use qemu_machine::{Machine, Wait};
 ///
 /// let vm = Machine::builder("qemu-system-x86_64").qtest().launch().wait()?;
-/// let qtest = vm.qtest().expect("it was launched with one");
+/// let qtest = vm.qtest();
 /// qtest.outl(0xcf8, 0x8000_0000).wait()?; // the host bridge's vendor and device
 /// println!("{:#x}", qtest.inl(0xcfc).wait()?);
 /// qtest.write(0x1000, b"hello").wait()?;
@@ -180,7 +180,7 @@ impl Qtest {
     ///
     /// let builder = Machine::builder("qemu-system-x86_64").qtest();
     /// let vm = builder.args(["-serial", "null"]).launch().wait()?;
-    /// let qtest = vm.qtest().expect("it was launched with one");
+    /// let qtest = vm.qtest();
     /// qtest.irq_intercept_in("ioapic").wait()?;
     /// let mut irqs = qtest.irqs(); // before what causes them: no race
     /// qtest.outb(0x3f9, 0x02).wait()?; // the serial port's transmitter is empty

@@ -16,7 +16,7 @@ pub(crate) mod handle;
 mod lines;
 pub(crate) mod wire;
 
-pub(crate) use channel::connect;
+pub(crate) use channel::{absent, connect};
 pub use command::QtestCommand;
 pub use error::QtestEnd;
 pub(crate) use error::{QtestError, QtestFailure};

@@ -226,12 +226,13 @@ impl MachineBuilder {
         self
     }
 
-    /// A descriptor that QEMU gets from its start, as a member of the
-    /// descriptor set `set`, which QEMU opens as `/dev/fdset/SET`.
+    /// Passes a descriptor to QEMU from its start, in the descriptor set `set`,
+    /// which QEMU opens as `/dev/fdset/SET`. `opaque` is a note, which QEMU
+    /// returns by `query-fdsets`.
     pub fn add_fd(
         mut self,
-        descriptor: impl Into<OwnedFd>,
         set: u32,
+        descriptor: impl Into<OwnedFd>,
         opaque: Option<&str>,
     ) -> Self {
         self.spec.descriptors.push(AddedDescriptor {

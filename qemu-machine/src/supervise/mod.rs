@@ -29,7 +29,7 @@ use crate::display::Canvas;
 use crate::life::ExitReport;
 use crate::life::Hold;
 use crate::life::ObservedState;
-use crate::life::{self, Action, Evidence, ExitDevices, Ladder, Life, Rung, Useless};
+use crate::life::{self, Action, Evidence, ExitDevices, HandshakeFailure, Ladder, Life, Rung};
 use crate::output::OutputPipe;
 use crate::output::TranscriptFile;
 use crate::output::tee::{self, Feed};
@@ -42,7 +42,7 @@ pub(crate) enum Request {
     /// given up.
     Ready(oneshot::Sender<()>),
     /// It never will be.
-    Useless(Useless),
+    HandshakeFailed(HandshakeFailure),
     /// This is its monitor.
     Attach(Client, Reader),
     /// The machine shall end.
@@ -57,7 +57,7 @@ pub(crate) enum Request {
     },
     /// The channel of this number has ended.
     ChannelEnded(usize),
-    /// What the monitor told before that has been heard.
+    /// What the monitor told before that has been observed.
     ChannelClosed(usize),
 }
 
@@ -73,12 +73,12 @@ pub(crate) enum Status {
 }
 
 /// What belongs to a machine's process.
-pub(crate) struct Belongings {
+pub(crate) struct Resources {
     pub(crate) name: String,
     pub(crate) process: Arc<Process>,
     pub(crate) started: Instant,
     pub(crate) deadlines: Deadlines,
-    pub(crate) heard: ObservedState,
+    pub(crate) observed: ObservedState,
     pub(crate) output: OutputPipe,
     pub(crate) tees: Vec<Feed>,
     pub(crate) transcript_file: Option<TranscriptFile>,
@@ -105,7 +105,7 @@ pub(crate) struct Supervised {
 /// Supervises a process until its end; it has so long to be of use.
 pub(crate) fn supervise(
     engine: &'static Engine,
-    belongings: Belongings,
+    resources: Resources,
     launch_limit: Option<Duration>,
 ) -> Supervised {
     #[expect(
@@ -115,15 +115,15 @@ pub(crate) fn supervise(
     let (sender, requests) = mpsc::unbounded_channel();
     let status = Arc::new(Watched::new(Status::Alive));
     let (overdue, told) = oneshot::channel();
-    let process = Arc::clone(&belongings.process);
+    let process = Arc::clone(&resources.process);
     let last_resort = KilledWhenDropped {
         engine,
         process: Arc::downgrade(&process),
         status: Arc::clone(&status),
     };
     let exit = engine.spawn(async move { process.ended().await });
-    let output = engine.spawn(belongings.output.clone().pump());
-    let channels = belongings.channels.iter().enumerate();
+    let output = engine.spawn(resources.output.clone().pump());
+    let channels = resources.channels.iter().enumerate();
     let pumps = channels.map(|(number, channel)| {
         let (channel, ended) = (Arc::clone(channel), sender.downgrade());
         engine.spawn(async move {
@@ -136,8 +136,8 @@ pub(crate) fn supervise(
     let pumps = pumps.collect();
     let supervisor = Supervisor {
         engine,
-        life: Life::new(belongings.deadlines.now(), launch_limit),
-        belongings,
+        life: Life::new(resources.deadlines.now(), launch_limit),
+        resources,
         exit,
         output,
         pumps,
@@ -184,7 +184,7 @@ impl Drop for KilledWhenDropped {
 struct Supervisor {
     engine: &'static Engine,
     life: Life,
-    belongings: Belongings,
+    resources: Resources,
     exit: Task<()>,
     output: Task<()>,
     /// What reads the channels.
@@ -227,7 +227,7 @@ impl Supervisor {
     }
 
     async fn next_input(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Input {
-        let deadlines = self.belongings.deadlines.clone();
+        let deadlines = self.resources.deadlines.clone();
         let deadline = self.life.deadline();
         let limit = deadline.map(|at| at.saturating_duration_since(deadlines.now()));
         // Each is pinned here, so that what joins them holds but pointers: a
@@ -260,7 +260,7 @@ impl Supervisor {
 
     /// The time by which the machine's deadlines are told.
     fn now(&self) -> Instant {
-        self.belongings.deadlines.now()
+        self.resources.deadlines.now()
     }
 
     fn requested(&mut self, request: Request) {
@@ -272,36 +272,36 @@ impl Supervisor {
                     let _ = answer.send(());
                 }
             }
-            Request::Useless(how) => self.life.useless(now, how),
+            Request::HandshakeFailed(how) => self.life.handshake_failed(now, how),
             Request::Attach(client, reader) => self.attach(client, reader),
             // A process that has ended did so before it was asked to.
-            Request::End(_) if self.belongings.process.has_ended() => {}
+            Request::End(_) if self.resources.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
             Request::ChannelEnded(number) => self.channel_ended(number),
             Request::ChannelClosed(number) => {
                 if !self.is_ending() {
-                    self.belongings.channels[number].closed();
+                    self.resources.channels[number].closed();
                 }
             }
             Request::GuestIsQuiet { resets } => {
-                let heard = &self.belongings.heard;
-                heard.settle_resets(resets);
-                self.tell_of_the_guest(heard.hold());
+                let observed = &self.resources.observed;
+                observed.settle_resets(resets);
+                self.tell_of_the_guest(observed.hold());
             }
         }
     }
 
     fn attach(&mut self, client: Client, reader: Reader) {
-        let Belongings {
-            heard, channels, ..
-        } = &self.belongings;
-        let (heard, channels) = (heard.clone(), channels.clone());
+        let Resources {
+            observed, channels, ..
+        } = &self.resources;
+        let (observed, channels) = (observed.clone(), channels.clone());
         self.monitor = Some(Monitor::attach(
             self.engine,
             client,
             reader,
-            heard,
+            observed,
             channels,
         ));
     }
@@ -322,7 +322,7 @@ impl Supervisor {
         if let Some(monitor) = &self.monitor
             && !self.is_ending()
         {
-            let name = &self.belongings.name;
+            let name = &self.resources.name;
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("machine '{name}' lives on without a monitor: {cause}")
             });
@@ -335,8 +335,8 @@ impl Supervisor {
     /// for that hears of it once the last words have been read, which are on
     /// their way.
     fn heed_the_guest(&mut self) {
-        let heard = &self.belongings.heard;
-        let (hold, resets) = (heard.hold(), heard.resets());
+        let observed = &self.resources.observed;
+        let (hold, resets) = (observed.hold(), observed.resets());
         if hold.is_some() {
             self.life.guest_is_held(self.now());
         } else {
@@ -346,7 +346,7 @@ impl Supervisor {
             }
         }
         self.resets = resets;
-        let channels = self.belongings.channels.clone();
+        let channels = self.resources.channels.clone();
         let drained = async move {
             for channel in channels {
                 channel.drained().await;
@@ -381,7 +381,7 @@ impl Supervisor {
         if was_held.is_none_or(|was_held| was_held == hold) {
             return;
         }
-        for channel in &self.belongings.channels {
+        for channel in &self.resources.channels {
             channel.guest_is_held(hold.as_ref());
         }
         self.status.set(hold.map_or(Status::Alive, Status::Held));
@@ -392,7 +392,7 @@ impl Supervisor {
     /// shall be told of the end, and not of its symptom. QEMU announces its
     /// end, and the kernel knows of one that was not announced.
     fn is_ending(&self) -> bool {
-        self.belongings.heard.shutdown().is_some() || self.belongings.process.is_ending()
+        self.resources.observed.shutdown().is_some() || self.resources.process.is_ending()
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -404,14 +404,14 @@ impl Supervisor {
             }
             // Nothing asks a guest that cannot hear, and nothing waits for it.
             Action::Try(Rung::Guest | Rung::Powerdown)
-                if self.belongings.heard.hold().is_some() =>
+                if self.resources.observed.hold().is_some() =>
             {
                 self.life.guest_is_held(self.now());
             }
             Action::Try(Rung::Guest) => {}
             Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
-            Action::Try(Rung::Terminate) => self.belongings.process.terminate(),
-            Action::Try(Rung::Kill) => self.belongings.process.kill(),
+            Action::Try(Rung::Terminate) => self.resources.process.terminate(),
+            Action::Try(Rung::Kill) => self.resources.process.kill(),
             Action::GiveUpWaiting => self.status.set(Status::Unkillable),
         }
     }
@@ -444,16 +444,16 @@ impl Supervisor {
     /// The process has ended: see the module's documentation for the order.
     async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
         let ended = Instant::now();
-        if let Some(killed) = self.belongings.process.killed_unsupervised() {
+        if let Some(killed) = self.resources.process.killed_unsupervised() {
             self.life.end(killed, Ladder::kill());
         }
         self.life.exited(self.now());
-        let Belongings {
+        let Resources {
             name,
             process,
             started,
             deadlines: _,
-            heard,
+            observed,
             output,
             tees,
             transcript_file,
@@ -464,14 +464,14 @@ impl Supervisor {
             canvas,
             log,
             exit_devices,
-        } = self.belongings;
+        } = self.resources;
         let (status, survivors) = process.end().await;
 
         let reader = match &mut self.monitor {
             Some(monitor) => monitor.last_words().await,
             None => None,
         };
-        let (shutdown, guest_panicked) = (heard.shutdown(), heard.has_panicked());
+        let (shutdown, guest_panicked) = (observed.shutdown(), observed.has_panicked());
         for (channel, pump) in channels.iter().zip(self.pumps) {
             channel.hang_up();
             pump.await;

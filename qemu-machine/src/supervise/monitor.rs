@@ -30,21 +30,21 @@ pub(super) enum Next {
 }
 
 impl Monitor {
-    /// Begins to read. The channels and `heard` see each event first.
+    /// Begins to read. The channels and `observed` see each event first.
     pub(super) fn attach(
         engine: &'static Engine,
         client: Client,
         reader: Reader,
-        heard: ObservedState,
+        observed: ObservedState,
         channels: Vec<Arc<dyn Channel>>,
     ) -> Self {
         let news = Arc::new(Watched::new(false));
         let has_news = Arc::clone(&news);
         supervise::on_event(&client, move |event| {
             for channel in &channels {
-                channel.heard(event);
+                channel.observe(event);
             }
-            if heard.take(event) {
+            if observed.take(event) {
                 has_news.set(true);
             }
         });

@@ -21,7 +21,7 @@ pub fn rows() -> Vec<Fault> {
             |scene| {
                 let builder = scene.tiny().add_monitor("watch").qtest();
                 let vm = builder.launch().wait().unwrap();
-                let (watch, qtest) = (vm.monitor("watch").unwrap(), vm.qtest().unwrap());
+                let (watch, qtest) = (vm.monitor_named("watch").unwrap(), vm.qtest());
                 let (mut events, mut irqs) = (watch.events(), qtest.irqs());
                 // So that nothing is answered before.
                 support::signal(vm.pid().unwrap(), "STOP");
@@ -83,7 +83,7 @@ pub fn rows() -> Vec<Fault> {
                 let script = "greet\nnegotiate\nqtest-expect clock_set 0\\n\nqtest FAIL Unknown command 'clock_set'\\n\n\
                               qtest-expect inb 0x1\\n\nqtest what?\\n\nserve";
                 let vm = scene.fake(script).qtest().launch().wait().unwrap();
-                let qtest = vm.qtest().unwrap();
+                let qtest = vm.qtest();
                 scene.fault();
                 let commands = [qtest.inb(1), qtest.inb(2)];
                 for command in commands {

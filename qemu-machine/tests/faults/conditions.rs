@@ -36,7 +36,7 @@ pub fn rows() -> Vec<Fault> {
                     support::release(&fifo);
                     let vm = launch.join().unwrap();
                     vm.deadlines().resume();
-                    let command = vm.qmp().execute_json("x", ()).timeout(SHORT);
+                    let command = vm.monitor().execute_json("x", ()).timeout(SHORT);
                     command.wait().unwrap_err();
                     scene.told();
                     vm.kill().wait().unwrap();

@@ -181,7 +181,7 @@ fn stubborn() -> Vec<Fault> {
                 let script = "greet\nnegotiate\nfork-child\nserve";
                 let before = testbed::children();
                 let builder = scene.fake(script).console(Console::serial());
-                let vm = builder.add_fd(theirs, 1, None).launch().wait().unwrap();
+                let vm = builder.add_fd(1, theirs, None).launch().wait().unwrap();
                 let report = end(scene, &vm).unwrap();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit));
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
@@ -286,7 +286,7 @@ fn places() -> Vec<Fault> {
                 } else {
                     scene.fake("silent")
                 };
-                let launch = builder.clone().add_fd(theirs, 1, None).launch();
+                let launch = builder.clone().add_fd(1, theirs, None).launch();
                 let before = testbed::children();
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(1)

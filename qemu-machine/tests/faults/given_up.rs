@@ -73,7 +73,7 @@ pub fn rows() -> Vec<Fault> {
                 let script = script.replace("FIFO", &fifo.display().to_string());
                 // Who is killed lets go of the pipe.
                 let (mut held, theirs) = std::io::pipe().unwrap();
-                let launch = scene.fake(&script).add_fd(theirs, 1, None).launch();
+                let launch = scene.fake(&script).add_fd(1, theirs, None).launch();
                 {
                     let mut launch = pin!(launch.into_future());
                     let mut context = Context::from_waker(Waker::noop());

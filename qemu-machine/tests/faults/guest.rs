@@ -100,7 +100,7 @@ fn held() -> Vec<Fault> {
                     format!("expect go\nconsole bye\n{OFF}\nevent STOP\nreply {{}}\nserve");
                 let vm = super::running::with_console(scene, &script);
                 scene.fault();
-                vm.qmp().execute_json("go", ()).wait().unwrap();
+                vm.monitor().execute_json("go", ()).wait().unwrap();
                 vm.console().expect("bye").timeout(PATIENCE).wait().unwrap();
                 let error = vm.console().expect("never").timeout(PATIENCE).wait();
                 let error = error.unwrap_err();
@@ -131,7 +131,7 @@ fn held() -> Vec<Fault> {
                     ("dog", "its watchdog ran out"),
                     ("run", "stopped by a command or a debugger"),
                 ] {
-                    vm.qmp().execute_json(command, ()).wait().unwrap();
+                    vm.monitor().execute_json(command, ()).wait().unwrap();
                     scene.fault();
                     let error = vm.console().expect("never").timeout(SHORT).wait();
                     let error = error.unwrap_err().to_string();
@@ -154,10 +154,13 @@ fn held() -> Vec<Fault> {
                      reply {{}}\nexpect cont\nevent RESUME\nconsole again\nreply {{}}\nserve"
                 );
                 let vm = super::running::with_console(scene, &script);
-                vm.qmp().execute_json("off", ()).wait().unwrap();
+                vm.monitor().execute_json("off", ()).wait().unwrap();
                 assert!(matches!(vm.guest_state(), GuestState::ShutDown { .. }));
                 scene.fault();
-                vm.qmp().execute_json("system_reset", ()).wait().unwrap();
+                vm.monitor()
+                    .execute_json("system_reset", ())
+                    .wait()
+                    .unwrap();
                 let state = vm.guest_state();
                 assert!(
                     matches!(
@@ -169,7 +172,7 @@ fn held() -> Vec<Fault> {
                     ),
                     "{state}"
                 );
-                vm.qmp().execute_json("cont", ()).wait().unwrap();
+                vm.monitor().execute_json("cont", ()).wait().unwrap();
                 vm.console()
                     .expect("again")
                     .timeout(PATIENCE)

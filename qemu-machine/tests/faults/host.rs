@@ -73,7 +73,7 @@ impl Stage {
         builder
             .base_dir(&self.base)
             .console(Console::serial())
-            .add_fd(output, 1, None)
+            .add_fd(1, output, None)
     }
 }
 

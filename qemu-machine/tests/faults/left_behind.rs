@@ -103,7 +103,7 @@ fn machine(scene: &Scene, script: &str) -> MachineBuilder {
 
 fn end(scene: &Scene, builder: &MachineBuilder, kill: bool) -> std::sync::Arc<ExitReport> {
     let (mut held, theirs) = std::io::pipe().unwrap();
-    let vm = builder.clone().add_fd(theirs, 1, None).launch();
+    let vm = builder.clone().add_fd(1, theirs, None).launch();
     let vm = vm.wait().unwrap();
     scene.fault();
     let report = if kill {

@@ -168,7 +168,7 @@ fn warm_up(place: Place) {
     use qemu_machine::Wait;
     let closes = support::fake("greet\nnegotiate\nexpect *\nmonitor-close\nsilent");
     let vm = closes.launch().wait().unwrap();
-    vm.qmp().execute_json("x", ()).wait().unwrap_err();
+    vm.monitor().execute_json("x", ()).wait().unwrap_err();
     vm.kill().wait().unwrap();
     for _ in 0..3 {
         let vm = support::fake("greet\nnegotiate\nserve").launch().wait();

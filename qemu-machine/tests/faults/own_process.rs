@@ -233,7 +233,7 @@ fn is_busy(stage: &Stage) {
                     if script == "silent" {
                         vm.kill().wait().unwrap();
                     } else {
-                        vm.qmp().execute_json("x", ()).wait().unwrap();
+                        vm.monitor().execute_json("x", ()).wait().unwrap();
                         vm.shutdown().wait().unwrap();
                     }
                 }
@@ -269,7 +269,10 @@ fn survivals() -> Vec<Fault> {
                 let vm =
                     std::thread::scope(|scope| scope.spawn(|| scene.machine()).join().unwrap());
                 scene.fault();
-                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                vm.monitor()
+                    .execute_json("query-status", ())
+                    .wait()
+                    .unwrap();
                 let report = vm.shutdown().wait().unwrap();
                 assert!(matches!(report.cause, ExitCause::Requested(_)));
             },
@@ -291,7 +294,10 @@ fn survivals() -> Vec<Fault> {
                 });
                 scene.fault();
                 let vm = held.into_inner().unwrap().unwrap();
-                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                vm.monitor()
+                    .execute_json("query-status", ())
+                    .wait()
+                    .unwrap();
                 vm.shutdown().wait().unwrap();
             },
         ),
@@ -312,11 +318,14 @@ fn fork(what: &str, work: fn(&Mutex<Option<Machine>>)) -> Fault {
         AT_ONCE,
         move |scene| {
             let vm = Mutex::new(Some(scene.machine()));
-            let mut events = vm.lock().unwrap().as_ref().unwrap().qmp().events();
+            let mut events = vm.lock().unwrap().as_ref().unwrap().monitor().events();
             scene.fault();
             assert!(testbed::fork(|| work(&vm)).succeeded());
             let vm = vm.into_inner().unwrap().unwrap();
-            vm.qmp().execute_json("query-status", ()).wait().unwrap();
+            vm.monitor()
+                .execute_json("query-status", ())
+                .wait()
+                .unwrap();
             assert!(vm.log_path().is_file());
             assert!(vm.is_running() && events.try_next().is_none());
             let report = vm.shutdown().wait().unwrap();

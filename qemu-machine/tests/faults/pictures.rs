@@ -44,7 +44,7 @@ pub fn rows() -> Vec<Fault> {
                 let files = || Census::take(&[scene.base()]).count("file");
                 let before = files();
                 support::signal(vm.pid().unwrap(), "STOP");
-                let mut tap = vm.qmp().tap();
+                let mut tap = vm.monitor().tap();
                 let mut picture = vm.display().screenshot().into_future();
                 let mut context = Context::from_waker(Waker::noop());
                 assert!(picture.as_mut().poll(&mut context).is_pending());

@@ -32,7 +32,7 @@ fn dies(
     vm: &Machine,
     how: impl FnOnce(),
 ) -> std::sync::Arc<qemu_machine::ExitReport> {
-    let mut events = vm.qmp().events_named(["NEVER"]);
+    let mut events = vm.monitor().events_named(["NEVER"]);
     let report = std::thread::scope(|scope| {
         let event = scope.spawn(|| events.next().timeout(PATIENCE).wait().unwrap_err());
         let expect = scope.spawn(|| {
@@ -59,7 +59,7 @@ fn dies(
     });
     scene.told();
     // Who comes later is told the same.
-    let late = vm.qmp().execute_json("x", ()).timeout(PATIENCE).wait();
+    let late = vm.monitor().execute_json("x", ()).timeout(PATIENCE).wait();
     let late = late.unwrap_err();
     assert!(
         matches!(late.disconnected(), Some(Disconnected::ServerEnded(_))),
@@ -108,7 +108,7 @@ fn deaths() -> Vec<Fault> {
                 let vm = with_console(scene, "on-term exit 0\nsilent");
                 if !scene.is_real() {
                     // Once it has said so, it is on its guard.
-                    let _ = vm.qmp().execute_json("x", ()).timeout(SHORT).wait();
+                    let _ = vm.monitor().execute_json("x", ()).timeout(SHORT).wait();
                 }
                 let report = dies(scene, &vm, || support::signal(vm.pid().unwrap(), "TERM"));
                 assert_eq!(report.cause, ExitCause::Outside);
@@ -142,7 +142,7 @@ fn deaths() -> Vec<Fault> {
             |scene| {
                 let vm = scene.machine();
                 scene.fault();
-                vm.qmp().execute_json("quit", json!({})).wait().unwrap();
+                vm.monitor().execute_json("quit", json!({})).wait().unwrap();
                 let report = vm.wait_for_exit().wait().unwrap();
                 scene.told();
                 assert_eq!(report.cause, ExitCause::QuitCommand, "{report}");
@@ -184,7 +184,7 @@ fn forced(vm: &Machine) {
 
 /// A command, which must fail within this limit.
 fn fails(vm: &Machine, limit: Duration) -> ExecuteError {
-    let command = vm.qmp().execute_json("x", ()).timeout(limit);
+    let command = vm.monitor().execute_json("x", ()).timeout(limit);
     command.wait().expect_err("it was answered")
 }
 
@@ -235,7 +235,7 @@ fn monitors() -> Vec<Fault> {
             SHORT + AT_ONCE,
             |scene| {
                 let vm = scene.running("repeat forever\nevent FLOOD {\"a\": [1, 2, 3]}\nend");
-                let mut events = vm.qmp().events();
+                let mut events = vm.monitor().events();
                 scene.fault();
                 let error = fails(&vm, SHORT);
                 scene.told();
@@ -264,12 +264,12 @@ fn monitors() -> Vec<Fault> {
                     .wait()
                     .unwrap();
                 scene.fault();
-                let error = vm.qmp().execute_json("x", ()).wait().unwrap_err();
+                let error = vm.monitor().execute_json("x", ()).wait().unwrap_err();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { limit: SHORT }),
                     "{error}"
                 );
-                let twice = vm.qmp().execute_json("y", ()).timeout(2 * SHORT);
+                let twice = vm.monitor().execute_json("y", ()).timeout(2 * SHORT);
                 let error = twice.wait().unwrap_err();
                 scene.told();
                 assert!(
@@ -290,11 +290,11 @@ fn monitors() -> Vec<Fault> {
                      send-line {\"return\": \"unknown\", \"id\": 12345}\nreply \"own\"\n\
                      reply \"again\"\nserve",
                 );
-                let first = vm.qmp().execute_json("first", ()).timeout(SHORT / 4);
+                let first = vm.monitor().execute_json("first", ()).timeout(SHORT / 4);
                 first.wait().unwrap_err();
                 scene.fault();
-                let second = vm.qmp().execute_json("second", ()).wait().unwrap();
-                let third = vm.qmp().execute_json("third", ()).wait().unwrap();
+                let second = vm.monitor().execute_json("second", ()).wait().unwrap();
+                let third = vm.monitor().execute_json("third", ()).wait().unwrap();
                 scene.told();
                 assert_eq!((second, third), (json!("own"), json!({})));
                 vm.shutdown().wait().unwrap();
@@ -311,7 +311,7 @@ fn monitors() -> Vec<Fault> {
                 vm.deadlines().suspend();
                 std::thread::scope(|scope| {
                     let command =
-                        scope.spawn(|| vm.qmp().execute_json("x", ()).timeout(SHORT).wait());
+                        scope.spawn(|| vm.monitor().execute_json("x", ()).timeout(SHORT).wait());
                     // By the clock of another machine, which goes on.
                     let other = scene.running("silent");
                     other.wait_for_exit().timeout(2 * SHORT).wait().unwrap_err();
@@ -369,7 +369,7 @@ fn guests() -> Vec<Fault> {
             AT_ONCE,
             move |scene| {
                 let vm = scene.prompt(&[]);
-                let mut events = vm.qmp().events();
+                let mut events = vm.monitor().events();
                 scene.fault();
                 vm.console().send(format!("{command}\n")).wait().unwrap();
                 events.next_named("RESET").wait().unwrap();
@@ -421,8 +421,11 @@ fn guests() -> Vec<Fault> {
                 "{late}"
             );
 
-            vm.qmp().execute_json("system_reset", ()).wait().unwrap();
-            vm.qmp().execute_json("cont", ()).wait().unwrap();
+            vm.monitor()
+                .execute_json("system_reset", ())
+                .wait()
+                .unwrap();
+            vm.monitor().execute_json("cont", ()).wait().unwrap();
             vm.console().expect("tiny guest ready").wait().unwrap();
             assert!(vm.shutdown().wait().unwrap().guest_panicked);
         },
@@ -444,7 +447,7 @@ fn consoles() -> Vec<Fault> {
                 std::thread::scope(|scope| {
                     let oops = scope.spawn(|| vm.console().expect("Oops").timeout(PATIENCE).wait());
                     scene.fault();
-                    let _ = vm.qmp().execute_json("go", ()).timeout(SHORT).wait();
+                    let _ = vm.monitor().execute_json("go", ()).timeout(SHORT).wait();
                     oops.join().unwrap().unwrap();
                 });
                 let error = vm.console().expect("never").timeout(PATIENCE).wait();
@@ -475,7 +478,7 @@ fn consoles() -> Vec<Fault> {
                 scene.told();
                 assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
                 assert_eq!(error.seen, b" words");
-                vm.qmp().execute_json("x", ()).wait().unwrap();
+                vm.monitor().execute_json("x", ()).wait().unwrap();
                 vm.shutdown().wait().unwrap();
             },
         ),
@@ -490,7 +493,10 @@ fn consoles() -> Vec<Fault> {
                     vm.console().send("flood 4000000000\n").wait().unwrap();
                 }
                 scene.fault();
-                vm.qmp().execute_json("query-status", ()).wait().unwrap();
+                vm.monitor()
+                    .execute_json("query-status", ())
+                    .wait()
+                    .unwrap();
                 let report = vm.shutdown().wait().unwrap();
                 scene.told();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");

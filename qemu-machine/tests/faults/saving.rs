@@ -35,7 +35,7 @@ pub fn rows() -> Vec<Fault> {
             |scene| {
                 let vm = scene.prompt(&[]);
                 let slow = json!({"max-bandwidth": 10_000});
-                let set = vm.qmp().execute_json("migrate-set-parameters", slow);
+                let set = vm.monitor().execute_json("migrate-set-parameters", slow);
                 set.wait().unwrap();
                 scene.fault();
                 let save = vm.save_to(scene.file("saved")).timeout(SHORT);
@@ -84,5 +84,5 @@ pub fn rows() -> Vec<Fault> {
 }
 
 fn runs(vm: &Machine) -> bool {
-    vm.qmp().execute(QueryStatus).wait().unwrap().running
+    vm.monitor().execute(QueryStatus).wait().unwrap().running
 }

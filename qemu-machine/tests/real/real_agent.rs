@@ -206,8 +206,8 @@ scenario! {
             assert!(matches!(*error.failure, AgentFailure::GuestPanicked), "{error}");
         }
         // After a reset the guest is one again.
-        run!(vm.qmp().execute(SystemReset)).unwrap();
-        run!(vm.qmp().execute(Cont)).unwrap();
+        run!(vm.monitor().execute(SystemReset)).unwrap();
+        run!(vm.monitor().execute(Cont)).unwrap();
         run!(vm.console().expect("> ")).unwrap();
         let error = run!(agent.ping().timeout(Duration::from_millis(20))).unwrap_err();
         assert!(matches!(*error.failure, AgentFailure::NotReady { .. }), "{error}");

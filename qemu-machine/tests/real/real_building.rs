@@ -29,7 +29,7 @@ scenario! {
         let scratch = Scratch::new("drive");
         let path = scratch.join("a,b=c, d.img");
         let vm = run!(qemu.bare().drive(disk(&path)).launch()).unwrap();
-        let blocks = run!(vm.qmp().execute_json("query-block", ())).unwrap();
+        let blocks = run!(vm.monitor().execute_json("query-block", ())).unwrap();
         assert_eq!(blocks[0]["inserted"]["file"], json!(path.to_str().unwrap()), "{blocks}");
         run!(vm.shutdown()).unwrap();
     }
@@ -41,11 +41,11 @@ scenario! {
         let vm = run!(qemu
             .bare()
             .console(Console::serial())
-            .add_fd(File::open("/dev/null").unwrap(), 7, Some("a,b"))
-            .add_fd(File::open("/dev/zero").unwrap(), 9, None)
+            .add_fd(7, File::open("/dev/null").unwrap(), Some("a,b"))
+            .add_fd(9, File::open("/dev/zero").unwrap(), None)
             .launch())
         .unwrap();
-        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        let sets = run!(vm.monitor().execute_json("query-fdsets", ())).unwrap();
         let set = |id: u32| {
             let mut sets = sets.as_array().unwrap().iter();
             sets.find(|set| set["fdset-id"] == json!(id)).unwrap().clone()
@@ -74,7 +74,7 @@ scenario! {
 scenario! {
     fn null_serials_stand_before_the_console(qemu) {
         let vm = run!(qemu.tiny().null_serials(2).null_monitor().launch()).unwrap();
-        let chardevs = run!(vm.qmp().execute_json("query-chardev", ())).unwrap();
+        let chardevs = run!(vm.monitor().execute_json("query-chardev", ())).unwrap();
         let mut labels = strings(&chardevs, "label");
         labels.sort();
         assert_eq!(labels, ["compat_monitor0", "console0", "mon", "serial0", "serial1"]);
@@ -100,7 +100,7 @@ scenario! {
         for monitor in [Monitor::Unix(path), Monitor::Tcp(([127, 0, 0, 1], 0).into())] {
             let vm = run!(qemu.bare().monitor(monitor).launch()).unwrap();
             assert!(scratch.names().is_empty());
-            run!(vm.qmp().execute_json("query-status", ())).unwrap();
+            run!(vm.monitor().execute_json("query-status", ())).unwrap();
             run!(vm.shutdown()).unwrap();
         }
     }

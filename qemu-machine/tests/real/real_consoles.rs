@@ -16,7 +16,7 @@ scenario! {
         assert!(vm.console_named("nonesuch").is_none());
         let firmware = vm.console_named("firmware").unwrap();
         run!(firmware.expect("SeaBIOS (version ")).unwrap();
-        assert_eq!(vm.console().kept(), b"");
+        assert_eq!(vm.console().tail(), b"");
         let error = run!(firmware.expect("never").timeout(Duration::from_millis(20))).unwrap_err();
         assert_eq!(error.console.as_deref(), Some("firmware"));
         let which = format!("the console 'firmware' of machine '{}' did not say 'never'", vm.name());
@@ -65,7 +65,7 @@ scenario! {
         let second = text(&second);
         let lines: Vec<_> = second.split_inclusive('\n').map(untimed).collect();
         assert_eq!(lines, ["one\r\n", "two\r\n", "ready\r\n", "the host\r\n"], "{second:?}");
-        assert_eq!(std::fs::read(&first).unwrap(), vm.console().kept());
+        assert_eq!(std::fs::read(&first).unwrap(), vm.console().tail());
     }
 }
 
@@ -87,7 +87,7 @@ scenario! {
                 .add_console("debug", Console::debugcon(0xe9))
                 .add_console("serial", Console::serial());
             let vm = run!(builder.launch()).unwrap();
-            let tree = run!(vm.qmp().human("info qtree")).unwrap();
+            let tree = run!(vm.monitor().human("info qtree")).unwrap();
             for (bus, device) in [
                 ("console0-controller.0", "virtconsole"),
                 ("console2-controller.0", "virtconsole"),
@@ -100,7 +100,7 @@ scenario! {
                 assert!(on_bus.contains(&format!("dev: {device},")), "no {device} on {bus} in {tree}");
             }
             // Each console is taken by a device; the port waits for the guest.
-            let ends = run!(vm.qmp().execute_json("query-chardev", ())).unwrap();
+            let ends = run!(vm.monitor().execute_json("query-chardev", ())).unwrap();
             for label in ["console0", "console2", "console3", "console4"] {
                 let end = ends.as_array().unwrap().iter().find(|it| it["label"] == label);
                 assert_eq!(end.unwrap()["frontend-open"], true, "{label}: {ends}");

@@ -19,7 +19,7 @@ scenario! {
         let vm = run!(boots(&qemu, "keys", &scratch).launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
         // Then its cursor does not blink.
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         let shown = run!(vm.display().screenshot()).unwrap();
         assert_eq!((shown.width(), shown.height()), (720, 400));
         assert_eq!(shown.pixel(10, 390), Some([0xa8, 0, 0]), "the guest's red bar");
@@ -27,7 +27,7 @@ scenario! {
 
         let path = scratch.join("by-qemu.png");
         let arguments = json!({"filename": path, "format": "png"});
-        run!(vm.qmp().execute_json("screendump", arguments)).unwrap();
+        run!(vm.monitor().execute_json("screendump", arguments)).unwrap();
         assert_eq!(Screenshot::open(&path).unwrap(), shown);
         let path = scratch.join("by-us.png");
         shown.save(&path).unwrap();
@@ -35,7 +35,7 @@ scenario! {
 
         // However many are taken, QEMU keeps but one descriptor.
         assert_eq!(run!(vm.display().screenshot()).unwrap(), shown);
-        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        let sets = run!(vm.monitor().execute_json("query-fdsets", ())).unwrap();
         assert_eq!(sets[0]["fds"].as_array().unwrap().len(), 1, "{sets}");
         assert_eq!(sets.as_array().unwrap().len(), 1, "{sets}");
         run!(vm.shutdown()).unwrap();

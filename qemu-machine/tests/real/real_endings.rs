@@ -60,7 +60,7 @@ scenario! {
         for (name, number) in [("KILL", Some(9)), ("SEGV", Some(11)), ("TERM", None)] {
             let scratch = Scratch::new("outside");
             let vm = run!(qemu.tiny().base_dir(scratch.path()).launch()).unwrap();
-            let mut events = vm.qmp().events_named(["NEVER"]);
+            let mut events = vm.monitor().events_named(["NEVER"]);
             signal(vm.pid().unwrap(), name);
             run!(events.next().timeout(None)).unwrap_err();
             let report = run!(vm.wait_for_exit()).unwrap();
@@ -81,10 +81,10 @@ scenario! {
 scenario! {
     fn a_quit_sent_as_a_command_is_an_end_that_was_asked_for(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
-        run!(vm.qmp().execute_json("quit", json!({}))).unwrap();
+        run!(vm.monitor().execute_json("quit", json!({}))).unwrap();
         let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.cause, ExitCause::QuitCommand, "{report}");
-        run!(vm.qmp().execute_json("query-status", ())).unwrap_err();
+        run!(vm.monitor().execute_json("query-status", ())).unwrap_err();
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -130,7 +130,7 @@ scenario! {
     fn a_machine_without_a_monitor_is_ended_by_sigterm(qemu) {
         let vm = run!(qemu.tiny().monitor(qemu_machine::spec::Monitor::Off).launch()).unwrap();
         run!(vm.console().expect(PROMPT)).unwrap();
-        assert!(vm.qmp().disconnected().is_some());
+        assert!(vm.monitor().disconnected().is_some());
         let report = run!(vm.shutdown()).unwrap();
         assert_eq!(report.cause, ExitCause::Requested(Rung::Terminate));
         assert_eq!(report.status.code(), Some(0));
@@ -142,7 +142,7 @@ scenario! {
     fn whoever_waits_on_the_monitor_is_told_how_the_machine_ended(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
         run!(vm.console().expect(PROMPT)).unwrap();
-        let mut events = vm.qmp().events_named(["NEVER"]);
+        let mut events = vm.monitor().events_named(["NEVER"]);
         run!(vm.console().send("poweroff\n")).unwrap();
         let EventError::Ended { cause, .. } = run!(events.next().timeout(None)).unwrap_err() else {
             panic!("the stream has not ended")

@@ -40,9 +40,9 @@ scenario! {
         is_in_words(&run!(vm.console().shell().timeout(SHORT)).map(drop).unwrap_err());
         is_in_words(&run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err());
         is_in_words(&run!(vm.guest_agent().ping().timeout(SHORT)).unwrap_err());
-        is_in_words(&run!(vm.qmp().execute_json("", ())).unwrap_err());
-        is_in_words(&run!(vm.qmp().events().next_named("").timeout(SHORT)).unwrap_err());
-        is_in_words(&run!(vm.qmp().run_job("x", json!({"job-id": ""}))).unwrap_err());
+        is_in_words(&run!(vm.monitor().execute_json("", ())).unwrap_err());
+        is_in_words(&run!(vm.monitor().events().next_named("").timeout(SHORT)).unwrap_err());
+        is_in_words(&run!(vm.monitor().run_job("x", json!({"job-id": ""}))).unwrap_err());
         is_in_words(&run!(vm.display().screenshot()).unwrap_err());
         is_in_words(&run!(vm.keyboard().type_text("ä")).unwrap_err());
         is_in_words(&run!(vm.keyboard().press("")).unwrap_err());

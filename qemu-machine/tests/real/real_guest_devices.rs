@@ -63,7 +63,7 @@ scenario! {
         let scratch = Scratch::new("held");
         let vm = run!(exits(&qemu, &scratch).arg("-no-shutdown").launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
-        let mut told = vm.qmp().events_named(["SHUTDOWN"]);
+        let mut told = vm.monitor().events_named(["SHUTDOWN"]);
         run!(vm.console().send(exit_by(16))).unwrap();
         // Or the end of the machine.
         let _ = run!(told.next());
@@ -146,7 +146,7 @@ scenario! {
         let global = ["-debugcon", "stdio", "-global", "isa-debugcon.iobase=0x402"];
         let vm = run!(boots(&qemu, "devices", &scratch).args(global).launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
-        assert!(text(&vm.output()).contains("SeaBIOS"), "{}", text(&vm.output()));
+        assert!(text(&vm.output_tail()).contains("SeaBIOS"), "{}", text(&vm.output_tail()));
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -185,7 +185,7 @@ scenario! {
                 .console(Console::semihosting());
             // Held until it is listened to, for it ends at once.
             let vm = run!(builder.arg("-S").launch()).unwrap();
-            let _ = run!(vm.qmp().execute(Cont));
+            let _ = run!(vm.monitor().execute(Cont));
             assert_eq!(run!(vm.console().expect("\n")).unwrap().before, b"hello by semihosting");
             let report = run!(vm.wait_for_exit()).unwrap();
             let exit = report.guest_exit.unwrap();

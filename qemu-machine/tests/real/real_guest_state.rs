@@ -76,13 +76,13 @@ scenario! {
         run!(vm.console().expect(PROMPT)).unwrap();
         run!(vm.console().send("poweroff\n")).unwrap();
         run!(vm.console().expect("never").timeout(PATIENCE)).unwrap_err();
-        let mut events = vm.qmp().events();
-        run!(vm.qmp().execute_json("system_reset", ())).unwrap();
+        let mut events = vm.monitor().events();
+        run!(vm.monitor().execute_json("system_reset", ())).unwrap();
         run!(events.next_named("RESET")).unwrap();
         assert_eq!(paused(&vm), PauseReason::Reset);
         let error = run!(vm.console().expect("never").timeout(SHORT)).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.console().expect(PROMPT)).unwrap();
         assert_eq!(vm.guest_state(), GuestState::Running);
         // The end that was not one is not taken for the cause.
@@ -113,12 +113,12 @@ scenario! {
 
         let vm = run!(tiny().launch()).unwrap();
         run!(vm.console().expect(PROMPT)).unwrap();
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         // What the reply of `stop` has told is known at once.
         assert_eq!(paused(&vm), PauseReason::Stopped);
-        let error = run!(vm.qmp().events().next().timeout(SHORT)).unwrap_err().to_string();
+        let error = run!(vm.monitor().events().next().timeout(SHORT)).unwrap_err().to_string();
         assert!(error.contains("stopped by a command or a debugger"), "{error}");
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.console().send("\n")).unwrap();
         run!(vm.console().expect("> ")).unwrap();
         let error = run!(vm.console().expect("never").timeout(SHORT)).unwrap_err().to_string();
@@ -142,7 +142,7 @@ scenario! {
             .set("id", "drive0");
         let vm = qemu.bare().option("-drive", &faulty).console(Console::serial());
         let vm = run!(vm.launch()).unwrap();
-        let mut events = vm.qmp().events();
+        let mut events = vm.monitor().events();
         if vm.guest_state() == GuestState::Running {
             run!(events.next_named("STOP")).unwrap();
         }

@@ -83,7 +83,7 @@ scenario! {
         // To the BIOS, ctrl-c is the character 3.
         run!(vm.keyboard().press("ctrl-c")).unwrap();
         run!(vm.console().expect("\x03")).unwrap();
-        let mut events = vm.qmp().events();
+        let mut events = vm.monitor().events();
         run!(vm.keyboard().press("ctrl-alt-delete")).unwrap();
         run!(events.next_named("RESET")).unwrap();
         run!(vm.shutdown()).unwrap();
@@ -101,12 +101,12 @@ scenario! {
         // Given up as soon as it is down.
         let heard = race(press, vm.console().expect("A").into_future());
         assert!(matches!(run!(heard), Either::Right(Ok(_))));
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         // Nobody else types before it is up again, and that it cannot be now.
         let error = run!(vm.keyboard().type_text("x").timeout(hold)).unwrap_err();
         let told = error.to_string();
         assert!(told.contains("others are typing") || told.contains("VM not running"), "{told}");
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.keyboard().type_text("b")).unwrap();
         let heard = run!(vm.console().expect(Pattern::regex("[bB]").unwrap())).unwrap();
         assert_eq!(text(heard.matched()), "b");
@@ -129,10 +129,10 @@ scenario! {
         assert!(error.to_string().contains("nonesuch"), "{error}");
 
         // Of a guest that is stopped QEMU says so, and at once.
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         let error = run!(vm.keyboard().type_text("x").timeout(None)).unwrap_err();
         assert!(error.to_string().contains("VM not running"), "{error}");
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
 
         run!(vm.keyboard().type_text(".")).unwrap();
         assert_eq!(text(&run!(vm.console().expect(".")).unwrap().before), "");

@@ -56,7 +56,7 @@ fn enter(console: &Console, user: &str, password: Option<&str>) {
     let begun = Instant::now();
     let mut shell = open(console, user, password)
         .wait()
-        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&console.kept())));
+        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&console.tail())));
     eprintln!("{user} is in after {:?}", begun.elapsed());
     let whose = shell.run("id -un").wait().unwrap().text();
     // A daemon may write in between: what comes on the console is the output.
@@ -73,7 +73,7 @@ fn refused(console: &Console, user: &str, password: Option<&str>) -> ShellError 
     assert!(
         !is_by_time,
         "{error}\n{}",
-        String::from_utf8_lossy(&console.kept())
+        String::from_utf8_lossy(&console.tail())
     );
     if let Some(password) = password {
         let told = format!("{error}{error:?}");

@@ -16,10 +16,10 @@ use serde_json::json;
 scenario! {
     fn the_human_monitor_answers_by_text(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
-        let status = run!(vm.qmp().human("info status")).unwrap();
+        let status = run!(vm.monitor().human("info status")).unwrap();
         assert_eq!(status, "VM status: running\r\n");
         let command = HumanMonitorCommand::new("nonesuch");
-        let unknown = run!(vm.qmp().execute(command)).unwrap();
+        let unknown = run!(vm.monitor().execute(command)).unwrap();
         assert_eq!(unknown, "unknown command: 'nonesuch'\r\n");
         run!(vm.shutdown()).unwrap();
     }
@@ -33,20 +33,20 @@ scenario! {
         std::fs::write(&path, "by path").unwrap();
         let vm = run!(qemu.tiny().launch()).unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
-        run!(vm.qmp().getfd("pipe", writer)).unwrap();
-        run!(vm.qmp().add_fd(7, path.as_path())).unwrap();
-        run!(vm.qmp().add_fd(7, File::open("/dev/zero").unwrap())).unwrap();
-        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        run!(vm.monitor().getfd("pipe", writer)).unwrap();
+        run!(vm.monitor().add_fd(7, path.as_path())).unwrap();
+        run!(vm.monitor().add_fd(7, File::open("/dev/zero").unwrap())).unwrap();
+        let sets = run!(vm.monitor().execute_json("query-fdsets", ())).unwrap();
         assert_eq!(sets[0]["fds"].as_array().unwrap().len(), 2, "{sets}");
 
         // What QEMU writes to the pipe is read here: our own copy is closed.
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
-        run!(vm.qmp().execute_json("migrate", json!({"uri": "fd:pipe"}))).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("migrate", json!({"uri": "fd:pipe"}))).unwrap();
         let mut state = Vec::new();
         reader.read_to_end(&mut state).unwrap();
         assert!(state.starts_with(b"QEVM"), "{} bytes", state.len());
 
-        let missing = run!(vm.qmp().getfd("x", scratch.join("missing"))).unwrap_err();
+        let missing = run!(vm.monitor().getfd("x", scratch.join("missing"))).unwrap_err();
         assert!(matches!(*missing.failure, ExecuteFailure::File { .. }), "{missing}");
         run!(vm.shutdown()).unwrap();
     }
@@ -59,10 +59,10 @@ scenario! {
         std::thread::scope(|scope| {
             for set in 0..16 {
                 let vm = &vm;
-                scope.spawn(move || vm.qmp().add_fd(set, Path::new("/dev/null")).wait().unwrap());
+                scope.spawn(move || vm.monitor().add_fd(set, Path::new("/dev/null")).wait().unwrap());
             }
         });
-        let sets = run!(vm.qmp().execute_json("query-fdsets", ())).unwrap();
+        let sets = run!(vm.monitor().execute_json("query-fdsets", ())).unwrap();
         assert_eq!(sets.as_array().unwrap().len(), 16, "{sets}");
         run!(vm.shutdown()).unwrap();
     }
@@ -73,7 +73,7 @@ scenario! {
     fn a_descriptor_is_refused_by_name_where_there_is_no_unix_socket(qemu) {
         let monitor = Monitor::Tcp(([127, 0, 0, 1], 0).into());
         let vm = run!(qemu.tiny().monitor(monitor).launch()).unwrap();
-        let error = run!(vm.qmp().getfd("x", Path::new("/dev/null"))).unwrap_err();
+        let error = run!(vm.monitor().getfd("x", Path::new("/dev/null"))).unwrap_err();
         assert!(matches!(*error.failure, ExecuteFailure::NoDescriptors), "{error}");
         assert!(error.to_string().contains("only unix sockets"), "{error}");
         run!(vm.shutdown()).unwrap();
@@ -107,16 +107,16 @@ scenario! {
 scenario! {
     fn a_second_monitor_is_a_connection_of_its_own(qemu) {
         let vm = run!(qemu.tiny().add_monitor("watch").add_monitor("third").launch()).unwrap();
-        assert!(vm.monitor("nonesuch").is_none());
-        let watch = vm.monitor("watch").unwrap();
+        assert!(vm.monitor_named("nonesuch").is_none());
+        let watch = vm.monitor_named("watch").unwrap();
         let mut events = watch.events();
-        run!(vm.qmp().execute(Stop)).unwrap();
+        run!(vm.monitor().execute(Stop)).unwrap();
         assert_eq!(run!(events.next()).unwrap().name(), "STOP");
-        let status = run!(vm.monitor("third").unwrap().execute(QueryStatus)).unwrap();
+        let status = run!(vm.monitor_named("third").unwrap().execute(QueryStatus)).unwrap();
         assert_eq!(status.status, "paused");
 
         // The machine lives on without it, and ends it with itself.
-        vm.monitor("third").unwrap().close();
+        vm.monitor_named("third").unwrap().close();
         run!(watch.execute(QueryStatus)).unwrap();
         let report = run!(vm.shutdown()).unwrap();
         let error = run!(watch.execute(QueryStatus)).unwrap_err();
@@ -134,10 +134,10 @@ scenario! {
         let scripted = support::fake(&format!("transcript {}", path.display()));
         for builder in [qemu.bare().transcript(&path), scripted] {
             let vm = run!(builder.launch()).unwrap();
-            let mut events = vm.qmp().events();
-            let version = run!(vm.qmp().execute_json("query-version", ())).unwrap();
-            run!(vm.qmp().execute_json("stop", ()).id("mine")).unwrap();
-            let refused = run!(vm.qmp().execute_json("nonesuch", ())).unwrap_err();
+            let mut events = vm.monitor().events();
+            let version = run!(vm.monitor().execute_json("query-version", ())).unwrap();
+            run!(vm.monitor().execute_json("stop", ()).id("mine")).unwrap();
+            let refused = run!(vm.monitor().execute_json("nonesuch", ())).unwrap_err();
             let stopped = run!(events.next_named("STOP")).unwrap();
             let report = run!(vm.shutdown()).unwrap();
             assert!(report.trouble.is_empty(), "{report}");
@@ -147,7 +147,7 @@ scenario! {
 
         // One that does otherwise is told so.
         let vm = run!(support::fake(&format!("transcript {}", path.display())).launch()).unwrap();
-        run!(vm.qmp().execute_json("query-name", ())).unwrap_err();
+        run!(vm.monitor().execute_json("query-name", ())).unwrap_err();
         let report = run!(vm.wait_for_exit()).unwrap().to_string();
         assert!(report.contains("query-version"), "{report}");
     }
@@ -157,8 +157,8 @@ scenario! {
 scenario! {
     fn a_reply_over_the_bound_ends_the_monitor_by_name_and_not_the_machine(qemu) {
         let vm = run!(qemu.bare().reply_limit_bytes(10_000).launch()).unwrap();
-        run!(vm.qmp().execute(QueryStatus)).unwrap();
-        let error = run!(vm.qmp().execute_json("query-qmp-schema", ())).unwrap_err();
+        run!(vm.monitor().execute(QueryStatus)).unwrap();
+        let error = run!(vm.monitor().execute_json("query-qmp-schema", ())).unwrap_err();
         assert!(error.to_string().contains("over 10000 bytes"), "{error}");
         assert!(vm.is_running());
         run!(vm.shutdown()).unwrap();

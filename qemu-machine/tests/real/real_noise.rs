@@ -34,7 +34,7 @@ scenario! {
         let found = run!(console.expect("login: ")).unwrap();
         assert_eq!((found.before_text(), found.matched()), (String::new(), b"login: ".as_slice()));
         run!(console.expect("\r\n~ # ")).unwrap();
-        let raw = text(&console.kept());
+        let raw = text(&console.tail());
         for part in ["\nlog[", "] one\r\n[", "] two\r\nin: "] {
             assert!(raw.contains(part), "no {part:?}: it was not split:\n{raw}");
         }

@@ -30,7 +30,7 @@ fn the_other_process() {
     let vm = qemu
         .tiny()
         .base_dir(base)
-        .add_fd(output, 1, None)
+        .add_fd(1, output, None)
         .wrapper(wrapper.split_whitespace())
         .launch()
         .wait()

@@ -24,7 +24,7 @@ scenario! {
     fn registers_are_read_and_written_by_ports(qemu) {
         let builder = qtest(&qemu).args(["-rtc", "base=2020-02-29T12:34:56"]);
         let vm = run!(builder.launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         // The clock's date, in decimal digits of 4 bits each.
         for (register, expected) in [(0x32, 0x20), (0x09, 0x20), (0x08, 0x02), (0x07, 0x29)] {
             run!(qtest.outb(0x70, register)).unwrap();
@@ -48,7 +48,7 @@ scenario! {
 scenario! {
     fn memory_is_read_and_written_by_every_width_and_in_bulk(qemu) {
         let vm = run!(qtest(&qemu).memory("64M").launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         run!(qtest.writeq(0x1000, 0x1122_3344_5566_7788)).unwrap();
         assert_eq!(run!(qtest.readq(0x1000)).unwrap(), 0x1122_3344_5566_7788);
         assert_eq!(run!(qtest.readl(0x1004)).unwrap(), 0x1122_3344);
@@ -84,7 +84,7 @@ scenario! {
         let vm = run!(qtest(&qemu).launch()).unwrap();
         std::thread::scope(|scope| {
             for caller in 1..=8 {
-                let qtest = vm.qtest().unwrap();
+                let qtest = vm.qtest();
                 scope.spawn(move || {
                     let at = (1 << 20) + (caller << 18); // above the firmware
                     for round in 0..50 {
@@ -106,7 +106,7 @@ scenario! {
 scenario! {
     fn an_interrupt_is_heard_where_it_is_intercepted(qemu) {
         let vm = run!(qtest(&qemu).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         run!(qtest.irq_intercept_in("ioapic")).unwrap();
         let mut irqs = qtest.irqs();
         assert!(!qtest.is_raised(4));
@@ -148,8 +148,8 @@ scenario! {
 scenario! {
     fn without_the_accelerator_the_guest_is_stopped_and_its_clock_refused_by_reason(qemu) {
         let vm = run!(qemu.tiny().qtest().launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
-        assert_eq!(run!(vm.qmp().execute(QueryStatus)).unwrap().status, "prelaunch");
+        let qtest = vm.qtest();
+        assert_eq!(run!(vm.monitor().execute(QueryStatus)).unwrap().status, "prelaunch");
         assert!(!qtest.controls_clock());
         for command in [
             qtest.clock_step(None),
@@ -165,7 +165,7 @@ scenario! {
         assert_eq!(words, "FAIL Unknown command 'clock_step'");
 
         // The guest runs when it is let, and the channel works on.
-        run!(vm.qmp().execute(Cont)).unwrap();
+        run!(vm.monitor().execute(Cont)).unwrap();
         run!(vm.console().expect("tiny guest ready")).unwrap();
         run!(qtest.readb(0x1000)).unwrap();
         run!(vm.shutdown()).unwrap();
@@ -176,8 +176,8 @@ scenario! {
 scenario! {
     fn a_machine_without_a_monitor_has_a_qtest_channel_too(qemu) {
         let vm = run!(qtest(&qemu).monitor(Monitor::Off).launch()).unwrap();
-        run!(vm.qtest().unwrap().writeb(0x1000, 7)).unwrap();
-        assert_eq!(run!(vm.qtest().unwrap().readb(0x1000)).unwrap(), 7);
+        run!(vm.qtest().writeb(0x1000, 7)).unwrap();
+        assert_eq!(run!(vm.qtest().readb(0x1000)).unwrap(), 7);
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -186,7 +186,7 @@ scenario! {
 scenario! {
     fn a_line_is_sent_as_it_is_and_what_would_abort_qemu_is_not(qemu) {
         let vm = run!(qtest(&qemu).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         assert_eq!(run!(qtest.raw("endianness")).unwrap(), "OK little");
         assert_eq!(run!(qtest.raw("outb 0x70 0xf")).unwrap(), "OK");
         let unknown = run!(qtest.raw("nonesuch 1 2")).unwrap();
@@ -211,7 +211,7 @@ scenario! {
 scenario! {
     fn a_qemu_that_is_stopped_costs_a_deadline_and_its_death_ends_who_waits(qemu) {
         let vm = run!(qtest(&qemu).launch()).unwrap();
-        let qtest = vm.qtest().unwrap().clone();
+        let qtest = vm.qtest().clone();
         run!(qtest.write(0x1000, [1, 2])).unwrap();
         signal(vm.pid().unwrap(), "STOP");
         let error = run!(qtest.readb(0x1000).timeout(SHORT)).unwrap_err();
@@ -238,8 +238,8 @@ scenario! {
 scenario! {
     fn after_quit_the_channel_tells_the_end(qemu) {
         let vm = run!(qtest(&qemu).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
-        run!(vm.qmp().execute_json("quit", ())).unwrap();
+        let qtest = vm.qtest();
+        run!(vm.monitor().execute_json("quit", ())).unwrap();
         // QEMU may still carry out what comes before it is done.
         let error = loop {
             if let Err(error) = run!(qtest.readb(0).timeout(None)) {

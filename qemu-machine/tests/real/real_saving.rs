@@ -23,7 +23,7 @@ fn writing(machine: &MachineBuilder) -> Machine {
     let vm = machine.clone().launch().wait().unwrap();
     goes_on(&vm);
     let slowly = json!({"downtime-limit": 1, "max-bandwidth": 64 << 20});
-    let set = vm.qmp().execute_json("migrate-set-parameters", slowly);
+    let set = vm.monitor().execute_json("migrate-set-parameters", slowly);
     set.wait().unwrap();
     vm
 }
@@ -31,8 +31,8 @@ fn writing(machine: &MachineBuilder) -> Machine {
 /// Waits for some more passes of that guest over its memory and its disk.
 fn goes_on(vm: &Machine) {
     let console = vm.console();
-    let passed = console.kept().len();
-    while console.kept().len() < passed + 4 {
+    let passed = console.tail().len();
+    while console.tail().len() < passed + 4 {
         let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
         let pass = pass.wait().unwrap();
         assert_eq!(pass.matched(), b".", "{pass:?}");
@@ -40,7 +40,7 @@ fn goes_on(vm: &Machine) {
 }
 
 fn status(vm: &Machine) -> String {
-    vm.qmp().execute(QueryStatus).wait().unwrap().status
+    vm.monitor().execute(QueryStatus).wait().unwrap().status
 }
 
 scenario! {
@@ -50,7 +50,7 @@ scenario! {
         let mut vm = writing(&machine);
         // A page that was missed may be made up for by chance.
         for _ in 0..2 {
-            let mut events = vm.qmp().events_named(["MIGRATION", "STOP"]);
+            let mut events = vm.monitor().events_named(["MIGRATION", "STOP"]);
             run!(vm.save_to(&path)).unwrap();
             assert_eq!(run!(events.next()).unwrap().name(), "STOP", "before it is saved");
             assert_eq!(status(&vm), "postmigrate");
@@ -69,13 +69,13 @@ scenario! {
         let machine = checking(&qemu, &scratch);
         let from = writing(&machine);
         let to = run!(machine.clone().incoming().launch()).unwrap();
-        let mut events = from.qmp().events_named(["MIGRATION", "STOP"]);
+        let mut events = from.monitor().events_named(["MIGRATION", "STOP"]);
         run!(from.migrate_to(&to)).unwrap();
         assert_eq!(run!(events.next()).unwrap().name(), "STOP", "before it is moved");
         goes_on(&to);
         assert_eq!(status(&from), "postmigrate");
         // It has no hold on the disk any more.
-        run!(from.qmp().execute_json("cont", ())).unwrap_err();
+        run!(from.monitor().execute_json("cont", ())).unwrap_err();
         run!(from.shutdown()).unwrap();
         goes_on(&to);
         run!(to.shutdown()).unwrap();
@@ -100,7 +100,7 @@ scenario! {
             assert_eq!(status(&to), "inmigrate");
             goes_on(&vm);
         } else {
-            let mut stop = vm.qmp().events_named(["STOP"]);
+            let mut stop = vm.monitor().events_named(["STOP"]);
             converges_late(&vm, || vm.save_to(&path).live().wait()).unwrap();
             assert!(stop.try_next().is_some(), "it stops at the end");
             run!(vm.shutdown()).unwrap();
@@ -120,11 +120,13 @@ scenario! {
 fn converges_late<T: Send>(vm: &Machine, moved: impl FnOnce() -> T + Send) -> T {
     let may_pause = |millis: u32| {
         let downtime = json!({"downtime-limit": millis});
-        let set = vm.qmp().execute_json("migrate-set-parameters", downtime);
+        let set = vm
+            .monitor()
+            .execute_json("migrate-set-parameters", downtime);
         set.wait().unwrap();
     };
     may_pause(1);
-    let mut events = vm.qmp().events_named(["MIGRATION", "MIGRATION_PASS"]);
+    let mut events = vm.monitor().events_named(["MIGRATION", "MIGRATION_PASS"]);
     std::thread::scope(|scope| {
         let moved = scope.spawn(moved);
         while let Ok(event) = events.next().wait() {
@@ -148,7 +150,7 @@ scenario! {
             let vm = run!(qemu.tiny().launch()).unwrap();
             run!(vm.console().expect("tiny guest ready")).unwrap();
             if !runs {
-                run!(vm.qmp().execute_json("stop", ())).unwrap();
+                run!(vm.monitor().execute_json("stop", ())).unwrap();
             }
             run!(vm.save_to(&path)).unwrap();
             run!(vm.shutdown()).unwrap();
@@ -160,7 +162,7 @@ scenario! {
             let vm = run!(qemu.tiny().incoming().launch()).unwrap();
             run!(vm.load_from(&path).paused()).unwrap();
             assert_eq!(status(&vm), "paused");
-            run!(vm.qmp().execute_json("cont", ())).unwrap();
+            run!(vm.monitor().execute_json("cont", ())).unwrap();
             run!(vm.console().send("again\n")).unwrap();
             run!(vm.console().expect("error: unknown command")).unwrap();
             run!(vm.shutdown()).unwrap();
@@ -174,7 +176,7 @@ scenario! {
             let from = run!(qemu.tiny().launch()).unwrap();
             run!(from.console().expect("tiny guest ready")).unwrap();
             if !runs {
-                run!(from.qmp().execute_json("stop", ())).unwrap();
+                run!(from.monitor().execute_json("stop", ())).unwrap();
             }
             let to = run!(qemu.tiny().incoming().launch()).unwrap();
             run!(from.migrate_to(&to)).unwrap();
@@ -192,16 +194,16 @@ scenario! {
         let vm = run!(qemu.tiny().launch()).unwrap();
         run!(vm.console().expect("tiny guest ready")).unwrap();
         run!(vm.save_to(&ours)).unwrap();
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
 
         let plain = run!(qemu.tiny().incoming().launch()).unwrap();
-        let mut completed = plain.qmp().events_matching([("MIGRATION", json!({"status": "completed"}))]);
+        let mut completed = plain.monitor().events_matching([("MIGRATION", json!({"status": "completed"}))]);
         let events = json!({"capabilities": [{"capability": "events", "state": true}]});
-        run!(plain.qmp().execute_json("migrate-set-capabilities", events)).unwrap();
+        run!(plain.monitor().execute_json("migrate-set-capabilities", events)).unwrap();
         let from = json!({"uri": format!("exec:cat {}", ours.display())});
-        run!(plain.qmp().execute_json("migrate-incoming", from)).unwrap();
+        run!(plain.monitor().execute_json("migrate-incoming", from)).unwrap();
         run!(completed.next()).unwrap();
-        run!(plain.qmp().execute_json("cont", ())).unwrap();
+        run!(plain.monitor().execute_json("cont", ())).unwrap();
         run!(plain.console().send("plain\n")).unwrap();
         run!(plain.console().expect("error: unknown command")).unwrap();
         run!(plain.shutdown()).unwrap();
@@ -209,9 +211,9 @@ scenario! {
         for runs in [true, false] {
             let theirs = scratch.join("theirs");
             let command = if runs { "cont" } else { "stop" };
-            run!(vm.qmp().execute_json(command, ())).unwrap();
+            run!(vm.monitor().execute_json(command, ())).unwrap();
             let file = std::fs::File::create(&theirs).unwrap();
-            run!(vm.qmp().migrate_over(file)).unwrap();
+            run!(vm.monitor().migrate_over(file)).unwrap();
             let again = run!(qemu.tiny().incoming().launch()).unwrap();
             run!(again.load_from(&theirs)).unwrap();
             assert_eq!(status(&again), if runs { "running" } else { "paused" });
@@ -220,7 +222,7 @@ scenario! {
             run!(again.load_from(&theirs).paused()).unwrap();
             assert_eq!(status(&again), "paused");
             run!(again.shutdown()).unwrap();
-            run!(vm.qmp().execute_json("cont", ())).unwrap();
+            run!(vm.monitor().execute_json("cont", ())).unwrap();
         }
         run!(vm.shutdown()).unwrap();
     }
@@ -247,13 +249,13 @@ scenario! {
 
         // So slow that it has not ended by any deadline.
         let slow = json!({"max-bandwidth": 100_000});
-        run!(vm.qmp().execute_json("migrate-set-parameters", slow)).unwrap();
+        run!(vm.monitor().execute_json("migrate-set-parameters", slow)).unwrap();
         let late = vm.save_to(scratch.join("late")).timeout(Duration::from_millis(100));
         let late = run!(late).unwrap_err();
         assert!(matches!(late, MoveError::Timeout { .. }), "{late}");
         assert_eq!(status(&vm), "running");
 
-        let mut events = vm.qmp().events();
+        let mut events = vm.monitor().events();
         let mut dropped = vm.save_to(scratch.join("dropped")).into_future();
         // Dropped in the middle.
         let active = |save: &mut _| polled_until_active(save, &vm);
@@ -264,16 +266,16 @@ scenario! {
         goes_on(&vm);
 
         // One that its user has paused stays paused.
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         run!(vm.save_to("/dev/full")).unwrap_err();
         let late = vm.save_to(scratch.join("late")).timeout(Duration::from_millis(100));
         run!(late).unwrap_err();
         assert_eq!(status(&vm), "paused");
 
         let fast = json!({"max-bandwidth": 1 << 30});
-        run!(vm.qmp().execute_json("migrate-set-parameters", fast)).unwrap();
+        run!(vm.monitor().execute_json("migrate-set-parameters", fast)).unwrap();
         run!(vm.save_to(scratch.join("saved"))).unwrap();
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
         goes_on(&vm);
         run!(vm.shutdown()).unwrap();
     }
@@ -293,14 +295,14 @@ scenario! {
         assert_eq!((status(&vm), status(&no_other)), ("running".into(), "running".into()));
 
         let slow = json!({"max-bandwidth": 100_000});
-        run!(vm.qmp().execute_json("migrate-set-parameters", slow)).unwrap();
+        run!(vm.monitor().execute_json("migrate-set-parameters", slow)).unwrap();
         let other = run!(machine.clone().incoming().launch()).unwrap();
         let late = run!(vm.migrate_to(&other).timeout(Duration::from_millis(100))).unwrap_err();
         assert!(matches!(late, MoveError::Timeout { .. }), "{late}");
         assert_eq!(status(&vm), "running");
         run!(other.wait_for_exit()).unwrap();
 
-        let mut events = vm.qmp().events();
+        let mut events = vm.monitor().events();
         let other = run!(machine.clone().incoming().launch()).unwrap();
         let mut dropped = vm.migrate_to(&other).into_future();
         polled_until_active(&mut dropped, &vm);
@@ -323,7 +325,7 @@ scenario! {
 
 /// Polls an operation once, and waits until QEMU has begun to migrate.
 fn polled_until_active<F: Future + Unpin>(operation: &mut F, vm: &Machine) {
-    let mut events = vm.qmp().events_named(["MIGRATION"]);
+    let mut events = vm.monitor().events_named(["MIGRATION"]);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(
         std::pin::Pin::new(operation)
@@ -346,7 +348,7 @@ scenario! {
         let saved = |name: &str| {
             let saved = vm.save_to(scratch.join(name)).wait();
             // QEMU saves no guest twice that has not gone on in between.
-            vm.qmp().execute_json("cont", ()).wait().unwrap();
+            vm.monitor().execute_json("cont", ()).wait().unwrap();
             saved
         };
         std::thread::scope(|scope| {

@@ -58,7 +58,7 @@ scenario! {
 
         // No machine has devices before its initialization.
         let vm = run!(qemu.tiny().arg("--preconfig").launch()).unwrap();
-        run!(vm.qmp().execute_json("x-exit-preconfig", ())).unwrap();
+        run!(vm.monitor().execute_json("x-exit-preconfig", ())).unwrap();
         run!(vm.console().expect("ready")).unwrap();
         run!(vm.shutdown()).unwrap();
     }

@@ -68,7 +68,7 @@ scenario! {
         let script = "dmesg -n 8; echo one; echo a word >/dev/kmsg; echo two";
         let told = run!(shell.run(script).past_kernel_lines()).unwrap();
         assert_eq!(told.text(), "one\ntwo");
-        assert!(String::from_utf8_lossy(&vm.console().kept()).contains("] a word\r\n"));
+        assert!(String::from_utf8_lossy(&vm.console().tail()).contains("] a word\r\n"));
 
         let error = run!(shell.run("poweroff -f; sleep 100")).unwrap_err();
         assert!(matches!(*error.failure, ShellFailure::Console(_)), "{error}");

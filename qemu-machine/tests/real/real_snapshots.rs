@@ -47,7 +47,7 @@ fn image(before: &[&str], path: &Path, after: &[&str]) {
 }
 
 fn status(vm: &Machine) -> String {
-    vm.qmp().execute(QueryStatus).wait().unwrap().status
+    vm.monitor().execute(QueryStatus).wait().unwrap().status
 }
 
 fn names(vm: &Machine) -> Vec<String> {
@@ -80,7 +80,7 @@ scenario! {
         run!(console.send("again\n")).unwrap();
         run!(console.expect("error: unknown command")).unwrap();
 
-        run!(vm.qmp().execute_json("stop", ())).unwrap();
+        run!(vm.monitor().execute_json("stop", ())).unwrap();
         run!(vm.save_snapshot("paused")).unwrap();
         run!(vm.load_snapshot("paused")).unwrap();
         assert_eq!(status(&vm), "paused");
@@ -93,7 +93,7 @@ scenario! {
         assert_eq!(status(&vm), "running");
         run!(vm.delete_snapshot("a fresh one")).unwrap();
         assert_eq!(names(&vm), ["paused"]);
-        assert_eq!(run!(vm.qmp().execute_json("query-jobs", ())).unwrap(), json!([]));
+        assert_eq!(run!(vm.monitor().execute_json("query-jobs", ())).unwrap(), json!([]));
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -120,8 +120,8 @@ scenario! {
 /// compares with what it wrote.
 fn passes(vm: &Machine, count: usize) {
     let console = vm.console();
-    let passed = console.kept().len();
-    while console.kept().len() < passed + count {
+    let passed = console.tail().len();
+    while console.tail().len() < passed + count {
         let pass = console.expect(Pattern::regex(r"[.>]|broken").unwrap());
         let pass = pass.wait().unwrap();
         assert_ne!(pass.matched(), b"broken");
@@ -144,13 +144,13 @@ scenario! {
             assert!(error.to_string().ends_with("snapshot 't': no disk has it, but these: 's'"), "{error}");
         }
         assert_eq!(status(&vm), "running");
-        assert_eq!(run!(vm.qmp().execute_json("query-jobs", ())).unwrap(), json!([]));
+        assert_eq!(run!(vm.monitor().execute_json("query-jobs", ())).unwrap(), json!([]));
 
         // Disks that it has handed over.
         run!(vm.save_to(scratch.join("saved"))).unwrap();
         let away = failure(run!(vm.save_snapshot("away")).unwrap_err());
         assert!(matches!(away, SnapshotFailure::Inactive { .. }), "{away}");
-        run!(vm.qmp().execute_json("cont", ())).unwrap();
+        run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.save_snapshot("back")).unwrap();
         run!(vm.shutdown()).unwrap();
 
@@ -207,12 +207,12 @@ scenario! {
 scenario! {
     fn a_human_command_fails_on_its_error_only_if_asked_to(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
-        let told = run!(vm.qmp().human("loadvm missing")).unwrap();
+        let told = run!(vm.monitor().human("loadvm missing")).unwrap();
         assert!(told.contains("Error:"), "{told}");
-        let error = run!(vm.qmp().human("loadvm missing").fail_on_error()).unwrap_err();
+        let error = run!(vm.monitor().human("loadvm missing").fail_on_error()).unwrap_err();
         assert_eq!(error.reply().unwrap().desc, told.trim());
         assert!(error.to_string().contains("command 'human-monitor-command' failed: Error:"), "{error}");
-        let fine = run!(vm.qmp().human("info status").fail_on_error()).unwrap();
+        let fine = run!(vm.monitor().human("info status").fail_on_error()).unwrap();
         assert!(fine.contains("VM status"), "{fine}");
         run!(vm.shutdown()).unwrap();
     }

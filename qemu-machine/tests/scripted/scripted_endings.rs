@@ -61,8 +61,8 @@ scenario! {
 scenario! {
     fn one_that_is_stopped_hangs_neither_a_command_nor_the_end() {
         let vm = run!(running("expect *\nreply {}\nstop").launch()).unwrap();
-        run!(vm.qmp().execute_json("x", ())).unwrap();
-        run!(vm.qmp().execute_json("y", ()).timeout(SHORT)).unwrap_err();
+        run!(vm.monitor().execute_json("x", ())).unwrap();
+        run!(vm.monitor().execute_json("y", ()).timeout(SHORT)).unwrap_err();
         let begun = Instant::now();
         let error = run!(vm.shutdown().quit_timeout(SHORT).terminate_timeout(SHORT)).unwrap_err();
         assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
@@ -75,7 +75,7 @@ scenario! {
 scenario! {
     fn what_qemu_forked_ends_with_it() {
         let (mut pipe, theirs) = std::io::pipe().unwrap();
-        let vm = run!(running("fork-child\nserve").add_fd(theirs, 1, None).launch()).unwrap();
+        let vm = run!(running("fork-child\nserve").add_fd(1, theirs, None).launch()).unwrap();
         let report = run!(vm.shutdown()).unwrap();
         assert_eq!(report.cause, ExitCause::Requested(Rung::Quit));
         assert!(support::text(&report.output_tail).starts_with("child "));
@@ -141,7 +141,7 @@ scenario! {
         assert_eq!((report.status.signal(), &report.cause), (Some(15), &ExitCause::Outside));
         assert!(matches!(run!(vm.shutdown()).unwrap_err(), ShutdownError::Failed(_)));
         let vm = run!(running("expect *\nexit 0").launch()).unwrap();
-        let _ = run!(vm.qmp().execute_json("x", ()));
+        let _ = run!(vm.monitor().execute_json("x", ()));
         run!(vm.wait_for_exit()).unwrap();
         assert_eq!(run!(vm.shutdown()).unwrap().cause, ExitCause::Outside);
     }
@@ -170,7 +170,7 @@ scenario! {
         ] {
             let script = format!("greet\nnegotiate\nexpect x\n{said}exit {code}");
             let vm = run!(builder.args(["-fake-script", &script]).launch()).unwrap();
-            let _ = run!(vm.qmp().execute_json("x", ()));
+            let _ = run!(vm.monitor().execute_json("x", ()));
             let report = run!(vm.wait_for_exit()).unwrap();
             let exit = report.guest_exit.unwrap();
             assert_eq!((exit.device, i32::from(exit.code)), (device, code), "{report}");
@@ -191,7 +191,7 @@ scenario! {
         ] {
             let script = format!("expect x\n{end}");
             let vm = run!(running(&script).args(arguments.to_vec()).launch()).unwrap();
-            let _ = run!(vm.qmp().execute_json("x", ()));
+            let _ = run!(vm.monitor().execute_json("x", ()));
             let report = run!(vm.wait_for_exit()).unwrap();
             assert_eq!((&report.cause, report.guest_exit), (&ExitCause::Outside, None), "{report}");
             assert!(matches!(run!(vm.shutdown()).unwrap_err(), ShutdownError::Failed(_)));
@@ -292,7 +292,7 @@ fn a_machine_outlives_the_thread_that_launched_it() {
     let vm = std::thread::spawn(|| running("serve").launch().wait().unwrap())
         .join()
         .unwrap();
-    vm.qmp().execute_json("x", ()).wait().unwrap();
+    vm.monitor().execute_json("x", ()).wait().unwrap();
     assert_eq!(
         vm.shutdown().wait().unwrap().cause,
         ExitCause::Requested(Rung::Quit)

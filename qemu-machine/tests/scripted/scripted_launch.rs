@@ -358,7 +358,7 @@ fn a_launch_whose_future_is_dropped_leaves_nothing() {
     let (mut pipe, theirs) = std::io::pipe().unwrap();
     let launch = fake(&format!("wait-file {}\nsilent", fifo.display()))
         .base_dir(scratch.path())
-        .add_fd(theirs, 1, None)
+        .add_fd(1, theirs, None)
         .launch();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

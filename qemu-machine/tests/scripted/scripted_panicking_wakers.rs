@@ -50,8 +50,8 @@ fn where_one_who_waits_for_a_console_panics_all_others_hear_of_the_end() {
         .launch()
         .wait()
         .unwrap();
-    let mut shutdown = vm.qmp().events_named(["SHUTDOWN"]);
-    drop(vm.qmp().execute_json("x", ()).into_future().poll_once());
+    let mut shutdown = vm.monitor().events_named(["SHUTDOWN"]);
+    drop(vm.monitor().execute_json("x", ()).into_future().poll_once());
     shutdown.next().wait().unwrap();
     // It waits for the console's end: its socket has ended, and the machine has not.
     while vm
@@ -69,7 +69,11 @@ fn where_one_who_waits_for_a_console_panics_all_others_hear_of_the_end() {
     let mut ends = vm.wait_for_exit().timeout(None).into_future();
     waits_and_panics!(ends);
 
-    let mut command = vm.qmp().execute_json("y", ()).timeout(SOON).into_future();
+    let mut command = vm
+        .monitor()
+        .execute_json("y", ())
+        .timeout(SOON)
+        .into_future();
     assert!(command.as_mut().poll_once().is_none());
     release(&go);
     let error = command.wait().unwrap_err();
@@ -84,7 +88,7 @@ fn where_one_who_waits_for_a_console_panics_all_others_hear_of_the_end() {
     );
     // Who comes later has the same answer, and need not wait for it.
     let late = Instant::now();
-    vm.qmp()
+    vm.monitor()
         .execute_json("late", ())
         .timeout(SOON)
         .wait()
@@ -102,7 +106,7 @@ fn a_waker_that_panics_at_a_change_of_an_interrupt_keeps_no_other_listener_waiti
                   qtest FAIL Unknown command 'clock_set'\\n\n\
                   expect stop\nqtest IRQ raise 4\\n\nreply {}\nserve";
     let vm = fake(script).qtest().launch().wait().unwrap();
-    let qtest = vm.qtest().unwrap();
+    let qtest = vm.qtest();
     let mut listeners: Vec<_> = (0..40).map(|_| qtest.irqs()).collect();
     let (first, others) = listeners.split_first_mut().unwrap();
     let mut panicking = Box::pin(first.next());
@@ -121,7 +125,7 @@ fn a_waker_that_panics_at_a_change_of_an_interrupt_keeps_no_other_listener_waiti
             .into_iter()
             .map(|irqs| scope.spawn(move || irqs.wait()))
             .collect();
-        vm.qmp().execute(Stop).wait().unwrap();
+        vm.monitor().execute(Stop).wait().unwrap();
         let heard = threads.into_iter().map(|thread| thread.join().unwrap());
         heard.collect::<Vec<_>>()
     });

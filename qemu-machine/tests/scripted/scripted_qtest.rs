@@ -38,7 +38,7 @@ scenario! {
         let script = "qtest-expect inb 0x1\\n\nqtest-expect inb 0x2\\n\nqtest-expect inb 0x3\\n\n\
                       qtest OK 0x0001\\nOK 0x0002\\nOK 0x0003\\n\nserve";
         let vm = run!(without_clock(script).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let error = run!(qtest.inb(1).timeout(SHORT)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::Timeout { limit: SHORT }), "{error}");
         let told = error.to_string();
@@ -61,10 +61,10 @@ scenario! {
         ] {
             let script = format!("expect stop\nqtest IRQ raise 4\\n{sent}\nreply {{}}\nserve");
             let vm = run!(without_clock(&script).launch()).unwrap();
-            let qtest = vm.qtest().unwrap();
+            let qtest = vm.qtest();
             let mut irqs = qtest.irqs();
             let waiting = begun(qtest.inb(1).timeout(None));
-            run!(vm.qmp().execute(Stop)).unwrap();
+            run!(vm.monitor().execute(Stop)).unwrap();
 
             let told = |cause: &QtestEnd| match cause {
                 QtestEnd::Protocol(error) => assert_eq!(error, &breach),
@@ -83,7 +83,7 @@ scenario! {
             }
             told(run!(qtest.inb(2)).unwrap_err().ended().unwrap());
             assert!(matches!(run!(qtest.irqs().next()), Err(IrqError::Ended { .. })));
-            run!(vm.qmp().execute_json("x", ())).unwrap();
+            run!(vm.monitor().execute_json("x", ())).unwrap();
             run!(vm.shutdown()).unwrap();
         }
     }
@@ -94,7 +94,7 @@ scenario! {
     fn a_line_without_end_is_bounded() {
         let script = "qtest-expect inb 0x1\\n\nqtest-fill 67108865 x\nserve";
         let vm = run!(without_clock(script).launch()).unwrap();
-        let error = run!(vm.qtest().unwrap().inb(1)).unwrap_err();
+        let error = run!(vm.qtest().inb(1)).unwrap_err();
         let limit_bytes = 64 << 20;
         assert!(
             matches!(error.ended(), Some(QtestEnd::Protocol(QtestProtocolError::LineTooLong { limit_bytes: of })) if *of == limit_bytes),
@@ -109,7 +109,7 @@ scenario! {
     fn one_that_goes_on_after_a_breach_is_not_kept_waiting_for_a_reader() {
         let script = "qtest-expect inb 0x1\\n\nqtest what?\\n\nqtest-fill 10000000 x";
         let vm = run!(without_clock(script).launch()).unwrap();
-        run!(vm.qtest().unwrap().inb(1)).unwrap_err();
+        run!(vm.qtest().inb(1)).unwrap_err();
         let report = run!(vm.wait_for_exit()).unwrap();
         assert!(report.to_string().contains("Broken pipe"), "{report}");
     }
@@ -120,7 +120,7 @@ scenario! {
     fn a_channel_that_is_closed_ends_its_waiters_and_not_the_machine() {
         let script = "qtest-expect inb 0x1\\n\nqtest-close\nserve";
         let vm = run!(without_clock(script).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let mut irqs = qtest.irqs();
         for port in [1, 2] {
             let error = run!(qtest.inb(port).timeout(None)).unwrap_err();
@@ -141,7 +141,7 @@ scenario! {
                       qtest-expect outb 0x1 0x2\\n\nqtest FAIL no such port\\n\n\
                       qtest-expect inb 0x3\\n\nqtest OK 0x00ff\\n\nserve";
         let vm = run!(without_clock(script).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let failures = [
             run!(qtest.inb(1)).unwrap_err(),
             run!(qtest.inb(2)).unwrap_err(),
@@ -166,7 +166,7 @@ scenario! {
                       qtest-expect clock_set 2000000000\\n\nqtest OK 2000000000\\n\n\
                       qtest-expect clock_set 1\\n\nqtest FAIL 2000000000\\n\nserve";
         let vm = run!(fake(script).qtest().launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         assert!(qtest.controls_clock());
         let nanos = Duration::from_nanos;
         assert_eq!(run!(qtest.clock_step(None)).unwrap(), nanos(54925));
@@ -207,7 +207,7 @@ scenario! {
         let script = "qtest-expect inb 0x1\\n\nrepeat 2500\nqtest IRQ raise 1\\nIRQ lower 1\\n\nend\n\
                       qtest OK 0x0001\\n\nserve";
         let vm = run!(without_clock(script).launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let (mut read, mut drained) = (qtest.irqs(), qtest.irqs());
         run!(qtest.inb(1)).unwrap();
         let of = |error| matches!(error, IrqError::Lagged { missed: 904, .. });
@@ -234,8 +234,8 @@ scenario! {
         ), "{error}");
         // One that has closed it can be spoken with all the same.
         let vm = run!(fake("greet\nnegotiate\nqtest-close\nserve").qtest().launch()).unwrap();
-        run!(vm.qmp().execute(QueryStatus).timeout(SHORT)).unwrap_err();
-        let error = run!(vm.qtest().unwrap().clock_step(None)).unwrap_err();
+        run!(vm.monitor().execute(QueryStatus).timeout(SHORT)).unwrap_err();
+        let error = run!(vm.qtest().clock_step(None)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::NeedsAccelerator), "{error}");
         run!(vm.shutdown()).unwrap();
     }
@@ -245,7 +245,7 @@ scenario! {
 scenario! {
     fn one_that_does_not_read_costs_a_deadline_and_a_bounded_queue() {
         let vm = run!(without_clock("serve").launch()).unwrap();
-        let qtest = vm.qtest().unwrap();
+        let qtest = vm.qtest();
         let long = "x".repeat(18 << 20);
         let error = run!(qtest.raw(&long).timeout(SHORT)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::Timeout { .. }), "{error}");
@@ -260,7 +260,7 @@ scenario! {
 scenario! {
     fn whoever_waits_or_comes_later_is_told_how_the_machine_ended() {
         let vm = run!(without_clock("serve").launch()).unwrap();
-        let qtest = vm.qtest().unwrap().clone();
+        let qtest = vm.qtest().clone();
         let mut irqs = qtest.irqs();
         let waiting = begun(qtest.read(0, 1 << 20).timeout(None));
         run!(vm.shutdown()).unwrap();

@@ -18,8 +18,8 @@ fn running(script: &str) -> MachineBuilder {
 scenario! {
     fn a_monitor_that_is_closed_ends_its_waiters_and_not_the_machine() {
         let vm = run!(running("expect *\nmonitor-close\nsilent").launch()).unwrap();
-        let mut events = vm.qmp().events();
-        let error = run!(vm.qmp().execute_json("x", ()).timeout(None)).unwrap_err();
+        let mut events = vm.monitor().events();
+        let error = run!(vm.monitor().execute_json("x", ()).timeout(None)).unwrap_err();
         assert!(matches!(error.disconnected(), Some(Disconnected::ByServer)), "{error}");
         let error = run!(events.next().timeout(None)).unwrap_err();
         assert!(matches!(error, EventError::Ended { .. }), "{error}");
@@ -34,9 +34,9 @@ scenario! {
     fn a_late_reply_reaches_nobody_else() {
         let script = "expect first\nexpect second\nreply-to 2 \"late\"\nreply \"own\"\nserve";
         let vm = run!(running(script).launch()).unwrap();
-        let first = vm.qmp().execute_json("first", ()).timeout(Duration::from_millis(50));
+        let first = vm.monitor().execute_json("first", ()).timeout(Duration::from_millis(50));
         assert!(matches!(*run!(first).unwrap_err().failure, ExecuteFailure::Timeout { .. }));
-        assert_eq!(run!(vm.qmp().execute_json("second", ())).unwrap(), json!("own"));
+        assert_eq!(run!(vm.monitor().execute_json("second", ())).unwrap(), json!("own"));
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -46,8 +46,8 @@ scenario! {
     fn waiting_for_one_event_keeps_the_others() {
         let script = "expect go\nevent A\nevent B\nevent C\nreply {}\nserve";
         let vm = run!(running(script).launch()).unwrap();
-        let mut events = vm.qmp().events();
-        run!(vm.qmp().execute_json("go", ())).unwrap();
+        let mut events = vm.monitor().events();
+        run!(vm.monitor().execute_json("go", ())).unwrap();
         assert_eq!(run!(events.next_named("C")).unwrap().name(), "C");
         assert_eq!(run!(events.next()).unwrap().name(), "A");
         assert_eq!(run!(events.next()).unwrap().name(), "B");
@@ -66,7 +66,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
         .launch()
         .wait()
         .unwrap();
-    let mut events = vm.qmp().events();
+    let mut events = vm.monitor().events();
     let of_disconnected = |cause: &Disconnected| match cause {
         Disconnected::ServerEnded(report) => report.to_string(),
         other => panic!("{other}"),
@@ -74,7 +74,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
     let reports: Vec<String> = std::thread::scope(|scope| {
         let command = scope.spawn(|| {
             let error = vm
-                .qmp()
+                .monitor()
                 .execute_json("x", ())
                 .timeout(None)
                 .wait()
@@ -114,7 +114,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
     }
     // Who comes later is told the same, at once.
     let late = vm
-        .qmp()
+        .monitor()
         .execute_json("x", ())
         .timeout(None)
         .wait()
@@ -138,7 +138,7 @@ scenario! {
             let report = run!(vm.shutdown()).unwrap();
             assert_eq!(report.output_tail, b"a\xff\xfe\0b\n\xc3\n");
             assert_eq!(std::fs::read(scratch.join("bytes.log")).unwrap(), report.output_tail);
-            assert_eq!(vm.output(), report.output_tail);
+            assert_eq!(vm.output_tail(), report.output_tail);
             assert_eq!(report.log.as_deref(), Some(&*scratch.join("bytes.log")));
             assert!(report.trouble.is_empty(), "{report}");
         }
@@ -151,7 +151,7 @@ scenario! {
         let scratch = Scratch::new("dying");
         let script = "expect *\nrepeat 3000\nstdout 0123456789abcdef\\n\nend\nstderr last words\\n\ndie SIGABRT";
         let vm = run!(running(script).log_dir(scratch.path()).name("dying").launch()).unwrap();
-        let _ = run!(vm.qmp().execute_json("x", ()));
+        let _ = run!(vm.monitor().execute_json("x", ()));
         let report = run!(vm.wait_for_exit()).unwrap();
         let expected = ["0123456789abcdef\n".repeat(3000).as_str(), "last words\n"].concat();
         assert_eq!(text(&report.output_tail), expected);
@@ -168,7 +168,7 @@ scenario! {
         assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
         assert_eq!(error.seen, b"last words");
         assert!(vm.is_running());
-        run!(vm.qmp().execute_json("x", ())).unwrap();
+        run!(vm.monitor().execute_json("x", ())).unwrap();
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -182,7 +182,7 @@ scenario! {
         let vm = run!(running("console-fill 4000000 x\nserve").console(console).launch()).unwrap();
         let report = run!(vm.shutdown()).unwrap();
         assert_eq!(report.status.code(), Some(0), "{report}");
-        assert_eq!(vm.console().kept(), b"x".repeat(1 << 10));
+        assert_eq!(vm.console().tail(), b"x".repeat(1 << 10));
         assert_eq!(std::fs::read(log).unwrap(), b"x".repeat(4_000_000));
     }
 }
@@ -192,8 +192,8 @@ scenario! {
     fn a_flood_of_events_costs_a_bounded_queue_and_no_reply() {
         let script = "expect go\nrepeat 120000\nevent FLOOD\nend\nreply \"there\"\nserve";
         let vm = run!(running(script).launch()).unwrap();
-        let mut events = vm.qmp().events();
-        assert_eq!(run!(vm.qmp().execute_json("go", ())).unwrap(), json!("there"));
+        let mut events = vm.monitor().events();
+        assert_eq!(run!(vm.monitor().execute_json("go", ())).unwrap(), json!("there"));
         assert!(matches!(run!(events.next()), Err(EventError::Lagged { missed, .. }) if missed >= 20_000));
         assert_eq!(run!(events.next()).unwrap().name(), "FLOOD");
         run!(vm.shutdown()).unwrap();

@@ -382,7 +382,7 @@ impl<C: fmt::Display> fmt::Display for EventError<C> {
                 missed,
             } => write!(
                 f,
-                "{server}: the listener lagged: {missed} {what}s were dropped"
+                "{server}: the listener lagged, and {missed} {what}s were dropped"
             ),
             Self::Ended {
                 server,

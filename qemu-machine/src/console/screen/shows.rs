@@ -104,7 +104,7 @@ impl ScreenShows {
                     Ok(Err(failure)) => failure,
                     Err(Elapsed(limit)) => ExpectFailure::Timeout {
                         limit,
-                        guest: shared.heard.guest(),
+                        guest: shared.observed.guest(),
                     },
                 }
             }

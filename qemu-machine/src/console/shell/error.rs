@@ -168,7 +168,7 @@ impl<'a> Task<'a> {
         match deadlines.timeout(limit, work).await {
             Ok(done) => done.map_err(|failure| self.failed(failure)),
             Err(Elapsed(limit)) => {
-                let guest = self.console.shared.heard.guest();
+                let guest = self.console.shared.observed.guest();
                 Err(self.failed(ShellFailure::Timeout { limit, guest }))
             }
         }
@@ -182,7 +182,7 @@ impl<'a> Task<'a> {
         resets: u64,
         work: impl Future<Output = Result<T, ShellFailure>>,
     ) -> Result<T, ShellFailure> {
-        let reset = self.console.shared.heard.reset_after(resets);
+        let reset = self.console.shared.observed.reset_after(resets);
         match race(work, reset).await {
             Either::Left(done) => done,
             Either::Right(()) => Err(ShellFailure::GuestReset),

@@ -144,14 +144,14 @@ impl OpenShell {
             ..
         } = self;
         let deadlines = &console.shared.deadlines;
-        let heard = &console.shared.heard;
+        let observed = &console.shared.observed;
         let mut ear = Ear::new(console, self.after_reset);
-        let mut resets = heard.resets();
+        let mut resets = observed.resets();
         ear.hear(conversation);
         conversation.begin(deadlines.now());
         loop {
-            if resets != heard.resets() {
-                resets = heard.resets();
+            if resets != observed.resets() {
+                resets = observed.resets();
                 conversation.guest_reset();
             }
             match conversation.next(deadlines.now()) {
@@ -260,7 +260,7 @@ impl OpenShell {
             ..error
         })?;
         Ok(Shell {
-            resets: self.console.shared.heard.resets(),
+            resets: self.console.shared.observed.resets(),
             console: self.console.clone(),
             state: State::Ready,
             opened: self,

@@ -180,7 +180,7 @@ impl Run<'_> {
         let resets = *resets;
         let what = format!("run '{}'", brief(&self.script));
         let task = Task::begin(console, what.clone());
-        if console.shared.heard.resets() > resets {
+        if console.shared.observed.resets() > resets {
             return Err(task.failed(ShellFailure::GuestReset));
         }
         if let State::Unknown(earlier) = state {
@@ -250,7 +250,7 @@ impl Recover<'_> {
         } = self.shell;
         let resets = *resets;
         let task = Task::begin(console, "answer".to_owned());
-        if console.shared.heard.resets() > resets {
+        if console.shared.observed.resets() > resets {
             return Err(task.failed(ShellFailure::GuestReset));
         }
         if matches!(state, State::Ready) {

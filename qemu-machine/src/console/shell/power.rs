@@ -162,7 +162,7 @@ impl PowerOff {
 
 /// Runs a command that ends the shell, and gives what has ended it.
 async fn leave(shell: &Shell, command: &str) -> ShellFailure {
-    if shell.console.shared.heard.resets() > shell.resets {
+    if shell.console.shared.observed.resets() > shell.resets {
         return ShellFailure::GuestReset;
     }
     if let State::Unknown(earlier) = &shell.state {
@@ -171,7 +171,7 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
     }
     let ended = race(
         run(&shell.console, command),
-        shell.console.shared.heard.reset_after(shell.resets),
+        shell.console.shared.observed.reset_after(shell.resets),
     );
     match ended.await {
         Either::Left(failure) => failure,

@@ -58,7 +58,7 @@ impl Load {
             timeout,
         } = self;
         let file = SavedFile::open(machine.name(), path)?;
-        let qmp = machine.qmp().clone();
+        let qmp = machine.monitor().clone();
         let load = |_| async move { load(&qmp, &file, paused).await.map(Some) };
         operation::run(&machine, "load a guest", timeout, load).await
     }

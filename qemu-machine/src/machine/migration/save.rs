@@ -66,7 +66,7 @@ impl Save {
             timeout,
         } = self;
         let file = SavedFile::create(machine.name(), path)?;
-        let qmp = machine.qmp().clone();
+        let qmp = machine.monitor().clone();
         let name = machine.name().to_owned();
         let turn = machine.inner.migration_turn.clone();
         let save = |given_up| save(given_up, turn, qmp, name, file, live);

@@ -68,8 +68,8 @@ impl Move {
             timeout,
         } = self;
         let transfer = Transfer {
-            from: machine.qmp().clone(),
-            to: other.qmp().clone(),
+            from: machine.monitor().clone(),
+            to: other.monitor().clone(),
             name: machine.name().to_owned(),
             live,
         };

@@ -175,7 +175,7 @@ impl RunSnapshot {
             timeout,
         } = self;
         let told = format!("{} snapshot '{name}'", action.verb());
-        let qmp = machine.qmp().clone();
+        let qmp = machine.monitor().clone();
         let turn = machine.inner.migration_turn.clone();
         // On the engine, so that the job is dismissed whoever gives up.
         let done = machine.inner.engine.spawn(async move {
@@ -197,7 +197,7 @@ operation!(ListSnapshots => Result<Vec<Snapshot>, SnapshotError>);
 impl ListSnapshots {
     async fn run(self) -> Result<Vec<Snapshot>, SnapshotError> {
         let Self { machine, timeout } = self;
-        let found = find(machine.qmp(), &[]);
+        let found = find(machine.monitor(), &[]);
         let failure = match machine.deadlines().timeout(timeout, found).await {
             Ok(Ok(disks)) => return Ok(disks::list(&disks)),
             Ok(Err(failure)) => failure,

@@ -155,7 +155,7 @@ mod tests {
             .machine("q35")
             .null_serials(2)
             .console(Console::serial())
-            .add_fd(File::open("/dev/null").unwrap(), 7, Some("a,b"))
+            .add_fd(7, File::open("/dev/null").unwrap(), Some("a,b"))
             .memory("1G");
         assert_eq!(
             words(&builder),
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn every_channel_has_a_number_of_its_own() {
         let builder = Machine::builder("qemu")
-            .add_fd(File::open("/dev/null").unwrap(), 7, None)
+            .add_fd(7, File::open("/dev/null").unwrap(), None)
             .add_monitor("watch")
             .console(Console::serial());
         let watch = |end| format!("-chardev socket,id=mon1,{end} -mon chardev=mon1,mode=control");

@@ -1,0 +1,207 @@
+//! The operation: races the handshake against the process's end and the
+//! deadline.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use qemu_qmp::Disconnected;
+use qemu_qmp_engine::{Either, Engine, first, oneshot, operation, race, timeout_option};
+
+use super::handshake::Handshake;
+use super::start::{Started, start};
+use super::verdict::verdict;
+use super::{LaunchError, LaunchFailure};
+use crate::life::{ExitReport, HandshakeFailure};
+use crate::machine::Machine;
+use crate::spec::{CommandLine, MachineBuilder, MachineSpec};
+use crate::supervise::Request;
+
+/// Launches a machine; made by [`MachineBuilder::launch`].
+///
+/// # Errors
+/// [`LaunchError`], with the command line, how the process ended, and what it
+/// printed. Nothing is left of the machine then.
+///
+/// # Cancel safety
+/// If the future is dropped, the process is ended in the background, and
+/// nothing is left of it.
+#[derive(Debug)]
+#[must_use = "nothing is launched until awaited or waited for"]
+pub struct Launch {
+    spec: MachineSpec,
+    timeout: Option<Duration>,
+}
+
+impl MachineBuilder {
+    /// Launches the machine. Nothing happens before the result is awaited or
+    /// waited for.
+    pub fn launch(&self) -> Launch {
+        let spec = self.spec().clone();
+        Launch {
+            timeout: spec.launch_timeout,
+            spec,
+        }
+    }
+}
+
+timeout_option!(Launch, timeout);
+
+operation!(Launch => Result<Machine, LaunchError>);
+
+impl Launch {
+    async fn run(self) -> Result<Machine, LaunchError> {
+        let attempt = Attempt {
+            name: self.spec.name_or_new(),
+            begun: Instant::now(),
+        };
+        let no_engine = |cause| LaunchFailure::Resources {
+            action: "start a thread",
+            cause,
+        };
+        let engine = match Engine::start() {
+            Ok(engine) => engine,
+            Err(error) => return Err(attempt.failed(no_engine(error))),
+        };
+        let (told, launched) = oneshot::channel();
+        let name = attempt.name.clone();
+        // The process must be started by the engine's thread: the kernel
+        // ends it when the thread that started it ends.
+        engine.spawn(async move {
+            let mut told = told;
+            let launch = launch(engine, &self.spec, self.timeout, attempt);
+            if let Either::Left(result) = race(launch, told.closed()).await {
+                // If nobody wants it any more, it is dropped, and ends.
+                let _ = told.send(result.map(|vm| Undelivered(Some(vm))));
+            }
+        });
+        let delivered = launched.await.map(|launched| {
+            let vm = |mut vm: Undelivered| vm.0.take().expect("delivered once");
+            launched.map(vm)
+        });
+        delivered.unwrap_or_else(|_| {
+            let cause = io::Error::other("the engine dropped the launch");
+            Err(Attempt {
+                name,
+                begun: Instant::now(),
+            }
+            .failed(no_engine(cause)))
+        })
+    }
+}
+
+/// A machine on its way to who launched it. If that one gives up meanwhile, it
+/// is ended without keeping them: they may be within an async task.
+struct Undelivered(Option<Machine>);
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        if let Some(vm) = &self.0 {
+            vm.inner.end_in_background();
+        }
+    }
+}
+
+/// What every error of a launch tells.
+pub(super) struct Attempt {
+    pub(super) name: String,
+    begun: Instant,
+}
+
+impl Attempt {
+    pub(super) fn failed(&self, failure: LaunchFailure) -> LaunchError {
+        self.failed_with(failure, None, None)
+    }
+
+    pub(super) fn failed_with(
+        &self,
+        failure: LaunchFailure,
+        command_line: Option<CommandLine>,
+        report: Option<Arc<ExitReport>>,
+    ) -> LaunchError {
+        let Self { name, begun } = self;
+        LaunchError {
+            name: name.clone(),
+            failure: Box::new(failure),
+            command_line,
+            report,
+            elapsed: begun.elapsed(),
+        }
+    }
+}
+
+async fn launch(
+    engine: &'static Engine,
+    spec: &MachineSpec,
+    timeout: Option<Duration>,
+    attempt: Attempt,
+) -> Result<Machine, LaunchError> {
+    let Started {
+        inner,
+        console,
+        handles,
+        connection,
+        readiness,
+        overdue,
+    } = start(engine, spec, timeout, &attempt)?;
+    let overdue = async {
+        match overdue.await {
+            Ok(()) => Interruption::Overdue,
+            // The process has ended in time.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let ended = async {
+        inner.ended().await;
+        Interruption::Ended
+    };
+    let mut handshake = Handshake::new(spec.guest_start());
+    let shaken = handshake.run(&inner, connection, &console, &handles, readiness);
+    let failure = match race(first(overdue, ended), shaken).await {
+        Either::Right(Ok(())) => None,
+        Either::Right(Err(failure)) => {
+            inner.request(Request::HandshakeFailed(match failure {
+                LaunchFailure::NoMonitor(Disconnected::ByServer) => HandshakeFailure::Closed,
+                _ => HandshakeFailure::Broken,
+            }));
+            Some(failure)
+        }
+        Either::Left(Interruption::Ended) => Some(LaunchFailure::Exited),
+        Either::Left(Interruption::Overdue) => Some(LaunchFailure::Timeout {
+            limit: timeout.unwrap_or_default(),
+            waited_for: handshake.waited_for,
+        }),
+    };
+    let Handshake {
+        client, guest_ran, ..
+    } = handshake;
+    let report = match failure {
+        None => None,
+        Some(_) => inner.settled().await,
+    };
+    let failed = match (verdict(failure, guest_ran, report.as_deref()), client) {
+        (Ok(()), Some(monitor)) => {
+            return Ok(Machine {
+                inner,
+                monitor,
+                console,
+                handles: Arc::new(handles),
+            });
+        }
+        // It ended before it had a monitor.
+        (Ok(()), None) => LaunchFailure::Exited,
+        (Err(failure), _) => failure,
+    };
+    // The error reports the end.
+    inner.is_reported.store(true, Ordering::Relaxed);
+    let command_line = Some(inner.command_line.clone());
+    Err(attempt.failed_with(failed, command_line, report))
+}
+
+/// What comes before the handshake is done.
+enum Interruption {
+    /// The launch has taken too long, and the process is being killed.
+    Overdue,
+    Ended,
+}

@@ -1,0 +1,71 @@
+//! What kind of failure an error is, for callers that decide by it.
+
+/// What kind of failure an error is, the same for every error of these crates:
+/// `error.kind()`.
+///
+/// Decide by it whether to try again, to skip, or to fail. For details match
+/// on the error itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The deadline passed. What was waited for may still come.
+    Timeout,
+    /// The machine or the server has ended, or the connection to it has.
+    Ended,
+    /// QEMU, the guest agent or the guest refused, or reported a failure.
+    Refused,
+    /// An argument cannot be used. Nothing was sent or started.
+    InvalidInput,
+    /// The other side broke the protocol, or sent something of another form.
+    Protocol,
+    /// This QEMU, machine or host does not offer what is needed.
+    Unsupported,
+    /// A program or a file was not found.
+    NotFound,
+    /// Access was denied.
+    PermissionDenied,
+    /// This host lacks memory, descriptors, processes or disk space, or an
+    /// operation of the system failed.
+    System,
+    /// The other side does not read, and the queue to it is full.
+    Congested,
+    /// The listener lagged, and items were dropped.
+    Lagged,
+    /// The guest is paused for good, panicked, or was reset meanwhile.
+    Guest,
+    /// The machine did not end as asked.
+    Unclean,
+}
+
+impl ErrorKind {
+    /// The kind of an error of the system.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound => Self::NotFound,
+            Io::PermissionDenied => Self::PermissionDenied,
+            Io::TimedOut => Self::Timeout,
+            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof => {
+                Self::Ended
+            }
+            Io::InvalidInput | Io::InvalidFilename => Self::InvalidInput,
+            Io::Unsupported => Self::Unsupported,
+            _ => Self::System,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::ErrorKind;
+
+    #[test]
+    fn what_a_caller_can_act_on_keeps_its_kind() {
+        let kind = |error: io::ErrorKind| ErrorKind::of_io(&error.into());
+        assert_eq!(kind(io::ErrorKind::NotFound), ErrorKind::NotFound);
+        assert_eq!(kind(io::ErrorKind::BrokenPipe), ErrorKind::Ended);
+        assert_eq!(kind(io::ErrorKind::StorageFull), ErrorKind::System);
+    }
+}
