@@ -14,8 +14,10 @@ mod failure;
 mod fuzz;
 mod guest;
 mod hardships;
+mod language;
 mod process;
 mod progress;
+mod rust;
 mod setup;
 mod soak;
 mod test;
@@ -56,6 +58,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["language", arguments @ ..] => language::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
@@ -76,5 +79,7 @@ usage: cargo xtask <command>
                    [--smoke] [ID...]
   fuzz             try what reads others' bytes with any bytes, each target for 15
                    minutes; [TARGET] [--minutes N]
+  language         count words, sentences and paragraphs that are not plain English;
+                   [--keep | PATH...]
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

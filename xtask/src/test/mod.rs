@@ -16,7 +16,9 @@ use std::{
     time::Instant,
 };
 
-use crate::{bench, failure::Failure, hardships, process, process::cargo, setup, workspace};
+use crate::{
+    bench, failure::Failure, hardships, language, process, process::cargo, setup, workspace,
+};
 use programs::Program;
 use results::Tally;
 use runner::Outcome;
@@ -117,6 +119,7 @@ fn checks(extent: Extent) -> Outcome {
         lint.args(packages).args(["--", "-D", "warnings"]);
         check(lint)
     });
+    outcome += step("language", || language::check().map(|()| Outcome::PASSED));
     outcome += step("documents", || {
         let mut doc = cargo([
             "doc",
