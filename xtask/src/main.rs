@@ -8,6 +8,7 @@ macro_rules! tell {
     }};
 }
 
+mod api;
 mod bench;
 mod demo;
 mod failure;
@@ -58,6 +59,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["api", arguments @ ..] => api::run(arguments),
         ["language", arguments @ ..] => language::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
@@ -79,6 +81,7 @@ usage: cargo xtask <command>
                    [--smoke] [ID...]
   fuzz             try what reads others' bytes with any bytes, each target for 15
                    minutes; [TARGET] [--minutes N]
+  api              compare the public face of the crates with docs/api; [--keep]
   language         count words, sentences and paragraphs that are not plain English;
                    [--keep | PATH...]
   soak             set up, then play random machines with random faults, for 10

@@ -45,3 +45,6 @@ pub(crate) fn files(extensions: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     files.sort();
     Ok(files)
 }
+
+/// The crates that are published, each after those that it depends on.
+pub(crate) const PUBLISHED: [&str; 2] = ["qemu-qmp", "qemu-machine"];

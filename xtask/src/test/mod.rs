@@ -17,7 +17,8 @@ use std::{
 };
 
 use crate::{
-    bench, failure::Failure, hardships, language, process, process::cargo, setup, workspace,
+    api, api::Compared, bench, failure::Failure, hardships, language, process, process::cargo,
+    setup, workspace,
 };
 use programs::Program;
 use results::Tally;
@@ -130,6 +131,16 @@ fn checks(extent: Extent) -> Outcome {
         ]);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         check(doc)
+    });
+    outcome += step(
+        "documents as they are published",
+        || check(api::documents()),
+    );
+    outcome += step("public face", || {
+        Ok(match api::compare()? {
+            Compared::Equal => Outcome::PASSED,
+            Compared::Skipped => Outcome::SKIPPED,
+        })
     });
     outcome
 }

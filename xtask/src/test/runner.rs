@@ -79,6 +79,13 @@ impl Outcome {
         failed: Vec::new(),
     };
 
+    /// One check that could not be made yet.
+    pub(crate) const SKIPPED: Self = Self {
+        tally: Tally::SKIPPED,
+        times: Vec::new(),
+        failed: Vec::new(),
+    };
+
     /// One check, or program, of this name that failed as a whole.
     pub(crate) fn failed(name: &str) -> Self {
         Self {
