@@ -10,6 +10,7 @@ macro_rules! tell {
 
 mod api;
 mod bench;
+mod checked;
 mod demo;
 mod failure;
 mod fuzz;
@@ -18,6 +19,7 @@ mod hardships;
 mod language;
 mod process;
 mod progress;
+mod rooms;
 mod rust;
 mod setup;
 mod soak;
@@ -60,6 +62,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
         ["api", arguments @ ..] => api::run(arguments),
+        ["rooms", arguments @ ..] => rooms::run(arguments),
         ["language", arguments @ ..] => language::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
@@ -84,5 +87,6 @@ usage: cargo xtask <command>
   api              compare the public face of the crates with docs/api; [--keep]
   language         count words, sentences and paragraphs that are not plain English;
                    [--keep | PATH...]
+  rooms            hold the imports between modules against ARCHITECTURE.md; [--measure]
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

@@ -9,7 +9,7 @@ mod page;
 
 use std::{fs, path::PathBuf, process::Command};
 
-use crate::{failure::Failure, process, process::cargo, workspace};
+use crate::{checked::Checked, failure::Failure, process, process::cargo, workspace};
 use listing::Listing;
 
 /// Compares the public face with the listings, or writes those.
@@ -27,14 +27,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// How a comparison ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compared {
-    Equal,
-    /// There is no listing to compare with.
-    Skipped,
-}
-
 /// Builds the documents of the published crates, as docs.rs builds them.
 pub(crate) fn documents() -> Command {
     let mut doc = cargo(["doc", "--all-features", "--no-deps"]);
@@ -46,14 +38,14 @@ pub(crate) fn documents() -> Command {
 }
 
 /// Compares what [`documents`] has built with the listings.
-pub(crate) fn compare() -> Result<Compared, Failure> {
+pub(crate) fn compare() -> Result<Checked, Failure> {
     let mut has_changed = false;
-    let mut compared = Compared::Equal;
+    let mut checked = Checked::Passed;
     for name in LISTED {
         let path = path(name);
         if !path.is_file() {
             tell!("skipped: there is no listing of {name} in {FOLDER}");
-            compared = Compared::Skipped;
+            checked = Checked::Skipped;
             continue;
         }
         let kept =
@@ -71,7 +63,7 @@ pub(crate) fn compare() -> Result<Compared, Failure> {
             "The public face has changed. If that is meant: cargo xtask api --keep",
         ));
     }
-    Ok(compared)
+    Ok(checked)
 }
 
 fn keep() -> Result<(), Failure> {

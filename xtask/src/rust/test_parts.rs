@@ -4,8 +4,8 @@ use super::{Token, TokenKind};
 
 /// For each token, whether it is part of something that only tests have.
 ///
-/// That is an item below `#[cfg(test)]`, `#[cfg(any(test, ...))]` or `#[test]`,
-/// and a module with the name `tests`.
+/// That is an item below `#[cfg(test)]`, `#[cfg(fuzzing)]`, `#[cfg(any(test, ...))]`
+/// or `#[test]`, and a module with the name `tests`.
 pub(crate) fn test_parts(tokens: &[Token]) -> Vec<bool> {
     let mut parts = vec![false; tokens.len()];
     let mut at = 0;
@@ -72,7 +72,8 @@ impl Attribute {
         let has = |word| words.iter().any(|kind| kind.is_word(word));
         let is_test = words.len() == 2 && has("test");
         let is_cfg = words.first().is_some_and(|kind| kind.is_word("cfg"));
-        let is_for_tests = is_test || (is_cfg && has("test") && !has("not"));
+        let is_built = has("not") || !(has("test") || has("fuzzing"));
+        let is_for_tests = is_test || (is_cfg && !is_built);
         Some(Self {
             end,
             is_inner,

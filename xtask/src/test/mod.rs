@@ -17,8 +17,8 @@ use std::{
 };
 
 use crate::{
-    api, api::Compared, bench, failure::Failure, hardships, language, process, process::cargo,
-    setup, workspace,
+    api, bench, failure::Failure, hardships, language, process, process::cargo, rooms, setup,
+    workspace,
 };
 use programs::Program;
 use results::Tally;
@@ -121,6 +121,7 @@ fn checks(extent: Extent) -> Outcome {
         check(lint)
     });
     outcome += step("language", || language::check().map(|()| Outcome::PASSED));
+    outcome += step("rooms", || rooms::check().map(Outcome::from));
     outcome += step("documents", || {
         let mut doc = cargo([
             "doc",
@@ -136,12 +137,7 @@ fn checks(extent: Extent) -> Outcome {
         "documents as they are published",
         || check(api::documents()),
     );
-    outcome += step("public face", || {
-        Ok(match api::compare()? {
-            Compared::Equal => Outcome::PASSED,
-            Compared::Skipped => Outcome::SKIPPED,
-        })
-    });
+    outcome += step("public face", || api::compare().map(Outcome::from));
     outcome
 }
 

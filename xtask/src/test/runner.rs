@@ -22,7 +22,7 @@ use super::{
     suites,
     times::Times,
 };
-use crate::{failure::Failure, hardships::Hardship, process};
+use crate::{checked::Checked, failure::Failure, hardships::Hardship, process};
 
 /// What came of all programs.
 #[derive(Default)]
@@ -79,13 +79,6 @@ impl Outcome {
         failed: Vec::new(),
     };
 
-    /// One check that could not be made yet.
-    pub(crate) const SKIPPED: Self = Self {
-        tally: Tally::SKIPPED,
-        times: Vec::new(),
-        failed: Vec::new(),
-    };
-
     /// One check, or program, of this name that failed as a whole.
     pub(crate) fn failed(name: &str) -> Self {
         Self {
@@ -101,6 +94,15 @@ impl AddAssign for Outcome {
         self.tally += other.tally;
         self.times.extend(other.times);
         self.failed.extend(other.failed);
+    }
+}
+
+impl From<Checked> for Outcome {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::Passed => Self::PASSED,
+            Checked::Skipped => Tally::SKIPPED.into(),
+        }
     }
 }
 
