@@ -17,8 +17,8 @@ use std::{
 };
 
 use crate::{
-    api, bench, failure::Failure, hardships, language, process, process::cargo, rooms, setup,
-    workspace,
+    api, bench, failure::Failure, hardships, language, package, process, process::cargo, rooms,
+    setup, workspace,
 };
 use programs::Program;
 use results::Tally;
@@ -138,6 +138,11 @@ fn checks(extent: Extent) -> Outcome {
         || check(api::documents()),
     );
     outcome += step("public face", || api::compare().map(Outcome::from));
+    outcome += step("packages", || {
+        check(package::packages())?;
+        package::contents().map(|()| Outcome::PASSED)
+    });
+    outcome += step("oldest Rust", || package::oldest_rust().map(Outcome::from));
     outcome
 }
 
