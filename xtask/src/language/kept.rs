@@ -107,7 +107,7 @@ pub(super) fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
     sum
 }
 
-/// Reads what [`write`] has written.
+/// Reads what [`write()`] has written.
 pub(super) fn read(text: &str) -> Result<Kept, Failure> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let lines = lines.filter(|line| !line.trim().is_empty());
