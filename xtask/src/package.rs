@@ -25,6 +25,8 @@ pub(crate) fn packages() -> Command {
     for name in workspace::PUBLISHED {
         package.args(["--package", name]);
     }
+    // Nobody runs what is built: without debug information it takes a quarter less.
+    package.env("CARGO_PROFILE_DEV_DEBUG", "0");
     package
 }
 
