@@ -2,12 +2,12 @@
 //! one after the other, each from its seeds and from what earlier runs found.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{failure::Failure, process, process::cargo, workspace};
+use crate::{cargo_tool, failure::Failure, process, workspace};
 
 /// Fuzzes, as these arguments say: a target's name, or none for all of them.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
@@ -27,21 +27,21 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
         }
         names.retain(|it| it == name);
     }
-    ensure_fuzzer()?;
+    let fuzzer = cargo_tool::ensure("cargo-fuzz")?;
     for name in names {
         tell!("\n== {name}: {minutes} minutes");
-        fuzz(&name, minutes)?;
+        fuzz(&fuzzer, &name, minutes)?;
     }
     Ok(())
 }
 
-fn fuzz(name: &str, minutes: u64) -> Result<(), Failure> {
+fn fuzz(program: &Path, name: &str, minutes: u64) -> Result<(), Failure> {
     let target = workspace::target().join("fuzz");
     let found = target.join("corpus").join(name);
     fs::create_dir_all(&found).map_err(Failure::io(format!("make {}", found.display())))?;
     // No sanitizer: those need a nightly toolchain, and there is no unsafe code
     // in what is fuzzed. Panics, time and memory are watched by the fuzzer itself.
-    let mut fuzzer = Command::new(fuzzer());
+    let mut fuzzer = Command::new(program);
     fuzzer
         .current_dir(workspace::root())
         .args(["fuzz", "run", name, "--sanitizer", "none", "--target-dir"])
@@ -72,25 +72,6 @@ fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
         Ok(names)
     };
     list().map_err(Failure::io("list the fuzzer's targets"))
-}
-
-fn ensure_fuzzer() -> Result<(), Failure> {
-    if fuzzer().is_file() {
-        return Ok(());
-    }
-    tell!("installing cargo-fuzz into target/tools ...");
-    let mut install = cargo(["install", "--quiet", "--locked", "cargo-fuzz", "--root"]);
-    // For itself alone, not for the workspace.
-    install.arg(tools()).current_dir(env::temp_dir());
-    process::run_shown(&mut install)
-}
-
-fn fuzzer() -> PathBuf {
-    tools().join("bin/cargo-fuzz")
-}
-
-fn tools() -> PathBuf {
-    workspace::target().join("tools")
 }
 
 fn folder() -> PathBuf {

@@ -8,14 +8,22 @@ macro_rules! tell {
     }};
 }
 
+mod api;
 mod bench;
+mod cargo_tool;
+mod checked;
 mod demo;
+mod deny;
 mod failure;
 mod fuzz;
 mod guest;
 mod hardships;
+mod language;
+mod package;
 mod process;
 mod progress;
+mod rooms;
+mod rust;
 mod setup;
 mod soak;
 mod test;
@@ -56,6 +64,11 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["guest"] => guest::rebuild(),
         ["demo"] => demo::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["api", arguments @ ..] => api::run(arguments),
+        ["deny"] => deny::run(),
+        ["package"] => package::run(),
+        ["rooms", arguments @ ..] => rooms::run(arguments),
+        ["language", arguments @ ..] => language::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
@@ -76,5 +89,11 @@ usage: cargo xtask <command>
                    [--smoke] [ID...]
   fuzz             try what reads others' bytes with any bytes, each target for 15
                    minutes; [TARGET] [--minutes N]
+  api              compare the public face of the crates with docs/api; [--keep]
+  language         count words, sentences and paragraphs that are not plain English;
+                   [--keep | PATH...]
+  deny             hold the dependencies against deny.toml
+  package          pack the published crates, and build each from its package
+  rooms            hold the imports between modules against ARCHITECTURE.md; [--measure]
   soak             set up, then play random machines with random faults, for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

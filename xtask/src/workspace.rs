@@ -1,6 +1,11 @@
 //! Where things are: the workspace, and what is made under its `target`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::failure::Failure;
 
 /// The folder of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> PathBuf {
@@ -14,3 +19,32 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
+
+/// Every file of the workspace with one of these extensions, in order, as a path
+/// below its root. What is made (`target`) and what is hidden is left out.
+pub(crate) fn files(extensions: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+    let root = root();
+    let mut files = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        let read = || Failure::io(format!("list {}", folder.display()));
+        for entry in fs::read_dir(&folder).map_err(read())? {
+            let entry = entry.map_err(read())?;
+            let name = entry.file_name();
+            let is_hidden = name.to_string_lossy().starts_with('.');
+            let kind = entry.file_type().map_err(read())?;
+            let path = entry.path();
+            let extension = path.extension().unwrap_or_default();
+            if kind.is_dir() && !is_hidden && name != "target" {
+                folders.push(path);
+            } else if kind.is_file() && extensions.iter().any(|it| extension == *it) {
+                files.push(path.strip_prefix(&root).unwrap_or(&path).to_owned());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The crates that are published, each after those that it depends on.
+pub(crate) const PUBLISHED: [&str; 2] = ["qemu-qmp", "qemu-machine"];

@@ -16,7 +16,10 @@ use std::{
     time::Instant,
 };
 
-use crate::{bench, failure::Failure, hardships, process, process::cargo, setup, workspace};
+use crate::{
+    api, bench, failure::Failure, hardships, language, package, process, process::cargo, rooms,
+    setup, workspace,
+};
 use programs::Program;
 use results::Tally;
 use runner::Outcome;
@@ -117,6 +120,8 @@ fn checks(extent: Extent) -> Outcome {
         lint.args(packages).args(["--", "-D", "warnings"]);
         check(lint)
     });
+    outcome += step("language", || language::check().map(|()| Outcome::PASSED));
+    outcome += step("rooms", || rooms::check().map(Outcome::from));
     outcome += step("documents", || {
         let mut doc = cargo([
             "doc",
@@ -128,6 +133,16 @@ fn checks(extent: Extent) -> Outcome {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         check(doc)
     });
+    outcome += step(
+        "documents as they are published",
+        || check(api::documents()),
+    );
+    outcome += step("public face", || api::compare().map(Outcome::from));
+    outcome += step("packages", || {
+        check(package::packages())?;
+        package::contents().map(|()| Outcome::PASSED)
+    });
+    outcome += step("oldest Rust", || package::oldest_rust().map(Outcome::from));
     outcome
 }
 

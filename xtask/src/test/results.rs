@@ -64,6 +64,12 @@ impl Tally {
         failed: 0,
         skipped: 0,
     };
+    /// One thing that was skipped.
+    pub(crate) const SKIPPED: Self = Self {
+        passed: 0,
+        failed: 0,
+        skipped: 1,
+    };
     /// One thing that failed.
     pub(crate) const FAILED: Self = Self {
         passed: 0,

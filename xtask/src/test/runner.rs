@@ -22,7 +22,7 @@ use super::{
     suites,
     times::Times,
 };
-use crate::{failure::Failure, hardships::Hardship, process};
+use crate::{checked::Checked, failure::Failure, hardships::Hardship, process};
 
 /// What came of all programs.
 #[derive(Default)]
@@ -94,6 +94,15 @@ impl AddAssign for Outcome {
         self.tally += other.tally;
         self.times.extend(other.times);
         self.failed.extend(other.failed);
+    }
+}
+
+impl From<Checked> for Outcome {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::Passed => Self::PASSED,
+            Checked::Skipped => Tally::SKIPPED.into(),
+        }
     }
 }
 

@@ -1,0 +1,95 @@
+//! Holds the imports between a crate's rooms against the drawing of them in
+//! ARCHITECTURE.md. A room is a module at the crate's root. The drawing is a
+//! block of code: its first line is `rooms of NAME, from the top`, and each line
+//! after that is `room -> room, room`. No arrow may go up.
+
+mod circles;
+mod drawing;
+mod paths;
+mod sources;
+
+use std::{fs, path::PathBuf};
+
+use crate::{checked::Checked, failure::Failure, workspace};
+use circles::{circles, knots};
+use drawing::Drawing;
+use sources::Imports;
+
+/// Checks the drawings, or prints what they would have to be.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    match arguments {
+        [] => check().map(drop),
+        ["--measure"] => measure(),
+        _ => Err(Failure::advice(USAGE)),
+    }
+}
+
+/// Fails where a drawing and the imports differ, or rooms import in a circle.
+pub(crate) fn check() -> Result<Checked, Failure> {
+    let text = fs::read_to_string(workspace::root().join(PAGE))
+        .map_err(Failure::io(format!("read {PAGE}")))?;
+    let mut has_faults = false;
+    let mut checked = Checked::Passed;
+    for name in DRAWN {
+        let Some(drawing) = Drawing::find(&text, name) else {
+            if name == REQUIRED {
+                let title = drawing::title(name);
+                tell!("skipped: {PAGE} has no block of code that begins with `{title}`");
+                checked = Checked::Skipped;
+            }
+            continue;
+        };
+        let imports = imports(name)?;
+        let faults = drawing.faults(PAGE, &imports);
+        for fault in &faults {
+            tell!("{fault}");
+        }
+        has_faults |= !faults.is_empty();
+        let (rooms, arrows) = (imports.rooms.len(), imports.arrows.len());
+        tell!(
+            "{name}: {rooms} rooms, {arrows} arrows, {} faults",
+            faults.len()
+        );
+    }
+    if has_faults {
+        return Err(Failure::new(
+            "The rooms are not as they are drawn. Mend the imports, or the drawing. What there \
+             is, as a drawing: cargo xtask rooms --measure",
+        ));
+    }
+    Ok(checked)
+}
+
+fn measure() -> Result<(), Failure> {
+    for name in DRAWN {
+        let imports = imports(name)?;
+        tell!("{}", drawing::draw(name, &imports));
+        let rooms = imports.rooms.iter().map(String::as_str).collect();
+        let pairs = imports.pairs();
+        for knot in knots(&rooms, &pairs) {
+            let names = knot.join(", ");
+            tell!("{} rooms reach each other: {names}", knot.len());
+        }
+        for circle in drawing::circles_with_places(&imports) {
+            tell!("{circle}");
+        }
+        let (rooms, arrows) = (rooms.len(), pairs.len());
+        let circles = circles(&pairs).len();
+        tell!("{name}: {rooms} rooms, {arrows} arrows, {circles} circles\n");
+    }
+    Ok(())
+}
+
+fn imports(name: &str) -> Result<Imports, Failure> {
+    sources::read(&workspace::root(), &PathBuf::from(name).join("src"))
+}
+
+/// The crates that may have a drawing.
+const DRAWN: [&str; 2] = [REQUIRED, "qemu-qmp"];
+
+/// The crate that must have one.
+const REQUIRED: &str = "qemu-machine";
+
+const PAGE: &str = "ARCHITECTURE.md";
+
+const USAGE: &str = "usage: cargo xtask rooms [--measure]";
