@@ -120,6 +120,9 @@ pub use snapshot::{ListSnapshots, RunSnapshot, Snapshot, SnapshotError, Snapshot
 pub use survivors::{Survivor, SurvivorFate};
 pub use tee::Tee;
 
+#[cfg(doctest)]
+mod guide;
+
 /// The README's examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
