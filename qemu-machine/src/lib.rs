@@ -90,6 +90,9 @@ pub use qtest::handle::Qtest;
 pub use spec::builder::MachineBuilder;
 pub use spec::machine::MachineSpec;
 
+#[cfg(doctest)]
+mod guide;
+
 /// The README's examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

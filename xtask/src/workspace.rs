@@ -47,4 +47,4 @@ pub(crate) fn files(extensions: &[&str]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The crates that are published, each after those that it depends on.
-pub(crate) const PUBLISHED: [&str; 2] = ["qemu-qmp", "qemu-machine"];
+pub(crate) const PUBLISHED: [&str; 3] = ["qemu-qmp-engine", "qemu-qmp", "qemu-machine"];
