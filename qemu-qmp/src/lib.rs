@@ -36,27 +36,31 @@
 pub mod agent;
 mod client;
 mod command;
+mod connect;
+mod disconnected;
 mod error_debug;
 mod error_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod reader;
 mod schema;
 #[doc(hidden)]
 pub mod supervise;
 pub mod wire;
 
 pub use client::{
-    CancelMigration, Client, Completed, Connect, ConnectError, ConnectStage, ConnectedSocket,
-    Direction, Disconnected, EventError, EventPattern, Events, Execute, ExecuteError,
-    ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Listener, Message,
+    CancelMigration, Client, Completed, Direction, EventError, EventPattern, Events, Execute,
+    ExecuteError, ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Message,
     Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextItem, NextMessage,
-    Passed, Progress, RunJob, ServerAddress, Subscription, Tap, Transcript,
+    Passed, Progress, RunJob, Subscription, Tap, Transcript,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,
     SystemPowerdown, SystemReset,
 };
+pub use connect::{Connect, ConnectError, ConnectStage, ConnectedSocket, Listener, ServerAddress};
+pub use disconnected::Disconnected;
 pub use error_kind::ErrorKind;
 pub use qemu_qmp_engine::{Deadlines, Wait};
 pub use schema::{Features, QuestionError, Schema, SchemaCommand, SchemaEvent, SchemaMember};

@@ -9,7 +9,7 @@ use qemu_qmp_engine::{Engine, Stream};
 use socket2::Socket;
 
 use super::{GuestAgent, Handle, Shared};
-use crate::supervise::{Connected, PeerContext, PendingNotices, Reader};
+use crate::reader::{Connected, PeerContext, PendingNotices, Reader};
 use crate::wire::{AgentHold, AgentSettings};
 use crate::{Deadlines, Disconnected};
 

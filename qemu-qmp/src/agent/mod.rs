@@ -39,7 +39,7 @@ pub use link::AgentLink;
 pub(crate) use link::{absent, open};
 pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
 
-use crate::supervise::{PeerContext, PendingNotices};
+use crate::reader::{PeerContext, PendingNotices};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
 use crate::{Command, Deadlines, Disconnected};
 use qemu_qmp_engine::{Engine, Stream, Watched, oneshot};

@@ -6,7 +6,8 @@ use qemu_qmp_engine as engine;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::queue::{Queue, Queued};
 
-use super::{Disconnected, EventPattern, NextItem, Subscription};
+use super::{EventPattern, NextItem, Subscription};
+use crate::Disconnected;
 use crate::wire::Event;
 
 /// Receives the events of a server, from the moment it was made, in order.

@@ -290,7 +290,7 @@ async fn transmit(
     match shared.deadlines.timeout(timeout, reply).await {
         Ok(Ok(answer)) => answer.map_err(interrupted),
         // The books were dropped with the connection.
-        Ok(Err(_)) => Err(interrupted(super::Disconnected::ByClient)),
+        Ok(Err(_)) => Err(interrupted(crate::Disconnected::ByClient)),
         Err(Elapsed(limit)) => Err(ExecuteFailure::Timeout { limit }),
     }
 }

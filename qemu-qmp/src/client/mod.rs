@@ -7,16 +7,13 @@
 //! ```
 
 mod cancel_migration;
-mod connect;
 mod error;
 mod event_pattern;
 mod events;
 mod execute;
 mod fd;
 mod job;
-mod listen;
 mod migration;
-mod reach;
 mod reader;
 mod subscription;
 mod tap;
@@ -29,16 +26,12 @@ use serde_core::Serialize;
 use serde_json::value::RawValue;
 
 pub use cancel_migration::CancelMigration;
-pub use connect::{Connect, ConnectedSocket, ServerAddress};
-pub use error::{
-    ConnectError, ConnectStage, Disconnected, EventError, ExecuteError, ExecuteFailure,
-};
+pub use error::{EventError, ExecuteError, ExecuteFailure};
 pub use event_pattern::EventPattern;
 pub use events::{Events, NextEvent};
 pub use execute::{Execute, ExecuteJson};
 pub use fd::Passed;
 pub use job::{JobError, JobFailure, JobReport, Progress, RunJob};
-pub use listen::Listener;
 pub use migration::{
     Completed, Incoming, Migrate, MigrateIncoming, MigrationError, MigrationReport,
 };
@@ -49,9 +42,9 @@ pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
 
 use tap::Taps;
 
-use crate::supervise::{PeerContext, PendingNotices};
+use crate::reader::{PeerContext, PendingNotices};
 use crate::wire::{Connection, ErrorReply, Greeting, Id, IdInFlight, Line};
-use crate::{Command, Deadlines, HumanMonitorCommand};
+use crate::{Command, Deadlines, Disconnected, HumanMonitorCommand};
 use qemu_qmp_engine::queue::{Queue, Queued};
 use qemu_qmp_engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
 
@@ -210,7 +203,7 @@ impl Client {
     }
 
     /// Whether the greeting has come, or none is waited for.
-    fn has_greeted(&self) -> bool {
+    pub(crate) fn has_greeted(&self) -> bool {
         self.handle.shared.lock().connection.has_greeted()
     }
 

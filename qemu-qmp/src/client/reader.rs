@@ -11,9 +11,10 @@ use qemu_qmp_engine::{self as engine, Engine, Stream, TurnLock, oneshot};
 use socket2::Socket;
 
 use super::tap::{Direction, Taps, Transcript};
-use super::{Client, Disconnected, Handle, Shared, State};
+use super::{Client, Handle, Shared, State};
 use crate::Deadlines;
-use crate::supervise::{Connected, PeerContext, PendingNotices, Reader, Ready};
+use crate::Disconnected;
+use crate::reader::{Connected, PeerContext, PendingNotices, Reader, Ready};
 use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 
 /// What the reading thread needs beside the connection. That thread is the

@@ -12,8 +12,9 @@ use qemu_qmp_engine::Deadlines;
 use qemu_qmp_engine::queue::{Next, NoItem, Queue, Queued, Receiver};
 use qemu_qmp_engine::timeout_option;
 
-use super::{Disconnected, EventError};
-use crate::supervise::PeerContext;
+use super::EventError;
+use crate::Disconnected;
+use crate::reader::PeerContext;
 
 /// Receives every item from the moment it was made, in order: events
 /// ([`Events`](crate::Events)), messages ([`Tap`](crate::Tap)).

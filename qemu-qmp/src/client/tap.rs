@@ -16,7 +16,8 @@ use std::time::Instant;
 use qemu_qmp_engine as engine;
 use qemu_qmp_engine::queue::Queued;
 
-use super::{Disconnected, NextItem, Subscription};
+use super::{NextItem, Subscription};
+use crate::Disconnected;
 
 type Queue = qemu_qmp_engine::queue::Queue<Message, Disconnected>;
 

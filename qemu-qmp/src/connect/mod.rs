@@ -1,6 +1,10 @@
 //! Connecting: to a server that listens, over a connected socket, or by waiting
 //! for a server to connect. One operation for both dialects.
 
+mod error;
+mod listen;
+mod reach;
+
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -14,11 +18,13 @@ use std::time::Duration;
 use qemu_qmp_engine::{Elapsed, Engine, operation, timeout_option};
 use socket2::Socket;
 
-use super::{Client, ConnectError, ConnectStage, Disconnected, Listener, Transcript};
-use crate::Deadlines;
 use crate::agent::GuestAgent;
-use crate::supervise::{PeerContext, Reader, Ready, UnknownPeer};
+use crate::reader::{PeerContext, Reader, Ready};
 use crate::wire::{AgentSettings, Settings};
+use crate::{Client, Deadlines, Disconnected, Transcript};
+
+pub use error::{ConnectError, ConnectStage};
+pub use listen::Listener;
 
 impl Client {
     /// Connects to a server on a unix socket. Waits for one that does not listen
@@ -99,7 +105,7 @@ pub struct ConnectedSocket(Socket);
 
 /// Where a connected socket comes from.
 #[derive(Debug)]
-pub(super) enum Peer {
+enum Peer {
     Address(ServerAddress),
     Socket(Socket),
     Listener(Listener),
@@ -180,7 +186,7 @@ impl Dialect for Client {
     }
 
     fn open(opening: Opening<Self>) -> io::Result<Opened<Self>> {
-        let (client, reader, ready) = super::open(
+        let (client, reader, ready) = crate::client::open(
             opening.socket,
             opening.settings,
             opening.deadlines,
@@ -218,7 +224,7 @@ impl Dialect for GuestAgent {
 }
 
 impl<H: Dialect> Connect<H> {
-    pub(super) fn new(peer: Peer) -> Self {
+    fn new(peer: Peer) -> Self {
         Self {
             peer,
             must_listen: false,
@@ -355,5 +361,22 @@ impl From<TcpStream> for ConnectedSocket {
 impl From<OwnedFd> for ConnectedSocket {
     fn from(descriptor: OwnedFd) -> Self {
         Self(descriptor.into())
+    }
+}
+
+/// A server of which only the address is known.
+#[derive(Debug)]
+enum UnknownPeer {
+    At(ServerAddress),
+    /// On a socket that was connected already.
+    Connected,
+}
+
+impl PeerContext for UnknownPeer {
+    fn name(&self) -> String {
+        match self {
+            Self::At(address) => format!("server at {address}"),
+            Self::Connected => "server".to_owned(),
+        }
     }
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connect::Peer;
-use super::{Connect, ConnectError, ServerAddress};
+use super::{Connect, ConnectError, Peer, ServerAddress};
 use qemu_qmp_engine as engine;
 
 /// A socket that waits for one server to connect.
