@@ -356,6 +356,16 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-group, signal) };
 }
 
+/// Whether a process of the group that this one led exists, ended or not.
+pub(crate) fn group_exists(leader: u32) -> bool {
+    let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
+        return false;
+    };
+    // SAFETY: No memory is involved, and signal 0 is none.
+    let sent = unsafe { libc::kill(-group, 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// A descriptor for a process; for one that has ended too, until it is reaped.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     let number = libc::pid_t::try_from(pid).unwrap_or(-1);

@@ -3,7 +3,7 @@
 //! are built by the oldest Rust that they promise, where that is installed.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,6 +12,7 @@ use crate::{checked::Checked, failure::Failure, process, process::cargo, workspa
 
 /// Checks the packages, and the oldest Rust.
 pub(crate) fn run() -> Result<(), Failure> {
+    forget_unpacked();
     process::run_shown(&mut packages())?;
     contents()?;
     oldest_rust().map(drop)
@@ -28,6 +29,38 @@ pub(crate) fn packages() -> Command {
     // Nobody runs what is built: without debug information it takes a quarter less.
     package.env("CARGO_PROFILE_DEV_DEBUG", "0");
     package
+}
+
+/// Removes what cargo keeps of the packages that it verified before. It takes
+/// them for the same as long as their version is, whatever has changed.
+pub(crate) fn forget_unpacked() {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let Some(home) = home.or_else(|| Some(env::home_dir()?.join(".cargo"))) else {
+        return;
+    };
+    let sources = fs::read_dir(home.join("registry/src"));
+    for registry in sources.into_iter().flatten().flatten() {
+        // The registry that cargo makes for this has no name.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for package in fs::read_dir(registry.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = package.file_name();
+            let is_ours = |ours: &str| {
+                let rest = name.to_str().and_then(|it| it.strip_prefix(ours));
+                rest.and_then(|it| it.strip_prefix('-'))
+                    .is_some_and(|version| version.starts_with(|it: char| it.is_ascii_digit()))
+            };
+            if workspace::PUBLISHED.iter().any(|ours| is_ours(ours)) {
+                // If it stays, the verification says what is wrong.
+                let _ = fs::remove_dir_all(package.path());
+            }
+        }
+    }
 }
 
 /// Fails where what [`packages`] has packed lacks a file.

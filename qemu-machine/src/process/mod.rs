@@ -1,6 +1,7 @@
 //! QEMU as a process: found, started with exactly what it shall have, and
 //! waited for by its descriptor.
 
+mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod survivors;
@@ -168,6 +169,7 @@ impl Process {
     pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
         self.end_survivors().await;
         let status = self.reap();
+        group::gone(self.pid).await;
         (status, std::mem::take(&mut self.fate().survivors))
     }
 
@@ -201,6 +203,7 @@ impl Process {
     pub(crate) fn end_by(&self, deadline: Instant) {
         self.end_survivors_by(deadline);
         self.reap();
+        group::gone_by(self.pid, deadline);
     }
 
     fn end_survivors_by(&self, deadline: Instant) {

@@ -254,11 +254,20 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The processes of the group that this one led which have not ended.
+pub(super) fn members(leader: u32) -> Vec<u32> {
+    let is_member =
+        |&pid: &u32| Stat::of(pid).is_some_and(|stat| stat.group == leader && !stat.has_ended);
+    processes().filter(is_member).collect()
+}
+
 /// What `/proc/PID/stat` says of a process (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     name: String,
     group: u32,
+    /// Whether it only waits to be reaped.
+    has_ended: bool,
     pub(crate) is_ending: bool,
     /// In ticks since the system's start.
     start_time: u64,
@@ -280,6 +289,7 @@ impl Stat {
         Some(Self {
             name: name.to_owned(),
             group: fields.get(2)?.parse().ok()?,
+            has_ended: ["Z", "X"].contains(fields.first()?),
             is_ending: flags & PF_EXITING != 0,
             start_time: fields.get(19)?.parse().ok()?,
         })
