@@ -26,14 +26,21 @@ pub(crate) fn packages() -> Command {
     for name in workspace::PUBLISHED {
         package.args(["--package", name]);
     }
+    package.arg("--target-dir").arg(folder());
     // Nobody runs what is built: without debug information it takes a quarter less.
     package.env("CARGO_PROFILE_DEV_DEBUG", "0");
     package
 }
 
+/// Where packages are made and built.
+fn folder() -> PathBuf {
+    workspace::target().join("packages")
+}
+
 /// Removes what cargo keeps of the packages that it verified before. It takes
 /// them for the same as long as their version is, whatever has changed.
 pub(crate) fn forget_unpacked() {
+    remove_ours(&folder().join("debug/.fingerprint"));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let Some(home) = home.or_else(|| Some(env::home_dir()?.join(".cargo"))) else {
         return;
@@ -44,21 +51,18 @@ pub(crate) fn forget_unpacked() {
         if !registry.file_name().to_string_lossy().starts_with('-') {
             continue;
         }
-        for package in fs::read_dir(registry.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let name = package.file_name();
-            let is_ours = |ours: &str| {
-                let rest = name.to_str().and_then(|it| it.strip_prefix(ours));
-                rest.and_then(|it| it.strip_prefix('-'))
-                    .is_some_and(|version| version.starts_with(|it: char| it.is_ascii_digit()))
-            };
-            if workspace::PUBLISHED.iter().any(|ours| is_ours(ours)) {
-                // If it stays, the verification says what is wrong.
-                let _ = fs::remove_dir_all(package.path());
-            }
+        remove_ours(&registry.path());
+    }
+}
+
+/// Removes the folders of published crates: `NAME-VERSION`, `NAME-HASH`.
+fn remove_ours(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|it| it.rsplit_once('-'));
+        if name.is_some_and(|(name, _)| workspace::PUBLISHED.contains(&name)) {
+            // If it stays, the verification says what is wrong.
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -70,7 +74,7 @@ pub(crate) fn contents() -> Result<(), Failure> {
     for name in workspace::PUBLISHED {
         let id = process::output(&mut cargo(["pkgid", "--package", name]))?;
         let folder = format!("{name}-{}", version(&id));
-        let package = workspace::target().join("package").join(&folder);
+        let package = self::folder().join("package").join(&folder);
         let found = faults_of(&package, &root.join(name), &root);
         faults.extend(
             found
