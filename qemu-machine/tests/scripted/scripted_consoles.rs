@@ -84,7 +84,7 @@ scenario! {
         release(&ends);
         let report = run!(vm.wait_for_exit()).unwrap();
         for error in [run!(sent).unwrap_err(), run!(vm.console().send("y")).unwrap_err()] {
-            let told = format!("the console of machine '{0}' did not take what was sent: {report}", vm.name());
+            let told = format!("machine '{0}': console did not take the input: {report}", vm.name());
             assert_eq!(error.to_string(), told);
             assert!(matches!(error, SendError::MachineEnded { report: told, .. } if Arc::ptr_eq(&told, &report)));
         }

@@ -3,8 +3,8 @@
 //! Pure, but for the word to who waits. The terminal itself is `vt100`'s; a
 //! guest may print anything, so what that could not bear is kept from it.
 
+mod sanitizer;
 mod shows;
-mod tame;
 
 use crate::spec::ScreenSize;
 use std::fmt;
@@ -12,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp_engine::Watched;
 
+use sanitizer::Sanitizer;
 pub use shows::{ScreenError, ScreenShows};
-use tame::Tame;
 
 /// What a console shows at one moment, as a terminal would.
 ///
@@ -174,7 +174,7 @@ pub(super) struct Terminal {
 
 struct State {
     parser: vt100::Parser,
-    tame: Tame,
+    sanitizer: Sanitizer,
 }
 
 impl Terminal {
@@ -184,7 +184,7 @@ impl Terminal {
         Self {
             state: Mutex::new(State {
                 parser: vt100::Parser::new(rows, columns, 0),
-                tame: Tame::new(rows.max(columns)),
+                sanitizer: Sanitizer::new(rows.max(columns)),
             }),
             changes: Watched::default(),
         }
@@ -192,8 +192,8 @@ impl Terminal {
 
     /// Shows more of the stream, and tells who waits.
     pub(super) fn show(&self, bytes: &[u8]) {
-        let State { parser, tame } = &mut *self.lock();
-        tame.push(bytes, |bytes| parser.process(bytes));
+        let State { parser, sanitizer } = &mut *self.lock();
+        sanitizer.push(bytes, |bytes| parser.process(bytes));
     }
 
     pub(super) fn screen(&self) -> Screen {
@@ -202,7 +202,7 @@ impl Terminal {
     }
 
     /// Who waits shall look again.
-    pub(super) fn tell(&self) {
+    pub(super) fn notify(&self) {
         self.changes.change(|changes| *changes += 1);
     }
 

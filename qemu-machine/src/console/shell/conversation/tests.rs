@@ -7,11 +7,11 @@ use Line::{Marker as Command, Password, User};
 enum Play {
     /// Prints this at once.
     Says(&'static str),
-    /// Prints this again and again, so often, after these milliseconds each time.
+    /// Prints this a number of times, after these milliseconds each time.
     Repeats(u32, u64, &'static str),
-    /// Does nothing for so many milliseconds, in which nothing is typed.
+    /// Does nothing for these milliseconds. Nothing must be typed.
     Idles(u64),
-    /// Reads this line, which is typed within so many milliseconds.
+    /// Reads this line, which must be typed within these milliseconds.
     Reads(Line, u64),
     /// Answers the marker, with a user's name.
     Answers(&'static str),
@@ -28,8 +28,8 @@ fn log_in(password: bool) -> Conversation {
     Conversation::new(Instant::now(), aim)
 }
 
-/// Plays a console to its end. Gives the outcome, or `None` where the log-in
-/// still waits, and all that was typed.
+/// Plays a console to its end. Returns the outcome, or `None` if the log-in
+/// still waits, and all typed lines.
 fn play(mut it: Conversation, script: &[Play]) -> (Option<Result<(), ShellFailure>>, Vec<Line>) {
     let mut now = it.typed_at;
     let outcome = script.iter().find_map(|step| match step {
@@ -55,7 +55,7 @@ fn hear(it: &mut Conversation, text: &str, now: Instant) -> Option<Result<(), Sh
         .then(|| it.outcome.take().unwrap())
 }
 
-/// Lets time pass, until this line is typed, where one is to be.
+/// Lets time pass, or until this line is typed, if there is one.
 fn pass(
     it: &mut Conversation,
     now: &mut Instant,
@@ -82,7 +82,7 @@ fn pass(
     }
 }
 
-/// What a console says to a password, a line end and a marker, with its prompt.
+/// A console's answers to a password, a line end and a marker, with its prompt.
 const TO_A_SHELL: [Play; 6] = [
     Says("\r\n\x1b[?2004h~ # \x1b[6n"),
     Reads(Line::End, 300),
@@ -433,7 +433,7 @@ fn a_shell_that_is_there_is_taken_if_it_is_the_user_s() {
         matches!(&other, ShellFailure::OtherUser { user } if user == "alice"),
         "{other}"
     );
-    // One that shows nothing.
+    // A log-in that shows nothing.
     opens(
         true,
         [
@@ -551,7 +551,7 @@ fn where_no_user_was_given_the_shell_is_asked_at_once_and_a_question_is_none() {
 fn what_was_typed_and_is_awaited_is_told_without_the_password() {
     let mut it = log_in(true);
     it.typed = vec![User, Password, Line::End, Command];
-    it.stage = Stage::Passed;
+    it.stage = Stage::PasswordTyped;
     let typed: Vec<String> = it.typed().collect();
     let words = [
         "'root'",

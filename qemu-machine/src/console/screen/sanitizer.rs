@@ -11,7 +11,7 @@ use crate::console::noise::Escapes;
 /// Takes strings out of a stream, makes large counts small ones, and characters
 /// whole.
 #[derive(Debug)]
-pub(super) struct Tame {
+pub(super) struct Sanitizer {
     place: Escapes,
     /// What has come of a sequence.
     held: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) struct Tame {
     most: u16,
 }
 
-impl Tame {
+impl Sanitizer {
     /// For a terminal that has `most` rows or columns.
     pub(super) fn new(most: u16) -> Self {
         Self {
@@ -120,10 +120,10 @@ mod tests {
     /// What the terminal gets of a stream, whole and byte by byte.
     fn tamed(stream: &[u8]) -> Vec<u8> {
         let [whole, by_bytes] = [stream.len(), 1].map(|size| {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let mut got = Vec::new();
             for piece in stream.chunks(size) {
-                tame.push(piece, |bytes| got.extend_from_slice(bytes));
+                sanitizer.push(piece, |bytes| got.extend_from_slice(bytes));
             }
             got
         });
@@ -160,10 +160,10 @@ mod tests {
     fn a_terminal_gets_every_character_whole() {
         let stream = "a\u{e9}b\u{e9}\u{4e2d}\u{1f600}".as_bytes();
         for cut in 0..=stream.len() {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let mut got = String::new();
             for piece in [&stream[..cut], &stream[cut..]] {
-                tame.push(piece, |text| got.push_str(str::from_utf8(text).unwrap()));
+                sanitizer.push(piece, |text| got.push_str(str::from_utf8(text).unwrap()));
             }
             assert_eq!(got.as_bytes(), stream, "{cut}");
         }
@@ -174,13 +174,13 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_what_never_ends() {
         for endless in ["\x1b]0;", "\x1bP", "\x1b[1"] {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let nothing = |bytes: &[u8]| panic!("it got {bytes:?}");
-            tame.push(endless.as_bytes(), nothing);
+            sanitizer.push(endless.as_bytes(), nothing);
             for _ in 0..1000 {
-                tame.push(&[b'1'; 1000], nothing);
+                sanitizer.push(&[b'1'; 1000], nothing);
             }
-            assert!(tame.held.len() <= LONGEST, "{}", tame.held.len());
+            assert!(sanitizer.held.len() <= LONGEST, "{}", sanitizer.held.len());
         }
     }
 }
