@@ -228,12 +228,11 @@ impl Buffer {
         Some(self.answer(waiting, hit).answer)
     }
 
-    /// Nobody waits for this search any more.
+    /// Removes a search whose waiter was dropped.
     pub(super) fn forget(&mut self, id: u64) {
         self.take(id);
     }
 
-    /// Takes a search out of the books.
     fn take(&mut self, id: u64) -> Option<Waiting> {
         let at = self.searches.iter().position(|waiting| waiting.id == id)?;
         Some(self.searches.swap_remove(at))
@@ -268,7 +267,7 @@ impl Buffer {
         self.ring.last(untaken.min(count))
     }
 
-    /// Where the last match ended that somebody took.
+    /// The end of the last match that was taken.
     pub(super) fn taken(&self) -> u64 {
         self.cursor
     }
@@ -287,7 +286,7 @@ impl Buffer {
         (self.ring.piece(skipped, count), begin)
     }
 
-    /// Why it says no more.
+    /// Why the console has ended; `None` if it has not.
     pub(super) fn ended(&self) -> Option<End> {
         self.end.clone()
     }
@@ -412,8 +411,8 @@ mod tests {
             push(&mut buffer, &b"x".repeat(12 + shift));
             push(&mut buffer, b"ab needle yz");
             let found = look(&mut buffer, "needle").unwrap_err();
-            let told = (found.before.as_slice(), found.matched());
-            assert_eq!(told, (b"ab ".as_slice(), b"needle".as_slice()));
+            let answered = (found.before.as_slice(), found.matched());
+            assert_eq!(answered, (b"ab ".as_slice(), b"needle".as_slice()));
             assert_eq!(found.dropped_bytes, 12 + shift as u64);
         }
     }
@@ -483,12 +482,12 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             b'0' + u8::from(random >> 31 == 1)
         });
-        let told = (0..100).find_map(|_| {
+        let answered = (0..100).find_map(|_| {
             let piece: Vec<u8> = bits.by_ref().take(4096).collect();
             push(&mut buffer, &piece);
             complex.try_recv().ok()
         });
-        assert!(matches!(told, Some(Err(NoMatch::TooComplex))));
+        assert!(matches!(answered, Some(Err(NoMatch::TooComplex))));
         assert!(buffer.searches.is_empty());
         push(&mut buffer, b" end");
         assert_eq!(look(&mut buffer, "begin ").unwrap_err().before, b"");

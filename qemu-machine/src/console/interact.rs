@@ -38,9 +38,9 @@ use crate::sys;
 /// kills the process leaves the terminal raw, because this library has no
 /// signal handlers. Then `stty sane` helps; shells such as bash do the same.
 ///
-/// **The guest's changes.** The session's end also undoes what the guest changed
-/// about the terminal: the alternate screen, the mouse, a hidden cursor, no wrap,
-/// colours, the scroll region, character sets and so on. It changes nothing else.
+/// **The guest's changes.** The session's end also undoes the guest's changes to
+/// the terminal, and no others. These are the alternate screen, the mouse, a
+/// hidden cursor, no wrap, colours, the scroll region, character sets and so on.
 /// It waits at most 1 s for a terminal that takes no output.
 ///
 /// **The output.** The session first shows the output that no operation has

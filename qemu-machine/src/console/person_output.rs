@@ -70,14 +70,14 @@ impl PersonOutput {
             }
         };
         // A full terminal has no reader for it.
-        let _ = engine::timeout(Some(UNREAD_LIMIT), restored).await;
+        let _ = engine::timeout(Some(RESTORE_LIMIT), restored).await;
     }
 
     /// Does the same as [`restore`](Self::restore) on any thread, with a shorter
     /// limit.
     pub(super) fn restore_now(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        for _ in 0..TRIES {
+        let deadline = Instant::now() + RESTORE_NOW_LIMIT;
+        for _ in 0..LOCK_TRIES {
             // At the exit, the lock's thread may never go on.
             let Ok(mut state) = self.state.try_lock() else {
                 std::thread::yield_now();
@@ -130,10 +130,10 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// How long a terminal may take the bytes that undo its modes.
-const UNREAD_LIMIT: Duration = Duration::from_secs(1);
+const RESTORE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The same on a thread that has other work.
-const PATIENCE: Duration = Duration::from_millis(200);
+const RESTORE_NOW_LIMIT: Duration = Duration::from_millis(200);
 
 /// How often a lock is tried that is only locked for one write.
-const TRIES: usize = 1000;
+const LOCK_TRIES: usize = 1000;

@@ -25,7 +25,7 @@ impl QueryFilter {
     /// Returns the bytes that were held back, before newer output follows. If
     /// that completes a query, the guest waits for the answer.
     pub(super) fn end(&mut self) -> Vec<u8> {
-        self.0.take_held()
+        self.0.take_pending()
     }
 }
 

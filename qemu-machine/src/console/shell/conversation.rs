@@ -19,9 +19,9 @@
 //!   question for [`LOST`], not even an echo, its answer was lost.
 //! - **A line end makes the guest print a prompt again** that was lost, or that
 //!   another program's output tore. None is typed at a question, nor while the
-//!   guest may still ask for a password: for [`LATE`] after the last output
-//!   behind the name, or [`LATE_PROMPT`] if that looks like a prompt. Without a
-//!   password from the caller, a line end cannot spoil an answer.
+//!   guest may still ask for a password. That is for [`LATE`] after the last
+//!   output behind the name, or [`LATE_PROMPT`] if it looks like a prompt.
+//!   Without a password from the caller, a line end cannot spoil an answer.
 //! - **Only a password is typed at a question for a password.**
 //! - **A shell is a shell when it has answered.** A banner may look like a
 //!   prompt, so a line end comes first: a shell repeats its prompt. Then a
@@ -152,7 +152,7 @@ impl Conversation {
 
     /// Reads more text of the console, without the kernel's lines, up to a line
     /// end at most. Returns whether that ended the conversation.
-    pub(super) fn saw(&mut self, text: &[u8], now: Instant) -> bool {
+    pub(super) fn feed(&mut self, text: &[u8], now: Instant) -> bool {
         self.seen.push(text);
         self.quiet_since = now;
         if text.ends_with(b"\n") && !self.typed.is_empty() {
@@ -162,7 +162,7 @@ impl Conversation {
         self.outcome.is_some()
     }
 
-    /// The next step, once all text so far was passed to [`saw`](Self::saw).
+    /// The next step, once all text so far was passed to [`feed`](Self::feed).
     pub(super) fn next(&mut self, now: Instant) -> Step {
         if let Some(outcome) = self.outcome.take() {
             return Step::Ended(outcome);

@@ -215,9 +215,9 @@ mod tests {
             let lines = script_lines(script.as_bytes(), &begun, &ended).unwrap();
             for shell in ["sh", "bash"] {
                 let ran = Command::new(shell).args(["-c", &lines]).output();
-                let told = String::from_utf8(ran.unwrap().stdout).unwrap();
+                let output_text = String::from_utf8(ran.unwrap().stdout).unwrap();
                 assert_eq!(
-                    told,
+                    output_text,
                     format!("ab\n{output}cd{status}\n"),
                     "{shell}: {script}"
                 );

@@ -1,4 +1,4 @@
-//! Opens the shell on a console: by a log-in, or the one that is already open.
+//! Opens the shell on a console: by a log-in, or by using an open shell.
 //!
 //! [`Conversation`] decides what to type and when. This module has the console
 //! and the clock.
@@ -168,8 +168,8 @@ impl OpenShell {
                     console.send(typed).timeout(None).await?;
                 }
                 // Silence is only a guess, but nothing else shows that the guest
-                // waits: a prompt is the last text before silence, and a prompt
-                // that was torn or lost leaves nothing but silence.
+                // waits. A prompt is the last text before silence. A prompt that
+                // was torn or lost leaves nothing but silence.
                 Step::Wait(limit) => {
                     let more = console.expect(&reader.any).verbatim().timeout(None);
                     if let Ok(more) = deadlines.timeout(limit, more.into_future()).await {
@@ -220,7 +220,7 @@ impl<'a> TextReader<'a> {
         let ended = self.filter.push(&bytes, |run, mut at| {
             for line in run.split_inclusive(|byte| *byte == b'\n') {
                 at += line.len() as u64;
-                if conversation.saw(line, now) {
+                if conversation.feed(line, now) {
                     return ControlFlow::Break(at);
                 }
             }

@@ -39,8 +39,8 @@ use super::Console;
 /// - The output contains all that is written to the same console at that time:
 ///   output of background jobs, and the kernel's own lines. To skip the latter,
 ///   see [`Run::past_kernel_lines`], or turn them off with `dmesg -n 1`.
-/// - A command that changes how the terminal writes line ends changes the line
-///   ends of its own output.
+/// - A command that changes how the terminal writes line ends also changes those
+///   of its output.
 #[derive(Debug)]
 pub struct Shell {
     console: Console,
@@ -107,8 +107,8 @@ impl Shell {
     /// variables and its working directory stay for the next command. Its
     /// standard input is empty. `exit` ends the shell, so later commands fail.
     ///
-    /// The shell runs one command at a time. A second one that begins before
-    /// the first has finished fails with [`ShellFailure::Unknown`].
+    /// The shell runs one command at a time. A command fails with
+    /// [`ShellFailure::Unknown`] if an earlier one has not finished.
     pub fn run(&mut self, script: impl AsRef<[u8]>) -> Run {
         Run {
             console: self.console.clone(),
@@ -237,9 +237,9 @@ async fn execute(
 /// Makes a shell answer again; made by [`Shell::recover`].
 ///
 /// # Errors
-/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason. A program
-/// that ignores Ctrl-C (an editor, a shell without job control) must first be
-/// ended by [input](Console::send) of its own. Recovery can be tried again.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason. If a
+/// program ignores Ctrl-C (an editor, a shell without job control), end it first
+/// by the [input](Console::send) that it needs. Then recover again.
 ///
 /// # Cancel safety
 /// If the future is dropped, the shell is not recovered.

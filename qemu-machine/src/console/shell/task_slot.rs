@@ -31,7 +31,7 @@ pub(super) struct Claim {
 }
 
 impl TaskSlot {
-    /// Begins a task, or returns the earlier one that has not finished.
+    /// Begins a task, or returns the earlier task if that has not finished.
     pub(super) fn begin(&self, task: &str) -> Result<Claim, String> {
         let mut state = self.lock();
         match &state.task {

@@ -33,29 +33,29 @@ fn log_in(password: bool) -> Conversation {
 fn play(mut it: Conversation, script: &[Play]) -> (Option<Result<(), ShellFailure>>, Vec<Line>) {
     let mut now = it.typed_at;
     let outcome = script.iter().find_map(|step| match step {
-        Says(text) => hear(&mut it, text, now).or_else(|| pass(&mut it, &mut now, 0, None)),
+        Says(text) => feed(&mut it, text, now).or_else(|| pass(&mut it, &mut now, 0, None)),
         Repeats(times, pause, text) => (0..*times).find_map(|_| {
             let ended = pass(&mut it, &mut now, *pause, None);
-            ended.or_else(|| hear(&mut it, text, now))
+            ended.or_else(|| feed(&mut it, text, now))
         }),
         Idles(time) => pass(&mut it, &mut now, *time, None),
         Reads(line, time) => pass(&mut it, &mut now, *time, Some(*line)),
         Answers(user) => {
             let line = format!("{}{user}\r\n", it.marker.whole());
-            hear(&mut it, &line, now)
+            feed(&mut it, &line, now)
         }
     });
     (outcome, it.typed)
 }
 
-fn hear(it: &mut Conversation, text: &str, now: Instant) -> Option<Result<(), ShellFailure>> {
+fn feed(it: &mut Conversation, text: &str, now: Instant) -> Option<Result<(), ShellFailure>> {
     text.as_bytes()
         .split_inclusive(|byte| *byte == b'\n')
-        .any(|line| it.saw(line, now))
+        .any(|line| it.feed(line, now))
         .then(|| it.outcome.take().unwrap())
 }
 
-/// Lets time pass, or until this line is typed, if there is one.
+/// Lets time pass, until this line is typed if there is one.
 fn pass(
     it: &mut Conversation,
     now: &mut Instant,
@@ -140,7 +140,7 @@ fn a_name_that_was_thrown_away_is_typed_again_where_it_is_asked_for_again() {
             Reads(Password, 250),
         ],
     );
-    // And where the question only goes on standing.
+    // The same if the question only stays.
     opens(
         true,
         [
@@ -190,7 +190,7 @@ fn a_prompt_that_was_torn_or_lost_is_had_back_by_a_line_end() {
             ],
         );
     }
-    // What was written behind a password's question is no answer to it.
+    // Output after a question for a password is no answer.
     opens(
         true,
         [
@@ -311,7 +311,7 @@ fn a_refusal_is_told_at_once_unless_it_may_be_of_what_was_typed_twice() {
         let failure = fails(true, asked().into_iter().chain([Says(words)]));
         assert!(matches!(failure, ShellFailure::Refused), "{failure}");
     }
-    // Without words that are known, after a second time.
+    // A refusal without known words, after a second time.
     let unknown = || {
         asked()
             .into_iter()
@@ -462,7 +462,7 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 250),
         ],
     );
-    // It writes behind the password's question,
+    // The other program writes after the question for a password,
     opens(
         true,
         [
@@ -473,7 +473,7 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 600),
         ],
     );
-    // and behind the prompt that a line end has had back, too.
+    // and after the prompt that a line end brought back, too.
     let (outcome, _) = play(
         log_in(true),
         &[
