@@ -164,9 +164,11 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
     if shell.console.shared.observed.resets() > shell.resets {
         return ShellFailure::GuestReset;
     }
-    if let Some(task) = shell.slot.unfinished() {
-        return ShellFailure::Unknown { task };
-    }
+    // Never finished: the shell runs nothing after this.
+    let _claim = match shell.slot.begin("leave") {
+        Ok(claim) => claim,
+        Err(task) => return ShellFailure::Unknown { task },
+    };
     let ended = race(
         run(&shell.console, command),
         shell.console.shared.observed.reset_after(shell.resets),

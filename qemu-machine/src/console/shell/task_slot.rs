@@ -55,11 +55,6 @@ impl TaskSlot {
         }
     }
 
-    /// The task that has begun and has not finished.
-    pub(super) fn unfinished(&self) -> Option<String> {
-        self.lock().task.clone()
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,9 +82,9 @@ mod tests {
         assert_eq!(slot.begin("three").unwrap_err(), "two");
         let recovery = slot.take_over("answer");
         two.finish();
-        assert_eq!(slot.unfinished().as_deref(), Some("two"));
+        assert_eq!(slot.begin("four").unwrap_err(), "two");
         recovery.finish();
-        drop(slot.begin("four").unwrap());
-        assert_eq!(slot.unfinished().as_deref(), Some("four"));
+        drop(slot.begin("five").unwrap());
+        assert_eq!(slot.begin("six").unwrap_err(), "five");
     }
 }
