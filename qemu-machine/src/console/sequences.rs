@@ -167,7 +167,7 @@ impl ControlSequence {
         })
     }
 
-    /// The parameters as numbers; 0 for one that is missing or no number.
+    /// The parameters as numbers; 0 for a missing or invalid number.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
         self.parameters.split(';').map(|it| it.parse().unwrap_or(0))
     }
