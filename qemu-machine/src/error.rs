@@ -8,7 +8,7 @@ pub use qemu_qmp::{
 
 pub use crate::accel::probe::{AccelError, BestAccelError};
 pub use crate::console::expect::{ExpectError, ExpectFailure};
-pub use crate::console::interact::InteractError;
+pub use crate::console::interact::{InteractError, InteractFailure};
 pub use crate::console::pattern::PatternError;
 pub use crate::console::screen::ScreenError;
 pub use crate::console::send::SendError;

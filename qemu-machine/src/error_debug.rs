@@ -15,6 +15,7 @@ debug_is_display!(
     crate::error::ForwardError,
     crate::error::InputError,
     crate::error::InteractError,
+    crate::error::InteractFailure,
     crate::error::LaunchError,
     crate::error::LaunchFailure,
     crate::error::MoveError,

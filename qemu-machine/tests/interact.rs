@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::InteractError;
+use qemu_machine::error::InteractFailure;
 use qemu_machine::{Console, Machine, Wait};
 use support::{Scratch, fake, scenario};
 use testbed::pseudo_terminal;
@@ -136,7 +136,10 @@ fn the_terminal_has_its_mode_back_whatever_ends_the_session() {
     // Its deadline.
     let limit = Duration::from_millis(50);
     let error = session().timeout(limit).wait().unwrap_err();
-    assert!(matches!(error, InteractError::Timeout { .. }), "{error}");
+    assert!(
+        matches!(*error.failure, InteractFailure::Timeout { .. }),
+        "{error}"
+    );
     assert_eq!(mode(&terminal), before);
     read_until(&person, "hello\n");
 
@@ -234,7 +237,10 @@ fn a_console_that_is_not_there_is_handed_to_nobody() {
     let vm = fake("greet\nnegotiate\nserve").launch().wait().unwrap();
     let (_keys, keys) = io::pipe().map(|(a, b)| (b, a)).unwrap();
     let error = vm.console().interact().input(keys).wait().unwrap_err();
-    assert!(matches!(error, InteractError::NoConsole { .. }), "{error}");
+    assert!(
+        matches!(*error.failure, InteractFailure::NoConsole { .. }),
+        "{error}"
+    );
     vm.shutdown().wait().unwrap();
 }
 
@@ -255,7 +261,10 @@ fn a_terminal_is_in_one_session_at_a_time_and_has_its_own_mode_back() {
     let opened = File::options().read(true).write(true).open(path).unwrap();
     for refused in [session(), session().input(opened)] {
         let error = refused.timeout(Duration::from_secs(10)).wait().unwrap_err();
-        assert!(matches!(error, InteractError::TerminalTaken), "{error}");
+        assert!(
+            matches!(*error.failure, InteractFailure::TerminalTaken),
+            "{error}"
+        );
         assert_eq!(mode(&terminal), raw);
     }
     drop(first);
@@ -286,7 +295,11 @@ fn a_socket_waits_again_once_no_session_needs_it() {
     assert!(first.as_mut().poll(&mut context).is_pending());
     // That its end is told means that all of it is let go of.
     let brief = || session().timeout(Duration::from_millis(20)).wait();
-    assert!(matches!(brief(), Err(InteractError::Timeout { .. })));
+    let error = brief().unwrap_err();
+    assert!(
+        matches!(*error.failure, InteractFailure::Timeout { .. }),
+        "{error}"
+    );
     assert!(is_nonblocking(&socket), "the first one needs it still");
     vm.kill().wait().unwrap();
     assert!(matches!(first.wait(), Ok(InteractEnd::MachineEnded(_))));

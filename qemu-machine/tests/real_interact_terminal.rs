@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::InteractError;
+use qemu_machine::error::InteractFailure;
 use qemu_machine::{Console, Machine, Wait};
 use support::{Scratch, fake, linux_guest, release};
 use testbed::{bring_to_foreground, pseudo_terminal};
@@ -114,7 +114,10 @@ fn what_the_guest_has_set_is_undone_however_the_session_ends() {
     vm.console().screen_shows("set").wait().unwrap();
     let session = vm.console().interact().input(copy()).output(copy());
     let error = session.timeout(limit).wait().unwrap_err();
-    assert!(matches!(error, InteractError::Timeout { .. }), "{error}");
+    assert!(
+        matches!(*error.failure, InteractFailure::Timeout { .. }),
+        "{error}"
+    );
     set(&person);
     undone(&person);
     vm.kill().wait().unwrap();
@@ -251,7 +254,10 @@ fn own_terminal() -> OwnedFd {
 fn tries_a_session() {
     let vm = said("hello");
     let error = vm.console().interact().wait().unwrap_err();
-    assert!(matches!(error, InteractError::Background), "{error}");
+    assert!(
+        matches!(*error.failure, InteractFailure::Background),
+        "{error}"
+    );
     println!("{error}");
     vm.kill().wait().unwrap();
 }

@@ -1,34 +1,33 @@
-//! A console's bytes, and who waits for what in them.
+//! A console's bytes, and the searches in them.
 //!
-//! Pure: bytes come in, matches come out. Never keeps more than the ring's
-//! size, and never misses a match because nobody was awake: a search reads
-//! each byte as it comes.
+//! Pure: bytes come in, matches come out. Never keeps more bytes than the ring
+//! holds. Never misses a match because a waiter is slow: each search reads each
+//! byte as it comes.
 
 use std::sync::Arc;
 
 use qemu_qmp_engine::oneshot;
 
 use super::pattern::TooComplex;
-use super::searches::{Found, Hit, Searches, Sought};
-use crate::life::ExitReport;
-use crate::life::Hold;
+use super::searches::{FoundSpan, MatchEnd, SearchSpec, Searches};
+use crate::life::{ExitReport, Hold};
 use crate::output::Tail;
 
-/// What a console said, up to a match and with it.
+/// A match on a console, with the output before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Match {
-    /// What came before the match, since the end of the match before. Where the
-    /// search looked past something, that is left out, here and in the groups.
+    /// The output between the previous match and this one. `before` and `groups`
+    /// do not contain bytes that the search skipped.
     pub before: Vec<u8>,
     /// The match and its groups; the first is the whole match. `None` is a
-    /// group that took no part.
+    /// group without a part in the match.
     pub groups: Vec<Option<Vec<u8>>>,
-    /// Which of the patterns that were expected it is, counted from 0.
+    /// The index of the pattern that matched, counted from 0.
     pub pattern: usize,
-    /// How many bytes of the stream were dropped at the start of `before`,
-    /// because more came than the ring holds. Where that has cut what was looked
-    /// past, its rest shows.
+    /// How many bytes are missing at the start of `before`, because the output
+    /// was larger than the ring. If that cut a sequence or line that the search
+    /// skips, `before` begins with the rest of it.
     pub dropped_bytes: u64,
 }
 
@@ -38,48 +37,48 @@ impl Match {
         self.group(0).unwrap_or_default()
     }
 
-    /// One group, by its number in the regular expression.
+    /// A group, by its number in the regular expression.
     pub fn group(&self, number: usize) -> Option<&[u8]> {
         self.groups.get(number)?.as_deref()
     }
 
-    /// What came before, as text; what is no UTF-8 is replaced.
+    /// `before` as text. Bytes that are not UTF-8 are replaced.
     pub fn before_text(&self) -> String {
         String::from_utf8_lossy(&self.before).into_owned()
     }
 }
 
-/// Why a console says no more.
+/// Why a console has ended.
 #[derive(Debug, Clone)]
 pub(super) enum End {
-    /// There was none from the start, or its reading was left to the caller.
+    /// The machine never had it, or the caller reads it.
     Absent(&'static str),
-    /// QEMU closed it, and may live on.
+    /// QEMU closed it, and may still run.
     Closed,
     /// The machine has ended.
     MachineEnded(Arc<ExitReport>),
 }
 
-/// Why a search brought no match.
+/// Why a search found no match.
 #[derive(Debug)]
 pub(super) enum NoMatch {
     Ended(End),
-    Held(Hold),
+    Paused(Hold),
     TooComplex,
 }
 
 #[derive(Debug)]
 pub(super) struct Buffer {
     ring: Tail,
-    /// How many bytes came in all.
+    /// How many bytes came in total.
     received: u64,
-    /// Where the last match ended that somebody took.
+    /// The end of the last match that was taken.
     cursor: u64,
     /// In no order.
     searches: Vec<Waiting>,
     next_id: u64,
     end: Option<End>,
-    /// Why QEMU holds the guest, which says nothing more then.
+    /// Why QEMU keeps the guest paused for good, so that it prints nothing.
     hold: Option<Hold>,
 }
 
@@ -88,19 +87,19 @@ struct Waiting {
     id: u64,
     searches: Searches,
     from: u64,
-    waiter: oneshot::Sender<Result<Found, NoMatch>>,
+    waiter: oneshot::Sender<Result<FoundSpan, NoMatch>>,
 }
 
-/// What somebody who waited is to be told.
+/// The answer for a waiter.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    waiter: oneshot::Sender<Result<Found, NoMatch>>,
-    answer: Result<Found, NoMatch>,
+    waiter: oneshot::Sender<Result<FoundSpan, NoMatch>>,
+    answer: Result<FoundSpan, NoMatch>,
 }
 
 impl Answer {
-    pub(crate) fn tell(self) {
-        // Whoever has given up waiting does not want it.
+    pub(crate) fn send(self) {
+        // A waiter that gave up does not receive it.
         let _ = self.waiter.send(self.answer);
     }
 }
@@ -118,12 +117,12 @@ impl Buffer {
         }
     }
 
-    /// More of the stream. Gives the answers for who waited for it, to be told
-    /// once the buffer is unlocked: being told may run their executor's code.
+    /// Adds bytes of the stream. Returns answers for the waiters. The caller sends
+    /// them after it unlocks the buffer, as that may run a waiter's executor.
     #[must_use]
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Answer> {
         let mut answers = Vec::new();
-        // In pieces that fit, so that what a search finds is still there.
+        // In pieces that fit, so that the ring still has what a search finds.
         for piece in bytes.chunks(self.ring.limit().max(1)) {
             self.ring.push(piece);
             self.received += piece.len() as u64;
@@ -141,9 +140,8 @@ impl Buffer {
         answers
     }
 
-    /// Nothing more will come. Only the first end counts, but that the machine
-    /// has ended says more than any other. Gives the answers as
-    /// [`push`](Self::push) does.
+    /// Ends the stream. The first end counts, but the machine's end replaces any
+    /// other. Returns answers as [`push`](Self::push) does.
     #[must_use]
     pub(super) fn end(&mut self, end: &End) -> Vec<Answer> {
         if self.end.is_none() || matches!(end, End::MachineEnded(_)) {
@@ -152,24 +150,24 @@ impl Buffer {
         self.fail_searches(|| NoMatch::Ended(end.clone()))
     }
 
-    /// QEMU holds the guest for good, for this reason, or it goes on. Gives the
-    /// answers as [`push`](Self::push) does.
+    /// QEMU keeps the guest paused for good, for this reason; `None` if it does
+    /// not. Returns answers as [`push`](Self::push) does.
     #[must_use]
-    pub(super) fn guest_is_held(&mut self, hold: Option<&Hold>) -> Vec<Answer> {
+    pub(super) fn set_hold(&mut self, hold: Option<&Hold>) -> Vec<Answer> {
         self.hold = hold.cloned();
         match hold {
-            Some(hold) => self.fail_searches(|| NoMatch::Held(hold.clone())),
+            Some(hold) => self.fail_searches(|| NoMatch::Paused(hold.clone())),
             None => Vec::new(),
         }
     }
 
-    /// The guest goes on, which the supervisor may not have said yet.
-    pub(super) fn guest_goes_on(&mut self) {
+    /// The guest is not paused for good. The supervisor may report that later.
+    pub(super) fn guest_resumed(&mut self) {
         self.hold = None;
     }
 
-    /// What can still be found is found, and who waits for more is told that it
-    /// will not come.
+    /// Ends all searches: with a match if the last bytes are one, or else with
+    /// the reason.
     fn fail_searches(&mut self, reason: impl Fn() -> NoMatch) -> Vec<Answer> {
         let waiting = std::mem::take(&mut self.searches);
         let answer = |mut waiting: Waiting| match waiting.searches.finish().transpose() {
@@ -182,18 +180,18 @@ impl Buffer {
         waiting.into_iter().map(answer).collect()
     }
 
-    /// Looks for what is sought in what nobody has taken yet; gives what was
-    /// found there, or else enters the search into the books by a number.
+    /// Searches the bytes that were not taken yet. Returns what it found there,
+    /// or else the number of the search, which goes on with later bytes.
     pub(super) fn search(
         &mut self,
-        sought: Sought,
-        waiter: oneshot::Sender<Result<Found, NoMatch>>,
-    ) -> Result<u64, Result<Found, NoMatch>> {
+        spec: SearchSpec,
+        waiter: oneshot::Sender<Result<FoundSpan, NoMatch>>,
+    ) -> Result<u64, Result<FoundSpan, NoMatch>> {
         let from = self.cursor.max(self.first());
         let passed = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
         let nothing_follows = self.nothing_follows();
         let search = |untaken: [&[u8]; 2]| {
-            let mut searches = Searches::new(sought, from)?;
+            let mut searches = Searches::new(spec, from)?;
             let mut hit = None;
             for piece in untaken {
                 if hit.is_none() {
@@ -223,66 +221,64 @@ impl Buffer {
         Ok(self.next_id)
     }
 
-    /// Nobody waits for this search any longer. Gives what can still be found,
-    /// if what came last is taken for all there is.
-    pub(super) fn give_up(&mut self, id: u64) -> Option<Result<Found, NoMatch>> {
+    /// Ends a search at its deadline. Returns a match if the last bytes are one.
+    pub(super) fn give_up(&mut self, id: u64) -> Option<Result<FoundSpan, NoMatch>> {
         let mut waiting = self.take(id)?;
         let hit = waiting.searches.finish().transpose()?;
         Some(self.answer(waiting, hit).answer)
     }
 
-    /// Nobody waits for this search any more.
+    /// Removes a search whose waiter was dropped.
     pub(super) fn forget(&mut self, id: u64) {
         self.take(id);
     }
 
-    /// Takes a search out of the books.
     fn take(&mut self, id: u64) -> Option<Waiting> {
         let at = self.searches.iter().position(|waiting| waiting.id == id)?;
         Some(self.searches.swap_remove(at))
     }
 
-    /// Somebody has taken the match that ends here.
+    /// Marks the bytes up to here as taken.
     pub(super) fn take_until(&mut self, end: u64) {
         self.cursor = self.cursor.max(end);
     }
 
-    /// Why nothing more will come, if that is so.
+    /// Why nothing more will come; `None` if more may come.
     pub(super) fn nothing_follows(&self) -> Option<NoMatch> {
         match &self.end {
             Some(end) => Some(NoMatch::Ended(end.clone())),
-            None => self.hold.clone().map(NoMatch::Held),
+            None => self.hold.clone().map(NoMatch::Paused),
         }
     }
 
-    /// All that is in the ring.
+    /// All bytes in the ring.
     pub(super) fn tail(&self) -> Vec<u8> {
         self.ring.to_vec()
     }
 
-    /// The last of what is in the ring, `count` bytes at most.
+    /// The last bytes in the ring, at most `count`.
     pub(super) fn last(&self, count: usize) -> Vec<u8> {
         self.ring.last(count)
     }
 
-    /// The last of what nobody has taken, `count` bytes at most.
+    /// The last bytes that were not taken, at most `count`.
     pub(super) fn last_untaken(&self, count: usize) -> Vec<u8> {
         let untaken = usize::try_from(self.received - self.cursor).unwrap_or(usize::MAX);
         self.ring.last(untaken.min(count))
     }
 
-    /// Where the last match ended that somebody took.
+    /// The end of the last match that was taken.
     pub(super) fn taken(&self) -> u64 {
         self.cursor
     }
 
-    /// Where the stream stands.
+    /// How many bytes came in total.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// What came at and after this place, `count` bytes at most, and where that
-    /// begins: later, where the ring does not have it any more.
+    /// At most `count` bytes from this position on, and where they begin: later,
+    /// if the ring has dropped the first ones.
     pub(super) fn since(&self, position: u64, count: usize) -> (Vec<u8>, u64) {
         let first = self.first();
         let begin = position.clamp(first, self.received);
@@ -290,12 +286,12 @@ impl Buffer {
         (self.ring.piece(skipped, count), begin)
     }
 
-    /// Why it says no more.
+    /// Why the console has ended; `None` if it has not.
     pub(super) fn ended(&self) -> Option<End> {
         self.end.clone()
     }
 
-    /// Whether it says no more.
+    /// Whether the console has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
     }
@@ -305,7 +301,7 @@ impl Buffer {
         self.received - self.ring.len() as u64
     }
 
-    fn answer(&self, waiting: Waiting, hit: Result<Hit, TooComplex>) -> Answer {
+    fn answer(&self, waiting: Waiting, hit: Result<MatchEnd, TooComplex>) -> Answer {
         let Waiting {
             id: _,
             searches,
@@ -319,12 +315,12 @@ impl Buffer {
         Answer { waiter, answer }
     }
 
-    /// A match, where the search for it was to begin at `from`.
-    fn found(&self, searches: &Searches, hit: Hit, from: u64) -> Found {
+    /// A match whose search began at `from`.
+    fn found(&self, searches: &Searches, hit: MatchEnd, from: u64) -> FoundSpan {
         let first = self.first();
         let start = from.max(first);
         let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let length = hit.told_by.saturating_sub(start);
+        let length = hit.decided_at.saturating_sub(start);
         let stream = self.ring.piece(count(start - first), count(length));
         searches.found(hit, stream, start, start - from)
     }
@@ -336,22 +332,22 @@ mod tests {
     use crate::console::Pattern;
     use crate::spec::Noise;
 
-    type Waiter = oneshot::Receiver<Result<Found, NoMatch>>;
+    type Waiter = oneshot::Receiver<Result<FoundSpan, NoMatch>>;
 
-    fn sought<const N: usize>(patterns: [Pattern; N]) -> Sought {
-        Sought {
+    fn spec<const N: usize>(patterns: [Pattern; N]) -> SearchSpec {
+        SearchSpec {
             patterns: patterns.into(),
             noise: Noise::default(),
         }
     }
 
     fn push(buffer: &mut Buffer, bytes: &[u8]) {
-        buffer.push(bytes).into_iter().for_each(Answer::tell);
+        buffer.push(bytes).into_iter().for_each(Answer::send);
     }
 
     fn look(buffer: &mut Buffer, pattern: &str) -> Result<Waiter, Match> {
         let (waiter, answer) = oneshot::channel();
-        match buffer.search(sought([Pattern::regex(pattern).unwrap()]), waiter) {
+        match buffer.search(spec([Pattern::regex(pattern).unwrap()]), waiter) {
             Ok(_) => Ok(answer),
             Err(found) => {
                 let found = found.unwrap();
@@ -380,7 +376,7 @@ mod tests {
             (four.before.as_slice(), four.group(1)),
             (b" three ".as_slice(), Some(b"u".as_slice()))
         );
-        // It was not taken, so the next search begins where that one did.
+        // The match was not taken, so the next search begins at the same place.
         assert_eq!(
             look(&mut buffer, "five").unwrap_err().before,
             b" three four "
@@ -389,7 +385,6 @@ mod tests {
         assert_eq!(buffer.last_untaken(100), b"");
     }
 
-    /// The rest is its caller's to do.
     #[test]
     fn a_match_that_is_found_takes_no_more_of_the_ring_than_it_needs() {
         let mut buffer = Buffer::new(1000);
@@ -402,7 +397,7 @@ mod tests {
             (Pattern::regex(r"b=(\d)\b").unwrap(), "b=2", 8),
         ] {
             let (waiter, _answer) = oneshot::channel();
-            let found = buffer.search(sought([pattern]), waiter);
+            let found = buffer.search(spec([pattern]), waiter);
             let found = found.unwrap_err().unwrap();
             assert_eq!(found.stream_bytes(), copied);
             assert_eq!(found.into_match().matched(), matched.as_bytes());
@@ -416,8 +411,8 @@ mod tests {
             push(&mut buffer, &b"x".repeat(12 + shift));
             push(&mut buffer, b"ab needle yz");
             let found = look(&mut buffer, "needle").unwrap_err();
-            let told = (found.before.as_slice(), found.matched());
-            assert_eq!(told, (b"ab ".as_slice(), b"needle".as_slice()));
+            let answered = (found.before.as_slice(), found.matched());
+            assert_eq!(answered, (b"ab ".as_slice(), b"needle".as_slice()));
             assert_eq!(found.dropped_bytes, 12 + shift as u64);
         }
     }
@@ -445,13 +440,13 @@ mod tests {
 
     #[test]
     fn of_several_patterns_the_one_that_ends_first_is_found_and_told() {
-        let patterns = || sought(["login: ", "panic", "log", "ic"].map(Pattern::from));
+        let patterns = || spec(["login: ", "panic", "log", "ic"].map(Pattern::from));
         for (stream, index, matched) in [
             ("a login: panic", 2, "log"),
             ("kernel panic", 1, "panic"),
             ("basic login: ", 3, "ic"),
         ] {
-            // At once, byte by byte, and in what is there already.
+            // At once, byte by byte, and in bytes that came before.
             for size in [stream.len(), 1] {
                 let mut buffer = Buffer::new(100);
                 let (waiter, mut answer) = oneshot::channel();
@@ -487,12 +482,12 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             b'0' + u8::from(random >> 31 == 1)
         });
-        let told = (0..100).find_map(|_| {
+        let answered = (0..100).find_map(|_| {
             let piece: Vec<u8> = bits.by_ref().take(4096).collect();
             push(&mut buffer, &piece);
             complex.try_recv().ok()
         });
-        assert!(matches!(told, Some(Err(NoMatch::TooComplex))));
+        assert!(matches!(answered, Some(Err(NoMatch::TooComplex))));
         assert!(buffer.searches.is_empty());
         push(&mut buffer, b" end");
         assert_eq!(look(&mut buffer, "begin ").unwrap_err().before, b"");
@@ -504,42 +499,42 @@ mod tests {
         let mut buffer = Buffer::new(100);
         let mut waiting = look(&mut buffer, "never").unwrap();
         push(&mut buffer, b"last words");
-        buffer.end(&End::Closed).into_iter().for_each(Answer::tell);
+        buffer.end(&End::Closed).into_iter().for_each(Answer::send);
         assert!(matches!(
             waiting.try_recv(),
             Ok(Err(NoMatch::Ended(End::Closed)))
         ));
         assert_eq!(look(&mut buffer, "words").unwrap_err().before, b"last ");
         let (waiter, _answer) = oneshot::channel();
-        let late = buffer.search(sought(["never".into()]), waiter);
+        let late = buffer.search(spec(["never".into()]), waiter);
         assert!(matches!(late, Err(Err(NoMatch::Ended(End::Closed)))));
     }
 
     #[test]
     fn what_may_have_begun_a_kernel_line_is_text_when_nothing_follows() {
-        let bracket = || Sought {
+        let bracket = || SearchSpec {
             noise: Noise {
                 kernel_lines: true,
                 escapes: false,
             },
-            ..sought(["[".into()])
+            ..spec(["[".into()])
         };
         let matched =
-            |answer: Result<Found, NoMatch>| answer.unwrap().into_match().matched().to_vec();
+            |answer: Result<FoundSpan, NoMatch>| answer.unwrap().into_match().matched().to_vec();
 
         let mut buffer = Buffer::new(100);
         let (waiter, mut answer) = oneshot::channel();
         let id = buffer.search(bracket(), waiter).unwrap();
         push(&mut buffer, b"> [");
-        assert!(answer.try_recv().is_err(), "told too early");
+        assert!(answer.try_recv().is_err(), "decided too early");
         // By the deadline.
         assert_eq!(matched(buffer.give_up(id).unwrap()), b"[");
         assert!(buffer.give_up(id).is_none());
 
-        // By the end, for who waits and for who comes later.
+        // By the end, for a waiter and for a later search.
         let (waiter, mut answer) = oneshot::channel();
         buffer.search(bracket(), waiter).unwrap();
-        buffer.end(&End::Closed).into_iter().for_each(Answer::tell);
+        buffer.end(&End::Closed).into_iter().for_each(Answer::send);
         assert_eq!(matched(answer.try_recv().unwrap()), b"[");
         let (waiter, _answer) = oneshot::channel();
         assert_eq!(matched(buffer.search(bracket(), waiter).unwrap_err()), b"[");
@@ -550,12 +545,12 @@ mod tests {
         let mut buffer = Buffer::new(100);
         push(&mut buffer, b"log[    1.5] a\r\nin: [    2.5] b\r\npass");
         let (waiter, _answer) = oneshot::channel();
-        let login = Sought {
+        let login = SearchSpec {
             noise: Noise {
                 kernel_lines: true,
                 escapes: false,
             },
-            ..sought(["login: ".into()])
+            ..spec(["login: ".into()])
         };
         let found = buffer.search(login, waiter).unwrap_err().unwrap();
         let (end, found) = (found.end(), found.into_match());

@@ -1,34 +1,32 @@
-//! Waiting for a console to say something.
+//! Waits until a console prints a match.
 
-use crate::spec::Noise;
 use std::error::Error;
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use qemu_qmp::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
-use qemu_qmp_engine::{Elapsed, oneshot, timeout_option};
+use qemu_qmp_engine::{Elapsed, oneshot, operation, timeout_option};
 
 use super::buffer::{Buffer, End, NoMatch};
-use super::searches::{Found, Sought};
-use super::{Console, Match, Pattern};
-use crate::life::{ExitReport, Tails};
-use crate::life::{GuestState, Hold, IfPaused};
+use super::searches::{FoundSpan, SearchSpec};
+use super::{Console, Match, Pattern, subject};
+use crate::life::{ExitReport, GuestState, Hold, IfPaused, Tails};
+use crate::spec::Noise;
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
 ///
-/// The first match in the stream wins, and ends as soon as the pattern is
-/// satisfied. Taking it moves the place where the next search begins to its
-/// end. Several may wait at a time; each searches from where the last match
-/// ended that was taken before it began.
+/// The first match in the stream wins. It ends as soon as the pattern is
+/// satisfied. The operation takes the match: the next search begins at its end.
+/// Several operations may wait at a time. Each one searches from the end of
+/// the last match that was taken before it began.
 ///
 /// # Errors
-/// [`ExpectError`], whose [`failure`](ExpectError::failure) says which.
+/// [`ExpectError`]; its [`failure`](ExpectError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped, nothing is taken.
+/// If the future is dropped, it takes no match.
 #[derive(Debug)]
 #[must_use = "nothing is expected until awaited or waited for"]
 pub struct Expect {
@@ -38,7 +36,7 @@ pub struct Expect {
     timeout: Option<Duration>,
 }
 
-/// A console did not say what was expected.
+/// A console did not print a match.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ExpectError {
@@ -46,50 +44,49 @@ pub struct ExpectError {
     pub machine: String,
     /// The console's name; `None` for the machine's first one.
     pub console: Option<Box<str>>,
-    /// What was expected, any of these.
+    /// The patterns; a match of any of them was expected.
     pub patterns: Box<[Pattern]>,
-    /// What happened instead.
+    /// The reason.
     pub failure: Box<ExpectFailure>,
-    /// How long it was waited for.
+    /// How long the operation waited.
     pub waited: Duration,
-    /// The last 4 KiB of what the console said since the last match.
+    /// The last 4 KiB that the console printed since the last match.
     pub seen: Vec<u8>,
-    /// The last 64 KiB of what QEMU itself has printed.
+    /// The last 64 KiB that QEMU itself printed.
     pub output: Box<[u8]>,
 }
 
-/// What ended the waiting for a console.
+/// Why a wait for a console failed.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ExpectFailure {
-    /// It did not come within the deadline.
+    /// There was no match before the deadline.
     Timeout {
         /// The deadline.
         limit: Duration,
-        /// Whether the guest ran then.
+        /// Whether the guest was running at the deadline.
         guest: GuestState,
     },
     /// QEMU closed the console.
     Closed,
-    /// The guest has panicked, and QEMU holds it, as it was told to
-    /// (`-action panic=pause`). It will say nothing more until it is reset.
+    /// The guest panicked, and QEMU keeps it paused (`-action panic=pause`). It
+    /// prints nothing more until it is reset.
     GuestPanicked,
-    /// The guest has shut down, and QEMU holds it, as it was told to
-    /// (`-no-shutdown`). It will say nothing more until it is reset.
+    /// The guest shut down, and QEMU keeps it paused (`-no-shutdown`). It prints
+    /// nothing more until it is reset.
     GuestShutDown {
         /// QEMU's reason: `guest-shutdown`.
         reason: String,
     },
     /// The machine ended.
     MachineEnded(Arc<ExitReport>),
-    /// The machine has no console to be expected of.
+    /// The machine has no such console, or this library does not read it.
     NoConsole {
         /// Why not.
         reason: &'static str,
     },
-    /// What came led the search on and on to what it had not met before, which
-    /// costs too much: see [`Pattern::regex`]. It is still there for another
-    /// pattern.
+    /// The output kept the search busy with new states, which costs too much:
+    /// see [`Pattern::regex`]. Another pattern can still search this output.
     TooComplex,
 }
 
@@ -97,9 +94,9 @@ impl fmt::Display for ExpectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout { limit, guest } => {
-                write!(f, "it did not come within {limit:?}{}", IfPaused(guest))
+                write!(f, "no match within {limit:?}{}", IfPaused(guest))
             }
-            Self::Closed => f.write_str("the console was closed"),
+            Self::Closed => f.write_str("QEMU closed the console"),
             Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
             Self::GuestShutDown { reason } => {
                 let reason = reason.clone();
@@ -108,13 +105,26 @@ impl fmt::Display for ExpectFailure {
             Self::MachineEnded(report) => write!(f, "{report}"),
             Self::NoConsole { reason } => write!(f, "{reason}"),
             Self::TooComplex => {
-                f.write_str("the pattern is too complex to be searched for in what came")
+                f.write_str("the pattern is too complex for this output; use a simpler one")
             }
         }
     }
 }
 
 impl Error for ExpectFailure {}
+
+impl ExpectFailure {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Closed | Self::MachineEnded(_) => ErrorKind::Ended,
+            Self::GuestPanicked | Self::GuestShutDown { .. } => ErrorKind::Guest,
+            Self::NoConsole { .. } => ErrorKind::Unsupported,
+            Self::TooComplex => ErrorKind::InvalidInput,
+        }
+    }
+}
 
 impl Expect {
     pub(super) fn new(console: Console, patterns: Vec<Pattern>) -> Self {
@@ -128,26 +138,28 @@ impl Expect {
         }
     }
 
-    /// Looks past ANSI escape sequences, such as colours and titles, so that a
-    /// pattern is found that these split. They are left out of the match and of
-    /// what is before it.
+    /// Skips ANSI escape sequences, such as colours and titles. So a pattern is
+    /// found even if sequences split it. The match and the text before it do
+    /// not contain them.
     ///
-    /// What is meant are the sequences of ECMA-48, with the strings of xterm;
-    /// other control characters, such as a carriage return, are text.
+    /// The sequences are those of ECMA-48, with the strings of xterm. Other
+    /// control characters, such as a carriage return, are text.
     pub fn past_escapes(mut self) -> Self {
         self.noise.escapes = true;
         self
     }
 
-    /// Looks past the lines that a Linux kernel prints in the midst of what
-    /// others write (`[   12.345678] …`), so that a prompt is found that such a
-    /// line splits. They are left out of the match and of what is before it.
+    /// Skips the lines that a Linux kernel prints in the middle of other output
+    /// (`[   12.345678] …`). So a prompt is found even if such a line splits it.
+    /// The match and the text before it do not contain these lines.
     ///
-    /// Such a line begins with the seconds since boot, in brackets and in five
-    /// columns or more, after a level (`<6>`) or not, anywhere in a line of
-    /// others, and goes to its line end. What may have begun one is text as soon
-    /// as it can be told that it has not: by the next byte, the end of the
-    /// console, or the deadline. So a prompt that is but `[` is found late.
+    /// Such a line may begin anywhere, and ends at its line end. It begins with
+    /// the seconds since boot, in brackets and in at least five columns. A level
+    /// (`<6>`) may come before them.
+    ///
+    /// Bytes that may begin such a line are held back until the next byte
+    /// decides, or until the console ends or the deadline passes. So a prompt
+    /// that is only `[` is found late.
     ///
     /// # Examples
     /// ```no_run
@@ -163,7 +175,7 @@ impl Expect {
         self
     }
 
-    /// Looks past nothing, whatever the console was configured to.
+    /// Skips nothing, even if the console's configuration says otherwise.
     pub fn verbatim(mut self) -> Self {
         self.noise = Noise::default();
         self
@@ -172,55 +184,52 @@ impl Expect {
 
 timeout_option!(Expect, timeout);
 
-impl IntoFuture for Expect {
-    type Output = Result<Match, ExpectError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(Expect => Result<Match, ExpectError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                console,
-                patterns,
-                noise,
-                timeout,
-            } = self;
-            let begun = Instant::now();
-            let sought = Sought {
-                patterns: patterns.clone(),
-                noise,
-            };
-            search(&console, sought, timeout)
-                .await
-                .map_err(|failure| ExpectError {
-                    machine: console.shared.machine.clone(),
-                    console: console.shared.name.as_deref().map(Into::into),
-                    patterns: patterns.into(),
-                    failure: Box::new(failure),
-                    waited: begun.elapsed(),
-                    seen: console.lock().last_untaken(super::handle::REPORTED_BYTES),
-                    output: console.shared.output.tail().into(),
-                })
-        })
+impl Expect {
+    async fn run(self) -> Result<Match, ExpectError> {
+        let Self {
+            console,
+            patterns,
+            noise,
+            timeout,
+        } = self;
+        let begun = Instant::now();
+        let spec = SearchSpec {
+            patterns: patterns.clone(),
+            noise,
+        };
+        search(&console, spec, timeout)
+            .await
+            .map_err(|failure| ExpectError {
+                machine: console.shared.machine.clone(),
+                console: console.shared.name.as_deref().map(Into::into),
+                patterns: patterns.into(),
+                failure: Box::new(failure),
+                waited: begun.elapsed(),
+                seen: console.lock().last_untaken(super::handle::REPORTED_BYTES),
+                output: console.shared.output.tail().into(),
+            })
     }
 }
 
-/// The buffer, with what has been heard of the guest by now.
-fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
-    let goes_on = console.shared.observed.hold().is_none();
+/// Locks the buffer, and updates it with the current state of the guest.
+fn lock_current(console: &Console) -> MutexGuard<'_, Buffer> {
+    let can_resume = console.shared.observed.hold().is_none();
     let mut buffer = console.lock();
-    if goes_on {
-        buffer.guest_goes_on();
+    if can_resume {
+        buffer.guest_resumed();
     }
     buffer
 }
 
 async fn search(
     console: &Console,
-    sought: Sought,
+    spec: SearchSpec,
     timeout: Option<Duration>,
 ) -> Result<Match, ExpectFailure> {
     let (waiter, answer) = oneshot::channel();
-    let found = lock_anew(console).search(sought, waiter);
+    let found = lock_current(console).search(spec, waiter);
     let answer = match found {
         Err(at_once) => at_once,
         Ok(id) => {
@@ -228,9 +237,9 @@ async fn search(
             let deadlines = &console.shared.deadlines;
             match deadlines.timeout(timeout, answer).await {
                 Ok(Ok(answer)) => answer,
-                // The buffer answers every search before it goes.
+                // The buffer answers every search before it is dropped.
                 Ok(Err(_)) => Err(NoMatch::Ended(End::Closed)),
-                // What has come last is followed by silence.
+                // Silence decides about the last bytes.
                 Err(Elapsed(limit)) => {
                     let found = console.lock().give_up(id);
                     let guest = console.shared.observed.guest();
@@ -239,12 +248,12 @@ async fn search(
             }
         }
     };
-    let found: Found = answer?;
+    let found: FoundSpan = answer?;
     console.lock().take_until(found.end());
     Ok(found.into_match())
 }
 
-/// Takes a search out of the books when nobody waits for it any more.
+/// Removes a search from the buffer when its waiter is dropped.
 struct Forget<'a> {
     console: &'a Console,
     id: u64,
@@ -262,8 +271,8 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
-            NoMatch::Held(Hold::Panicked) => Self::GuestPanicked,
-            NoMatch::Held(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
+            NoMatch::Paused(Hold::Panicked) => Self::GuestPanicked,
+            NoMatch::Paused(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
             NoMatch::TooComplex => Self::TooComplex,
         }
     }
@@ -282,25 +291,32 @@ impl fmt::Display for ExpectError {
         } = self;
         let patterns: Vec<String> = patterns.iter().map(|it| Quoted(it).to_string()).collect();
         let patterns = match &patterns[..] {
-            [] => "anything, as no pattern was given".to_owned(),
+            [] => "a match, as no pattern was given".to_owned(),
             some => some.join(" or "),
         };
         write!(
             f,
-            "{} did not say {patterns} ({waited:.1?}): ",
-            super::what(machine, console.as_deref())
+            "{} did not print {patterns} ({waited:.1?}): {failure}",
+            subject(machine, console.as_deref())
         )?;
-        // A report of the machine's end has its own.
-        if let ExpectFailure::MachineEnded(report) = &**failure {
-            return write!(f, "{report}");
+        // The report of the machine's end has its own tails.
+        if let ExpectFailure::MachineEnded(_) = &**failure {
+            return Ok(());
         }
         let tails = Tails {
             output,
             console: seen,
             named: &[],
         };
-        write!(f, "{failure}{tails}")
+        write!(f, "{tails}")
     }
 }
 
-impl std::error::Error for ExpectError {}
+impl Error for ExpectError {}
+
+impl ExpectError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+}

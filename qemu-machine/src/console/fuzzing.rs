@@ -1,4 +1,4 @@
-//! Any bytes from a guest: with the noise looked past, and on a terminal.
+//! Checks for any bytes from a guest: the noise filter, and the terminal.
 #![allow(clippy::missing_panics_doc)]
 
 use std::ops::ControlFlow;
@@ -8,15 +8,15 @@ use super::screen::Terminal;
 use crate::fuzzing::CUTS;
 use crate::spec::{Noise, ScreenSize};
 
-/// What is handed on does not depend on the pieces in which a stream comes; it
-/// is a part of the stream, in its order, and stands where it is said to.
+/// The filter's result does not depend on the pieces of the stream. Each run is
+/// a part of the stream, in order, at the reported position.
 ///
-/// The first byte of the input tells what is looked past.
+/// The first byte of the input selects the noise to skip.
 pub fn noise(input: &[u8]) {
     let Some((&mode, stream)) = input.split_first() else {
         return;
     };
-    // Nothing is ever received in a piece of no bytes.
+    // No piece is ever empty.
     if stream.is_empty() {
         return;
     }
@@ -29,18 +29,18 @@ pub fn noise(input: &[u8]) {
         assert_eq!(filtered(noise, stream, &cut(stream)), whole);
     }
     let (before, all) = whole;
-    // Of a kernel's line, no more is held back than what can begin one.
+    // At most the beginning of a kernel's line is held back.
     assert!(before.len() + 40 > all.len());
     if mode & 3 == 3 {
         assert_eq!(all.len(), stream.len());
     }
-    // No escape is left, nor what begins a kernel's line.
+    // No escape is left, and no beginning of a kernel's line.
     let escapes = [0x1b, 0x0e, 0x0f];
     let is_left = |place: &usize| escapes.contains(&stream[*place]);
     assert!(!noise.escapes || !all.iter().any(is_left));
 }
 
-/// The places of what is handed on, before the end and with it.
+/// The positions of the bytes that pass the filter, before the end and with it.
 fn filtered(noise: Noise, stream: &[u8], pieces: &[&[u8]]) -> (Vec<usize>, Vec<usize>) {
     const FROM: u64 = 1 << 40;
     let mut filter = Filter::new(noise, FROM);
@@ -68,10 +68,9 @@ fn filtered(noise: Noise, stream: &[u8], pieces: &[&[u8]]) -> (Vec<usize>, Vec<u
     (places[..before].to_vec(), places)
 }
 
-/// A terminal bears any stream, and shows the same of it whatever the pieces in
-/// which it comes.
+/// A terminal accepts any stream, and shows the same for any pieces of it.
 ///
-/// The first byte of the input tells its size.
+/// The first byte of the input selects the size.
 pub fn terminal(input: &[u8]) {
     let Some((&mode, stream)) = input.split_first() else {
         return;

@@ -1,16 +1,5 @@
-//! The handle on a console.
+//! The handle to a console.
 
-use crate::channel::MachineContext;
-use crate::channel::MachineFacts;
-use crate::channel::Seen;
-use crate::console::ConsoleLog;
-use crate::console::Expect;
-use crate::console::Pattern;
-use crate::console::Screen;
-use crate::console::ScreenShows;
-use crate::console::SendBytes;
-use crate::spec::ConsoleConfig;
-use crate::spec::Noise;
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -19,33 +8,31 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::Deadlines;
+use qemu_qmp::supervise::PendingNotices;
 use qemu_qmp_engine::{self as engine, Stream, Watched};
 use socket2::Socket;
 
-use super::buffer::Answer;
-use super::buffer::{Buffer, End};
+use super::buffer::{Answer, Buffer, End};
 use super::screen::Terminal;
-
-use crate::channel::Channel;
-use crate::life::ExitReport;
-use crate::life::Hold;
-use crate::life::ObservedState;
+use super::{ConsoleLog, Expect, Pattern, Screen, ScreenShows, SendBytes};
+use crate::channel::{Channel, MachineContext, MachineFacts, Seen};
+use crate::life::{ExitReport, Hold, ObservedState};
 use crate::output::Output;
 use crate::output::tee::Feed;
-use qemu_qmp::supervise::PendingNotices;
+use crate::spec::{ConsoleConfig, Noise};
 
-/// Where a console's bytes go beside its memory.
+/// Where a console's bytes go, beside the ring in memory.
 #[derive(Debug, Default)]
 pub(crate) struct ConsoleSinks {
     pub(crate) log: Option<ConsoleLog>,
     pub(crate) tee: Option<Feed>,
 }
 
-/// A handle on a machine's console.
+/// A handle to a machine's console.
 ///
-/// Cheap to clone. What the console says is read, kept and logged by a thread
-/// in the background, so a console that nobody reads never blocks the guest.
-/// A machine without a console has one that ended before it began.
+/// Cheap to clone. A background thread reads, keeps and logs what the console
+/// prints. So a console without a reader never blocks the guest. The handle of
+/// a machine without a console behaves as a console that has ended.
 #[derive(Debug, Clone)]
 pub struct Console {
     pub(super) shared: Arc<Shared>,
@@ -56,19 +43,19 @@ pub(super) struct Shared {
     /// `None` for the first one.
     pub(super) name: Option<String>,
     pub(super) machine: String,
-    /// What QEMU itself prints, for errors.
+    /// QEMU's own output, for errors.
     pub(super) output: Output,
     pub(super) deadlines: Deadlines,
     pub(super) observed: ObservedState,
     pub(super) buffer: Mutex<Buffer>,
-    /// How often more has come, or the end.
+    /// A counter that grows with each piece of output, and at the end.
     pub(super) more: Arc<Watched<u64>>,
     pub(super) log: Mutex<Option<ConsoleLog>>,
     pub(super) log_path: Option<PathBuf>,
     pub(super) tee: Option<Feed>,
-    /// What its searches look past, unless they say otherwise.
+    /// What searches skip by default.
     pub(super) noise: Noise,
-    /// What shows it, where that was asked for.
+    /// The terminal, if the console was configured with a screen.
     pub(super) terminal: Option<Arc<Terminal>>,
     pub(super) wire: Wire,
     pub(super) context: MachineContext,
@@ -78,12 +65,12 @@ pub(super) struct Shared {
 pub(super) enum Wire {
     Absent,
     Drained(Box<Stream>),
-    /// The caller's, until it was taken.
+    /// The caller reads it; `None` once the caller has taken the socket.
     Undrained(Mutex<Option<UnixStream>>),
 }
 
 impl Console {
-    /// The console, as reports show it.
+    /// The console, for reports.
     pub(crate) fn seen(&self) -> &dyn Seen {
         &*self.shared
     }
@@ -101,16 +88,17 @@ impl Seen for Shared {
 }
 
 impl Console {
-    /// Waits until the console says something that matches `pattern`, beginning
+    /// Waits until the console prints a match of `pattern`. The search begins
     /// after the last match that was taken.
     pub fn expect(&self, pattern: impl Into<Pattern>) -> Expect {
         Expect::new(self.clone(), vec![pattern.into()])
     }
 
-    /// Waits until the console says something that matches one of `patterns`,
-    /// as [`expect`](Self::expect) does for one. The match that ends first is
-    /// taken, and of those that end together that of the first pattern;
-    /// [`Match::pattern`](crate::console::Match::pattern) tells which it was.
+    /// Waits until the console prints a match of one of `patterns`, as
+    /// [`expect`](Self::expect) does for one. The match that ends first wins; at
+    /// the same end, the first pattern wins.
+    /// [`Match::pattern`](crate::console::Match::pattern) is the index of the
+    /// pattern.
     ///
     /// # Examples
     /// ```no_run
@@ -119,7 +107,7 @@ impl Console {
     /// # fn boot(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
     /// let found = vm.console().expect_any(["login: ", "Kernel panic"]).wait()?;
     /// if found.pattern == 1 {
-    ///     return Err("it panicked".into());
+    ///     return Err("the kernel panicked".into());
     /// }
     /// # Ok(())
     /// # }
@@ -134,21 +122,21 @@ impl Console {
         SendBytes::new(self.clone(), bytes.as_ref().to_vec())
     }
 
-    /// What the console shows now, as a terminal; `None` unless it was configured
-    /// with a [screen](ConsoleConfig::screen).
+    /// The text that a terminal on this console shows now; `None` unless the
+    /// console was configured with a [screen](ConsoleConfig::screen).
     pub fn screen(&self) -> Option<Screen> {
         self.shared.terminal.as_deref().map(Terminal::screen)
     }
 
-    /// Waits until the console's screen shows text that matches `pattern`; its
-    /// rows are the text's lines. For menus and full-screen programs, whose
-    /// bytes do not come in the order in which they are read.
+    /// Waits until the console's screen shows text that matches `pattern`. The
+    /// screen's rows are the lines of the text. Use it for menus and full-screen
+    /// programs: they do not print bytes in reading order.
     pub fn screen_shows(&self, pattern: impl Into<Pattern>) -> ScreenShows {
         ScreenShows::pattern(self.clone(), pattern.into())
     }
 
-    /// Waits until `predicate` holds of the console's screen. It is asked where
-    /// the operation is awaited or waited for.
+    /// Waits until `predicate` returns true for the console's screen. The
+    /// predicate runs on the thread that awaits or waits.
     ///
     /// # Examples
     /// ```no_run
@@ -168,19 +156,20 @@ impl Console {
         ScreenShows::predicate(self.clone(), predicate)
     }
 
-    /// The last of what the console said, as much as is kept in memory.
+    /// The last bytes that the console printed: all that its ring keeps.
     pub fn tail(&self) -> Vec<u8> {
         self.lock().tail()
     }
 
-    /// The console's [log](ConsoleConfig::log); `None` where it has none. It is
-    /// another one than was given where a machine was writing that at the launch.
+    /// The path of the console's [log](ConsoleConfig::log); `None` without a
+    /// log. It differs from the configured path if another machine was writing
+    /// that file at the launch.
     pub fn log_path(&self) -> Option<&Path> {
         self.shared.log_path.as_deref()
     }
 
-    /// The console's socket, where its reading was left to the caller; `None`
-    /// otherwise, or if it was taken before.
+    /// Takes the console's socket, if the console was configured for the caller
+    /// to read. Returns `None` otherwise, and after the first call.
     pub fn take_stream(&self) -> Option<UnixStream> {
         match &self.shared.wire {
             Wire::Undrained(stream) => stream.lock().unwrap_or_else(PoisonError::into_inner).take(),
@@ -199,11 +188,13 @@ impl Console {
             None,
             ConsoleSinks::default(),
         );
-        console.end(&End::Absent("the machine was launched without a console"));
+        console.end(&End::Absent(
+            "the machine was launched without a console; add one by `builder.console()`",
+        ));
         console
     }
 
-    /// Our end of a machine's console.
+    /// This library's end of a machine's console.
     pub(crate) fn connected(
         machine: &MachineFacts,
         name: Option<String>,
@@ -236,11 +227,13 @@ impl Console {
             None,
             ConsoleSinks::default(),
         );
-        console.end(&End::Absent("the console's reading was left to its caller"));
+        console.end(&End::Absent(
+            "the caller reads this console by its own socket",
+        ));
         Ok(console)
     }
 
-    /// What errors tell of the machine.
+    /// The facts about the machine that errors show.
     pub(crate) fn context(&self) -> MachineContext {
         self.shared.context.clone()
     }
@@ -295,23 +288,25 @@ impl Console {
             if let Some(terminal) = &self.shared.terminal {
                 terminal.show(bytes);
             }
-            self.tell(answers);
+            self.notify(answers);
             Ok::<(), io::Error>(())
         });
         if let Err(error) = read.await {
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("{} is lost: {error}", self.what())
+                let Shared { machine, name, .. } = &*self.shared;
+                let subject = subject(machine, name.as_deref());
+                format!("{subject} cannot be read any more: {error}")
             });
-            // A console that nobody drains would block QEMU.
+            // Without a reader, the console would block QEMU.
             stream.shutdown();
         }
     }
 
-    /// Waits until it says no more; gives the reason.
+    /// Waits until the console ends; returns the reason.
     pub(super) async fn ended(&self) -> End {
         loop {
             let more = self.more();
-            // Let go of at once, and not held while this waits.
+            // In its own statement, so that the lock is not kept while waiting.
             let ended = self.lock().ended();
             if let Some(end) = ended {
                 return end;
@@ -320,37 +315,32 @@ impl Console {
         }
     }
 
-    /// Ends when more has come than at this call, or the end.
+    /// Waits for output after this call, or for the end.
     pub(super) fn more(&self) -> impl Future<Output = ()> {
         let seen = self.shared.more.look(|times| *times);
         let new = move |times: &u64| (*times != seen).then_some(());
         self.shared.more.until(new)
     }
 
-    /// What messages call it.
-    pub(super) fn what(&self) -> String {
-        what(&self.shared.machine, self.shared.name.as_deref())
-    }
-
     pub(super) fn end(&self, end: &End) {
         let answers = self.lock().end(end);
-        self.tell(answers);
+        self.notify(answers);
     }
 
-    /// Wakes who waits: each for an answer, for more, or for a look at the
-    /// screen.
-    pub(super) fn tell(&self, answers: Vec<Answer>) {
+    /// Wakes every waiter: for an answer, for more output, or for the screen.
+    pub(super) fn notify(&self, answers: Vec<Answer>) {
         self.notices(answers).notify();
     }
 
-    /// What wakes them. It keeps neither the console nor its socket.
+    /// The notices that wake the waiters. They keep neither the console nor its
+    /// socket alive.
     pub(super) fn notices(&self, answers: Vec<Answer>) -> PendingNotices {
         let (more, terminal) = (Arc::clone(&self.shared.more), self.shared.terminal.clone());
         PendingNotices::new(move || {
-            answers.into_iter().for_each(Answer::tell);
+            answers.into_iter().for_each(Answer::send);
             more.change(|times| *times += 1);
             if let Some(terminal) = terminal {
-                terminal.tell();
+                terminal.notify();
             }
         })
     }
@@ -385,10 +375,10 @@ impl Channel for Console {
         self.end(&End::Closed);
     }
 
-    /// While it is held, nobody waits for what it will not say.
+    /// While QEMU keeps the guest paused for good, no waiter waits for output.
     fn guest_is_held(&self, hold: Option<&Hold>) {
-        let answers = self.lock().guest_is_held(hold);
-        self.tell(answers);
+        let answers = self.lock().set_hold(hold);
+        self.notify(answers);
     }
 
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -400,7 +390,7 @@ impl Channel for Console {
     }
 
     fn close(&self) -> Option<String> {
-        self.log().take()?.trouble()
+        self.log().take()?.write_error()
     }
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> PendingNotices {
@@ -409,7 +399,16 @@ impl Channel for Console {
     }
 }
 
-/// What messages call a console of this machine, and of this name.
+/// The name of a console as the subject of an error: whose console did
+/// something, or did not.
+pub(crate) fn subject(machine: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("machine '{machine}': console '{name}'"),
+        None => format!("machine '{machine}': console"),
+    }
+}
+
+/// The name of a console within a sentence.
 pub(crate) fn what(machine: &str, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("the console '{name}' of machine '{machine}'"),
@@ -417,11 +416,12 @@ pub(crate) fn what(machine: &str, name: Option<&str>) -> String {
     }
 }
 
-/// What may wait for a guest that does not read its console.
+/// The size of the send queue to a guest that does not read its console.
 const OUTBOX_LIMIT_BYTES: usize = 1 << 20;
 
-/// What is shown before other machines have their turn: of the worst that a guest
-/// can print, a terminal does some 600 KB/s.
+/// How much the terminal processes before other machines have their turn: at
+/// worst, a terminal processes some 600 KB/s.
 const SCREEN_TURN_BYTES: usize = 4 << 10;
 
+/// How much output errors and reports show.
 pub(super) const REPORTED_BYTES: usize = 4 << 10;

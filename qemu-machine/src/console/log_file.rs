@@ -1,5 +1,4 @@
-//! A console's log: every byte, and the time before each line where that is
-//! wanted.
+//! A console's log: every byte, optionally with the time before each line.
 
 use std::io;
 use std::path::Path;
@@ -15,8 +14,8 @@ pub(crate) struct ConsoleLog {
 
 impl ConsoleLog {
     /// Creates or truncates the file, or one beside it, as
-    /// [`LogFile::create`] does; with `stamped_since`, each line has the
-    /// time before it that has passed since then.
+    /// [`LogFile::create`] does. With `stamped_since`, the time that has passed
+    /// since then stands before each line.
     pub(crate) fn create(path: &Path, stamped_since: Option<Instant>) -> io::Result<Self> {
         Ok(Self {
             file: LogFile::create(path)?,
@@ -28,7 +27,7 @@ impl ConsoleLog {
         self.file.path()
     }
 
-    /// Writes what was read now.
+    /// Writes bytes that were read now.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         match &mut self.stamps {
             None => self.file.write(bytes),
@@ -36,12 +35,13 @@ impl ConsoleLog {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Option<String> {
+    /// Why the log is incomplete; `None` if it is complete.
+    pub(crate) fn write_error(&self) -> Option<String> {
         self.file.trouble()
     }
 }
 
-/// Puts times before lines that come in pieces.
+/// Puts the time before each line of a stream that comes in pieces.
 #[derive(Debug, Default)]
 struct Stamps {
     within_line: bool,

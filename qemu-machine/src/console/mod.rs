@@ -1,5 +1,5 @@
-//! The console of a machine: drained whether or not anybody listens, searched
-//! as it comes, written by anyone.
+//! The console of a machine. The engine always reads it, searches it as the
+//! bytes come, and anyone may write to it.
 //!
 //! ```text
 //! QEMU's socket --pump (engine)--> log file, Buffer --match--> Expect
@@ -15,9 +15,9 @@ pub(crate) mod handle;
 pub(crate) mod interact;
 mod log_file;
 mod noise;
-mod past_queries;
 pub(crate) mod pattern;
 mod person_output;
+mod query_filter;
 mod restore;
 pub(crate) mod screen;
 mod searches;
@@ -31,7 +31,7 @@ pub use buffer::Match;
 pub use expect::Expect;
 pub(crate) use expect::{ExpectError, ExpectFailure};
 use handle::Wire;
-pub(crate) use handle::{Console, ConsoleSinks, what};
+pub(crate) use handle::{Console, ConsoleSinks, subject, what};
 pub use interact::{Interact, InteractEnd};
 pub(crate) use log_file::ConsoleLog;
 pub use pattern::Pattern;

@@ -1,5 +1,4 @@
-//! What a person looks at: it takes what the console said, and is left as it
-//! was before.
+//! The output to a person's terminal, which is restored at the end.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +11,7 @@ use super::terminal::Line;
 use super::terminal_modes::TerminalModes;
 use crate::sys;
 
-/// Knows what has been changed about the terminal by what it has taken.
+/// Writes to a terminal, and tracks which of its modes the output changes.
 #[derive(Debug)]
 pub(super) struct PersonOutput {
     line: Line,
@@ -22,12 +21,13 @@ pub(super) struct PersonOutput {
 #[derive(Debug, Default)]
 struct State {
     modes: TerminalModes,
-    /// What is still to be written to undo them, once nothing else is.
+    /// The bytes that undo the changes and are not written yet. Once it is set,
+    /// nothing else is written.
     undo: Option<Vec<u8>>,
 }
 
 impl PersonOutput {
-    /// Gives it back as it was when the [`Change`] is dropped, or when this
+    /// The terminal is restored when the [`Change`] is dropped, or when this
     /// process exits by itself.
     pub(super) fn new(line: Line) -> (Arc<Self>, Change) {
         let output = Arc::new(Self {
@@ -38,7 +38,7 @@ impl PersonOutput {
         (output, change)
     }
 
-    /// Writes all. Runs on the engine.
+    /// Writes all bytes. Runs on the engine.
     pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.write_some(bytes) {
@@ -50,14 +50,14 @@ impl PersonOutput {
         Ok(())
     }
 
-    /// Writes a byte that changes nothing, if that can be done now.
+    /// Writes a byte that changes no mode, if it fits now.
     pub(super) fn offer(&self, byte: u8) {
-        // Where it cannot, nobody looks.
+        // A full terminal has no reader for it.
         let _ = self.write_some(&[byte]);
     }
 
-    /// Undoes what has been changed, if the terminal takes that in time. Nothing
-    /// is written afterwards. Runs on the engine.
+    /// Undoes the changes, if the terminal takes that in time. Nothing is written
+    /// afterwards. Runs on the engine.
     pub(super) async fn restore(&self) {
         let restored = async {
             loop {
@@ -69,15 +69,16 @@ impl PersonOutput {
                 }
             }
         };
-        // Where nobody reads it, nobody looks.
-        let _ = engine::timeout(Some(UNREAD_LIMIT), restored).await;
+        // A full terminal has no reader for it.
+        let _ = engine::timeout(Some(RESTORE_LIMIT), restored).await;
     }
 
-    /// As [`restore`](Self::restore), from anywhere, and with less patience.
+    /// Does the same as [`restore`](Self::restore) on any thread, with a shorter
+    /// limit.
     pub(super) fn restore_now(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        for _ in 0..TRIES {
-            // At the exit, the thread that holds it may never go on.
+        let deadline = Instant::now() + RESTORE_NOW_LIMIT;
+        for _ in 0..LOCK_TRIES {
+            // At the exit, the lock's thread may never go on.
             let Ok(mut state) = self.state.try_lock() else {
                 std::thread::yield_now();
                 continue;
@@ -93,7 +94,7 @@ impl PersonOutput {
     }
 
     fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
-        // Held meanwhile, so that what is taken is known before it is undone.
+        // Locked for the write, so that no written byte is missed by the undo.
         let mut state = self.lock();
         if state.undo.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -103,7 +104,7 @@ impl PersonOutput {
         Ok(count)
     }
 
-    /// Why not all is undone yet; `None` where it is.
+    /// Why some changes are not undone yet; `None` once all are.
     fn undo_some(&self, state: &mut State) -> Option<io::Error> {
         let State { modes, undo } = state;
         let undo = undo.get_or_insert_with(|| modes.undo());
@@ -128,11 +129,11 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// How long a terminal may take for what undoes its modes.
-const UNREAD_LIMIT: Duration = Duration::from_secs(1);
+/// How long a terminal may take the bytes that undo its modes.
+const RESTORE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The same where a thread waits that has other work.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// The same on a thread that has other work.
+const RESTORE_NOW_LIMIT: Duration = Duration::from_millis(200);
 
-/// How often a lock is looked at that is held for one write.
-const TRIES: usize = 1000;
+/// How often a lock is tried that is only locked for one write.
+const LOCK_TRIES: usize = 1000;

@@ -1,5 +1,5 @@
-//! What is changed for all who share a descriptor, and given back: when nobody
-//! here needs it changed any more, or when this process exits by itself.
+//! Changes that all processes with a shared descriptor see. They are undone when
+//! no session needs them any more, and when this process exits by itself.
 
 use std::fs::File;
 use std::io;
@@ -11,29 +11,27 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use super::person_output::PersonOutput;
 use crate::sys::{self, TerminalMode};
 
-/// Needs something changed. When the last that does is dropped, it is given
-/// back.
+/// Keeps something changed. The drop of the last one restores it.
 #[derive(Debug)]
 pub(super) struct Change(What);
 
-/// What of whom is changed.
+/// The thing that is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// A terminal's mode; however it was opened, it has one.
+    /// A terminal's mode; all its open files share one.
     Mode { device: u64 },
     /// Whether reads and writes wait.
     Waits { device: u64, inode: u64 },
-    /// What a session's output has changed about a terminal.
+    /// The state of a terminal that a session's output changed.
     Output { session: u64 },
 }
 
-/// A terminal in raw mode: every key goes to the guest. `None` where it is
-/// already, by another's wish: the mode that would be given back is not its
-/// own then.
+/// Puts a terminal into raw mode: every key goes to the guest. Returns `None` if
+/// another session has put it into raw mode: its present mode is not its own.
 pub(super) fn raw_mode(terminal: OwnedFd) -> io::Result<Option<Change>> {
     let device = match sys::terminal_device(&terminal) {
         Ok(device) => device,
-        // By the name that it was opened by.
+        // By the name of the file that was opened.
         Err(_) => File::from(terminal.try_clone()?).metadata()?.rdev(),
     };
     let what = What::Mode { device };
@@ -47,7 +45,7 @@ pub(super) fn raw_mode(terminal: OwnedFd) -> io::Result<Option<Change>> {
     Ok(Some(Change(what)))
 }
 
-/// What is written to a terminal may change it, which is undone.
+/// Undoes what the written output changes about a terminal.
 pub(super) fn terminal_modes(output: Arc<PersonOutput>) -> Change {
     static SESSIONS: AtomicU64 = AtomicU64::new(0);
     let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
@@ -56,8 +54,8 @@ pub(super) fn terminal_modes(output: Arc<PersonOutput>) -> Change {
     Change(what)
 }
 
-/// Reads and writes that return at once, for all who share the open file. `None`
-/// where they do anyway.
+/// Makes reads and writes return at once, for all processes that share the open
+/// file. Returns `None` if they already do.
 pub(super) fn nonblocking(file: &File) -> io::Result<Option<Change>> {
     let (data, copy) = (file.metadata()?, file.try_clone()?);
     let what = What::Waits {
@@ -84,14 +82,14 @@ impl Drop for Change {
         let mut all = all();
         let is_it = |it: &Changed| it.what == self.0 && it.is_ours();
         let Some(place) = all.iter().position(is_it) else {
-            // A fork's copy.
+            // A copy in a forked process.
             return;
         };
         all[place].users -= 1;
         if all[place].users == 0 {
-            all[place].give_back();
+            all[place].restore();
             let changed = all.remove(place);
-            // What it holds may need a change of its own, and the lock for that.
+            // Its parts may own another change, whose drop needs the lock.
             drop(all);
             drop(changed);
         }
@@ -114,7 +112,7 @@ enum Before {
 impl Changed {
     fn new(what: What, before: Before) -> Self {
         static AT_EXIT: Once = Once::new();
-        AT_EXIT.call_once(|| sys::at_exit(give_all_back));
+        AT_EXIT.call_once(|| sys::at_exit(restore_all));
         Self {
             what,
             users: 1,
@@ -123,16 +121,16 @@ impl Changed {
         }
     }
 
-    /// A fork must leave be what its parent has changed.
+    /// A forked process must not undo its parent's changes.
     fn is_ours(&self) -> bool {
         self.process == std::process::id()
     }
 
-    fn give_back(&self) {
+    fn restore(&self) {
         for before in &self.before {
-            // It fails only where the terminal is gone.
+            // It fails only if the terminal is gone.
             let _ = match before {
-                Before::Mode(terminal, mode) => mode_given_back(terminal, mode),
+                Before::Mode(terminal, mode) => restore_mode(terminal, mode),
                 Before::Waits(file) => sys::set_nonblocking(file, false).map(drop),
                 Before::Output(output) => {
                     output.restore_now();
@@ -143,9 +141,10 @@ impl Changed {
     }
 }
 
-/// In the background, the terminal is somebody else's, who has most likely set
-/// its mode: it is given back only where it is still the one that was set here.
-fn mode_given_back(terminal: &OwnedFd, before: &TerminalMode) -> io::Result<()> {
+/// In the background, another program has the terminal, and has most likely set
+/// its mode. Then the mode is restored only if it is still the raw mode from
+/// here.
+fn restore_mode(terminal: &OwnedFd, before: &TerminalMode) -> io::Result<()> {
     let is_ours = || {
         let now = TerminalMode::of(terminal)?;
         Ok::<bool, io::Error>(now.is(&before.raw()))
@@ -156,11 +155,11 @@ fn mode_given_back(terminal: &OwnedFd, before: &TerminalMode) -> io::Result<()> 
     before.set(terminal)
 }
 
-extern "C" fn give_all_back() {
-    // Not locked: the thread that holds it may never go on.
+extern "C" fn restore_all() {
+    // No waiting for the lock: its thread may never go on.
     if let Ok(all) = ALL.try_lock() {
         let ours = all.iter().rev().filter(|it| it.is_ours());
-        ours.for_each(Changed::give_back);
+        ours.for_each(Changed::restore);
     }
 }
 

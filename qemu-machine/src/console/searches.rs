@@ -1,58 +1,59 @@
-//! Searches for several patterns at once, past noise or not.
+//! Searches for several patterns at once, with or without noise.
 
-use crate::spec::Noise;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::Match;
 use super::noise::Filter;
 use super::pattern::{Pattern, Search, TooComplex};
+use crate::spec::Noise;
 
-/// Patterns, and what is looked past.
+/// The patterns, and the noise to skip.
 #[derive(Debug, Clone)]
-pub(super) struct Sought {
+pub(super) struct SearchSpec {
     pub(super) patterns: Vec<Pattern>,
     pub(super) noise: Noise,
 }
 
-/// Searches under way over a stream that comes in pieces.
+/// Searches in a stream that comes in pieces.
 #[derive(Debug)]
 pub(super) struct Searches {
     patterns: Vec<Pattern>,
     each: Vec<Search>,
     noise: Noise,
     filter: Filter,
-    /// Where the last byte ends that was read and is no noise.
+    /// The end of the last byte that was read and is no noise.
     read_until: u64,
 }
 
-/// Which pattern has matched, and where in the stream the match ends.
+/// Which pattern matched, and where in the stream the match ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hit {
+pub(super) struct MatchEnd {
     pattern: usize,
     end: u64,
-    /// Until where the stream was read to tell it: a byte more, or none.
-    pub(super) told_by: u64,
+    /// How far the stream was read to decide: to the match's end, or one byte
+    /// further.
+    pub(super) decided_at: u64,
 }
 
-/// A match that was found, and of the stream what it is made of. Not the match
-/// yet, as what finds one has no time for that.
+/// A match's place, with a copy of its part of the stream. The [`Match`] itself
+/// is made later, as that takes too long for the thread that reads.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundSpan {
     pattern: Pattern,
     noise: Noise,
-    hit: Hit,
-    /// From `start` on, to where it was told.
+    hit: MatchEnd,
+    /// The stream from `start` to the place where the match was decided.
     stream: Vec<u8>,
     start: u64,
-    /// How many bytes were dropped before that.
+    /// How many bytes before `start` were dropped.
     dropped_bytes: u64,
 }
 
 impl Searches {
-    /// Begins at this place of the stream.
-    pub(super) fn new(sought: Sought, from: u64) -> Result<Self, TooComplex> {
-        let Sought { patterns, noise } = sought;
+    /// Begins at this position of the stream.
+    pub(super) fn new(spec: SearchSpec, from: u64) -> Result<Self, TooComplex> {
+        let SearchSpec { patterns, noise } = spec;
         let each: Result<_, _> = patterns.iter().map(Search::new).collect();
         Ok(Self {
             patterns,
@@ -63,9 +64,9 @@ impl Searches {
         })
     }
 
-    /// Reads the next piece. Gives the match that ends first, and of those that
-    /// end together that of the pattern that was given first.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<Hit>, TooComplex> {
+    /// Reads the next piece. Returns the match that ends first; at the same end,
+    /// that of the first pattern.
+    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<MatchEnd>, TooComplex> {
         let Self {
             each,
             filter,
@@ -76,8 +77,8 @@ impl Searches {
         self.conclude(flow)
     }
 
-    /// Nothing more will come, or is waited for.
-    pub(super) fn finish(&mut self) -> Result<Option<Hit>, TooComplex> {
+    /// Ends the searches: nothing more will come, or the waiter gives up.
+    pub(super) fn finish(&mut self) -> Result<Option<MatchEnd>, TooComplex> {
         let Self {
             each,
             filter,
@@ -88,32 +89,38 @@ impl Searches {
         self.conclude(flow)
     }
 
-    /// A search tells a match only with the byte after it, which may never
-    /// come: a prompt is the last thing before silence.
+    /// A search reports a match only at the byte after it. That byte may never
+    /// come: a prompt is the last text before silence.
     fn conclude(
         &mut self,
-        flow: ControlFlow<Result<Hit, TooComplex>>,
-    ) -> Result<Option<Hit>, TooComplex> {
-        if let ControlFlow::Break(told) = flow {
-            return told.map(Some);
+        flow: ControlFlow<Result<MatchEnd, TooComplex>>,
+    ) -> Result<Option<MatchEnd>, TooComplex> {
+        if let ControlFlow::Break(decided) = flow {
+            return decided.map(Some);
         }
         for (pattern, search) in self.each.iter_mut().enumerate() {
             if search.matches_at_end()? {
                 let end = self.read_until;
-                return Ok(Some(Hit {
+                return Ok(Some(MatchEnd {
                     pattern,
                     end,
-                    told_by: end,
+                    decided_at: end,
                 }));
             }
         }
         Ok(None)
     }
 
-    /// What was found. `stream` is what is kept of the stream, from `start` on
-    /// to where it was told.
-    pub(super) fn found(&self, hit: Hit, stream: Vec<u8>, start: u64, dropped_bytes: u64) -> Found {
-        Found {
+    /// Makes the match's span. `stream` is the kept part of the stream, from
+    /// `start` to the place where the match was decided.
+    pub(super) fn found(
+        &self,
+        hit: MatchEnd,
+        stream: Vec<u8>,
+        start: u64,
+        dropped_bytes: u64,
+    ) -> FoundSpan {
+        FoundSpan {
             pattern: self.patterns[hit.pattern].clone(),
             noise: self.noise,
             hit,
@@ -124,8 +131,8 @@ impl Searches {
     }
 }
 
-impl Found {
-    /// Where in the stream it ends.
+impl FoundSpan {
+    /// Where the match ends in the stream.
     pub(super) fn end(&self) -> u64 {
         self.hit.end
     }
@@ -135,8 +142,8 @@ impl Found {
         self.stream.len()
     }
 
-    /// The match, with what came before and its groups. That takes its time: tens
-    /// of milliseconds for a megabyte.
+    /// The match, with its groups and the text before it. This may take tens of
+    /// milliseconds for a megabyte.
     pub(super) fn into_match(self) -> Match {
         let (text, end) = self.text();
         let groups = self.pattern.groups(&text, end);
@@ -152,7 +159,8 @@ impl Found {
         }
     }
 
-    /// A stream without its noise, and how much of that is before `end`.
+    /// The stream without its noise, and how many bytes of that are before the
+    /// match's end.
     fn text(&self) -> (Cow<'_, [u8]>, usize) {
         let Self { stream, start, .. } = self;
         let (start, end) = (*start, self.hit.end);
@@ -170,15 +178,14 @@ impl Found {
                 until = at + run.len() as u64;
                 ControlFlow::<()>::Continue(())
             };
-            // Never stopped.
+            // `keep` never breaks.
             let _ = if is_last {
                 filter.finish(keep)
             } else {
                 filter.push(stream, keep)
             };
             if until >= end {
-                // What is held back is not a part of the match, and its end
-                // is the end of what has come.
+                // Bytes that the filter holds back are not part of the match.
                 break;
             }
         }
@@ -186,14 +193,14 @@ impl Found {
     }
 }
 
-/// Has all searches read a run of the stream that begins at `at`; stops with
-/// the match that ends first.
+/// Feeds all searches a run of the stream that begins at `at`; stops at the match
+/// that ends first.
 fn feed_all(
     each: &mut [Search],
     read_until: &mut u64,
     run: &[u8],
     at: u64,
-) -> ControlFlow<Result<Hit, TooComplex>> {
+) -> ControlFlow<Result<MatchEnd, TooComplex>> {
     let mut first: Option<(usize, usize)> = None;
     for (pattern, search) in each.iter_mut().enumerate() {
         match search.feed(run) {
@@ -205,17 +212,17 @@ fn feed_all(
         }
     }
     if let Some((pattern, count)) = first {
-        // A match that was told by the run's first byte ended before it, and
-        // there may be noise between.
+        // A match that the run's first byte decides ended before it, and there
+        // may be noise between.
         let end = match count {
             0 => *read_until,
             count => at + count as u64,
         };
-        let told_by = at + count as u64 + 1;
-        return ControlFlow::Break(Ok(Hit {
+        let decided_at = at + count as u64 + 1;
+        return ControlFlow::Break(Ok(MatchEnd {
             pattern,
             end,
-            told_by,
+            decided_at,
         }));
     }
     *read_until = at + run.len() as u64;
@@ -231,11 +238,11 @@ mod tests {
         kernel_lines: true,
     };
 
-    /// The first match in a stream that comes in these pieces, as text, and
-    /// what of the stream comes after it.
-    fn search(sought: &Sought, pieces: &[&[u8]]) -> Option<(String, String, String)> {
+    /// The first match in a stream that comes in these pieces: the text before
+    /// it, its text, and the rest of the stream.
+    fn search(spec: &SearchSpec, pieces: &[&[u8]]) -> Option<(String, String, String)> {
         let stream = pieces.concat();
-        let mut searches = Searches::new(sought.clone(), 7).unwrap();
+        let mut searches = Searches::new(spec.clone(), 7).unwrap();
         let mut read = 0;
         let mut hit = None;
         for piece in pieces {
@@ -249,9 +256,9 @@ mod tests {
             Some(hit) => hit,
             None => searches.finish().unwrap()?,
         };
-        assert!(hit.told_by <= 7 + read as u64);
-        let told_by = usize::try_from(hit.told_by).unwrap() - 7;
-        let found = searches.found(hit, stream[..told_by].to_vec(), 7, 0);
+        assert!(hit.decided_at <= 7 + read as u64);
+        let decided_at = usize::try_from(hit.decided_at).unwrap() - 7;
+        let found = searches.found(hit, stream[..decided_at].to_vec(), 7, 0);
         let found = found.into_match();
         let rest = &stream[usize::try_from(hit.end).unwrap() - 7..];
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -267,13 +274,13 @@ mod tests {
                 "\x1b[1mtty log[    1.234567] a\r\nin\x1b[0m: \x1b[6n[    2.5] b\r\nx",
                 ["tty ", "login: ", "\x1b[6n[    2.5] b\r\nx"],
             ),
-            // Told by a byte that comes after noise.
+            // Decided by a byte after noise.
             (
                 regex("[a-z]+:"),
                 "\x1b[1mab\x1b[0m:\x1b[1m[    1.5] x\r\nrest",
                 ["", "ab:", "\x1b[1m[    1.5] x\r\nrest"],
             ),
-            // Within what might have begun a kernel's line.
+            // Within bytes that might begin a kernel's line.
             ("[".into(), "a [ok] $ ", ["a ", "[", "ok] $ "]),
             (
                 "[ok] $ ".into(),
@@ -296,19 +303,19 @@ mod tests {
         ];
         for (pattern, stream, [before, matched, rest]) in cases {
             let expected = Some((before.to_owned(), matched.to_owned(), rest.to_owned()));
-            let sought = Sought {
+            let spec = SearchSpec {
                 patterns: vec![pattern.clone()],
                 noise: NOISE,
             };
             let stream = stream.as_bytes();
             for second in 0..=stream.len() {
-                // Where the stream ends is where the end of text is.
+                // `$` holds at the end of each piece.
                 if pattern.to_string().ends_with('$') && second < stream.len() {
                     continue;
                 }
                 for first in 0..=second {
                     let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
-                    let found = search(&sought, &pieces);
+                    let found = search(&spec, &pieces);
                     assert_eq!(found, expected, "{pattern} cut at {first} and {second}");
                 }
             }
@@ -317,11 +324,11 @@ mod tests {
 
     #[test]
     fn a_search_that_looks_past_nothing_sees_every_byte() {
-        let sought = Sought {
+        let spec = SearchSpec {
             patterns: vec!["login: ".into(), "[    1.5] ".into()],
             noise: Noise::default(),
         };
-        let (before, matched, rest) = search(&sought, &[b"log[    1.5] a\r\nin: "]).unwrap();
+        let (before, matched, rest) = search(&spec, &[b"log[    1.5] a\r\nin: "]).unwrap();
         assert_eq!([before, matched, rest], ["log", "[    1.5] ", "a\r\nin: "]);
     }
 }

@@ -1,28 +1,29 @@
-//! Typing on a console.
+//! Types on a console.
 
 use std::error::Error;
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::ErrorKind;
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp_engine::{Elapsed, NotSent, timeout_option};
+use qemu_qmp_engine::{Elapsed, NotSent, operation, timeout_option};
 
 use super::buffer::End;
-use super::{Console, Wire, what};
+use super::{Console, Wire, subject};
 use crate::life::ExitReport;
 
-/// Types bytes; made by [`Console::send`]. Ends when QEMU's socket has taken
-/// the last one; what the guest makes of them shows on the console.
+/// Types bytes; made by [`Console::send`].
+///
+/// It ends when QEMU's socket has taken the last byte. What the guest does with
+/// the bytes shows on the console.
 ///
 /// # Errors
-/// Each variant of [`SendError`] says when.
+/// [`SendError`]; each variant is a reason.
 ///
 /// # Cancel safety
-/// If the future is dropped before it was polled, nothing is sent; after that,
-/// all is.
+/// If the future is dropped before its first poll, nothing is sent. After that,
+/// every byte is sent.
 #[derive(Debug)]
 #[must_use = "nothing is sent until awaited or waited for"]
 pub struct SendBytes {
@@ -31,12 +32,12 @@ pub struct SendBytes {
     timeout: Option<Duration>,
 }
 
-/// What was typed did not reach the console.
+/// Typed bytes did not reach the console.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum SendError {
     /// The guest does not read its console, and the socket is full. The bytes
-    /// follow as soon as it does.
+    /// follow when it reads again.
     Timeout {
         /// The machine's name.
         machine: String,
@@ -44,10 +45,11 @@ pub enum SendError {
         console: Option<String>,
         /// The deadline.
         limit: Duration,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and of the console, in lines of their own.
         seen: String,
     },
-    /// The guest has not read its console for long; nothing was sent.
+    /// The guest has not read its console for long, and the send queue is full.
+    /// Nothing was sent.
     Congested {
         /// The machine's name.
         machine: String,
@@ -68,7 +70,7 @@ pub enum SendError {
         /// How it ended.
         report: Arc<ExitReport>,
     },
-    /// The machine has no console that could be sent anything.
+    /// The machine has no such console, or the caller has its socket.
     NoConsole {
         /// The machine's name.
         machine: String,
@@ -81,39 +83,18 @@ pub enum SendError {
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (machine, console) = self.place();
+        write!(f, "{} did not take the input: ", subject(machine, console))?;
         match self {
-            Self::Timeout {
-                machine,
-                console,
-                limit,
-                seen,
-            } => write!(
-                f,
-                "{} did not take what was sent within {limit:?}{seen}",
-                what(machine, console.as_deref())
-            ),
-            Self::Congested { machine, console } => write!(
-                f,
-                "{} was not sent anything: much waits before it",
-                what(machine, console.as_deref())
-            ),
-            Self::Closed { machine, console } => {
-                write!(f, "{} was closed", what(machine, console.as_deref()))
+            Self::Timeout { limit, seen, .. } => {
+                write!(f, "the guest did not read it within {limit:?}{seen}")
             }
-            Self::MachineEnded { console, report } => write!(
-                f,
-                "{} did not take what was sent: {report}",
-                what(&report.name, console.as_deref())
+            Self::Congested { .. } => f.write_str(
+                "nothing was sent: the send queue is full because the guest is not reading",
             ),
-            Self::NoConsole {
-                machine,
-                console,
-                reason,
-            } => write!(
-                f,
-                "{} cannot be sent anything: {reason}",
-                what(machine, console.as_deref())
-            ),
+            Self::Closed { .. } => f.write_str("QEMU closed the console"),
+            Self::MachineEnded { report, .. } => write!(f, "{report}"),
+            Self::NoConsole { reason, .. } => write!(f, "{reason}"),
         }
     }
 }
@@ -133,60 +114,67 @@ impl SendBytes {
 
 timeout_option!(SendBytes, timeout);
 
-impl IntoFuture for SendBytes {
-    type Output = Result<(), SendError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+operation!(SendBytes => Result<(), SendError>);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self {
-                console,
-                bytes,
-                timeout,
-            } = self;
-            let sent = match &console.shared.wire {
-                Wire::Drained(stream) if !console.lock().has_ended() => {
-                    stream.send(&bytes).map(|unsent| (stream, unsent))
+impl SendBytes {
+    async fn run(self) -> Result<(), SendError> {
+        let Self {
+            console,
+            bytes,
+            timeout,
+        } = self;
+        let sent = match &console.shared.wire {
+            Wire::Drained(stream) if !console.lock().has_ended() => {
+                stream.send(&bytes).map(|unsent| (stream, unsent))
+            }
+            _ => Err(NotSent::Over),
+        };
+        let wait = async {
+            match sent {
+                Ok((_, None)) => return Ok(()),
+                Ok((stream, Some(unsent))) if stream.sent(unsent).await.is_ok() => {
+                    return Ok(());
                 }
-                _ => Err(NotSent::Over),
-            };
-            let wait = async {
-                match sent {
-                    Ok((_, None)) => return Ok(()),
-                    Ok((stream, Some(unsent))) if stream.sent(unsent).await.is_ok() => {
-                        return Ok(());
-                    }
-                    Err(NotSent::Full) => return Err(None),
-                    Ok(_) | Err(NotSent::Over) => {}
-                }
-                // What has ended the console is known in a moment, as its
-                // socket ends before the machine does.
-                Err(Some(console.ended().await))
-            };
-            let failed = match console.shared.deadlines.timeout(timeout, wait).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(failed)) => Ok(failed),
-                Err(Elapsed(limit)) => Err(limit),
-            };
-            let (machine, name) = (console.shared.machine.clone(), console.shared.name.clone());
-            Err(match failed {
-                Ok(Some(end)) => SendError::by(end, machine, name),
-                Ok(None) => SendError::Congested {
-                    machine,
-                    console: name,
-                },
-                Err(limit) => SendError::Timeout {
-                    machine,
-                    console: name,
-                    limit,
-                    seen: console.context().seen(),
-                },
-            })
+                Err(NotSent::Full) => return Err(None),
+                Ok(_) | Err(NotSent::Over) => {}
+            }
+            // The reason for the end follows in a moment: the console's socket
+            // ends before the machine does.
+            Err(Some(console.ended().await))
+        };
+        let failed = match console.shared.deadlines.timeout(timeout, wait).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failed)) => Ok(failed),
+            Err(Elapsed(limit)) => Err(limit),
+        };
+        let (machine, name) = (console.shared.machine.clone(), console.shared.name.clone());
+        Err(match failed {
+            Ok(Some(end)) => SendError::by(end, machine, name),
+            Ok(None) => SendError::Congested {
+                machine,
+                console: name,
+            },
+            Err(limit) => SendError::Timeout {
+                machine,
+                console: name,
+                limit,
+                seen: console.context().seen(),
+            },
         })
     }
 }
 
 impl SendError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Congested { .. } => ErrorKind::Congested,
+            Self::Closed { .. } | Self::MachineEnded { .. } => ErrorKind::Ended,
+            Self::NoConsole { .. } => ErrorKind::Unsupported,
+        }
+    }
+
     fn by(end: End, machine: String, console: Option<String>) -> Self {
         match end {
             End::Closed => Self::Closed { machine, console },
@@ -197,5 +185,21 @@ impl SendError {
                 reason,
             },
         }
+    }
+
+    /// The names of the machine and of the console.
+    fn place(&self) -> (&str, Option<&str>) {
+        let (machine, console) = match self {
+            Self::MachineEnded { console, report } => (&report.name, console),
+            Self::Timeout {
+                machine, console, ..
+            }
+            | Self::Congested { machine, console }
+            | Self::Closed { machine, console }
+            | Self::NoConsole {
+                machine, console, ..
+            } => (machine, console),
+        };
+        (machine, console.as_deref())
     }
 }

@@ -1,15 +1,15 @@
-//! A stream of bytes, cut into text and whole escape sequences (ECMA-48, and
-//! xterm's `ctlseqs`), in whatever pieces it comes.
+//! Splits a stream of bytes into text and whole escape sequences (ECMA-48, and
+//! xterm's `ctlseqs`). The stream may come in any pieces.
 
 /// A part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
-    /// Characters, control characters among them.
+    /// Characters, with control characters.
     Text(&'a [u8]),
     /// A whole escape sequence.
     Sequence(&'a [u8]),
-    /// An escape sequence that was broken off, or a part of one that is too
-    /// long to be held.
+    /// An interrupted escape sequence, or a part of a sequence that is too long
+    /// to be kept.
     Fragment(&'a [u8]),
 }
 
@@ -17,8 +17,8 @@ pub(super) enum Part<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
     state: State,
-    held: Vec<u8>,
-    /// A part of it was handed on before.
+    pending: Vec<u8>,
+    /// A part of the sequence was passed on before.
     is_fragment: bool,
 }
 
@@ -41,7 +41,7 @@ enum State {
 }
 
 impl Sequences {
-    /// Hands on the parts that are whole by now.
+    /// Reads a piece, and passes on the parts that are whole.
     pub(super) fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(Part<'_>)) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
@@ -55,22 +55,22 @@ impl Sequences {
             }
             rest = &rest[1..];
             self.step(byte, each);
-            if self.held.len() >= HELD_LIMIT {
+            if self.pending.len() >= PENDING_LIMIT {
                 self.is_fragment = true;
-                each(Part::Fragment(&self.held));
-                self.held.clear();
+                each(Part::Fragment(&self.pending));
+                self.pending.clear();
             }
         }
     }
 
-    /// Whether the stream stands within a sequence.
+    /// Whether the stream is inside a sequence.
     pub(super) fn is_within(&self) -> bool {
         self.state != State::Text
     }
 
-    /// The beginning of a sequence that is not whole yet; begins again after it.
-    pub(super) fn take_held(&mut self) -> Vec<u8> {
-        std::mem::take(self).held
+    /// Takes the beginning of an incomplete sequence, and starts again as text.
+    pub(super) fn take_pending(&mut self) -> Vec<u8> {
+        std::mem::take(self).pending
     }
 
     #[allow(clippy::match_same_arms)] // One for each kind of sequence.
@@ -78,76 +78,76 @@ impl Sequences {
         use State::{Command, Control, Escape, Intermediate, String, StringEscape, Text};
         match (self.state, byte) {
             (StringEscape, b'\\') => self.finish(byte, true, each),
-            // Another ESC ends a string, and breaks off all else.
+            // Another ESC ends a string, and interrupts any other sequence.
             (StringEscape, _) => {
-                self.held.pop();
-                self.hand_on(true, each);
+                self.pending.pop();
+                self.pass_on(true, each);
                 self.begin();
                 self.step(byte, each);
             }
             (Text, ESCAPE) => self.begin(),
-            // By itself it has no part in any sequence.
+            // Alone, the byte belongs to no sequence.
             (Text, _) => each(Part::Text(&[byte])),
-            (Command | String, ESCAPE) => self.hold(byte, StringEscape),
+            (Command | String, ESCAPE) => self.keep(byte, StringEscape),
             (_, ESCAPE) => {
-                self.hand_on(false, each);
+                self.pass_on(false, each);
                 self.begin();
             }
             (_, CANCEL | SUBSTITUTE) => self.finish(byte, false, each),
             (Command, BELL) => self.finish(byte, true, each),
-            (Command | String, _) => self.hold(byte, self.state),
-            // A control character acts as if it stood before the sequence.
-            (state, 0..=0x1f | 0x7f) => self.hold(byte, state),
+            (Command | String, _) => self.keep(byte, self.state),
+            // A control character acts as if it came before the sequence.
+            (state, 0..=0x1f | 0x7f) => self.keep(byte, state),
             (_, 0x80..) => self.finish(byte, false, each),
-            (Escape, b'[') => self.hold(byte, Control),
-            (Escape, b']') => self.hold(byte, Command),
-            (Escape, b'P' | b'X' | b'^' | b'_') => self.hold(byte, String),
-            (Escape | Intermediate, 0x20..=0x2f) => self.hold(byte, Intermediate),
-            (Control, 0x20..=0x3f) => self.hold(byte, Control),
+            (Escape, b'[') => self.keep(byte, Control),
+            (Escape, b']') => self.keep(byte, Command),
+            (Escape, b'P' | b'X' | b'^' | b'_') => self.keep(byte, String),
+            (Escape | Intermediate, 0x20..=0x2f) => self.keep(byte, Intermediate),
+            (Control, 0x20..=0x3f) => self.keep(byte, Control),
             (Escape | Intermediate | Control, _) => self.finish(byte, true, each),
         }
     }
 
     fn begin(&mut self) {
-        self.hold(ESCAPE, State::Escape);
+        self.keep(ESCAPE, State::Escape);
     }
 
-    fn hold(&mut self, byte: u8, state: State) {
-        self.held.push(byte);
+    fn keep(&mut self, byte: u8, state: State) {
+        self.pending.push(byte);
         self.state = state;
     }
 
     fn finish(&mut self, byte: u8, whole: bool, each: &mut impl FnMut(Part<'_>)) {
-        self.held.push(byte);
-        self.hand_on(whole, each);
+        self.pending.push(byte);
+        self.pass_on(whole, each);
     }
 
-    fn hand_on(&mut self, whole: bool, each: &mut impl FnMut(Part<'_>)) {
+    fn pass_on(&mut self, whole: bool, each: &mut impl FnMut(Part<'_>)) {
         let whole = whole && !self.is_fragment;
         each(if whole {
-            Part::Sequence(&self.held)
+            Part::Sequence(&self.pending)
         } else {
-            Part::Fragment(&self.held)
+            Part::Fragment(&self.pending)
         });
-        self.held.clear();
+        self.pending.clear();
         self.is_fragment = false;
         self.state = State::Text;
     }
 }
 
-/// A control sequence (`ESC [ … `), taken apart.
+/// The parts of a control sequence (`ESC [ … `).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ControlSequence {
-    /// `?`, `>`, `=` or `<`, where it begins with one.
+    /// `?`, `>`, `=` or `<`, if the sequence begins with one.
     pub(super) marker: Option<u8>,
-    /// What stands before the intermediate bytes.
+    /// The bytes before the intermediate bytes.
     pub(super) parameters: String,
     pub(super) intermediates: String,
     pub(super) last: u8,
 }
 
 impl ControlSequence {
-    /// `None` where the sequence is of another kind.
+    /// Parses a sequence; `None` if it is of another kind.
     pub(super) fn of(sequence: &[u8]) -> Option<Self> {
         let body = sequence.strip_prefix(b"\x1b[")?;
         let body = body.iter().copied();
@@ -167,7 +167,7 @@ impl ControlSequence {
         })
     }
 
-    /// The parameters as numbers; 0 where one is left out or is none.
+    /// The parameters as numbers; 0 for a missing or invalid number.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
         self.parameters.split(';').map(|it| it.parse().unwrap_or(0))
     }
@@ -182,8 +182,8 @@ const BELL: u8 = 0x07;
 const CANCEL: u8 = 0x18;
 const SUBSTITUTE: u8 = 0x1a;
 
-/// The longest sequence that is handed on as one.
-const HELD_LIMIT: usize = 4 << 10;
+/// The longest sequence that is passed on as one part.
+const PENDING_LIMIT: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -214,12 +214,12 @@ mod tests {
         let stream = b"a\x1b[1;31mb\x1b]0;title\x07c\x1b(0d\x1bP$qm\x1b\\e\x1b[12\x1b[5nf\
             \x1b[\x18g\x1b]0;x\x1b[0mh\x1b=i\x1b[6\nnj\x1b_Gx\x07y\x1b\\k";
         let whole = parts(&[stream]);
-        let told: Vec<String> = whole
+        let found_parts: Vec<String> = whole
             .iter()
             .map(|(kind, it)| format!("{kind}{it}"))
             .collect();
         assert_eq!(
-            told.join(" "),
+            found_parts.join(" "),
             "ta s\\x1b[1;31m tb s\\x1b]0;title\\x07 tc s\\x1b(0 td s\\x1bP$qm\\x1b\\\\ te \
              f\\x1b[12 s\\x1b[5n tf f\\x1b[\\x18 tg s\\x1b]0;x s\\x1b[0m th s\\x1b= ti \
              s\\x1b[6\\nn tj s\\x1b_Gx\\x07y\\x1b\\\\ tk"
@@ -234,7 +234,12 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_handed_on_and_not_kept() {
-        let long = [b"\x1b]0;".as_slice(), &[b'x'; 3 * HELD_LIMIT], b"\x07text"].concat();
+        let long = [
+            b"\x1b]0;".as_slice(),
+            &[b'x'; 3 * PENDING_LIMIT],
+            b"\x07text",
+        ]
+        .concat();
         let parts = parts(&[&long]);
         let total: usize = parts.iter().map(|(_, text)| text.len()).sum();
         assert!(total >= long.len());

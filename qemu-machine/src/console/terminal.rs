@@ -1,5 +1,4 @@
-//! What a person sits at: descriptors that are not ours alone, and are left as
-//! they were.
+//! A person's terminal: shared descriptors, which keep their state.
 
 use std::fs::File;
 use std::io;
@@ -11,17 +10,17 @@ use qemu_qmp_engine as engine;
 use super::restore::{self, Change};
 use crate::sys;
 
-/// One direction of it, whose reads and writes return at once.
+/// One direction of a terminal. Reads and writes return at once.
 #[derive(Debug)]
 pub(super) struct Line {
     file: File,
-    /// It never has anything wait.
+    /// A regular file, which never makes a caller wait.
     is_regular: bool,
-    /// It was made so for all who share it.
+    /// Reads and writes were changed for all processes that share the file.
     _change: Option<Change>,
 }
 
-/// Which direction.
+/// The direction of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Input,
@@ -29,16 +28,15 @@ pub(super) enum Direction {
 }
 
 impl Line {
-    /// That whether an operation waits is a property of the open file, which a
-    /// shell, its other programs and our own output share. So a terminal or
-    /// pipe is opened once more, for us alone; where that is not possible (a
-    /// socket, a terminal of another user's) it is changed for all, until this
-    /// is dropped.
+    /// Whether an operation waits is a property of the open file. A shell, its
+    /// other programs and this program's own output share that file. So a
+    /// terminal or pipe is opened a second time. If that fails (a socket, another
+    /// user's terminal), the shared file is changed until this is dropped.
     pub(super) fn open(descriptor: &OwnedFd, direction: Direction) -> io::Result<Self> {
         let file = File::from(descriptor.try_clone()?);
         let data = file.metadata()?;
         let kind = data.file_type();
-        // The other end of a pseudo-terminal would be a new one.
+        // A pseudo-terminal's master would open as a new terminal.
         let is_master = kind.is_char_device() && data.rdev() == libc::makedev(5, 2);
         if (kind.is_char_device() || kind.is_fifo()) && !is_master {
             let reopened = File::options()
@@ -66,8 +64,7 @@ impl Line {
         })
     }
 
-    /// Waits until there is something to read, or to be read by, and tries.
-    /// Runs on the engine.
+    /// Waits for input, and reads it. Runs on the engine.
     pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.is_regular {
@@ -75,8 +72,8 @@ impl Line {
             }
             match sys::unstopped(|| io::Read::read(&mut &self.file, buffer)) {
                 Err(error) if is_passing(&error) => {}
-                // How a terminal that was hung up says that it has ended; and one
-                // in whose background we are, that it is not ours to read.
+                // A terminal that was hung up fails so. A terminal also fails so
+                // for a program in its background.
                 Err(error)
                     if error.raw_os_error() == Some(libc::EIO) && !self.is_in_background() =>
                 {
@@ -87,12 +84,12 @@ impl Line {
         }
     }
 
-    /// Whether it is our terminal, and we are in its background.
+    /// Whether this program is in the background of this terminal.
     pub(super) fn is_in_background(&self) -> bool {
         sys::is_in_background(&self.file)
     }
 
-    /// Writes what can be written now.
+    /// Writes as many bytes as fit now.
     pub(super) fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
         match sys::unstopped(|| io::Write::write(&mut &self.file, bytes)) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
@@ -100,7 +97,7 @@ impl Line {
         }
     }
 
-    /// Waits until something can be written. Runs on the engine.
+    /// Waits until bytes can be written. Runs on the engine.
     pub(super) async fn writable(&self) -> io::Result<()> {
         ready(engine::writable(self.file.as_fd()).await)
     }
@@ -112,7 +109,7 @@ impl AsFd for Line {
     }
 }
 
-/// What cannot be waited for is always ready, such as `/dev/null`.
+/// A file that cannot be waited for, such as `/dev/null`, is always ready.
 fn ready(waited: io::Result<()>) -> io::Result<()> {
     match waited {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

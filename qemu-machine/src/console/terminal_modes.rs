@@ -1,13 +1,13 @@
-//! What a guest has changed about a person's terminal, and how it is undone.
+//! The modes of a person's terminal that a guest changed, and how to undo that.
 //!
-//! Pure: bytes go in as the terminal takes them. Nothing is undone that was not
-//! changed, as a terminal may be set up otherwise than most.
+//! Pure: bytes go in as the terminal takes them. Only changed modes are undone,
+//! because a terminal may have unusual settings.
 
 use std::collections::BTreeSet;
 
 use super::sequences::{ControlSequence, Part, Sequences};
 
-/// What has been changed by the bytes so far.
+/// The changes by the bytes so far.
 #[derive(Debug, Default)]
 pub(super) struct TerminalModes {
     sequences: Sequences,
@@ -17,9 +17,9 @@ pub(super) struct TerminalModes {
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is a mode by itself.
 struct Changed {
-    /// DEC's private modes that are not as [`PRIVATE_MODES`] says.
+    /// DEC's private modes that differ from [`PRIVATE_MODES`].
     private: BTreeSet<u16>,
-    /// ANSI's modes that are not as [`ANSI_MODES`] says.
+    /// ANSI's modes that differ from [`ANSI_MODES`].
     ansi: BTreeSet<u16>,
     /// Operating system commands that set a colour.
     palette: BTreeSet<u16>,
@@ -28,9 +28,9 @@ struct Changed {
     rendition: bool,
     scroll_region: bool,
     cursor_style: bool,
-    /// Another character set was shifted to.
+    /// The second character set is active.
     shift: bool,
-    /// The first character set is another one.
+    /// The first character set was replaced.
     charset: bool,
     /// UTF-8 was turned off.
     coding: bool,
@@ -42,7 +42,7 @@ struct Changed {
 }
 
 impl TerminalModes {
-    /// The terminal has taken these bytes.
+    /// Reads bytes that the terminal has taken.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         let Self { sequences, changed } = self;
         sequences.push(bytes, &mut |part| match part {
@@ -52,7 +52,7 @@ impl TerminalModes {
         });
     }
 
-    /// What undoes it; empty where nothing has been changed.
+    /// The bytes that undo the changes; empty without changes.
     pub(super) fn undo(&self) -> Vec<u8> {
         let mut undo = Vec::new();
         if self.sequences.is_within() {
@@ -117,8 +117,8 @@ impl Changed {
         }
     }
 
-    /// Select Graphic Rendition. A colour has parameters of its own, among which
-    /// 0 resets nothing.
+    /// Select Graphic Rendition. A colour has further parameters; a 0 among them
+    /// resets nothing.
     fn rendition(&mut self, parameters: &str) {
         let mut parameters = parameters.split(';');
         while let Some(parameter) = parameters.next() {
@@ -148,7 +148,7 @@ impl Changed {
         }
     }
 
-    /// An operating system command: of those, colours are undone.
+    /// An operating system command. Only colours are undone.
     fn command(&mut self, body: &[u8]) {
         let end = body
             .iter()
@@ -168,7 +168,7 @@ impl Changed {
     }
 
     fn undo(&self, undo: &mut Vec<u8>) {
-        // First what keeps the rest from being seen.
+        // First the modes that hide the rest.
         for &(mode, on) in &PRIVATE_MODES {
             if self.private.contains(&mode) && !IN_ORDER.contains(&mode) {
                 put(undo, &format!("\x1b[?{mode}{}", if on { 'h' } else { 'l' }));
@@ -218,7 +218,7 @@ impl Changed {
         let is_alternate = screens.iter().any(|mode| self.private.contains(mode));
         let is_origin = self.private.contains(&ORIGIN_MODE);
         if self.scroll_region {
-            // To leave the other screen brings back the cursor that was saved.
+            // The other screen saved the cursor, and restores it at its end.
             put(
                 undo,
                 if is_alternate {
@@ -234,13 +234,13 @@ impl Changed {
             }
         }
         if is_origin {
-            // This moves the cursor to the top, so it goes on at the bottom.
+            // This moves the cursor to the top, so move it to the bottom.
             put(undo, &format!("\x1b[?{ORIGIN_MODE}l\x1b[999;1H"));
         }
     }
 }
 
-/// Keeps those modes that are now otherwise than by default.
+/// Keeps the modes that now differ from their default.
 fn set_modes(changed: &mut BTreeSet<u16>, modes: &[(u16, bool)], it: &ControlSequence) {
     let is_set = it.last == b'h';
     for number in it.numbers() {
@@ -290,7 +290,7 @@ const PRIVATE_MODES: [(u16, bool); 26] = [
     (69, false),
     // The cursor.
     (25, true),
-    // Undone in an order of their own.
+    // Undone in a fixed order.
     (ORIGIN_MODE, false),
     (47, false),
     (1047, false),

@@ -519,7 +519,7 @@ fn consoles() -> Vec<Fault> {
                     "{error}"
                 );
                 let error = vm.console().send(&typed).wait().unwrap_err();
-                assert!(error.to_string().contains("much waits"), "{error}");
+                assert!(error.to_string().contains("the send queue is full"), "{error}");
                 vm.shutdown().wait().unwrap();
             },
         ),

@@ -62,7 +62,7 @@ scenario! {
         assert_eq!(found.pattern, 1);
         let none = vm.console().expect_any(["one", "two"]).timeout(Duration::from_millis(20));
         let error = run!(none).unwrap_err().to_string();
-        assert!(error.contains("did not say 'one' or 'two'"), "{error}");
+        assert!(error.contains("did not print 'one' or 'two'"), "{error}");
         run!(vm.shutdown()).unwrap();
     }
 }

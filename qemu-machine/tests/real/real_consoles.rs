@@ -19,7 +19,7 @@ scenario! {
         assert_eq!(vm.console().tail(), b"");
         let error = run!(firmware.expect("never").timeout(Duration::from_millis(20))).unwrap_err();
         assert_eq!(error.console.as_deref(), Some("firmware"));
-        let which = format!("the console 'firmware' of machine '{}' did not say 'never'", vm.name());
+        let which = format!("machine '{}': console 'firmware' did not print 'never'", vm.name());
         assert!(error.to_string().starts_with(&which), "{error}");
 
         let waiting = run!(vm.wait_for_exit().timeout(Duration::from_millis(20))).unwrap_err().to_string();

@@ -135,7 +135,7 @@ fn after_a_deadline_nothing_stale_reaches_the_next_command() {
             "{error}"
         );
         let told = format!(
-            "the shell on the console of machine '{}' did not run 'echo begun;",
+            "machine '{}': console: the shell did not run 'echo begun;",
             vm.name()
         );
         assert!(error.to_string().starts_with(&told), "{error}");

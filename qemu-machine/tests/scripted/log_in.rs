@@ -5,9 +5,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::scripted_consoles::begin;
 use crate::support::{Scratch, scenario, text};
 use qemu_machine::console::{OpenShell, Pattern};
-use qemu_machine::error::ShellFailure;
+use qemu_machine::error::{ErrorKind, ShellFailure};
 use qemu_machine::spec::Monitor;
 use qemu_machine::{Console, Machine};
 
@@ -147,6 +148,7 @@ scenario! {
         let wrong = vm.console().shell().user(me()).password("Sesam");
         let error = run!(wrong).unwrap_err();
         assert!(matches!(*error.failure, ShellFailure::Refused), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.waited < Duration::from_secs(10), "{error}");
         let told = error.to_string();
         for words in ["', the password", "    Login incorrect"] {
@@ -193,6 +195,22 @@ scenario! {
             assert!(told.contains(words), "{told}");
         }
         assert_eq!(heard(&scratch), ["name: me", "password: secret"]);
+        run!(vm.kill()).unwrap();
+    }
+}
+
+scenario! {
+    fn a_shell_runs_one_command_at_a_time_and_its_operations_do_not_borrow_it() {
+        let scratch = Scratch::new("one");
+        let vm = getty(&scratch, "while ! asks_user; do :; done; asks_password; is_right && shell");
+        let mut shell = run!(enter(&vm)).unwrap();
+        let one = begin(shell.run("sleep 0.2; echo one"));
+        let error = run!(shell.run("echo two")).unwrap_err();
+        assert!(matches!(&*error.failure, ShellFailure::Unknown { task } if task.contains("echo one")), "{error}");
+        assert_eq!(run!(one).unwrap().text(), "one");
+        let three = shell.run("echo three");
+        let elsewhere = std::thread::spawn(move || qemu_machine::Wait::wait(three).unwrap().text());
+        assert_eq!(elsewhere.join().unwrap(), "three");
         run!(vm.kill()).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::{Scratch, fake, release, scenario};
 use qemu_machine::Console;
-use qemu_machine::error::{ExpectFailure, SendError, ShellFailure};
+use qemu_machine::error::{ErrorKind, ExpectFailure, SendError, ShellFailure};
 
 // P27, W2
 scenario! {
@@ -37,9 +37,10 @@ scenario! {
         run!(other.send("close\n")).unwrap();
         let error = run!(other.expect("x")).unwrap_err();
         assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Ended);
         let error = run!(other.send("x")).unwrap_err();
         assert!(matches!(error, SendError::Closed { .. }), "{error}");
-        assert!(error.to_string().starts_with("the console 'other' of machine '"), "{error}");
+        assert!(error.to_string().contains("': console 'other' did not take the input: QEMU closed"), "{error}");
 
         // The first lives on, and both are told of the end.
         run!(vm.console().send("die\n")).unwrap();
@@ -79,12 +80,13 @@ scenario! {
 
         let error = run!(vm.console().send("x").timeout(Duration::from_millis(20))).unwrap_err();
         assert!(matches!(error, SendError::Timeout { .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
         let sent = begin(vm.console().send("x").timeout(None));
         let answered = begin(vm.console().shell().timeout(None));
         release(&ends);
         let report = run!(vm.wait_for_exit()).unwrap();
         for error in [run!(sent).unwrap_err(), run!(vm.console().send("y")).unwrap_err()] {
-            let told = format!("the console of machine '{0}' did not take what was sent: {report}", vm.name());
+            let told = format!("machine '{0}': console did not take the input: {report}", vm.name());
             assert_eq!(error.to_string(), told);
             assert!(matches!(error, SendError::MachineEnded { report: told, .. } if Arc::ptr_eq(&told, &report)));
         }
@@ -96,8 +98,8 @@ scenario! {
     }
 }
 
-/// Has an operation do all that it does before it waits.
-fn begin<T, E: std::fmt::Debug>(
+/// Begins an operation: polls it once.
+pub(crate) fn begin<T, E: std::fmt::Debug>(
     operation: impl IntoFuture<IntoFuture = Begun<T, E>, Output = Result<T, E>>,
 ) -> Begun<T, E> {
     let mut future = operation.into_future();
@@ -108,4 +110,4 @@ fn begin<T, E: std::fmt::Debug>(
     future
 }
 
-type Begun<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+pub(crate) type Begun<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;

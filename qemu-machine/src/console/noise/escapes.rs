@@ -1,16 +1,16 @@
-//! Escape sequences, as ECMA-48 and xterm's `ctlseqs` have them: control
-//! sequences (colours, cursor), strings (titles, links), and the short ones.
+//! Escape sequences of ECMA-48 and xterm's `ctlseqs`: control sequences (colours,
+//! cursor), strings (titles, links), and short ones.
 
 use std::ops::ControlFlow;
 
-/// Where in an escape sequence a stream is.
+/// The stream's position in an escape sequence.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::console) enum Escapes {
     #[default]
     Text,
     /// After ESC.
     Escape,
-    /// After ESC and what says which set of sequences it is of.
+    /// After ESC and an intermediate byte, which selects a set of sequences.
     Intermediate,
     /// After `ESC [`: parameters, until a final byte.
     Control,
@@ -21,8 +21,8 @@ pub(in crate::console) enum Escapes {
 }
 
 impl Escapes {
-    /// Hands on what is in no escape sequence. Nothing is ever held back: ESC
-    /// itself tells that it begins one.
+    /// Passes on the bytes outside escape sequences. It never holds bytes back:
+    /// ESC always begins a sequence.
     pub(super) fn push<B>(
         &mut self,
         run: &[u8],
@@ -45,17 +45,17 @@ impl Escapes {
         ControlFlow::Continue(())
     }
 
-    /// How many of the next bytes are text, as far as that can be told at once.
+    /// How many of the next bytes are certainly text.
     pub(in crate::console) fn text(self, rest: &[u8]) -> usize {
         let Self::Text = self else {
             return 0;
         };
-        // The shifts between character sets go with the sequences that choose
-        // these: `sgr0` of many terminals ends with one.
+        // The shifts between character sets belong to the sequences that select
+        // the sets: `sgr0` of many terminals ends with a shift.
         memchr::memchr3(ESCAPE, SHIFT_OUT, SHIFT_IN, rest).unwrap_or(rest.len())
     }
 
-    /// Whether this byte is the last of a sequence, and no string's.
+    /// Whether this byte ends a sequence that is no string.
     pub(in crate::console) fn ends_by(self, byte: u8) -> bool {
         match self {
             Self::Text | Self::String => false,
@@ -64,8 +64,7 @@ impl Escapes {
         }
     }
 
-    /// Where the stream is after one more byte, and whether that byte stands
-    /// for itself.
+    /// The position after one more byte, and whether that byte is text.
     pub(in crate::console) fn next(self, byte: u8) -> (Self, bool) {
         match (self, byte) {
             (_, SHIFT_OUT | SHIFT_IN) => (self, false),
@@ -75,7 +74,7 @@ impl Escapes {
             (Self::String, BELL) | (Self::StringEscape, b'\\') | (_, CANCEL | SUBSTITUTE) => {
                 (Self::Text, false)
             }
-            // A string that was cut short costs no more than its line.
+            // A string without an end hides only the rest of its line.
             (Self::String, b'\r' | b'\n') => (Self::Text, true),
             (Self::String, _)
             | (Self::Escape | Self::StringEscape, b']' | b'P' | b'X' | b'^' | b'_') => {
@@ -87,8 +86,8 @@ impl Escapes {
             (_, b' '..=b'/') => (Self::Intermediate, false),
             // The final byte.
             (_, b'0'..=b'~') => (Self::Text, false),
-            // A deletion means nothing, and other control characters are obeyed
-            // in the midst of a sequence.
+            // A deletion means nothing. A terminal obeys other control characters
+            // inside a sequence.
             (_, DELETE) => (self, false),
             (_, ..b' ') => (self, true),
             (_, 0x80..) => (Self::Text, true),

@@ -1,42 +1,42 @@
-//! Lines that the Linux kernel prints on its console, in the midst of what
-//! others write there.
+//! Lines that the Linux kernel prints on its console, in the middle of other
+//! output.
 //!
-//! `printk` puts the time before each line (`CONFIG_PRINTK_TIME`): the seconds
-//! since boot, in five columns or more, and a fraction, in brackets. A level
-//! (`<6>`) may come before that, a caller (`[    T1]`) after it. The line goes
-//! to the serial port at once, past what waits in the terminal's queue, so it
-//! may begin anywhere.
+//! `printk` puts the time before each line (`CONFIG_PRINTK_TIME`), in brackets:
+//! the seconds since boot, in at least five columns, and a fraction. A level
+//! (`<6>`) may come before that, a caller (`[    T1]`) after it. The line goes to
+//! the serial port at once, before the bytes in the terminal's queue. So it may
+//! begin anywhere.
 
 use std::ops::ControlFlow;
 
-/// Where in a kernel's line a stream is.
+/// The stream's position in a kernel's line.
 #[derive(Debug, Default)]
 pub(super) struct KernelLines {
     place: Place,
-    /// What has come of a line's beginning, until it can be told whether it is
-    /// one; some 30 bytes at most.
-    held: Vec<u8>,
+    /// Bytes that may begin a kernel's line, until the next ones decide; at most
+    /// some 30 bytes.
+    pending: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 enum Place {
     #[default]
     Text,
-    /// After `<` and so many digits of a level.
+    /// After `<` and this number of digits of a level.
     Level { digits: u8 },
     /// After `<6>`.
     LevelEnd,
-    /// After `[` and so much of the seconds.
+    /// After `[` and this part of the seconds.
     Seconds { spaces: u8, digits: u8 },
-    /// After their point.
+    /// After the point of the seconds.
     Fraction { digits: u8 },
-    /// After the bracket: in a kernel's line, until its end.
+    /// After the bracket: inside a kernel's line, until its end.
     Line,
 }
 
 impl Place {
-    /// Where the stream is after one more byte; `None` if that shows that no
-    /// kernel's line has begun here.
+    /// The position after one more byte; `None` if that shows that these bytes
+    /// begin no kernel's line.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Text, b'<') => Self::Level { digits: 0 },
@@ -71,8 +71,8 @@ impl Place {
                 spaces,
                 digits: digits + 1,
             },
-            // Fewer than five digits have spaces before them: `[0.42]` is a
-            // program's.
+            // The kernel puts spaces before fewer than five digits, so `[0.42]`
+            // comes from a program.
             (
                 Self::Seconds {
                     spaces: 1..,
@@ -94,7 +94,7 @@ impl Place {
 }
 
 impl KernelLines {
-    /// Hands on what is in no kernel's line, as soon as that can be told.
+    /// Passes on the bytes outside kernel's lines, as soon as that is certain.
     pub(super) fn push<B>(
         &mut self,
         piece: &[u8],
@@ -120,31 +120,32 @@ impl KernelLines {
                 }
                 (_, Some(next)) => {
                     self.place = next;
-                    self.held.push(byte);
+                    self.pending.push(byte);
                     if let Place::Line = next {
-                        self.held.clear();
+                        self.pending.clear();
                     }
                     index += 1;
                 }
-                // The byte may begin another.
+                // The byte may begin another line.
                 (_, None) => self.finish(at + index as u64, &mut each)?,
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// What was held back, up to this place of the stream, begins no line.
+    /// Passes on the bytes that were held back, up to this position of the stream:
+    /// they begin no kernel's line.
     pub(super) fn finish<B>(
         &mut self,
         end: u64,
         mut each: impl FnMut(&[u8], u64) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        if self.held.is_empty() {
+        if self.pending.is_empty() {
             return ControlFlow::Continue(());
         }
         self.place = Place::Text;
-        let flow = each(&self.held, end - self.held.len() as u64);
-        self.held.clear();
+        let flow = each(&self.pending, end - self.pending.len() as u64);
+        self.pending.clear();
         flow
     }
 }

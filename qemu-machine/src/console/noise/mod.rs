@@ -1,11 +1,11 @@
-//! What a search looks past: bytes that the console carries, and that no
-//! program meant to be read there.
+//! The noise that a search skips: escape sequences, and the kernel's lines in
+//! the middle of other output.
 //!
-//! A filter stands between the stream and a search. It hands on runs of bytes,
-//! each with its place in the stream, so that a match that is found in what is
-//! left still has an end in the stream itself.
+//! A filter stands between the stream and a search. It passes runs of bytes on,
+//! each with its position in the stream. So a match in the remaining bytes still
+//! has an end in the stream itself.
 //!
-//! Pure: what is handed on does not depend on the pieces in which bytes come.
+//! Pure: the result does not depend on the pieces in which bytes come.
 
 mod escapes;
 mod kernel_lines;
@@ -27,7 +27,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads a stream from this place on.
+    /// Reads a stream from this position on.
     pub(super) fn new(noise: Noise, from: u64) -> Self {
         Self {
             kernel_lines: noise.kernel_lines.then(KernelLines::default),
@@ -36,8 +36,8 @@ impl Filter {
         }
     }
 
-    /// Reads the next piece. Hands on what is no noise, in runs of the stream,
-    /// with the place at which each begins.
+    /// Reads the next piece. Passes on the bytes that are no noise, in runs of the
+    /// stream, each with its position.
     pub(super) fn push<B>(
         &mut self,
         piece: &[u8],
@@ -45,8 +45,8 @@ impl Filter {
     ) -> ControlFlow<B> {
         let at = self.position;
         self.position += piece.len() as u64;
-        // A kernel's line may come in the middle of an escape sequence, and not
-        // the other way round: the kernel writes past the terminal's queue.
+        // A kernel's line may come inside an escape sequence, but not the other
+        // way round: the kernel's lines overtake the terminal's queue.
         let Some(kernel_lines) = &mut self.kernel_lines else {
             return past_escapes(&mut self.escapes, piece, at, &mut each);
         };
@@ -56,7 +56,7 @@ impl Filter {
         })
     }
 
-    /// Nothing more will come: what may have begun a kernel's line was none.
+    /// Ends the stream: bytes that were held back begin no kernel's line.
     pub(super) fn finish<B>(
         &mut self,
         mut each: impl FnMut(&[u8], u64) -> ControlFlow<B>,
@@ -100,8 +100,8 @@ mod tests {
         kernel_lines: true,
     };
 
-    /// What is left of a stream that comes in these pieces, before its end and
-    /// with that.
+    /// The remaining text of a stream in these pieces, before its end and with
+    /// it.
     fn filtered(noise: Noise, stream: &[u8], pieces: &[&[u8]]) -> (String, String) {
         let mut text = Vec::new();
         let mut filter = Filter::new(noise, 100);
@@ -158,11 +158,11 @@ mod tests {
                 "abcd",
             ),
             ("\x1b[?2004h\x1b[>4;2m\x1b[ q$ ", "$ "),
-            // What a terminal obeys in the middle of a sequence.
+            // A terminal obeys these bytes inside a sequence.
             ("a\x1b[3\r\n1mb", "a\r\nb"),
-            // One that is given up, and one that another follows.
+            // An interrupted sequence, and another in the middle of a sequence.
             ("a\x1b[3\x18b\x1b[3\x1b[1mc\x1b]0;x\x1b[1md", "abcd"),
-            // One that never ends costs its line.
+            // A string without an end hides the rest of its line.
             ("\x1b]0;no end\r\nlogin: ", "\r\nlogin: "),
             ("\x1b\u{e9}[1m", "\u{e9}[1m"),
             ("a\x1b[31", "a"),
@@ -204,7 +204,7 @@ mod tests {
             ("<html>[x]", "<html>[x]"),
             ("<6> <1234>[    1.5]", "<6> <1234>"),
             ("[1234567890123.5] x", "[1234567890123.5] x"),
-            // Not to be told before more comes, or nothing can.
+            // Undecided before more bytes or the end come.
             ("> [", "> "),
             ("a <6>[   12", "a "),
             ("<", ""),

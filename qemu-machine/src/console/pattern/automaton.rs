@@ -1,9 +1,9 @@
-//! Searching a stream for a regular expression: by an automaton of which those
-//! states are made that the stream leads to, each once.
+//! Searches a stream for a regular expression, by an automaton. It makes only
+//! the states that the stream leads to, each once.
 //!
-//! Never costs more for a byte than is said here, whatever a guest prints to
-//! that end: states take memory of a size that does not grow, and where a
-//! stream keeps on leading to others, the search is given up.
+//! Never costs more for a byte than the limits here, for any output of a guest:
+//! - the memory for states has a fixed size;
+//! - a search gives up when the stream leads to new states again and again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
-/// A regular expression, and what finds it.
+/// A regular expression, compiled.
 #[derive(Debug)]
 pub(super) struct Automaton {
     /// Finds where a match ends.
     forward: DFA,
-    /// Finds where it began.
+    /// Finds where a match begins.
     reverse: DFA,
     /// Finds the groups within it.
     groups: PikeVM,
 }
 
-/// A search under way.
+/// A search in a stream.
 #[derive(Debug)]
 pub(in crate::console) struct Search {
     automaton: Arc<Automaton>,
@@ -50,9 +50,8 @@ impl Automaton {
         let nfa = compile(thompson::Config::new())?;
         let backwards = thompson::Config::new().reverse(true);
         let backwards = compile(backwards.which_captures(WhichCaptures::None))?;
-        // A state is a set of the pattern's, so what it costs to be made is
-        // some 10 ns for each of those. It shall pay for itself by the bytes
-        // that it serves.
+        // A state is a set of the pattern's states, and costs some 10 ns for each
+        // of those. The number of bytes that use it must be worth that.
         let bounded = DFA::config()
             .minimum_cache_clear_count(Some(TIMES_CLEARED))
             .minimum_bytes_per_state(Some(nfa.states().len()));
@@ -63,16 +62,16 @@ impl Automaton {
         };
         Ok(Self {
             forward: automaton(bounded, nfa.clone())?,
-            // Not bounded: what it reads is bounded by the ring.
+            // Without a limit: the ring limits its input.
             reverse: automaton(all, backwards)?,
             groups: PikeVM::new_from_nfa(nfa).map_err(|error| error.to_string())?,
         })
     }
 
-    /// As [`Pattern::groups`](super::Pattern::groups).
+    /// See [`Pattern::groups`](super::Pattern::groups).
     pub(super) fn groups(&self, stream: &[u8], end: usize) -> Vec<Option<Range<usize>>> {
         let input = Input::new(stream).range(..end).anchored(Anchored::Yes);
-        // Where the start is not found, it came before what is kept.
+        // If the start is not found, the ring has dropped it.
         let start = self
             .reverse
             .try_search_rev(&mut self.reverse.create_cache(), &input)
@@ -81,7 +80,7 @@ impl Automaton {
             .map_or(0, |half| half.offset());
         let slot_count = self.groups.get_nfa().group_info().slot_len();
         if slot_count == 2 {
-            // It has none but the whole.
+            // The only group is the whole match.
             return vec![Some(start..end)];
         }
         let mut slots = vec![None; slot_count];
@@ -92,7 +91,7 @@ impl Automaton {
             .chunks(2)
             .map(|slot| Some(slot[0]?.get()..slot[1]?.get()))
             .collect();
-        // The whole match is certain; where its groups begin is the rest.
+        // The whole match is already known.
         groups[0] = Some(start..end);
         groups
     }
@@ -110,7 +109,7 @@ impl Search {
         };
         let state = start(&mut cache)?;
         let idle = Idle::of(&automaton.forward, &mut cache, state);
-        // Once more, as that may have cleared the cache.
+        // Once more, because `Idle::of` may have cleared the cache.
         let state = start(&mut cache)?;
         Ok(Self {
             automaton,
@@ -120,10 +119,10 @@ impl Search {
         })
     }
 
-    /// As [`feed`](super::Search::feed) of all searches.
+    /// See [`feed`](super::Search::feed).
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>, TooComplex> {
         let automaton = &self.automaton.forward;
-        // What is counted from here decides whether to give up.
+        // Starts the count that decides whether to give up.
         self.cache.search_start(0);
         let mut index = 0;
         while let Some(&byte) = piece.get(index) {
@@ -155,7 +154,7 @@ impl Search {
         Ok(None)
     }
 
-    /// As [`matches_at_end`](super::Search::matches_at_end) of all searches.
+    /// See [`matches_at_end`](super::Search::matches_at_end).
     pub(super) fn matches_at_end(&mut self) -> Result<bool, TooComplex> {
         let clear_count = self.cache.clear_count();
         let end = self
@@ -164,7 +163,7 @@ impl Search {
             .next_eoi_state(&mut self.cache, self.state)
             .map_err(|_| TooComplex)?;
         if self.cache.clear_count() != clear_count {
-            // The state from which the stream goes on was cleared away.
+            // The stream's present state was cleared.
             return Err(TooComplex);
         }
         Ok(end.is_match())
@@ -176,19 +175,19 @@ impl Search {
     }
 }
 
-/// The state in which nothing of the pattern has come, where but few bytes end
-/// that: what is between them is passed at the speed of `memchr`.
+/// The state before any byte of a match, if at most three bytes lead out of it.
+/// Then `memchr` skips all other bytes.
 #[derive(Debug, Clone, Copy)]
 struct Idle {
     state: LazyStateID,
-    /// States are numbered anew when the automaton's memory was cleared.
+    /// States get new numbers when the automaton's memory is cleared.
     clear_count: usize,
     ended_by: [u8; 3],
 }
 
 impl Idle {
-    /// Where the automaton begins, if it is back there after most bytes. It is
-    /// not where what comes before a match matters, as for `\b` and `^`.
+    /// The automaton's first state, if most bytes lead back to it. `None` for a
+    /// pattern with `\b` or `^`: there the bytes before a match matter.
     fn of(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> Option<Self> {
         if !automaton.get_nfa().look_set_any().is_empty() {
             return None;
@@ -215,19 +214,19 @@ impl Idle {
         })
     }
 
-    /// How many of these bytes change nothing.
+    /// How many of these bytes do not change the state.
     fn pass(&self, rest: &[u8]) -> usize {
         let [one, two, three] = self.ended_by;
         memchr::memchr3(one, two, three, rest).unwrap_or(rest.len())
     }
 }
 
-/// How often 2 MiB of states may be made for nothing before a search is given
-/// up: that takes some 30 ms each time.
+/// How often a search may fill 2 MiB with states that few bytes use before it
+/// gives up. Each time takes some 30 ms.
 const TIMES_CLEARED: usize = 1;
 
-/// What is wrong with an expression: the innermost error says it, behind a picture
-/// of the place.
+/// The reason why an expression is invalid: the innermost error has it, after a
+/// drawing of the position.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,23 +1,23 @@
-//! Searching a stream for exact bytes, however many: by the table of Knuth,
-//! Morris and Pratt, so that a byte costs the same whatever is said.
+//! Searches a stream for exact bytes, by the table of Knuth, Morris and Pratt.
+//! So each byte of the stream costs the same.
 
 use std::sync::Arc;
 
-/// The bytes that are looked for.
+/// The bytes to find.
 #[derive(Debug)]
 pub(super) struct Literal {
     bytes: Box<[u8]>,
-    /// For each of them: how many of the first bytes are also the last before
-    /// it, and so are still there where it is not the next one.
+    /// For each byte: how many of the first bytes are also the last ones before
+    /// it. They still match if the stream has another byte here.
     borders: Box<[usize]>,
 }
 
-/// A search under way.
+/// A search in a stream.
 #[derive(Debug)]
 pub(in crate::console) struct Search {
     literal: Arc<Literal>,
-    /// How many of its bytes are the last of the stream.
-    come: usize,
+    /// How many bytes of the literal match the end of the stream so far.
+    matched: usize,
 }
 
 impl Literal {
@@ -44,32 +44,35 @@ impl Literal {
 
 impl Search {
     pub(super) fn new(literal: Arc<Literal>) -> Self {
-        Self { literal, come: 0 }
+        Self {
+            literal,
+            matched: 0,
+        }
     }
 
-    /// As [`feed`](super::Search::feed) of all searches.
+    /// See [`feed`](super::Search::feed).
     pub(super) fn feed(&mut self, piece: &[u8]) -> Option<usize> {
         let Literal { bytes, borders } = &*self.literal;
         let mut index = 0;
         while index < piece.len() {
-            if self.come == bytes.len() {
+            if self.matched == bytes.len() {
                 return Some(index);
             }
-            if bytes[self.come] == piece[index] {
-                self.come += 1;
+            if bytes[self.matched] == piece[index] {
+                self.matched += 1;
                 index += 1;
-            } else if self.come == 0 {
+            } else if self.matched == 0 {
                 index += memchr::memchr(bytes[0], &piece[index..])?;
             } else {
-                self.come = borders[self.come];
+                self.matched = borders[self.matched];
             }
         }
         None
     }
 
-    /// As [`matches_at_end`](super::Search::matches_at_end) of all searches.
+    /// See [`matches_at_end`](super::Search::matches_at_end).
     pub(super) fn matches_at_end(&self) -> bool {
-        self.come == self.literal.bytes.len()
+        self.matched == self.literal.bytes.len()
     }
 }
 

@@ -1,11 +1,11 @@
-//! What to look for on a console, and a search that reads each byte once.
+//! A pattern for a console, and a search that reads each byte once.
 //!
-//! A match ends at the first byte at which the pattern is satisfied, so what
-//! is found does not depend on the pieces in which the bytes came. A pattern
-//! thus takes no more than it must: `[0-9]+` matches one digit, `[0-9]+\r?\n`
-//! a whole number and its line end. The exception is an assertion at a
-//! pattern's end (`$`, `\b`): it also holds where the bytes end that have come
-//! so far, for a prompt is the last thing before silence.
+//! A match ends at the first byte that satisfies the pattern. So it does not
+//! depend on the pieces in which the bytes came. It is as short as possible:
+//! `[0-9]+` matches one digit, `[0-9]+\r?\n` a whole number and its line end.
+//!
+//! An assertion at a pattern's end (`$`, `\b`) is an exception. It also holds at
+//! the end of the bytes so far, because a prompt is the last text before silence.
 
 mod automaton;
 mod literal;
@@ -15,6 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use qemu_qmp::ErrorKind;
 use qemu_qmp_engine::error_text::{Quoted, Shown};
 
 use automaton::Automaton;
@@ -23,14 +24,14 @@ use literal::Literal;
 
 /// A literal or a regular expression over bytes.
 ///
-/// A `&str` or `&[u8]` becomes a literal by itself, where a pattern is asked
-/// for. In a regular expression `.`, `\w` and the like stand for single bytes;
-/// it may hold text of any language.
+/// A `&str` or `&[u8]` is converted to a literal. In a regular expression, `.`,
+/// `\w` and similar classes stand for single bytes. An expression may contain
+/// text of any language.
 ///
-/// A match ends at the first byte at which the pattern is satisfied: `[0-9]+`
-/// takes one digit, `[0-9]+\r?\n` a whole number and its line end. `^` holds
-/// where the search begins, after the last match; `(?m)^` at each line. `$` and
-/// `\b` at the end of a pattern also hold at the end of what has come so far.
+/// A match ends at the first byte that satisfies the pattern: `[0-9]+` matches
+/// one digit, `[0-9]+\r?\n` a whole number and its line end. `^` holds at the
+/// start of the search, after the last match; `(?m)^` holds at each line. At the
+/// end of a pattern, `$` and `\b` also hold at the end of the output so far.
 ///
 /// # Examples
 /// ```
@@ -51,8 +52,9 @@ enum Finder {
     Automaton(Arc<Automaton>),
 }
 
-/// A regular expression that cannot be read.
+/// A regular expression is invalid or too large.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PatternError {
     pattern: String,
     reason: String,
@@ -67,8 +69,16 @@ impl fmt::Display for PatternError {
 
 impl Error for PatternError {}
 
+impl PatternError {
+    /// What kind of failure it is: always
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
+
 impl Pattern {
-    /// Exactly these bytes, however many.
+    /// Exactly these bytes; any number of them.
     pub fn literal(bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         Self {
@@ -79,13 +89,13 @@ impl Pattern {
 
     /// A regular expression, in the syntax of the `regex` crate.
     ///
-    /// What it costs to look for it is bounded, whatever comes. A few patterns
-    /// can be led from state to state without end, as `a[ab]{20}c` by random
-    /// `a` and `b`: there the search is given up, and says so
-    /// ([`ExpectFailure::TooComplex`](crate::error::ExpectFailure::TooComplex)).
+    /// The cost of a search is bounded for any output. Some output can lead some
+    /// patterns from state to state without end, such as random `a` and `b` for
+    /// `a[ab]{20}c`. Then the search fails with
+    /// [`ExpectFailure::TooComplex`](crate::error::ExpectFailure::TooComplex).
     ///
     /// # Errors
-    /// It cannot be read, or is too large.
+    /// [`PatternError`], if the expression is invalid or too large.
     pub fn regex(expression: &str) -> Result<Self, PatternError> {
         let automaton = Automaton::new(expression).map_err(|reason| PatternError {
             pattern: expression.to_owned(),
@@ -97,19 +107,18 @@ impl Pattern {
         })
     }
 
-    /// Where the match that ends at `end` in `stream` begins, and its groups;
-    /// the first is the whole. What follows the end is only looked at, as by
-    /// `\b`.
+    /// The groups of the match that ends at `end` in `stream`; the first is the
+    /// whole match. Bytes after the end only matter to assertions such as `\b`.
     pub(super) fn groups(&self, stream: &[u8], end: usize) -> Vec<Option<Range<usize>>> {
         match &self.finder {
-            // Where the start is not there, it came before what is kept.
+            // The ring may have dropped the start.
             Finder::Literal(literal) => vec![Some(end.saturating_sub(literal.len())..end)],
             Finder::Automaton(automaton) => automaton.groups(stream, end),
         }
     }
 }
 
-/// A text as it is; what is none with its bytes escaped.
+/// A text unchanged; other bytes escaped.
 fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => Shown(text).to_string(),
@@ -165,7 +174,7 @@ impl From<&Self> for Pattern {
     }
 }
 
-/// A search under way over a stream that comes in pieces.
+/// A search in a stream that comes in pieces.
 #[derive(Debug)]
 pub(super) enum Search {
     Literal(literal::Search),
@@ -183,10 +192,11 @@ impl Search {
         })
     }
 
-    /// Reads the next piece of the stream. Gives how many bytes of the stream,
-    /// counted from the start of the piece, are before the end of the first
-    /// match that is followed by a byte of it: a match that ended with the piece
-    /// before is told by the first byte of this one.
+    /// Reads the next piece of the stream. Returns the end of the first match,
+    /// as a number of bytes from the start of the piece.
+    ///
+    /// A match is reported by the byte after it. So 0 means a match that ended
+    /// with the previous piece.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>, TooComplex> {
         match self {
             Self::Literal(search) => Ok(search.feed(piece)),
@@ -194,8 +204,8 @@ impl Search {
         }
     }
 
-    /// Whether a match ends with the last byte that was read. A search tells
-    /// that only with the byte after it, which may never come.
+    /// Whether a match ends with the last byte that was read. [`feed`](Self::feed)
+    /// reports that only with the next byte, which may never come.
     pub(super) fn matches_at_end(&mut self) -> Result<bool, TooComplex> {
         match self {
             Self::Literal(search) => Ok(search.matches_at_end()),
@@ -250,7 +260,7 @@ mod tests {
         for (pattern, expected) in cases {
             let expected = expected.map(|groups| groups.iter().map(ToString::to_string).collect());
             for size in 1..=stream.len() {
-                // Where the stream ends is where the end of text is.
+                // These assertions hold at the end of each piece.
                 let asserts = pattern.to_string().ends_with(['$', 'B']);
                 if asserts && size < stream.len() {
                     continue;
@@ -264,7 +274,6 @@ mod tests {
         }
     }
 
-    /// What is passed quickly is not what a match begins with.
     #[test]
     fn a_match_after_much_that_is_none_is_found_in_pieces_of_any_size() {
         let regex = |expression| Pattern::regex(expression).unwrap();
@@ -288,7 +297,7 @@ mod tests {
         }
     }
 
-    /// Bytes that a guest may have chosen.
+    /// Random words, as a guest may print them.
     fn random(alphabet: &[&str], count: usize) -> String {
         let mut random = 88_172_645_463_325_252_u64;
         let mut next = || {

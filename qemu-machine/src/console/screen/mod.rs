@@ -1,21 +1,21 @@
-//! What a console shows to who sits before it: a terminal's screen.
+//! A console's screen, as a terminal would show it.
 //!
-//! Pure, but for the word to who waits. The terminal itself is `vt100`'s; a
-//! guest may print anything, so what that could not bear is kept from it.
+//! Pure, except for the notices to waiters. The terminal itself is `vt100`'s. A
+//! guest may print anything, so a sanitizer keeps expensive output from it.
 
+mod sanitizer;
 mod shows;
-mod tame;
 
-use crate::spec::ScreenSize;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp_engine::Watched;
 
+use crate::spec::ScreenSize;
+use sanitizer::Sanitizer;
 pub use shows::{ScreenError, ScreenShows};
-use tame::Tame;
 
-/// What a console shows at one moment, as a terminal would.
+/// A console's screen at one moment, as a terminal would show it.
 ///
 /// # Examples
 /// ```no_run
@@ -39,7 +39,7 @@ pub struct Screen {
     cells: vt100::Screen,
 }
 
-/// A place on a screen, counted from 0 at the left upper corner.
+/// A position on a screen, counted from 0 at the upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cursor {
@@ -50,13 +50,13 @@ pub struct Cursor {
 }
 
 impl Screen {
-    /// All rows, each but the last with a line end, without what is blank at
-    /// their ends.
+    /// The text of all rows, with line ends between them. Blanks at the ends of
+    /// rows are left out.
     pub fn text(&self) -> String {
         self.rows().join("\n")
     }
 
-    /// The rows' text, without what is blank at their ends.
+    /// The text of each row, without blanks at its end.
     pub fn rows(&self) -> Vec<String> {
         let (_, columns) = self.cells.size();
         self.cells
@@ -65,12 +65,12 @@ impl Screen {
             .collect()
     }
 
-    /// The text of one row, counted from 0; nothing below the last.
+    /// The text of one row, counted from 0; empty below the last row.
     pub fn row(&self, row: u16) -> String {
         self.rows().into_iter().nth(row.into()).unwrap_or_default()
     }
 
-    /// Where the cursor is. After a row's last column was written, it is still
+    /// The cursor's position. After output to a row's last column, it stays
     /// there.
     pub fn cursor(&self) -> Cursor {
         let (row, column) = self.cells.cursor_position();
@@ -81,15 +81,16 @@ impl Screen {
         }
     }
 
-    /// Whether the cursor is hidden, as by many full-screen programs.
+    /// Whether the cursor is hidden; many full-screen programs hide it.
     pub fn cursor_is_hidden(&self) -> bool {
         self.cells.hide_cursor()
     }
 
-    /// The texts that stand out, from the top: those on another background than
-    /// most of the screen has, by colour or in reverse video, as a menu shows
-    /// what is chosen. What follows each other in a row on the same background
-    /// is one.
+    /// The highlighted texts, from the top, such as the chosen entry of a menu.
+    ///
+    /// A text is highlighted if its background differs from most of the screen,
+    /// by colour or by reverse video. Neighbours in a row with the same
+    /// background are one text.
     pub fn highlighted(&self) -> Vec<String> {
         let (rows, columns) = self.cells.size();
         let usual = self.usual_background();
@@ -141,11 +142,11 @@ impl Screen {
     }
 }
 
-/// What is behind a cell's text.
+/// The background of a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Background {
     Colour(vt100::Color),
-    /// What text has by default.
+    /// The default colour of text.
     Reverse,
 }
 
@@ -168,32 +169,32 @@ impl fmt::Display for Screen {
 /// The terminal of a console.
 pub(super) struct Terminal {
     state: Mutex<State>,
-    /// How often it has changed, and that it will not any more.
+    /// A counter that grows with each change, and at the end.
     changes: Watched<u64>,
 }
 
 struct State {
     parser: vt100::Parser,
-    tame: Tame,
+    sanitizer: Sanitizer,
 }
 
 impl Terminal {
     pub(super) fn new(size: ScreenSize) -> Self {
-        // On less, a wide character has no place.
+        // A smaller screen has no room for a wide character.
         let (rows, columns) = (size.rows.max(2), size.columns.max(2));
         Self {
             state: Mutex::new(State {
                 parser: vt100::Parser::new(rows, columns, 0),
-                tame: Tame::new(rows.max(columns)),
+                sanitizer: Sanitizer::new(rows.max(columns)),
             }),
             changes: Watched::default(),
         }
     }
 
-    /// Shows more of the stream, and tells who waits.
+    /// Shows more bytes of the stream. It does not notify the waiters.
     pub(super) fn show(&self, bytes: &[u8]) {
-        let State { parser, tame } = &mut *self.lock();
-        tame.push(bytes, |bytes| parser.process(bytes));
+        let State { parser, sanitizer } = &mut *self.lock();
+        sanitizer.push(bytes, |bytes| parser.process(bytes));
     }
 
     pub(super) fn screen(&self) -> Screen {
@@ -201,12 +202,12 @@ impl Terminal {
         Screen { cells }
     }
 
-    /// Who waits shall look again.
-    pub(super) fn tell(&self) {
+    /// Makes the waiters look again.
+    pub(super) fn notify(&self) {
         self.changes.change(|changes| *changes += 1);
     }
 
-    /// Ends when there is something new after this call.
+    /// Waits for a notice after this call.
     fn changed(&self) -> impl Future<Output = ()> {
         let seen = self.changes.look(|changes| *changes);
         let new = move |changes: &u64| (*changes != seen).then_some(());
@@ -296,7 +297,7 @@ mod tests {
             }
             terminal.screen().highlighted();
         }
-        // As it stands in a sequence, 65535 would cost minutes.
+        // Passed on unchanged, a count of 65535 would take minutes.
         let terminal = Terminal::new(ScreenSize {
             columns: 80,
             rows: 24,

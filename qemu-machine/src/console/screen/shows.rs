@@ -1,44 +1,45 @@
-//! Waiting for a screen to show something.
+//! Waits until a screen shows something.
 
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use qemu_qmp::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 
 use super::{Screen, Terminal};
 use crate::console::buffer::NoMatch;
 use crate::console::pattern::{Search, TooComplex};
-use crate::console::{Console, ExpectFailure, Pattern, what};
+use crate::console::{Console, ExpectFailure, Pattern, subject};
 use crate::life::Tails;
 
-/// Waits until a console's screen shows something; made by
-/// [`Console::screen_shows`] and [`Console::screen_matches`]. Gives the screen
-/// that does.
+/// Waits until a console's screen shows something, and returns that screen; made
+/// by [`Console::screen_shows`] and [`Console::screen_matches`].
 ///
-/// It looks at what is shown when it begins, and after each piece of what the
-/// console says. Wait for what stays: what is shown and gone again within a
-/// piece is not seen. It takes nothing from [`Console::expect`].
+/// It looks at the screen when it begins, and after each piece of output. Wait
+/// for text that stays: it misses text that comes and goes within one piece. It
+/// takes no output from [`Console::expect`].
 ///
 /// # Errors
-/// [`ScreenError`], whose [`failure`](ScreenError::failure) says which.
+/// [`ScreenError`]; its [`failure`](ScreenError::failure) is the reason.
 ///
 /// # Cancel safety
-/// It changes nothing, so it can be dropped at any time.
+/// It can be dropped at any time, as it changes nothing.
 #[derive(Debug)]
 #[must_use = "nothing is waited for until awaited or waited for"]
 pub struct ScreenShows {
     console: Console,
-    wanted: Wanted,
+    condition: Condition,
     timeout: Option<Duration>,
 }
 
-enum Wanted {
+enum Condition {
     Pattern(Pattern),
     Predicate(Box<dyn FnMut(&Screen) -> bool + Send>),
 }
 
-/// A screen did not show what was waited for.
+/// A screen did not show the wanted text.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ScreenError {
@@ -46,35 +47,35 @@ pub struct ScreenError {
     pub machine: String,
     /// The console's name; `None` for the machine's first one.
     pub console: Option<Box<str>>,
-    /// What the screen was to show; `None` where the caller was to tell.
+    /// The wanted pattern; `None` if the caller gave a predicate.
     pub pattern: Option<Pattern>,
-    /// What happened instead.
+    /// The reason.
     pub failure: Box<ExpectFailure>,
-    /// How long it was waited for.
+    /// How long the operation waited.
     pub waited: Duration,
-    /// What the screen shows; `None` where there is none.
+    /// The screen; `None` if the console has none.
     pub screen: Option<Box<Screen>>,
-    /// The last 64 KiB of what QEMU itself has printed.
+    /// The last 64 KiB that QEMU itself printed.
     pub output: Box<[u8]>,
 }
 
 impl ScreenShows {
     pub(in crate::console) fn pattern(console: Console, pattern: Pattern) -> Self {
-        Self::new(console, Wanted::Pattern(pattern))
+        Self::new(console, Condition::Pattern(pattern))
     }
 
     pub(in crate::console) fn predicate(
         console: Console,
         predicate: impl FnMut(&Screen) -> bool + Send + 'static,
     ) -> Self {
-        Self::new(console, Wanted::Predicate(Box::new(predicate)))
+        Self::new(console, Condition::Predicate(Box::new(predicate)))
     }
 
-    fn new(console: Console, wanted: Wanted) -> Self {
+    fn new(console: Console, condition: Condition) -> Self {
         let timeout = console.shared.deadlines.limit();
         Self {
             console,
-            wanted,
+            condition,
             timeout,
         }
     }
@@ -88,17 +89,18 @@ impl ScreenShows {
     async fn run(self) -> Result<Screen, ScreenError> {
         let Self {
             console,
-            mut wanted,
+            mut condition,
             timeout,
         } = self;
         let begun = Instant::now();
         let shared = &console.shared;
         let failure = match &shared.terminal {
             None => ExpectFailure::NoConsole {
-                reason: "the console was launched without a screen",
+                reason: "the console was launched without a screen; add one by \
+                         `ConsoleConfig::screen`",
             },
             Some(terminal) => {
-                let shown = shows(&console, terminal, &mut wanted);
+                let shown = shows(&console, terminal, &mut condition);
                 match shared.deadlines.timeout(timeout, shown).await {
                     Ok(Ok(screen)) => return Ok(screen),
                     Ok(Err(failure)) => failure,
@@ -112,9 +114,9 @@ impl ScreenShows {
         Err(ScreenError {
             machine: shared.machine.clone(),
             console: shared.name.as_deref().map(Box::from),
-            pattern: match wanted {
-                Wanted::Pattern(pattern) => Some(pattern),
-                Wanted::Predicate(_) => None,
+            pattern: match condition {
+                Condition::Pattern(pattern) => Some(pattern),
+                Condition::Predicate(_) => None,
             },
             failure: Box::new(failure),
             waited: begun.elapsed(),
@@ -124,31 +126,31 @@ impl ScreenShows {
     }
 }
 
-/// Looks in the caller's own time, so that a predicate is none of the engine's.
+/// Looks on the caller's thread, so that the engine never runs a predicate.
 async fn shows(
     console: &Console,
     terminal: &Terminal,
-    wanted: &mut Wanted,
+    condition: &mut Condition,
 ) -> Result<Screen, ExpectFailure> {
     loop {
         let changed = terminal.changed();
-        // Asked first: what is shown before an end is seen after it.
+        // Asked first, so that a screen from before the end still counts.
         let nothing_follows = console.lock().nothing_follows();
         let screen = terminal.screen();
-        if wanted.is_in(&screen)? {
+        if condition.is_in(&screen)? {
             return Ok(screen);
         }
         if let Some(reason) = nothing_follows {
             return Err(reason.into());
         }
         changed.await;
-        // Before the next look, so that a deadline has its turn in a flood, of
-        // which there is always more than was seen.
+        // A flood always has more output to look at. So the deadline gets its turn
+        // before the next look.
         engine::yield_now().await;
     }
 }
 
-impl Wanted {
+impl Condition {
     fn is_in(&mut self, screen: &Screen) -> Result<bool, NoMatch> {
         match self {
             Self::Pattern(pattern) => {
@@ -164,7 +166,7 @@ fn is_in(pattern: &Pattern, text: &str) -> Result<bool, TooComplex> {
     Ok(search.feed(text.as_bytes())?.is_some() || search.matches_at_end()?)
 }
 
-impl fmt::Debug for Wanted {
+impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pattern(pattern) => pattern.fmt(f),
@@ -184,27 +186,33 @@ impl fmt::Display for ScreenError {
             screen,
             output,
         } = self;
-        let what = what(machine, console.as_deref());
-        write!(f, "{what} did not show ")?;
+        let subject = subject(machine, console.as_deref());
+        write!(f, "{subject} did not show ")?;
         match pattern {
             Some(pattern) => write!(f, "{}", Quoted(pattern))?,
-            None => f.write_str("what was waited for")?,
+            None => f.write_str("a screen that the predicate accepts")?,
         }
-        write!(f, " ({waited:.1?}): ")?;
-        match &**failure {
-            ExpectFailure::MachineEnded(report) => write!(f, "{report}"),
-            failure => {
-                let shown = screen.as_ref().map(|screen| screen.text());
-                let shown = shown.unwrap_or_default();
-                let tails = Tails {
-                    output,
-                    console: shown.as_bytes(),
-                    named: &[],
-                };
-                write!(f, "{failure}{tails}")
-            }
+        write!(f, " ({waited:.1?}): {failure}")?;
+        // The report of the machine's end has its own tails.
+        if let ExpectFailure::MachineEnded(_) = &**failure {
+            return Ok(());
         }
+        let shown = screen.as_ref().map(|screen| screen.text());
+        let shown = shown.unwrap_or_default();
+        let tails = Tails {
+            output,
+            console: shown.as_bytes(),
+            named: &[],
+        };
+        write!(f, "{tails}")
     }
 }
 
-impl std::error::Error for ScreenError {}
+impl Error for ScreenError {}
+
+impl ScreenError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+}

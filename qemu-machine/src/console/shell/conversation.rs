@@ -1,38 +1,38 @@
-//! A log-in as a conversation: which question stands on the console, what is
-//! typed next, and how it ends.
+//! A log-in as a conversation: the question on the console, the next input,
+//! and the outcome.
 //!
 //! ```text
-//!           name            password
-//! Unasked --------> Named ------------> Passed      asked again: the same way back
-//!    |                |                    |
+//!            name                password
+//! NotAsked --------> NameTyped ------------> PasswordTyped
+//!    |  ^                |                      |     |
+//!    |  +--- asked again +----------------------+     |
 //!    +--- a prompt: a line end; the same prompt again: a marker --> answered: open
 //! ```
 //!
-//! The rules, each for what consoles were seen to do:
+//! The rules; real consoles need each of them:
 //!
-//! - **A question is answered when it stands**: it is the last thing on the
-//!   console, and nothing has followed for [`SETTLES`]. What is typed earlier
-//!   may be thrown away, as `login(1)` flushes its input before it asks for the
-//!   password, or be read as the answer to the next question.
-//! - **A question that comes again is answered again.** One that still stands
-//!   after [`LOST`], with not one byte behind it, not even an echo, has lost its
-//!   answer.
-//! - **A line end has a prompt back** that was lost or torn by what another
-//!   program wrote. None is typed at a question, nor while a password may still
-//!   be asked for: [`LATE`] after the last word behind the name, or
-//!   [`LATE_PROMPT`] where that looks like a prompt. Where no password was
-//!   given, there is no answer that it could spoil.
-//! - **Only a password is typed where a password is asked for.**
+//! - **A question is answered when it stands**: it is the last text on the
+//!   console, and nothing has followed for [`SETTLES`]. Earlier input may be
+//!   thrown away: `login(1)` flushes its input before it asks for the password.
+//!   Or the guest may read it as the answer to the next question.
+//! - **A question that comes again is answered again.** If nothing follows a
+//!   question for [`LOST`], not even an echo, its answer was lost.
+//! - **A line end makes the guest print a prompt again** that was lost, or that
+//!   another program's output tore. None is typed at a question, nor while the
+//!   guest may still ask for a password. That is for [`LATE`] after the last
+//!   output behind the name, or [`LATE_PROMPT`] if it looks like a prompt.
+//!   Without a password from the caller, a line end cannot spoil an answer.
+//! - **Only a password is typed at a question for a password.**
 //! - **A shell is a shell when it has answered.** A banner may look like a
 //!   prompt, so a line end comes first: a shell repeats its prompt. Then a
-//!   marker is typed, and whoever answers that is a shell. So a marker line never
-//!   answers a question: the wrong prompt has cost a line end.
-//! - **A refusal counts where the name and the password were read as such.**
-//!   After a line end, a marker, or an answer that was typed twice, that is not
-//!   known: then the log-in is tried again, [`TRIES`] times in all.
-//! - **On a console that is never silent** a line end waits for [`NOISY`] times as
-//!   long instead, but none while a password may still be asked for. There, a
-//!   question or a prompt is also heeded that something was written behind.
+//!   marker is typed, and only a shell answers that. So a marker line never
+//!   answers a question: a wrong prompt costs only a line end.
+//! - **A refusal counts if the guest surely read the name and the password as
+//!   such.** That is not sure after a line end, a marker, or an answer that was
+//!   typed twice. Then the log-in is tried again, [`TRIES`] times in all.
+//! - **On a console that is never silent**, a line end waits for [`NOISY`] times
+//!   as long. None is typed while the guest may still ask for a password. There,
+//!   a question or a prompt also counts if other output follows it.
 //!
 //! Pure: the console's text and the time come in, steps come out.
 
@@ -40,45 +40,45 @@ use std::time::{Duration, Instant};
 
 use super::ShellFailure;
 use super::line::{self, Marker};
-use super::seen::{self, Question, Questions, Seen, Verdict};
+use super::recent_text::{self, Question, Questions, RecentText, Verdict};
 
-/// A log-in, or the search for the shell that is there.
+/// A log-in, or the search for an open shell.
 #[derive(Debug)]
 pub(super) struct Conversation {
     aim: Aim,
     marker: Marker,
     stage: Stage,
-    /// What looks like a shell, and how far it was tried.
+    /// The text that looks like a shell, and how far it was checked.
     shell: Candidate,
-    seen: Seen,
+    seen: RecentText,
     /// When the last byte came, or the last line was typed.
     quiet_since: Instant,
     /// When the last line was typed.
     typed_at: Instant,
     looked_at: Instant,
     typed: Vec<Line>,
-    /// Line ends in a row that had no prompt or question back.
-    in_vain: u32,
-    /// The name and the password may not have been read as such.
+    /// How many line ends in a row brought no prompt or question.
+    unanswered: u32,
+    /// The guest may not have read the name and the password as such.
     is_unsure: bool,
-    /// The user is who was asked for, as the name was typed.
+    /// The name was typed, so the shell is the wanted user's.
     is_named: bool,
     refusals: usize,
     outcome: Option<Result<(), ShellFailure>>,
 }
 
-/// What the caller wants, and has given for it.
+/// What the caller wants and has given.
 #[derive(Debug)]
 pub(super) struct Aim {
     pub(super) questions: Questions,
-    /// Whose log-in it is; `None` where none is to be asked for.
+    /// The user to log in; `None` if the shell must already be open.
     pub(super) user: Option<String>,
     pub(super) has_password: bool,
-    /// The shell need not be there yet.
+    /// The shell may open later.
     pub(super) is_patient: bool,
 }
 
-/// What is typed.
+/// A line to type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
     User,
@@ -87,49 +87,49 @@ pub(super) enum Line {
     Marker,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug)]
 pub(super) enum Step {
     Type(Line),
-    /// Wait for more of the console, but no longer than this.
+    /// Wait for more output, but no longer than this.
     Wait(Option<Duration>),
     Ended(Result<(), ShellFailure>),
 }
 
-/// What was answered last.
+/// The last question that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Unasked,
-    Named,
-    Passed,
+    NotAsked,
+    NameTyped,
+    PasswordTyped,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Candidate {
     None,
-    /// This prompt stood when a line end was typed, and so often in a row.
+    /// A line end was typed at this prompt, this many times in a row.
     Prompt(Vec<u8>, u32),
     /// The marker was typed.
     Marked,
 }
 
-/// What is intended about what stands, once nothing has followed for the time.
+/// What to do about the last text, once nothing has followed for this time.
 type Intent = Option<(Duration, Result<Line, ShellFailure>)>;
 
 impl Conversation {
-    /// Begins with nothing seen.
+    /// Begins without any text.
     pub(super) fn new(now: Instant, aim: Aim) -> Self {
         Self {
             aim,
             marker: Marker::new(),
-            stage: Stage::Unasked,
+            stage: Stage::NotAsked,
             shell: Candidate::None,
-            seen: Seen::default(),
+            seen: RecentText::default(),
             quiet_since: now,
             typed_at: now,
             looked_at: now,
             typed: Vec::new(),
-            in_vain: 0,
+            unanswered: 0,
             is_unsure: false,
             is_named: false,
             refusals: 0,
@@ -137,22 +137,22 @@ impl Conversation {
         }
     }
 
-    /// Has the time begin now, whatever was seen by then.
+    /// Restarts the clock. Earlier text stays.
     pub(super) fn begin(&mut self, now: Instant) {
         (self.quiet_since, self.typed_at, self.looked_at) = (now, now, now);
     }
 
-    /// The guest was reset: it knows of no answer, and its log-in begins again.
+    /// The guest was reset: it has no answers, and its log-in begins again.
     pub(super) fn guest_reset(&mut self) {
-        self.stage = Stage::Unasked;
+        self.stage = Stage::NotAsked;
         self.shell = Candidate::None;
         self.is_unsure = false;
         self.is_named = false;
     }
 
-    /// More of the console, without the kernel's lines, and no further than to a
-    /// line end. `true` where that has ended the conversation.
-    pub(super) fn saw(&mut self, text: &[u8], now: Instant) -> bool {
+    /// Reads more text of the console, without the kernel's lines, up to a line
+    /// end at most. Returns whether that ended the conversation.
+    pub(super) fn feed(&mut self, text: &[u8], now: Instant) -> bool {
         self.seen.push(text);
         self.quiet_since = now;
         if text.ends_with(b"\n") && !self.typed.is_empty() {
@@ -162,7 +162,7 @@ impl Conversation {
         self.outcome.is_some()
     }
 
-    /// What is to be done when all that has come was seen.
+    /// The next step, once all text so far was passed to [`feed`](Self::feed).
     pub(super) fn next(&mut self, now: Instant) -> Step {
         if let Some(outcome) = self.outcome.take() {
             return Step::Ended(outcome);
@@ -170,14 +170,14 @@ impl Conversation {
         let quiet = now.saturating_duration_since(self.quiet_since);
         let since_look = now.saturating_duration_since(self.looked_at);
         let begins = !self.aim.is_patient && self.typed.is_empty();
-        // A look costs more than most bytes are worth.
+        // Looking for a question is too expensive for every few bytes.
         if quiet < SETTLES && since_look < NOISY * SETTLES && !begins {
             return Step::Wait(Some(SETTLES.saturating_sub(quiet)));
         }
         self.looked_at = now;
         let question = self.seen.question(&self.aim.questions);
         if !matches!(question, Question::Nothing | Question::Prompt) {
-            self.in_vain = 0;
+            self.unanswered = 0;
             self.shell = Candidate::None;
         }
         let (waited, intent) = if self.aim.is_patient {
@@ -188,7 +188,7 @@ impl Conversation {
         match intent {
             None => Step::Wait(None),
             Some((pace, _)) if waited < pace => {
-                // On a noisy console, looks are what time goes by.
+                // On a noisy console, only a look shows that time has passed.
                 Step::Wait(Some(pace.saturating_sub(waited).max(SETTLES)))
             }
             Some((_, Ok(line))) => {
@@ -200,12 +200,12 @@ impl Conversation {
         }
     }
 
-    /// The line that has the shell write the marker.
+    /// The line that makes the shell write the marker.
     pub(super) fn marker_line(&self) -> String {
         line::user_line(&self.marker)
     }
 
-    /// What was typed, one after the other.
+    /// The typed lines, in order.
     pub(super) fn typed(&self) -> impl Iterator<Item = String> {
         self.typed.iter().map(|line| match line {
             Line::User => format!("'{}'", self.aim.user.as_deref().unwrap_or_default()),
@@ -215,7 +215,7 @@ impl Conversation {
         })
     }
 
-    /// What the next byte should be of.
+    /// What the conversation is waiting for.
     pub(super) fn awaited(&self) -> String {
         let Questions {
             login,
@@ -226,15 +226,17 @@ impl Conversation {
         match (&self.shell, self.stage) {
             _ if !self.aim.is_patient => "the shell's answer".to_owned(),
             (Candidate::Marked, _) => "the shell's answer".to_owned(),
-            (_, Stage::Unasked) => format!("the question '{login}' or a shell's prompt '{prompt}'"),
-            (_, Stage::Named) => {
+            (_, Stage::NotAsked) => {
+                format!("the question '{login}' or a shell's prompt '{prompt}'")
+            }
+            (_, Stage::NameTyped) => {
                 format!("the question '{password}' or a shell's prompt '{prompt}'")
             }
-            (_, Stage::Passed) => format!("a shell's prompt '{prompt}'"),
+            (_, Stage::PasswordTyped) => format!("a shell's prompt '{prompt}'"),
         }
     }
 
-    /// Reads a line that came after something was typed.
+    /// Reads a line that followed the first input.
     fn read(&mut self, line: &[u8]) {
         if self.typed.contains(&Line::Marker)
             && let Some(user) = self.marker.rest(line)
@@ -242,14 +244,14 @@ impl Conversation {
             self.outcome = Some(self.check(user));
             return;
         }
-        // What others are told is none of ours.
-        if self.stage == Stage::Unasked {
+        // Verdicts before the first answer belong to earlier log-ins.
+        if self.stage == Stage::NotAsked {
             return;
         }
-        match seen::verdict(line) {
+        match recent_text::verdict(line) {
             Some(Verdict::Refused) => {
                 self.refusals += 1;
-                self.stage = Stage::Unasked;
+                self.stage = Stage::NotAsked;
                 if !self.is_unsure || self.refusals >= TRIES {
                     self.outcome = Some(Err(ShellFailure::Refused));
                 }
@@ -264,23 +266,24 @@ impl Conversation {
         }
     }
 
-    /// A shell that was there already may be another user's.
+    /// Checks the user of a shell that was already open.
     fn check(&self, user: &[u8]) -> Result<(), ShellFailure> {
-        let told = String::from_utf8_lossy(user).trim().to_owned();
-        // Without `id`, or a name for the number, it is not known.
-        let is_known = told.starts_with(|it: char| !it.is_ascii_digit());
+        let actual = String::from_utf8_lossy(user).trim().to_owned();
+        // The name is unknown without `id`, or if the number has no name.
+        let is_known = actual.starts_with(|it: char| !it.is_ascii_digit());
         match &self.aim.user {
-            Some(user) if !self.is_named && is_known && *user != told => {
-                Err(ShellFailure::OtherUser { user: told })
+            Some(user) if !self.is_named && is_known && *user != actual => {
+                Err(ShellFailure::OtherUser { user: actual })
             }
             _ => Ok(()),
         }
     }
 
-    /// Where the shell must be there, it is asked at once, again and again.
+    /// If the shell must already be open, the marker is typed at once, and again
+    /// until it answers.
     fn at_a_shell(&self, question: Question, quiet: Duration, now: Instant) -> (Duration, Intent) {
         match question {
-            // It may be what another line, typed before, is the answer to.
+            // A line that was typed earlier may still answer it.
             Question::Login | Question::Password | Question::NewPassword | Question::Secret => {
                 (quiet, Some((AGAIN, Err(ShellFailure::UserWanted))))
             }
@@ -297,20 +300,20 @@ impl Conversation {
     }
 
     fn in_log_in(&self, question: Question, quiet: Duration, now: Instant) -> (Duration, Intent) {
-        // A question that was answered and stands has lost the answer.
+        // A question that stands although it was answered has lost the answer.
         let again = if self.seen.has_answer() { AGAIN } else { LOST };
         let intent = match (question, self.stage) {
             (Question::Secret, _) => None,
-            (Question::Login, Stage::Unasked) => Some((SETTLES, self.name())),
-            (Question::Login, Stage::Named) => Some((again, self.name())),
-            (Question::Login, Stage::Passed) => Some((AGAIN, self.name_after_password())),
-            (Question::Password | Question::NewPassword, Stage::Unasked) => {
+            (Question::Login, Stage::NotAsked) => Some((SETTLES, self.name())),
+            (Question::Login, Stage::NameTyped) => Some((again, self.name())),
+            (Question::Login, Stage::PasswordTyped) => Some((AGAIN, self.name_after_password())),
+            (Question::Password | Question::NewPassword, Stage::NotAsked) => {
                 Some((AGAIN, self.password()))
             }
             (Question::NewPassword, _) => Some((SETTLES, Err(ShellFailure::PasswordExpired))),
-            (Question::Password, Stage::Named) => Some((SETTLES, self.password())),
-            (Question::TornPassword, Stage::Named) => Some((AGAIN, self.password())),
-            (Question::Password, Stage::Passed) => Some((again, self.password_again())),
+            (Question::Password, Stage::NameTyped) => Some((SETTLES, self.password())),
+            (Question::TornPassword, Stage::NameTyped) => Some((AGAIN, self.password())),
+            (Question::Password, Stage::PasswordTyped) => Some((again, self.password_again())),
             (Question::Prompt, stage) => self.to_a_prompt(stage),
             (Question::TornPassword | Question::Nothing, stage) => {
                 return self.to_nothing(stage, quiet, now);
@@ -330,7 +333,7 @@ impl Conversation {
         Ok(Line::User)
     }
 
-    /// A refusal without a word that is known, or the password was lost.
+    /// The guest refused without a known text, or the password was lost.
     fn name_after_password(&self) -> Result<Line, ShellFailure> {
         if self.refusals > 0 {
             return Err(ShellFailure::Refused);
@@ -357,17 +360,17 @@ impl Conversation {
         Ok(Line::Password)
     }
 
-    /// A line end, until the same prompt comes again. One that has the time or a
-    /// number in it is never the same.
+    /// Types line ends until the same prompt comes again. A prompt with the time
+    /// or a number in it is never the same.
     fn to_a_prompt(&self, stage: Stage) -> Intent {
         let answers = self.typed.last() == Some(&Line::End) && self.seen.has_answer();
         let pace = match (&self.shell, stage) {
             _ if answers => SETTLES,
             (Candidate::Prompt(..), _) => LOST,
             (Candidate::Marked, _) => MARKER_LOST,
-            (Candidate::None, Stage::Passed) => SETTLES,
-            (Candidate::None, Stage::Named) if self.aim.has_password => LATE_PROMPT,
-            (Candidate::None, Stage::Unasked | Stage::Named) => AGAIN,
+            (Candidate::None, Stage::PasswordTyped) => SETTLES,
+            (Candidate::None, Stage::NameTyped) if self.aim.has_password => LATE_PROMPT,
+            (Candidate::None, Stage::NotAsked | Stage::NameTyped) => AGAIN,
         };
         match &self.shell {
             Candidate::Prompt(prompt, times)
@@ -384,19 +387,18 @@ impl Conversation {
         self.typed.iter().filter(|it| **it == Line::End).count()
     }
 
-    /// By silence alone, of which nothing tells what it is: a prompt that was
-    /// lost or torn, a guest that still boots, or one that is slow.
+    /// Decides by silence alone. It may mean that a prompt was lost or torn, that
+    /// the guest still boots, or that it is slow.
     fn to_nothing(&self, stage: Stage, quiet: Duration, now: Instant) -> (Duration, Intent) {
-        // Where something always comes, time goes by all the same.
+        // On a console that is never silent, the time since the last input counts.
         let silence = quiet.max(now.saturating_duration_since(self.typed_at) / NOISY);
-        let may_be_asked = stage == Stage::Named && self.aim.has_password;
+        let may_be_asked = stage == Stage::NameTyped && self.aim.has_password;
         let line_ends = self.line_ends();
-        // What another program has written behind a question, or a prompt, is no
-        // answer to it.
+        // Another program's output after a question or a prompt is no answer.
         if may_be_asked && self.seen.has_passed(&self.aim.questions.password) {
             return (silence, Some((TORN, Ok(Line::Password))));
         }
-        if stage == Stage::Unasked
+        if stage == Stage::NotAsked
             && line_ends > 0
             && self.seen.has_passed(&self.aim.questions.login)
         {
@@ -412,9 +414,9 @@ impl Conversation {
             return (silence, None);
         }
         let (waited, pace) = match stage {
-            Stage::Unasked => (silence, TORN * (1 << self.in_vain.min(4))),
-            Stage::Named if self.aim.has_password => (quiet, LATE),
-            Stage::Named | Stage::Passed => (silence, 2 * TORN),
+            Stage::NotAsked => (silence, TORN * (1 << self.unanswered.min(4))),
+            Stage::NameTyped if self.aim.has_password => (quiet, LATE),
+            Stage::NameTyped | Stage::PasswordTyped => (silence, 2 * TORN),
         };
         (waited, Some((pace, Ok(Line::End))))
     }
@@ -422,20 +424,20 @@ impl Conversation {
     fn will_type(&mut self, line: Line, question: Question) {
         match line {
             Line::User => {
-                if self.stage == Stage::Passed {
+                if self.stage == Stage::PasswordTyped {
                     self.refusals += 1;
                 }
-                // Where nothing came since it was typed before, both may be read.
-                self.is_unsure = self.stage == Stage::Named && !self.seen.has_answer();
+                // Without output since the first one, the guest may read both.
+                self.is_unsure = self.stage == Stage::NameTyped && !self.seen.has_answer();
                 self.is_named = true;
-                self.stage = Stage::Named;
+                self.stage = Stage::NameTyped;
             }
             Line::Password => {
-                self.is_unsure |= self.stage == Stage::Unasked;
-                self.stage = Stage::Passed;
+                self.is_unsure |= self.stage == Stage::NotAsked;
+                self.stage = Stage::PasswordTyped;
             }
             Line::End if question == Question::Prompt => {
-                self.is_unsure |= self.stage == Stage::Named;
+                self.is_unsure |= self.stage == Stage::NameTyped;
                 let times = match self.shell {
                     Candidate::Prompt(_, times) => times + 1,
                     _ => 1,
@@ -444,13 +446,13 @@ impl Conversation {
             }
             Line::End => {
                 self.is_unsure = true;
-                self.in_vain += 1;
+                self.unanswered += 1;
                 if self.shell == Candidate::Marked {
                     self.shell = Candidate::None;
                 }
             }
             Line::Marker => {
-                self.is_unsure |= self.stage == Stage::Named;
+                self.is_unsure |= self.stage == Stage::NameTyped;
                 self.shell = Candidate::Marked;
             }
         }
@@ -459,47 +461,46 @@ impl Conversation {
     }
 }
 
-/// How long nothing has followed a question that stands. A program writes its
-/// question at once, and what belongs to it (turns the echo off) next.
+/// The silence after which a question stands. A program writes its question at
+/// once, and then does what belongs to it (turns the echo off).
 const SETTLES: Duration = Duration::from_millis(200);
 
-/// The same for a question that was answered before, or for what is a question
-/// by its looks only: what else is printed comes in a flow.
+/// The same for a question that was answered before, or for text that only
+/// looks like one: other output usually comes in a flow.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long an answer takes to show itself, by its echo or the line end.
+/// How long an answer may take to show, by its echo or the line end.
 const LOST: Duration = Duration::from_secs(4);
 
-/// How long nothing comes before a question is taken for lost or torn.
+/// The silence after which a question was probably lost or torn.
 const TORN: Duration = Duration::from_secs(2);
 
-/// How long a log-in may do nothing before it asks for the password: by then it
-/// has done all that needs none.
+/// How long a log-in may be silent before it asks for the password. After that
+/// it needs none.
 const LATE: Duration = Duration::from_secs(10);
 
-/// The same where the last word looks like a shell's prompt.
+/// The same if the last text looks like a shell's prompt.
 const LATE_PROMPT: Duration = Duration::from_secs(5);
 
-/// How long a shell takes to answer the marker, until its prompt is tried again.
+/// How long a shell may take to answer the marker before a line end is typed.
 const MARKER_LOST: Duration = Duration::from_secs(1);
 
-/// The same, where it need not be at its prompt.
+/// How long a shell that must already be open may take to answer the marker.
 const MARKER_AGAIN: Duration = Duration::from_millis(500);
 
-/// How often a log-in is tried whose name or password may not have been read.
+/// How often a log-in is tried if the guest may not have read its answers.
 const TRIES: usize = 3;
 
-/// How often the name is typed.
+/// How often the name is typed at most.
 const NAMES: usize = 6;
 
-/// How many line ends in a row what looks like a prompt has to answer, if it
-/// looks different each time.
+/// How many line ends in a row a prompt that changes each time must answer.
 const PROMPTS: u32 = 3;
 
-/// How many line ends are typed to have a prompt back.
+/// How many line ends are typed at most to bring back a prompt.
 const LINE_ENDS: usize = 20;
 
-/// How much longer than silence a console that is never silent is waited for.
+/// The factor for the waits on a console that is never silent.
 const NOISY: u32 = 3;
 
 #[cfg(test)]

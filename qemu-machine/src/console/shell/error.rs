@@ -1,18 +1,19 @@
-//! What can go wrong with a shell.
+//! The errors of a shell.
 
-use crate::console::handle::REPORTED_BYTES;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use qemu_qmp::ErrorKind;
 use qemu_qmp_engine::{Either, Elapsed, race};
 
-use crate::console::{Console, ExpectError, ExpectFailure, SendError, what};
-use crate::life::Tails;
-use crate::life::{GuestState, IfPaused};
+use super::line::HasNul;
+use crate::console::handle::REPORTED_BYTES;
+use crate::console::{Console, ExpectError, ExpectFailure, SendError, subject};
+use crate::life::{GuestState, IfPaused, Tails};
 
-/// A shell did not do what it was to.
+/// A shell did not do its task.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ShellError {
@@ -20,120 +21,123 @@ pub struct ShellError {
     pub machine: String,
     /// The console's name; `None` for the machine's first one.
     pub console: Option<Box<str>>,
-    /// What the shell was to do.
+    /// The task, such as `run 'make'`.
     pub task: String,
-    /// What happened instead.
+    /// The reason.
     pub failure: Box<ShellFailure>,
-    /// How long it was waited for.
+    /// How long the operation waited.
     pub waited: Duration,
-    /// What a log-in had typed until then, in words and one after the other; a
-    /// password is but called so.
+    /// The inputs that a log-in had typed, in order. A password is only called
+    /// `the password`.
     pub typed: Box<[String]>,
-    /// What a log-in waited for; `None` for all else.
+    /// What a log-in was waiting for; `None` for other tasks.
     pub awaited: Option<Box<str>>,
-    /// The last 4 KiB of what the console said: to a log-in in all, without the
-    /// password where the guest has echoed that; to a command since the last
-    /// match that was taken.
+    /// The last 4 KiB that the console printed. For a command, only output after
+    /// the last match that was taken. For a log-in, all output, without the
+    /// password if the guest echoed it.
     pub seen: Box<[u8]>,
-    /// The last 64 KiB of what QEMU itself has printed.
+    /// The last 64 KiB that QEMU itself printed.
     pub output: Box<[u8]>,
 }
 
-/// Why a shell did not do what it was to.
+/// Why a shell did not do its task.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ShellFailure {
-    /// It had not come to an end by the deadline. What the shell does now is
-    /// not known: see [`Shell::recover`](crate::Shell::recover).
+    /// The task had not finished by the deadline. The shell may still be at it:
+    /// see [`Shell::recover`](crate::Shell::recover).
     Timeout {
         /// The deadline.
         limit: Duration,
-        /// Whether the guest ran then.
+        /// Whether the guest was running at the deadline.
         guest: GuestState,
     },
-    /// The user or the password was refused. `seen` has the guest's own words.
+    /// The guest refused the user or the password. `seen` has its own words.
     Refused,
-    /// A user was asked for, and none was given.
+    /// The guest asked for a user, and the caller gave none.
     UserWanted,
-    /// A password was asked for, and none was given.
+    /// The guest asked for a password, and the caller gave none.
     PasswordWanted,
-    /// The password was right and has expired: the guest wants a new one.
+    /// The password was right but has expired: the guest asks for a new one.
     PasswordExpired,
     /// The account has expired.
     AccountExpired,
-    /// The user was asked for again and again.
+    /// The guest asked for the user again and again.
     AskedAgain {
         /// How often the name was typed.
         times: usize,
     },
-    /// Nobody had to log in, as the shell of another user was there.
+    /// The console already had an open shell, of another user.
     OtherUser {
-        /// Whose it is.
+        /// The shell's user.
         user: String,
     },
-    /// The user or the password has a control character in it, which a terminal
-    /// takes for a key.
+    /// The user or the password contains a control character, which a terminal
+    /// reads as a key.
     ControlCharacter,
-    /// An earlier operation was given up or timed out, so the shell may still
-    /// be at that. [`Shell::recover`](crate::Shell::recover) ends it.
+    /// An earlier operation was dropped, timed out or is still under way, so the
+    /// shell may be busy. [`Shell::recover`](crate::Shell::recover) ends that.
     Unknown {
-        /// What it was to do then.
+        /// The earlier task.
         task: String,
     },
-    /// The guest was reset, and the shell is gone with all that it was at. Open
-    /// another one with [`Console::shell`](crate::Console::shell).
+    /// The guest was reset, which ended the shell. Open another one with
+    /// [`Console::shell`](crate::Console::shell).
     GuestReset,
-    /// The command that was to end the shell has failed.
+    /// The command that should end the shell failed.
     CommandFailed {
         /// Its exit status.
         status: i32,
-        /// What it wrote.
+        /// Its output.
         output: String,
     },
-    /// The command has a NUL in it, which no shell can be given.
+    /// The command contains a NUL, which cannot be typed into a shell.
     Nul,
-    /// The console or the machine has ended, or the guest is held.
+    /// The console or the machine ended, or QEMU keeps the guest paused.
     Console(ExpectFailure),
-    /// What was typed did not reach the console, which lives.
+    /// The input did not reach the console, which has not ended.
     NotSent(SendError),
 }
 
 impl fmt::Display for ShellFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { limit, guest } => write!(
-                f,
-                "it had not come to an end within {limit:?}{}",
-                IfPaused(guest)
-            ),
-            Self::Refused => f.write_str("it was refused"),
-            Self::UserWanted => f.write_str("a user was asked for, and none was given"),
-            Self::PasswordWanted => f.write_str("a password was asked for, and none was given"),
+            Self::Timeout { limit, guest } => {
+                write!(f, "not finished within {limit:?}{}", IfPaused(guest))
+            }
+            Self::Refused => f.write_str("the guest refused the user or the password"),
+            Self::UserWanted => f.write_str("the guest asks for a user; give one with `user()`"),
+            Self::PasswordWanted => {
+                f.write_str("the guest asks for a password; give one with `password()`")
+            }
             Self::PasswordExpired => {
                 f.write_str("the password has expired, and the guest asks for a new one")
             }
             Self::AccountExpired => f.write_str("the account has expired"),
             Self::AskedAgain { times } => {
-                write!(f, "the name was typed {times} times and asked for again")
+                write!(
+                    f,
+                    "the name was typed {times} times, and the guest asks again"
+                )
             }
             Self::OtherUser { user } => {
-                write!(f, "the shell of '{user}' was there, without a log-in")
+                write!(f, "the console already has a shell, of user '{user}'")
             }
             Self::ControlCharacter => {
-                f.write_str("the user or the password has a control character in it")
+                f.write_str("the user or the password contains a control character")
             }
             Self::Unknown { task } => write!(
                 f,
-                "it may still be about to {task}, and has not been recovered"
+                "the shell may still be busy with an earlier task: {task}; call `recover()` first"
             ),
             Self::GuestReset => f.write_str(
-                "the guest was reset, and this shell is gone; open another one with \
-                 console().shell()",
+                "the guest was reset, which ended this shell; open another one with \
+                 `console().shell()`",
             ),
             Self::CommandFailed { status, output } => {
                 write!(f, "the command failed with status {status}: {output}")
             }
-            Self::Nul => f.write_str("there is a NUL in it"),
+            Self::Nul => f.write_str("the command contains a NUL"),
             Self::Console(cause) => write!(f, "{cause}"),
             Self::NotSent(cause) => write!(f, "{cause}"),
         }
@@ -142,7 +146,30 @@ impl fmt::Display for ShellFailure {
 
 impl Error for ShellFailure {}
 
-/// One thing that a shell is to do, for its errors.
+impl ShellFailure {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Refused
+            | Self::PasswordExpired
+            | Self::AccountExpired
+            | Self::AskedAgain { .. }
+            | Self::OtherUser { .. }
+            | Self::CommandFailed { .. } => ErrorKind::Refused,
+            Self::UserWanted
+            | Self::PasswordWanted
+            | Self::ControlCharacter
+            | Self::Unknown { .. }
+            | Self::Nul => ErrorKind::InvalidInput,
+            Self::GuestReset => ErrorKind::Guest,
+            Self::Console(cause) => cause.kind(),
+            Self::NotSent(cause) => cause.kind(),
+        }
+    }
+}
+
+/// A task of a shell, for its errors.
 pub(super) struct Task<'a> {
     pub(super) console: &'a Console,
     pub(super) what: String,
@@ -158,7 +185,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Waits for all that belongs to it.
+    /// Waits for the task's work until the deadline.
     pub(super) async fn within<T>(
         &self,
         limit: Option<Duration>,
@@ -174,9 +201,9 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Waits for what a shell does that was opened after so many resets of the
-    /// guest. A reset takes the shell away; what the console said before it
-    /// counts.
+    /// Waits for the work of a shell that was opened after `resets` resets of
+    /// the guest. Another reset ends the shell. Output from before the reset
+    /// still counts.
     pub(super) async fn unless_reset<T>(
         &self,
         resets: u64,
@@ -202,6 +229,12 @@ impl<'a> Task<'a> {
             seen: self.console.lock().last_untaken(REPORTED_BYTES).into(),
             output: shared.output.tail().into(),
         }
+    }
+}
+
+impl From<HasNul> for ShellFailure {
+    fn from(HasNul: HasNul) -> Self {
+        Self::Nul
     }
 }
 
@@ -239,15 +272,15 @@ impl fmt::Display for ShellError {
             seen,
             output,
         } = self;
-        let console = what(machine, console.as_deref());
+        let console = subject(machine, console.as_deref());
         write!(
             f,
-            "the shell on {console} did not {task} ({waited:.1?}): {failure}"
+            "{console}: the shell did not {task} ({waited:.1?}): {failure}"
         )?;
         if let (Some(awaited), ShellFailure::Timeout { .. }) = (awaited, &**failure) {
             write!(f, "; it waited for {awaited}")?;
         }
-        // A report of the machine's end has its own.
+        // The report of the machine's end has its own tails.
         if let ShellFailure::Console(ExpectFailure::MachineEnded(_)) = &**failure {
             return Ok(());
         }
@@ -263,9 +296,16 @@ impl fmt::Display for ShellError {
     }
 }
 
-impl std::error::Error for ShellError {}
+impl Error for ShellError {}
 
-/// What was typed, and how often in a row.
+impl ShellError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+}
+
+/// The inputs, each with how often it was typed in a row.
 fn in_brief(typed: &[String]) -> String {
     let runs = typed.chunk_by(|one, other| one == other);
     let words = runs.map(|run| match run.len() {

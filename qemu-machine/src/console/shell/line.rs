@@ -1,13 +1,13 @@
-//! What is typed for a command, and how its output is told from all else.
+//! The lines to type for a command, with markers to find its output.
 //!
-//! Two markers of random words stand around the output. They are typed in two
-//! halves, which `printf` joins, so an echo of what was typed never has them
-//! whole, however a line editor wraps and redraws it.
+//! Two random markers stand around the output. Each is typed in two halves,
+//! which `printf` joins. So an echo of the input never contains a whole marker,
+//! even if a line editor wraps and redraws it.
 //!
-//! Only printable ASCII is typed, in lines short enough for every line editor
-//! and for a terminal that gathers lines itself: all else is written in octal
-//! for `printf %b`. So no byte of a command is a key: no tab completes, no `!`
-//! recalls, no control character edits.
+//! Only printable ASCII is typed. All other bytes are written in octal for
+//! `printf %b`. So no byte of a command is a key: no tab completes, no `!`
+//! recalls, no control character edits. The lines are short enough for every
+//! line editor, and for a terminal that collects lines itself.
 //!
 //! Pure: no console, no clock.
 
@@ -16,35 +16,53 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::console::Pattern;
 
-/// A word that nobody else writes.
+/// A random word that nothing else prints.
 #[derive(Debug)]
 pub(super) struct Marker {
     halves: [String; 2],
 }
 
-/// A command that no shell can be given: it has a NUL in it.
+/// A script that cannot be typed: it contains a NUL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct HasNul;
 
+/// A script as it is typed, with the markers around its output.
+pub(super) struct TypedScript {
+    pub(super) lines: String,
+    pub(super) begun: Marker,
+    pub(super) ended: Marker,
+}
+
+impl TypedScript {
+    pub(super) fn new(script: &[u8]) -> Result<Self, HasNul> {
+        let (begun, ended) = (Marker::new(), Marker::new());
+        Ok(Self {
+            lines: script_lines(script, &begun, &ended)?,
+            begun,
+            ended,
+        })
+    }
+}
+
 impl Marker {
     pub(super) fn new() -> Self {
-        // The standard library's hasher has keys of the system's randomness.
+        // The keys of the standard library's hasher are random.
         let half = || format!("{:016x}", RandomState::new().build_hasher().finish());
         Self {
             halves: [format!("qm-{}", half()), format!("{}-", half())],
         }
     }
 
-    /// The marker at the end of what has come, and then what `expression` is.
+    /// A pattern for the marker, followed by `expression`.
     ///
     /// # Panics
-    /// It is no regular expression.
+    /// If `expression` is no regular expression.
     pub(super) fn then(&self, expression: &str) -> Pattern {
         let [first, second] = &self.halves;
         Pattern::regex(&format!("{first}{second}{expression}")).expect("an expression of ours")
     }
 
-    /// What follows the marker in a line.
+    /// The rest of a line after the marker; `None` without the marker.
     pub(super) fn rest<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
         let whole = self.whole();
         let at = line
@@ -63,41 +81,37 @@ impl Marker {
     }
 }
 
-/// A line that has the shell write a marker and a line end.
+/// A line that makes the shell write a marker and a line end.
 pub(super) fn marker_line(marker: &Marker) -> String {
     format!(" printf '%s%s\\n' {}\n", marker.typed())
 }
 
-/// The same, with the user's name behind the marker where the shell can tell it.
+/// The same, with the user's name after the marker if the guest has `id`.
 pub(super) fn user_line(marker: &Marker) -> String {
     let typed = marker.typed();
     format!(" printf '%s%s%s\\n' {typed} \"$(id -un 2>/dev/null)\"\n")
 }
 
-/// The lines that have the shell write one marker and a line end, run a
-/// script, and write the other marker, the script's status and a line end.
-pub(super) fn script_lines(
-    script: &[u8],
-    begun: &Marker,
-    ended: &Marker,
-) -> Result<String, HasNul> {
+/// The lines that make the shell write one marker and a line end, run a script,
+/// and write the other marker, the script's status and a line end.
+fn script_lines(script: &[u8], begun: &Marker, ended: &Marker) -> Result<String, HasNul> {
     let mut pieces = pieces(script)?;
     let last = pieces.pop().unwrap_or_default();
     let mut lines = String::new();
-    // A blank before a line keeps it out of the history where that is wanted.
+    // A shell can be set to keep lines with a leading blank out of its history.
     for (number, piece) in pieces.iter().enumerate() {
         let before = if number == 0 { "" } else { "$_qm" };
         lines.extend([" _qm=", before, "'", piece, "'\n"]);
     }
     let before = if pieces.is_empty() { "" } else { r#""$_qm""# };
-    // By `command`, a fault of syntax ends the script and not the line.
+    // With `command`, a syntax error ends the script and not the line.
     let run = format!("command eval \"$(printf %b {before}'{last}')\" </dev/null");
     let [begun, ended] = [begun, ended].map(Marker::typed);
     Ok(lines + &format!(" printf '%s%s\\n' {begun};{run};printf '%s%s%d\\n' {ended} $?\n"))
 }
 
-/// What a terminal made of a program's output, undone: it put a carriage
-/// return before each line feed (`stty onlcr`).
+/// Undoes a terminal's change to a program's output: the carriage return that
+/// it puts before each line feed (`stty onlcr`).
 pub(super) fn undo_onlcr(bytes: &[u8]) -> Vec<u8> {
     let mut undone = Vec::with_capacity(bytes.len());
     for (index, &byte) in bytes.iter().enumerate() {
@@ -109,14 +123,14 @@ pub(super) fn undo_onlcr(bytes: &[u8]) -> Vec<u8> {
     undone
 }
 
-/// A script for `printf %b`, within single quotes, in pieces.
+/// A script for `printf %b`, to be put in single quotes, in pieces.
 fn pieces(script: &[u8]) -> Result<Vec<String>, HasNul> {
     let mut pieces = vec![String::new()];
     for &byte in script {
         let written = match byte {
             0 => return Err(HasNul),
             b'\\' => r"\\".to_owned(),
-            // A shell sees these within single quotes, or its history does.
+            // Within single quotes, a shell or its history still reads these.
             b'\'' | b'!' | b'^' => octal(byte),
             b' '..=b'~' => char::from(byte).to_string(),
             _ => octal(byte),
@@ -135,8 +149,8 @@ fn octal(byte: u8) -> String {
     format!(r"\0{byte:03o}")
 }
 
-/// So that a line with all around it has some 600 bytes: busybox's line editor
-/// takes 1024 by default, a terminal 4095 (`termios(3)`, "Canonical mode").
+/// A whole line then has some 600 bytes. Busybox's line editor takes 1024 by
+/// default, a terminal 4095 (`termios(3)`, "Canonical mode").
 const PIECE_BYTES: usize = 400;
 
 #[cfg(test)]
@@ -201,9 +215,9 @@ mod tests {
             let lines = script_lines(script.as_bytes(), &begun, &ended).unwrap();
             for shell in ["sh", "bash"] {
                 let ran = Command::new(shell).args(["-c", &lines]).output();
-                let told = String::from_utf8(ran.unwrap().stdout).unwrap();
+                let output_text = String::from_utf8(ran.unwrap().stdout).unwrap();
                 assert_eq!(
-                    told,
+                    output_text,
                     format!("ab\n{output}cd{status}\n"),
                     "{shell}: {script}"
                 );

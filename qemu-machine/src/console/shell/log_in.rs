@@ -1,46 +1,46 @@
-//! To the shell on a console: by a log-in, or where it is there already.
+//! Opens the shell on a console: by a log-in, or by using an open shell.
 //!
-//! What is typed and when is decided by [`Conversation`]; here are the console
+//! [`Conversation`] decides what to type and when. This module has the console
 //! and the clock.
 
-use crate::console::handle::REPORTED_BYTES;
-use crate::spec::Noise;
-use qemu_qmp_engine::{operation, timeout_option};
 use std::fmt;
 use std::future::IntoFuture;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use qemu_qmp_engine as engine;
+use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
 use super::conversation::{Aim, Conversation, Line, Step};
 use super::error::Task;
 use super::line::{self, Marker};
-use super::seen::Questions;
-use super::{Shell, ShellError, ShellFailure, State};
+use super::recent_text::Questions;
+use super::task_slot::TaskSlot;
+use super::{Shell, ShellError, ShellFailure};
+use crate::console::handle::REPORTED_BYTES;
 use crate::console::noise::Filter;
 use crate::console::{Console, Pattern};
+use crate::spec::Noise;
 
-/// Gets hold of the shell on a console; made by [`Console::shell`].
+/// Opens the shell on a console; made by [`Console::shell`].
 ///
 /// # Errors
-/// [`ShellError`], whose [`failure`](ShellError::failure) says which.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped, what was typed by then stays typed.
+/// If the future is dropped, the guest keeps the input that was typed before.
 #[derive(Debug, Clone)]
-#[must_use = "no shell is spoken with until awaited or waited for"]
+#[must_use = "no shell is opened until awaited or waited for"]
 pub struct OpenShell {
     console: Console,
     user: Option<String>,
     password: Option<Secret>,
     questions: Questions,
     timeout: Option<Duration>,
-    /// Where the console's text begins that counts, if the guest was reset there.
+    /// After a reset of the guest: the place in the stream where text counts.
     after_reset: Option<u64>,
 }
 
-/// What is not to be seen in any log of ours.
+/// A text that no log or error shows.
 #[derive(Clone)]
 struct Secret(String);
 
@@ -63,7 +63,7 @@ impl OpenShell {
         }
     }
 
-    /// The same, for a guest that was reset just now.
+    /// The same, for a guest that has just been reset.
     pub(super) fn after_reset(mut self) -> Self {
         let mut buffer = self.console.lock();
         let (rest, begin) = buffer.since(buffer.taken(), usize::MAX);
@@ -74,56 +74,56 @@ impl OpenShell {
         self
     }
 
-    /// Logs in first, as this user, where the console asks for one. A prompt that
-    /// was lost, torn, or taken by an [`expect`](Console::expect) is had back by a
-    /// line end.
+    /// Logs in as this user, if the console asks for one. If a prompt was lost,
+    /// torn, or taken by an [`expect`](Console::expect), a line end makes the
+    /// guest print it again.
     ///
-    /// Where a shell is there without being asked for (an automatic log-in, a
-    /// user who is still logged in), it is taken if it is this user's by the word
-    /// of `id -un`, as far as the guest has that; else it is
+    /// A shell may already be open: after an automatic log-in, or from an earlier
+    /// one. It is used if `id -un` prints this user, or if the guest has no `id`.
+    /// Otherwise the operation fails with
     /// [`OtherUser`](ShellFailure::OtherUser).
     pub fn user(mut self, name: impl Into<String>) -> Self {
         self.user = Some(name.into());
         self
     }
 
-    /// The user's password, where one is asked for; needs a
+    /// The user's password, for a guest that asks for one. It needs a
     /// [`user`](Self::user).
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Secret(password.into()));
         self
     }
 
-    /// What asks for a user, instead of `login: `. A question is the last thing
-    /// on the console: text that another follows in its line is none.
+    /// The question for a user, instead of `login: `. A question is the last text
+    /// on the console: text with other text after it in its line is none.
     pub fn login_prompt(mut self, pattern: impl Into<Pattern>) -> Self {
         self.questions.login = pattern.into();
         self
     }
 
-    /// What asks for a password, instead of `Password: ` and the like.
+    /// The question for a password, instead of `Password: ` and similar ones.
     pub fn password_prompt(mut self, pattern: impl Into<Pattern>) -> Self {
         self.questions.password = pattern.into();
         self
     }
 
-    /// The prompt by which a shell shows in a log-in, instead of a `#`, `$`, `%`
-    /// or `>` after which the console is silent. It is tried by a line end, which
-    /// a shell answers by the same prompt, and then by a command. No other
-    /// operation of a shell needs to know its prompt.
+    /// The prompt that ends a log-in, instead of a `#`, `$`, `%` or `>` followed
+    /// by silence. The log-in checks it by a line end, which a shell answers by
+    /// the same prompt, and then by a command. No other operation of a shell
+    /// needs the prompt.
     pub fn prompt(mut self, pattern: impl Into<Pattern>) -> Self {
         self.questions.prompt = pattern.into();
         self
     }
 
-    /// A name or password that is no line, but keys.
+    /// Whether a terminal would read a part of the name or password as a key.
     fn has_control_characters(&self) -> bool {
         let password = self.password.as_ref().map(|it| it.0.as_str());
         let mut texts = [self.user.as_deref(), password].into_iter().flatten();
         texts.any(|text| text.chars().any(char::is_control))
     }
 
-    /// The last of the console, without the password where that was echoed.
+    /// The console's last output, without the password if the guest echoed it.
     fn last_seen(&self) -> Box<[u8]> {
         let seen = self.console.lock().last(REPORTED_BYTES);
         match &self.password {
@@ -135,7 +135,7 @@ impl OpenShell {
         }
     }
 
-    /// Talks until there is a shell, or will be none.
+    /// Talks until a shell is open, or the log-in has failed.
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), ShellFailure> {
         let Self {
             console,
@@ -145,9 +145,9 @@ impl OpenShell {
         } = self;
         let deadlines = &console.shared.deadlines;
         let observed = &console.shared.observed;
-        let mut ear = Ear::new(console, self.after_reset);
+        let mut reader = TextReader::new(console, self.after_reset);
         let mut resets = observed.resets();
-        ear.hear(conversation);
+        reader.read(conversation);
         conversation.begin(deadlines.now());
         loop {
             if resets != observed.resets() {
@@ -167,14 +167,14 @@ impl OpenShell {
                     };
                     console.send(typed).timeout(None).await?;
                 }
-                // Silence is a guess, and the only word there is: a prompt is the
-                // last thing before it, and a prompt that was torn or thrown away
-                // has nothing else to show that it waits.
+                // Silence is only a guess, but nothing else shows that the guest
+                // waits. A prompt is the last text before silence. A prompt that
+                // was torn or lost leaves nothing but silence.
                 Step::Wait(limit) => {
-                    let more = console.expect(&ear.any).verbatim().timeout(None);
+                    let more = console.expect(&reader.any).verbatim().timeout(None);
                     if let Ok(more) = deadlines.timeout(limit, more.into_future()).await {
                         more?;
-                        ear.hear(conversation);
+                        reader.read(conversation);
                     }
                 }
             }
@@ -184,8 +184,8 @@ impl OpenShell {
 
 timeout_option!(OpenShell, timeout);
 
-/// Takes what the console says, and hands it on without the kernel's lines.
-struct Ear<'a> {
+/// Reads the console, and passes its text on without the kernel's lines.
+struct TextReader<'a> {
     console: &'a Console,
     filter: Filter,
     position: u64,
@@ -193,8 +193,9 @@ struct Ear<'a> {
     any: Pattern,
 }
 
-impl<'a> Ear<'a> {
-    /// Begins with what was taken last: a question may be a part of it.
+impl<'a> TextReader<'a> {
+    /// Begins before the end of the last match that was taken: a question may be
+    /// a part of it.
     fn new(console: &'a Console, after_reset: Option<u64>) -> Self {
         let taken = console.lock().taken();
         let noise = Noise {
@@ -211,15 +212,15 @@ impl<'a> Ear<'a> {
         }
     }
 
-    /// Takes all that has come, or up to where the conversation has ended.
-    fn hear(&mut self, conversation: &mut Conversation) {
+    /// Takes all new text, or the text up to the end of the conversation.
+    fn read(&mut self, conversation: &mut Conversation) {
         let now = self.console.shared.deadlines.now();
         let (bytes, begin) = self.console.lock().since(self.position, usize::MAX);
         self.position = begin + bytes.len() as u64;
         let ended = self.filter.push(&bytes, |run, mut at| {
             for line in run.split_inclusive(|byte| *byte == b'\n') {
                 at += line.len() as u64;
-                if conversation.saw(line, now) {
+                if conversation.feed(line, now) {
                     return ControlFlow::Break(at);
                 }
             }
@@ -262,19 +263,19 @@ impl OpenShell {
         Ok(Shell {
             resets: self.console.shared.observed.resets(),
             console: self.console.clone(),
-            state: State::Ready,
+            slot: TaskSlot::default(),
             opened: self,
         })
     }
 }
 
-/// Types Ctrl-C and a line until the shell does as that says; Ctrl-C every other
-/// time.
+/// Types a marker line again and again, every other time after Ctrl-C, until
+/// the shell answers it.
 ///
-/// Either may be lost. A shell that is interrupted throws away what it has read
-/// by then; and bash does not heed Ctrl-C when the command that it waits for ends
-/// by itself at that moment. Nothing tells, so both are typed again; answers that
-/// come after the first one harm nobody.
+/// Both may be lost. An interrupted shell throws away the input that it has
+/// read. And bash ignores Ctrl-C if its command ends by itself at that moment.
+/// Nothing reports either case, so both are typed again. Answers after the first
+/// one do no harm.
 pub(super) async fn interrupt(console: &Console) -> Result<(), ShellFailure> {
     let marker = Marker::new();
     let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
@@ -290,6 +291,6 @@ pub(super) async fn interrupt(console: &Console) -> Result<(), ShellFailure> {
     Ok(())
 }
 
-/// After which time a line that was not answered is typed again: longer than
-/// most shells take to answer, so that few are typed twice.
+/// The time until a line without an answer is typed again. Most shells answer
+/// faster, so few lines are typed twice.
 const PACE: Duration = Duration::from_millis(500);

@@ -2,76 +2,73 @@
 //!
 //! ```text
 //! OpenShell --conversation--> Shell --Run: lines, marker, output, marker--> ShellOutput
-//! Ready --run begins--> Unknown --its end--> Ready
-//!                       Unknown --Recover: Ctrl-C, marker--> Ready
+//! free --run begins--> busy --its end--> free
+//!                      busy --Recover: Ctrl-C, marker--> free
 //! ```
 //!
-//! Never takes for a command's output what an earlier one, an echo or a prompt
-//! wrote: all up to the command's own first marker is passed over.
+//! Never returns the output of an earlier command, an echo or a prompt as a
+//! command's output: it skips everything before the command's own first marker.
 
 mod conversation;
 pub(crate) mod error;
 mod line;
 mod log_in;
 mod power;
-mod seen;
+mod recent_text;
+mod task_slot;
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::time::Duration;
 
 use error::Task;
 pub(crate) use error::{ShellError, ShellFailure};
-use line::{HasNul, Marker};
+use line::TypedScript;
 pub use log_in::OpenShell;
 pub use power::{PowerOff, Reboot};
+use task_slot::TaskSlot;
 
 use super::Console;
 
-/// A shell that takes commands on a console; made by [`Console::shell`].
+/// A shell that runs commands on a console; made by [`Console::shell`].
 ///
-/// The guest needs a POSIX shell with `printf` and `command` built in, as
-/// bash, dash and busybox have them, and `/dev/null`. Its prompt, line editor,
-/// echo and terminal settings may be what they are, and stay that way.
+/// The guest needs `/dev/null` and a POSIX shell with `printf` and `command`
+/// built in, such as bash, dash and busybox. Any prompt, line editor, echo and
+/// terminal settings work, and nothing changes them.
 ///
-/// Limits: what else is written to the same console meanwhile is in the output,
-/// such as what runs in the background, and the kernel's own lines (but see
-/// [`Run::past_kernel_lines`]; `dmesg -n 1` keeps them away). A command that
-/// changes how the terminal writes line ends changes its own output's.
+/// # Limits
+/// - The output contains all that is written to the same console at that time:
+///   output of background jobs, and the kernel's own lines. To skip the latter,
+///   see [`Run::past_kernel_lines`], or turn them off with `dmesg -n 1`.
+/// - A command that changes how the terminal writes line ends also changes those
+///   of its output.
 #[derive(Debug)]
 pub struct Shell {
     console: Console,
-    state: State,
-    /// How often the guest had been reset when it was opened.
+    slot: TaskSlot,
+    /// How often the guest had been reset when the shell was opened.
     resets: u64,
     /// How it was opened.
     opened: OpenShell,
 }
 
-#[derive(Debug)]
-enum State {
-    Ready,
-    /// It was told to do this, and has not told that it has.
-    Unknown(String),
-}
-
-/// What a command wrote, and how it ended.
+/// The output and the status of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShellOutput {
-    /// The exit status; 128 and the signal's number for a command that a
-    /// signal ended.
+    /// The exit status. If a signal ended the command, 128 plus the signal's
+    /// number.
     pub status: i32,
-    /// What it wrote to its standard output and error, as it came; the line
-    /// ends are its own, not the terminal's.
+    /// Standard output and standard error, in order, with the command's own
+    /// line ends and not the terminal's.
     pub output: Vec<u8>,
-    /// How many bytes at the start of `output` were dropped, because more came
-    /// than the console's ring holds. The console's log has them.
+    /// How many bytes are missing at the start of `output`, because the output
+    /// was larger than the console's ring. The console's log has them.
     pub dropped_bytes: u64,
 }
 
 impl ShellOutput {
-    /// The output as text, without the line end at its end; what is no UTF-8
-    /// is replaced.
+    /// The output as text, without the last line end. Bytes that are not UTF-8
+    /// are replaced.
     pub fn text(&self) -> String {
         let output = self.output.strip_suffix(b"\n").unwrap_or(&self.output);
         String::from_utf8_lossy(output).into_owned()
@@ -84,10 +81,9 @@ impl ShellOutput {
 }
 
 impl Console {
-    /// Gets hold of the shell on this console. Without a
-    /// [`user`](OpenShell::user), the shell must be at its prompt; with one, the
-    /// log-in's questions are waited for and answered, or the shell is taken that
-    /// is there.
+    /// Opens the shell on this console. Without a [`user`](OpenShell::user), the
+    /// shell must be at its prompt. With a user, the operation answers the
+    /// log-in's questions, or uses the shell that is already open.
     ///
     /// # Examples
     /// ```no_run
@@ -107,30 +103,37 @@ impl Console {
 }
 
 impl Shell {
-    /// Runs a command, or a script of many lines, in this very shell: what it
-    /// sets and where it goes to stays for the next one. Its standard input is
-    /// empty; `exit` ends the shell itself, and with it all that is to come.
-    pub fn run(&mut self, script: impl AsRef<[u8]>) -> Run<'_> {
+    /// Runs a command, or a script of many lines, in this shell itself: its
+    /// variables and its working directory stay for the next command. Its
+    /// standard input is empty. `exit` ends the shell, so later commands fail.
+    ///
+    /// The shell runs one command at a time. A command fails with
+    /// [`ShellFailure::Unknown`] if an earlier one has not finished.
+    pub fn run(&mut self, script: impl AsRef<[u8]>) -> Run {
         Run {
+            console: self.console.clone(),
+            slot: self.slot.clone(),
+            resets: self.resets,
             script: script.as_ref().to_vec(),
-            timeout: self.console.shared.deadlines.limit(),
             past_kernel_lines: false,
-            shell: self,
-        }
-    }
-
-    /// Ends what the shell may still be at after an operation that timed out or
-    /// was given up: interrupts it (Ctrl-C), and waits until the shell answers.
-    /// Nothing that was written until then reaches a later command's output.
-    /// On a shell that is at its prompt it changes nothing.
-    pub fn recover(&mut self) -> Recover<'_> {
-        Recover {
             timeout: self.console.shared.deadlines.limit(),
-            shell: self,
         }
     }
 
-    /// The console that it is on.
+    /// Makes the shell usable again after an operation that timed out or was
+    /// dropped: interrupts the command (Ctrl-C), and waits until the shell
+    /// answers. Output before that answer never reaches a later command. It
+    /// changes nothing for a shell at its prompt.
+    pub fn recover(&mut self) -> Recover {
+        Recover {
+            console: self.console.clone(),
+            slot: self.slot.clone(),
+            resets: self.resets,
+            timeout: self.console.shared.deadlines.limit(),
+        }
+    }
+
+    /// The shell's console.
     pub fn console(&self) -> &Console {
         &self.console
     }
@@ -139,131 +142,141 @@ impl Shell {
 /// Runs a command; made by [`Shell::run`].
 ///
 /// # Errors
-/// [`ShellError`], whose [`failure`](ShellError::failure) says which. A status
-/// other than 0 is none.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason. A status
+/// other than 0 is no error.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the command goes on, and the
-/// shell must be [recovered](Shell::recover) before the next one, as after a
-/// deadline.
+/// If the future is dropped after its first poll, the command goes on. As after
+/// a deadline, the shell must be [recovered](Shell::recover) before the next
+/// command.
 #[derive(Debug)]
 #[must_use = "nothing is run until awaited or waited for"]
-pub struct Run<'a> {
-    shell: &'a mut Shell,
+pub struct Run {
+    console: Console,
+    slot: TaskSlot,
+    resets: u64,
     script: Vec<u8>,
     past_kernel_lines: bool,
     timeout: Option<Duration>,
 }
 
-impl Run<'_> {
-    /// Looks past a Linux kernel's lines and leaves them out of the output, as
-    /// [`Expect::past_kernel_lines`](crate::console::Expect::past_kernel_lines) says;
-    /// such lines of the command's own, as of `dmesg`, are left out too.
+impl Run {
+    /// Skips a Linux kernel's lines, as
+    /// [`Expect::past_kernel_lines`](crate::console::Expect::past_kernel_lines)
+    /// does. The output does not contain them, even if the command itself
+    /// printed them, as `dmesg` does.
     pub fn past_kernel_lines(mut self) -> Self {
         self.past_kernel_lines = true;
         self
     }
 }
 
-timeout_option!(Run<'_>, timeout);
+timeout_option!(Run, timeout);
 
-operation!({'a} Run<'a> => Result<ShellOutput, ShellError>, 'a);
+operation!(Run => Result<ShellOutput, ShellError>);
 
-impl Run<'_> {
+impl Run {
     async fn run(self) -> Result<ShellOutput, ShellError> {
-        let Shell {
+        let Self {
             console,
-            state,
+            slot,
             resets,
             ..
-        } = self.shell;
-        let resets = *resets;
+        } = &self;
         let what = format!("run '{}'", brief(&self.script));
         let task = Task::begin(console, what.clone());
-        if console.shared.observed.resets() > resets {
+        if console.shared.observed.resets() > *resets {
             return Err(task.failed(ShellFailure::GuestReset));
         }
-        if let State::Unknown(earlier) = state {
-            let task_before = earlier.clone();
-            return Err(task.failed(ShellFailure::Unknown { task: task_before }));
-        }
-        let (begun, ended) = (Marker::new(), Marker::new());
-        let lines = line::script_lines(&self.script, &begun, &ended)
-            .map_err(|HasNul| task.failed(ShellFailure::Nul))?;
-        *state = State::Unknown(what);
-        let work = async {
-            console.send(lines).timeout(None).await?;
-            let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-            let begun = begun.timeout(None).await?;
-            let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
-            if self.past_kernel_lines {
-                ended = ended.past_kernel_lines();
-            }
-            let ended = ended.timeout(None).await?;
-            let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
-            let adds_returns = begun.group(1) == Some(b"\r");
-            Ok(ShellOutput {
-                // `$?` is a small number, always.
-                status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
-                output: if adds_returns {
-                    line::undo_onlcr(&ended.before)
-                } else {
-                    ended.before
-                },
-                dropped_bytes: ended.dropped_bytes,
-            })
-        };
-        let work = task.unless_reset(resets, work);
+        let script =
+            TypedScript::new(&self.script).map_err(|has_nul| task.failed(has_nul.into()))?;
+        let claim = slot
+            .begin(&what)
+            .map_err(|earlier| task.failed(ShellFailure::Unknown { task: earlier }))?;
+        let work = execute(console, script, self.past_kernel_lines);
+        let work = task.unless_reset(*resets, work);
         let output = task.within(self.timeout, work).await?;
-        *state = State::Ready;
+        claim.finish();
         Ok(output)
     }
 }
 
-/// Has a shell answer again; made by [`Shell::recover`].
+/// Types a script, and waits for its output and its status.
+async fn execute(
+    console: &Console,
+    script: TypedScript,
+    past_kernel_lines: bool,
+) -> Result<ShellOutput, ShellFailure> {
+    let TypedScript {
+        lines,
+        begun,
+        ended,
+    } = script;
+    console.send(lines).timeout(None).await?;
+    let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
+    let begun = begun.timeout(None).await?;
+    let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
+    if past_kernel_lines {
+        ended = ended.past_kernel_lines();
+    }
+    let ended = ended.timeout(None).await?;
+    let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
+    let adds_returns = begun.group(1) == Some(b"\r");
+    Ok(ShellOutput {
+        // `$?` is always a small number.
+        status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
+        output: if adds_returns {
+            line::undo_onlcr(&ended.before)
+        } else {
+            ended.before
+        },
+        dropped_bytes: ended.dropped_bytes,
+    })
+}
+
+/// Makes a shell answer again; made by [`Shell::recover`].
 ///
 /// # Errors
-/// [`ShellError`], whose [`failure`](ShellError::failure) says which: what does
-/// not heed Ctrl-C (an editor, a shell without job control) must be ended by
-/// what is [sent](Console::send) to it. It can be tried again.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason. If a
+/// program ignores Ctrl-C (an editor, a shell without job control), end it first
+/// by the [input](Console::send) that it needs. Then recover again.
 ///
 /// # Cancel safety
 /// If the future is dropped, the shell is not recovered.
 #[derive(Debug)]
 #[must_use = "nothing is recovered until awaited or waited for"]
-pub struct Recover<'a> {
-    shell: &'a mut Shell,
+pub struct Recover {
+    console: Console,
+    slot: TaskSlot,
+    resets: u64,
     timeout: Option<Duration>,
 }
 
-timeout_option!(Recover<'_>, timeout);
+timeout_option!(Recover, timeout);
 
-operation!({'a} Recover<'a> => Result<(), ShellError>, 'a);
+operation!(Recover => Result<(), ShellError>);
 
-impl Recover<'_> {
+impl Recover {
     async fn run(self) -> Result<(), ShellError> {
-        let Shell {
+        let Self {
             console,
-            state,
+            slot,
             resets,
-            ..
-        } = self.shell;
-        let resets = *resets;
-        let task = Task::begin(console, "answer".to_owned());
+            timeout,
+        } = self;
+        let task = Task::begin(&console, "answer".to_owned());
         if console.shared.observed.resets() > resets {
             return Err(task.failed(ShellFailure::GuestReset));
         }
-        if matches!(state, State::Ready) {
-            *state = State::Unknown("answer".to_owned());
-        }
-        let answer = task.unless_reset(resets, log_in::interrupt(console));
-        task.within(self.timeout, answer).await?;
-        *state = State::Ready;
+        let claim = slot.take_over("answer");
+        let answer = task.unless_reset(resets, log_in::interrupt(&console));
+        task.within(timeout, answer).await?;
+        claim.finish();
         Ok(())
     }
 }
 
-/// The first line of a script, and not all of a long one.
+/// The first line of a script, cut if it is long.
 fn brief(script: &[u8]) -> String {
     const SHOWN_CHARS: usize = 60;
     let text = String::from_utf8_lossy(script);

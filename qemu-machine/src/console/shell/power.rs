@@ -1,8 +1,9 @@
-//! The guest rebooted or powered off by its own shell, until QEMU reports it.
+//! Reboots the guest or powers it off by its own shell, and waits until QEMU
+//! reports that.
 //!
 //! ```text
 //! Shell --reboot: command--> RESET event --> OpenShell, with the same options
-//! Shell --power_off: command--> the machine's end, or SHUTDOWN and held
+//! Shell --power_off: command--> the machine's end, or SHUTDOWN and paused
 //! ```
 
 use std::future::pending;
@@ -12,53 +13,53 @@ use std::time::Duration;
 use qemu_qmp_engine::{Either, operation, race, timeout_option};
 
 use super::error::Task;
-use super::line::{self, Marker};
-use super::{OpenShell, Shell, ShellError, ShellFailure, State};
+use super::line::{Marker, TypedScript};
+use super::{OpenShell, Shell, ShellError, ShellFailure, execute};
 use crate::console::{Console, ExpectFailure};
 use crate::life::ExitReport;
 
 /// Reboots the guest; made by [`Shell::reboot`].
 ///
 /// # Errors
-/// [`ShellError`], whose [`failure`](ShellError::failure) says which: also
-/// [`CommandFailed`](ShellFailure::CommandFailed), and the end of the machine
-/// where QEMU was told to exit instead (`-no-reboot`). The reset is known from
-/// the monitor: a machine without one costs the deadline.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason:
+/// - [`CommandFailed`](ShellFailure::CommandFailed);
+/// - the machine's end, if QEMU exits instead (`-no-reboot`);
+/// - the deadline, if the machine has no monitor: only that reports the reset.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the guest may reboot.
+/// If the future is dropped after its first poll, the guest may reboot.
 #[derive(Debug)]
 #[must_use = "nothing is rebooted until awaited or waited for"]
-pub struct Reboot {
-    shell: Shell,
-    command: String,
-    timeout: Option<Duration>,
-}
+pub struct Reboot(Leave);
 
 /// Powers the guest off; made by [`Shell::power_off`].
 ///
 /// # Errors
-/// [`ShellError`], whose [`failure`](ShellError::failure) says which: also
-/// [`CommandFailed`](ShellFailure::CommandFailed), and an end of the machine
-/// that is not the guest's.
+/// [`ShellError`]; its [`failure`](ShellError::failure) is the reason:
+/// - [`CommandFailed`](ShellFailure::CommandFailed);
+/// - the machine's end, if the guest did not cause it.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the guest may power off.
+/// If the future is dropped after its first poll, the guest may power off.
 #[derive(Debug)]
 #[must_use = "nothing is powered off until awaited or waited for"]
-pub struct PowerOff {
+pub struct PowerOff(Leave);
+
+/// A command that ends a shell.
+#[derive(Debug)]
+struct Leave {
     shell: Shell,
     command: String,
     timeout: Option<Duration>,
 }
 
 impl Shell {
-    /// Has the guest reboot by a command in this shell, and waits for QEMU's
-    /// `RESET` event. The shell is gone with that; what comes back opens the next
-    /// one, by the same log-in.
+    /// Reboots the guest by a command in this shell, and waits for QEMU's
+    /// `RESET` event. This shell ends with that. The result opens the next one,
+    /// by the same log-in.
     ///
-    /// The command is `reboot`, and `reboot -f` where the first process is a
-    /// shell, as in many an initramfs: nobody would heed it there.
+    /// The command is `reboot`. If the first process is a shell, as in many an
+    /// initramfs, it is `reboot -f`, because a shell ignores the request.
     ///
     /// # Examples
     /// ```no_run
@@ -72,57 +73,45 @@ impl Shell {
     /// # }
     /// ```
     pub fn reboot(self) -> Reboot {
-        Reboot {
-            command: command("reboot"),
-            timeout: self.console.shared.deadlines.limit(),
-            shell: self,
-        }
+        Reboot(Leave::new(self, "reboot"))
     }
 
-    /// Has the guest power off by a command in this shell, and waits until it
-    /// has: for the machine's end, whose report comes back, or, where QEMU was
-    /// told to hold such a guest (`-no-shutdown`), for that, with `None`.
+    /// Powers the guest off by a command in this shell, and waits until it is
+    /// off. Returns the report of the machine's end. If QEMU keeps a guest that
+    /// is off (`-no-shutdown`), it returns `None`.
     ///
-    /// The command is `poweroff`, or `poweroff -f` as with
+    /// The command is `poweroff`, or `poweroff -f`, as with
     /// [`reboot`](Self::reboot).
     pub fn power_off(self) -> PowerOff {
-        PowerOff {
-            command: command("poweroff"),
-            timeout: self.console.shared.deadlines.limit(),
-            shell: self,
+        PowerOff(Leave::new(self, "poweroff"))
+    }
+}
+
+macro_rules! command_option {
+    ($($operation:ident),*) => {$(
+        impl $operation {
+            /// Uses this command instead.
+            pub fn command(mut self, command: impl Into<String>) -> Self {
+                self.0.command = command.into();
+                self
+            }
         }
-    }
+
+        timeout_option!($operation, 0.timeout);
+    )*};
 }
 
-impl Reboot {
-    /// Uses this command instead.
-    pub fn command(mut self, command: impl Into<String>) -> Self {
-        self.command = command.into();
-        self
-    }
-}
-
-timeout_option!(Reboot, timeout);
-
-impl PowerOff {
-    /// Uses this command instead.
-    pub fn command(mut self, command: impl Into<String>) -> Self {
-        self.command = command.into();
-        self
-    }
-}
-
-timeout_option!(PowerOff, timeout);
+command_option!(Reboot, PowerOff);
 
 operation!(Reboot => Result<OpenShell, ShellError>);
 
 impl Reboot {
     async fn run(self) -> Result<OpenShell, ShellError> {
-        let Self {
+        let Leave {
             shell,
             command,
             timeout,
-        } = self;
+        } = self.0;
         let task = Task::begin(&shell.console, "reboot the guest".to_owned());
         let leave = async {
             match leave(&shell, &command).await {
@@ -139,11 +128,11 @@ operation!(PowerOff => Result<Option<Arc<ExitReport>>, ShellError>);
 
 impl PowerOff {
     async fn run(self) -> Result<Option<Arc<ExitReport>>, ShellError> {
-        let Self {
+        let Leave {
             shell,
             command,
             timeout,
-        } = self;
+        } = self.0;
         let task = Task::begin(&shell.console, "power the guest off".to_owned());
         let leave = async {
             match leave(&shell, &command).await {
@@ -160,15 +149,26 @@ impl PowerOff {
     }
 }
 
-/// Runs a command that ends the shell, and gives what has ended it.
+impl Leave {
+    fn new(shell: Shell, program: &str) -> Self {
+        Self {
+            command: command(program),
+            timeout: shell.console.shared.deadlines.limit(),
+            shell,
+        }
+    }
+}
+
+/// Runs a command that ends the shell, and returns how the shell ended.
 async fn leave(shell: &Shell, command: &str) -> ShellFailure {
     if shell.console.shared.observed.resets() > shell.resets {
         return ShellFailure::GuestReset;
     }
-    if let State::Unknown(earlier) = &shell.state {
-        let task = earlier.clone();
-        return ShellFailure::Unknown { task };
-    }
+    // Never finished: the shell runs nothing after this.
+    let _claim = match shell.slot.begin("leave") {
+        Ok(claim) => claim,
+        Err(task) => return ShellFailure::Unknown { task },
+    };
     let ended = race(
         run(&shell.console, command),
         shell.console.shared.observed.reset_after(shell.resets),
@@ -179,25 +179,19 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
     }
 }
 
-/// Ends where the command fails, or the console can say no more.
+/// Ends when the command fails, or when the console ends.
 async fn run(console: &Console, command: &str) -> ShellFailure {
-    let (begun, ended) = (Marker::new(), Marker::new());
-    let Ok(lines) = line::script_lines(command.as_bytes(), &begun, &ended) else {
-        return ShellFailure::Nul;
-    };
     let work = async {
-        console.send(lines).timeout(None).await?;
-        let told = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-        told.timeout(None).await?;
-        let told = console.expect(ended.then("([0-9]+)\r?\n"));
-        let told = told.past_kernel_lines().timeout(None).await?;
-        let status = told.group(1).and_then(|it| str::from_utf8(it).ok());
-        let status = status.and_then(|it| it.parse().ok()).unwrap_or(-1);
-        if status != 0 {
-            let output = String::from_utf8_lossy(&told.before).trim().to_owned();
-            return Err(ShellFailure::CommandFailed { status, output });
+        let script = TypedScript::new(command.as_bytes())?;
+        let done = execute(console, script, true).await?;
+        if !done.success() {
+            let output = String::from_utf8_lossy(&done.output).trim().to_owned();
+            return Err(ShellFailure::CommandFailed {
+                status: done.status,
+                output,
+            });
         }
-        // The guest goes down by itself now, and says what it likes.
+        // The guest goes down now, and may print anything.
         let never = Marker::new().then("");
         console.expect(never).timeout(None).await?;
         pending().await
@@ -206,10 +200,10 @@ async fn run(console: &Console, command: &str) -> ShellFailure {
     failure
 }
 
-/// What is asked of the first process, or else of the kernel: a shell that is the
-/// first process heeds no signal that asks for it.
-fn command(name: &str) -> String {
+/// Asks the first process, or else the kernel: a shell as the first process
+/// ignores the signal that asks.
+fn command(program: &str) -> String {
     format!(
-        "case $(tr '\\0' '\\n' </proc/1/cmdline | head -n 1) in *sh) {name} -f;; *) {name};; esac"
+        "case $(tr '\\0' '\\n' </proc/1/cmdline | head -n 1) in *sh) {program} -f;; *) {program};; esac"
     )
 }

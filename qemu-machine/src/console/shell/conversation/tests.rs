@@ -7,11 +7,11 @@ use Line::{Marker as Command, Password, User};
 enum Play {
     /// Prints this at once.
     Says(&'static str),
-    /// Prints this again and again, so often, after these milliseconds each time.
+    /// Prints this a number of times, after these milliseconds each time.
     Repeats(u32, u64, &'static str),
-    /// Does nothing for so many milliseconds, in which nothing is typed.
+    /// Does nothing for these milliseconds. Nothing must be typed.
     Idles(u64),
-    /// Reads this line, which is typed within so many milliseconds.
+    /// Reads this line, which must be typed within these milliseconds.
     Reads(Line, u64),
     /// Answers the marker, with a user's name.
     Answers(&'static str),
@@ -28,34 +28,34 @@ fn log_in(password: bool) -> Conversation {
     Conversation::new(Instant::now(), aim)
 }
 
-/// Plays a console to its end. Gives the outcome, or `None` where the log-in
-/// still waits, and all that was typed.
+/// Plays a console to its end. Returns the outcome, or `None` if the log-in
+/// still waits, and all typed lines.
 fn play(mut it: Conversation, script: &[Play]) -> (Option<Result<(), ShellFailure>>, Vec<Line>) {
     let mut now = it.typed_at;
     let outcome = script.iter().find_map(|step| match step {
-        Says(text) => hear(&mut it, text, now).or_else(|| pass(&mut it, &mut now, 0, None)),
+        Says(text) => feed(&mut it, text, now).or_else(|| pass(&mut it, &mut now, 0, None)),
         Repeats(times, pause, text) => (0..*times).find_map(|_| {
             let ended = pass(&mut it, &mut now, *pause, None);
-            ended.or_else(|| hear(&mut it, text, now))
+            ended.or_else(|| feed(&mut it, text, now))
         }),
         Idles(time) => pass(&mut it, &mut now, *time, None),
         Reads(line, time) => pass(&mut it, &mut now, *time, Some(*line)),
         Answers(user) => {
             let line = format!("{}{user}\r\n", it.marker.whole());
-            hear(&mut it, &line, now)
+            feed(&mut it, &line, now)
         }
     });
     (outcome, it.typed)
 }
 
-fn hear(it: &mut Conversation, text: &str, now: Instant) -> Option<Result<(), ShellFailure>> {
+fn feed(it: &mut Conversation, text: &str, now: Instant) -> Option<Result<(), ShellFailure>> {
     text.as_bytes()
         .split_inclusive(|byte| *byte == b'\n')
-        .any(|line| it.saw(line, now))
+        .any(|line| it.feed(line, now))
         .then(|| it.outcome.take().unwrap())
 }
 
-/// Lets time pass, until this line is typed, where one is to be.
+/// Lets time pass, until this line is typed if there is one.
 fn pass(
     it: &mut Conversation,
     now: &mut Instant,
@@ -82,7 +82,7 @@ fn pass(
     }
 }
 
-/// What a console says to a password, a line end and a marker, with its prompt.
+/// A console's answers to a password, a line end and a marker, with its prompt.
 const TO_A_SHELL: [Play; 6] = [
     Says("\r\n\x1b[?2004h~ # \x1b[6n"),
     Reads(Line::End, 300),
@@ -140,7 +140,7 @@ fn a_name_that_was_thrown_away_is_typed_again_where_it_is_asked_for_again() {
             Reads(Password, 250),
         ],
     );
-    // And where the question only goes on standing.
+    // The same if the question only stays.
     opens(
         true,
         [
@@ -190,7 +190,7 @@ fn a_prompt_that_was_torn_or_lost_is_had_back_by_a_line_end() {
             ],
         );
     }
-    // What was written behind a password's question is no answer to it.
+    // Output after a question for a password is no answer.
     opens(
         true,
         [
@@ -311,7 +311,7 @@ fn a_refusal_is_told_at_once_unless_it_may_be_of_what_was_typed_twice() {
         let failure = fails(true, asked().into_iter().chain([Says(words)]));
         assert!(matches!(failure, ShellFailure::Refused), "{failure}");
     }
-    // Without words that are known, after a second time.
+    // A refusal without known words, after a second time.
     let unknown = || {
         asked()
             .into_iter()
@@ -433,7 +433,7 @@ fn a_shell_that_is_there_is_taken_if_it_is_the_user_s() {
         matches!(&other, ShellFailure::OtherUser { user } if user == "alice"),
         "{other}"
     );
-    // One that shows nothing.
+    // A log-in that shows nothing.
     opens(
         true,
         [
@@ -462,7 +462,7 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 250),
         ],
     );
-    // It writes behind the password's question,
+    // The other program writes after the question for a password,
     opens(
         true,
         [
@@ -473,7 +473,7 @@ fn a_console_that_is_never_silent_is_asked_all_the_same() {
             Reads(Password, 600),
         ],
     );
-    // and behind the prompt that a line end has had back, too.
+    // and after the prompt that a line end brought back, too.
     let (outcome, _) = play(
         log_in(true),
         &[
@@ -551,7 +551,7 @@ fn where_no_user_was_given_the_shell_is_asked_at_once_and_a_question_is_none() {
 fn what_was_typed_and_is_awaited_is_told_without_the_password() {
     let mut it = log_in(true);
     it.typed = vec![User, Password, Line::End, Command];
-    it.stage = Stage::Passed;
+    it.stage = Stage::PasswordTyped;
     let typed: Vec<String> = it.typed().collect();
     let words = [
         "'root'",

@@ -1,37 +1,38 @@
-//! What a terminal is spared of a stream: what shows nothing and costs much.
+//! Keeps from a terminal the output that shows nothing and costs much.
 //!
-//! `vt100` keeps a string (a title, a link) of any length until it ends, and
-//! inserts as many cells or lines as it is told, however few there are. Of a
-//! flood of either, a guest's console would fill the memory or stall the engine.
-//! And its parser, `vte`, loses what follows a character that it gets in two
-//! pieces; so it gets every character whole.
+//! `vt100` keeps a string (a title, a link) of any length until it ends. It also
+//! inserts any requested number of cells or lines, even on a small screen. A
+//! flood of either would fill the memory or stall the engine.
+//!
+//! Its parser, `vte`, loses the output after a character that comes in two
+//! pieces. So it gets every character whole.
 
 use crate::console::noise::Escapes;
 
-/// Takes strings out of a stream, makes large counts small ones, and characters
-/// whole.
+/// Removes strings from a stream, limits large counts, and joins the pieces of
+/// characters.
 #[derive(Debug)]
-pub(super) struct Tame {
+pub(super) struct Sanitizer {
     place: Escapes,
-    /// What has come of a sequence.
-    held: Vec<u8>,
-    /// What has come of a character.
+    /// The beginning of a sequence.
+    pending: Vec<u8>,
+    /// The beginning of a character.
     character: Vec<u8>,
     most: u16,
 }
 
-impl Tame {
-    /// For a terminal that has `most` rows or columns.
+impl Sanitizer {
+    /// For a terminal with at most `most` rows or columns.
     pub(super) fn new(most: u16) -> Self {
         Self {
             place: Escapes::default(),
-            held: Vec::new(),
+            pending: Vec::new(),
             character: Vec::new(),
             most,
         }
     }
 
-    /// Hands on what the terminal shall get, sequences whole.
+    /// Passes the remaining output to the terminal, in whole sequences.
     pub(super) fn push(&mut self, bytes: &[u8], mut terminal: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
@@ -44,24 +45,24 @@ impl Tame {
             rest = after;
             let (next, is_text) = self.place.next(byte);
             match next {
-                // A terminal obeys it at once, in the midst of a sequence.
+                // A terminal obeys it at once, even inside a sequence.
                 _ if is_text => self.text(&[byte], &mut terminal),
                 Escapes::Escape | Escapes::StringEscape => {
                     if !std::mem::take(&mut self.character).is_empty() {
-                        // It is not to be completed.
+                        // The character stays incomplete.
                         terminal("\u{fffd}".as_bytes());
                     }
-                    self.held.clear();
-                    self.held.push(byte);
+                    self.pending.clear();
+                    self.pending.push(byte);
                 }
                 Escapes::Text if self.place.ends_by(byte) => {
-                    self.held.push(byte);
+                    self.pending.push(byte);
                     terminal(&self.bounded());
                 }
                 Escapes::Text | Escapes::String => {}
                 Escapes::Intermediate | Escapes::Control => {
-                    if matches!(byte, b' '..=b'~') && self.held.len() < LONGEST {
-                        self.held.push(byte);
+                    if matches!(byte, b' '..=b'~') && self.pending.len() < LONGEST {
+                        self.pending.push(byte);
                     }
                 }
             }
@@ -69,7 +70,7 @@ impl Tame {
         }
     }
 
-    /// Hands on what is complete of a text.
+    /// Passes on the complete characters of a text.
     fn text(&mut self, bytes: &[u8], terminal: &mut impl FnMut(&[u8])) {
         let joined;
         let mut text = bytes;
@@ -84,9 +85,9 @@ impl Tame {
         }
     }
 
-    /// The sequence that has come, with no larger count than makes sense.
+    /// The sequence, with its count limited to the size of the terminal.
     fn bounded(&self) -> Vec<u8> {
-        if let [b'\x1b', b'[', count @ .., last @ (b'@' | b'L' | b'T')] = self.held.as_slice() {
+        if let [b'\x1b', b'[', count @ .., last @ (b'@' | b'L' | b'T')] = self.pending.as_slice() {
             let digits = count.iter().take_while(|byte| byte.is_ascii_digit());
             let count = digits.fold(0_u16, |count, &digit| {
                 count
@@ -97,11 +98,11 @@ impl Tame {
                 return format!("\x1b[{}{}", self.most, char::from(*last)).into_bytes();
             }
         }
-        self.held.clone()
+        self.pending.clone()
     }
 }
 
-/// How many bytes at the end begin a character of UTF-8 that is longer.
+/// How many bytes at the end are the beginning of a UTF-8 character.
 fn incomplete(text: &[u8]) -> usize {
     let begins_one = |count: &usize| {
         let end = std::str::from_utf8(&text[text.len() - count..]);
@@ -117,13 +118,13 @@ const LONGEST: usize = 128;
 mod tests {
     use super::*;
 
-    /// What the terminal gets of a stream, whole and byte by byte.
-    fn tamed(stream: &[u8]) -> Vec<u8> {
+    /// The output for a stream, fed whole and byte by byte.
+    fn sanitized(stream: &[u8]) -> Vec<u8> {
         let [whole, by_bytes] = [stream.len(), 1].map(|size| {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let mut got = Vec::new();
             for piece in stream.chunks(size) {
-                tame.push(piece, |bytes| got.extend_from_slice(bytes));
+                sanitizer.push(piece, |bytes| got.extend_from_slice(bytes));
             }
             got
         });
@@ -137,7 +138,7 @@ mod tests {
             "a\x1b[1;31mb\x1b[0m\x1b[?1049h\x1b7\x1b(B\x1b#8\x1bc\r\n\u{e9}",
             "\x1b[80@\x1b[@\x1b[12L\x1b[0T\x1b[999;999H\x1b[65535C",
         ] {
-            assert_eq!(tamed(stream.as_bytes()), stream.as_bytes());
+            assert_eq!(sanitized(stream.as_bytes()), stream.as_bytes());
         }
         for (stream, expected) in [
             (
@@ -152,7 +153,11 @@ mod tests {
             ("\x1b[6\r5535@", "\r\x1b[80@"),
             ("\x1b[1\x18x\x1b\x1b[2my", "x\x1b[2my"),
         ] {
-            assert_eq!(tamed(stream.as_bytes()), expected.as_bytes(), "{stream:?}");
+            assert_eq!(
+                sanitized(stream.as_bytes()),
+                expected.as_bytes(),
+                "{stream:?}"
+            );
         }
     }
 
@@ -160,27 +165,31 @@ mod tests {
     fn a_terminal_gets_every_character_whole() {
         let stream = "a\u{e9}b\u{e9}\u{4e2d}\u{1f600}".as_bytes();
         for cut in 0..=stream.len() {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let mut got = String::new();
             for piece in [&stream[..cut], &stream[cut..]] {
-                tame.push(piece, |text| got.push_str(str::from_utf8(text).unwrap()));
+                sanitizer.push(piece, |text| got.push_str(str::from_utf8(text).unwrap()));
             }
             assert_eq!(got.as_bytes(), stream, "{cut}");
         }
-        assert_eq!(tamed(b"\xe4\xb8\x1b[1m"), "\u{fffd}\x1b[1m".as_bytes());
-        assert_eq!(tamed(b"\xe4\xb8a\xff\xf0\x9f"), b"\xe4\xb8a\xff");
+        assert_eq!(sanitized(b"\xe4\xb8\x1b[1m"), "\u{fffd}\x1b[1m".as_bytes());
+        assert_eq!(sanitized(b"\xe4\xb8a\xff\xf0\x9f"), b"\xe4\xb8a\xff");
     }
 
     #[test]
     fn nothing_is_kept_of_what_never_ends() {
         for endless in ["\x1b]0;", "\x1bP", "\x1b[1"] {
-            let mut tame = Tame::new(80);
+            let mut sanitizer = Sanitizer::new(80);
             let nothing = |bytes: &[u8]| panic!("it got {bytes:?}");
-            tame.push(endless.as_bytes(), nothing);
+            sanitizer.push(endless.as_bytes(), nothing);
             for _ in 0..1000 {
-                tame.push(&[b'1'; 1000], nothing);
+                sanitizer.push(&[b'1'; 1000], nothing);
             }
-            assert!(tame.held.len() <= LONGEST, "{}", tame.held.len());
+            assert!(
+                sanitizer.pending.len() <= LONGEST,
+                "{}",
+                sanitizer.pending.len()
+            );
         }
     }
 }

@@ -1,18 +1,17 @@
-//! What a console said before a person came, without what asks their terminal.
+//! A console's old output, without its queries to the terminal.
 //!
-//! A terminal answers such a query as if the person typed the answer. Nobody
-//! waits for the answer to an old query any more, so it would be typed into the
-//! guest's shell.
+//! A terminal answers a query as if the person typed the answer. No program
+//! waits for the answer to an old query, so the guest's shell would read it.
 
 use super::sequences::{ControlSequence, Part, Sequences};
 
 /// Leaves out the queries of a stream that comes in pieces.
 #[derive(Debug, Default)]
-pub(super) struct PastQueries(Sequences);
+pub(super) struct QueryFilter(Sequences);
 
-impl PastQueries {
-    /// Returns what may be shown of the stream, with the next piece.
-    pub(super) fn pass(&mut self, piece: &[u8]) -> Vec<u8> {
+impl QueryFilter {
+    /// Reads the next piece of the stream, and returns the bytes to show.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(piece.len());
         self.0.push(piece, &mut |part| match part {
             Part::Sequence(sequence) if is_query(sequence) => {}
@@ -23,22 +22,22 @@ impl PastQueries {
         shown
     }
 
-    /// What was held back, as what follows it comes now: if that makes it a
-    /// query, the guest waits for the answer.
+    /// Returns the bytes that were held back, before newer output follows. If
+    /// that completes a query, the guest waits for the answer.
     pub(super) fn end(&mut self) -> Vec<u8> {
-        self.0.take_held()
+        self.0.take_pending()
     }
 }
 
-/// Whether a terminal answers this sequence (xterm's `ctlseqs`, and what kitty
-/// and others add).
+/// Whether a terminal answers this sequence (xterm's `ctlseqs`, and the
+/// additions of kitty and others).
 fn is_query(sequence: &[u8]) -> bool {
     match sequence.get(1) {
         Some(b'[') => ControlSequence::of(sequence).is_some_and(|it| is_control_query(&it)),
         Some(b']') => is_command_query(&sequence[2..]),
         // DECRQSS and XTGETTCAP.
         Some(b'P') => sequence[2..].starts_with(b"$q") || sequence[2..].starts_with(b"+q"),
-        // Graphics of kitty's, each of which is answered.
+        // Kitty's graphics; each command is answered.
         Some(b'_') => sequence[2..].starts_with(b"G"),
         // DECID.
         Some(b'Z') => true,
@@ -77,7 +76,7 @@ fn is_control_query(sequence: &ControlSequence) -> bool {
     }
 }
 
-/// An operating system command asks with a `?` in place of a value.
+/// A query by an operating system command has a `?` in place of a value.
 fn is_command_query(body: &[u8]) -> bool {
     let end = body
         .iter()
@@ -93,7 +92,7 @@ fn is_command_query(body: &[u8]) -> bool {
     !has_text.contains(&number) && fields.any(|field| field == b"?" || field.ends_with(b"=?"))
 }
 
-/// Asks for the terminal's answerback.
+/// The query for the terminal's answerback.
 const ENQUIRY: u8 = 0x05;
 
 #[cfg(test)]
@@ -101,11 +100,11 @@ mod tests {
     use super::*;
 
     fn shown(stream: &[u8], split: usize) -> String {
-        let mut past = PastQueries::default();
+        let mut filter = QueryFilter::default();
         let (before, after) = stream.split_at(split);
-        let mut shown = past.pass(before);
-        shown.extend(past.pass(after));
-        shown.extend(past.end());
+        let mut shown = filter.push(before);
+        shown.extend(filter.push(after));
+        shown.extend(filter.end());
         shown.escape_ascii().to_string()
     }
 

@@ -1,9 +1,8 @@
-//! What a console shows during a log-in: its last text, and the question that
-//! stands at the end of that.
+//! The last text of a console during a log-in, and the question at its end.
 //!
-//! A question stands when it is the last thing on the console. So `Last login:
-//! Tue` and `login: root` are no questions, and neither is one that another
-//! program has written behind.
+//! A question stands when it is the last text on the console. So `Last login:
+//! Tue` and `login: root` are no questions. A question with another program's
+//! output after it is none either.
 //!
 //! Pure: no console, no clock.
 
@@ -14,7 +13,7 @@ use crate::console::Pattern;
 use crate::console::noise::Filter;
 use crate::console::pattern::Search;
 
-/// What asks, in the patterns of the caller.
+/// The patterns for each question.
 #[derive(Debug, Clone)]
 pub(super) struct Questions {
     pub(super) login: Pattern,
@@ -24,23 +23,23 @@ pub(super) struct Questions {
     torn_password: Pattern,
 }
 
-/// What stands at the end of the text.
+/// The question at the end of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
     Login,
     Password,
-    /// The rest of a password's question that another program's line has torn.
+    /// The rest of a question for a password, torn by another program's line.
     TornPassword,
     /// A new password, or the old one before it may be changed.
     NewPassword,
     /// Another secret, such as a disk's passphrase or a second factor.
     Secret,
-    /// What a shell's prompt looks like, and many a banner too.
+    /// Text that looks like a shell's prompt; many a banner does too.
     Prompt,
     Nothing,
 }
 
-/// What a line of its own says of a log-in.
+/// How a log-in ended, by a whole line of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Refused,
@@ -50,10 +49,10 @@ pub(super) enum Verdict {
 
 /// The last text of a console.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RecentText {
     /// Without the kernel's lines.
     tail: Vec<u8>,
-    /// How much of it came after the last line that was typed.
+    /// How many of its bytes came after the last typed line.
     since_typed: usize,
 }
 
@@ -63,7 +62,7 @@ impl Questions {
         Self {
             login: Pattern::literal("login: "),
             password: pattern(r"[Pp]assword[^\r\n]*: "),
-            // Not the end of `####`. There is a line end before the text.
+            // Not the end of `####`. The text always follows a line end.
             prompt: pattern("[^#$%>][#$%>] ?$"),
             new_password: pattern(
                 r"(?i)\b(new|current|old|retype|re-enter|repeat)\b[^\r\n]*password[^\r\n]*: ",
@@ -73,8 +72,8 @@ impl Questions {
     }
 }
 
-impl Seen {
-    /// More of the console, without the kernel's lines.
+impl RecentText {
+    /// Reads more text of the console, without the kernel's lines.
     pub(super) fn push(&mut self, text: &[u8]) {
         self.tail.extend_from_slice(text);
         let surplus = self.tail.len().saturating_sub(KEPT_BYTES);
@@ -82,22 +81,22 @@ impl Seen {
         self.since_typed = (self.since_typed + text.len()).min(KEPT_BYTES);
     }
 
-    /// A line was typed.
+    /// Notes that a line was typed.
     pub(super) fn typed(&mut self) {
         self.since_typed = 0;
     }
 
-    /// Whether anything came since a line was typed.
+    /// Whether any output came after the last typed line.
     pub(super) fn has_answer(&self) -> bool {
         self.since_typed > 0
     }
 
-    /// What stands at the end.
+    /// The question at the end.
     pub(super) fn question(&self, questions: &Questions) -> Question {
-        // A pattern of the caller's may have escape sequences in it.
+        // The caller's pattern may contain escape sequences.
         let texts = [plain(&self.tail), [b"\n", self.tail.as_slice()].concat()];
         let stands = |pattern| texts.iter().any(|text| stands(pattern, text));
-        // A name of a host may have the word `password` in it.
+        // The name of a host may contain the word `password`.
         if stands(&questions.login) {
             Question::Login
         } else if stands(&questions.new_password) {
@@ -115,21 +114,20 @@ impl Seen {
         }
     }
 
-    /// Whether this came after the last line that was typed, and something else
-    /// behind it.
+    /// Whether a match came after the last typed line, with other text after it.
     pub(super) fn has_passed(&self, pattern: &Pattern) -> bool {
         let text = plain(&self.tail[self.tail.len() - self.since_typed..]);
         ends(pattern, &text).next().is_some()
     }
 
-    /// Whether a line that begins so came after the last line that was typed.
+    /// Whether a line with this beginning came after the last typed line.
     pub(super) fn has_line(&self, begin: &[u8]) -> bool {
         let text = plain(&self.tail[self.tail.len() - self.since_typed..]);
         let line = [b"\n", begin].concat();
         text.windows(line.len()).any(|it| it == line)
     }
 
-    /// The line that the text ends with, without escape sequences.
+    /// The last line of the text, without escape sequences.
     pub(super) fn last_line(&self) -> Vec<u8> {
         let text = plain(&self.tail);
         let begin = text.iter().rposition(|byte| *byte == b'\n');
@@ -146,8 +144,9 @@ impl Seen {
     }
 }
 
-/// What a line says, in the words of `login(1)` of Debian and of busybox, and of
-/// PAM's modules (`pam_strerror(3)`, `pam_unix`, `pam_faillock`).
+/// The verdict in a line. It knows the texts of `login(1)` of Debian and of
+/// busybox, and of PAM's modules (`pam_strerror(3)`, `pam_unix`,
+/// `pam_faillock`).
 pub(super) fn verdict(line: &[u8]) -> Option<Verdict> {
     let line = String::from_utf8_lossy(line).to_lowercase();
     let mut line = line.trim();
@@ -164,18 +163,18 @@ pub(super) fn verdict(line: &[u8]) -> Option<Verdict> {
     }
 }
 
-/// Whether a match ends at the end of the text, but for blanks and a colon.
+/// Whether a match ends the text; blanks and colons may follow.
 fn stands(pattern: &Pattern, text: &[u8]) -> bool {
     let is_filling = |byte: &u8| matches!(byte, b' ' | b'\t' | b':');
     ends(pattern, text).any(|end| text[end..].iter().all(is_filling))
 }
 
-/// Where matches of a pattern end, one after the other.
+/// Where the matches of a pattern end, in order.
 fn ends<'a>(pattern: &'a Pattern, text: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     let mut from = 0;
     std::iter::from_fn(move || {
         let rest = text.get(from..)?;
-        // A pattern that is too complex for 4 KiB is none that stands.
+        // A pattern that is too complex for 4 KiB has no match.
         let mut search = Search::new(pattern).ok()?;
         let end = match search.feed(rest).ok()? {
             Some(count) => from + count,
@@ -194,7 +193,7 @@ fn asks_for_a_secret(line: &[u8]) -> bool {
     line.ends_with([':', '?']) && words.any(is_secret)
 }
 
-/// A text without escape sequences, behind a line end.
+/// A text without escape sequences, after a line end.
 fn plain(text: &[u8]) -> Vec<u8> {
     let noise = Noise {
         escapes: true,
@@ -245,8 +244,8 @@ mod tests {
     use super::*;
 
     fn question(text: &str) -> Question {
-        let mut seen = Seen::default();
-        // In pieces of any size it is the same.
+        let mut seen = RecentText::default();
+        // The size of the pieces does not matter.
         text.as_bytes().chunks(3).for_each(|piece| seen.push(piece));
         seen.question(&Questions::new())
     }
@@ -269,7 +268,7 @@ mod tests {
             ("The default password: cirros", Nothing),
             ("Pass[ ok ] Started a daemon.\r\nword: ", TornPassword),
             ("Passwor[ ok ] Started a daemon.\r\nd: ", TornPassword),
-            // Of a name's question as well.
+            // It may also be the rest of the question for a name.
             ("\r\n: ", Nothing),
             ("Typing slowly: ", Nothing),
             ("Current password: ", NewPassword),
@@ -301,7 +300,7 @@ mod tests {
         ] {
             let mut questions = Questions::new();
             questions.login = pattern.clone();
-            let mut seen = Seen::default();
+            let mut seen = RecentText::default();
             seen.push(text.as_bytes());
             let asks = seen.question(&questions) == Question::Login;
             assert_eq!(asks, is_there, "{pattern}");
@@ -336,7 +335,7 @@ mod tests {
 
     #[test]
     fn little_is_kept_however_much_comes() {
-        let mut seen = Seen::default();
+        let mut seen = RecentText::default();
         for _ in 0..100 {
             seen.push(&[b'x'; 1000]);
         }
