@@ -26,13 +26,13 @@ pub(crate) struct Image<'a> {
     /// The child's descriptors 0, 1, 2, …; it has no others.
     pub(crate) descriptors: &'a [RawFd],
     /// Where the child enters its process group before it becomes the program.
-    pub(crate) herald: Option<Herald<'a>>,
+    pub(crate) group_slot: Option<GroupSlot<'a>>,
     /// Whether the kernel kills it when the calling *thread* ends.
     pub(crate) dies_with_us: bool,
 }
 
 /// A line of a list of process groups, which is a file.
-pub(crate) struct Herald<'a> {
+pub(crate) struct GroupSlot<'a> {
     pub(crate) list: BorrowedFd<'a>,
     pub(crate) offset: u64,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
     /// Whether it has entered itself.
-    pub(crate) announced: bool,
+    pub(crate) is_listed: bool,
 }
 
 /// A child that has not become its program.
@@ -101,9 +101,12 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
         directory: image.directory.map_or(ptr::null(), |path| path.as_ptr()),
         descriptors: descriptors.as_mut_ptr(),
         descriptor_count: descriptors.len(),
-        herald: image.herald.as_ref().map_or(-1, |it| it.list.as_raw_fd()),
-        herald_offset: image.herald.as_ref().map_or(0, |it| it.offset),
-        announced: false,
+        slot_list: image
+            .group_slot
+            .as_ref()
+            .map_or(-1, |it| it.list.as_raw_fd()),
+        slot_offset: image.group_slot.as_ref().map_or(0, |it| it.offset),
+        is_listed: false,
         dies_with_us: image.dies_with_us,
         parent: parent_id(),
         failure: None,
@@ -150,7 +153,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let child = Spawned {
         pid: pid.unsigned_abs(),
         pidfd,
-        announced: plan.announced,
+        is_listed: plan.is_listed,
     };
     match plan.failure {
         None => Ok(child),
@@ -172,9 +175,9 @@ struct Plan {
     directory: *const c_char,
     descriptors: *mut RawFd,
     descriptor_count: usize,
-    herald: RawFd,
-    herald_offset: u64,
-    announced: bool,
+    slot_list: RawFd,
+    slot_offset: u64,
+    is_listed: bool,
     dies_with_us: bool,
     parent: libc::pid_t,
     failure: Option<(Step, c_int)>,
@@ -214,8 +217,8 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
         }
         // A parent in another namespace of process ids, by whose ids the group
         // is to be known, tells them itself.
-        if parent == plan.parent && plan.herald >= 0 {
-            plan.announced = announce(plan.herald, plan.herald_offset, libc::getpid());
+        if parent == plan.parent && plan.slot_list >= 0 {
+            plan.is_listed = write_slot(plan.slot_list, plan.slot_offset, libc::getpid());
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
@@ -251,7 +254,7 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
 /// # Safety
 /// Only for the child of [`spawn`]: it makes one system call, and allocates
 /// nothing.
-unsafe fn announce(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
+unsafe fn write_slot(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
     let line = group_line(group.unsigned_abs());
     let Ok(offset) = libc::off64_t::try_from(offset) else {
         return false;

@@ -18,7 +18,7 @@ use socket2::Socket;
 
 use super::Channel;
 use crate::life::ExitReport;
-use crate::life::Hold;
+use crate::life::PausedForGood;
 use qemu_qmp_engine::debug_is_display;
 
 pub(crate) struct AgentChannel {
@@ -92,10 +92,10 @@ impl Channel for AgentChannel {
     }
 
     /// While it is held, nobody waits for what its agent will not say.
-    fn guest_is_held(&self, hold: Option<&Hold>) {
-        self.link.guest_is_held(hold.map(|hold| match hold {
-            Hold::Panicked => AgentHold::Panicked,
-            Hold::ShutDown { .. } => AgentHold::ShutDown,
+    fn guest_paused(&self, paused: Option<&PausedForGood>) {
+        self.link.guest_is_held(paused.map(|paused| match paused {
+            PausedForGood::Panicked => AgentHold::Panicked,
+            PausedForGood::ShutDown { .. } => AgentHold::ShutDown,
         }));
     }
 

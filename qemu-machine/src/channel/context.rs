@@ -7,7 +7,7 @@ use qemu_qmp::supervise::PeerContext;
 
 use crate::life::ObservedState;
 use crate::life::Tails;
-use crate::life::{Hold, IfPaused};
+use crate::life::{IfPaused, PausedForGood};
 use crate::output::Output;
 
 /// What a console needs to know of its machine.
@@ -40,8 +40,8 @@ impl MachineContext {
     }
 
     /// Why QEMU holds the guest for good, if it does.
-    pub(crate) fn hold(&self) -> Option<Hold> {
-        self.observed.hold()
+    pub(crate) fn paused_for_good(&self) -> Option<PausedForGood> {
+        self.observed.paused_for_good()
     }
 
     pub(crate) fn add(&self, console: &Arc<dyn Seen>) {

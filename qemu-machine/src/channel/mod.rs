@@ -22,7 +22,7 @@ pub(crate) use agent::{absent as absent_agent, connect as connect_agent};
 pub(crate) use context::{MachineContext, MachineFacts, Seen, tails};
 pub(crate) use monitor::connect as connect_monitor;
 
-use crate::life::{ExitReport, Hold};
+use crate::life::{ExitReport, PausedForGood};
 
 /// Our end of a channel, served on the engine.
 pub(crate) trait Channel: Send + Sync {
@@ -39,7 +39,7 @@ pub(crate) trait Channel: Send + Sync {
     fn observe(&self, _event: &Event) {}
 
     /// QEMU holds the guest, for this reason, or it may go on.
-    fn guest_is_held(&self, _hold: Option<&Hold>) {}
+    fn guest_paused(&self, _paused: Option<&PausedForGood>) {}
 
     /// Waits until all is read that has been sent by now.
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

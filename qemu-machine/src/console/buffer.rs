@@ -11,7 +11,7 @@ use qemu_qmp_engine::oneshot;
 use super::pattern::TooComplex;
 use super::searches::{Found, Hit, Searches, Sought};
 use crate::life::ExitReport;
-use crate::life::Hold;
+use crate::life::PausedForGood;
 use crate::output::Tail;
 
 /// What a console said, up to a match and with it.
@@ -64,7 +64,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum NoMatch {
     Ended(End),
-    Held(Hold),
+    Held(PausedForGood),
     TooComplex,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Buffer {
     next_id: u64,
     end: Option<End>,
     /// Why QEMU holds the guest, which says nothing more then.
-    hold: Option<Hold>,
+    hold: Option<PausedForGood>,
 }
 
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Buffer {
     /// QEMU holds the guest for good, for this reason, or it goes on. Gives the
     /// answers as [`push`](Self::push) does.
     #[must_use]
-    pub(super) fn guest_is_held(&mut self, hold: Option<&Hold>) -> Vec<Answer> {
+    pub(super) fn guest_is_held(&mut self, hold: Option<&PausedForGood>) -> Vec<Answer> {
         self.hold = hold.cloned();
         match hold {
             Some(hold) => self.fail_searches(|| NoMatch::Held(hold.clone())),

@@ -1,7 +1,7 @@
 //! The consoles that a machine may have.
 
 use super::Console;
-use crate::spec::{ConsoleConfig, ConsoleDevice, OptionGroup, Plugged};
+use crate::spec::{ConsoleConfig, ConsoleDevice, DeviceWithController, OptionGroup};
 
 impl Console {
     /// A console on the machine's next serial port: the first one that is
@@ -54,7 +54,7 @@ impl Console {
     /// A console on a device of its own (`-device`), such as `pci-serial`; its
     /// `chardev` is set by us.
     pub fn device(device: OptionGroup) -> ConsoleConfig {
-        ConsoleConfig::new(ConsoleDevice::Model(Plugged {
+        ConsoleConfig::new(ConsoleDevice::Model(DeviceWithController {
             device,
             controller: None,
         }))

@@ -15,7 +15,7 @@ use super::buffer::{Buffer, End, NoMatch};
 use super::searches::{Found, Sought};
 use super::{Console, Match, Pattern};
 use crate::life::{ExitReport, Tails};
-use crate::life::{GuestState, Hold, IfPaused};
+use crate::life::{GuestState, IfPaused, PausedForGood};
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
 ///
@@ -100,10 +100,10 @@ impl fmt::Display for ExpectFailure {
                 write!(f, "it did not come within {limit:?}{}", IfPaused(guest))
             }
             Self::Closed => f.write_str("the console was closed"),
-            Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
+            Self::GuestPanicked => write!(f, "{}", PausedForGood::Panicked),
             Self::GuestShutDown { reason } => {
                 let reason = reason.clone();
-                write!(f, "{}", Hold::ShutDown { reason })
+                write!(f, "{}", PausedForGood::ShutDown { reason })
             }
             Self::MachineEnded(report) => write!(f, "{report}"),
             Self::NoConsole { reason } => write!(f, "{reason}"),
@@ -206,7 +206,7 @@ impl IntoFuture for Expect {
 
 /// The buffer, with what has been heard of the guest by now.
 fn lock_anew(console: &Console) -> MutexGuard<'_, Buffer> {
-    let goes_on = console.shared.observed.hold().is_none();
+    let goes_on = console.shared.observed.paused_for_good().is_none();
     let mut buffer = console.lock();
     if goes_on {
         buffer.guest_goes_on();
@@ -262,8 +262,8 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
-            NoMatch::Held(Hold::Panicked) => Self::GuestPanicked,
-            NoMatch::Held(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
+            NoMatch::Held(PausedForGood::Panicked) => Self::GuestPanicked,
+            NoMatch::Held(PausedForGood::ShutDown { reason }) => Self::GuestShutDown { reason },
             NoMatch::TooComplex => Self::TooComplex,
         }
     }

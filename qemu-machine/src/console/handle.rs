@@ -28,8 +28,8 @@ use super::screen::Terminal;
 
 use crate::channel::Channel;
 use crate::life::ExitReport;
-use crate::life::Hold;
 use crate::life::ObservedState;
+use crate::life::PausedForGood;
 use crate::output::Output;
 use crate::output::tee::Feed;
 use qemu_qmp::supervise::PendingNotices;
@@ -386,7 +386,7 @@ impl Channel for Console {
     }
 
     /// While it is held, nobody waits for what it will not say.
-    fn guest_is_held(&self, hold: Option<&Hold>) {
+    fn guest_paused(&self, hold: Option<&PausedForGood>) {
         let answers = self.lock().guest_is_held(hold);
         self.tell(answers);
     }
@@ -400,7 +400,7 @@ impl Channel for Console {
     }
 
     fn close(&self) -> Option<String> {
-        self.log().take()?.trouble()
+        self.log().take()?.write_error()
     }
 
     fn machine_ended(&self, report: &Arc<ExitReport>) -> PendingNotices {

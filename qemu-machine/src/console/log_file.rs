@@ -36,8 +36,8 @@ impl ConsoleLog {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.file.trouble()
+    pub(crate) fn write_error(&self) -> Option<String> {
+        self.file.write_error()
     }
 }
 

@@ -239,9 +239,9 @@ mod tests {
                 "less by `memory`",
             ),
         ] {
-            let told = on_output(output.as_bytes());
-            let told = told.unwrap_or_default();
-            assert!(told.contains(advice), "{told}");
+            let text = on_output(output.as_bytes());
+            let text = text.unwrap_or_default();
+            assert!(text.contains(advice), "{text}");
         }
         assert_eq!(
             on_output(b"qemu-system-x86_64: -foo: invalid option\n"),
@@ -252,12 +252,12 @@ mod tests {
     #[test]
     fn a_command_line_in_one_word_is_told_to_be_split() {
         for name in ["qemu-system-x86_64 -m 256", "/usr/bin/qemu -m 256", " qemu"] {
-            let told = of_a_name(OsStr::new(name)).unwrap_or_default();
-            assert!(told.contains("`.args()`"), "{told}");
+            let text = of_a_name(OsStr::new(name)).unwrap_or_default();
+            assert!(text.contains("`.args()`"), "{text}");
         }
         assert_eq!(of_a_name(OsStr::new("qemu-system-x86_64")), None);
-        let told = of_a_name(OsStr::new("")).unwrap_or_default();
-        assert!(told.contains("name QEMU's binary"), "{told}");
+        let text = of_a_name(OsStr::new("")).unwrap_or_default();
+        assert!(text.contains("name QEMU's binary"), "{text}");
         for (said, split) in [
             ("-m 256M", r#"["-m", "256M"]"#),
             (
@@ -269,11 +269,11 @@ mod tests {
             ("--m 1G", r#"["--m", "1G"]"#),
         ] {
             let output = format!("qemu-system-x86_64: {said}: invalid option\n");
-            let told = on_output(output.as_bytes()).unwrap_or_default();
-            assert!(told.contains(split), "{told}");
+            let text = on_output(output.as_bytes()).unwrap_or_default();
+            assert!(text.contains(split), "{text}");
         }
-        let told = on_output(b"qemu-system-arm: No machine specified, and there is no default.\n");
-        assert!(told.unwrap_or_default().contains("`-machine`"));
+        let text = on_output(b"qemu-system-arm: No machine specified, and there is no default.\n");
+        assert!(text.unwrap_or_default().contains("`-machine`"));
     }
 
     #[test]

@@ -136,14 +136,14 @@ impl Handshake {
     ) -> Result<bool, LaunchFailure> {
         match self.start {
             GuestStart::AtOnce => {}
-            GuestStart::HeldByCaller => inner.observed.begin(PauseReason::NotStarted),
+            GuestStart::PausedByCaller => inner.observed.begin(PauseReason::NotStarted),
             // Without QEMU's accelerator for it, the guest stays paused. The clock
             // moves only while the machine runs.
             GuestStart::Driven if !qtest.controls_clock() => {
                 inner.observed.begin(PauseReason::NotStarted);
             }
-            GuestStart::Driven | GuestStart::Held => {
-                self.guest_ran = self.start == GuestStart::Held;
+            GuestStart::Driven | GuestStart::Paused => {
+                self.guest_ran = self.start == GuestStart::Paused;
                 if let Err(error) = client.execute(Cont).timeout(None).await
                     && error.disconnected().is_none()
                 {

@@ -1,7 +1,7 @@
 //! From a spec to a machine whose monitor answers.
 //!
 //! ```text
-//! Launch --engine--> Prepared (directory, log, sockets) --> Process, supervised
+//! Launch --engine--> LaunchResources (directory, log, sockets) --> Process, supervised
 //!   --> handshake --> guest runs --> verdict --> Machine, or LaunchError
 //! ```
 //!

@@ -64,16 +64,16 @@ impl Launch {
             Ok(engine) => engine,
             Err(error) => return Err(attempt.failed(no_engine(error))),
         };
-        let (told, launched) = oneshot::channel();
+        let (sender, launched) = oneshot::channel();
         let name = attempt.name.clone();
         // The process must be started by the engine's thread: the kernel
         // ends it when the thread that started it ends.
         engine.spawn(async move {
-            let mut told = told;
+            let mut sender = sender;
             let launch = launch(engine, &self.spec, self.timeout, attempt);
-            if let Either::Left(result) = race(launch, told.closed()).await {
+            if let Either::Left(result) = race(launch, sender.closed()).await {
                 // If nobody wants it any more, it is dropped, and ends.
-                let _ = told.send(result.map(|vm| Undelivered(Some(vm))));
+                let _ = sender.send(result.map(|vm| Undelivered(Some(vm))));
             }
         });
         let delivered = launched.await.map(|launched| {

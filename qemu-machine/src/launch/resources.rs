@@ -35,7 +35,7 @@ use crate::spec::{ChannelEnds, Ends, MonitorEnd, compose};
 use crate::spec::{FIRST_DESCRIPTOR, Monitor};
 
 /// Our ends of what a process gets, and its own.
-pub(crate) struct Prepared {
+pub(crate) struct LaunchResources {
     pub(crate) directory: Option<PrivateDirectory>,
     /// The log, where it needs neither that nor a directory of the user's.
     pub(crate) private_log: Option<PrivateLog>,
@@ -72,7 +72,7 @@ pub(crate) enum MonitorSide {
     Listening(Listener),
 }
 
-impl Prepared {
+impl LaunchResources {
     pub(crate) fn new(spec: &MachineSpec, name: &str) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
         if let Some(option) = spec.arguments.iter().find(|word| is_refused(word)) {

@@ -109,12 +109,12 @@ mod tests {
             .add_console("debug", Console::debugcon(0xe9))
             .add_console("b", Console::serial());
         let ports = SerialPort::of(builder.spec());
-        let told: Vec<_> = ports
+        let found: Vec<_> = ports
             .iter()
             .map(|it| (it.console.as_deref(), it.chardev.as_str(), it.number))
             .collect();
         assert_eq!(
-            told,
+            found,
             [(Some("a"), "console2", 3), (Some("b"), "console4", 4)]
         );
     }

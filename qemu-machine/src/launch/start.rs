@@ -12,7 +12,7 @@ use super::LaunchError;
 use super::channels::{Channels, Readiness};
 use super::handshake::MonitorConnection;
 use super::operation::Attempt;
-use super::resources::{Prepared, base_directory};
+use super::resources::{LaunchResources, base_directory};
 use super::serial_ports::SerialPort;
 use crate::console::Console;
 use crate::display::Canvas;
@@ -21,7 +21,7 @@ use crate::life::ExitDevices;
 use crate::machine::{Handles, Inner};
 use crate::output::TranscriptFile;
 use crate::spec::{CommandLine, MachineSpec, Monitor};
-use crate::supervise::{Resources, Supervised, supervise};
+use crate::supervise::{Resources, SupervisorHandle, supervise};
 
 /// A machine whose process runs, and is supervised.
 pub(super) struct Started {
@@ -40,13 +40,13 @@ pub(super) fn start(
     attempt: &Attempt,
 ) -> Result<Started, LaunchError> {
     let name = &attempt.name;
-    let prepared = Prepared::new(spec, name).map_err(|error| attempt.failed(error))?;
+    let prepared = LaunchResources::new(spec, name).map_err(|error| attempt.failed(error))?;
     let command_line = CommandLine::new(prepared.words(spec));
     let process = match prepared.start(engine, spec, command_line.words()) {
         Ok(process) => process,
         Err(failure) => return Err(attempt.failed_with(failure, Some(command_line), None)),
     };
-    let Prepared {
+    let LaunchResources {
         directory,
         private_log,
         log,
@@ -94,7 +94,7 @@ pub(super) fn start(
             !matches!(spec.monitor, Monitor::Off),
         ),
     };
-    let Supervised {
+    let SupervisorHandle {
         requests,
         status,
         overdue,

@@ -44,13 +44,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::life::{ExitStatus, Survivor, SurvivorFate};
+    use crate::life::{ExitStatus, Survivor, SurvivorOutcome};
 
     fn report(cause: ExitCause, survivors: usize) -> ExitReport {
         let survivor = || Survivor {
             pid: 2,
             name: "qemu".to_owned(),
-            fate: SurvivorFate::Killed,
+            outcome: SurvivorOutcome::Killed,
         };
         ExitReport {
             name: String::new(),
@@ -67,7 +67,7 @@ mod tests {
             named_console_tails: Vec::new(),
             log: None,
             survivors: (0..survivors).map(|_| survivor()).collect(),
-            trouble: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

@@ -149,21 +149,21 @@ mod tests {
             (clean, Some(reason(true, "guest-shutdown")), Rung::Powerdown),
             (ExitStatus::Unknown, None, Rung::Kill),
         ] {
-            let told = cause(status, &reports, shutdown.as_ref());
-            assert_eq!(told, ExitCause::Requested(rung), "{status}");
+            let actual = cause(status, &reports, shutdown.as_ref());
+            assert_eq!(actual, ExitCause::Requested(rung), "{status}");
         }
         // QEMU's own reason counts, also where none of ours led to it.
         let quit_alone = tried(&[Rung::Quit]);
-        let told = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
-        assert_eq!(told(reason(true, "guest-shutdown")), ExitCause::Guest);
-        assert_eq!(told(reason(false, "host-signal")), ExitCause::Outside);
-        assert_eq!(told(reason(false, "host-ui")), ExitCause::Outside);
+        let cause_of = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
+        assert_eq!(cause_of(reason(true, "guest-shutdown")), ExitCause::Guest);
+        assert_eq!(cause_of(reason(false, "host-signal")), ExitCause::Outside);
+        assert_eq!(cause_of(reason(false, "host-ui")), ExitCause::Outside);
         // What QEMU refused led to nothing.
         let mut refused = tried(&[Rung::Powerdown, Rung::Terminate]);
         refused[0].outcome = RungOutcome::Failed("refused".to_owned());
         let shutdown = reason(true, "guest-shutdown");
-        let told = cause(clean, &refused, Some(&shutdown));
-        assert_eq!(told, ExitCause::Guest);
+        let actual = cause(clean, &refused, Some(&shutdown));
+        assert_eq!(actual, ExitCause::Guest);
         // A kill alone, of one that has exited by itself at that moment.
         let only_kill = &reports[3..];
         assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_exit_by_a_device_of_the_guest_is_the_guest_s_without_an_event_too() {
-        let told = |status, reports: &[RungReport]| {
+        let cause_of = |status, reports: &[RungReport]| {
             let exit = GuestExit {
                 device: ExitDevice::IsaDebugExit,
                 code: 16,
@@ -179,10 +179,13 @@ mod tests {
             super::cause(status, reports, None, Some(exit))
         };
         let status = ExitStatus::Code(33);
-        assert_eq!(told(status, &[]), ExitCause::Guest);
+        assert_eq!(cause_of(status, &[]), ExitCause::Guest);
         // It was quicker than what was asked of QEMU.
-        assert_eq!(told(status, &tried(&[Rung::Quit])), ExitCause::Guest);
+        assert_eq!(cause_of(status, &tried(&[Rung::Quit])), ExitCause::Guest);
         let asked = ExitCause::Requested(Rung::Powerdown);
-        assert_eq!(told(status, &tried(&[Rung::Powerdown, Rung::Quit])), asked);
+        assert_eq!(
+            cause_of(status, &tried(&[Rung::Powerdown, Rung::Quit])),
+            asked
+        );
     }
 }

@@ -338,11 +338,11 @@ mod tests {
     #[test]
     fn an_exit_by_a_device_is_the_same_with_the_event_and_without() {
         let by_guest = shutdown(true, "guest-shutdown");
-        let told = Evidence {
+        let with_event = Evidence {
             shutdown: Some(&by_guest),
             ..SILENT
         };
-        for evidence in [SILENT, told] {
+        for evidence in [SILENT, with_event] {
             for (line, status, expected) in [
                 (PC, 33, (ExitDevice::IsaDebugExit, 16)),
                 (PC, 255, (ExitDevice::IsaDebugExit, 127)),
@@ -365,11 +365,11 @@ mod tests {
         assert_eq!(exit(RISCV, 3, &failed), expected);
         // Semihosting has no event.
         assert_eq!(exit(ARM, 0, &SILENT), Some((ExitDevice::Semihosting, 0)));
-        assert_eq!(exit(ARM, 0, &told), None);
+        assert_eq!(exit(ARM, 0, &with_event), None);
         // What powers a PC off has no code.
-        assert_eq!(exit(PC, 0, &told), None);
+        assert_eq!(exit(PC, 0, &with_event), None);
         let unknown = Some((ExitDevice::Unknown, 5));
-        assert_eq!(exit("qemu-system-x86_64", 5, &told), unknown);
+        assert_eq!(exit("qemu-system-x86_64", 5, &with_event), unknown);
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
             shutdown: Some(&quit),
             ..SILENT
         };
-        let unheard = Evidence {
+        let unread = Evidence {
             monitor_was_read: false,
             ..SILENT
         };
@@ -432,7 +432,7 @@ mod tests {
             rungs: &terminate,
             ..SILENT
         };
-        for evidence in [by_quit, unheard, terminated] {
+        for evidence in [by_quit, unread, terminated] {
             assert_eq!(exit(ARM, 0, &evidence), None);
             assert_eq!(exit(RISCV, 0, &evidence), None);
         }

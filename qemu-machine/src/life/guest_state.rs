@@ -83,7 +83,7 @@ pub enum PauseReason {
 
 /// A guest that QEMU holds, and that cannot go on without a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum PausedForGood {
     Panicked,
     ShutDown { reason: String },
 }
@@ -107,7 +107,7 @@ pub(crate) struct GuestRecord {
 enum Phase {
     Running,
     Paused(PauseReason),
-    Held(Hold),
+    PausedForGood(PausedForGood),
 }
 
 impl GuestRecord {
@@ -147,7 +147,7 @@ impl GuestRecord {
             "GUEST_PANICKED" => {
                 self.has_panicked = true;
                 if data()["action"] == "pause" {
-                    self.enter(Phase::Held(Hold::Panicked), now);
+                    self.enter(Phase::PausedForGood(PausedForGood::Panicked), now);
                 }
             }
             "BLOCK_IO_ERROR" => {
@@ -193,9 +193,9 @@ impl GuestRecord {
     }
 
     /// Why it cannot go on without a reset, if that is so.
-    pub(crate) fn hold(&self) -> Option<&Hold> {
+    pub(crate) fn paused_for_good(&self) -> Option<&PausedForGood> {
         match &self.phase {
-            Phase::Held(hold) => Some(hold),
+            Phase::PausedForGood(hold) => Some(hold),
             _ => None,
         }
     }
@@ -208,22 +208,24 @@ impl GuestRecord {
                 reason: reason.clone(),
                 elapsed,
             },
-            Phase::Held(Hold::ShutDown { reason }) => GuestState::ShutDown {
+            Phase::PausedForGood(PausedForGood::ShutDown { reason }) => GuestState::ShutDown {
                 reason: reason.clone(),
                 elapsed,
             },
-            Phase::Held(Hold::Panicked) => GuestState::Panicked { elapsed },
+            Phase::PausedForGood(PausedForGood::Panicked) => GuestState::Panicked { elapsed },
         }
     }
 
     fn stopped(&mut self, now: Instant) {
         // A panic's own STOP follows it.
-        if let Phase::Held(Hold::Panicked) = self.phase {
+        if let Phase::PausedForGood(PausedForGood::Panicked) = self.phase {
             return;
         }
         let phase = match (self.shutdown.take(), self.announced.take()) {
             // A QEMU that ends sends no STOP: this one lives on.
-            (Some(Shutdown { reason, .. }), _) => Phase::Held(Hold::ShutDown { reason }),
+            (Some(Shutdown { reason, .. }), _) => {
+                Phase::PausedForGood(PausedForGood::ShutDown { reason })
+            }
             (None, Some(reason)) => Phase::Paused(reason),
             (None, None) => Phase::Paused(PauseReason::Stopped),
         };
@@ -325,7 +327,7 @@ impl fmt::Display for IfPaused<'_> {
     }
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for PausedForGood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked => f.write_str("the guest has panicked, and QEMU holds it"),
@@ -415,7 +417,7 @@ mod tests {
                 panic!("{record:?}");
             };
             assert_eq!(reason.to_string(), said);
-            assert!(record.hold().is_none());
+            assert!(record.paused_for_good().is_none());
         }
     }
 
@@ -432,17 +434,20 @@ mod tests {
     fn a_shutdown_holds_the_guest_only_where_a_stop_follows() {
         let off = r#"{"guest": true, "reason": "guest-shutdown"}"#;
         let ending = after(&[("SHUTDOWN", off)]);
-        assert!(ending.hold().is_none());
+        assert!(ending.paused_for_good().is_none());
         assert!(ending.shutdown().is_some());
 
         let held = after(&[("SHUTDOWN", off), ("STOP", "{}")]);
         let reason = "guest-shutdown".to_owned();
-        assert_eq!(held.hold(), Some(&Hold::ShutDown { reason }));
+        assert_eq!(
+            held.paused_for_good(),
+            Some(&PausedForGood::ShutDown { reason })
+        );
         // It was not the end.
         assert!(held.shutdown().is_none());
 
         let again = after(&[("SHUTDOWN", off), ("STOP", "{}"), ("RESET", "{}")]);
-        assert!(again.hold().is_none());
+        assert!(again.paused_for_good().is_none());
         assert_eq!(again.resets(), 1);
         let said = again
             .state(again.since + Duration::from_millis(1500))
@@ -454,9 +459,9 @@ mod tests {
     #[test]
     fn a_panic_holds_until_a_reset_whatever_its_own_stop_says() {
         let held = after(&[("GUEST_PANICKED", r#"{"action": "pause"}"#), ("STOP", "{}")]);
-        assert_eq!(held.hold(), Some(&Hold::Panicked));
+        assert_eq!(held.paused_for_good(), Some(&PausedForGood::Panicked));
         let runs = after(&[("GUEST_PANICKED", r#"{"action": "run"}"#)]);
-        assert!(runs.has_panicked() && runs.hold().is_none());
+        assert!(runs.has_panicked() && runs.paused_for_good().is_none());
         assert_eq!(runs.state(Instant::now()), GuestState::Running);
     }
 

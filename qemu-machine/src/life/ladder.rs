@@ -48,7 +48,7 @@ pub enum RungOutcome {
     Overtaken,
     /// The guest is off or has panicked, and QEMU holds it: nothing was left
     /// to wait for.
-    GuestHeld,
+    GuestPaused,
 }
 
 /// The rungs to climb, each with how long it may take. The last one kills.
@@ -103,7 +103,7 @@ impl fmt::Display for RungReport {
             RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
             RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
             RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
-            RungOutcome::GuestHeld => {
+            RungOutcome::GuestPaused => {
                 write!(f, "{rung} ended after {took:.1?}: QEMU holds the guest")
             }
         }

@@ -25,7 +25,7 @@ enum Input {
     /// A rung could not be tried, or was refused, be it under way or not.
     Failed(Rung),
     /// QEMU holds the guest for good.
-    GuestHeld,
+    GuestPaused,
     /// Time passes.
     Pass(u64),
     Exited,
@@ -41,7 +41,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         1 => prop_oneof![Just(HandshakeFailure::Closed), Just(HandshakeFailure::Broken)].prop_map(Input::HandshakeFailure),
         3 => ladder.prop_map(|ladder| Input::End(ladder.into_iter().collect())),
         2 => rung().prop_map(Input::Failed),
-        1 => Just(Input::GuestHeld),
+        1 => Just(Input::GuestPaused),
         6 => (0..80_u64).prop_map(Input::Pass),
         1 => (0..200_000_u64).prop_map(Input::Pass),
         1 => Just(Input::Exited),
@@ -138,9 +138,9 @@ impl Model {
                 self.leave(now, "failed");
                 self.next(now, *rung);
             }
-            Input::GuestHeld => {
+            Input::GuestPaused => {
                 if let Some((rung @ (Rung::Guest | Rung::Powerdown), _)) = self.current {
-                    self.leave(now, "guest held");
+                    self.leave(now, "guest paused");
                     self.next(now, rung);
                 }
             }
@@ -212,14 +212,14 @@ fn word(outcome: &RungOutcome) -> &'static str {
         RungOutcome::TimedOut => "timed out",
         RungOutcome::Failed(_) => "failed",
         RungOutcome::Overtaken => "overtaken",
-        RungOutcome::GuestHeld => "guest held",
+        RungOutcome::GuestPaused => "guest paused",
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2000,
-        // A failure is told with its inputs; nothing is written for it.
+        // A failure is outcomes with its inputs; nothing is written for it.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -253,7 +253,7 @@ proptest! {
                     life.end(at(now), Ladder::new(rungs));
                 }
                 Input::Failed(rung) => life.failed(at(now), *rung, "refused".to_owned()),
-                Input::GuestHeld => life.guest_is_held(at(now)),
+                Input::GuestPaused => life.guest_paused(at(now)),
                 Input::Exited => {
                     life.exited(at(now));
                     ended_since.get_or_insert(now);
@@ -289,10 +289,10 @@ proptest! {
         if ended_since.is_some() {
             prop_assert_eq!(reports.len(), tried.len());
         }
-        let told: Vec<_> = reports
+        let outcomes: Vec<_> = reports
             .iter()
             .map(|it| (it.rung, u64::try_from(it.took.as_millis()).unwrap(), word(&it.outcome)))
             .collect();
-        prop_assert_eq!(told, model.outcomes);
+        prop_assert_eq!(outcomes, model.outcomes);
     }
 }

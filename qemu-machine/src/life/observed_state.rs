@@ -8,7 +8,7 @@ use qemu_qmp::Event;
 use qemu_qmp_engine::Watched;
 
 use crate::life::Shutdown;
-use crate::life::{GuestRecord, GuestState, Hold, PauseReason};
+use crate::life::{GuestRecord, GuestState, PauseReason, PausedForGood};
 
 /// Clones share it.
 #[derive(Debug, Clone)]
@@ -49,8 +49,8 @@ impl ObservedState {
     }
 
     /// Why the guest cannot go on without a reset, if that is so.
-    pub(crate) fn hold(&self) -> Option<Hold> {
-        self.lock().hold().cloned()
+    pub(crate) fn paused_for_good(&self) -> Option<PausedForGood> {
+        self.lock().paused_for_good().cloned()
     }
 
     pub(crate) fn guest(&self) -> GuestState {

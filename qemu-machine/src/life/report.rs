@@ -51,7 +51,7 @@ pub struct ExitReport {
     /// Those that were being killed with it are not among them.
     pub survivors: Vec<Survivor>,
     /// What could not be written to a log, not be removed, or not be ended.
-    pub trouble: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// What a process exited with.
@@ -203,8 +203,8 @@ impl fmt::Display for ExitReport {
         for survivor in &self.survivors {
             write!(f, "; {survivor}")?;
         }
-        for trouble in &self.trouble {
-            write!(f, "; {trouble}")?;
+        for warning in &self.warnings {
+            write!(f, "; {warning}")?;
         }
         let Self {
             output_tail: output,

@@ -158,13 +158,13 @@ impl Life {
 
     /// QEMU holds the guest, which cannot go on: there is no sense in waiting
     /// for it to power off.
-    pub(crate) fn guest_is_held(&mut self, now: Instant) {
+    pub(crate) fn guest_paused(&mut self, now: Instant) {
         if let Phase::Ending {
             rung: Rung::Guest | Rung::Powerdown,
             ..
         } = self.phase
         {
-            self.next_rung(now, RungOutcome::GuestHeld);
+            self.next_rung(now, RungOutcome::GuestPaused);
         }
     }
 
@@ -387,21 +387,21 @@ mod tests {
     fn a_guest_that_is_held_is_not_waited_for() {
         for rung in [Rung::Guest, Rung::Powerdown] {
             let (mut life, start) = running();
-            life.guest_is_held(start);
+            life.guest_paused(start);
             assert_eq!(life.poll_action(), None);
             let ladder = [(rung, Some(10 * SECOND)), (Rung::Quit, Some(SECOND))];
             life.end(start, Ladder::new(ladder));
             assert_eq!(life.poll_action(), Some(Action::Try(rung)));
-            life.guest_is_held(start + SECOND);
+            life.guest_paused(start + SECOND);
             assert_eq!(life.poll_action(), Some(Action::Try(Rung::Quit)));
             // A rung that does not wait for the guest goes on.
-            life.guest_is_held(start + SECOND);
+            life.guest_paused(start + SECOND);
             assert_eq!(life.deadline(), Some(start + 2 * SECOND));
             life.exited(start + SECOND);
             assert_eq!(
                 outcomes(life),
                 [
-                    (rung, 1, RungOutcome::GuestHeld),
+                    (rung, 1, RungOutcome::GuestPaused),
                     (Rung::Quit, 0, RungOutcome::Ended)
                 ]
             );

@@ -12,13 +12,13 @@ pub struct Survivor {
     /// The name of its program, up to 15 bytes of it (`proc_pid_comm(5)`).
     pub name: String,
     /// What became of it.
-    pub fate: SurvivorFate,
+    pub outcome: SurvivorOutcome,
 }
 
 /// What became of a [`Survivor`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SurvivorFate {
+pub enum SurvivorOutcome {
     /// It was killed, and has ended.
     Killed,
     /// It was killed, but had not ended 10 s later: it waits in the kernel.
@@ -29,12 +29,12 @@ pub enum SurvivorFate {
 
 impl fmt::Display for Survivor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, name, fate } = self;
+        let Self { pid, name, outcome } = self;
         write!(f, "process {pid} ({name}) was left running, ")?;
-        f.write_str(match fate {
-            SurvivorFate::Killed => "and was killed",
-            SurvivorFate::Unkillable => "was killed, and has not ended: it waits in the kernel",
-            SurvivorFate::NotPermitted => "and runs on: this process may not kill it",
+        f.write_str(match outcome {
+            SurvivorOutcome::Killed => "and was killed",
+            SurvivorOutcome::Unkillable => "was killed, and has not ended: it waits in the kernel",
+            SurvivorOutcome::NotPermitted => "and runs on: this process may not kill it",
         })
     }
 }

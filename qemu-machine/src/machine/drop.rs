@@ -29,12 +29,12 @@ impl Drop for Inner {
         match self.report() {
             Some(report) => {
                 let by_kill = report.cause == ExitCause::Requested(Rung::Kill);
-                let killed = by_kill && matches!(how, Dropped::Killed);
+                let killed = by_kill && matches!(how, DropEnd::Killed);
                 if killed || report.was_forced() || report.is_failure() {
                     self.warn(&report.to_string());
                 }
             }
-            None if matches!(how, Dropped::Killed) => self.warn(&format!(
+            None if matches!(how, DropEnd::Killed) => self.warn(&format!(
                 "machine '{}' was killed when its last handle was dropped, and the end of \
                  process {} was not told in 5 s",
                 self.name, self.pid
@@ -45,7 +45,7 @@ impl Drop for Inner {
 }
 
 /// What the drop of the last handle has done.
-enum Dropped {
+enum DropEnd {
     /// Asked for the end, if there was any need.
     Asked,
     /// Killed it, as it had not ended in time.
@@ -54,9 +54,9 @@ enum Dropped {
 
 impl Inner {
     /// Ends the machine, and waits for it where it may.
-    fn end(&self) -> Dropped {
+    fn end(&self) -> DropEnd {
         if self.report().is_some() {
-            return Dropped::Asked;
+            return DropEnd::Asked;
         }
         let begun = Instant::now();
         let softly = [Rung::Quit, Rung::Terminate]
@@ -66,10 +66,10 @@ impl Inner {
         self.request(Request::End(Ladder::new(softly)));
         // The engine must not wait for itself: there, a launch was given up.
         if self.engine.is_current_thread() || self.is_unwanted.load(Ordering::Relaxed) {
-            return Dropped::Asked;
+            return DropEnd::Asked;
         }
         if engine::wait_at_most(BEFORE_KILL, self.settled()).is_some() {
-            return Dropped::Asked;
+            return DropEnd::Asked;
         }
         // The engine is late, or an end that somebody asked for before takes
         // its time.
@@ -85,7 +85,7 @@ impl Inner {
             // The supervisor does the rest, now or when it has a turn again.
             engine::wait_at_most(LIMIT.saturating_sub(begun.elapsed()), self.settled());
         }
-        Dropped::Killed
+        DropEnd::Killed
     }
 
     /// In the thread that dropped the machine, for a logger is its program's

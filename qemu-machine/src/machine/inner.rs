@@ -13,7 +13,7 @@ use super::migration::MigrationTurn;
 use super::schema::MachineSchema;
 use crate::display::Canvas;
 use crate::input::Turns;
-use crate::life::{ExitReport, Hold, Ladder, ObservedState};
+use crate::life::{ExitReport, Ladder, ObservedState, PausedForGood};
 use crate::output::Output;
 use crate::process::Process;
 use crate::spec::CommandLine;
@@ -72,11 +72,11 @@ impl Inner {
     }
 
     /// Waits for the machine's end, or until QEMU holds its guest for good.
-    pub(super) async fn ended_or_held(&self) -> Result<Arc<ExitReport>, Hold> {
+    pub(super) async fn ended_or_paused(&self) -> Result<Arc<ExitReport>, PausedForGood> {
         let either = |status: &Status| match status {
             Status::Ended(report) => Some(Ok(Arc::clone(report))),
             // The monitor may have reported already that it goes on.
-            Status::Held(_) => self.observed.hold().map(Err),
+            Status::PausedForGood(_) => self.observed.paused_for_good().map(Err),
             _ => None,
         };
         self.status.until(either).await

@@ -8,7 +8,7 @@ use qemu_qmp::supervise::PeerContext;
 use qemu_qmp_engine::{Elapsed, operation, timeout_option};
 
 use super::{ExitError, Machine};
-use crate::life::{ExitReport, Hold};
+use crate::life::{ExitReport, PausedForGood};
 
 impl Machine {
     /// Waits until the machine ends by itself. Sends nothing. For a guest that
@@ -48,17 +48,17 @@ impl WaitForExit {
         let inner = &machine.inner;
         let name = || inner.name.clone();
         let seen = || machine.console.context().seen();
-        let outcome = inner.deadlines.timeout(timeout, inner.ended_or_held());
+        let outcome = inner.deadlines.timeout(timeout, inner.ended_or_paused());
         match outcome.await {
             Ok(Ok(report)) => {
                 inner.is_reported.store(true, Ordering::Relaxed);
                 Ok(report)
             }
-            Ok(Err(Hold::Panicked)) => Err(ExitError::GuestPanicked {
+            Ok(Err(PausedForGood::Panicked)) => Err(ExitError::GuestPanicked {
                 name: name(),
                 seen: seen(),
             }),
-            Ok(Err(Hold::ShutDown { reason })) => Err(ExitError::GuestShutDown {
+            Ok(Err(PausedForGood::ShutDown { reason })) => Err(ExitError::GuestShutDown {
                 name: name(),
                 reason,
                 seen: seen(),

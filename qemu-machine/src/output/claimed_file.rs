@@ -168,8 +168,8 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0; 7];
-        io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut told).unwrap();
+        let mut output = [0; 7];
+        io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut output).unwrap();
         let claimed = ClaimedFile::create(&path).unwrap();
         assert_eq!(claimed.path(), folder.0.join("log~2"));
         drop(other.stdin.take());

@@ -55,7 +55,7 @@ impl Output {
     /// Nothing more will come: lets go of the log. Gives why that is not
     /// whole, if it is not.
     pub(crate) fn close(&self) -> Option<String> {
-        self.lock().log.take()?.trouble()
+        self.lock().log.take()?.write_error()
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -226,7 +226,7 @@ impl LogFile {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn write_error(&self) -> Option<String> {
         let error = self.failed.as_ref()?;
         Some(format!(
             "the log {} is not whole: {error}",
@@ -282,13 +282,15 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_written_says_so_and_stops_nobody() {
         let mut log = LogFile::create(Path::new("/dev/full")).unwrap();
-        assert_eq!(log.trouble(), None);
+        assert_eq!(log.write_error(), None);
         log.write(b"x");
         log.write(b"y");
         assert!(
-            log.trouble().unwrap().contains("/dev/full is not whole"),
+            log.write_error()
+                .unwrap()
+                .contains("/dev/full is not whole"),
             "{:?}",
-            log.trouble()
+            log.write_error()
         );
     }
 }

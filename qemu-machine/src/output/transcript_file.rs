@@ -34,7 +34,7 @@ impl TranscriptFile {
     }
 
     /// Why it is not whole; `None` where all was written.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn write_error(&self) -> Option<String> {
         self.transcript.trouble()
     }
 }

@@ -32,7 +32,7 @@ use qemu_qmp_engine::{self as engine, Engine};
 
 use crate::process;
 use crate::process::survivors::{self, Ends};
-use crate::sys::{self, BLANK_LINE, GroupLine, Herald, Image, NotSpawned, Spawned, Step};
+use crate::sys::{self, BLANK_LINE, GroupLine, GroupSlot, Image, NotSpawned, Spawned, Step};
 
 /// The line of a group that is to be, or is. Dropped, it stays on the list.
 #[derive(Debug)]
@@ -48,16 +48,16 @@ pub(crate) struct Entry {
 /// guardian, as this system has nothing to make one of. To be called on the
 /// engine's thread alone.
 pub(crate) fn enter(engine: &'static Engine, ends: Option<&Ends>) -> io::Result<Option<Entry>> {
-    let mut post = lock();
-    post.call(engine)?;
-    let Some(list) = post.list.clone() else {
+    let mut state = lock();
+    state.call(engine)?;
+    let Some(list) = state.list.clone() else {
         return Ok(None);
     };
-    let line = post.free.pop().unwrap_or(post.lines);
+    let line = state.free.pop().unwrap_or(state.lines);
     let entry = Entry {
         list,
         line,
-        process: post.process,
+        process: state.process,
     };
     // What takes memory is done now, while this can be told.
     let written = entry.write(&BLANK_LINE).and_then(|()| {
@@ -66,17 +66,17 @@ pub(crate) fn enter(engine: &'static Engine, ends: Option<&Ends>) -> io::Result<
         entry.list.write_all_at(numbers.as_bytes(), entry.start())
     });
     if let Err(error) = written {
-        post.free.push(line);
+        state.free.push(line);
         return Err(error);
     }
-    post.lines = post.lines.max(line + 1);
+    state.lines = state.lines.max(line + 1);
     Ok(Some(entry))
 }
 
 impl Entry {
     /// By what the child enters itself.
-    pub(crate) fn herald(&self) -> Herald<'_> {
-        Herald {
+    pub(crate) fn slot(&self) -> GroupSlot<'_> {
+        GroupSlot {
             list: self.list.as_fd(),
             offset: self.offset(),
         }
@@ -84,7 +84,7 @@ impl Entry {
 
     /// Enters a group that has been started, where its leader has not done so.
     pub(crate) fn complete(&self, spawned: &Spawned) {
-        if !spawned.announced
+        if !spawned.is_listed
             && let Err(error) = self.write(&sys::group_line(spawned.pid))
         {
             let group = spawned.pid;
@@ -118,7 +118,7 @@ impl Entry {
 type Guardian = Arc<UnixStream>;
 
 /// Where the guardian is, and its list.
-struct Post {
+struct GuardianState {
     /// Whose guardian it is.
     process: u32,
     guardian: Option<Guardian>,
@@ -132,7 +132,7 @@ struct Post {
     is_hopeless: bool,
 }
 
-impl Post {
+impl GuardianState {
     const fn empty() -> Self {
         Self {
             process: 0,
@@ -184,10 +184,10 @@ impl Post {
     }
 }
 
-static POST: Mutex<Post> = Mutex::new(Post::empty());
+static STATE: Mutex<GuardianState> = Mutex::new(GuardianState::empty());
 
-fn lock() -> MutexGuard<'static, Post> {
-    POST.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, GuardianState> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a shell that leaves the guardian behind, and goes.
@@ -213,7 +213,7 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
         environment: &[path],
         directory: Some(&strings(&["/"])[0]),
         descriptors: &[null, null, null, theirs.as_raw_fd(), list.as_raw_fd()],
-        herald: None,
+        group_slot: None,
         // Or it is killed before it has left the guardian, where we die then.
         dies_with_us: false,
     });
@@ -251,17 +251,17 @@ async fn attend(engine: &'static Engine, guardian: Guardian, group: u32) {
     // It says nothing: what there is to be read is its end.
     while let Err(error) = engine::readable(guardian.as_fd()).await {
         warn(|| format!("the guardian cannot be watched yet: {error}"));
-        engine::pause(ANEW).await;
+        engine::pause(RETRY).await;
     }
     let_go(&guardian);
     warn(|| "the guardian has died: another is called".to_owned());
-    if called.elapsed() < ANEW {
+    if called.elapsed() < RETRY {
         // One that cannot live is not called over and over.
-        engine::pause(ANEW).await;
+        engine::pause(RETRY).await;
     }
     while let Err(error) = call_again(engine) {
         warn(|| format!("there is no guardian yet: {error}"));
-        engine::pause(ANEW).await;
+        engine::pause(RETRY).await;
     }
     if sys::adopts_orphans() {
         // Until it is reaped, nobody else's group has this id.
@@ -278,11 +278,11 @@ fn call_again(engine: &'static Engine) -> io::Result<()> {
 
 /// One that has died is called no more.
 fn let_go(guardian: &Guardian) {
-    let mut post = lock();
-    let held = post.guardian.as_ref();
+    let mut state = lock();
+    let held = state.guardian.as_ref();
     if held.is_some_and(|held| Arc::ptr_eq(held, guardian)) {
         sys::leave_to_forks(&**guardian);
-        post.guardian = None;
+        state.guardian = None;
     }
 }
 
@@ -342,7 +342,7 @@ const NUMBERS_BYTES: u64 = 42;
 
 /// When what has failed is tried anew: what has run out does not say when there
 /// is some again.
-const ANEW: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -358,10 +358,10 @@ mod tests {
             line
         };
         assert_eq!(line(), BLANK_LINE);
-        let spawned = |announced| Spawned {
+        let spawned = |is_listed| Spawned {
             pid: 4711,
             pidfd: File::open("/dev/null").unwrap().into(),
-            announced,
+            is_listed,
         };
         entry.complete(&spawned(true));
         assert_eq!(line(), BLANK_LINE);

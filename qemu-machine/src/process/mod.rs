@@ -5,7 +5,7 @@ pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod survivors;
 
-use crate::life::SurvivorFate;
+use crate::life::SurvivorOutcome;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ use qemu_qmp_engine::{self as engine, Engine};
 
 use self::guardian::Entry;
 use crate::life::ExitStatus;
-use crate::process::survivors::{Candidate, Lifelines, Noted, Search, Stat};
+use crate::process::survivors::{Candidate, Lifelines, Search, Stat, SurvivorList};
 use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 
 /// A started process, the leader of its own group. Dropped unreaped, it is
@@ -29,13 +29,13 @@ pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
     lifelines: Lifelines,
-    fate: Mutex<Fate>,
+    reap_state: Mutex<ReapState>,
 }
 
 /// What has been done to a process. Locked while its group is sent a signal,
 /// and while it is reaped: until then the group's id is nobody else's.
 #[derive(Debug, Default)]
-struct Fate {
+struct ReapState {
     /// On the guardian's list, until it is reaped.
     entry: Option<Entry>,
     /// When somebody killed it who did not wait for its supervisor.
@@ -43,7 +43,7 @@ struct Fate {
     /// Whether its group was sent SIGKILL while it was there itself.
     is_killed: bool,
     /// What lived on when it had ended.
-    survivors: Noted,
+    survivors: SurvivorList,
     /// Once it is reaped.
     status: Option<ExitStatus>,
 }
@@ -118,7 +118,7 @@ impl Process {
             environment: &environment,
             directory: directory.as_ref(),
             descriptors: &descriptors,
-            herald: entry.as_ref().map(Entry::herald),
+            group_slot: entry.as_ref().map(Entry::slot),
             dies_with_us: true,
         });
         let Spawned { pid, pidfd, .. } = match started {
@@ -140,9 +140,9 @@ impl Process {
             pid,
             pidfd,
             lifelines,
-            fate: Mutex::new(Fate {
+            reap_state: Mutex::new(ReapState {
                 entry,
-                ..Fate::default()
+                ..ReapState::default()
             }),
         })
     }
@@ -165,10 +165,10 @@ impl Process {
     /// status. What lives on is the rest of its group, and who has left the group
     /// and holds a channel. Waits for their end, 10 s at most. Runs on the
     /// engine.
-    pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
+    pub(crate) async fn end(&self) -> (ExitStatus, SurvivorList) {
         self.end_survivors().await;
         let status = self.reap();
-        (status, std::mem::take(&mut self.fate().survivors))
+        (status, std::mem::take(&mut self.reap_state().survivors))
     }
 
     /// Where this process adopts orphans, it reaps those that it has killed. So
@@ -226,26 +226,26 @@ impl Process {
     fn search(&self) -> Option<Search<'_>> {
         let adopts = sys::adopts_orphans();
         let is_held = self.lifelines.is_held();
-        let fate = self.fate();
+        let state = self.reap_state();
         // While somebody lives who may have been left, the look comes first.
         if !is_held {
-            fate.signal(self.pid, libc::SIGKILL);
+            state.signal(self.pid, libc::SIGKILL);
         }
-        let whole_group = adopts && fate.status.is_none();
-        drop(fate);
+        let whole_group = adopts && state.status.is_none();
+        drop(state);
         (is_held || whole_group).then(|| Search::new(&self.lifelines, self.pid, whole_group))
     }
 
     /// Kills what a search has found. Gives what is to be waited for.
     fn kill_survivors(&self, search: Search<'_>) -> Vec<Candidate> {
         let found = search.into_candidates();
-        let mut fate = self.fate();
+        let mut state = self.reap_state();
         // Until the leader is reaped, nobody else's group has its id.
-        let group_is_ours = fate.status.is_none();
-        fate.signal(self.pid, libc::SIGKILL);
+        let group_is_ours = state.status.is_none();
+        state.signal(self.pid, libc::SIGKILL);
         let is_held = found.all.iter().any(|it| it.holds) || found.by_forks;
         if !is_held && self.lifelines.is_held() {
-            fate.survivors.unseen = true;
+            state.survivors.unseen = true;
         }
         let mut doomed = Vec::new();
         for survivor in found.all {
@@ -257,13 +257,15 @@ impl Process {
             }
             let killed = sys::signal_process(&survivor.pidfd, libc::SIGKILL);
             let denied = killed.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
-            let was_killed_before = fate.is_killed && survivor.in_group;
+            let was_killed_before = state.is_killed && survivor.in_group;
             if denied {
-                fate.survivors.add(&survivor, SurvivorFate::NotPermitted);
+                state
+                    .survivors
+                    .add(&survivor, SurvivorOutcome::NotPermitted);
                 continue;
             }
             if !survivor.is_ending && !was_killed_before {
-                fate.survivors.add(&survivor, SurvivorFate::Killed);
+                state.survivors.add(&survivor, SurvivorOutcome::Killed);
             }
             doomed.push(survivor);
         }
@@ -276,7 +278,7 @@ impl Process {
         let adopts = sys::adopts_orphans();
         for survivor in doomed {
             if !sys::ends_within(&survivor.pidfd, Duration::ZERO) {
-                self.fate().survivors.lives(survivor);
+                self.reap_state().survivors.lives(survivor);
             } else if adopts {
                 sys::reap(&survivor.pidfd);
             }
@@ -286,12 +288,12 @@ impl Process {
     /// Takes the status of the ended process, and kills what is left of its
     /// group. Done once; after that it is the status alone.
     fn reap(&self) -> ExitStatus {
-        let mut fate = self.fate();
-        if let Some(status) = fate.status {
+        let mut state = self.reap_state();
+        if let Some(status) = state.status {
             return status;
         }
         sys::signal_group(self.pid, libc::SIGKILL);
-        fate.entry.take().into_iter().for_each(Entry::dismiss);
+        state.entry.take().into_iter().for_each(Entry::dismiss);
         let status = match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),
             Some(Ended::Signaled {
@@ -303,36 +305,36 @@ impl Process {
             },
             None => ExitStatus::Unknown,
         };
-        fate.status = Some(status);
+        state.status = Some(status);
         status
     }
 
     /// Asks every process of the group to end.
     pub(crate) fn terminate(&self) {
-        self.fate().signal(self.pid, libc::SIGTERM);
+        self.reap_state().signal(self.pid, libc::SIGTERM);
     }
 
     /// Ends every process of the group, and the process itself, which may have
     /// gone to another group.
     pub(crate) fn kill(&self) {
-        self.kill_all(&mut self.fate());
+        self.kill_all(&mut self.reap_state());
     }
 
     /// The same, from any thread, for who cannot wait until the supervisor has
     /// a turn. One that has ended is left as it is. `now` is what the
     /// supervisor will hear.
     pub(crate) fn kill_unsupervised(&self, now: Instant) {
-        let mut fate = self.fate();
-        if fate.status.is_none() && !self.has_ended() {
-            self.kill_all(&mut fate);
-            fate.killed_unsupervised.get_or_insert(now);
+        let mut state = self.reap_state();
+        if state.status.is_none() && !self.has_ended() {
+            self.kill_all(&mut state);
+            state.killed_unsupervised.get_or_insert(now);
         }
     }
 
-    fn kill_all(&self, fate: &mut Fate) {
-        fate.signal(self.pid, libc::SIGKILL);
-        if fate.status.is_none() {
-            fate.is_killed = true;
+    fn kill_all(&self, state: &mut ReapState) {
+        state.signal(self.pid, libc::SIGKILL);
+        if state.status.is_none() {
+            state.is_killed = true;
             // It fails only where there is nothing to be killed.
             let _ = sys::signal_process(&self.pidfd, libc::SIGKILL);
         }
@@ -340,11 +342,13 @@ impl Process {
 
     /// When it was killed past its supervisor, if it was.
     pub(crate) fn killed_unsupervised(&self) -> Option<Instant> {
-        self.fate().killed_unsupervised
+        self.reap_state().killed_unsupervised
     }
 
-    fn fate(&self) -> MutexGuard<'_, Fate> {
-        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reap_state(&self) -> MutexGuard<'_, ReapState> {
+        self.reap_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the process is ending, even if it cannot be reaped yet: it
@@ -355,7 +359,7 @@ impl Process {
     }
 }
 
-impl Fate {
+impl ReapState {
     fn signal(&self, group: u32, signal: i32) {
         if self.status.is_none() {
             sys::signal_group(group, signal);

@@ -15,7 +15,7 @@
 //! is held by its descriptor, and looked at again after that.
 
 use crate::life::Survivor;
-use crate::life::SurvivorFate;
+use crate::life::SurvivorOutcome;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, PipeReader};
@@ -288,27 +288,27 @@ impl Stat {
 
 /// What is known of the survivors of one machine.
 #[derive(Debug, Default)]
-pub(crate) struct Noted {
+pub(crate) struct SurvivorList {
     pub(crate) all: Vec<Survivor>,
     /// Whether a channel is held by a process that cannot be seen.
     pub(crate) unseen: bool,
     known: BTreeSet<u32>,
 }
 
-impl Noted {
+impl SurvivorList {
     /// Notes a process that is being killed, or may not be.
-    pub(crate) fn add(&mut self, candidate: &Candidate, fate: SurvivorFate) {
+    pub(crate) fn add(&mut self, candidate: &Candidate, outcome: SurvivorOutcome) {
         if self.known.insert(candidate.pid) {
             self.all.push(Survivor {
                 pid: candidate.pid,
                 name: candidate.name.clone(),
-                fate,
+                outcome,
             });
         }
     }
 
     /// What is told of a process that is there, and that `/proc` does not show.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let words = "a process that this one may not see still holds a channel of the machine";
         self.unseen.then(|| words.to_owned())
     }
@@ -317,7 +317,7 @@ impl Noted {
     pub(crate) fn lives(&mut self, candidate: &Candidate) {
         let mut all = self.all.iter_mut();
         if let Some(survivor) = all.find(|survivor| survivor.pid == candidate.pid) {
-            survivor.fate = SurvivorFate::Unkillable;
+            survivor.outcome = SurvivorOutcome::Unkillable;
         }
     }
 }

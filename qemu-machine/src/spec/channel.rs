@@ -1,6 +1,6 @@
 //! A channel to be: a socket whose other end QEMU has from its start.
 
-use super::{ConsoleConfig, OptionGroup, Plugged};
+use super::{ConsoleConfig, DeviceWithController, OptionGroup};
 
 /// A channel to be.
 #[derive(Debug, Clone)]
@@ -52,14 +52,14 @@ impl ChannelConfig {
     }
 
     /// Whether the guest must not run before it is told to.
-    pub(crate) fn holds_the_guest(&self) -> bool {
+    pub(crate) fn starts_paused(&self) -> bool {
         matches!(self, Self::Qtest)
     }
 }
 
 /// The port, on a controller of its own, for the character device of this id.
 fn agent_devices(id: &str, controller: &OptionGroup) -> Vec<(&'static str, OptionGroup)> {
-    let port = Plugged {
+    let port = DeviceWithController {
         device: OptionGroup::new("virtserialport")
             .set("id", id)
             .set("name", "org.qemu.guest_agent.0"),

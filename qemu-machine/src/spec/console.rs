@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OptionGroup, Plugged, Tee};
+use super::{DeviceWithController, OptionGroup, Tee};
 
 /// A console to be; made by [`Console::serial`](crate::Console::serial), [`Console::virtio`](crate::Console::virtio),
 /// [`Console::debugcon`](crate::Console::debugcon), [`Console::semihosting`](crate::Console::semihosting) and [`Console::device`](crate::Console::device).
@@ -22,7 +22,7 @@ pub struct ConsoleConfig {
 #[derive(Debug, Clone)]
 pub(crate) enum ConsoleDevice {
     Serial,
-    Model(Plugged),
+    Model(DeviceWithController),
     Semihosting,
 }
 
@@ -44,8 +44,8 @@ impl ConsoleConfig {
     /// `id`, and the console's `bus`, are set by us. A serial port has none,
     /// and semihosting has none.
     pub fn controller(mut self, controller: OptionGroup) -> Self {
-        if let ConsoleDevice::Model(plugged) = &mut self.device {
-            plugged.controller = Some(controller);
+        if let ConsoleDevice::Model(model) = &mut self.device {
+            model.controller = Some(controller);
         }
         self
     }
@@ -149,7 +149,7 @@ impl ConsoleConfig {
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
         match &self.device {
             ConsoleDevice::Serial => vec![("-serial", OptionGroup::new(format!("chardev:{id}")))],
-            ConsoleDevice::Model(plugged) => plugged.options(id),
+            ConsoleDevice::Model(model) => model.options(id),
             ConsoleDevice::Semihosting => {
                 let semihosting = OptionGroup::default()
                     .switch("enable", true)

@@ -17,7 +17,9 @@ pub(crate) use builder::MachineBuilder;
 pub(crate) use channel::ChannelConfig;
 #[cfg(any(test, fuzzing))]
 pub(crate) use command_line::fuzzing;
-pub(crate) use command_line::{ChannelEnds, Ends, GuestStart, MonitorEnd, Plugged, compose};
+pub(crate) use command_line::{
+    ChannelEnds, DeviceWithController, Ends, GuestStart, MonitorEnd, compose,
+};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::ConsoleConfig;
 pub(crate) use console::{ConsoleDevice, Noise, ScreenSize};

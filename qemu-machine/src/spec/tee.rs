@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 ///   what comes then is dropped, and a line in its place says how many bytes
 ///   were. A log has every byte.
 /// - A writer that fails or panics gets nothing more of that console. The
-///   machine goes on, and [`ExitReport::trouble`](crate::ExitReport::trouble)
+///   machine goes on, and [`ExitReport::warnings`](crate::ExitReport::warnings)
 ///   says so.
 /// - What has come is written and flushed before the machine's end is reported.
 ///   A writer that takes longer than 5 s for that is not waited for.

@@ -8,31 +8,31 @@
 //! let go of every descriptor, and then tell who waits for the end: all with one
 //! and the same report.
 
+mod end;
 mod monitor;
 
-use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::supervise::{PendingNotices, Reader};
+use qemu_qmp::supervise::Reader;
 use qemu_qmp::{Client, Deadlines, Disconnected, Quit, SystemPowerdown};
 use qemu_qmp_engine::{self as engine, Engine, Task, Watched, first, oneshot};
 use tokio::sync::mpsc;
 
 use monitor::{Monitor, Next};
 
-use crate::channel::{self, Channel};
+use crate::channel::Channel;
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::life::ExitReport;
-use crate::life::Hold;
 use crate::life::ObservedState;
-use crate::life::{self, Action, Evidence, ExitDevices, HandshakeFailure, Ladder, Life, Rung};
+use crate::life::PausedForGood;
+use crate::life::{Action, ExitDevices, HandshakeFailure, Ladder, Life, Rung};
 use crate::output::OutputPipe;
 use crate::output::TranscriptFile;
-use crate::output::tee::{self, Feed};
+use crate::output::tee::Feed;
 use crate::process::Process;
 use crate::process::runtime_dir::{PrivateDirectory, PrivateLog};
 
@@ -66,7 +66,7 @@ pub(crate) enum Request {
 pub(crate) enum Status {
     Alive,
     /// QEMU holds the guest, and only a reset brings it back.
-    Held(Hold),
+    PausedForGood(PausedForGood),
     /// Killed, and not ended in time.
     Unkillable,
     Ended(Arc<ExitReport>),
@@ -95,7 +95,7 @@ pub(crate) struct Resources {
 }
 
 /// How whoever launched a machine has to do with its supervisor.
-pub(crate) struct Supervised {
+pub(crate) struct SupervisorHandle {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: Arc<Watched<Status>>,
     /// Told when the launch has taken too long.
@@ -107,14 +107,14 @@ pub(crate) fn supervise(
     engine: &'static Engine,
     resources: Resources,
     launch_limit: Option<Duration>,
-) -> Supervised {
+) -> SupervisorHandle {
     #[expect(
         clippy::disallowed_methods,
         reason = "the supervisor's task, on the engine, is all that receives"
     )]
     let (sender, requests) = mpsc::unbounded_channel();
     let status = Arc::new(Watched::new(Status::Alive));
-    let (overdue, told) = oneshot::channel();
+    let (overdue, overdue_receiver) = oneshot::channel();
     let process = Arc::clone(&resources.process);
     let last_resort = KilledWhenDropped {
         engine,
@@ -144,7 +144,7 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status: Arc::clone(&status),
-        told: Vec::new(),
+        pending: Vec::new(),
         overdue: Some(overdue),
         resets: 0,
     };
@@ -152,10 +152,10 @@ pub(crate) fn supervise(
         let _last_resort = last_resort;
         supervisor.run(requests).await;
     });
-    Supervised {
+    SupervisorHandle {
         requests: sender,
         status,
-        overdue: told,
+        overdue: overdue_receiver,
     }
 }
 
@@ -195,7 +195,7 @@ struct Supervisor {
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: Arc<Watched<Status>>,
     /// What waits for the answers of the monitor.
-    told: Vec<Task<()>>,
+    pending: Vec<Task<()>>,
     /// Whom to tell, once, that the launch has taken too long.
     overdue: Option<oneshot::Sender<()>>,
     /// How many resets of the guest have been heeded.
@@ -220,7 +220,7 @@ impl Supervisor {
                 Input::Deadline => self.life.handle_timeout(self.now()),
                 Input::Request(request) => self.requested(request),
                 Input::Monitor(Next::Ended(cause)) => self.monitor_ended(&cause),
-                Input::Monitor(Next::News) => self.heed_the_guest(),
+                Input::Monitor(Next::News) => self.guest_changed(),
             }
         }
         self.finish(requests).await;
@@ -250,8 +250,8 @@ impl Supervisor {
             }
         });
         // The exit first: what else has ended then is a part of it.
-        let told = pin!(first(monitor, request));
-        let input = pin!(first(exit, told));
+        let other = pin!(first(monitor, request));
+        let input = pin!(first(exit, other));
         deadlines
             .timeout(limit, input)
             .await
@@ -287,7 +287,7 @@ impl Supervisor {
             Request::GuestIsQuiet { resets } => {
                 let observed = &self.resources.observed;
                 observed.settle_resets(resets);
-                self.tell_of_the_guest(observed.hold());
+                self.publish_guest(observed.paused_for_good());
             }
         }
     }
@@ -334,13 +334,13 @@ impl Supervisor {
     /// that was reset goes on with nothing that it was at. Everyone who waits
     /// for that hears of it once the last words have been read, which are on
     /// their way.
-    fn heed_the_guest(&mut self) {
+    fn guest_changed(&mut self) {
         let observed = &self.resources.observed;
-        let (hold, resets) = (observed.hold(), observed.resets());
-        if hold.is_some() {
-            self.life.guest_is_held(self.now());
+        let (paused, resets) = (observed.paused_for_good(), observed.resets());
+        if paused.is_some() {
+            self.life.guest_paused(self.now());
         } else {
-            self.tell_of_the_guest(None);
+            self.publish_guest(None);
             if resets == self.resets {
                 return;
             }
@@ -368,23 +368,24 @@ impl Supervisor {
 
     /// Holds what is under way, so that it has ended when the machine has.
     fn keep(&mut self, task: Task<()>) {
-        self.told.retain(|task| !task.is_finished());
-        self.told.push(task);
+        self.pending.retain(|task| !task.is_finished());
+        self.pending.push(task);
     }
 
-    fn tell_of_the_guest(&self, hold: Option<Hold>) {
-        let was_held = self.status.look(|status| match status {
-            Status::Held(hold) => Some(Some(hold.clone())),
+    fn publish_guest(&self, paused: Option<PausedForGood>) {
+        let previous = self.status.look(|status| match status {
+            Status::PausedForGood(paused) => Some(Some(paused.clone())),
             Status::Alive => Some(None),
             Status::Unkillable | Status::Ended(_) => None,
         });
-        if was_held.is_none_or(|was_held| was_held == hold) {
+        if previous.is_none_or(|previous| previous == paused) {
             return;
         }
         for channel in &self.resources.channels {
-            channel.guest_is_held(hold.as_ref());
+            channel.guest_paused(paused.as_ref());
         }
-        self.status.set(hold.map_or(Status::Alive, Status::Held));
+        let status = paused.map_or(Status::Alive, Status::PausedForGood);
+        self.status.set(status);
     }
 
     /// Whether the end is near. QEMU closes its monitor and its console before
@@ -404,19 +405,19 @@ impl Supervisor {
             }
             // Nothing asks a guest that cannot hear, and nothing waits for it.
             Action::Try(Rung::Guest | Rung::Powerdown)
-                if self.resources.observed.hold().is_some() =>
+                if self.resources.observed.paused_for_good().is_some() =>
             {
-                self.life.guest_is_held(self.now());
+                self.life.guest_paused(self.now());
             }
             Action::Try(Rung::Guest) => {}
-            Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
+            Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.execute_rung(rung),
             Action::Try(Rung::Terminate) => self.resources.process.terminate(),
             Action::Try(Rung::Kill) => self.resources.process.kill(),
             Action::GiveUpWaiting => self.status.set(Status::Unkillable),
         }
     }
 
-    fn tell_monitor(&mut self, rung: Rung) {
+    fn execute_rung(&mut self, rung: Rung) {
         let client = match &self.monitor {
             Some(Monitor { client, .. }) if client.disconnected().is_none() => client.clone(),
             _ => {
@@ -425,124 +426,19 @@ impl Supervisor {
                 return;
             }
         };
-        let answers = self.own_requests.clone();
+        let requests = self.own_requests.clone();
         self.keep(self.engine.spawn(async move {
-            let told = match rung {
+            let reply = match rung {
                 Rung::Powerdown => client.execute(SystemPowerdown).timeout(None).await,
                 _ => client.execute(Quit).timeout(None).await,
             };
             // Whether it was heard shows in the machine's end, not in a reply:
             // one that closes its monitor now is most likely ending.
-            if let (Err(error), Some(answers)) = (told, answers.upgrade())
+            if let (Err(error), Some(requests)) = (reply, requests.upgrade())
                 && error.disconnected().is_none()
             {
-                let _ = answers.send(Request::Failed(rung, error.to_string()));
+                let _ = requests.send(Request::Failed(rung, error.to_string()));
             }
         }));
-    }
-
-    /// The process has ended: see the module's documentation for the order.
-    async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
-        let ended = Instant::now();
-        if let Some(killed) = self.resources.process.killed_unsupervised() {
-            self.life.end(killed, Ladder::kill());
-        }
-        self.life.exited(self.now());
-        let Resources {
-            name,
-            process,
-            started,
-            deadlines: _,
-            observed,
-            output,
-            tees,
-            transcript_file,
-            consoles,
-            channels,
-            directory,
-            private_log,
-            canvas,
-            log,
-            exit_devices,
-        } = self.resources;
-        let (status, survivors) = process.end().await;
-
-        let reader = match &mut self.monitor {
-            Some(monitor) => monitor.last_words().await,
-            None => None,
-        };
-        let (shutdown, guest_panicked) = (observed.shutdown(), observed.has_panicked());
-        for (channel, pump) in channels.iter().zip(self.pumps) {
-            channel.hang_up();
-            pump.await;
-        }
-        for task in self.told.into_iter().chain([self.output]) {
-            // What it holds is let go of before its end is known.
-            task.abort();
-            task.await;
-        }
-        output.drain();
-        canvas.close().await;
-
-        let mut trouble = tee::finish(tees).await;
-        let output_tail = output.output().tail();
-        let logs = channels.iter().map(|channel| channel.close());
-        let logs = std::iter::once(output.output().close()).chain(logs);
-        let transcript_trouble = transcript_file.and_then(|file| file.trouble());
-        trouble.extend(survivors.trouble());
-        trouble.extend(logs.flatten().chain(transcript_trouble));
-        let mut removed = |path: PathBuf, removed: io::Result<()>| {
-            if let Err(error) = removed {
-                trouble.push(format!("{} cannot be removed: {error}", path.display()));
-            }
-        };
-        if let Some(log) = private_log {
-            removed(log.path().to_owned(), log.remove());
-        }
-        if let Some(directory) = directory {
-            removed(directory.path().to_owned(), directory.remove());
-        }
-
-        let rungs = self.life.into_reports();
-        let (console_tail, named_console_tails) =
-            channel::tails(consoles.iter().map(Console::seen));
-        let greeting = |it: &Monitor| it.client.greeting().is_some();
-        let evidence = Evidence {
-            shutdown: shutdown.as_ref(),
-            rungs: &rungs,
-            greeted: self.monitor.as_ref().is_some_and(greeting),
-            monitor_was_read: reader.is_some(),
-            guest_panicked,
-            output: &output_tail,
-        };
-        let guest_exit = exit_devices.exit(status, &evidence);
-        let report = Arc::new(ExitReport {
-            name,
-            pid: process.pid(),
-            status,
-            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
-            guest_exit,
-            rungs,
-            shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
-            guest_panicked,
-            uptime: ended.saturating_duration_since(started),
-            output_tail,
-            console_tail,
-            named_console_tails,
-            log,
-            survivors: survivors.all,
-            trouble,
-        });
-        // All is let go of before anybody is told: who hears of the end, or
-        // sees it, finds none of our descriptors left.
-        drop((process, output, self.monitor, requests));
-        let notices = channels.into_iter();
-        let mut notices: Vec<PendingNotices> =
-            notices.map(|it| it.machine_ended(&report)).collect();
-        drop(consoles);
-        let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
-        notices.extend(reader.map(|reader| reader.end(&cause)));
-        self.status.set(Status::Ended(report));
-        notices.into_iter().for_each(PendingNotices::notify);
     }
 }

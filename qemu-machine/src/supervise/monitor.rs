@@ -95,7 +95,7 @@ impl Monitor {
 
     /// Reads what QEMU has sent last. Returns the reader, whose waiters must
     /// still be notified; `None` if they were.
-    pub(super) async fn last_words(&mut self) -> Option<Arc<Reader>> {
+    pub(super) async fn read_rest(&mut self) -> Option<Arc<Reader>> {
         if let Some(mut task) = self.task.take() {
             self.reader.end_after_rest();
             let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;

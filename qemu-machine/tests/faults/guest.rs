@@ -110,7 +110,11 @@ fn held() -> Vec<Fault> {
                 );
                 let report = vm.shutdown().powerdown(PATIENCE).wait().unwrap();
                 scene.told();
-                assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld, "{report}");
+                assert_eq!(
+                    report.rungs[0].outcome,
+                    RungOutcome::GuestPaused,
+                    "{report}"
+                );
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
             },
         ),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use qemu_machine::error::LaunchFailure;
-use qemu_machine::life::{Survivor, SurvivorFate};
+use qemu_machine::life::{Survivor, SurvivorOutcome};
 use qemu_machine::{ExitReport, MachineBuilder, Wait};
 
 use super::Place::{Both, Scripted};
@@ -119,7 +119,7 @@ fn end(scene: &Scene, builder: &MachineBuilder, kill: bool) -> std::sync::Arc<Ex
 
 fn killed(survivors: &[Survivor]) {
     assert_eq!(survivors.len(), 1, "{survivors:?}");
-    assert_eq!(survivors[0].fate, SurvivorFate::Killed);
+    assert_eq!(survivors[0].outcome, SurvivorOutcome::Killed);
 }
 
 /// Root without `CAP_KILL`, whose QEMU is another user's.
@@ -134,6 +134,6 @@ pub(super) fn may_not_kill(stage: &Stage) {
     let [survivor] = &report.survivors[..] else {
         panic!("{report}")
     };
-    assert_eq!(survivor.fate, SurvivorFate::NotPermitted, "{report}");
+    assert_eq!(survivor.outcome, SurvivorOutcome::NotPermitted, "{report}");
     assert!(report.to_string().contains("runs on"), "{report}");
 }

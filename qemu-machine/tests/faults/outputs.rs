@@ -76,7 +76,7 @@ fn tee_is_lost(how: &str, why: &'static str, tee: fn() -> Tee) -> Fault {
     fault(
         format!("the writer of a console's tee {how}"),
         Both,
-        "the machine goes on; the report's trouble says why",
+        "the machine goes on; the report's warnings says why",
         AT_ONCE,
         move |scene: &Scene| {
             let console = Console::serial().tee(tee());
@@ -90,7 +90,7 @@ fn tee_is_lost(how: &str, why: &'static str, tee: fn() -> Tee) -> Fault {
             scene.fault();
             let report = vm.shutdown().wait().unwrap();
             scene.told();
-            assert!(report.trouble.join("\n").contains(why), "{report}");
+            assert!(report.warnings.join("\n").contains(why), "{report}");
         },
     )
 }

@@ -49,7 +49,7 @@ scenario! {
         let report = run!(vm.shutdown().powerdown(PATIENCE)).unwrap();
         assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
         assert_eq!(report.rungs[0].rung, Rung::Powerdown);
-        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld);
+        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestPaused);
         assert!(begun.elapsed() < PATIENCE);
     }
 }
@@ -63,7 +63,7 @@ scenario! {
         let begun = Instant::now();
         let report = run!(vm.shutdown().after_guest(PATIENCE)).unwrap();
         assert!(begun.elapsed() < PATIENCE, "{report}");
-        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld, "{report}");
+        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestPaused, "{report}");
         assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
         assert!(!report.is_failure() && !report.was_forced(), "{report}");
     }

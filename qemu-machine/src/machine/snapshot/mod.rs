@@ -174,7 +174,7 @@ impl RunSnapshot {
             nodes,
             timeout,
         } = self;
-        let told = format!("{} snapshot '{name}'", action.verb());
+        let what = format!("{} snapshot '{name}'", action.verb());
         let qmp = machine.monitor().clone();
         let turn = machine.inner.migration_turn.clone();
         // On the engine, so that the job is dismissed whoever gives up.
@@ -188,7 +188,7 @@ impl RunSnapshot {
             Ok(None) => unreachable!("nothing aborts it"),
             Err(Elapsed(limit)) => SnapshotFailure::Timeout { limit },
         };
-        Err(machine.snapshot_error(told, failure))
+        Err(machine.snapshot_error(what, failure))
     }
 }
 

@@ -15,10 +15,10 @@ use super::queue::{Item, Queue};
 /// The end into which the engine puts bytes. Clones share it; when the last one
 /// is dropped, the thread ends once it has written what has come.
 #[derive(Debug, Clone)]
-pub(crate) struct Feed(Arc<Mouth>);
+pub(crate) struct Feed(Arc<FeedEnd>);
 
 #[derive(Debug)]
-struct Mouth(Arc<Shared>);
+struct FeedEnd(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -82,7 +82,7 @@ impl Feed {
             let _ = ending.send(());
         })?;
         shared.lock().thread = Some((thread, ended));
-        Ok(Self(Arc::new(Mouth(shared))))
+        Ok(Self(Arc::new(FeedEnd(shared))))
     }
 
     /// Has these bytes written soon. Never waits.
@@ -96,7 +96,7 @@ impl Feed {
     }
 
     /// Why not all was written, once its time is over.
-    fn trouble(&self) -> Option<String> {
+    fn write_error(&self) -> Option<String> {
         let Shared { source, state, .. } = &*self.0.0;
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let why = match &state.progress {
@@ -134,17 +134,17 @@ pub(crate) async fn finish(feeds: Vec<Feed>) -> Vec<String> {
     for feed in &feeds {
         feed.0.0.lock().is_given_up = true;
     }
-    feeds.iter().filter_map(Feed::trouble).collect()
+    feeds.iter().filter_map(Feed::write_error).collect()
 }
 
-impl Mouth {
+impl FeedEnd {
     fn close(&self) {
         self.0.lock().is_closed = true;
         self.0.more.notify_one();
     }
 }
 
-impl Drop for Mouth {
+impl Drop for FeedEnd {
     fn drop(&mut self) {
         self.close();
     }

@@ -63,16 +63,16 @@ mod tests {
 
     fn lines(prefix: &str, pieces: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::new(prefix.to_owned());
-        let mut told = Vec::new();
+        let mut written = Vec::new();
         let mut each = |line: &[u8]| {
-            told.push(String::from_utf8_lossy(line).into_owned());
+            written.push(String::from_utf8_lossy(line).into_owned());
             Ok::<(), ()>(())
         };
         for piece in pieces {
             lines.push(piece, &mut each).unwrap();
         }
         lines.end(&mut each).unwrap();
-        told
+        written
     }
 
     #[test]
@@ -93,9 +93,9 @@ mod tests {
     fn a_line_without_end_is_not_kept() {
         let long = vec![b'x'; 3 * LINE_LIMIT];
         let pieces: Vec<&[u8]> = long.chunks(1000).collect();
-        let told = lines("[a] ", &pieces);
-        assert!(told.len() > 1 && told[0].starts_with("[a] x"));
-        assert!(told[1..].iter().all(|piece| !piece.starts_with("[a]")));
-        assert_eq!(told.concat().len(), "[a] \n".len() + long.len());
+        let written = lines("[a] ", &pieces);
+        assert!(written.len() > 1 && written[0].starts_with("[a] x"));
+        assert!(written[1..].iter().all(|piece| !piece.starts_with("[a]")));
+        assert_eq!(written.concat().len(), "[a] \n".len() + long.len());
     }
 }

@@ -97,13 +97,13 @@ pub(crate) fn compose(spec: &MachineSpec, ends: &Ends<'_>) -> Vec<OsString> {
         };
         option("-add-fd", group.as_os_str());
     }
-    let is_held = match spec.guest_start() {
+    let is_paused = match spec.guest_start() {
         GuestStart::Driven => true,
         // By hand, nobody would let it run.
-        GuestStart::Held => matches!(ends.channels, ChannelEnds::Descriptors(_)),
-        GuestStart::HeldByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
+        GuestStart::Paused => matches!(ends.channels, ChannelEnds::Descriptors(_)),
+        GuestStart::PausedByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
     };
-    if is_held {
+    if is_paused {
         words.push("-S".into());
     }
     words.extend_from_slice(&spec.arguments);

@@ -2,10 +2,10 @@
 //! line.
 
 mod compose;
+mod device;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod options;
-mod plugged;
 mod shell;
 mod start;
 
@@ -14,8 +14,8 @@ use std::fmt;
 use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
+pub(crate) use device::DeviceWithController;
 pub use options::{Drive, OptionGroup, UserNet};
-pub(crate) use plugged::Plugged;
 pub(crate) use start::GuestStart;
 
 /// A command line: the wrapper, the binary and every argument.

@@ -4,13 +4,13 @@ use super::OptionGroup;
 
 /// A device, and what it is plugged into.
 #[derive(Debug, Clone)]
-pub(crate) struct Plugged {
+pub(crate) struct DeviceWithController {
     pub(crate) device: OptionGroup,
     /// Made before the device. `None` where the machine has a bus for it.
     pub(crate) controller: Option<OptionGroup>,
 }
 
-impl Plugged {
+impl DeviceWithController {
     /// The options that make both, and connect the device with the character
     /// device of this id. The controller is `ID-controller`.
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
