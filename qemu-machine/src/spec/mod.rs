@@ -1,4 +1,4 @@
-//! What a machine is to be, before anything runs: inert data, and the command
+//! The description of a machine before anything runs: data, and the command
 //! line as a pure function of it.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! How the guest starts, by the command line.
+//! How the guest starts, from the command line.
 
 use std::ffi::OsString;
 
@@ -7,17 +7,19 @@ use crate::spec::ChannelConfig;
 /// How the guest starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GuestStart {
-    /// QEMU holds the guest (`-S`), and the launch lets it run (`cont`) once the
-    /// handshake is done. So nothing that the guest does is missed, be it the
-    /// machine's end after a millisecond.
+    /// QEMU starts with a paused guest (`-S`), and the launch starts it
+    /// (`cont`) after the handshake. So no event of the guest is missed, even
+    /// if the machine ends after a millisecond.
     Paused,
-    /// QEMU holds the guest (`-S`), and it is driven by a qtest channel.
+    /// QEMU starts with a paused guest (`-S`), and a qtest channel drives the
+    /// machine.
     Driven,
-    /// The caller's arguments hold the guest: `-S`, `-preconfig`.
+    /// The caller's arguments pause the guest: `-S`, `-preconfig`.
     PausedByCaller,
-    /// The guest comes from elsewhere (`-incoming`), and may be there already.
+    /// The guest comes from another machine or a file (`-incoming`), and may
+    /// already be there.
     Incoming,
-    /// There is no monitor to let it run by.
+    /// The guest runs at once: there is no monitor that could start it.
     AtOnce,
 }
 
@@ -27,7 +29,7 @@ impl GuestStart {
         channels: &[ChannelConfig],
         arguments: &[OsString],
     ) -> Self {
-        // QEMU takes its options with one dash or two.
+        // QEMU accepts its options with one dash or two.
         let has = |wanted: &[&str]| {
             arguments.iter().any(|argument| {
                 let option = argument.to_str().and_then(|it| it.strip_prefix('-'));
