@@ -1,5 +1,5 @@
-//! The life of a machine, without any I/O: its state, the state of its guest,
-//! what was observed of both, and the report of its end.
+//! The life of a machine, without I/O: its state, the state of its guest, what
+//! was observed of both, and the report of its end.
 
 mod cause;
 mod guest_exit;

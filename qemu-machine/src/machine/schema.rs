@@ -133,7 +133,7 @@ struct Program {
     size_bytes: u64,
     modified: (i64, i64),
     version: Version,
-    /// The name tells scripts apart that run QEMU as a child.
+    /// The name distinguishes scripts that run QEMU as a child.
     launched_as: OsString,
     /// The value of `-compat`, which can hide deprecated parts.
     compatibility: Vec<OsString>,

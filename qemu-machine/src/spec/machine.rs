@@ -262,7 +262,7 @@ impl MachineSpec {
         DescriptorNumbers { channels, added }
     }
 
-    /// The name of the machine, or a new one that no other machine of this
+    /// The name of the machine, or a new name that no other machine of this
     /// process has.
     pub(crate) fn name_or_new(&self) -> String {
         static LAUNCHED: AtomicU64 = AtomicU64::new(1);

@@ -1,12 +1,16 @@
-//! The supervisor of one machine: a task on the engine that owns its process
-//! and all that belongs to it, from the start of the process to its end.
+//! The supervisor of one machine: a task on the engine, from the start of the
+//! process to its end. It owns the process and its resources, and carries out
+//! what [`Life`] decides.
 //!
-//! It carries out what [`life`] decides, and when the process has ended it
-//! does, in this order: kill what is left of the process group and who has
-//! left it, take the exit status, read what is left in every channel, remove
-//! the private log or directory, tell who waits on the console and the monitor,
-//! let go of every descriptor, and then tell who waits for the end: all with one
-//! and the same report.
+//! After the end of the process it does, in this order (`end`):
+//!
+//! - Kill the rest of the process group, and processes that left the group.
+//! - Take the exit status.
+//! - Read what is left in every channel.
+//! - Remove the private log or directory.
+//! - Close every descriptor.
+//! - Notify all waiters, on the monitor, the consoles and the end, with one
+//!   report.
 
 mod end;
 mod monitor;
@@ -36,43 +40,42 @@ use crate::output::tee::Feed;
 use crate::process::Process;
 use crate::process::runtime_dir::{PrivateDirectory, PrivateLog};
 
-/// What is asked of a supervisor.
+/// A request to a supervisor.
 pub(crate) enum Request {
-    /// The machine can be spoken with. Answered, unless the launch has been
-    /// given up.
+    /// The handshake is done. Answered, unless the launch was given up.
     Ready(oneshot::Sender<()>),
-    /// It never will be.
+    /// The handshake failed.
     HandshakeFailed(HandshakeFailure),
-    /// This is its monitor.
+    /// The monitor, connected.
     Attach(Client, Reader),
-    /// The machine shall end.
+    /// A caller wants the machine to end.
     End(Ladder),
-    /// A rung could not be tried, or was refused.
+    /// A rung could not be tried, or QEMU refused it.
     Failed(Rung, String),
-    /// What the guest said before it was held, or reset so often, has been
+    /// The output of the guest before it was paused, or up to this reset, was
     /// read.
     GuestIsQuiet {
-        /// How often it was reset.
+        /// How often the guest was reset.
         resets: u64,
     },
-    /// The channel of this number has ended.
+    /// The channel with this index has ended.
     ChannelEnded(usize),
-    /// What the monitor told before that has been observed.
+    /// The events before the end of this channel were read.
     ChannelClosed(usize),
 }
 
-/// What is known of a machine.
+/// The state of a machine.
 #[derive(Debug, Clone)]
 pub(crate) enum Status {
     Alive,
-    /// QEMU holds the guest, and only a reset brings it back.
+    /// The guest is paused, and only a reset makes it run again.
     PausedForGood(PausedForGood),
-    /// Killed, and not ended in time.
+    /// Killed, but not ended in time.
     Unkillable,
     Ended(Arc<ExitReport>),
 }
 
-/// What belongs to a machine's process.
+/// What the supervisor owns.
 pub(crate) struct Resources {
     pub(crate) name: String,
     pub(crate) process: Arc<Process>,
@@ -83,26 +86,27 @@ pub(crate) struct Resources {
     pub(crate) tees: Vec<Feed>,
     pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) consoles: Vec<Console>,
-    /// The consoles, and all others.
+    /// The consoles and all other channels.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
     pub(crate) private_log: Option<PrivateLog>,
     pub(crate) canvas: Arc<Canvas>,
-    /// The log of QEMU's output, where it outlives the directory.
+    /// The log of the output of QEMU; `None` if it is private.
     pub(crate) log: Option<PathBuf>,
-    /// By what the guest can exit.
+    /// The devices by which the guest can exit.
     pub(crate) exit_devices: ExitDevices,
 }
 
-/// How whoever launched a machine has to do with its supervisor.
+/// The launcher's handle to the supervisor.
 pub(crate) struct SupervisorHandle {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: Arc<Watched<Status>>,
-    /// Told when the launch has taken too long.
+    /// Notified when the deadline of the launch has passed.
     pub(crate) overdue: oneshot::Receiver<()>,
 }
 
-/// Supervises a process until its end; it has so long to be of use.
+/// Supervises a process until its end. The handshake must finish within
+/// `launch_limit`.
 pub(crate) fn supervise(
     engine: &'static Engine,
     resources: Resources,
@@ -159,8 +163,8 @@ pub(crate) fn supervise(
     }
 }
 
-/// A process whose supervisor has panicked is nobody's, and shall not live. One
-/// that has ended in good order has been let go of before.
+/// If the supervisor panics, this kills the process. After a normal end, the
+/// process is already gone.
 struct KilledWhenDropped {
     engine: &'static Engine,
     process: Weak<Process>,
@@ -171,7 +175,7 @@ impl Drop for KilledWhenDropped {
     fn drop(&mut self) {
         if let Some(process) = self.process.upgrade() {
             process.kill();
-            // Nobody will tell more of it.
+            // No report will follow.
             self.status.set(Status::Unkillable);
             self.engine.spawn(async move {
                 process.ended().await;
@@ -187,18 +191,17 @@ struct Supervisor {
     resources: Resources,
     exit: Task<()>,
     output: Task<()>,
-    /// What reads the channels.
+    /// The tasks that read the channels.
     pumps: Vec<Task<()>>,
     monitor: Option<Monitor>,
-    /// For the answers to what is asked of the monitor; it does not keep the
-    /// machine alive.
+    /// For requests from its own tasks. It does not keep the machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: Arc<Watched<Status>>,
-    /// What waits for the answers of the monitor.
+    /// Tasks that wait for replies of the monitor.
     pending: Vec<Task<()>>,
-    /// Whom to tell, once, that the launch has taken too long.
+    /// Notifies the launch, once, that its deadline has passed.
     overdue: Option<oneshot::Sender<()>>,
-    /// How many resets of the guest have been heeded.
+    /// How many resets of the guest were processed.
     resets: u64,
 }
 
@@ -230,8 +233,8 @@ impl Supervisor {
         let deadlines = self.resources.deadlines.clone();
         let deadline = self.life.deadline();
         let limit = deadline.map(|at| at.saturating_duration_since(deadlines.now()));
-        // Each is pinned here, so that what joins them holds but pointers: a
-        // future that holds others by value is twice their size.
+        // Each future is pinned here, so that `first` holds only pointers. A
+        // combined future that holds others by value has twice their size.
         let exit = pin!(async {
             (&mut self.exit).await;
             Input::Exited
@@ -245,11 +248,11 @@ impl Supervisor {
         let request = pin!(async {
             match requests.recv().await {
                 Some(request) => Input::Request(request),
-                // Every handle is gone. Its drop has asked for the end.
+                // Every handle is gone. Its drop requested the end.
                 None => std::future::pending().await,
             }
         });
-        // The exit first: what else has ended then is a part of it.
+        // The exit first: other ends are part of it.
         let other = pin!(first(monitor, request));
         let input = pin!(first(exit, other));
         deadlines
@@ -258,7 +261,7 @@ impl Supervisor {
             .unwrap_or(Input::Deadline)
     }
 
-    /// The time by which the machine's deadlines are told.
+    /// The time of the deadlines of the machine.
     fn now(&self) -> Instant {
         self.resources.deadlines.now()
     }
@@ -268,13 +271,13 @@ impl Supervisor {
         match request {
             Request::Ready(answer) => {
                 if self.life.ready() {
-                    // Whoever does not want the machine any more drops it.
+                    // If the caller is gone, the machine was dropped.
                     let _ = answer.send(());
                 }
             }
             Request::HandshakeFailed(how) => self.life.handshake_failed(now, how),
             Request::Attach(client, reader) => self.attach(client, reader),
-            // A process that has ended did so before it was asked to.
+            // The process ended before this request.
             Request::End(_) if self.resources.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
@@ -306,8 +309,8 @@ impl Supervisor {
         ));
     }
 
-    /// QEMU tells of its end on the monitor before it closes the others, so
-    /// that is read first, be it by a thread that waits on the monitor.
+    /// QEMU reports its end on the monitor before it closes the channels. So
+    /// the monitor is read first, even if another thread reads it.
     fn channel_ended(&mut self, number: usize) {
         let Some(reader) = self.monitor.as_ref().and_then(Monitor::reading) else {
             self.requested(Request::ChannelClosed(number));
@@ -318,22 +321,21 @@ impl Supervisor {
     }
 
     fn monitor_ended(&mut self, cause: &Disconnected) {
-        // While the machine ends, the waiters are notified of that end instead.
+        // While the machine ends, the waiters get that end instead.
         if let Some(monitor) = &self.monitor
             && !self.is_ending()
         {
             let name = &self.resources.name;
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("machine '{name}' lives on without a monitor: {cause}")
+                format!("machine '{name}': continues without a monitor: {cause}")
             });
             monitor.finish();
         }
     }
 
-    /// A guest that is held says nothing more, and will not end by itself; one
-    /// that was reset goes on with nothing that it was at. Everyone who waits
-    /// for that hears of it once the last words have been read, which are on
-    /// their way.
+    /// Processes a change of the guest. A paused guest prints nothing more, and
+    /// will not end by itself. A reset guest has lost its earlier state. The
+    /// waiters are notified when the last output was read.
     fn guest_changed(&mut self) {
         let observed = &self.resources.observed;
         let (paused, resets) = (observed.paused_for_good(), observed.resets());
@@ -355,7 +357,7 @@ impl Supervisor {
         self.request_after(drained, Request::GuestIsQuiet { resets });
     }
 
-    /// Makes a request of its own, once `work` is done.
+    /// Makes a request to itself, after `work`.
     fn request_after(&mut self, work: impl Future<Output = ()> + Send + 'static, request: Request) {
         let requests = self.own_requests.clone();
         self.keep(self.engine.spawn(async move {
@@ -366,7 +368,7 @@ impl Supervisor {
         }));
     }
 
-    /// Holds what is under way, so that it has ended when the machine has.
+    /// Keeps a task, so that it ends before the machine does.
     fn keep(&mut self, task: Task<()>) {
         self.pending.retain(|task| !task.is_finished());
         self.pending.push(task);
@@ -389,9 +391,9 @@ impl Supervisor {
     }
 
     /// Whether the end is near. QEMU closes its monitor and its console before
-    /// it ends, and may also close them and live on; those who wait on them
-    /// shall be told of the end, and not of its symptom. QEMU announces its
-    /// end, and the kernel knows of one that was not announced.
+    /// it ends, but may also close them and continue. Waiters on them must get
+    /// the end, not its symptom. QEMU announces its end, and the kernel knows
+    /// an end that was not announced.
     fn is_ending(&self) -> bool {
         self.resources.observed.shutdown().is_some() || self.resources.process.is_ending()
     }
@@ -403,7 +405,7 @@ impl Supervisor {
                     let _ = overdue.send(());
                 }
             }
-            // Nothing asks a guest that cannot hear, and nothing waits for it.
+            // A paused guest cannot react, so it is not asked.
             Action::Try(Rung::Guest | Rung::Powerdown)
                 if self.resources.observed.paused_for_good().is_some() =>
             {
@@ -421,7 +423,7 @@ impl Supervisor {
         let client = match &self.monitor {
             Some(Monitor { client, .. }) if client.disconnected().is_none() => client.clone(),
             _ => {
-                let why = "there is no monitor".to_owned();
+                let why = "the machine has no monitor".to_owned();
                 self.life.failed(self.now(), rung, why);
                 return;
             }
@@ -432,8 +434,8 @@ impl Supervisor {
                 Rung::Powerdown => client.execute(SystemPowerdown).timeout(None).await,
                 _ => client.execute(Quit).timeout(None).await,
             };
-            // Whether it was heard shows in the machine's end, not in a reply:
-            // one that closes its monitor now is most likely ending.
+            // The end of the machine shows the effect, not the reply: if QEMU
+            // closes the monitor now, it is probably ending.
             if let (Err(error), Some(requests)) = (reply, requests.upgrade())
                 && error.disconnected().is_none()
             {

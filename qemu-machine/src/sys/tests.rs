@@ -1,4 +1,4 @@
-//! Programs that are started, and what becomes of them.
+//! Starts programs, and checks what they get.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ fn strings(texts: &[&str]) -> Vec<CString> {
 fn a_program_gets_its_arguments_directory_and_exact_descriptors() {
     let (mut output, write) = io::pipe().unwrap();
     let null = File::open("/dev/null").unwrap();
-    // A descriptor that the program would inherit if it were not closed.
+    // A descriptor that the program would inherit if spawn did not close it.
     let stray = write.try_clone().unwrap();
     // SAFETY: No memory is involved, and the descriptor is ours.
     unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_SETFD, 0) };

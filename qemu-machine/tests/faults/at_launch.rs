@@ -283,7 +283,7 @@ fn programs() -> Vec<Fault> {
         ),
         launch(
             "wrapper outlives the monitor by an instant, and exits",
-            "Exited, with its code and output; nobody had asked for it",
+            "Exited, with its code and output; unexpected",
             AT_ONCE,
             |scene| {
                 let script = "exec 3>&-; head -c 100000 /dev/zero | wc -c; exit 3";

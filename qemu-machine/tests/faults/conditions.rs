@@ -131,7 +131,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "log directory full",
             Scripted,
-            "a machine; its report says that the log is not whole, and has the output",
+            "a machine; its report says that the log is incomplete, and has the output",
             AT_ONCE,
             |scene| {
                 host::Host::on_a_file_system(scene, "full_log", "size=4k").succeeds();

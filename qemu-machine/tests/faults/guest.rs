@@ -91,7 +91,7 @@ fn launched_and_ended(scene: &Scene, script: &str) {
 fn held() -> Vec<Fault> {
     vec![
         fault(
-            "guest powers off, and QEMU holds it (`-no-shutdown`)",
+            "guest powers off, and QEMU keeps it paused (`-no-shutdown`)",
             Scripted,
             "expect: GuestShutDown, not a timeout; `powerdown` goes on to `quit`",
             AT_ONCE,
@@ -132,14 +132,17 @@ fn held() -> Vec<Fault> {
                 let vm = super::running::with_console(scene, script);
                 for (command, says) in [
                     ("disk", "I/O error on d0: No space left on device"),
-                    ("dog", "its watchdog ran out"),
+                    ("dog", "its watchdog expired"),
                     ("run", "stopped by a command or a debugger"),
                 ] {
                     vm.monitor().execute_json(command, ()).wait().unwrap();
                     scene.fault();
                     let error = vm.console().expect("never").timeout(SHORT).wait();
                     let error = error.unwrap_err().to_string();
-                    assert!(error.contains("; the guest is paused since "), "{error}");
+                    assert!(
+                        error.contains("; the guest has been paused for "),
+                        "{error}"
+                    );
                     assert!(error.contains(says), "{error}");
                 }
                 scene.told();
@@ -147,7 +150,7 @@ fn held() -> Vec<Fault> {
             },
         ),
         fault(
-            "guest is reset while QEMU holds it",
+            "guest is reset while it is paused",
             Scripted,
             "waited for again: `cont` makes it run",
             AT_ONCE,

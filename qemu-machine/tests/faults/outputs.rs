@@ -76,7 +76,7 @@ fn tee_is_lost(how: &str, why: &'static str, tee: fn() -> Tee) -> Fault {
     fault(
         format!("the writer of a console's tee {how}"),
         Both,
-        "the machine goes on; the report's warnings says why",
+        "the machine goes on; the report's warnings say why",
         AT_ONCE,
         move |scene: &Scene| {
             let console = Console::serial().tee(tee());

@@ -502,7 +502,7 @@ fn full_log(stage: &Stage) {
     let builder = stage.builder(script).log_dir(&stage.base).name("full");
     let vm = builder.launch().wait().unwrap();
     let report = vm.shutdown().wait().unwrap();
-    assert!(report.to_string().contains("is not whole"), "{report}");
+    assert!(report.to_string().contains("is incomplete"), "{report}");
     assert_eq!(support::text(&report.output_tail), line.repeat(3000));
 }
 

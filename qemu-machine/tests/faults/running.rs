@@ -380,7 +380,7 @@ fn guests() -> Vec<Fault> {
         ));
     }
     rows.push(fault(
-        "guest panics, and QEMU holds it",
+        "guest panics, and QEMU keeps it paused",
         Real,
         "expect and exited: GuestPanicked, not a timeout; after a reset it goes on",
         AT_ONCE,
@@ -436,7 +436,7 @@ fn guests() -> Vec<Fault> {
 fn consoles() -> Vec<Fault> {
     vec![
         fault(
-            "guest panics behind a flood of last words, and QEMU holds it",
+            "guest panics behind a flood of last words, and QEMU keeps it paused",
             Scripted,
             "expect: what was said before the panic; then GuestPanicked",
             AT_ONCE,

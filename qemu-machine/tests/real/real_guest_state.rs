@@ -104,7 +104,7 @@ scenario! {
             let error = run!(vm.console().expect("never").timeout(SHORT)).unwrap_err();
             assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
             let text = error.to_string();
-            assert!(text.contains("; the guest is paused since "), "{text}");
+            assert!(text.contains("; the guest has been paused for "), "{text}");
             assert!(text.contains(said), "{text}");
             let exited = run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err().to_string();
             assert!(exited.contains(said), "{exited}");
@@ -149,7 +149,7 @@ scenario! {
         let error = run!(vm.console().expect("w").timeout(SHORT)).unwrap_err();
         let said = error.to_string();
         assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{said}");
-        assert!(said.contains("; the guest is paused since "), "{said}");
+        assert!(said.contains("; the guest has been paused for "), "{said}");
         assert!(said.contains("I/O error on drive0: No space left on device"), "{said}");
         assert!(matches!(paused(&vm), PauseReason::IoError { .. }));
         run!(vm.shutdown()).unwrap();

@@ -221,7 +221,7 @@ fn a_writer_that_fails_or_panics_is_told_in_the_report_and_costs_the_machine_not
     let report = end(&vm.launch().wait().unwrap());
     let warnings = report.warnings.join("\n");
     assert!(
-        warnings.contains("the tee of the console of machine 'node' is not whole"),
+        warnings.contains("the tee of the console of machine 'node' is incomplete"),
         "{warnings}"
     );
     assert!(
@@ -229,7 +229,7 @@ fn a_writer_that_fails_or_panics_is_told_in_the_report_and_costs_the_machine_not
         "{warnings}"
     );
     assert!(
-        warnings.contains("console 'panics' of machine 'node' is not whole: its writer panicked")
+        warnings.contains("console 'panics' of machine 'node' is incomplete: its writer panicked")
     );
     assert_eq!((report.warnings.len(), written.text().as_str()), (2, "c"));
 
