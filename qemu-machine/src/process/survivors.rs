@@ -294,13 +294,13 @@ pub(crate) struct SurvivorList {
     pub(crate) all: Vec<Survivor>,
     /// Whether a process has a channel, but cannot be seen.
     pub(crate) unseen: bool,
-    known: BTreeSet<u32>,
+    added: BTreeSet<u32>,
 }
 
 impl SurvivorList {
     /// Adds a process that is being killed, or must not be.
     pub(crate) fn add(&mut self, candidate: &Candidate, outcome: SurvivorOutcome) {
-        if self.known.insert(candidate.pid) {
+        if self.added.insert(candidate.pid) {
             self.all.push(Survivor {
                 pid: candidate.pid,
                 name: candidate.name.clone(),

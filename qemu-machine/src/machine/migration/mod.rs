@@ -1,9 +1,11 @@
 //! Moves a guest to another machine, or to a file and back.
 //!
 //! ```text
-//! save:  [pause] -> stream into the file -> mark whether it ran          | failed, given up:
-//! move:  [pause] -> stream to the other machine -> let it run there      |   cancel, let it run here
-//! load:             stream from the file        -> let it run, if it did
+//! save:  [pause] -> stream into the file -> mark whether it ran
+//! move:  [pause] -> stream to the other machine -> start it there
+//! load:             stream from the file -> start it, if it ran
+//!
+//! A save or a move that fails or is given up: cancel -> resume it here
 //! ```
 //!
 //! Each operation runs on the engine to its end. A caller that stops waiting

@@ -39,7 +39,7 @@ pub(super) fn read(blocks: &Value, nodes: &[String]) -> Result<Vec<Disk>, Snapsh
         .flatten()
         .filter_map(Disk::read)
     {
-        if disks.iter().all(|known| known.node != disk.node) {
+        if disks.iter().all(|other| other.node != disk.node) {
             disks.push(disk);
         }
     }
@@ -167,9 +167,9 @@ pub(super) fn list(disks: &[Disk]) -> Vec<Snapshot> {
     for disk in disks {
         for found in &disk.snapshots {
             let node = disk.node.clone();
-            if let Some(known) = all.iter_mut().find(|it| it.name == found.name) {
-                known.memory_bytes = known.memory_bytes.max(found.memory_bytes);
-                known.disks.push(node);
+            if let Some(listed) = all.iter_mut().find(|it| it.name == found.name) {
+                listed.memory_bytes = listed.memory_bytes.max(found.memory_bytes);
+                listed.disks.push(node);
                 continue;
             }
             all.push(Snapshot {
@@ -186,9 +186,9 @@ pub(super) fn list(disks: &[Disk]) -> Vec<Snapshot> {
 }
 
 fn not_found(disks: &[Disk]) -> SnapshotFailure {
-    let known = list(disks).into_iter().map(|it| it.name);
+    let existing = list(disks).into_iter().map(|it| it.name);
     SnapshotFailure::NotFound {
-        known: known.collect(),
+        existing: existing.collect(),
     }
 }
 
@@ -308,10 +308,10 @@ mod tests {
             panic!();
         };
         assert_eq!(disks, ["b"]);
-        let Err(SnapshotFailure::NotFound { known }) = to_load(&all, "none") else {
+        let Err(SnapshotFailure::NotFound { existing }) = to_load(&all, "none") else {
             panic!();
         };
-        assert_eq!(known, ["s", "only-a", "1", "cold"]);
+        assert_eq!(existing, ["s", "only-a", "1", "cold"]);
         assert!(matches!(
             to_load(&all, "1"),
             Err(SnapshotFailure::Name { .. })

@@ -41,7 +41,7 @@ pub enum SnapshotFailure {
     /// No disk has such a snapshot.
     NotFound {
         /// The names of the existing snapshots.
-        known: Vec<String>,
+        existing: Vec<String>,
     },
     /// Some of the disks have no such snapshot.
     Lacking {
@@ -100,9 +100,11 @@ impl fmt::Display for SnapshotFailure {
                      them read-only, or select disks with 'disks()'"
                 )
             }
-            Self::NotFound { known } if known.is_empty() => f.write_str("no disk has a snapshot"),
-            Self::NotFound { known } => {
-                write!(f, "no disk has it; there are '{}'", known.join("', '"))
+            Self::NotFound { existing } if existing.is_empty() => {
+                f.write_str("no disk has a snapshot")
+            }
+            Self::NotFound { existing } => {
+                write!(f, "no disk has it; there are '{}'", existing.join("', '"))
             }
             Self::Lacking { disks } => {
                 write!(f, "these disks do not have it: '{}'", disks.join("', '"))
