@@ -361,6 +361,16 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
     unsafe { libc::kill(-group, signal) };
 }
 
+/// Whether the group of this leader has a process, even an ended one.
+pub(crate) fn group_exists(leader: u32) -> bool {
+    let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
+        return false;
+    };
+    // SAFETY: No memory is involved, and signal 0 is not sent.
+    let sent = unsafe { libc::kill(-group, 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// A descriptor for a process, also for an ended process before it is reaped.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     let number = libc::pid_t::try_from(pid).unwrap_or(-1);
@@ -532,11 +542,7 @@ pub(crate) fn unstopped<T>(action: impl FnOnce() -> T) -> T {
 
 /// Waits until a descriptor is writable. Returns whether it is.
 pub(crate) fn wait_writable(descriptor: &impl AsFd, limit: Duration) -> bool {
-    let mut watched = libc::pollfd {
-        fd: descriptor.as_fd().as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
+    let mut watched = watched(descriptor.as_fd().as_raw_fd(), libc::POLLOUT);
     let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: One structure, which outlives the call.
     unsafe { libc::poll(&raw mut watched, 1, limit) > 0 }

@@ -196,8 +196,7 @@ fn interrupts_that_nobody_reads_cost_a_listener_its_bound() {
         let mut irqs = qtest.irqs();
         qtest.inb(1).timeout(None).wait().unwrap();
         let missed = 30 * times - 4096;
-        let words =
-            format!("the listener lagged, and {missed} changes of interrupt lines were dropped");
+        let words = format!("the listener lagged, and {missed} interrupts were dropped");
         told(&irqs.next().wait().unwrap_err(), &words);
         vm.shutdown().wait().unwrap();
     });

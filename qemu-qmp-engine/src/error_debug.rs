@@ -4,8 +4,8 @@
 /// Implements `Debug` of these types by their `Display`.
 #[macro_export]
 macro_rules! debug_is_display {
-    ($($error:ty),+ $(,)?) => {$(
-        impl std::fmt::Debug for $error {
+    ($($({$($generics:tt)*})? $error:ty),+ $(,)?) => {$(
+        impl<$($($generics)*)?> std::fmt::Debug for $error {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 std::fmt::Display::fmt(self, f)
             }

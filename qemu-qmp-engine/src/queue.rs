@@ -29,6 +29,7 @@ pub struct Queue<T, C>(Mutex<State<T, C>>);
 
 #[derive(Debug)]
 struct State<T, C> {
+    limit_items: usize,
     waiting: Bounded<T>,
     /// Where it is kept.
     history: Option<Bounded<T>>,
@@ -77,9 +78,15 @@ impl<T: Queued, C: Clone> Default for Queue<T, C> {
 }
 
 impl<T: Queued, C: Clone> Queue<T, C> {
-    /// An empty queue.
+    /// An empty queue that holds up to 100,000 items and 16 MiB.
     pub fn new() -> Self {
+        Self::with_limit(LIMIT_ITEMS)
+    }
+
+    /// An empty queue that holds up to this number of items, and 16 MiB.
+    pub fn with_limit(limit_items: usize) -> Self {
         Self(Mutex::new(State {
+            limit_items,
             waiting: Bounded::new(),
             history: None,
             missed: 0,
@@ -103,14 +110,15 @@ impl<T: Queued, C: Clone> Queue<T, C> {
         if state.abandoned {
             return None;
         }
+        let limit_items = state.limit_items;
         for item in items {
             if let Some(history) = &mut state.history {
                 history.push(item.clone());
-                history.trim();
+                history.trim(limit_items);
             }
             state.waiting.push(item);
         }
-        state.missed += state.waiting.trim();
+        state.missed += state.waiting.trim(limit_items);
         state.waker.take()
     }
 
@@ -284,9 +292,10 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         }
         if !state.waiting.items.is_empty() {
             self.taken.append(&mut state.waiting);
+            let limit_items = state.limit_items;
             drop(state);
             // Those that were looked at and stay count, too.
-            return match self.taken.trim() {
+            return match self.taken.trim(limit_items) {
                 0 => Ok(true),
                 missed => Err(NoItem::Lagged(missed)),
             };
@@ -399,9 +408,9 @@ impl<T: Queued> Bounded<T> {
     }
 
     /// Drops the oldest that are over the limit, and gives how many.
-    fn trim(&mut self) -> u64 {
+    fn trim(&mut self, limit_items: usize) -> u64 {
         let mut dropped = 0;
-        while self.items.len() > LIMIT_ITEMS || self.bytes > LIMIT_BYTES {
+        while self.items.len() > limit_items || self.bytes > LIMIT_BYTES {
             if self.pop().is_none() {
                 break;
             }

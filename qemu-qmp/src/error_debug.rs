@@ -8,6 +8,7 @@ debug_is_display!(
     crate::agent::AgentFailure,
     crate::ConnectError,
     crate::Disconnected,
+    {C: std::fmt::Display} crate::EventError<C>,
     crate::ExecuteError,
     crate::ExecuteFailure,
     crate::JobError,

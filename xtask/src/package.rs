@@ -3,7 +3,7 @@
 //! are built by the oldest Rust that they promise, where that is installed.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,6 +12,7 @@ use crate::{checked::Checked, failure::Failure, process, process::cargo, workspa
 
 /// Checks the packages, and the oldest Rust.
 pub(crate) fn run() -> Result<(), Failure> {
+    forget_unpacked();
     process::run_shown(&mut packages())?;
     contents()?;
     oldest_rust().map(drop)
@@ -25,9 +26,45 @@ pub(crate) fn packages() -> Command {
     for name in workspace::PUBLISHED {
         package.args(["--package", name]);
     }
+    package.arg("--target-dir").arg(folder());
     // Nobody runs what is built: without debug information it takes a quarter less.
     package.env("CARGO_PROFILE_DEV_DEBUG", "0");
     package
+}
+
+/// Where packages are made and built.
+fn folder() -> PathBuf {
+    workspace::target().join("packages")
+}
+
+/// Removes what cargo keeps of the packages that it verified before. It takes
+/// them for the same as long as their version is, whatever has changed.
+pub(crate) fn forget_unpacked() {
+    remove_ours(&folder().join("debug/.fingerprint"));
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let Some(home) = home.or_else(|| Some(env::home_dir()?.join(".cargo"))) else {
+        return;
+    };
+    let sources = fs::read_dir(home.join("registry/src"));
+    for registry in sources.into_iter().flatten().flatten() {
+        // The registry that cargo makes for this has no name.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        remove_ours(&registry.path());
+    }
+}
+
+/// Removes the folders of published crates: `NAME-VERSION`, `NAME-HASH`.
+fn remove_ours(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|it| it.rsplit_once('-'));
+        if name.is_some_and(|(name, _)| workspace::PUBLISHED.contains(&name)) {
+            // If it stays, the verification says what is wrong.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Fails where what [`packages`] has packed lacks a file.
@@ -37,7 +74,7 @@ pub(crate) fn contents() -> Result<(), Failure> {
     for name in workspace::PUBLISHED {
         let id = process::output(&mut cargo(["pkgid", "--package", name]))?;
         let folder = format!("{name}-{}", version(&id));
-        let package = workspace::target().join("package").join(&folder);
+        let package = self::folder().join("package").join(&folder);
         let found = faults_of(&package, &root.join(name), &root);
         faults.extend(
             found

@@ -1,6 +1,7 @@
 //! QEMU as a process: its start, with an exact environment and descriptors, and
 //! the wait for its end.
 
+mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod survivors;
@@ -168,6 +169,7 @@ impl Process {
     pub(crate) async fn end(&self) -> (ExitStatus, SurvivorList) {
         self.end_survivors().await;
         let status = self.reap();
+        group::gone(self.pid).await;
         (status, std::mem::take(&mut self.reap_state().survivors))
     }
 
@@ -202,6 +204,7 @@ impl Process {
     pub(crate) fn end_by(&self, deadline: Instant) {
         self.end_survivors_by(deadline);
         self.reap();
+        group::gone_by(self.pid, deadline);
     }
 
     fn end_survivors_by(&self, deadline: Instant) {

@@ -256,11 +256,20 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The processes of the group of this leader that have not ended.
+pub(super) fn members(leader: u32) -> Vec<u32> {
+    let is_member =
+        |&pid: &u32| Stat::of(pid).is_some_and(|stat| stat.group == leader && !stat.has_ended);
+    processes().filter(is_member).collect()
+}
+
 /// A process in `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     name: String,
     group: u32,
+    /// Whether it only waits to be reaped.
+    has_ended: bool,
     pub(crate) is_ending: bool,
     /// In ticks since the start of the system.
     start_time: u64,
@@ -282,6 +291,7 @@ impl Stat {
         Some(Self {
             name: name.to_owned(),
             group: fields.get(2)?.parse().ok()?,
+            has_ended: ["Z", "X"].contains(fields.first()?),
             is_ending: flags & PF_EXITING != 0,
             start_time: fields.get(19)?.parse().ok()?,
         })

@@ -100,7 +100,7 @@ impl Shared {
 
     /// A listener for every change of an intercepted line from now on.
     pub(super) fn listen(&self) -> Irqs {
-        let queue = Arc::new(IrqQueue::new());
+        let queue = Arc::new(IrqQueue::with_limit(IRQ_LIMIT));
         let mut state = self.lock();
         if let Some(cause) = &state.ended {
             queue.end(cause.clone());
@@ -223,6 +223,9 @@ impl Channel for Shared {
         self.end(&QtestEnd::MachineEnded(Arc::clone(report)))
     }
 }
+
+/// How many changes wait for a listener.
+const IRQ_LIMIT: usize = 4096;
 
 /// What may wait for a QEMU that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;

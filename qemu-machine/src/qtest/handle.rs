@@ -19,7 +19,7 @@ use super::command::{Lines, Take};
 use super::lines::Line;
 
 /// Receives every change of an intercepted interrupt line, from the moment it
-/// was made, in order; made by [`Qtest::irqs`].
+/// was made, in order; made by [`Qtest::irqs`]. It holds up to 4,096 changes.
 pub type Irqs = Subscription<Irq, QtestEnd>;
 
 /// No interrupt came.

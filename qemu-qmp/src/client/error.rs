@@ -217,11 +217,4 @@ impl<C: fmt::Display> fmt::Display for EventError<C> {
     }
 }
 
-/// As its `Display`, which is what `unwrap` shows.
-impl<C: fmt::Display> fmt::Debug for EventError<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl<C: fmt::Display> StdError for EventError<C> {}

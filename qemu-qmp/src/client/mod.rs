@@ -171,7 +171,7 @@ impl Client {
     }
 
     /// Sees every message from now on, both ways. To have all from the first on
-    /// in a file, see [`Connect::transcript`].
+    /// in a file, see [`Connect::transcript`](crate::Connect::transcript).
     ///
     /// # Examples
     /// ```no_run

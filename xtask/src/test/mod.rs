@@ -139,6 +139,7 @@ fn checks(extent: Extent) -> Outcome {
     );
     outcome += step("public face", || api::compare().map(Outcome::from));
     outcome += step("packages", || {
+        package::forget_unpacked();
         check(package::packages())?;
         package::contents().map(|()| Outcome::PASSED)
     });
