@@ -60,35 +60,15 @@ impl Handshake {
         handles: &Handles,
         mut readiness: Readiness,
     ) -> Result<(), LaunchFailure> {
-        let resources = |cause| LaunchFailure::Resources {
-            action: "set up the monitor",
-            cause,
-        };
         let MonitorConnection {
             side,
             settings,
             transcript,
             serial_ports,
         } = monitor;
-        let (socket, attached) = match side {
-            MonitorSide::Off(socket) => (socket.into(), false),
-            MonitorSide::Connected(socket) => (socket.into(), true),
-            MonitorSide::Listening(listener) => {
-                (supervise::accept(listener).await.map_err(resources)?, true)
-            }
-        };
-        let (deadlines, context) = (inner.deadlines.clone(), Arc::new(console.context()));
-        let (client, reader, mut monitor_ready) =
-            supervise::monitor(socket, settings, deadlines, context, transcript)
-                .map_err(resources)?;
-        let client = self.client.insert(client).clone();
-        if attached {
-            inner.request(Request::Attach(client.clone(), reader));
-            self.waited_for = "greeting and negotiation on the monitor";
-        } else {
-            let cause = Disconnected::ServerEnded(Arc::new(NoMonitor));
-            reader.end(&cause).notify();
-        }
+        let (client, attached, mut monitor_ready) = self
+            .connect(inner, side, settings, transcript, console)
+            .await?;
         let mut ready_so_far = !attached
             || (monitor_ready.wait().await && all_have_devices(&client, &serial_ports).await?);
         let mut last = &client;
@@ -124,6 +104,41 @@ impl Handshake {
             return Err(LaunchFailure::Exited);
         }
         Err(LaunchFailure::NoMonitor(cause))
+    }
+
+    /// Connects the monitor. Returns also whether there is one.
+    async fn connect(
+        &mut self,
+        inner: &Inner,
+        side: MonitorSide,
+        settings: Settings,
+        transcript: Option<Transcript>,
+        console: &Console,
+    ) -> Result<(Client, bool, supervise::Ready), LaunchFailure> {
+        let resources = |cause| LaunchFailure::Resources {
+            action: "set up the monitor",
+            cause,
+        };
+        let (socket, attached) = match side {
+            MonitorSide::Off(socket) => (socket.into(), false),
+            MonitorSide::Connected(socket) => (socket.into(), true),
+            MonitorSide::Listening(listener) => {
+                (supervise::accept(listener).await.map_err(resources)?, true)
+            }
+        };
+        let (deadlines, context) = (inner.deadlines.clone(), Arc::new(console.context()));
+        let (client, reader, ready) =
+            supervise::monitor(socket, settings, deadlines, context, transcript)
+                .map_err(resources)?;
+        let client = self.client.insert(client).clone();
+        if attached {
+            inner.request(Request::Attach(client.clone(), reader));
+            self.waited_for = "greeting and negotiation on the monitor";
+        } else {
+            let cause = Disconnected::ServerEnded(Arc::new(NoMonitor));
+            reader.end(&cause).notify();
+        }
+        Ok((client, attached, ready))
     }
 
     /// Starts the guest, or finds out why it is paused. Returns `false` if the

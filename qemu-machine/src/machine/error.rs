@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::ErrorKind;
 use crate::life::ExitReport;
 
 /// A machine did not end as asked, or has not ended.
@@ -47,6 +48,11 @@ impl fmt::Display for ShutdownError {
 impl StdError for ShutdownError {}
 
 impl ShutdownError {
+    /// What kind of failure it is: always [`ErrorKind::Unclean`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Unclean
+    }
+
     /// How the machine ended; `None` if it has not.
     pub fn report(&self) -> Option<&Arc<ExitReport>> {
         match self {
@@ -104,3 +110,13 @@ impl fmt::Display for ExitError {
 }
 
 impl StdError for ExitError {}
+
+impl ExitError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::GuestPanicked { .. } | Self::GuestShutDown { .. } => ErrorKind::Guest,
+        }
+    }
+}

@@ -84,29 +84,16 @@ impl Process {
         let path = environment.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(OsStr::new(""), |(_, path)| path);
         let program = find(&start.words[0], path)?;
-        let c_string = |word: &OsStr| {
-            CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
-                word: word.to_owned(),
-            })
-        };
         // The child changes its directory before it opens the program.
         let absolute = std::path::absolute(&program).unwrap_or_else(|_| program.clone());
         let image = c_string(absolute.as_os_str())?;
-        let arguments: Vec<CString> = start
-            .words
-            .iter()
-            .map(|word| c_string(word))
-            .collect::<Result<_, _>>()?;
-        let environment: Vec<CString> = environment
-            .iter()
-            .map(|(key, value)| {
-                c_string(
-                    &[key, OsStr::new("="), value]
-                        .into_iter()
-                        .collect::<OsString>(),
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let arguments = start.words.iter().map(|word| c_string(word));
+        let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
+        let environment = environment.iter().map(|(key, value)| {
+            let words = [key, OsStr::new("="), value];
+            c_string(&words.into_iter().collect::<OsString>())
+        });
+        let environment: Vec<CString> = environment.collect::<Result<_, _>>()?;
         let directory = start
             .directory
             .map(|path| c_string(path.as_os_str()))
@@ -402,6 +389,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn c_string(word: &OsStr) -> Result<CString, StartError> {
+    CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
+        word: word.to_owned(),
+    })
 }
 
 fn not_started(step: Step, cause: io::Error, program: PathBuf) -> StartError {
