@@ -104,7 +104,11 @@ impl fmt::Display for SnapshotFailure {
                 f.write_str("no disk has a snapshot")
             }
             Self::NotFound { existing } => {
-                write!(f, "no disk has it; there are '{}'", existing.join("', '"))
+                write!(
+                    f,
+                    "no disk has it; existing snapshots: '{}'",
+                    existing.join("', '")
+                )
             }
             Self::Lacking { disks } => {
                 write!(f, "these disks do not have it: '{}'", disks.join("', '"))
