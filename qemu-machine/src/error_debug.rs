@@ -1,5 +1,5 @@
-//! What `unwrap`, `expect` and an error of `main` show: the `Debug` of every error
-//! is its `Display`.
+//! The `Debug` of every error is its `Display`. So `unwrap`, `expect` and an
+//! error of `main` show plain text.
 
 use qemu_qmp_engine::debug_is_display;
 

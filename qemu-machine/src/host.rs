@@ -1,7 +1,6 @@
-//! What this host permits of an accelerator, before any guest has tried it.
+//! Checks whether this host permits an accelerator, before a guest uses it.
 //!
-//! Never runs anything: a device is opened, and two files of the kernel's are
-//! read.
+//! Never runs a program: it opens a device, and reads two files of the kernel.
 
 use std::error::Error;
 use std::fmt;
@@ -9,26 +8,29 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Why this host does not let us use an accelerator.
+use crate::error::ErrorKind;
+
+/// Why this host does not permit an accelerator.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccelDenial {
-    /// There is no `/dev/kvm`, as the kernel's module is not loaded.
+    /// There is no `/dev/kvm`: the kernel module is not loaded.
     NotLoaded,
-    /// There is no `/dev/kvm`, and a processor that does not say that it can
-    /// virtualize.
+    /// There is no `/dev/kvm`, and the processor does not report
+    /// virtualization.
     NoVirtualization,
-    /// The kernel has KVM, but there is no `/dev/kvm` where we are.
+    /// The kernel has KVM, but there is no `/dev/kvm` for this process, for
+    /// instance in a container.
     Hidden,
-    /// We may not read and write `/dev/kvm`.
+    /// This user has no permission to read and write `/dev/kvm`.
     NotPermitted,
-    /// Another hypervisor has the processor's virtualization.
+    /// Another hypervisor uses the virtualization of the processor.
     Busy,
     /// This host does not run under Xen.
     NoXen,
-    /// The device cannot be opened, for another reason.
+    /// The device cannot be opened for another reason.
     Other {
-        /// What the system says.
+        /// The error of the system.
         cause: String,
     },
 }
@@ -37,24 +39,24 @@ impl fmt::Display for AccelDenial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLoaded => {
-                f.write_str("this host has no KVM: the kernel's module is not loaded")
+                f.write_str("this host has no KVM: the kernel module is not loaded")
             }
             Self::NoVirtualization => {
-                f.write_str("this host has no KVM: its processor offers no virtualization")
+                f.write_str("this host has no KVM: the processor reports no virtualization")
             }
             Self::Hidden => f.write_str(
-                "this host has no KVM for us: its kernel has, but there is no /dev/kvm here",
+                "this host has no KVM for this process: the kernel has it, but /dev/kvm is missing here",
             ),
             Self::NotPermitted => {
-                f.write_str("you may not use KVM: /dev/kvm is not yours to read and write")
+                f.write_str("KVM is not permitted: this user cannot read and write /dev/kvm")
             }
             Self::Busy => {
-                f.write_str("KVM is busy: another hypervisor has the processor's virtualization")
+                f.write_str("KVM is busy: another hypervisor uses the processor's virtualization")
             }
             Self::NoXen => {
                 f.write_str("this host does not run under Xen, or is not its control domain")
             }
-            Self::Other { cause } => write!(f, "/dev/kvm cannot be opened: {cause}"),
+            Self::Other { cause } => write!(f, "cannot open /dev/kvm: {cause}"),
         }
     }
 }
@@ -62,27 +64,38 @@ impl fmt::Display for AccelDenial {
 impl Error for AccelDenial {}
 
 impl AccelDenial {
-    /// What to do about it, where that is known.
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotLoaded | Self::NoVirtualization | Self::Hidden | Self::Busy | Self::NoXen => {
+                ErrorKind::Unsupported
+            }
+            Self::NotPermitted => ErrorKind::PermissionDenied,
+            Self::Other { .. } => ErrorKind::System,
+        }
+    }
+
+    /// What to do, if known.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::NotLoaded => Some(
-                "load its module, kvm_intel or kvm_amd (`sudo modprobe`); inside of a VM that must have nested virtualization",
+                "load the module kvm_intel or kvm_amd (`sudo modprobe`); inside a VM, that needs nested virtualization",
             ),
             Self::NoVirtualization => Some(
-                "turn virtualization on in the host's firmware; inside of a VM, have the outer host give it nested virtualization",
+                "turn virtualization on in the firmware of the host; inside a VM, turn nested virtualization on in the outer host",
             ),
             Self::Hidden => {
-                Some("pass the device on to the container or sandbox: `--device /dev/kvm`")
+                Some("pass the device into the container or sandbox: `--device /dev/kvm`")
             }
             Self::NotPermitted => Some(
-                "join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in anew); a container must be given the device, and its group",
+                "join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in again); a container also needs the device and its group",
             ),
-            Self::Busy => Some("end the other hypervisor, such as VirtualBox or VMware"),
+            Self::Busy => Some("stop the other hypervisor, such as VirtualBox or VMware"),
             Self::NoXen | Self::Other { .. } => None,
         }
     }
 
-    /// What QEMU says in its own words when it cannot have KVM.
+    /// Finds the reason in the output of a QEMU that cannot use KVM.
     pub(crate) fn in_words(output: &str) -> Option<Self> {
         let has = |word| output.contains(word);
         if !has("KVM kernel module") && !has("KVM_CREATE_VM") {
@@ -100,13 +113,13 @@ impl AccelDenial {
     }
 }
 
-/// Whether KVM's device can be opened as QEMU opens it.
+/// Checks that the device of KVM can be opened as QEMU opens it.
 pub(super) fn kvm() -> Result<(), AccelDenial> {
     let opened = File::options().read(true).write(true).open("/dev/kvm");
     judge(opened.map(drop), Facts::read)
 }
 
-/// Whether there is a Xen to give commands to.
+/// Checks that there is a Xen that takes commands.
 pub(super) fn xen() -> Result<(), AccelDenial> {
     let devices = ["/dev/xen/privcmd", "/proc/xen/privcmd"];
     if devices.iter().any(|path| Path::new(path).exists()) {
@@ -116,7 +129,7 @@ pub(super) fn xen() -> Result<(), AccelDenial> {
     }
 }
 
-/// What is asked where there is no device.
+/// What decides the reason if there is no device.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
     kernel_has_kvm: bool,
@@ -153,7 +166,7 @@ fn judge(opened: io::Result<()>, facts: impl FnOnce() -> Facts) -> Result<(), Ac
     };
     Err(match error.raw_os_error() {
         Some(libc::ENOENT) => facts().missing(),
-        // A node that was made by hand, or has outlived the module.
+        // A device node that was made by hand, or is older than the module.
         Some(libc::ENODEV | libc::ENXIO) => Facts {
             kernel_has_kvm: false,
             ..facts()
@@ -167,8 +180,8 @@ fn judge(opened: io::Result<()>, facts: impl FnOnce() -> Facts) -> Result<(), Ac
     })
 }
 
-/// Whether a processor says so in `/proc/cpuinfo`. One that is not of the x86
-/// family says nothing of it there, and is given the benefit of the doubt.
+/// Whether `/proc/cpuinfo` reports virtualization. A processor outside of the
+/// x86 family reports nothing there, so it counts as able.
 fn virtualizes(processor: &str) -> bool {
     let mut flags = processor.lines().filter_map(|line| {
         let (name, values) = line.split_once(':')?;
@@ -186,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_for_having_no_kvm_is_told_from_the_others() {
+    fn each_reason_for_missing_kvm_is_distinct() {
         let facts = |kernel_has_kvm, processor_virtualizes| Facts {
             kernel_has_kvm,
             processor_virtualizes,

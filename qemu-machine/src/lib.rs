@@ -1,24 +1,24 @@
-//! The whole life of a QEMU virtual machine: launched, spoken with, heard and
-//! ended, with nothing left behind.
+//! The whole life of a QEMU virtual machine: launch, control, observe, end.
+//! Nothing is left behind.
 //!
-//! [`MachineBuilder`] says what the machine shall be. Its launch gives a
-//! [`Machine`], which has a monitor ([`Machine::monitor`]), a console
+//! A [`MachineBuilder`] describes the machine, and launches it. The launch
+//! returns a [`Machine`], which has a monitor ([`Machine::monitor`]), a console
 //! ([`Machine::console`]), a display, a keyboard and a mouse
-//! ([`Machine::display`], [`Machine::keyboard`], [`Machine::mouse`]) and, if
-//! wanted, a qtest channel ([`Machine::qtest`]). Its end gives an
-//! [`ExitReport`].
+//! ([`Machine::display`], [`Machine::keyboard`], [`Machine::mouse`]). If asked
+//! for, it also has a qtest channel ([`Machine::qtest`]). At the end there is
+//! an [`ExitReport`].
 //!
-//! Every operation is one future that needs no runtime of its own: `.await` it
-//! under tokio, smol or any other, or call [`.wait()`](Wait::wait) from plain
-//! code. Options of an operation stand on the operation, before that.
+//! Every operation is one future, and needs no async runtime: `.await` it under
+//! tokio, smol or any other, or call [`.wait()`](Wait::wait) from plain code.
+//! Options of an operation are methods of the operation, called before that.
 //!
 //! Three promises:
-//! - *Nothing leaks.* However a launch, a machine or this very process ends,
-//!   no QEMU, no descriptor and no file stays.
-//! - *Nothing hangs.* Every wait has a deadline, 30 s where nothing else is
-//!   said, and ends at once when the machine does, with its [`ExitReport`].
-//! - *Nothing is lost.* Every reply reaches its own caller, every event every
-//!   listener, every byte of the console its log.
+//! - *Nothing leaks.* However a launch, a machine or this process ends, no
+//!   QEMU, no descriptor and no file is left.
+//! - *Nothing hangs.* Every wait has a timeout, 30 s by default. It ends at
+//!   once when the machine ends, with its [`ExitReport`].
+//! - *Nothing is lost.* Every reply reaches its caller, every event reaches
+//!   every listener, and every byte of the console reaches its log.
 //!
 //! # Examples
 //! ```no_run

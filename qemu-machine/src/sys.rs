@@ -1,10 +1,10 @@
-//! The system calls that the standard library does not offer; the crate's
-//! only unsafe file.
+//! System calls that the standard library does not have; the only unsafe file
+//! of the crate.
 //!
-//! [`spawn`] starts a program the way `vfork` does: the child borrows this
-//! process's memory until it has become the program, so it costs the same
-//! from a small process and from a large one. Between, the child only makes
-//! system calls: it allocates nothing, takes no lock and runs no handler.
+//! [`spawn`] starts a program like `vfork`: the child uses the memory of this
+//! process until it becomes the program. So the cost does not depend on the
+//! size of this process. Before that, the child makes only system calls: it
+//! allocates nothing, takes no lock and runs no signal handler.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -16,31 +16,31 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-/// What a program is started with. All is prepared, for the child may not
-/// allocate.
+/// What a program is started with. Everything is allocated before, because the
+/// child cannot allocate.
 pub(crate) struct Image<'a> {
     pub(crate) program: &'a CString,
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
     pub(crate) directory: Option<&'a CString>,
-    /// The child's descriptors 0, 1, 2, …; it has no others.
+    /// The descriptors 0, 1, 2, … of the child. It has no others.
     pub(crate) descriptors: &'a [RawFd],
-    /// Where the child enters its process group before it becomes the program.
-    pub(crate) herald: Option<Herald<'a>>,
+    /// Where the child writes its process group before it becomes the program.
+    pub(crate) group_slot: Option<GroupSlot<'a>>,
     /// Whether the kernel kills it when the calling *thread* ends.
     pub(crate) dies_with_us: bool,
 }
 
-/// A line of a list of process groups, which is a file.
-pub(crate) struct Herald<'a> {
+/// A line in a file that lists process groups.
+pub(crate) struct GroupSlot<'a> {
     pub(crate) list: BorrowedFd<'a>,
     pub(crate) offset: u64,
 }
 
-/// A line of that list: nine digits and its end.
+/// A line of that list: nine digits and a line feed.
 pub(crate) type GroupLine = [u8; 10];
 
-/// One without a group.
+/// A line without a group.
 pub(crate) const BLANK_LINE: GroupLine = *b"         \n";
 
 /// The line of a group.
@@ -54,21 +54,21 @@ pub(crate) fn group_line(group: u32) -> GroupLine {
     line
 }
 
-/// A child that has become its program.
+/// A child that became its program.
 #[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
-    /// Whether it has entered itself.
-    pub(crate) announced: bool,
+    /// Whether it wrote its group into the list.
+    pub(crate) is_listed: bool,
 }
 
-/// A child that has not become its program.
+/// A child that did not become its program.
 #[derive(Debug)]
 pub(crate) struct NotSpawned {
     pub(crate) step: Step,
     pub(crate) cause: io::Error,
-    /// As good as gone, but to be reaped; `None` where there was none.
+    /// The child, which is ending and must be reaped; `None` if there was none.
     pub(crate) child: Option<Spawned>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) enum Step {
     Exec,
 }
 
-/// Starts a program as the leader of its own process group.
+/// Starts a program as the leader of a new process group.
 pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings
@@ -92,7 +92,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     };
     let arguments = pointers(image.arguments);
     let environment = pointers(image.environment);
-    // Room for the duplicates that are made on the way.
+    // Space for the duplicates.
     let mut descriptors = image.descriptors.to_vec();
     let mut plan = Plan {
         program: image.program.as_ptr(),
@@ -101,9 +101,12 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
         directory: image.directory.map_or(ptr::null(), |path| path.as_ptr()),
         descriptors: descriptors.as_mut_ptr(),
         descriptor_count: descriptors.len(),
-        herald: image.herald.as_ref().map_or(-1, |it| it.list.as_raw_fd()),
-        herald_offset: image.herald.as_ref().map_or(0, |it| it.offset),
-        announced: false,
+        slot_list: image
+            .group_slot
+            .as_ref()
+            .map_or(-1, |it| it.list.as_raw_fd()),
+        slot_offset: image.group_slot.as_ref().map_or(0, |it| it.offset),
+        is_listed: false,
         dies_with_us: image.dies_with_us,
         parent: parent_id(),
         failure: None,
@@ -111,11 +114,11 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: The sets are initialised by sigfillset before they are read, and
-    // both outlive the calls. `child` gets a stack of its own, whose top is
-    // aligned as a u128 is, and `plan`; CLONE_VFORK holds this thread until the
-    // child has left both alone. Signals are blocked meanwhile, so that no
-    // handler of the program's runs in the child, in our memory.
+    // SAFETY: sigfillset initialises the sets before they are read, and both
+    // outlive the calls. `child` gets its own stack, whose top is aligned like
+    // a u128, and `plan`. CLONE_VFORK suspends this thread until the child no
+    // longer uses either. Signals are blocked until then, so that no handler of
+    // the program runs in the child, in our memory.
     let pid = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -135,7 +138,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
         pid
     };
     if pidfd < 0 {
-        // A kernel before 5.2, or a sandbox that passes the flag over.
+        // A kernel before 5.2, or a sandbox that ignores the flag.
         signal_group(pid.unsigned_abs(), libc::SIGKILL);
         // SAFETY: The status is not asked for.
         unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
@@ -150,7 +153,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
     let child = Spawned {
         pid: pid.unsigned_abs(),
         pidfd,
-        announced: plan.announced,
+        is_listed: plan.is_listed,
     };
     match plan.failure {
         None => Ok(child),
@@ -164,7 +167,7 @@ pub(crate) fn spawn(image: &Image<'_>) -> Result<Spawned, NotSpawned> {
 
 const STACK_BYTES: usize = 64 << 10;
 
-/// What the child reads, and where it leaves why it failed.
+/// What the child reads, and where it writes why it failed.
 struct Plan {
     program: *const c_char,
     arguments: *const *const c_char,
@@ -172,17 +175,17 @@ struct Plan {
     directory: *const c_char,
     descriptors: *mut RawFd,
     descriptor_count: usize,
-    herald: RawFd,
-    herald_offset: u64,
-    announced: bool,
+    slot_list: RawFd,
+    slot_offset: u64,
+    is_listed: bool,
     dies_with_us: bool,
     parent: libc::pid_t,
     failure: Option<(Step, c_int)>,
 }
 
 extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passes a plan that nobody else touches until we exec or
-    // exit, and whose pointers are as long as their counts, or end in null.
+    // SAFETY: `spawn` passes a plan that nothing else uses until the child
+    // execs or exits. Its pointers are as long as their counts, or end in null.
     unsafe {
         let plan = &mut *plan.cast::<Plan>();
         let step = become_program(plan);
@@ -191,15 +194,15 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
     }
 }
 
-/// Returns only on failure, with the step whose error stands in `errno`.
+/// Returns only on failure, with the step that set `errno`.
 ///
 /// # Safety
 /// Only for the child of [`spawn`], with its plan.
 unsafe fn become_program(plan: &mut Plan) -> Step {
-    // SAFETY: System calls only, on memory that the plan holds; see `child`.
+    // SAFETY: Only system calls, on memory that the plan owns; see `child`.
     unsafe {
-        // A handler of ours must not run once signals are let in again, and
-        // what we ignore is no concern of QEMU's.
+        // A handler of this process must not run once signals are unblocked,
+        // and QEMU must not inherit ignored signals.
         for signal in 1..=64 {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -209,17 +212,18 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
         }
         let parent = libc::getppid();
         if parent != plan.parent && parent != 0 && plan.dies_with_us {
-            // It died before the wish was made, so nobody is told.
+            // The parent died before PR_SET_PDEATHSIG took effect.
             libc::_exit(127);
         }
-        // A parent in another namespace of process ids, by whose ids the group
-        // is to be known, tells them itself.
-        if parent == plan.parent && plan.herald >= 0 {
-            plan.announced = announce(plan.herald, plan.herald_offset, libc::getpid());
+        // A parent in another namespace of process ids writes the group itself,
+        // because the list has its ids.
+        if parent == plan.parent && plan.slot_list >= 0 {
+            plan.is_listed = write_slot(plan.slot_list, plan.slot_offset, libc::getpid());
         }
         let count = c_int::try_from(plan.descriptor_count).unwrap_or(c_int::MAX);
         let descriptors = std::slice::from_raw_parts_mut(plan.descriptors, plan.descriptor_count);
-        // First all out of the way, as a number may be both given and wanted.
+        // First move all out of the way: a number can be both a source and a
+        // target.
         for descriptor in &mut *descriptors {
             *descriptor = libc::fcntl(*descriptor, libc::F_DUPFD, count);
             if *descriptor < 0 {
@@ -231,7 +235,7 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
                 return Step::Descriptors;
             }
         }
-        // By number, for an older C library has no wrapper for it.
+        // By number, because an older C library has no wrapper for it.
         if libc::syscall(libc::SYS_close_range, count.cast_unsigned(), c_uint::MAX, 0) < 0 {
             return Step::Descriptors;
         }
@@ -246,12 +250,12 @@ unsafe fn become_program(plan: &mut Plan) -> Step {
     }
 }
 
-/// Writes a group's line. Whether the file took it.
+/// Writes the line of a group. Returns whether the file accepted it.
 ///
 /// # Safety
-/// Only for the child of [`spawn`]: it makes one system call, and allocates
+/// Only for the child of [`spawn`]. It makes one system call, and allocates
 /// nothing.
-unsafe fn announce(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
+unsafe fn write_slot(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
     let line = group_line(group.unsigned_abs());
     let Ok(offset) = libc::off64_t::try_from(offset) else {
         return false;
@@ -261,22 +265,23 @@ unsafe fn announce(list: RawFd, offset: u64, group: libc::pid_t) -> bool {
     usize::try_from(written) == Ok(line.len())
 }
 
-/// Has every fork of this process close this descriptor, which else would stay
-/// open for as long as the fork lives. Only the last one that was given counts.
+/// Makes every fork of this process close this descriptor. Otherwise it would
+/// stay open as long as the fork lives. Only the last given descriptor counts.
 pub(crate) fn close_in_forks(descriptor: &impl AsFd) {
     static REGISTERED: Once = Once::new();
     IN_FORKS.store(descriptor.as_fd().as_raw_fd(), Ordering::Release);
     // SAFETY: The handler makes one system call, and uses an atomic.
     REGISTERED.call_once(|| unsafe {
-        // It fails only where memory is out; then forks keep it open.
+        // It fails only without memory; then forks keep it open.
         libc::pthread_atfork(None, None, Some(close_in_fork));
     });
 }
 
-/// To be called before the descriptor is closed: its number is another's then.
+/// Call it before the descriptor is closed, because its number can then be
+/// another descriptor.
 pub(crate) fn leave_to_forks(descriptor: &impl AsFd) {
     let number = descriptor.as_fd().as_raw_fd();
-    // Where it is not the last one that was given, there is nothing to do.
+    // If it is not the last given descriptor, there is nothing to do.
     let _ = IN_FORKS.compare_exchange(number, -1, Ordering::AcqRel, Ordering::Acquire);
 }
 
@@ -286,27 +291,27 @@ static IN_FORKS: AtomicI32 = AtomicI32::new(-1);
 extern "C" fn close_in_fork() {
     let descriptor = IN_FORKS.swap(-1, Ordering::Acquire);
     if descriptor >= 0 {
-        // SAFETY: It is the fork's own copy of a descriptor that is open in
-        // the parent, and whose owner is never dropped in a fork.
+        // SAFETY: It is the copy, in the fork, of a descriptor that is open in
+        // the parent. Its owner is never dropped in a fork.
         unsafe { libc::close(descriptor) };
     }
 }
 
-/// How a child ended: what the kernel tells of it.
+/// How a child ended, from the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     Exited(i32),
     Signaled { signal: i32, core_dumped: bool },
 }
 
-/// Takes the exit status of a child that has ended; `None` where somebody else
-/// has taken it, or it is not ended.
+/// Takes the exit status of an ended child; `None` if something else took it,
+/// or the child still runs.
 pub(crate) fn reap(pidfd: &OwnedFd) -> Option<Ended> {
     take_status(pidfd, libc::WNOHANG).ok().flatten()
 }
 
-/// Reaps a child that has not become its program. It let go of our memory just
-/// before it can be reaped, so this may wait for an instant.
+/// Reaps a child that did not become its program. It ends just after it
+/// releases our memory, so this may block for an instant.
 pub(crate) fn reap_failed(child: &Spawned) {
     let interrupted = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
     while take_status(&child.pidfd, 0).is_err_and(|error| interrupted(&error)) {}
@@ -335,10 +340,10 @@ fn take_status(pidfd: &OwnedFd, flags: c_int) -> io::Result<Option<Ended>> {
     }
 }
 
-/// Whether a child has ended; its status stays to be taken.
+/// Whether a child has ended. Its status can still be taken.
 pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
     let id = libc::id_t::from(pidfd.as_raw_fd().cast_unsigned());
-    // SAFETY: As in `reap`. An error is that somebody else has reaped it.
+    // SAFETY: As in `reap`. An error means that something else reaped it.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -347,29 +352,29 @@ pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// Sends a signal to every process of the group that a child leads. The child
-/// must not have been reaped: until then its id is nobody else's.
+/// must not have been reaped: until then nothing else has its id.
 pub(crate) fn signal_group(leader: u32, signal: i32) {
     let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
         return;
     };
-    // SAFETY: No memory is involved. It fails only where nobody is left.
+    // SAFETY: No memory is involved. It fails only if the group is empty.
     unsafe { libc::kill(-group, signal) };
 }
 
-/// Whether a process of the group that this one led exists, ended or not.
+/// Whether the group of this leader has a process, even an ended one.
 pub(crate) fn group_exists(leader: u32) -> bool {
     let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
         return false;
     };
-    // SAFETY: No memory is involved, and signal 0 is none.
+    // SAFETY: No memory is involved, and signal 0 is not sent.
     let sent = unsafe { libc::kill(-group, 0) };
     sent == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// A descriptor for a process; for one that has ended too, until it is reaped.
+/// A descriptor for a process, also for an ended process before it is reaped.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     let number = libc::pid_t::try_from(pid).unwrap_or(-1);
-    // SAFETY: It takes numbers alone; the kernel made the descriptor for us.
+    // SAFETY: It takes only numbers; the kernel made the descriptor for us.
     unsafe {
         match libc::syscall(libc::SYS_pidfd_open, number, 0) {
             descriptor @ 0.. => Ok(OwnedFd::from_raw_fd(
@@ -380,19 +385,20 @@ pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Sends a signal to the very process that the descriptor stands for.
+/// Sends a signal to exactly the process of the descriptor.
 pub(crate) fn signal_process(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = ptr::null::<libc::siginfo_t>();
     let number = pidfd.as_raw_fd();
-    // SAFETY: Numbers, and a null for which the kernel takes what `kill` sends.
+    // SAFETY: Numbers, and a null pointer, which makes the kernel fill in what
+    // `kill` sends.
     match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal, info, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Whether the process of a descriptor has ended, be it our child or not;
-/// waits for that no longer than this.
+/// Whether the process of a descriptor has ended, a child or not; waits up to
+/// `limit` for that.
 pub(crate) fn ends_within(pidfd: &OwnedFd, limit: Duration) -> bool {
     let mut watched = watched(pidfd.as_raw_fd(), libc::POLLIN);
     let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
@@ -400,12 +406,12 @@ pub(crate) fn ends_within(pidfd: &OwnedFd, limit: Duration) -> bool {
     unsafe { libc::poll(&raw mut watched, 1, limit) > 0 }
 }
 
-/// Whether the other end of each of these has been closed by everybody who had
-/// it. The numbers need not be open.
+/// Whether the other end of each descriptor was closed by all its owners. The
+/// numbers may be closed.
 pub(crate) fn hung_up(descriptors: impl Iterator<Item = RawFd>) -> Vec<bool> {
     let mut all: Vec<_> = descriptors.map(|number| watched(number, 0)).collect();
-    // SAFETY: As many structures as are told, which outlive the call. An error
-    // leaves them as they are: then nothing has hung up.
+    // SAFETY: The count is that of the structures, which outlive the call. On
+    // an error they are unchanged: then nothing has hung up.
     unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, 0) };
     let closed = libc::POLLHUP | libc::POLLNVAL;
     all.iter().map(|it| it.revents & closed != 0).collect()
@@ -419,8 +425,8 @@ fn watched(descriptor: RawFd, events: libc::c_short) -> libc::pollfd {
     }
 }
 
-/// What is behind a descriptor, by its number in `/proc/PID/fd`; `None` where
-/// none of this number is open.
+/// The inode of a descriptor, which `/proc/PID/fd` also shows; `None` if the
+/// number is closed.
 pub(crate) fn inode(descriptor: RawFd) -> Option<u64> {
     // SAFETY: Plain data, which the call fills where it succeeds.
     unsafe {
@@ -429,17 +435,17 @@ pub(crate) fn inode(descriptor: RawFd) -> Option<u64> {
     }
 }
 
-/// Whether this process becomes the parent of orphans: as the first one of a
-/// container, or by its own wish (`PR_SET_CHILD_SUBREAPER`).
+/// Whether this process becomes the parent of orphans: as the first process of
+/// a container, or by `PR_SET_CHILD_SUBREAPER`.
 pub(crate) fn adopts_orphans() -> bool {
     let mut wished: c_int = 0;
-    // SAFETY: The call writes an int where it is told to.
+    // SAFETY: The call writes an int at this address.
     let told = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut wished) == 0 };
     (told && wished != 0) || std::process::id() == 1
 }
 
-/// Has reads and writes of a descriptor return at once, or wait again. Whether
-/// they returned at once before.
+/// Makes reads and writes of a descriptor non-blocking, or blocking. Returns
+/// whether they were non-blocking before.
 pub(crate) fn set_nonblocking(descriptor: &impl AsFd, on: bool) -> io::Result<bool> {
     let number = descriptor.as_fd().as_raw_fd();
     // SAFETY: No memory is involved, and the descriptor is borrowed.
@@ -464,7 +470,7 @@ pub(crate) fn set_nonblocking(descriptor: &impl AsFd, on: bool) -> io::Result<bo
 pub(crate) struct TerminalMode(libc::termios);
 
 impl TerminalMode {
-    /// That of a terminal now.
+    /// The current settings of a terminal.
     pub(crate) fn of(terminal: &impl AsFd) -> io::Result<Self> {
         // SAFETY: Plain data, which the call fills where it succeeds.
         unsafe {
@@ -477,14 +483,14 @@ impl TerminalMode {
         }
     }
 
-    /// The same, but every byte goes through at once and as it is.
+    /// The same settings, but every byte passes at once and unchanged.
     pub(crate) fn raw(mut self) -> Self {
-        // SAFETY: It changes but the data that it is given.
+        // SAFETY: It changes only the given data.
         unsafe { libc::cfmakeraw(&raw mut self.0) };
         self
     }
 
-    /// Gives a terminal these settings, now; also in its background.
+    /// Sets these settings on a terminal, now; also in its background.
     pub(crate) fn set(&self, terminal: &impl AsFd) -> io::Result<()> {
         let number = terminal.as_fd().as_raw_fd();
         unstopped(|| {
@@ -496,29 +502,31 @@ impl TerminalMode {
         })
     }
 
-    /// Whether both are the same, but for the speed.
+    /// Whether both are the same, except for the speed.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let flags = |it: &Self| [it.0.c_iflag, it.0.c_oflag, it.0.c_cflag, it.0.c_lflag];
         flags(self) == flags(other) && self.0.c_cc == other.0.c_cc
     }
 }
 
-/// Whether a terminal is ours, and we are in its background: who reads it then, or
-/// changes its mode, is stopped with all of its process group (`termios(3)`).
+/// Whether a terminal is ours, and we are in its background. A process that
+/// reads it then, or changes its mode, is stopped with its group
+/// (`termios(3)`).
 pub(crate) fn is_in_background(terminal: &impl AsFd) -> bool {
     let number = terminal.as_fd().as_raw_fd();
-    // SAFETY: None of these calls has to do with memory.
+    // SAFETY: These calls use no memory.
     unsafe {
-        // What is no terminal, or another session's, stops nobody here.
+        // If it is no terminal, or of another session, it stops nothing here.
         libc::tcgetsid(number) == libc::getsid(0) && libc::tcgetpgrp(number) != libc::getpgrp()
     }
 }
 
-/// Does something to a terminal without being stopped for it. What must not be
-/// done in the background fails then (EIO), or is done.
+/// Runs an action on a terminal without being stopped for it. In the
+/// background, the action fails (EIO) or takes effect.
 pub(crate) fn unstopped<T>(action: impl FnOnce() -> T) -> T {
-    // SAFETY: Plain data, which the calls fill and read; the mask that is set at
-    // the end is the one that was there. Blocked, these signals are not even sent.
+    // SAFETY: Plain data, which the calls fill and read. The mask at the end is
+    // the one from before. While these signals are blocked, they are not even
+    // sent.
     unsafe {
         let mut stops: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -532,48 +540,44 @@ pub(crate) fn unstopped<T>(action: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Waits until a descriptor can be written. Whether it can.
+/// Waits until a descriptor is writable. Returns whether it is.
 pub(crate) fn wait_writable(descriptor: &impl AsFd, limit: Duration) -> bool {
-    let mut watched = libc::pollfd {
-        fd: descriptor.as_fd().as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
+    let mut watched = watched(descriptor.as_fd().as_raw_fd(), libc::POLLOUT);
     let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: One structure, which outlives the call.
     unsafe { libc::poll(&raw mut watched, 1, limit) > 0 }
 }
 
-/// Which terminal this is, by whatever name it was opened (`ioctl_tty(2)`).
+/// The device of a terminal, whatever name it was opened by (`ioctl_tty(2)`).
 pub(crate) fn terminal_device(terminal: &impl AsFd) -> io::Result<u64> {
     let mut device: libc::c_uint = 0;
     let number = terminal.as_fd().as_raw_fd();
-    // SAFETY: The call writes an unsigned int where it is told to.
+    // SAFETY: The call writes an unsigned int at this address.
     if unsafe { libc::ioctl(number, libc::TIOCGDEV, &raw mut device) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::from(device))
 }
 
-/// Has this run when the process exits by itself (`exit`, the end of `main`).
+/// Runs this when the process exits by itself (`exit`, the end of `main`).
 pub(crate) fn at_exit(handler: extern "C" fn()) {
-    // SAFETY: The handler is a function of ours, which does not unwind. It
-    // fails only where memory is out; then it does not run.
+    // SAFETY: The handler is our function, which does not unwind. It fails only
+    // without memory; then the handler does not run.
     unsafe { libc::atexit(handler) };
 }
 
-/// The user whose files we make.
+/// The user that owns new files.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: It has no requirements and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// A file in memory, which is there as long as somebody has it open. The name
-/// is for those who look into `/proc`.
+/// A file in memory, which exists while it is open somewhere. The name is only
+/// for `/proc`.
 pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: The name is a C string, and outlives the call.
     let create = |flags| unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
-    // Since Linux 6.3; a system may demand it (`vm.memfd_noexec`).
+    // Since Linux 6.3. A system may require it (`vm.memfd_noexec`).
     let mut descriptor = create(libc::MFD_NOEXEC_SEAL);
     if descriptor < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
         descriptor = create(0);
@@ -585,7 +589,7 @@ pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }.into())
 }
 
-/// Our id as a child sees it in `getppid`.
+/// The id of this process, as a child sees it in `getppid`.
 fn parent_id() -> libc::pid_t {
     // SAFETY: It has no requirements and cannot fail.
     unsafe { libc::getpid() }

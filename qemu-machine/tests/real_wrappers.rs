@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qemu_machine::error::{LaunchError, LaunchFailure};
-use qemu_machine::life::SurvivorFate;
+use qemu_machine::life::SurvivorOutcome;
 use qemu_machine::spec::Monitor;
 use qemu_machine::{ExitReport, MachineBuilder, Wait};
 use support::{Qemu, Scratch, scenario};
@@ -58,7 +58,9 @@ const WAITING: [&[&str]; 2] = [
 fn names(report: &ExitReport, name: &str) {
     let survivors = &report.survivors;
     let named = survivors.iter().any(|it| it.name.starts_with(name));
-    let killed = survivors.iter().all(|it| it.fate == SurvivorFate::Killed);
+    let killed = survivors
+        .iter()
+        .all(|it| it.outcome == SurvivorOutcome::Killed);
     assert!(named && killed, "{report}");
     assert!(report.to_string().contains("was left running"), "{report}");
 }

@@ -94,7 +94,7 @@ pub(crate) fn ended_rightly(plan: &Plan, told: &Told) -> bool {
         (Fault::GuestPanic, _) => by_guest("guest-panic") && report.guest_panicked,
         _ => false,
     };
-    right && report.rungs.is_empty() && report.trouble.is_empty()
+    right && report.rungs.is_empty() && report.warnings.is_empty()
 }
 
 /// Whether a machine that was ended so was told of so.
@@ -122,7 +122,7 @@ pub(crate) fn was_ended_rightly(plan: &Plan, ending: Ending, told: &Told) -> boo
         // Nothing is told.
         Ending::Drop | Ending::DropInPanic => false,
     };
-    right && report.trouble.is_empty() && (!told.failed || is_from_outside(ending))
+    right && report.warnings.is_empty() && (!told.failed || is_from_outside(ending))
 }
 
 /// Whether a real QEMU crashed on its way out, told rightly so: 10.0 may, where
@@ -136,7 +136,7 @@ pub(crate) fn crashed_on_its_way_out(plan: &Plan, told: &Told) -> bool {
         && told.failed
         && report.cause == ExitCause::Outside
         && !report.rungs.is_empty()
-        && report.trouble.is_empty()
+        && report.warnings.is_empty()
 }
 
 fn is_from_outside(ending: Ending) -> bool {

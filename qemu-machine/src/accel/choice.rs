@@ -208,8 +208,8 @@ mod tests {
             [
                 "zoom, which ran the guest's loop in 4.0ms",
                 "  passed over tcg: slower, for it ran the guest's loop in 90.0ms",
-                "  passed over kvm: not to be had: you may not use KVM: /dev/kvm is not yours to read and write",
-                "  advice: join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in anew); a container must be given the device, and its group",
+                "  passed over kvm: not to be had: KVM is not permitted: this user cannot read and write /dev/kvm",
+                "  advice: join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in again); a container also needs the device and its group",
                 "  passed over slow: too slow: the guest greeted, but its loop was not done within 1.0s",
             ]
         );

@@ -188,8 +188,8 @@ mod tests {
             "accelerators of qemu:\n  \
              tcg   works: the guest greeted after 61.3ms and ran its loop in 88.1ms\n  \
              zoom  does not work: no guest had greeted within 1.4s; QEMU said: KVM internal error. Suberror: 1\n  \
-             kvm   not to be had: KVM is busy: another hypervisor has the processor's virtualization\n        \
-             advice: end the other hypervisor, such as VirtualBox or VMware"
+             kvm   not to be had: KVM is busy: another hypervisor uses the processor's virtualization\n        \
+             advice: stop the other hypervisor, such as VirtualBox or VMware"
         );
         assert!(report.finding(&Accel::TCG).unwrap().works());
         assert_eq!(report.finding(&Accel::QTEST), None);

@@ -1,5 +1,5 @@
-//! The guest agent's channel: a port of the guest's, which may be open or not,
-//! and behind which the agent may be or not.
+//! The channel of the guest agent: a port of the guest, which may be open or
+//! closed. Behind it an agent may or may not run.
 
 use crate::channel::MachineContext;
 use std::error::Error;
@@ -18,11 +18,11 @@ use socket2::Socket;
 
 use super::Channel;
 use crate::life::ExitReport;
-use crate::life::Hold;
+use crate::life::PausedForGood;
 use qemu_qmp_engine::debug_is_display;
 
 pub(crate) struct AgentChannel {
-    /// The port's.
+    /// The id of the port.
     id: String,
     link: AgentLink,
     reader: Reader,
@@ -35,14 +35,14 @@ pub(crate) fn connect(
     context: MachineContext,
 ) -> io::Result<(GuestAgent, AgentChannel)> {
     let mut settings = AgentSettings::default();
-    // QEMU tells when it is opened.
+    // QEMU reports when it is opened.
     settings.port = Port::Closed;
     let (deadlines, context) = (deadlines.clone(), Arc::new(context));
     let (agent, reader, link) = supervise::agent(socket.into(), settings, deadlines, context)?;
     Ok((agent, AgentChannel { id, link, reader }))
 }
 
-/// The agent of a machine without one.
+/// The handle of a machine without an agent.
 pub(crate) fn absent(deadlines: &Deadlines, context: MachineContext) -> GuestAgent {
     let cause = Disconnected::ServerEnded(Arc::new(NoAgent));
     supervise::absent_agent(cause, deadlines.clone(), Arc::new(context))
@@ -77,7 +77,7 @@ impl Channel for AgentChannel {
 
     fn observe(&self, event: &Event) {
         if let "RESUME" | "RESET" = event.name() {
-            // Before the reply of what has caused it.
+            // Before the reply of the command that caused it.
             self.link.guest_is_held(None);
         }
         if event.name() != "VSERPORT_CHANGE" {
@@ -91,11 +91,11 @@ impl Channel for AgentChannel {
         }
     }
 
-    /// While it is held, nobody waits for what its agent will not say.
-    fn guest_is_held(&self, hold: Option<&Hold>) {
-        self.link.guest_is_held(hold.map(|hold| match hold {
-            Hold::Panicked => AgentHold::Panicked,
-            Hold::ShutDown { .. } => AgentHold::ShutDown,
+    /// A paused guest has no answer, so no caller waits for one.
+    fn guest_paused(&self, paused: Option<&PausedForGood>) {
+        self.link.guest_is_held(paused.map(|paused| match paused {
+            PausedForGood::Panicked => AgentHold::Panicked,
+            PausedForGood::ShutDown { .. } => AgentHold::ShutDown,
         }));
     }
 

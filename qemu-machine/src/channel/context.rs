@@ -1,4 +1,5 @@
-//! What is known of a machine that lives: what QEMU and its consoles said last.
+//! What errors show of a running machine: the last output of QEMU and its
+//! consoles.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,10 +8,10 @@ use qemu_qmp::supervise::PeerContext;
 
 use crate::life::ObservedState;
 use crate::life::Tails;
-use crate::life::{Hold, IfPaused};
+use crate::life::{IfPaused, PausedForGood};
 use crate::output::Output;
 
-/// What a console needs to know of its machine.
+/// What a channel knows about its machine.
 #[derive(Clone)]
 pub(crate) struct MachineFacts {
     pub(crate) deadlines: Deadlines,
@@ -18,7 +19,7 @@ pub(crate) struct MachineFacts {
     pub(crate) context: MachineContext,
 }
 
-/// What errors tell of a machine. It does not keep the consoles.
+/// What errors show of a machine. It does not keep the consoles alive.
 #[derive(Debug, Clone)]
 pub(crate) struct MachineContext {
     pub(crate) machine: String,
@@ -28,8 +29,7 @@ pub(crate) struct MachineContext {
 }
 
 impl MachineContext {
-    /// Of a machine of this name, whose consoles will be
-    /// [added](Self::add).
+    /// For a machine of this name, whose consoles are [added](Self::add) later.
     pub(crate) fn new(machine: &str, output: Output, observed: ObservedState) -> Self {
         Self {
             machine: machine.to_owned(),
@@ -39,9 +39,9 @@ impl MachineContext {
         }
     }
 
-    /// Why QEMU holds the guest for good, if it does.
-    pub(crate) fn hold(&self) -> Option<Hold> {
-        self.observed.hold()
+    /// Why only a reset makes the guest run again, if so.
+    pub(crate) fn paused_for_good(&self) -> Option<PausedForGood> {
+        self.observed.paused_for_good()
     }
 
     pub(crate) fn add(&self, console: &Arc<dyn Seen>) {
@@ -79,7 +79,8 @@ pub(crate) trait Seen: Send + Sync {
     fn tail(&self) -> Vec<u8>;
 }
 
-/// The tails of these consoles: of the first, and of the others by name.
+/// The tails of these consoles: of the first, and of the others with their
+/// names.
 pub(crate) fn tails<'a>(
     consoles: impl IntoIterator<Item = &'a dyn Seen>,
 ) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {

@@ -4,8 +4,8 @@
 //! ChannelConfig --launch--> Channel (for the supervisor), a handle (for the caller)
 //! ```
 //!
-//! The first monitor is not among them: the life of a machine depends on it,
-//! and it may be reached otherwise.
+//! The first monitor is not one of them: the life of a machine depends on it,
+//! and it may be on another kind of socket.
 
 mod agent;
 mod context;
@@ -22,37 +22,37 @@ pub(crate) use agent::{absent as absent_agent, connect as connect_agent};
 pub(crate) use context::{MachineContext, MachineFacts, Seen, tails};
 pub(crate) use monitor::connect as connect_monitor;
 
-use crate::life::{ExitReport, Hold};
+use crate::life::{ExitReport, PausedForGood};
 
-/// Our end of a channel, served on the engine.
+/// The end of a channel in this process, served on the engine.
 pub(crate) trait Channel: Send + Sync {
     /// Reads until the channel ends.
     fn pump(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// QEMU has ended: reading ends after what is there.
+    /// QEMU has ended: reading stops after what is there.
     fn hang_up(&self);
 
-    /// QEMU has closed the channel, and lives on.
+    /// QEMU closed the channel, and continues.
     fn closed(&self);
 
-    /// QEMU has told of an event.
+    /// QEMU sent an event.
     fn observe(&self, _event: &Event) {}
 
-    /// QEMU holds the guest, for this reason, or it may go on.
-    fn guest_is_held(&self, _hold: Option<&Hold>) {}
+    /// The guest is paused for good, for this reason, or runs again (`None`).
+    fn guest_paused(&self, _paused: Option<&PausedForGood>) {}
 
-    /// Waits until all is read that has been sent by now.
+    /// Waits until everything that was sent so far is read.
     fn drained(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Nothing more will come: lets go of what it writes to. Gives why that is
-    /// not whole, if it is not.
+    /// Nothing more will come: closes what it writes to. Returns what could not
+    /// be written, and why.
     fn close(&self) -> Option<String> {
         None
     }
 
-    /// The machine has ended. Lets go of the socket. The waiters are notified
-    /// once all else is let go of.
+    /// The machine has ended. Closes the socket. The waiters are notified when
+    /// everything else is closed.
     fn machine_ended(&self, report: &Arc<ExitReport>) -> PendingNotices;
 }

@@ -1,4 +1,4 @@
-//! One more monitor: a QMP connection that may end before the machine does.
+//! Another monitor: a QMP connection that may end before the machine does.
 
 use crate::channel::MachineContext;
 use std::future::Future;

@@ -10,7 +10,7 @@ use qemu_qmp_engine::oneshot;
 
 use super::pattern::TooComplex;
 use super::searches::{FoundSpan, MatchEnd, SearchSpec, Searches};
-use crate::life::{ExitReport, Hold};
+use crate::life::{ExitReport, PausedForGood};
 use crate::output::Tail;
 
 /// A match on a console, with the output before it.
@@ -63,7 +63,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum NoMatch {
     Ended(End),
-    Paused(Hold),
+    Paused(PausedForGood),
     TooComplex,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Buffer {
     next_id: u64,
     end: Option<End>,
     /// Why QEMU keeps the guest paused for good, so that it prints nothing.
-    hold: Option<Hold>,
+    hold: Option<PausedForGood>,
 }
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Buffer {
     /// QEMU keeps the guest paused for good, for this reason; `None` if it does
     /// not. Returns answers as [`push`](Self::push) does.
     #[must_use]
-    pub(super) fn set_hold(&mut self, hold: Option<&Hold>) -> Vec<Answer> {
+    pub(super) fn set_hold(&mut self, hold: Option<&PausedForGood>) -> Vec<Answer> {
         self.hold = hold.cloned();
         match hold {
             Some(hold) => self.fail_searches(|| NoMatch::Paused(hold.clone())),

@@ -1,7 +1,7 @@
 //! The kinds of console that a machine can have.
 
 use super::Console;
-use crate::spec::{ConsoleConfig, ConsoleDevice, OptionGroup, Plugged};
+use crate::spec::{ConsoleConfig, ConsoleDevice, DeviceWithController, OptionGroup};
 
 impl Console {
     /// A console on the machine's next serial port. In Linux the first is
@@ -52,7 +52,7 @@ impl Console {
     /// A console on this device (`-device`), such as `pci-serial`. The library
     /// sets its `chardev`.
     pub fn device(device: OptionGroup) -> ConsoleConfig {
-        ConsoleConfig::new(ConsoleDevice::Model(Plugged {
+        ConsoleConfig::new(ConsoleDevice::Model(DeviceWithController {
             device,
             controller: None,
         }))

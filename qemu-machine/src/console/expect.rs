@@ -12,7 +12,7 @@ use qemu_qmp_engine::{Elapsed, oneshot, operation, timeout_option};
 use super::buffer::{Buffer, End, NoMatch};
 use super::searches::{FoundSpan, SearchSpec};
 use super::{Console, Match, Pattern, subject};
-use crate::life::{ExitReport, GuestState, Hold, IfPaused, Tails};
+use crate::life::{ExitReport, GuestState, PausedForGood, IfPaused, Tails};
 use crate::spec::Noise;
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
@@ -97,10 +97,10 @@ impl fmt::Display for ExpectFailure {
                 write!(f, "no match within {limit:?}{}", IfPaused(guest))
             }
             Self::Closed => f.write_str("QEMU closed the console"),
-            Self::GuestPanicked => write!(f, "{}", Hold::Panicked),
+            Self::GuestPanicked => write!(f, "{}", PausedForGood::Panicked),
             Self::GuestShutDown { reason } => {
                 let reason = reason.clone();
-                write!(f, "{}", Hold::ShutDown { reason })
+                write!(f, "{}", PausedForGood::ShutDown { reason })
             }
             Self::MachineEnded(report) => write!(f, "{report}"),
             Self::NoConsole { reason } => write!(f, "{reason}"),
@@ -215,7 +215,7 @@ impl Expect {
 
 /// Locks the buffer, and updates it with the current state of the guest.
 fn lock_current(console: &Console) -> MutexGuard<'_, Buffer> {
-    let can_resume = console.shared.observed.hold().is_none();
+    let can_resume = console.shared.observed.paused_for_good().is_none();
     let mut buffer = console.lock();
     if can_resume {
         buffer.guest_resumed();
@@ -271,8 +271,8 @@ impl From<NoMatch> for ExpectFailure {
             NoMatch::Ended(End::Absent(reason)) => Self::NoConsole { reason },
             NoMatch::Ended(End::Closed) => Self::Closed,
             NoMatch::Ended(End::MachineEnded(report)) => Self::MachineEnded(report),
-            NoMatch::Paused(Hold::Panicked) => Self::GuestPanicked,
-            NoMatch::Paused(Hold::ShutDown { reason }) => Self::GuestShutDown { reason },
+            NoMatch::Paused(PausedForGood::Panicked) => Self::GuestPanicked,
+            NoMatch::Paused(PausedForGood::ShutDown { reason }) => Self::GuestShutDown { reason },
             NoMatch::TooComplex => Self::TooComplex,
         }
     }

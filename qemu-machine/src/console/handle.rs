@@ -16,7 +16,7 @@ use super::buffer::{Answer, Buffer, End};
 use super::screen::Terminal;
 use super::{ConsoleLog, Expect, Pattern, Screen, ScreenShows, SendBytes};
 use crate::channel::{Channel, MachineContext, MachineFacts, Seen};
-use crate::life::{ExitReport, Hold, ObservedState};
+use crate::life::{ExitReport, PausedForGood, ObservedState};
 use crate::output::Output;
 use crate::output::tee::Feed;
 use crate::spec::{ConsoleConfig, Noise};
@@ -376,8 +376,8 @@ impl Channel for Console {
     }
 
     /// While QEMU keeps the guest paused for good, no waiter waits for output.
-    fn guest_is_held(&self, hold: Option<&Hold>) {
-        let answers = self.lock().set_hold(hold);
+    fn guest_paused(&self, paused: Option<&PausedForGood>) {
+        let answers = self.lock().set_hold(paused);
         self.notify(answers);
     }
 

@@ -37,7 +37,7 @@ impl ConsoleLog {
 
     /// Why the log is incomplete; `None` if it is complete.
     pub(crate) fn write_error(&self) -> Option<String> {
-        self.file.trouble()
+        self.file.write_error()
     }
 }
 

@@ -88,7 +88,7 @@ impl WatchDisplay {
                 let asked = deadlines.now();
                 // Known before the look, which shows what such a guest shows
                 // for good.
-                let is_held = display.context.hold().is_some();
+                let is_held = display.context.paused_for_good().is_some();
                 let shown = display.take().await.map_err(Some)?;
                 if watch.look(asked, deadlines.now(), shown) {
                     return Ok(());

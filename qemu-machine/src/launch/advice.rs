@@ -1,4 +1,4 @@
-//! What to do about a launch that failed, where that is known.
+//! Advice on a failed launch, for known causes.
 
 use crate::host::AccelDenial;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use qemu_qmp::ConnectError;
 use crate::launch::error::LaunchFailure;
 use crate::life::ExitReport;
 
-/// Advice on a failure, and on what QEMU printed.
+/// Advice on a failure, and on the output of QEMU.
 pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option<String> {
     match failure {
         LaunchFailure::NotFound { program } => {
@@ -23,36 +23,36 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
         LaunchFailure::NotExecutable { cause, .. }
             if cause.kind() == io::ErrorKind::PermissionDenied =>
         {
-            Some("it must be a program's file that you may execute: see its mode by `ls -l`".into())
+            Some("check that it is a program and that you may execute it: `ls -l`".into())
         }
         LaunchFailure::Monitor(ConnectError::Address { cause, .. })
             if cause.kind() == io::ErrorKind::AddrInUse =>
         {
-            Some("take another path or port, or port 0, for which the system chooses a free one; or leave the monitor on its socket pair, which needs neither".into())
+            Some("use another path or port, or port 0 for a free one; or leave the monitor on its socket pair, which needs neither".into())
         }
         LaunchFailure::ArgumentsTooLong { .. } => Some(
-            "give what is long in a file: many options take one, and `-readconfig` takes options"
+            "put long values into a file: many options read one, and `-readconfig` reads options"
                 .into(),
         ),
         LaunchFailure::Resources { cause, .. } => match cause.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => {
-                Some("each machine needs some 10 descriptors here: raise `ulimit -n`".into())
+                Some("each machine needs about 10 descriptors: raise `ulimit -n`".into())
             }
             Some(libc::EAGAIN) => Some(
-                "the limit on processes is reached: raise `ulimit -u`, or the limit of the container"
+                "the limit on processes is reached: raise `ulimit -u` or the limit of the container"
                     .into(),
             ),
             _ => None,
         },
         LaunchFailure::File { action, cause, .. } => match cause.kind() {
             io::ErrorKind::StorageFull => {
-                Some("free some space there, or choose another directory by `base_dir` and `log_dir`".into())
+                Some("free some space there, or set another directory with `base_dir` and `log_dir`".into())
             }
             io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotFound
                 if ["make a directory in", "make a log in", "write the log"].contains(action) => {
-                Some("it must exist and be writable: choose another by `base_dir`, `log_dir` or `TMPDIR`".into())
+                Some("it must exist and be writable: set another with `base_dir`, `log_dir` or `TMPDIR`".into())
             }
             _ => None,
         },
@@ -61,8 +61,8 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
                 .into(),
         ),
         LaunchFailure::Refused { .. } => Some(
-            "leave the option out: a launch returns once QEMU is ready, and the machine then runs \
-             in the background for as long as its handle is held"
+            "remove the option: a launch returns when QEMU is ready, and the machine runs in the \
+             background until its last handle is dropped"
                 .into(),
         ),
         LaunchFailure::Exited | LaunchFailure::NoMonitor(_)
@@ -78,13 +78,13 @@ pub(crate) fn on(failure: &LaunchFailure, report: Option<&ExitReport>) -> Option
     }
 }
 
-/// Advice on what QEMU printed: the first of its words that we know.
+/// Advice on the output of QEMU, for the first known message.
 fn on_output(output: &[u8]) -> Option<String> {
     let output = String::from_utf8_lossy(output);
     if let Some(denial) = AccelDenial::in_words(&output) {
         let advice = denial.advice().map(|advice| format!("{advice}, or "));
         let advice = advice.unwrap_or_default();
-        return Some(format!("{denial}: {advice}emulate by `accel([\"tcg\"])`"));
+        return Some(format!("{denial}: {advice}emulate with `accel([\"tcg\"])`"));
     }
     if let Some(words) = one_word(&output) {
         return Some(words);
@@ -95,73 +95,77 @@ fn on_output(output: &[u8]) -> Option<String> {
         .map(|&(_, advice)| advice.to_owned())
 }
 
-/// QEMU's own words, all of which are there, and what to do then.
+/// Parts of a message of QEMU, and the advice if the output has all of them.
 const KNOWN: [(&[&str], &str); 10] = [
     (
         &["invalid accelerator kvm"],
-        "this QEMU was built without KVM: take the one for the host's architecture, or emulate by `accel([\"tcg\"])`",
+        "this QEMU was built without KVM: use the QEMU for the host's architecture, or emulate with `accel([\"tcg\"])`",
     ),
     (
         &["-semihosting", "Option not supported for this target"],
-        "semihosting needs a QEMU for Arm, RISC-V, MIPS, m68k or Xtensa: a guest of a PC prints without a driver to `Console::debugcon`",
+        "semihosting needs a QEMU for Arm, RISC-V, MIPS, m68k or Xtensa: a PC guest can print to `Console::debugcon` without a driver",
     ),
     (
         &["isa-debugcon", "is not a valid device model name"],
-        "`isa-debugcon` needs a machine with an ISA bus, such as a PC: on Arm or RISC-V take `Console::semihosting` or `Console::serial`",
+        "`isa-debugcon` needs a machine with an ISA bus, such as a PC: on Arm or RISC-V use `Console::semihosting` or `Console::serial`",
     ),
     (
         &["No 'PCI' bus found for device 'virtio-serial-pci'"],
-        "this machine has no PCI: give the console a `controller`, and the agent a `guest_agent_controller`, that it has: `virtio-serial-device` on virtio-mmio, `virtio-serial-ccw` on s390x",
+        "this machine has no PCI: set the `controller` of the console or the `guest_agent_controller`: `virtio-serial-device` on virtio-mmio, `virtio-serial-ccw` on s390x",
     ),
     (
         &["No machine specified"],
-        "this architecture has no default board: name one by `machine(\"virt\")`, which is `-machine`; `-machine help` lists them",
+        "this architecture has no default board: set one, such as `machine(\"virt\")`, which is `-machine`; `-machine help` lists them",
     ),
     (
         &["Device needs media, but drive is empty"],
-        "a drive has no file: QEMU takes an empty argument for one",
+        "a drive has no file; QEMU also takes an empty argument for a drive",
     ),
     (
         &["Address already in use"],
-        "a port in the arguments is in use by another process: `ss -ltnp` tells by which; port 0 has the system choose a free one",
+        "another process uses a port in the arguments: `ss -ltnp` shows which; port 0 makes the system choose a free one",
     ),
     (
         &["Could not set up host forwarding rule"],
-        "a forwarded port is in use by another process: `ss -ltnp` tells by which; port 0 has the system choose a free one",
+        "another process uses a forwarded port: `ss -ltnp` shows which; port 0 makes the system choose a free one",
     ),
     (
         &["Failed to get", "lock"],
-        "another process has this image open: give each machine its own, or one with `snapshot=on`, or an overlay by `qemu-img create -b`",
+        "another process has this image open: give each machine its own image, `snapshot=on`, or an overlay from `qemu-img create -b`",
     ),
     (
         &["cannot set up guest memory"],
-        "the host has not that much memory to spare: give the machine less by `memory`",
+        "the host has too little free memory: give the machine less by `memory`",
     ),
 ];
 
-/// Advice on the name of a program that is not there.
+/// Advice on the name of a missing program.
 fn of_a_name(program: &OsStr) -> Option<String> {
     let name = program.to_string_lossy();
     if name.is_empty() {
-        return Some("name QEMU's binary, as `qemu-system-x86_64`, or give its path".to_owned());
+        return Some("name QEMU's binary, such as `qemu-system-x86_64`, or its path".to_owned());
     }
     let first = name.split_whitespace().next().unwrap_or_default();
     (first != name).then(|| {
         format!(
-            "the binary's name has blanks and is not a file: name {} alone, and give arguments by \
-             `.arg()` and `.args()`, each by itself",
-            if first.is_empty() { "it" } else { first }
+            "the name has blanks, and there is no such file: name only {}, and pass each argument \
+             by itself with `.arg()` or `.args()`",
+            if first.is_empty() {
+                "the binary"
+            } else {
+                first
+            }
         )
     })
 }
 
-/// An option and its value in one argument: QEMU takes that for an option of this
-/// name, which it does not have.
+/// An option and its value in one argument: QEMU reads it as an option of this
+/// name, which does not exist.
 fn one_word(output: &str) -> Option<String> {
     output.lines().find_map(|line| {
         let (_, option) = line.strip_suffix(": invalid option")?.split_once(": -")?;
         let (name, value) = option.split_once([' ', '=']).or_else(|| {
-            // As many programs take it, and QEMU does not.
+            // Many programs accept this, but not QEMU.
             let number = option.find(|letter: char| letter.is_ascii_digit())?;
             let (name, value) = option.split_at(number);
             ["m", "smp"].contains(&name).then_some((name, value))
@@ -172,7 +176,7 @@ fn one_word(output: &str) -> Option<String> {
     })
 }
 
-/// Which package has a program of QEMU's.
+/// Names the package with a QEMU program.
 fn package_of(program: &OsStr) -> String {
     let name = program.to_string_lossy();
     let Some(architecture) = name.strip_prefix("qemu-system-") else {
@@ -196,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_qemu_says_of_a_host_without_what_it_needs_has_its_advice() {
+    fn each_known_message_of_qemu_has_its_advice() {
         for (output, advice) in [
             (
                 "qemu-system-x86_64: Could not access KVM kernel module: Permission denied\nqemu-system-x86_64: failed to initialize kvm: Permission denied\n",
@@ -239,9 +243,9 @@ mod tests {
                 "less by `memory`",
             ),
         ] {
-            let told = on_output(output.as_bytes());
-            let told = told.unwrap_or_default();
-            assert!(told.contains(advice), "{told}");
+            let text = on_output(output.as_bytes());
+            let text = text.unwrap_or_default();
+            assert!(text.contains(advice), "{text}");
         }
         assert_eq!(
             on_output(b"qemu-system-x86_64: -foo: invalid option\n"),
@@ -250,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_in_one_word_is_told_to_be_split() {
+    fn a_command_line_in_one_word_gets_the_advice_to_split_it() {
         for name in ["qemu-system-x86_64 -m 256", "/usr/bin/qemu -m 256", " qemu"] {
-            let told = of_a_name(OsStr::new(name)).unwrap_or_default();
-            assert!(told.contains("`.args()`"), "{told}");
+            let text = of_a_name(OsStr::new(name)).unwrap_or_default();
+            assert!(text.contains("`.args()`"), "{text}");
         }
         assert_eq!(of_a_name(OsStr::new("qemu-system-x86_64")), None);
-        let told = of_a_name(OsStr::new("")).unwrap_or_default();
-        assert!(told.contains("name QEMU's binary"), "{told}");
+        let text = of_a_name(OsStr::new("")).unwrap_or_default();
+        assert!(text.contains("name QEMU's binary"), "{text}");
         for (said, split) in [
             ("-m 256M", r#"["-m", "256M"]"#),
             (
@@ -269,11 +273,11 @@ mod tests {
             ("--m 1G", r#"["--m", "1G"]"#),
         ] {
             let output = format!("qemu-system-x86_64: {said}: invalid option\n");
-            let told = on_output(output.as_bytes()).unwrap_or_default();
-            assert!(told.contains(split), "{told}");
+            let text = on_output(output.as_bytes()).unwrap_or_default();
+            assert!(text.contains(split), "{text}");
         }
-        let told = on_output(b"qemu-system-arm: No machine specified, and there is no default.\n");
-        assert!(told.unwrap_or_default().contains("`-machine`"));
+        let text = on_output(b"qemu-system-arm: No machine specified, and there is no default.\n");
+        assert!(text.unwrap_or_default().contains("`-machine`"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Our ends of a machine's channels: what serves each, and its handle.
+//! The ends of the channels in this process, and the handles on them.
 
 use std::io;
 use std::mem;
@@ -15,10 +15,10 @@ use crate::machine::Handles;
 use crate::qtest::{self, Qtest};
 use crate::spec::ChannelConfig;
 
-/// What must have happened before a machine can be spoken with.
+/// The monitors that must be ready before the launch is done.
 pub(crate) type Readiness = Vec<(Client, Ready)>;
 
-/// Our ends of the channels.
+/// The ends of the channels in this process.
 #[derive(Default)]
 pub(crate) struct Channels {
     pub(crate) served: Vec<Arc<dyn Channel>>,
@@ -31,7 +31,7 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    /// Takes one more into the books: our end of it.
+    /// Adds a channel: the socket is the end in this process.
     pub(crate) fn add(
         &mut self,
         config: &ChannelConfig,
@@ -74,8 +74,8 @@ impl Channels {
         Ok(())
     }
 
-    /// The callers' handles. What the machine does not have is closed from the
-    /// start.
+    /// The handles for callers. A channel that the machine does not have is
+    /// closed from the start.
     pub(crate) fn handles(&mut self, facts: &MachineFacts) -> (Console, Handles) {
         let MachineFacts {
             deadlines, context, ..

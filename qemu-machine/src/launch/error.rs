@@ -1,5 +1,4 @@
-//! What can go wrong in the life of a machine. What its monitor and console
-//! can have go wrong stands with them.
+//! Why a launch failed.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -15,93 +14,96 @@ use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
 use crate::spec::CommandLine;
 
-/// A machine was not launched. Nothing of it is left, but for a process that
-/// was killed and waits in the kernel: it is waited for in the background.
+/// A launch failed. Nothing of the machine is left.
+///
+/// A killed process may still be blocked in the kernel. Then this process waits
+/// for it in the background.
 #[non_exhaustive]
 pub struct LaunchError {
     /// The machine's name.
     pub name: String,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<LaunchFailure>,
-    /// The command line; `None` where it did not come to one.
+    /// The command line; `None` if the launch failed before it was complete.
     pub command_line: Option<CommandLine>,
-    /// How the process ended, and what it printed; `None` where none was
-    /// started, or it has not ended although it was killed.
+    /// How the process ended, and its output; `None` if no process was started,
+    /// or if it has not ended although it was killed.
     pub report: Option<Arc<ExitReport>>,
-    /// From the call to the failure.
+    /// The time from the call to the failure.
     pub elapsed: Duration,
 }
 
-/// Why a machine was not launched.
+/// Why a launch failed.
 #[non_exhaustive]
 pub enum LaunchFailure {
-    /// There is no such program in `PATH`.
+    /// `PATH` has no such program.
     NotFound {
-        /// What was looked for.
+        /// The name of the program.
         program: OsString,
     },
-    /// The program cannot be executed: it is missing, a directory, no program,
-    /// or not permitted.
+    /// The program cannot be executed: it is missing, a directory, not a
+    /// program, or not permitted.
     NotExecutable {
         /// Its path.
         program: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// An option among the arguments makes QEMU leave the process that was
-    /// started, so that nothing could supervise it: `-daemonize`.
+    /// An option that makes QEMU leave the started process, so nothing could
+    /// supervise it: `-daemonize`.
     Refused {
         /// The option.
         option: OsString,
     },
-    /// An argument, or a variable of the environment, has a NUL in it.
+    /// An argument or a variable of the environment contains a NUL.
     Nul {
         /// The argument.
         word: OsString,
     },
-    /// The arguments and the environment are more than the system allows.
+    /// The arguments and the environment are longer than the system allows.
     ArgumentsTooLong {
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// A directory or file that the launch needs cannot be had.
+    /// A directory or file that the launch needs is not available.
     File {
-        /// What was to be done with it.
+        /// What the launch did with it.
         action: &'static str,
         /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The system has no process, thread or descriptor left for us, or lacks
-    /// a call that we need (Linux 5.9 is the least).
+    /// The system has no free process, thread or descriptor, or lacks a system
+    /// call. Linux 5.9 is the minimum.
     Resources {
-        /// What was to be done.
+        /// What the launch did.
         action: &'static str,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The monitor's address cannot be listened on.
+    /// This process cannot listen on the address of the monitor.
     Monitor(ConnectError),
-    /// The process ended before the machine could be spoken with.
+    /// The process ended before the QMP handshake finished.
     Exited,
-    /// The monitor was closed, or spoke no QMP; the process was killed.
-    NoMonitor(Disconnected),
-    /// QEMU refused to let the guest run (`cont`); the process was killed.
-    NotRun(ExecuteError),
-    /// A console is on a serial port that the machine does not have; the
+    /// The monitor closed the connection, or did not follow the protocol. The
     /// process was killed.
+    NoMonitor(Disconnected),
+    /// QEMU refused to start the guest (`cont`). The process was killed.
+    NotRun(ExecuteError),
+    /// A console uses a serial port that the machine does not have. The process
+    /// was killed.
     NoSerialPort {
         /// The console's name; `None` for the first console.
         console: Option<String>,
-        /// Which serial port, counted from 1.
+        /// The number of the serial port, counted from 1.
         number: usize,
     },
-    /// The machine could not be spoken with in time; the process was killed.
+    /// The QMP handshake did not finish in time. The process was killed.
     Timeout {
         /// The deadline.
         limit: Duration,
-        /// What was still to come.
+        /// What the launch was waiting for.
         waited_for: &'static str,
     },
 }
@@ -110,24 +112,21 @@ impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { program } if program.is_empty() => {
-                f.write_str("the name of the program to be started is empty")
+                f.write_str("the name of the program is empty")
             }
             Self::NotFound { program } => {
-                write!(f, "there is no program '{}' in PATH", program.display())
+                write!(f, "no program '{}' in PATH", program.display())
             }
             Self::NotExecutable { program, cause } => {
-                write!(f, "'{}' cannot be executed: {cause}", program.display())
+                write!(f, "cannot execute '{}': {cause}", program.display())
             }
             Self::Refused { option } => write!(
                 f,
-                "the option {} is refused: QEMU would leave the process that is supervised",
+                "option {} is not allowed: QEMU would leave the supervised process",
                 option.display()
             ),
-            #[allow(clippy::unnecessary_debug_formatting)] // Its NUL is to be seen.
-            Self::Nul { word } => write!(
-                f,
-                "an argument cannot be passed on, for it has a NUL in it: {word:?}"
-            ),
+            #[allow(clippy::unnecessary_debug_formatting)] // Shows the NUL.
+            Self::Nul { word } => write!(f, "an argument contains a NUL: {word:?}"),
             Self::ArgumentsTooLong { cause } => {
                 write!(f, "the arguments and the environment are too long: {cause}")
             }
@@ -140,9 +139,9 @@ impl fmt::Display for LaunchFailure {
             }
             Self::Resources { action, cause } => write!(f, "cannot {action}: {cause}"),
             Self::Monitor(cause) => write!(f, "{cause}"),
-            Self::Exited => f.write_str("it ended before it could be spoken with"),
-            Self::NoMonitor(cause) => write!(f, "its monitor is of no use: {cause}"),
-            Self::NotRun(cause) => write!(f, "it cannot be let run: {cause}"),
+            Self::Exited => f.write_str("QEMU exited before the QMP handshake finished"),
+            Self::NoMonitor(cause) => write!(f, "the QMP monitor failed: {cause}"),
+            Self::NotRun(cause) => write!(f, "cannot start the guest: {cause}"),
             Self::NoSerialPort { console, number } => {
                 match console {
                     Some(name) => write!(f, "console '{name}' has no device")?,
@@ -151,7 +150,7 @@ impl fmt::Display for LaunchFailure {
                 write!(f, ": this machine has no serial port number {number}")
             }
             Self::Timeout { limit, waited_for } => {
-                write!(f, "there was no {waited_for} within {limit:?}")
+                write!(f, "no {waited_for} within {limit:?}")
             }
         }
     }
@@ -170,10 +169,10 @@ impl fmt::Display for LaunchError {
         } = self;
         write!(
             f,
-            "machine '{name}' was not launched ({elapsed:.1?}): {failure}"
+            "machine '{name}': launch failed after {elapsed:.1?}: {failure}"
         )?;
         if let Some(report) = report {
-            write!(f, "; its process {}", report.status)?;
+            write!(f, "; the process {}", report.status)?;
             for survivor in &report.survivors {
                 write!(f, "; {survivor}")?;
             }
@@ -197,8 +196,8 @@ impl fmt::Display for LaunchError {
 }
 
 impl LaunchError {
-    /// What to do about it, where that is known: the package to install, a
-    /// port in use, KVM that is not permitted.
+    /// What to do, if the cause is known: the package to install, a port in
+    /// use, missing permission for KVM.
     pub fn advice(&self) -> Option<String> {
         advice::on(&self.failure, self.report.as_deref())
     }

@@ -1,4 +1,4 @@
-//! The handshake: from the monitor's connection to a guest that runs.
+//! The handshake: from the connection of the monitor to a running guest.
 
 use std::error::Error;
 use std::fmt;
@@ -20,23 +20,23 @@ use crate::qtest::Qtest;
 use crate::spec::GuestStart;
 use crate::supervise::Request;
 
-/// What the monitor's connection is made of.
+/// What the connection of the monitor needs.
 pub(super) struct MonitorConnection {
     pub(super) side: MonitorSide,
     pub(super) settings: Settings,
     pub(super) transcript: Option<Transcript>,
-    /// Those that the consoles need.
+    /// The serial ports that the consoles need.
     pub(super) serial_ports: Vec<SerialPort>,
 }
 
-/// The handshake, and how far it has come.
+/// The handshake and its progress.
 pub(super) struct Handshake {
     start: GuestStart,
-    /// What it waits for now.
+    /// What it is waiting for, for a timeout.
     pub(super) waited_for: &'static str,
     /// The monitor.
     pub(super) client: Option<Client>,
-    /// Whether the guest was let run.
+    /// Whether the guest was started.
     pub(super) guest_ran: bool,
 }
 
@@ -44,14 +44,14 @@ impl Handshake {
     pub(super) fn new(start: GuestStart) -> Self {
         Self {
             start,
-            waited_for: "connection to its monitor",
+            waited_for: "connection to the monitor",
             client: None,
             guest_ran: start == GuestStart::AtOnce,
         }
     }
 
-    /// Connects the monitor, waits until commands may be sent, and lets the guest
-    /// run.
+    /// Connects the monitor, waits until commands can be sent, and starts the
+    /// guest.
     pub(super) async fn run(
         &mut self,
         inner: &Inner,
@@ -60,58 +60,38 @@ impl Handshake {
         handles: &Handles,
         mut readiness: Readiness,
     ) -> Result<(), LaunchFailure> {
-        let resources = |cause| LaunchFailure::Resources {
-            action: "set up the monitor",
-            cause,
-        };
         let MonitorConnection {
             side,
             settings,
             transcript,
             serial_ports,
         } = monitor;
-        let (socket, attached) = match side {
-            MonitorSide::Off(socket) => (socket.into(), false),
-            MonitorSide::Connected(socket) => (socket.into(), true),
-            MonitorSide::Listening(listener) => {
-                (supervise::accept(listener).await.map_err(resources)?, true)
-            }
-        };
-        let (deadlines, context) = (inner.deadlines.clone(), Arc::new(console.context()));
-        let (client, reader, mut ready) =
-            supervise::monitor(socket, settings, deadlines, context, transcript)
-                .map_err(resources)?;
-        let client = self.client.insert(client).clone();
-        if attached {
-            inner.request(Request::Attach(client.clone(), reader));
-            self.waited_for = "greeting and negotiation on its monitor";
-        } else {
-            let cause = Disconnected::ServerEnded(Arc::new(NoMonitor));
-            reader.end(&cause).notify();
-        }
-        let mut met =
-            !attached || (ready.wait().await && all_have_devices(&client, &serial_ports).await?);
+        let (client, attached, mut monitor_ready) = self
+            .connect(inner, side, settings, transcript, console)
+            .await?;
+        let mut ready_so_far = !attached
+            || (monitor_ready.wait().await && all_have_devices(&client, &serial_ports).await?);
         let mut last = &client;
-        if met {
+        if ready_so_far {
             for (other, ready) in &mut readiness {
-                self.waited_for = "greeting and negotiation on its other monitors";
+                self.waited_for = "greeting and negotiation on the other monitors";
                 last = other;
-                met = ready.wait().await;
-                if !met {
+                ready_so_far = ready.wait().await;
+                if !ready_so_far {
                     break;
                 }
             }
         }
-        if met && self.start == GuestStart::Driven {
-            self.waited_for = "answer on its qtest channel";
+        if ready_so_far && self.start == GuestStart::Driven {
+            self.waited_for = "reply on the qtest channel";
             handles.qtest.ask_for_clock().await;
         }
-        if met && attached {
-            self.waited_for = "answer on its monitor";
+        if ready_so_far && attached {
+            self.waited_for = "reply on the monitor";
             last = &client;
-            met = self.begin_guest(inner, &client, &handles.qtest).await?;
+            ready_so_far = self.start_guest(inner, &client, &handles.qtest).await?;
         }
-        if met {
+        if ready_so_far {
             let (answer, answered) = oneshot::channel();
             inner.request(Request::Ready(answer));
             return match answered.await {
@@ -126,9 +106,44 @@ impl Handshake {
         Err(LaunchFailure::NoMonitor(cause))
     }
 
-    /// Lets the guest run, or finds out why it does not. `false` if the monitor
-    /// was lost.
-    async fn begin_guest(
+    /// Connects the monitor. Returns also whether there is one.
+    async fn connect(
+        &mut self,
+        inner: &Inner,
+        side: MonitorSide,
+        settings: Settings,
+        transcript: Option<Transcript>,
+        console: &Console,
+    ) -> Result<(Client, bool, supervise::Ready), LaunchFailure> {
+        let resources = |cause| LaunchFailure::Resources {
+            action: "set up the monitor",
+            cause,
+        };
+        let (socket, attached) = match side {
+            MonitorSide::Off(socket) => (socket.into(), false),
+            MonitorSide::Connected(socket) => (socket.into(), true),
+            MonitorSide::Listening(listener) => {
+                (supervise::accept(listener).await.map_err(resources)?, true)
+            }
+        };
+        let (deadlines, context) = (inner.deadlines.clone(), Arc::new(console.context()));
+        let (client, reader, ready) =
+            supervise::monitor(socket, settings, deadlines, context, transcript)
+                .map_err(resources)?;
+        let client = self.client.insert(client).clone();
+        if attached {
+            inner.request(Request::Attach(client.clone(), reader));
+            self.waited_for = "greeting and negotiation on the monitor";
+        } else {
+            let cause = Disconnected::ServerEnded(Arc::new(NoMonitor));
+            reader.end(&cause).notify();
+        }
+        Ok((client, attached, ready))
+    }
+
+    /// Starts the guest, or finds out why it is paused. Returns `false` if the
+    /// monitor was lost.
+    async fn start_guest(
         &mut self,
         inner: &Inner,
         client: &Client,
@@ -136,14 +151,14 @@ impl Handshake {
     ) -> Result<bool, LaunchFailure> {
         match self.start {
             GuestStart::AtOnce => {}
-            GuestStart::HeldByCaller => inner.observed.begin(PauseReason::NotStarted),
-            // Without QEMU's accelerator for it, the guest stays paused. The clock
-            // moves only while the machine runs.
+            GuestStart::PausedByCaller => inner.observed.begin(PauseReason::NotStarted),
+            // Without the accelerator `qtest`, the guest stays paused. Its
+            // clock moves only while the machine runs.
             GuestStart::Driven if !qtest.controls_clock() => {
                 inner.observed.begin(PauseReason::NotStarted);
             }
-            GuestStart::Driven | GuestStart::Held => {
-                self.guest_ran = self.start == GuestStart::Held;
+            GuestStart::Driven | GuestStart::Paused => {
+                self.guest_ran = self.start == GuestStart::Paused;
                 if let Err(error) = client.execute(Cont).timeout(None).await
                     && error.disconnected().is_none()
                 {
@@ -152,7 +167,7 @@ impl Handshake {
                 }
             }
             GuestStart::Incoming => {
-                // A server that does not answer is taken to run the guest.
+                // If the server does not answer, the guest counts as running.
                 let status = client.execute(QueryStatus).timeout(None).await;
                 let status = status.map(|it| PauseReason::of_run_state(&it.status));
                 if let Ok(Some(reason)) = status {
@@ -164,7 +179,7 @@ impl Handshake {
     }
 }
 
-/// What a command on the monitor of a machine without one is told.
+/// Why commands fail on a machine without a monitor.
 struct NoMonitor;
 
 impl fmt::Display for NoMonitor {

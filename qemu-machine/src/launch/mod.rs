@@ -1,17 +1,17 @@
-//! From a spec to a machine whose monitor answers.
+//! Launches a machine: from its description to a monitor that answers.
 //!
 //! ```text
-//! Launch --engine--> Prepared (directory, log, sockets) --> Process, supervised
+//! Launch --engine--> LaunchResources (directory, log, sockets) --> Process
+//!   --> supervisor
 //!   --> handshake --> guest runs --> verdict --> Machine, or LaunchError
 //! ```
 //!
 //! QEMU keeps the guest paused until the handshake is done. So the outcome does
-//! not depend on a race: once the guest was let run, the machine is launched,
-//! even if it has ended by then.
+//! not depend on a race: once the guest was started, the launch succeeds, even
+//! if the machine has already ended.
 //!
-//! A launch that fails, or is given up, leaves nothing: what was made is
-//! dropped, and the supervisor ends a process that was started, as it does for
-//! every machine.
+//! A launch that fails or is dropped leaves nothing. Its resources are dropped,
+//! and the supervisor ends the process.
 
 mod advice;
 mod channels;

@@ -1,4 +1,4 @@
-//! The operation: races the handshake against the process's end and the
+//! The operation: races the handshake against the end of the process and the
 //! deadline.
 
 use std::io;
@@ -10,7 +10,7 @@ use qemu_qmp::Disconnected;
 use qemu_qmp_engine::{Either, Engine, first, oneshot, operation, race, timeout_option};
 
 use super::handshake::Handshake;
-use super::start::{Started, start};
+use super::start::{StartedMachine, start};
 use super::verdict::verdict;
 use super::{LaunchError, LaunchFailure};
 use crate::life::{ExitReport, HandshakeFailure};
@@ -21,12 +21,12 @@ use crate::supervise::Request;
 /// Launches a machine; made by [`MachineBuilder::launch`].
 ///
 /// # Errors
-/// [`LaunchError`], with the command line, how the process ended, and what it
-/// printed. Nothing is left of the machine then.
+/// [`LaunchError`], with the command line, the end of the process, and its
+/// output. Nothing of the machine is left.
 ///
 /// # Cancel safety
 /// If the future is dropped, the process is ended in the background, and
-/// nothing is left of it.
+/// nothing of it is left.
 #[derive(Debug)]
 #[must_use = "nothing is launched until awaited or waited for"]
 pub struct Launch {
@@ -35,7 +35,7 @@ pub struct Launch {
 }
 
 impl MachineBuilder {
-    /// Launches the machine. Nothing happens before the result is awaited or
+    /// Launches the machine. Nothing happens until the operation is awaited or
     /// waited for.
     pub fn launch(&self) -> Launch {
         let spec = self.spec().clone();
@@ -64,16 +64,16 @@ impl Launch {
             Ok(engine) => engine,
             Err(error) => return Err(attempt.failed(no_engine(error))),
         };
-        let (told, launched) = oneshot::channel();
+        let (sender, launched) = oneshot::channel();
         let name = attempt.name.clone();
-        // The process must be started by the engine's thread: the kernel
-        // ends it when the thread that started it ends.
+        // The thread of the engine must start the process: the kernel kills the
+        // process when the thread that started it ends.
         engine.spawn(async move {
-            let mut told = told;
+            let mut sender = sender;
             let launch = launch(engine, &self.spec, self.timeout, attempt);
-            if let Either::Left(result) = race(launch, told.closed()).await {
-                // If nobody wants it any more, it is dropped, and ends.
-                let _ = told.send(result.map(|vm| Undelivered(Some(vm))));
+            if let Either::Left(result) = race(launch, sender.closed()).await {
+                // If the caller is gone, the machine is dropped, and ends.
+                let _ = sender.send(result.map(|vm| Undelivered(Some(vm))));
             }
         });
         let delivered = launched.await.map(|launched| {
@@ -91,8 +91,9 @@ impl Launch {
     }
 }
 
-/// A machine on its way to who launched it. If that one gives up meanwhile, it
-/// is ended without keeping them: they may be within an async task.
+/// A machine before the caller has it. If the caller drops the launch, the
+/// machine is ended in the background: the caller may be in an async task,
+/// which must not block.
 struct Undelivered(Option<Machine>);
 
 impl Drop for Undelivered {
@@ -103,7 +104,7 @@ impl Drop for Undelivered {
     }
 }
 
-/// What every error of a launch tells.
+/// What every error of this launch contains.
 pub(super) struct Attempt {
     pub(super) name: String,
     begun: Instant,
@@ -137,7 +138,7 @@ async fn launch(
     timeout: Option<Duration>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
-    let Started {
+    let StartedMachine {
         inner,
         console,
         handles,
@@ -148,7 +149,7 @@ async fn launch(
     let overdue = async {
         match overdue.await {
             Ok(()) => Interruption::Overdue,
-            // The process has ended in time.
+            // The process has ended.
             Err(_) => std::future::pending().await,
         }
     };
@@ -157,8 +158,8 @@ async fn launch(
         Interruption::Ended
     };
     let mut handshake = Handshake::new(spec.guest_start());
-    let shaken = handshake.run(&inner, connection, &console, &handles, readiness);
-    let failure = match race(first(overdue, ended), shaken).await {
+    let result = handshake.run(&inner, connection, &console, &handles, readiness);
+    let failure = match race(first(overdue, ended), result).await {
         Either::Right(Ok(())) => None,
         Either::Right(Err(failure)) => {
             inner.request(Request::HandshakeFailed(match failure {
@@ -189,19 +190,19 @@ async fn launch(
                 handles: Arc::new(handles),
             });
         }
-        // It ended before it had a monitor.
+        // The process ended before the monitor was connected.
         (Ok(()), None) => LaunchFailure::Exited,
         (Err(failure), _) => failure,
     };
-    // The error reports the end.
+    // The error contains the report.
     inner.is_reported.store(true, Ordering::Relaxed);
     let command_line = Some(inner.command_line.clone());
     Err(attempt.failed_with(failed, command_line, report))
 }
 
-/// What comes before the handshake is done.
+/// What can interrupt the handshake.
 enum Interruption {
-    /// The launch has taken too long, and the process is being killed.
+    /// The deadline has passed, and the process is being killed.
     Overdue,
     Ended,
 }

@@ -1,7 +1,6 @@
-//! Everything that a process needs before it can be started: its directory,
-//! its logs, its channels, and its command line.
+//! The resources of a launch: directory, logs, channels, and the command line.
 //!
-//! Never leaves anything behind: what was made goes when this is dropped.
+//! Never leaves anything behind: a drop removes what was made.
 
 use crate::channel::MachineContext;
 use crate::channel::MachineFacts;
@@ -34,10 +33,10 @@ use crate::process::{Process, Start, StartError};
 use crate::spec::{ChannelEnds, Ends, MonitorEnd, compose};
 use crate::spec::{FIRST_DESCRIPTOR, Monitor};
 
-/// Our ends of what a process gets, and its own.
-pub(crate) struct Prepared {
+/// What a launch makes for the process, with both ends of each channel.
+pub(crate) struct LaunchResources {
     pub(crate) directory: Option<PrivateDirectory>,
-    /// The log, where it needs neither that nor a directory of the user's.
+    /// The private log; `None` if the log is in a directory.
     pub(crate) private_log: Option<PrivateLog>,
     pub(crate) log: PathBuf,
     pub(crate) deadlines: Deadlines,
@@ -53,38 +52,33 @@ pub(crate) struct Prepared {
     pub(crate) ends: ProcessEnds,
 }
 
-/// What the process gets. Held here longer than until it has them, none of its
-/// channels would ever end.
+/// The ends of the process. They must be closed here once the process has them,
+/// or no channel would ever end.
 pub(crate) struct ProcessEnds {
     null: File,
     output_end: io::PipeWriter,
     monitor_end: Option<Socket>,
     channel_ends: Vec<Socket>,
-    /// Tells that a process of the machine lives.
+    /// Open as long as a process of the machine lives.
     lifeline_end: Socket,
 }
 
 /// Our side of the monitor.
 pub(crate) enum MonitorSide {
-    /// There is none; the socket's other end is closed.
+    /// No monitor; the other end of the socket is closed.
     Off(Socket),
     Connected(Socket),
     Listening(Listener),
 }
 
-impl Prepared {
+impl LaunchResources {
     pub(crate) fn new(spec: &MachineSpec, name: &str) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
         if let Some(option) = spec.arguments.iter().find(|word| is_refused(word)) {
             let option = option.clone();
             return Err(LaunchFailure::Refused { option });
         }
-        let mut directory = None;
-        if let Some(firmware) = &spec.firmware {
-            let made = directory.insert(private_directory(spec)?);
-            let path = made.path().join(firmware.file_name());
-            file("write", &path, firmware.write_to(&path))?;
-        }
+        let directory = firmware_directory(spec)?;
         let (private_log, log_file) = create_log(spec, directory.as_ref(), name)?;
         let log = log_file.path().to_owned();
         let transcript = spec.transcript.as_deref();
@@ -94,19 +88,10 @@ impl Prepared {
         let null = Path::new("/dev/null");
         let null = file("open", null, File::open(null))?;
 
-        let sockets = |cause| LaunchFailure::Resources {
-            action: "make the machine's channels",
-            cause,
-        };
-        let (output, output_end) = io::pipe().map_err(sockets)?;
-        let mut tees = Vec::new();
-        let output_tee = begin_tee(
-            spec.output_tee.as_ref(),
-            format!("QEMU's output of machine '{name}'"),
-            name,
-        )?;
-        tees.extend(output_tee.clone());
-        let output = OutputPipe::new(output, log_file, output_tee).map_err(sockets)?;
+        let (output, output_end) = io::pipe().map_err(no_sockets)?;
+        let source = format!("QEMU's output of machine '{name}'");
+        let output_tee = begin_tee(spec.output_tee.as_ref(), source, name)?;
+        let output = OutputPipe::new(output, log_file, output_tee.clone()).map_err(no_sockets)?;
         let deadlines = spec.deadlines();
         let observed = ObservedState::new();
         let facts = MachineFacts {
@@ -114,36 +99,23 @@ impl Prepared {
             observed: observed.clone(),
             context: MachineContext::new(name, output.output().clone(), observed.clone()),
         };
-        let mut channel_ends = Vec::new();
-        let mut pairs = Vec::new();
-        let mut channels = Channels::default();
-        for config in &spec.channels {
-            let sinks = console_sinks(config, name, begun)?;
-            tees.extend(sinks.tee.clone());
-            let (ours, theirs) = pair().map_err(sockets)?;
-            pairs.extend(ChannelPair::of(&ours, &theirs));
-            channel_ends.push(theirs);
-            channels.add(config, ours, sinks, &facts).map_err(sockets)?;
-        }
-        let (console, handles) = channels.handles(&facts);
-        let (monitor, monitor_end) = match &spec.monitor {
-            Monitor::Unix(path) => {
-                let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
-                (MonitorSide::Listening(listener), None)
-            }
-            Monitor::Tcp(address) => {
-                let listener = Listener::tcp(*address).map_err(LaunchFailure::Monitor)?;
-                (MonitorSide::Listening(listener), None)
-            }
-            Monitor::SocketPair => {
-                let (ours, theirs) = pair().map_err(sockets)?;
-                pairs.extend(ChannelPair::of(&ours, &theirs));
-                (MonitorSide::Connected(ours), Some(theirs))
-            }
-            Monitor::Off => (MonitorSide::Off(pair().map_err(sockets)?.0), None),
+        let mut sockets = Sockets {
+            tees: output_tee.into_iter().collect(),
+            ..Sockets::default()
         };
+        for config in &spec.channels {
+            sockets.add_channel(config, name, begun, &facts)?;
+        }
+        let (console, handles) = sockets.channels.handles(&facts);
+        let (monitor, monitor_end) = sockets.add_monitor(&spec.monitor)?;
+        let Sockets {
+            channels,
+            channel_ends,
+            pairs,
+            tees,
+        } = sockets;
         let lifelines = Lifelines::new(output.pipe(), pairs);
-        let (lifelines, lifeline_end) = lifelines.map_err(sockets)?;
+        let (lifelines, lifeline_end) = lifelines.map_err(no_sockets)?;
         Ok(Self {
             directory,
             private_log,
@@ -214,7 +186,7 @@ impl Prepared {
                 .iter()
                 .map(|added| added.descriptor.as_fd()),
         );
-        // Last, so that it takes the number of none that is on the command line.
+        // Last, so that it does not shift a number in the command line.
         descriptors.push(ends.lifeline_end.as_fd());
         let start = Start {
             words,
@@ -222,28 +194,113 @@ impl Prepared {
             directory: spec.working_directory.as_deref(),
             descriptors: &descriptors,
         };
-        Process::start(engine, &start, self.lifelines.clone()).map_err(|error| match error {
-            StartError::NotFound { program } => LaunchFailure::NotFound { program },
-            StartError::NotExecutable { program, cause } => {
-                LaunchFailure::NotExecutable { program, cause }
-            }
-            StartError::Nul { word } => LaunchFailure::Nul { word },
-            StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong { cause },
-            StartError::Directory { cause } => LaunchFailure::File {
-                action: "enter the working directory",
-                path: spec.working_directory.clone().unwrap_or_default(),
-                cause,
-            },
-            StartError::Resources { cause } => LaunchFailure::Resources {
-                action: "start a process",
-                cause,
-            },
-        })
+        let started = Process::start(engine, &start, self.lifelines.clone());
+        started.map_err(|error| not_started(error, spec.working_directory.as_deref()))
     }
 }
 
-/// The log of QEMU's output: in the caller's directory, in the private one, or
-/// alone.
+fn not_started(error: StartError, directory: Option<&Path>) -> LaunchFailure {
+    match error {
+        StartError::NotFound { program } => LaunchFailure::NotFound { program },
+        StartError::NotExecutable { program, cause } => {
+            LaunchFailure::NotExecutable { program, cause }
+        }
+        StartError::Nul { word } => LaunchFailure::Nul { word },
+        StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong { cause },
+        StartError::Directory { cause } => LaunchFailure::File {
+            action: "enter the working directory",
+            path: directory.unwrap_or(Path::new("")).to_owned(),
+            cause,
+        },
+        StartError::Resources { cause } => LaunchFailure::Resources {
+            action: "start a process",
+            cause,
+        },
+    }
+}
+
+/// The sockets between this process and QEMU, and what writes from them.
+#[derive(Default)]
+struct Sockets {
+    /// Our ends.
+    channels: Channels,
+    /// QEMU's ends.
+    channel_ends: Vec<Socket>,
+    /// The numbers of both ends of each socket.
+    pairs: Vec<ChannelPair>,
+    tees: Vec<Feed>,
+}
+
+impl Sockets {
+    fn add_channel(
+        &mut self,
+        config: &ChannelConfig,
+        machine: &str,
+        begun: Instant,
+        facts: &MachineFacts,
+    ) -> Result<(), LaunchFailure> {
+        let sinks = console_sinks(config, machine, begun)?;
+        self.tees.extend(sinks.tee.clone());
+        let (ours, theirs) = self.pair()?;
+        self.channel_ends.push(theirs);
+        let added = self.channels.add(config, ours, sinks, facts);
+        added.map_err(no_sockets)
+    }
+
+    /// Returns our side of the monitor, and QEMU's end if QEMU inherits it.
+    fn add_monitor(
+        &mut self,
+        monitor: &Monitor,
+    ) -> Result<(MonitorSide, Option<Socket>), LaunchFailure> {
+        Ok(match monitor {
+            Monitor::Unix(path) => {
+                let listener = Listener::unix(path).map_err(LaunchFailure::Monitor)?;
+                (MonitorSide::Listening(listener), None)
+            }
+            Monitor::Tcp(address) => {
+                let listener = Listener::tcp(*address).map_err(LaunchFailure::Monitor)?;
+                (MonitorSide::Listening(listener), None)
+            }
+            Monitor::SocketPair => {
+                let (ours, theirs) = self.pair()?;
+                (MonitorSide::Connected(ours), Some(theirs))
+            }
+            Monitor::Off => {
+                let (ours, _closed) = pair().map_err(no_sockets)?;
+                (MonitorSide::Off(ours), None)
+            }
+        })
+    }
+
+    fn pair(&mut self) -> Result<(Socket, Socket), LaunchFailure> {
+        let (ours, theirs) = pair().map_err(no_sockets)?;
+        self.pairs.extend(ChannelPair::of(&ours, &theirs));
+        Ok((ours, theirs))
+    }
+}
+
+fn no_sockets(cause: io::Error) -> LaunchFailure {
+    LaunchFailure::Resources {
+        action: "make the machine's channels",
+        cause,
+    }
+}
+
+/// The private directory with the firmware in it; `None` without a firmware.
+fn firmware_directory(spec: &MachineSpec) -> Result<Option<PrivateDirectory>, LaunchFailure> {
+    let Some(firmware) = &spec.firmware else {
+        return Ok(None);
+    };
+    let base = base_directory(spec);
+    let directory = PrivateDirectory::create(&base);
+    let directory = file("make a directory in", &base, directory)?;
+    let path = directory.path().join(firmware.file_name());
+    file("write", &path, firmware.write_to(&path))?;
+    Ok(Some(directory))
+}
+
+/// Makes the log of the output of QEMU: in the directory of the caller, in the
+/// private directory, or as a private file.
 fn create_log(
     spec: &MachineSpec,
     directory: Option<&PrivateDirectory>,
@@ -262,8 +319,8 @@ fn create_log(
     Ok((Some(log), log_file))
 }
 
-/// Whether this is an option by which QEMU leaves the process that was
-/// started: nobody could tell when it ends, or what it exits with.
+/// Whether this option makes QEMU leave the started process. Nothing could
+/// report the end of such a QEMU, or its exit status.
 fn is_refused(word: &OsStr) -> bool {
     word == "-daemonize" || word == "--daemonize"
 }
@@ -276,7 +333,8 @@ fn console_sinks(
     let ChannelConfig::Console(name, config) = config else {
         return Ok(ConsoleSinks::default());
     };
-    // One whose reading is the caller's has none: a file is left as it is.
+    // The caller reads an undrained console, so it has no log and no tee. A
+    // file is not touched.
     if !config.is_drained() {
         return Ok(ConsoleSinks::default());
     }
@@ -292,8 +350,8 @@ fn console_sinks(
     })
 }
 
-/// Begins to write to a tee, where there is one. Messages call the source so, and
-/// lines are named by the label.
+/// Starts a tee, if there is one. `source` is its name in messages, and `label`
+/// its name in lines.
 fn begin_tee(
     tee: Option<&Tee>,
     source: String,
@@ -316,19 +374,10 @@ fn begin_tee(
     tee::begin(tee, source, label).map(Some).map_err(failure)
 }
 
-/// Where a machine's directories are made.
+/// The directory for private directories and logs.
 pub(crate) fn base_directory(spec: &MachineSpec) -> PathBuf {
     let base = spec.base_directory.clone();
     base.unwrap_or_else(std::env::temp_dir)
-}
-
-fn private_directory(spec: &MachineSpec) -> Result<PrivateDirectory, LaunchFailure> {
-    let base = base_directory(spec);
-    file(
-        "make a directory in",
-        &base,
-        PrivateDirectory::create(&base),
-    )
 }
 
 fn file<T>(action: &'static str, path: &Path, result: io::Result<T>) -> Result<T, LaunchFailure> {

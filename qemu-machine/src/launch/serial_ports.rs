@@ -1,8 +1,8 @@
-//! Whether each console on a serial port has a device.
+//! Checks that each console on a serial port has a device.
 //!
-//! QEMU takes `-serial` options for ports that the machine does not have, and
-//! says nothing: such a console takes what is sent, and nobody reads it. All
-//! other consoles have a `-device`, which QEMU refuses to start without.
+//! QEMU accepts `-serial` options for ports that the machine does not have,
+//! without a message. Nothing reads the input of such a console. All other
+//! consoles have a `-device`, and QEMU does not start without it.
 
 use crate::spec::ChannelConfig;
 use crate::spec::MachineSpec;
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::launch::error::LaunchFailure;
 
-/// A console that a serial port of the machine is to carry.
+/// A console on a serial port.
 #[derive(Debug)]
 pub(crate) struct SerialPort {
     /// The console's name; `None` for the first console.
     console: Option<String>,
     /// The id of its character device.
     chardev: String,
-    /// Which serial port it is on, counted from 1.
+    /// The number of the serial port, counted from 1.
     number: usize,
 }
 
@@ -48,11 +48,11 @@ impl SerialPort {
     }
 }
 
-/// Asks QEMU whether each of these ports has a device. Returns false where the
+/// Asks QEMU whether each of these ports has a device. Returns `false` if the
 /// connection ended before QEMU answered.
 ///
-/// Asks nothing where there are no such ports. What cannot be found out is not
-/// complained of.
+/// Asks nothing if there are no such ports. A question that QEMU refuses is no
+/// failure.
 pub(crate) async fn all_have_devices(
     client: &Client,
     ports: &[SerialPort],
@@ -67,7 +67,8 @@ pub(crate) async fn all_have_devices(
     let Some(port) = first_without_device(ports, &chardevs) else {
         return Ok(true);
     };
-    // With `--preconfig`, no machine has devices yet, and QEMU refuses this.
+    // With `--preconfig`, no machine has devices yet, and QEMU refuses this
+    // command.
     match client.execute_json(QUERY_MEMORY, ()).timeout(None).await {
         Ok(_) => Err(port.failure()),
         Err(error) => Ok(is_connected(&error)),
@@ -78,9 +79,9 @@ fn is_connected(error: &ExecuteError) -> bool {
     error.disconnected().is_none()
 }
 
-/// The first port whose character device no device has open, as QEMU's
-/// `ChardevInfo` (`docs/interop/qemu-qmp-ref`) says. A serial port opens it when
-/// it is made; only a `virtserialport` leaves that to the guest.
+/// The first port without a device: no device has opened its character device,
+/// by `ChardevInfo` of QEMU (`docs/interop/qemu-qmp-ref`). A serial port opens
+/// it at once; only a `virtserialport` leaves that to the guest.
 fn first_without_device<'a>(ports: &'a [SerialPort], chardevs: &Value) -> Option<&'a SerialPort> {
     let has_none = |port: &&SerialPort| {
         let mut chardevs = chardevs.as_array().into_iter().flatten();
@@ -91,7 +92,7 @@ fn first_without_device<'a>(ports: &'a [SerialPort], chardevs: &Value) -> Option
 
 const QUERY_CHARDEV: &str = "query-chardev";
 
-/// A short question that QEMU answers only once the machine has its devices.
+/// A short command that QEMU answers only when the machine has its devices.
 const QUERY_MEMORY: &str = "query-memory-size-summary";
 
 #[cfg(test)]
@@ -109,12 +110,12 @@ mod tests {
             .add_console("debug", Console::debugcon(0xe9))
             .add_console("b", Console::serial());
         let ports = SerialPort::of(builder.spec());
-        let told: Vec<_> = ports
+        let found: Vec<_> = ports
             .iter()
             .map(|it| (it.console.as_deref(), it.chardev.as_str(), it.number))
             .collect();
         assert_eq!(
-            told,
+            found,
             [(Some("a"), "console2", 3), (Some("b"), "console4", 4)]
         );
     }

@@ -1,7 +1,6 @@
-//! The process started, and its supervision.
+//! Starts the process, and hands it over to its supervisor.
 
-use crate::machine::migration::MigrationTurn;
-use crate::machine::schema::MachineSchema;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -12,19 +11,22 @@ use super::LaunchError;
 use super::channels::{Channels, Readiness};
 use super::handshake::MonitorConnection;
 use super::operation::Attempt;
-use super::resources::{Prepared, base_directory};
+use super::resources::{LaunchResources, base_directory};
 use super::serial_ports::SerialPort;
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::input::Turns;
 use crate::life::ExitDevices;
+use crate::machine::migration::MigrationTurn;
+use crate::machine::schema::MachineSchema;
 use crate::machine::{Handles, Inner};
 use crate::output::TranscriptFile;
+use crate::process::Process;
 use crate::spec::{CommandLine, MachineSpec, Monitor};
-use crate::supervise::{Resources, Supervised, supervise};
+use crate::supervise::{Resources, SupervisorHandle, supervise};
 
-/// A machine whose process runs, and is supervised.
-pub(super) struct Started {
+/// A machine whose process runs under its supervisor.
+pub(super) struct StartedMachine {
     pub(super) inner: Arc<Inner>,
     pub(super) console: Console,
     pub(super) handles: Handles,
@@ -33,20 +35,88 @@ pub(super) struct Started {
     pub(super) overdue: oneshot::Receiver<()>,
 }
 
+/// What the supervisor does not get.
+struct CallerParts {
+    console: Console,
+    handles: Handles,
+    connection: MonitorConnection,
+    readiness: Readiness,
+    log: PathBuf,
+}
+
 pub(super) fn start(
     engine: &'static Engine,
     spec: &MachineSpec,
     timeout: Option<Duration>,
     attempt: &Attempt,
-) -> Result<Started, LaunchError> {
+) -> Result<StartedMachine, LaunchError> {
     let name = &attempt.name;
-    let prepared = Prepared::new(spec, name).map_err(|error| attempt.failed(error))?;
-    let command_line = CommandLine::new(prepared.words(spec));
-    let process = match prepared.start(engine, spec, command_line.words()) {
+    let resources = LaunchResources::new(spec, name).map_err(|error| attempt.failed(error))?;
+    let command_line = CommandLine::new(resources.words(spec));
+    let process = match resources.start(engine, spec, command_line.words()) {
         Ok(process) => process,
         Err(failure) => return Err(attempt.failed_with(failure, Some(command_line), None)),
     };
-    let Prepared {
+    let (resources, parts) = split(spec, name, &command_line, process, resources);
+    let transcript = resources.transcript_file.as_ref();
+    let directory = resources.directory.as_ref();
+    let (pid, process) = (resources.process.pid(), Arc::downgrade(&resources.process));
+    let transcript = transcript.map(|it| it.path().to_owned());
+    let directory = directory.map(|it| it.path().to_owned());
+    let (canvas, output) = (
+        Arc::clone(&resources.canvas),
+        resources.output.output().clone(),
+    );
+    let (deadlines, observed) = (resources.deadlines.clone(), resources.observed.clone());
+    let SupervisorHandle {
+        requests,
+        status,
+        overdue,
+    } = supervise(engine, resources, timeout);
+    let inner = Arc::new(Inner {
+        engine,
+        name: name.clone(),
+        pid,
+        process,
+        command_line,
+        is_wrapped: !spec.wrapper.is_empty(),
+        schema: MachineSchema::default(),
+        turns: Turns::default(),
+        migration_turn: MigrationTurn::default(),
+        canvas,
+        directory,
+        log: parts.log,
+        transcript,
+        output,
+        requests,
+        status,
+        deadlines,
+        observed,
+        quit_timeout: spec.quit_timeout,
+        terminate_timeout: spec.terminate_timeout,
+        is_reported: AtomicBool::new(false),
+        is_unwanted: AtomicBool::new(false),
+    });
+    Ok(StartedMachine {
+        inner,
+        console: parts.console,
+        handles: parts.handles,
+        connection: parts.connection,
+        readiness: parts.readiness,
+        overdue,
+    })
+}
+
+/// Splits the resources of a launch into what the supervisor gets and what the
+/// caller gets. Closes QEMU's ends of the channels.
+fn split(
+    spec: &MachineSpec,
+    name: &str,
+    command_line: &CommandLine,
+    process: Process,
+    resources: LaunchResources,
+) -> (Resources, CallerParts) {
+    let LaunchResources {
         directory,
         private_log,
         log,
@@ -60,26 +130,23 @@ pub(super) fn start(
         output,
         tees,
         lifelines: _,
-        ends,
-    } = prepared;
-    let transcript = transcript_file.as_ref().map(TranscriptFile::transcript);
-    drop(ends);
+        ends: _,
+    } = resources;
     let Channels {
         served, readiness, ..
     } = channels;
-    let pid = process.pid();
-    let printed = output.output().clone();
-    let transcript_path = transcript_file.as_ref().map(|it| it.path().to_owned());
-    let directory_path = directory.as_ref().map(|it| it.path().to_owned());
-    let canvas = Arc::new(Canvas::new(base_directory(spec)));
-    let process = Arc::new(process);
-    let weak_process = Arc::downgrade(&process);
+    let connection = MonitorConnection {
+        side: monitor,
+        settings: spec.monitor_settings.clone(),
+        transcript: transcript_file.as_ref().map(TranscriptFile::transcript),
+        serial_ports: SerialPort::of(spec),
+    };
     let resources = Resources {
-        name: name.clone(),
-        process,
+        name: name.to_owned(),
+        process: Arc::new(process),
         started: Instant::now(),
-        deadlines: deadlines.clone(),
-        observed: observed.clone(),
+        deadlines,
+        observed,
         output,
         tees,
         transcript_file,
@@ -87,53 +154,19 @@ pub(super) fn start(
         channels: served,
         directory,
         private_log,
-        canvas: Arc::clone(&canvas),
+        canvas: Arc::new(Canvas::new(base_directory(spec))),
         log: spec.log_directory.is_some().then(|| log.clone()),
         exit_devices: ExitDevices::of(
             &command_line.words()[spec.wrapper.len()..],
             !matches!(spec.monitor, Monitor::Off),
         ),
     };
-    let Supervised {
-        requests,
-        status,
-        overdue,
-    } = supervise(engine, resources, timeout);
-    let inner = Arc::new(Inner {
-        engine,
-        name: name.clone(),
-        pid,
-        process: weak_process,
-        command_line,
-        is_wrapped: !spec.wrapper.is_empty(),
-        schema: MachineSchema::default(),
-        turns: Turns::default(),
-        migration_turn: MigrationTurn::default(),
-        canvas,
-        directory: directory_path,
-        log,
-        transcript: transcript_path,
-        output: printed,
-        requests,
-        status,
-        deadlines,
-        observed,
-        quit_timeout: spec.quit_timeout,
-        terminate_timeout: spec.terminate_timeout,
-        is_reported: AtomicBool::new(false),
-        is_unwanted: AtomicBool::new(false),
-    });
-    Ok(Started {
-        inner,
+    let parts = CallerParts {
         console,
         handles,
-        connection: MonitorConnection {
-            side: monitor,
-            settings: spec.monitor_settings.clone(),
-            transcript,
-            serial_ports: SerialPort::of(spec),
-        },
+        connection,
         readiness,
-        overdue,
-    })
+        log,
+    };
+    (resources, parts)
 }

@@ -1,6 +1,7 @@
-//! Whether a launch failed, and why: one pure decision.
+//! Decides whether a launch failed, and why.
 //!
-//! Never fails a launch because the guest ended the machine: it had its time.
+//! Never fails a launch because the guest ended the machine: then the guest
+//! ran.
 
 use qemu_qmp::Disconnected;
 
@@ -9,9 +10,9 @@ use crate::life::{ExitCause, ExitReport, Rung};
 
 /// Decides a launch.
 ///
-/// - `failure`: what kept the handshake from its end; `None` if it was done.
-/// - `guest_ran`: whether the guest was let run.
-/// - `report`: how the process ended, if it has.
+/// - `failure`: why the handshake did not finish; `None` if it did.
+/// - `guest_ran`: whether the guest was started.
+/// - `report`: how the process ended, if it has ended.
 pub(super) fn verdict(
     failure: Option<LaunchFailure>,
     guest_ran: bool,
@@ -30,7 +31,8 @@ pub(super) fn verdict(
     if !exited {
         return Err(failure);
     }
-    // A wrapper that left QEMU behind is a failed launch, however late it ended.
+    // A wrapper that leaves QEMU behind is a failed launch, however late it
+    // ends.
     let left_qemu_behind = report.is_some_and(|report| !report.survivors.is_empty());
     if guest_ran && !left_qemu_behind {
         Ok(())
@@ -44,13 +46,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::life::{ExitStatus, Survivor, SurvivorFate};
+    use crate::life::{ExitStatus, Survivor, SurvivorOutcome};
 
     fn report(cause: ExitCause, survivors: usize) -> ExitReport {
         let survivor = || Survivor {
             pid: 2,
             name: "qemu".to_owned(),
-            fate: SurvivorFate::Killed,
+            outcome: SurvivorOutcome::Killed,
         };
         ExitReport {
             name: String::new(),
@@ -67,7 +69,7 @@ mod tests {
             named_console_tails: Vec::new(),
             log: None,
             survivors: (0..survivors).map(|_| survivor()).collect(),
-            trouble: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

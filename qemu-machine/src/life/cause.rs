@@ -1,21 +1,23 @@
-//! Who wanted a machine's end, from what was seen of it.
+//! Decides who caused the end of a machine.
 
 use qemu_qmp::Event;
 
 use super::{GuestExit, Rung, RungOutcome, RungReport};
 use crate::life::{ExitCause, ExitStatus};
 
-/// Who wanted the end, from what was seen of it. A rung that was left may have
-/// had its effect all the same, so what counts is how the process ended: by a
-/// signal that we sent, or for the reason that QEMU gave. A death by another
-/// signal was nobody's wish, whatever else was under way.
+/// Decides who caused the end.
+///
+/// How the process ended decides: the signal from us, or the reason that QEMU
+/// reported. A rung can have its effect after its timeout, so every tried rung
+/// counts. A death by any other signal has an outside cause, whatever rung was
+/// current.
 pub(crate) fn cause(
     status: ExitStatus,
     reports: &[RungReport],
     shutdown: Option<&Shutdown>,
     guest_exit: Option<GuestExit>,
 ) -> ExitCause {
-    // What failed had no effect.
+    // A failed rung had no effect.
     let had_effect = |report: &&RungReport| !matches!(report.outcome, RungOutcome::Failed(_));
     let tried = |rung| {
         let mut reports = reports.iter().filter(had_effect);
@@ -36,7 +38,7 @@ pub(crate) fn cause(
         Some(Shutdown { guest: true, .. }) => {
             requested_or(&[Rung::Powerdown, Rung::Guest], ExitCause::Guest)
         }
-        // Not every device of the guest's has QEMU say so.
+        // QEMU does not report the exit of every guest device.
         None if guest_exit.is_some() => {
             requested_or(&[Rung::Powerdown, Rung::Guest], ExitCause::Guest)
         }
@@ -48,7 +50,7 @@ pub(crate) fn cause(
         }
         Some(_) => ExitCause::Outside,
         None => {
-            // The last that was tried; but nobody exits of SIGKILL.
+            // The last tried rung; but SIGKILL causes no exit code.
             let killed = |rung| rung == Rung::Kill && status != ExitStatus::Unknown;
             let reports = reports.iter().filter(had_effect).rev();
             let mut rungs = reports.map(|report| report.rung);
@@ -58,7 +60,7 @@ pub(crate) fn cause(
     }
 }
 
-/// What QEMU's `SHUTDOWN` event says (`ShutdownCause` in its schema).
+/// The data of the `SHUTDOWN` event of QEMU (`ShutdownCause` in its schema).
 #[derive(Debug, Clone)]
 pub(crate) struct Shutdown {
     pub(crate) guest: bool,
@@ -82,12 +84,12 @@ mod tests {
     use super::*;
     use crate::life::ExitDevice;
 
-    /// The cause of an end by no device of the guest's.
+    /// The cause of an end without a guest device.
     fn cause(status: ExitStatus, reports: &[RungReport], shutdown: Option<&Shutdown>) -> ExitCause {
         super::cause(status, reports, shutdown, None)
     }
 
-    /// The reports of rungs that were tried, the last one to the end.
+    /// The reports of these tried rungs.
     fn tried(rungs: &[Rung]) -> Vec<RungReport> {
         let report = |&rung| RungReport {
             rung,
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_who_asked() {
+    fn the_cause_is_the_requester() {
         let shutdown = |guest, reason: &str| Shutdown {
             guest,
             reason: reason.to_owned(),
@@ -149,29 +151,29 @@ mod tests {
             (clean, Some(reason(true, "guest-shutdown")), Rung::Powerdown),
             (ExitStatus::Unknown, None, Rung::Kill),
         ] {
-            let told = cause(status, &reports, shutdown.as_ref());
-            assert_eq!(told, ExitCause::Requested(rung), "{status}");
+            let actual = cause(status, &reports, shutdown.as_ref());
+            assert_eq!(actual, ExitCause::Requested(rung), "{status}");
         }
-        // QEMU's own reason counts, also where none of ours led to it.
+        // The reason from QEMU decides, even if no rung of ours led to it.
         let quit_alone = tried(&[Rung::Quit]);
-        let told = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
-        assert_eq!(told(reason(true, "guest-shutdown")), ExitCause::Guest);
-        assert_eq!(told(reason(false, "host-signal")), ExitCause::Outside);
-        assert_eq!(told(reason(false, "host-ui")), ExitCause::Outside);
-        // What QEMU refused led to nothing.
+        let cause_of = |shutdown| cause(clean, &quit_alone, Some(&shutdown));
+        assert_eq!(cause_of(reason(true, "guest-shutdown")), ExitCause::Guest);
+        assert_eq!(cause_of(reason(false, "host-signal")), ExitCause::Outside);
+        assert_eq!(cause_of(reason(false, "host-ui")), ExitCause::Outside);
+        // A refused rung had no effect.
         let mut refused = tried(&[Rung::Powerdown, Rung::Terminate]);
         refused[0].outcome = RungOutcome::Failed("refused".to_owned());
         let shutdown = reason(true, "guest-shutdown");
-        let told = cause(clean, &refused, Some(&shutdown));
-        assert_eq!(told, ExitCause::Guest);
-        // A kill alone, of one that has exited by itself at that moment.
+        let actual = cause(clean, &refused, Some(&shutdown));
+        assert_eq!(actual, ExitCause::Guest);
+        // Only a kill, of a process that exited by itself at that moment.
         let only_kill = &reports[3..];
         assert_eq!(cause(clean, only_kill, None), ExitCause::Outside);
     }
 
     #[test]
     fn an_exit_by_a_device_of_the_guest_is_the_guest_s_without_an_event_too() {
-        let told = |status, reports: &[RungReport]| {
+        let cause_of = |status, reports: &[RungReport]| {
             let exit = GuestExit {
                 device: ExitDevice::IsaDebugExit,
                 code: 16,
@@ -179,10 +181,13 @@ mod tests {
             super::cause(status, reports, None, Some(exit))
         };
         let status = ExitStatus::Code(33);
-        assert_eq!(told(status, &[]), ExitCause::Guest);
-        // It was quicker than what was asked of QEMU.
-        assert_eq!(told(status, &tried(&[Rung::Quit])), ExitCause::Guest);
+        assert_eq!(cause_of(status, &[]), ExitCause::Guest);
+        // It was faster than the request to QEMU.
+        assert_eq!(cause_of(status, &tried(&[Rung::Quit])), ExitCause::Guest);
         let asked = ExitCause::Requested(Rung::Powerdown);
-        assert_eq!(told(status, &tried(&[Rung::Powerdown, Rung::Quit])), asked);
+        assert_eq!(
+            cause_of(status, &tried(&[Rung::Powerdown, Rung::Quit])),
+            asked
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! Whether a guest ended its machine by a device of its own, and with which
-//! code: decided from the command line, the exit status and what QEMU said.
+//! Decides whether a guest ended its machine by a device, and with which code:
+//! from the command line, the exit status and the output of QEMU.
 //!
-//! Devices differ by version. `isa-debug-exit` calls `exit` without a `SHUTDOWN`
-//! event before QEMU 9.1, `sifive_test` and HTIF before 8.2; later versions send
-//! the event and then exit with the code. Semihosting never sends it.
+//! Devices differ by version. `isa-debug-exit` exits without a `SHUTDOWN` event
+//! before QEMU 9.1, `sifive_test` and HTIF before 8.2. Later versions send the
+//! event, and then exit with the code. Semihosting never sends it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,15 +14,17 @@ use crate::life::ExitStatus;
 
 /// An end by a device that lets the guest choose QEMU's exit code.
 ///
-/// QEMU exits with a status of 8 bits, so no more than that is left of a code.
+/// The exit status of QEMU has 8 bits, so a code has no more.
 ///
-/// # A pitfall
-/// QEMU exits with status 1 where it fails itself, and `isa-debug-exit` makes
-/// the same status of the value 0, as semihosting and `sifive_test` do of the
-/// code 1. QEMU 9.1 and later tell of `isa-debug-exit` by an event, and 8.2 and
-/// later of `sifive_test`. Otherwise, status 1 is taken for the guest's if
-/// QEMU has printed no error. So let the guest write another value
-/// than 0 to `isa-debug-exit`, such as 0x10 for success and 0x11 for failure.
+/// # Status 1
+/// Status 1 is ambiguous: QEMU exits with it if QEMU itself fails.
+/// `isa-debug-exit` makes the same status from the value 0, and semihosting and
+/// `sifive_test` from the code 1. An event resolves that for `isa-debug-exit`
+/// since QEMU 9.1, and for `sifive_test` since 8.2. Otherwise, status 1 counts
+/// as the exit of the guest if QEMU printed no error.
+///
+/// So let the guest write a value other than 0 to `isa-debug-exit`, such as
+/// 0x10 for success and 0x11 for failure.
 ///
 /// # Examples
 /// ```no_run
@@ -46,9 +48,9 @@ use crate::life::ExitStatus;
 pub struct GuestExit {
     /// The device.
     pub device: ExitDevice,
-    /// The code as the device means it: of `isa-debug-exit` the lowest 7 bits
-    /// of the value that the guest wrote, of others the lowest 8 bits of the
-    /// guest's code.
+    /// The code. For `isa-debug-exit`, it is the lowest 7 bits of the value
+    /// that the guest wrote. For others, it is the lowest 8 bits of the code of
+    /// the guest.
     pub code: u8,
 }
 
@@ -59,44 +61,44 @@ pub enum ExitDevice {
     /// `-device isa-debug-exit`, of PCs. It makes the status `2 * value + 1`.
     IsaDebugExit,
     /// `sifive_test`, also called the test finisher: part of the machine `virt`
-    /// of RISC-V and `OpenRISC`. A guest's power-off there is one with code 0.
+    /// of RISC-V and `OpenRISC`. There, a power-off is an exit with code 0.
     SifiveTest,
     /// HTIF, part of the machine `spike` of RISC-V.
     Htif,
     /// The call `SYS_EXIT` of semihosting (`-semihosting`), which Arm, RISC-V,
     /// MIPS, m68k and Xtensa have.
     Semihosting,
-    /// A device that the command line does not name. QEMU said that the guest
-    /// had ended the machine, and exited with another status than 0.
+    /// A device that is not in the command line. QEMU reported that the guest
+    /// ended the machine, and exited with a status other than 0.
     Unknown,
 }
 
-/// What a command line gives a guest to exit by.
+/// The exit devices in a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ExitDevices {
     isa_debug_exit: bool,
     semihosting: bool,
     /// `sifive_test` or HTIF.
     of_the_machine: Option<ExitDevice>,
-    /// Whether QEMU has a monitor to say on that it ends.
+    /// Whether QEMU has a monitor, on which it reports its end.
     has_monitor: bool,
-    /// The name of QEMU's program, which stands before its errors.
+    /// The name of the program of QEMU, which starts its error messages.
     program: String,
 }
 
-/// What was seen of QEMU beside its exit status.
+/// What is known besides the exit status.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Evidence<'a> {
     pub(crate) shutdown: Option<&'a Shutdown>,
     pub(crate) rungs: &'a [RungReport],
-    /// Whether the monitor greeted, so that it was QEMU that ran, and not a
-    /// wrapper alone.
+    /// Whether the monitor sent its greeting, so that QEMU ran, and not only a
+    /// wrapper.
     pub(crate) greeted: bool,
-    /// Whether its monitor was read to the end, so that no `SHUTDOWN` was
+    /// Whether the monitor was read to its end, so that no `SHUTDOWN` was
     /// missed.
     pub(crate) monitor_was_read: bool,
     pub(crate) guest_panicked: bool,
-    /// The last that QEMU printed.
+    /// The last output of QEMU.
     pub(crate) output: &'a [u8],
 }
 
@@ -153,7 +155,7 @@ impl ExitDevices {
         }
     }
 
-    /// Whether the guest has exited, by which of these, and with which code.
+    /// The exit of the guest, if it exited by one of these devices.
     pub(crate) fn exit(&self, status: ExitStatus, evidence: &Evidence<'_>) -> Option<GuestExit> {
         let status = u8::try_from(status.code()?).ok()?;
         let exit = |device| {
@@ -163,7 +165,7 @@ impl ExitDevices {
             };
             Some(GuestExit { device, code })
         };
-        // The status of QEMU's own failures.
+        // The status of a failure of QEMU itself.
         let failed = status == 1 && self.is_an_error_in(evidence.output);
         let is_odd = status & 1 == 1;
         match evidence.shutdown {
@@ -186,13 +188,13 @@ impl ExitDevices {
                 _ => exit(ExitDevice::Unknown),
             },
             _ if self.has_monitor && !evidence.greeted || failed => None,
-            // Also where QEMU held the guest then (`-no-shutdown`), and has
-            // been told to quit.
+            // Also if QEMU kept the guest paused (`-no-shutdown`), and then got
+            // `quit`.
             _ if self.isa_debug_exit && is_odd => exit(ExitDevice::IsaDebugExit),
             shutdown => {
                 let semihosting = self.semihosting.then_some(ExitDevice::Semihosting);
                 let device = semihosting.or(self.of_the_machine)?;
-                // QEMU exits with 0 for other reasons too, and says so.
+                // QEMU also exits with 0 for other reasons, and reports them.
                 let for_another_reason = shutdown.is_some()
                     || !evidence.monitor_was_read
                     || evidence.rungs.iter().any(ends_qemu);
@@ -204,7 +206,7 @@ impl ExitDevices {
         }
     }
 
-    /// Whether QEMU has printed an error, and not only warnings.
+    /// Whether QEMU printed an error, and not only warnings.
     fn is_an_error_in(&self, output: &[u8]) -> bool {
         let output = String::from_utf8_lossy(output);
         let mut lines = output.lines();
@@ -212,7 +214,7 @@ impl ExitDevices {
             let Some((before, words)) = line.split_once(": ") else {
                 return false;
             };
-            // There may be a time before it (`-msg timestamp=on`).
+            // A time may come first (`-msg timestamp=on`).
             let name = before.rsplit(' ').next().unwrap_or_default();
             let is_qemu = name == self.program || name.starts_with("qemu");
             is_qemu && !words.starts_with("warning:") && !words.starts_with("info:")
@@ -220,7 +222,7 @@ impl ExitDevices {
     }
 }
 
-/// Whether this rung may have had QEMU exit by itself.
+/// Whether this rung may have made QEMU exit.
 fn ends_qemu(report: &RungReport) -> bool {
     matches!(report.rung, Rung::Quit | Rung::Terminate)
         && !matches!(report.outcome, RungOutcome::Failed(_))
@@ -275,7 +277,7 @@ mod tests {
         ExitDevices::of(&words, true)
     }
 
-    /// Nothing but that QEMU greeted, and that all it said was read.
+    /// Only the greeting, and all output was read.
     const SILENT: Evidence<'_> = Evidence {
         shutdown: None,
         rungs: &[],
@@ -303,7 +305,7 @@ mod tests {
     const SPIKE: &str = "qemu-system-riscv32 -bios none";
 
     #[test]
-    fn a_command_line_tells_what_the_guest_can_exit_by() {
+    fn a_command_line_shows_the_exit_devices() {
         for line in [
             PC,
             "qemu -nodefaults --device driver=isa-debug-exit",
@@ -338,15 +340,15 @@ mod tests {
     #[test]
     fn an_exit_by_a_device_is_the_same_with_the_event_and_without() {
         let by_guest = shutdown(true, "guest-shutdown");
-        let told = Evidence {
+        let with_event = Evidence {
             shutdown: Some(&by_guest),
             ..SILENT
         };
-        for evidence in [SILENT, told] {
+        for evidence in [SILENT, with_event] {
             for (line, status, expected) in [
                 (PC, 33, (ExitDevice::IsaDebugExit, 16)),
                 (PC, 255, (ExitDevice::IsaDebugExit, 127)),
-                // The pitfall: nothing but the printed error tells it.
+                // The pitfall: only the printed error resolves it.
                 (PC, 1, (ExitDevice::IsaDebugExit, 0)),
                 (ARM, 42, (ExitDevice::Semihosting, 42)),
                 (RISCV, 0, (ExitDevice::SifiveTest, 0)),
@@ -365,11 +367,11 @@ mod tests {
         assert_eq!(exit(RISCV, 3, &failed), expected);
         // Semihosting has no event.
         assert_eq!(exit(ARM, 0, &SILENT), Some((ExitDevice::Semihosting, 0)));
-        assert_eq!(exit(ARM, 0, &told), None);
-        // What powers a PC off has no code.
-        assert_eq!(exit(PC, 0, &told), None);
+        assert_eq!(exit(ARM, 0, &with_event), None);
+        // The power-off of a PC has no code.
+        assert_eq!(exit(PC, 0, &with_event), None);
         let unknown = Some((ExitDevice::Unknown, 5));
-        assert_eq!(exit("qemu-system-x86_64", 5, &told), unknown);
+        assert_eq!(exit("qemu-system-x86_64", 5, &with_event), unknown);
     }
 
     #[test]
@@ -380,7 +382,7 @@ mod tests {
             ..SILENT
         };
         assert_eq!(exit(PC, 1, &printed), None);
-        // It fails by no other code.
+        // QEMU fails with no other code.
         let expected = Some((ExitDevice::IsaDebugExit, 16));
         assert_eq!(exit(PC, 33, &printed), expected);
         let warned = Evidence {
@@ -413,13 +415,13 @@ mod tests {
     }
 
     #[test]
-    fn an_end_with_code_0_that_somebody_asked_for_is_not_the_guest_s() {
+    fn a_requested_end_with_code_0_is_not_an_exit_of_the_guest() {
         let quit = shutdown(false, "host-qmp-quit");
         let by_quit = Evidence {
             shutdown: Some(&quit),
             ..SILENT
         };
-        let unheard = Evidence {
+        let unread = Evidence {
             monitor_was_read: false,
             ..SILENT
         };
@@ -432,11 +434,11 @@ mod tests {
             rungs: &terminate,
             ..SILENT
         };
-        for evidence in [by_quit, unheard, terminated] {
+        for evidence in [by_quit, unread, terminated] {
             assert_eq!(exit(ARM, 0, &evidence), None);
             assert_eq!(exit(RISCV, 0, &evidence), None);
         }
-        // A guest's that QEMU held until it was told to quit (`-no-shutdown`).
+        // A guest that was paused until `quit` (`-no-shutdown`).
         let expected = Some((ExitDevice::IsaDebugExit, 16));
         assert_eq!(exit(PC, 33, &by_quit), expected);
     }

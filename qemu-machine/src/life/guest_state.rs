@@ -1,4 +1,4 @@
-//! Whether the guest runs, and why not, from QEMU's events.
+//! The state of the guest, from the events of QEMU.
 //!
 //! ```text
 //!            STOP, SUSPEND
@@ -9,9 +9,9 @@
 //!    `-------------------> ShutDown --RESET--> Paused
 //! ```
 //!
-//! Pure: an event and the time come in. The events are those of QEMU's
-//! `qapi/run-state.json`, `qapi/block-core.json` and `qapi/migration.json`.
-//! `STOP` has no reason in it; the event that announced it, if any, has.
+//! Pure: an event and the time come in. The events are in
+//! `qapi/run-state.json`, `qapi/block-core.json` and `qapi/migration.json` of
+//! QEMU. `STOP` contains no reason; an event before it may announce the reason.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -21,85 +21,83 @@ use serde_json::Value;
 
 use crate::life::Shutdown;
 
-/// Whether the guest runs, from what QEMU has reported.
+/// Whether the guest runs, from the events of QEMU.
 ///
-/// It is known from the monitor's events: a machine without a monitor is
-/// taken to run.
+/// A machine without a monitor counts as running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuestState {
     /// The guest runs.
     Running,
-    /// QEMU holds the guest, and it may go on: by `cont`, or by what the
-    /// reason names.
+    /// The guest is paused, and `cont` or a fix of the reason resumes it.
     Paused {
-        /// Why it is held.
+        /// Why it is paused.
         reason: PauseReason,
-        /// How long it has been held.
+        /// How long it has been paused.
         elapsed: Duration,
     },
-    /// The guest has shut down, and QEMU holds it (`-no-shutdown`, or
-    /// `-action shutdown=pause`). Only a reset brings it back.
+    /// The guest shut down, and QEMU keeps it paused (`-no-shutdown`, or
+    /// `-action shutdown=pause`). Only a reset makes it run again.
     ShutDown {
-        /// QEMU's reason, as in its `SHUTDOWN` event: `guest-shutdown`.
+        /// The reason in the `SHUTDOWN` event, such as `guest-shutdown`.
         reason: String,
-        /// How long it has been held.
+        /// How long it has been paused.
         elapsed: Duration,
     },
-    /// The guest has panicked, and QEMU holds it (`-action panic=pause`). Only
-    /// a reset brings it back.
+    /// The guest panicked, and QEMU keeps it paused (`-action panic=pause`).
+    /// Only a reset makes it run again.
     Panicked {
-        /// How long it has been held.
+        /// How long it has been paused.
         elapsed: Duration,
     },
 }
 
-/// Why QEMU holds a guest that may go on.
+/// Why a guest is paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PauseReason {
-    /// It was launched so (`-S`, `-preconfig`), and was not let run yet.
+    /// It was launched paused (`-S`, `-preconfig`), and not started yet.
     NotStarted,
     /// It waits for an incoming migration (`-incoming`).
     Incoming,
-    /// A command (`stop`), a debugger, or a cause that QEMU did not name.
+    /// A command (`stop`), a debugger, or a cause that QEMU did not report.
     Stopped,
-    /// A disk failed, and the disk's `werror` or `rerror` says to stop then.
+    /// A disk failed, and its `werror` or `rerror` is `stop`.
     IoError {
-        /// The disk: its `-drive` id, or else its node or its device.
+        /// The disk: the id of its `-drive`, or its node or device.
         disk: String,
-        /// What failed: `No space left on device`.
+        /// What failed, such as `No space left on device`.
         cause: String,
     },
-    /// A watchdog ran out, and its action is `pause`.
+    /// A watchdog expired, and its action is `pause`.
     Watchdog,
-    /// The guest has suspended itself to memory (ACPI S3).
+    /// The guest suspended itself to memory (ACPI S3).
     Suspended,
-    /// It was reset while it was held.
+    /// It was reset while it was paused.
     Reset,
     /// Its state was migrated or saved as a whole.
     Migrated,
 }
 
-/// A guest that QEMU holds, and that cannot go on without a reset.
+/// Why a guest is paused so that only a reset makes it run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum PausedForGood {
     Panicked,
     ShutDown { reason: String },
 }
 
-/// What QEMU has reported of the guest so far.
+/// What QEMU reported about the guest.
 #[derive(Debug, Clone)]
 pub(crate) struct GuestRecord {
     phase: Phase,
     since: Instant,
-    /// What the next `STOP` will be for.
+    /// The reason of the next `STOP`.
     announced: Option<PauseReason>,
-    /// The end that QEMU has announced.
+    /// The announced end of QEMU.
     shutdown: Option<Shutdown>,
     has_panicked: bool,
     resets: u64,
-    /// Whether an event has told the phase.
+    /// Whether an event reported the phase.
     is_known: bool,
 }
 
@@ -107,11 +105,11 @@ pub(crate) struct GuestRecord {
 enum Phase {
     Running,
     Paused(PauseReason),
-    Held(Hold),
+    PausedForGood(PausedForGood),
 }
 
 impl GuestRecord {
-    /// A guest that QEMU will run as soon as it can.
+    /// A guest that will run as soon as QEMU starts it.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Running,
@@ -124,7 +122,7 @@ impl GuestRecord {
         }
     }
 
-    /// Takes an event in; `false` where nothing changes by it yet.
+    /// Processes an event. Returns `false` if nothing changes yet.
     pub(crate) fn take(&mut self, event: &Event, now: Instant) -> bool {
         let data = || -> Value { event.data().unwrap_or_default() };
         match event.name() {
@@ -147,7 +145,7 @@ impl GuestRecord {
             "GUEST_PANICKED" => {
                 self.has_panicked = true;
                 if data()["action"] == "pause" {
-                    self.enter(Phase::Held(Hold::Panicked), now);
+                    self.enter(Phase::PausedForGood(PausedForGood::Panicked), now);
                 }
             }
             "BLOCK_IO_ERROR" => {
@@ -169,33 +167,32 @@ impl GuestRecord {
         true
     }
 
-    /// Takes in how the guest begins, where it does not run at once. An event
-    /// that came meanwhile is newer.
+    /// Records that the guest starts paused. An event is newer, and wins.
     pub(crate) fn begin(&mut self, reason: PauseReason, now: Instant) {
         if !self.is_known {
             self.enter(Phase::Paused(reason), now);
         }
     }
 
-    /// The end that QEMU has announced, and not taken back.
+    /// The announced end of QEMU, if it was not withdrawn.
     pub(crate) fn shutdown(&self) -> Option<&Shutdown> {
         self.shutdown.as_ref()
     }
 
-    /// Whether it ever has.
+    /// Whether the guest ever panicked.
     pub(crate) fn has_panicked(&self) -> bool {
         self.has_panicked
     }
 
-    /// How often it was reset.
+    /// How often the guest was reset.
     pub(crate) fn resets(&self) -> u64 {
         self.resets
     }
 
-    /// Why it cannot go on without a reset, if that is so.
-    pub(crate) fn hold(&self) -> Option<&Hold> {
+    /// Why only a reset makes the guest run again, if so.
+    pub(crate) fn paused_for_good(&self) -> Option<&PausedForGood> {
         match &self.phase {
-            Phase::Held(hold) => Some(hold),
+            Phase::PausedForGood(reason) => Some(reason),
             _ => None,
         }
     }
@@ -208,30 +205,32 @@ impl GuestRecord {
                 reason: reason.clone(),
                 elapsed,
             },
-            Phase::Held(Hold::ShutDown { reason }) => GuestState::ShutDown {
+            Phase::PausedForGood(PausedForGood::ShutDown { reason }) => GuestState::ShutDown {
                 reason: reason.clone(),
                 elapsed,
             },
-            Phase::Held(Hold::Panicked) => GuestState::Panicked { elapsed },
+            Phase::PausedForGood(PausedForGood::Panicked) => GuestState::Panicked { elapsed },
         }
     }
 
     fn stopped(&mut self, now: Instant) {
-        // A panic's own STOP follows it.
-        if let Phase::Held(Hold::Panicked) = self.phase {
+        // The STOP of a panic follows it.
+        if let Phase::PausedForGood(PausedForGood::Panicked) = self.phase {
             return;
         }
         let phase = match (self.shutdown.take(), self.announced.take()) {
-            // A QEMU that ends sends no STOP: this one lives on.
-            (Some(Shutdown { reason, .. }), _) => Phase::Held(Hold::ShutDown { reason }),
+            // A QEMU that ends sends no STOP, so this one continues.
+            (Some(Shutdown { reason, .. }), _) => {
+                Phase::PausedForGood(PausedForGood::ShutDown { reason })
+            }
             (None, Some(reason)) => Phase::Paused(reason),
             (None, None) => Phase::Paused(PauseReason::Stopped),
         };
         self.enter(phase, now);
     }
 
-    /// A migration is complete. What it leaves is held as it was before, and
-    /// the time of that counts on.
+    /// A migration is complete. The guest stays paused, and its time keeps
+    /// counting.
     fn migrated(&mut self) {
         if let Phase::Paused(reason) = &mut self.phase {
             match reason {
@@ -250,8 +249,8 @@ impl GuestRecord {
 }
 
 impl PauseReason {
-    /// Why a guest is held that is in this run state (`RunState` in QEMU's
-    /// `qapi/run-state.json`); `None` for one that runs.
+    /// Why a guest in this run state is paused (`RunState` in
+    /// `qapi/run-state.json` of QEMU); `None` if it runs.
     pub(crate) fn of_run_state(state: &str) -> Option<Self> {
         Some(match state {
             "running" => return None,
@@ -265,8 +264,8 @@ impl PauseReason {
     }
 }
 
-/// What `BLOCK_IO_ERROR` says; which names it has differs by version and by
-/// how the disk was made.
+/// The reason in `BLOCK_IO_ERROR`. Its names depend on the version and on how
+/// the disk was made.
 fn io_error(data: &Value) -> PauseReason {
     let text = |key: &str| data[key].as_str().filter(|it| !it.is_empty());
     let names = ["device", "node-name", "qom-path"];
@@ -284,54 +283,54 @@ impl fmt::Display for PauseReason {
             Self::Incoming => f.write_str("it waits for an incoming migration"),
             Self::Stopped => f.write_str("stopped by a command or a debugger"),
             Self::IoError { disk, cause } => write!(f, "I/O error on {disk}: {cause}"),
-            Self::Watchdog => f.write_str("its watchdog ran out"),
-            Self::Suspended => f.write_str("it has suspended itself"),
-            Self::Reset => f.write_str("it was reset while it was held"),
+            Self::Watchdog => f.write_str("its watchdog expired"),
+            Self::Suspended => f.write_str("it suspended itself"),
+            Self::Reset => f.write_str("it was reset while paused"),
             Self::Migrated => f.write_str("its state was saved or moved"),
         }
     }
 }
 
 impl fmt::Display for GuestState {
-    /// A clause: `the guest is paused since 12.1 s: I/O error on drive0: …`.
+    /// A clause: `the guest has been paused for 12.1s: I/O error on drive0: …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("the guest runs"),
             Self::Paused { reason, elapsed } => {
-                write!(f, "the guest is paused since {elapsed:.1?}: {reason}")
+                write!(f, "the guest has been paused for {elapsed:.1?}: {reason}")
             }
             Self::ShutDown { reason, elapsed } => write!(
                 f,
-                "the guest has shut down ({reason}), and QEMU holds it since {elapsed:.1?} \
+                "the guest shut down ({reason}) {elapsed:.1?} ago, and QEMU keeps it paused \
                  (-no-shutdown)"
             ),
             Self::Panicked { elapsed } => write!(
                 f,
-                "the guest has panicked, and QEMU holds it since {elapsed:.1?}"
+                "the guest panicked {elapsed:.1?} ago, and QEMU keeps it paused"
             ),
         }
     }
 }
 
-/// A clause behind an error's deadline; nothing where the guest runs.
+/// A clause for an error; empty if the guest runs.
 pub(crate) struct IfPaused<'a>(pub(crate) &'a GuestState);
 
 impl fmt::Display for IfPaused<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             GuestState::Running => Ok(()),
-            held => write!(f, "; {held}"),
+            paused => write!(f, "; {paused}"),
         }
     }
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for PausedForGood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panicked => f.write_str("the guest has panicked, and QEMU holds it"),
+            Self::Panicked => f.write_str("the guest panicked, and QEMU keeps it paused"),
             Self::ShutDown { reason } => write!(
                 f,
-                "the guest has shut down ({reason}), and QEMU holds it (-no-shutdown)"
+                "the guest shut down ({reason}), and QEMU keeps it paused (-no-shutdown)"
             ),
         }
     }
@@ -360,7 +359,7 @@ mod tests {
         }
     }
 
-    /// The state after these events, one second apart, and one more second.
+    /// The state after these events, one second apart.
     fn after(events: &[(&str, &str)]) -> GuestRecord {
         let start = Instant::now();
         let mut record = GuestRecord::new(start);
@@ -377,7 +376,7 @@ mod tests {
     fn a_stop_has_the_reason_that_was_announced() {
         let full = r#"{"device": "drive0", "action": "stop", "reason": "No space left on device"}"#;
         let reports = r#"{"device": "drive0", "action": "report", "reason": "x"}"#;
-        for (events, said) in [
+        for (events, expected) in [
             (&[("STOP", "{}")][..], "stopped by a command or a debugger"),
             (
                 &[
@@ -402,9 +401,9 @@ mod tests {
             ),
             (
                 &[("WATCHDOG", r#"{"action": "pause"}"#), ("STOP", "{}")],
-                "its watchdog ran out",
+                "its watchdog expired",
             ),
-            (&[("SUSPEND", "{}")], "it has suspended itself"),
+            (&[("SUSPEND", "{}")], "it suspended itself"),
             (
                 &[("STOP", "{}"), ("MIGRATION", r#"{"status": "completed"}"#)],
                 "its state was saved or moved",
@@ -414,8 +413,8 @@ mod tests {
             let GuestState::Paused { reason, .. } = record.state(Instant::now()) else {
                 panic!("{record:?}");
             };
-            assert_eq!(reason.to_string(), said);
-            assert!(record.hold().is_none());
+            assert_eq!(reason.to_string(), expected);
+            assert!(record.paused_for_good().is_none());
         }
     }
 
@@ -429,34 +428,37 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_holds_the_guest_only_where_a_stop_follows() {
+    fn a_shutdown_pauses_the_guest_only_if_a_stop_follows() {
         let off = r#"{"guest": true, "reason": "guest-shutdown"}"#;
         let ending = after(&[("SHUTDOWN", off)]);
-        assert!(ending.hold().is_none());
+        assert!(ending.paused_for_good().is_none());
         assert!(ending.shutdown().is_some());
 
-        let held = after(&[("SHUTDOWN", off), ("STOP", "{}")]);
+        let paused = after(&[("SHUTDOWN", off), ("STOP", "{}")]);
         let reason = "guest-shutdown".to_owned();
-        assert_eq!(held.hold(), Some(&Hold::ShutDown { reason }));
-        // It was not the end.
-        assert!(held.shutdown().is_none());
+        assert_eq!(
+            paused.paused_for_good(),
+            Some(&PausedForGood::ShutDown { reason })
+        );
+        // It was not the end of QEMU.
+        assert!(paused.shutdown().is_none());
 
         let again = after(&[("SHUTDOWN", off), ("STOP", "{}"), ("RESET", "{}")]);
-        assert!(again.hold().is_none());
+        assert!(again.paused_for_good().is_none());
         assert_eq!(again.resets(), 1);
-        let said = again
+        let text = again
             .state(again.since + Duration::from_millis(1500))
             .to_string();
-        let expected = "the guest is paused since 1.5s: it was reset while it was held";
-        assert_eq!(said, expected);
+        let expected = "the guest has been paused for 1.5s: it was reset while paused";
+        assert_eq!(text, expected);
     }
 
     #[test]
-    fn a_panic_holds_until_a_reset_whatever_its_own_stop_says() {
-        let held = after(&[("GUEST_PANICKED", r#"{"action": "pause"}"#), ("STOP", "{}")]);
-        assert_eq!(held.hold(), Some(&Hold::Panicked));
+    fn a_panic_pauses_until_a_reset_whatever_its_own_stop_says() {
+        let paused = after(&[("GUEST_PANICKED", r#"{"action": "pause"}"#), ("STOP", "{}")]);
+        assert_eq!(paused.paused_for_good(), Some(&PausedForGood::Panicked));
         let runs = after(&[("GUEST_PANICKED", r#"{"action": "run"}"#)]);
-        assert!(runs.has_panicked() && runs.hold().is_none());
+        assert!(runs.has_panicked() && runs.paused_for_good().is_none());
         assert_eq!(runs.state(Instant::now()), GuestState::Running);
     }
 

@@ -1,22 +1,22 @@
-//! The means of ending a machine, in their order, and how they went.
+//! The ladder of rungs that end a machine, and how they went.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-/// One means of ending a machine, softer before harder.
+/// One way to end a machine, softer before harder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rung {
-    /// Waits for the guest to power itself off; sends nothing.
+    /// Waits until the guest powers off by itself; sends nothing.
     Guest,
-    /// Presses the guest's power button (`system_powerdown`).
+    /// Presses the power button of the guest (`system_powerdown`).
     Powerdown,
-    /// Tells QEMU to end (`quit`).
+    /// Asks QEMU to exit (`quit` on the monitor).
     Quit,
-    /// Asks QEMU's process group to end (SIGTERM).
+    /// Asks the process group of QEMU to end (SIGTERM).
     Terminate,
-    /// Ends QEMU's process group (SIGKILL).
+    /// Kills the process group of QEMU (SIGKILL).
     Kill,
 }
 
@@ -24,34 +24,34 @@ pub enum Rung {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RungReport {
-    /// Which it was.
+    /// The rung.
     pub rung: Rung,
-    /// From when it was tried to when the machine ended, or the next was; by
-    /// the clock of the machine's [`Deadlines`](crate::Deadlines), which may
-    /// have stood still meanwhile.
+    /// The time from its start to the end of the machine or to the next rung.
+    /// It is measured by the [`Deadlines`](crate::Deadlines) of the machine,
+    /// which can be suspended.
     pub took: Duration,
-    /// What came of it.
+    /// Its result.
     pub outcome: RungOutcome,
 }
 
-/// What came of a rung.
+/// The result of a rung.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RungOutcome {
     /// The machine ended.
     Ended,
-    /// The machine had not ended when the rung's time was up.
+    /// The machine had not ended at the timeout of the rung.
     TimedOut,
-    /// It could not be tried, or QEMU refused.
+    /// The rung could not be tried, or QEMU refused it. Why, in words.
     Failed(String),
-    /// Somebody asked for a harder end meanwhile.
+    /// A caller asked for a harder end before the timeout.
     Overtaken,
-    /// The guest is off or has panicked, and QEMU holds it: nothing was left
-    /// to wait for.
-    GuestHeld,
+    /// QEMU paused the guest for good, after it shut down or panicked. So
+    /// waiting for it had no point.
+    GuestPaused,
 }
 
-/// The rungs to climb, each with how long it may take. The last one kills.
+/// The rungs to try, each with its timeout. The last one kills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ladder {
     pub(super) rungs: VecDeque<(Rung, Option<Duration>)>,
@@ -75,8 +75,8 @@ impl Ladder {
     }
 }
 
-/// How long a killed process may take to end. Only one that waits in the
-/// kernel, for a broken disk for instance, takes longer.
+/// How long a killed process may take to end. Only a process that is blocked in
+/// the kernel takes longer, for instance on a broken disk.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 impl fmt::Display for Rung {
@@ -99,12 +99,14 @@ impl fmt::Display for RungReport {
             outcome,
         } = self;
         match outcome {
-            RungOutcome::Ended => write!(f, "{rung}: it ended after {took:.1?}"),
-            RungOutcome::TimedOut => write!(f, "{rung} did not end it in {took:.1?}"),
+            RungOutcome::Ended => write!(f, "{rung}: ended after {took:.1?}"),
+            RungOutcome::TimedOut => write!(f, "{rung}: no end within {took:.1?}"),
             RungOutcome::Failed(why) => write!(f, "{rung} failed: {why}"),
-            RungOutcome::Overtaken => write!(f, "{rung} was overtaken after {took:.1?}"),
-            RungOutcome::GuestHeld => {
-                write!(f, "{rung} ended after {took:.1?}: QEMU holds the guest")
+            RungOutcome::Overtaken => {
+                write!(f, "{rung}: replaced by a harder rung after {took:.1?}")
+            }
+            RungOutcome::GuestPaused => {
+                write!(f, "{rung}: QEMU paused the guest after {took:.1?}")
             }
         }
     }

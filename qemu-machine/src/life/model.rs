@@ -1,7 +1,7 @@
-//! A life against a simple model of it, driven by random faults.
+//! Checks a life against a simple model, with random faults.
 //!
-//! The model is a table: each rung that is to be tried, and until when. It
-//! knows of no phases, and of no order but that of hardness.
+//! The model is a table: each rung that is left, and its timeout. It has no
+//! phases, and no order except hardness.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::{Action, HandshakeFailure, Ladder, Life, Rung, RungOutcome};
 
 const SOFT: [Rung; 4] = [Rung::Guest, Rung::Powerdown, Rung::Quit, Rung::Terminate];
 
-/// A limit that no clock can tell.
+/// A timeout beyond the clock.
 const FOR_EVER: u64 = u64::MAX;
 
 /// What happens to a machine.
@@ -20,12 +20,12 @@ const FOR_EVER: u64 = u64::MAX;
 enum Input {
     Ready,
     HandshakeFailure(HandshakeFailure),
-    /// Somebody wants the end, by these rungs; none is a kill.
+    /// A caller wants the end, by these rungs; none is a kill.
     End(Vec<(Rung, Option<u64>)>),
-    /// A rung could not be tried, or was refused, be it under way or not.
+    /// A rung could not be tried, or was refused, whether it is current or not.
     Failed(Rung),
-    /// QEMU holds the guest for good.
-    GuestHeld,
+    /// The guest is paused for good.
+    GuestPaused,
     /// Time passes.
     Pass(u64),
     Exited,
@@ -41,7 +41,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         1 => prop_oneof![Just(HandshakeFailure::Closed), Just(HandshakeFailure::Broken)].prop_map(Input::HandshakeFailure),
         3 => ladder.prop_map(|ladder| Input::End(ladder.into_iter().collect())),
         2 => rung().prop_map(Input::Failed),
-        1 => Just(Input::GuestHeld),
+        1 => Just(Input::GuestPaused),
         6 => (0..80_u64).prop_map(Input::Pass),
         1 => (0..200_000_u64).prop_map(Input::Pass),
         1 => Just(Input::Exited),
@@ -49,18 +49,17 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     prop::collection::vec(input, 0..30)
 }
 
-/// What is known of a life, without its phases. Times are in milliseconds
-/// since the start of the process.
+/// The model: a life without its phases. Times are in milliseconds since the
+/// start of the process.
 #[derive(Debug)]
 struct Model {
     launch_limit: Option<u64>,
     launching: bool,
-    /// The rungs that are left to be tried, and that under way, with their
-    /// limits.
+    /// The rungs that are left, and the current one, with their timeouts.
     plan: BTreeMap<Rung, Option<u64>>,
-    /// That under way, and since when.
+    /// The current rung, and its start.
     current: Option<(Rung, u64)>,
-    /// When a launch that closed its monitor has had its time.
+    /// When the grace time of a closed monitor ends.
     last_words: Option<u64>,
     exited: bool,
     gave_up: bool,
@@ -83,7 +82,7 @@ impl Model {
         }
     }
 
-    /// When something happens by itself.
+    /// When the next timeout is due.
     fn due(&self) -> Option<u64> {
         match self.current {
             _ if self.exited => None,
@@ -115,7 +114,7 @@ impl Model {
                 let softest = *wanted.keys().next().unwrap();
                 match self.current {
                     Some((current, since)) if softest <= current => {
-                        // It goes on, for no longer than both want.
+                        // It continues, with the shorter timeouts.
                         for (rung, limit) in wanted {
                             let left = rung == current && rung != Rung::Kill;
                             if let Some(planned) = self.plan.get_mut(&rung)
@@ -138,9 +137,9 @@ impl Model {
                 self.leave(now, "failed");
                 self.next(now, *rung);
             }
-            Input::GuestHeld => {
+            Input::GuestPaused => {
                 if let Some((rung @ (Rung::Guest | Rung::Powerdown), _)) = self.current {
-                    self.leave(now, "guest held");
+                    self.leave(now, "guest paused");
                     self.next(now, rung);
                 }
             }
@@ -157,7 +156,7 @@ impl Model {
         self.launching && self.current.is_none() && self.last_words.is_none()
     }
 
-    /// What is due has come.
+    /// The timeout has passed.
     fn overdue(&mut self, now: u64) {
         match self.current {
             None => {
@@ -197,7 +196,7 @@ impl Model {
     }
 }
 
-/// These rungs, and the last one, which has a minute.
+/// These rungs, and the last one, with its minute.
 fn plan_of(rungs: &[(Rung, Option<u64>)]) -> BTreeMap<Rung, Option<u64>> {
     rungs
         .iter()
@@ -206,20 +205,20 @@ fn plan_of(rungs: &[(Rung, Option<u64>)]) -> BTreeMap<Rung, Option<u64>> {
         .collect()
 }
 
-fn word(outcome: &RungOutcome) -> &'static str {
+fn name_of(outcome: &RungOutcome) -> &'static str {
     match outcome {
         RungOutcome::Ended => "ended",
         RungOutcome::TimedOut => "timed out",
         RungOutcome::Failed(_) => "failed",
         RungOutcome::Overtaken => "overtaken",
-        RungOutcome::GuestHeld => "guest held",
+        RungOutcome::GuestPaused => "guest paused",
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2000,
-        // A failure is told with its inputs; nothing is written for it.
+        // A failure is outcomes with its inputs; nothing is written for it.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -253,14 +252,14 @@ proptest! {
                     life.end(at(now), Ladder::new(rungs));
                 }
                 Input::Failed(rung) => life.failed(at(now), *rung, "refused".to_owned()),
-                Input::GuestHeld => life.guest_is_held(at(now)),
+                Input::GuestPaused => life.guest_paused(at(now)),
                 Input::Exited => {
                     life.exited(at(now));
                     ended_since.get_or_insert(now);
                 }
                 Input::Pass(ms) => {
                     let until = now + ms;
-                    // As the supervisor does: it wakes when something is due.
+                    // Like the supervisor, it wakes when a timeout is due.
                     while let Some(due) = model.due().filter(|&due| due <= until) {
                         now = now.max(due);
                         prop_assert!(life.deadline().is_some_and(|it| it <= at(now)));
@@ -269,7 +268,7 @@ proptest! {
                         prop_assert_eq!(life.deadline(), model.due().map(at));
                     }
                     now = until;
-                    // Woken too early, it does nothing.
+                    // If it wakes too early, it does nothing.
                     life.handle_timeout(at(now));
                 }
             }
@@ -289,10 +288,10 @@ proptest! {
         if ended_since.is_some() {
             prop_assert_eq!(reports.len(), tried.len());
         }
-        let told: Vec<_> = reports
+        let outcomes: Vec<_> = reports
             .iter()
-            .map(|it| (it.rung, u64::try_from(it.took.as_millis()).unwrap(), word(&it.outcome)))
+            .map(|it| (it.rung, u64::try_from(it.took.as_millis()).unwrap(), name_of(&it.outcome)))
             .collect();
-        prop_assert_eq!(told, model.outcomes);
+        prop_assert_eq!(outcomes, model.outcomes);
     }
 }

@@ -1,5 +1,6 @@
-//! What QEMU has reported of its end and of its guest, known as soon as it is
-//! read: a caller who has the reply of a command knows what came before it.
+//! What QEMU reported about its end and its guest. It is updated when the event
+//! is read, so a caller with the reply of a command also sees the events before
+//! it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,7 +9,7 @@ use qemu_qmp::Event;
 use qemu_qmp_engine::Watched;
 
 use crate::life::Shutdown;
-use crate::life::{GuestRecord, GuestState, Hold, PauseReason};
+use crate::life::{GuestRecord, GuestState, PauseReason, PausedForGood};
 
 /// Clones share it.
 #[derive(Debug, Clone)]
@@ -17,7 +18,7 @@ pub(crate) struct ObservedState(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     record: Mutex<GuestRecord>,
-    /// How many resets the consoles have been read up to.
+    /// The reset up to which the consoles were read.
     settled_resets: Watched<u64>,
 }
 
@@ -29,17 +30,17 @@ impl ObservedState {
         }))
     }
 
-    /// Takes an event in; `false` where nothing changes by it.
+    /// Processes an event. Returns `false` if nothing changes.
     pub(crate) fn take(&self, event: &Event) -> bool {
         self.lock().take(event, Instant::now())
     }
 
-    /// Takes in how the guest begins, where it does not run at once.
+    /// Records that the guest starts paused.
     pub(crate) fn begin(&self, reason: PauseReason) {
         self.lock().begin(reason, Instant::now());
     }
 
-    /// The end that QEMU has announced.
+    /// The announced end of QEMU.
     pub(crate) fn shutdown(&self) -> Option<Shutdown> {
         self.lock().shutdown().cloned()
     }
@@ -48,9 +49,9 @@ impl ObservedState {
         self.lock().has_panicked()
     }
 
-    /// Why the guest cannot go on without a reset, if that is so.
-    pub(crate) fn hold(&self) -> Option<Hold> {
-        self.lock().hold().cloned()
+    /// Why only a reset makes the guest run again, if so.
+    pub(crate) fn paused_for_good(&self) -> Option<PausedForGood> {
+        self.lock().paused_for_good().cloned()
     }
 
     pub(crate) fn guest(&self) -> GuestState {
@@ -68,8 +69,8 @@ impl ObservedState {
         settled.change(|settled| *settled = resets.max(*settled));
     }
 
-    /// Waits until the guest was reset more often than `resets` times, and all
-    /// that its consoles said before has been read.
+    /// Waits until the guest was reset more than `resets` times, and the output
+    /// of its consoles before that was read.
     pub(crate) async fn reset_after(&self, resets: u64) {
         let settled = &self.0.settled_resets;
         settled

@@ -10,55 +10,55 @@ use qemu_qmp_engine::error_text::Shown;
 
 use crate::life::{GuestExit, Rung, RungOutcome, RungReport};
 
-/// Everything that is known of a machine's end. Everyone who waited on the
-/// machine is told the same one.
+/// Everything that is known about the end of a machine. All waiters get the
+/// same report.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ExitReport {
     /// The machine's name.
     pub name: String,
-    /// The process id that QEMU had. It may be another process's by now.
+    /// The process id of QEMU. After the end, another process can have it.
     pub pid: u32,
-    /// What QEMU, or the wrapper it was started by, exited with.
+    /// The exit status of QEMU, or of its wrapper.
     pub status: ExitStatus,
-    /// Who wanted the end.
+    /// Who caused the end.
     pub cause: ExitCause,
-    /// By which device the guest ended the machine, and with which code; `None`
-    /// where it did not, or by one without a code, as when a PC powers off.
-    /// No such code is a failure of QEMU's.
+    /// The device by which the guest ended the machine, and its code. `None` if
+    /// the guest did not, or if its device has no code, such as the power-off
+    /// of a PC. Such a code is never a failure of QEMU.
     pub guest_exit: Option<GuestExit>,
-    /// What was tried to end it, in this order, and how that went; empty
-    /// where nobody asked us to.
+    /// The rungs that were tried, in order; empty if nobody asked this process
+    /// to end the machine.
     pub rungs: Vec<RungReport>,
-    /// What QEMU gave as the reason in its `SHUTDOWN` event, such as
-    /// `guest-shutdown` or `host-signal`; `None` where it sent none.
+    /// The reason in the `SHUTDOWN` event of QEMU, such as `guest-shutdown` or
+    /// `host-signal`; `None` if there was no event.
     pub shutdown_reason: Option<String>,
-    /// Whether the guest's own kernel reported a panic (`GUEST_PANICKED`).
+    /// Whether the kernel of the guest reported a panic (`GUEST_PANICKED`).
     pub guest_panicked: bool,
-    /// From the start of the process to its end.
+    /// The time from the start of the process to its end.
     pub uptime: Duration,
-    /// The last 64 KiB of what QEMU itself printed.
+    /// The last 64 KiB of the output of QEMU itself.
     pub output_tail: Vec<u8>,
-    /// The last 4 KiB of the first console, where it was drained.
+    /// The last 4 KiB of the first console; empty if it was undrained.
     pub console_tail: Vec<u8>,
-    /// The same of every console that was added to it, by its name.
+    /// The same for each added console, with its name.
     pub named_console_tails: Vec<(String, Vec<u8>)>,
-    /// The log of QEMU's output; `None` where that was private, and is
-    /// removed.
+    /// The log of the output of QEMU; `None` if it was private, and is removed.
     pub log: Option<PathBuf>,
-    /// Which processes were still running when the process that was started
-    /// had ended, and what became of them: those that a wrapper left behind.
-    /// Those that were being killed with it are not among them.
+    /// The processes that still ran when the started process had ended, such as
+    /// a QEMU that a wrapper left behind. A process that was killed together
+    /// with the started one is not listed.
     pub survivors: Vec<Survivor>,
-    /// What could not be written to a log, not be removed, or not be ended.
-    pub trouble: Vec<String>,
+    /// What went wrong at the end: a log that is incomplete, a file that could
+    /// not be removed, a process that could not be ended.
+    pub warnings: Vec<String>,
 }
 
-/// What a process exited with.
+/// The exit status of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {
-    /// It exited by itself, with this code.
+    /// It exited with this code.
     Code(i32),
     /// It was killed by a signal.
     Signal {
@@ -67,28 +67,28 @@ pub enum ExitStatus {
         /// Whether it left a core dump.
         core_dumped: bool,
     },
-    /// It has ended, but something else in this program took its status.
+    /// It has ended, but other code in this program took its status.
     Unknown,
 }
 
-/// Who wanted a machine's end.
+/// Who caused the end of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// We were asked to end it; this is the rung on which it did.
+    /// A caller of this library, with the rung that ended the machine.
     Requested(Rung),
-    /// The command `quit`, sent over a monitor by somebody else than us.
+    /// The command `quit`, sent on a monitor by someone else.
     QuitCommand,
-    /// The guest: it powered off, exited by a device
-    /// ([`ExitReport::guest_exit`]), or reset or panicked where QEMU was told
-    /// to end at that.
+    /// The guest: it powered off, or exited by a device
+    /// ([`ExitReport::guest_exit`]). Or it reset or panicked, and QEMU was
+    /// started with the option to exit then.
     Guest,
-    /// Nobody that we know of: a fault of QEMU's, a signal from outside.
+    /// None of these: a failure of QEMU, or a signal from outside.
     Outside,
 }
 
 impl ExitStatus {
-    /// The exit code; `None` for a signal, or where it is unknown.
+    /// The exit code; `None` for a signal or an unknown status.
     pub fn code(self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(code),
@@ -96,7 +96,7 @@ impl ExitStatus {
         }
     }
 
-    /// The signal's number; `None` where it was none, or is unknown.
+    /// The number of the signal; `None` for an exit code or an unknown status.
     pub fn signal(self) -> Option<i32> {
         match self {
             Self::Signal { signal, .. } => Some(signal),
@@ -106,8 +106,8 @@ impl ExitStatus {
 }
 
 impl ExitReport {
-    /// Whether softer means had failed, so that the machine was killed. What
-    /// it had not written to its disks yet is lost.
+    /// Whether the softer rungs failed, so the machine was killed. Data that
+    /// was not yet written to its disks is lost.
     pub fn was_forced(&self) -> bool {
         let softer_failed = self.rungs.iter().any(|report| {
             matches!(
@@ -118,11 +118,11 @@ impl ExitReport {
         self.cause == ExitCause::Requested(Rung::Kill) && softer_failed
     }
 
-    /// Whether QEMU failed: it died by a signal, or exited with a code, that
-    /// neither we nor the guest had asked for. A code of the
-    /// [guest's](Self::guest_exit) is no failure.
+    /// Whether QEMU failed: it was killed by a signal, or exited with a code
+    /// other than 0, and neither a caller nor the guest asked for it. A code of
+    /// the [guest](Self::guest_exit) is no failure.
     pub fn is_failure(&self) -> bool {
-        // `-action panic=exit-failure` has QEMU exit with 1.
+        // `-action panic=exit-failure` makes QEMU exit with 1.
         let by_panic = self.cause == ExitCause::Guest && self.guest_panicked;
         if self.guest_exit.is_some() || by_panic {
             return false;
@@ -138,23 +138,33 @@ impl ExitReport {
 
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "")
+    }
+}
+
+impl ExitStatus {
+    /// Writes it with an adverb, such as ` unexpectedly`, after the verb.
+    fn write(self, f: &mut fmt::Formatter<'_>, adverb: &str) -> fmt::Result {
         match self {
-            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Code(code) => write!(f, "exited{adverb} with code {code}"),
             Self::Signal {
                 signal,
                 core_dumped,
             } => {
-                write!(f, "was killed by signal {signal}")?;
-                if let Some(name) = signal_name(*signal) {
+                write!(f, "was killed{adverb} by signal {signal}")?;
+                if let Some(name) = signal_name(signal) {
                     write!(f, " ({name})")?;
                 }
-                if *core_dumped {
+                if core_dumped {
                     f.write_str(", core dumped")
                 } else {
                     Ok(())
                 }
             }
-            Self::Unknown => f.write_str("ended with a status that something else took"),
+            Self::Unknown => write!(
+                f,
+                "ended{adverb} with an unknown status: other code in this program reaped it"
+            ),
         }
     }
 }
@@ -164,14 +174,14 @@ impl fmt::Display for ExitCause {
         match self {
             Self::Requested(rung) => write!(f, "as requested, by {rung}"),
             Self::QuitCommand => f.write_str("by the command 'quit'"),
-            Self::Guest => f.write_str("by the guest's own doing"),
-            Self::Outside => f.write_str("and nobody had asked for it"),
+            Self::Guest => f.write_str("by the guest"),
+            Self::Outside => f.write_str("unexpectedly"),
         }
     }
 }
 
 impl fmt::Display for ExitReport {
-    /// One line of facts, then what QEMU and the consoles said last.
+    /// One line of facts, then the last output of QEMU and the consoles.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             name,
@@ -183,11 +193,15 @@ impl fmt::Display for ExitReport {
         if let (Some(exit), ExitStatus::Code(code)) = (&self.guest_exit, status) {
             write!(
                 f,
-                "machine '{name}' ended after {uptime:.1?}: {exit} (QEMU's status {code})"
+                "machine '{name}' ended after {uptime:.1?}: {exit} (exit status {code})"
             )?;
             if *cause != ExitCause::Guest {
                 write!(f, ", {cause}")?;
             }
+        } else if *cause == ExitCause::Outside {
+            write!(f, "machine '{name}' ")?;
+            status.write(f, " unexpectedly")?;
+            write!(f, " after {uptime:.1?}")?;
         } else {
             write!(f, "machine '{name}' {status} after {uptime:.1?}, {cause}")?;
         }
@@ -195,7 +209,7 @@ impl fmt::Display for ExitReport {
             write!(f, " ({reason})")?;
         }
         if self.guest_panicked {
-            f.write_str("; the guest had panicked")?;
+            f.write_str("; the guest panicked")?;
         }
         for rung in &self.rungs {
             write!(f, "; {rung}")?;
@@ -203,8 +217,8 @@ impl fmt::Display for ExitReport {
         for survivor in &self.survivors {
             write!(f, "; {survivor}")?;
         }
-        for trouble in &self.trouble {
-            write!(f, "; {trouble}")?;
+        for warning in &self.warnings {
+            write!(f, "; {warning}")?;
         }
         let Self {
             output_tail: output,
@@ -223,8 +237,8 @@ impl fmt::Display for ExitReport {
 
 impl Error for ExitReport {}
 
-/// What QEMU and the consoles said last, each in lines of their own behind a
-/// message; nothing for one that said nothing.
+/// The last output of QEMU and of the consoles, in separate lines after a
+/// message; nothing for an empty one.
 pub(crate) struct Tails<'a> {
     pub(crate) output: &'a [u8],
     pub(crate) console: &'a [u8],
@@ -240,7 +254,7 @@ impl fmt::Display for Tails<'_> {
     }
 }
 
-/// Writes the last lines of some output, where there is any.
+/// Writes the last lines of some output, if there is any.
 fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, bytes: &[u8]) -> fmt::Result {
     const SHOWN_LINES: usize = 20;
     let text = String::from_utf8_lossy(bytes);

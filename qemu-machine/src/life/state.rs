@@ -1,5 +1,5 @@
-//! The life of a machine: how long a launch may take, which end is tried when,
-//! and who is the cause.
+//! The life of a machine: how long a launch may take, which rung ends it when,
+//! and how each rung went.
 //!
 //! ```text
 //!              ready                end
@@ -14,37 +14,38 @@
 //!                         Ended
 //! ```
 //!
-//! Pure: what happened and the time come in, what to do comes out. The time is
-//! that of the machine's [`Deadlines`](crate::Deadlines), which may stand still.
+//! Pure: events and the time come in, actions come out. The time is that of the
+//! [`Deadlines`](crate::Deadlines) of the machine, which can be suspended.
 //!
-//! Never goes back to a softer rung, never ends without a last rung that kills,
-//! and never asks softly where nobody has spoken with the machine yet: there
-//! is nothing that it could lose.
+//! Never goes back to a softer rung. Never ends without a last rung that kills.
+//! Never asks softly before the handshake is done: the machine has nothing to
+//! lose.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ladder::{KILL_LIMIT, Ladder, Rung, RungOutcome, RungReport};
 
-/// How long a process that has closed its monitor may take to end by itself.
+/// How long a process may run after it closed its monitor.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Why a machine will never be spoken with.
+/// Why the handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HandshakeFailure {
-    /// It closed its monitor.
+    /// QEMU closed the monitor.
     Closed,
-    /// Its monitor speaks no QMP, cannot be had, or refuses what a launch needs.
+    /// The monitor does not follow the protocol, cannot be connected, or
+    /// refuses a command of the launch.
     Broken,
 }
 
-/// What the supervisor shall do.
+/// What the supervisor must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// The launch has taken too long: whoever waits for it is to be told.
+    /// Notify the launch that its deadline has passed.
     GiveUpLaunch,
     Try(Rung),
-    /// The kill has not ended it: whoever waits shall not wait any longer.
+    /// Notify the callers that the kill had no effect. They stop waiting.
     GiveUpWaiting,
 }
 
@@ -61,7 +62,7 @@ enum Phase {
         since: Instant,
         limit: Option<Duration>,
     },
-    /// Of no use, and given a moment to end by itself.
+    /// The handshake failed, and the process has a moment to end by itself.
     LastWords {
         since: Instant,
         limit: Option<Duration>,
@@ -77,7 +78,8 @@ enum Phase {
 }
 
 impl Life {
-    /// The process has been started, and has this long to be of use.
+    /// The process has started, and the handshake must finish within
+    /// `launch_limit`.
     pub(crate) fn new(now: Instant, launch_limit: Option<Duration>) -> Self {
         Self {
             phase: Phase::Launching {
@@ -89,7 +91,7 @@ impl Life {
         }
     }
 
-    /// The machine can be spoken with. `false` where the launch was given up
+    /// The handshake is done. Returns `false` if the launch was given up
     /// before.
     pub(crate) fn ready(&mut self) -> bool {
         let launching = matches!(self.phase, Phase::Launching { .. });
@@ -99,9 +101,8 @@ impl Life {
         launching
     }
 
-    /// The machine will never be spoken with. One that has closed its monitor
-    /// may be about to end by itself, with a code that says more than a signal
-    /// of ours would.
+    /// The handshake failed. A process that closed its monitor may be about to
+    /// exit, and its own exit code says more than a signal from us.
     pub(crate) fn handshake_failed(&mut self, now: Instant, how: HandshakeFailure) {
         match (&self.phase, how) {
             (Phase::Launching { .. }, HandshakeFailure::Closed) => {
@@ -115,9 +116,9 @@ impl Life {
         }
     }
 
-    /// Somebody wants the machine to end. Where an end is under way that is as
-    /// hard as the one wanted begins, it goes on, but each rung takes no longer
-    /// than the more impatient of the two wants.
+    /// A caller wants the machine to end. If it is already ending, and at least
+    /// as hard as this ladder begins, that end continues. Then each rung gets
+    /// the shorter of both timeouts.
     pub(crate) fn end(&mut self, now: Instant, ladder: Ladder) {
         match &mut self.phase {
             Phase::Ended => return,
@@ -149,22 +150,21 @@ impl Life {
         self.climb(now, ladder);
     }
 
-    /// The rung that was to be tried cannot be, or QEMU refused it.
+    /// A rung could not be tried, or QEMU refused it.
     pub(crate) fn failed(&mut self, now: Instant, tried: Rung, why: String) {
         if matches!(&self.phase, Phase::Ending { rung, .. } if *rung == tried) {
             self.next_rung(now, RungOutcome::Failed(why));
         }
     }
 
-    /// QEMU holds the guest, which cannot go on: there is no sense in waiting
-    /// for it to power off.
-    pub(crate) fn guest_is_held(&mut self, now: Instant) {
+    /// The guest is paused for good, so it will not power off.
+    pub(crate) fn guest_paused(&mut self, now: Instant) {
         if let Phase::Ending {
             rung: Rung::Guest | Rung::Powerdown,
             ..
         } = self.phase
         {
-            self.next_rung(now, RungOutcome::GuestHeld);
+            self.next_rung(now, RungOutcome::GuestPaused);
         }
     }
 
@@ -203,7 +203,7 @@ impl Life {
         self.actions.pop_front()
     }
 
-    /// What was tried, once it is over.
+    /// The rungs that were tried.
     pub(crate) fn into_reports(self) -> Vec<RungReport> {
         self.reports
     }
@@ -216,7 +216,8 @@ impl Life {
             return;
         };
         if *rung == Rung::Kill {
-            // There is nothing harder. The process is waited for still.
+            // There is no harder rung. The supervisor still waits for the
+            // process.
             *limit = None;
             self.actions.push_back(Action::GiveUpWaiting);
             return;
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_has_its_time_and_is_told_before_it_is_killed() {
+    fn a_late_launch_is_notified_before_the_process_is_killed() {
         let start = Instant::now();
         let mut life = Life::new(start, Some(SECOND));
         assert_eq!(life.deadline(), Some(start + SECOND));
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_of_no_use_may_end_by_itself_where_it_closed_its_monitor() {
+    fn a_launch_whose_monitor_was_closed_may_end_by_itself() {
         let start = Instant::now();
         let kill = Some(Action::Try(Rung::Kill));
         let mut broken = Life::new(start, None);
@@ -315,7 +316,7 @@ mod tests {
         closed.handle_timeout(start + LAST_WORDS);
         assert_eq!(closed.poll_action(), kill);
 
-        // What it does by itself was nobody's wish.
+        // An end by itself is no rung.
         let mut closed = Life::new(start, None);
         closed.handshake_failed(start, HandshakeFailure::Closed);
         closed.exited(start);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_too_long_to_be_told_is_none() {
+    fn a_limit_beyond_the_clock_is_none() {
         let (mut life, start) = running();
         for _ in 0..2 {
             let ladder = Ladder::new([(Rung::Quit, Some(Duration::MAX))]);
@@ -384,24 +385,24 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_is_held_is_not_waited_for() {
+    fn a_guest_that_is_paused_for_good_is_not_waited_for() {
         for rung in [Rung::Guest, Rung::Powerdown] {
             let (mut life, start) = running();
-            life.guest_is_held(start);
+            life.guest_paused(start);
             assert_eq!(life.poll_action(), None);
             let ladder = [(rung, Some(10 * SECOND)), (Rung::Quit, Some(SECOND))];
             life.end(start, Ladder::new(ladder));
             assert_eq!(life.poll_action(), Some(Action::Try(rung)));
-            life.guest_is_held(start + SECOND);
+            life.guest_paused(start + SECOND);
             assert_eq!(life.poll_action(), Some(Action::Try(Rung::Quit)));
             // A rung that does not wait for the guest goes on.
-            life.guest_is_held(start + SECOND);
+            life.guest_paused(start + SECOND);
             assert_eq!(life.deadline(), Some(start + 2 * SECOND));
             life.exited(start + SECOND);
             assert_eq!(
                 outcomes(life),
                 [
-                    (rung, 1, RungOutcome::GuestHeld),
+                    (rung, 1, RungOutcome::GuestPaused),
                     (Rung::Quit, 0, RungOutcome::Ended)
                 ]
             );
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_without_effect_is_waited_for_but_not_by_the_caller() {
+    fn the_caller_does_not_wait_for_a_kill_without_effect() {
         let (mut life, start) = running();
         life.end(start, Ladder::kill());
         assert_eq!(life.poll_action(), Some(Action::Try(Rung::Kill)));
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_an_end_need_not_wait_longer_than_they_want() {
+    fn a_caller_that_joins_an_end_waits_no_longer_than_it_wants() {
         let (mut life, start) = running();
         life.end(
             start,

@@ -1,40 +1,43 @@
-//! A process that outlived the one that was started.
+//! Processes that outlive the started one.
 
 use std::fmt;
 
-/// A process that was still running when the process that the launch started
-/// had ended, such as a QEMU that a wrapper left behind.
+/// A process that still ran when the started process had ended, such as a QEMU
+/// that a wrapper left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Survivor {
-    /// Its process id. It may be another process's by now.
+    /// Its process id. After its end, another process can have it.
     pub pid: u32,
     /// The name of its program, up to 15 bytes of it (`proc_pid_comm(5)`).
     pub name: String,
-    /// What became of it.
-    pub fate: SurvivorFate,
+    /// What happened to it.
+    pub outcome: SurvivorOutcome,
 }
 
-/// What became of a [`Survivor`].
+/// What happened to a [`Survivor`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SurvivorFate {
+pub enum SurvivorOutcome {
     /// It was killed, and has ended.
     Killed,
-    /// It was killed, but had not ended 10 s later: it waits in the kernel.
+    /// It was killed, but has not ended after 10 s: it is blocked in the
+    /// kernel.
     Unkillable,
-    /// This process may not kill it. It runs on.
+    /// This process has no permission to kill it. It still runs.
     NotPermitted,
 }
 
 impl fmt::Display for Survivor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, name, fate } = self;
-        write!(f, "process {pid} ({name}) was left running, ")?;
-        f.write_str(match fate {
-            SurvivorFate::Killed => "and was killed",
-            SurvivorFate::Unkillable => "was killed, and has not ended: it waits in the kernel",
-            SurvivorFate::NotPermitted => "and runs on: this process may not kill it",
+        let Self { pid, name, outcome } = self;
+        write!(f, "process {pid} ({name}) was left running ")?;
+        f.write_str(match outcome {
+            SurvivorOutcome::Killed => "and was killed",
+            SurvivorOutcome::Unkillable => {
+                "and was killed, but has not ended: it is blocked in the kernel"
+            }
+            SurvivorOutcome::NotPermitted => "and still runs: no permission to kill it",
         })
     }
 }

@@ -1,28 +1,29 @@
-//! What can go wrong at the end of a machine.
+//! Why a machine did not end, or not as asked.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::ErrorKind;
 use crate::life::ExitReport;
 
-/// A machine ended otherwise than it was asked to, or not at all.
+/// A machine did not end as asked, or has not ended.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// Softer means had failed, so it was killed. What it had not written to
-    /// its disks yet is lost.
+    /// The softer rungs failed, so the machine was killed. Data that was not
+    /// yet written to its disks is lost.
     Forced(Arc<ExitReport>),
-    /// QEMU died by a signal, or exited with a code that is not 0, without
-    /// being asked to.
+    /// QEMU was killed by a signal, or exited with a code other than 0, and
+    /// nobody asked for it.
     Failed(Arc<ExitReport>),
-    /// It was killed, but waits in the kernel and has not ended yet. It is
-    /// waited for in the background.
+    /// The process was killed, but is blocked in the kernel and has not ended.
+    /// This process waits for it in the background.
     Unkillable {
         /// The machine's name.
         name: String,
-        /// Its process.
+        /// Its process id.
         pid: u32,
     },
 }
@@ -30,12 +31,15 @@ pub enum ShutdownError {
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forced(report) => write!(f, "the machine had to be killed: {report}"),
+            Self::Forced(report) => write!(
+                f,
+                "the machine did not stop in time and was killed: {report}"
+            ),
             Self::Failed(report) => write!(f, "QEMU failed: {report}"),
             Self::Unkillable { name, pid } => write!(
                 f,
-                "machine '{name}' (pid {pid}) was killed but has not ended: it waits in the \
-                 kernel"
+                "machine '{name}': process {pid} was killed but has not ended: it is blocked in \
+                 the kernel"
             ),
         }
     }
@@ -44,7 +48,12 @@ impl fmt::Display for ShutdownError {
 impl StdError for ShutdownError {}
 
 impl ShutdownError {
-    /// How the machine ended; `None` where it has not.
+    /// What kind of failure it is: always [`ErrorKind::Unclean`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Unclean
+    }
+
+    /// How the machine ended; `None` if it has not.
     pub fn report(&self) -> Option<&Arc<ExitReport>> {
         match self {
             Self::Forced(report) | Self::Failed(report) => Some(report),
@@ -53,35 +62,35 @@ impl ShutdownError {
     }
 }
 
-/// A machine has not ended by itself.
+/// A machine did not end by itself.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ExitError {
-    /// It lives on after the deadline.
+    /// It still runs at the deadline.
     Timeout {
         /// The machine's name.
         name: String,
         /// The deadline.
         limit: Duration,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, in separate lines.
         seen: String,
     },
-    /// The guest has panicked, and QEMU holds it, as it was told to
-    /// (`-action panic=pause`). It will not end by itself.
+    /// The guest panicked, and QEMU paused it (`-action panic=pause`). The
+    /// machine will not end by itself.
     GuestPanicked {
         /// The machine's name.
         name: String,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, in separate lines.
         seen: String,
     },
-    /// The guest has shut down, and QEMU holds it, as it was told to
-    /// (`-no-shutdown`). It will not end by itself.
+    /// The guest shut down, and QEMU paused it (`-no-shutdown`). The machine
+    /// will not end by itself.
     GuestShutDown {
         /// The machine's name.
         name: String,
         /// QEMU's reason: `guest-shutdown`.
         reason: String,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, in separate lines.
         seen: String,
     },
 }
@@ -90,14 +99,24 @@ impl fmt::Display for ExitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout { name, limit, seen } => {
-                write!(f, "machine '{name}' has not ended within {limit:?}{seen}")
+                write!(f, "machine '{name}': did not end within {limit:?}{seen}")
             }
-            // The guest is in what was seen.
+            // `seen` starts with the state of the guest.
             Self::GuestPanicked { name, seen } | Self::GuestShutDown { name, seen, .. } => {
-                write!(f, "machine '{name}' does not end by itself{seen}")
+                write!(f, "machine '{name}': will not end by itself{seen}")
             }
         }
     }
 }
 
 impl StdError for ExitError {}
+
+impl ExitError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::GuestPanicked { .. } | Self::GuestShutDown { .. } => ErrorKind::Guest,
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Where the ports of the user-mode network are on the host.
+//! The forwarded ports of the user-mode network on the host.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::error::Error;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use qemu_qmp::{Client, ExecuteError};
 use qemu_qmp_engine::error_text::Quoted;
 
-/// Asks QEMU for the host's port of a forward; made by
+/// Asks QEMU for the host port of a forward; made by
 /// [`Machine::forwarded_port`](crate::Machine::forwarded_port).
 ///
 /// # Errors
-/// Each variant of [`ForwardError`] says when.
+/// See the variants of [`ForwardError`].
 ///
 /// # Cancel safety
-/// Nothing depends on it.
+/// Safe: it has no side effects.
 #[must_use = "nothing is asked until awaited or waited for"]
 pub struct ForwardedPort {
     qmp: Client,
@@ -24,20 +24,20 @@ pub struct ForwardedPort {
     timeout: Option<Duration>,
 }
 
-/// The host's port of a forward is not known.
+/// The host port of a forward is not known.
 #[non_exhaustive]
 pub enum ForwardError {
-    /// QEMU could not be asked.
+    /// QEMU refused the command, or did not answer.
     Execute(ExecuteError),
-    /// There is no such forward.
+    /// The machine has no such forward.
     None {
-        /// Whom it was asked of, such as `machine 'qemu-1'`.
+        /// The peer, such as `machine 'qemu-1'`.
         server: String,
-        /// The network's id.
+        /// The id of the network.
         network: String,
-        /// The guest's port.
+        /// The port of the guest.
         guest_port: u16,
-        /// What QEMU says of its networks.
+        /// What `info usernet` printed.
         seen: String,
     },
 }
@@ -90,7 +90,7 @@ impl ForwardedPort {
             guest_port,
             timeout,
         } = self;
-        // QMP has no command for it.
+        // QMP has no command for this.
         let ask = qmp.human("info usernet");
         let ask = match timeout {
             Some(timeout) => ask.timeout(timeout),
@@ -106,8 +106,9 @@ impl ForwardedPort {
     }
 }
 
-/// Finds the host's port in what `info usernet` prints: for each network a
-/// line `Hub -1 (ID):`, the names of the columns, and a line for each socket.
+/// Finds the host port in the output of `info usernet`. It has, for each
+/// network, a line `Hub -1 (ID):`, the names of the columns, and a line for
+/// each socket.
 fn host_port(printed: &str, network: &str, guest_port: u16) -> Option<u16> {
     let guest_port = guest_port.to_string();
     let mut within = false;

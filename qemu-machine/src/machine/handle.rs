@@ -23,19 +23,22 @@ use crate::spec::MachineBuilder;
 
 /// A handle on a machine.
 ///
-/// Cheap to clone. When the last handle is dropped, the machine is ended
-/// softly (`quit`, then SIGTERM) and, where that takes over 3 s, by force; the
-/// drop waits for it, 5 s at the most, also where the background thread has no
-/// turn, and warns in the log of an end that was forced, or a failure, unless
-/// [`shutdown`](Self::shutdown) or [`wait_for_exit`](Self::wait_for_exit) has told of it. To
-/// hear how it went, and not to block an async task, end it by
-/// [`shutdown`](Self::shutdown) before.
+/// Cheap to clone. All clones are handles on the same machine.
+///
+/// When the last handle is dropped, the machine is ended: `quit`, then SIGTERM,
+/// and SIGKILL after 3 s. The drop waits for the end, up to 5 s, even if the
+/// background thread is blocked. It logs a warning about a forced end or a
+/// failure, unless [`shutdown`](Self::shutdown) or
+/// [`wait_for_exit`](Self::wait_for_exit) reported it. Call
+/// [`shutdown`](Self::shutdown) before the drop to get the report, and not to
+/// block an async task.
 ///
 /// Every machine has a first monitor, a first console, a guest agent and a
-/// qtest channel. One that the builder did not ask for is closed from the
-/// start: its operations fail, and say so. What has a name is an [`Option`].
+/// qtest channel. If the builder did not ask for one, it is closed from the
+/// start, and its operations fail with that reason. Access by name returns an
+/// [`Option`].
 ///
-/// If this process dies, by whatever cause, the kernel kills QEMU.
+/// If this process dies, for any reason, the kernel kills QEMU.
 #[derive(Clone)]
 pub struct Machine {
     pub(crate) inner: Arc<Inner>,
@@ -45,12 +48,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// What a machine run by this binary shall be.
+    /// Makes a builder for a machine that this binary runs.
     pub fn builder(binary: impl Into<OsString>) -> MachineBuilder {
         MachineBuilder::new(binary)
     }
 
-    /// What the machine is called.
+    /// The name of the machine.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -60,22 +63,22 @@ impl Machine {
         &self.monitor
     }
 
-    /// The monitor of this name, from
-    /// [`add_monitor`](MachineBuilder::add_monitor); `None` if none has it.
+    /// The monitor with this name, from
+    /// [`add_monitor`](MachineBuilder::add_monitor); `None` if there is none.
     pub fn monitor_named(&self, name: &str) -> Option<&Client> {
         let mut monitors = self.monitors();
         monitors.find_map(|(its_name, client)| (its_name == Some(name)).then_some(client))
     }
 
-    /// All monitors with their names: first the one without a name.
+    /// All monitors with their names; the first has none.
     pub fn monitors(&self) -> impl Iterator<Item = (Option<&str>, &Client)> {
         let named = self.handles.monitors.iter();
         let named = named.map(|(name, client)| (Some(name.as_str()), client));
         std::iter::once((None, &self.monitor)).chain(named)
     }
 
-    /// The agent in the guest. The launch does not wait for it, because the guest
-    /// boots after that: its [`ready`](GuestAgent::ready) does.
+    /// The agent in the guest. The launch does not wait for it, because the
+    /// guest boots later: call [`ready`](GuestAgent::ready).
     ///
     /// # Examples
     /// ```no_run
@@ -104,14 +107,14 @@ impl Machine {
         &self.console
     }
 
-    /// The console of this name, from
-    /// [`add_console`](MachineBuilder::add_console); `None` if none has it.
+    /// The console with this name, from
+    /// [`add_console`](MachineBuilder::add_console); `None` if there is none.
     pub fn console_named(&self, name: &str) -> Option<&Console> {
         let mut consoles = self.consoles();
         consoles.find_map(|(its_name, console)| (its_name == Some(name)).then_some(console))
     }
 
-    /// All consoles with their names: first the one without a name.
+    /// All consoles with their names; the first has none.
     pub fn consoles(&self) -> impl Iterator<Item = (Option<&str>, &Console)> {
         let named = self.handles.consoles.iter();
         let named = named.map(|(name, console)| (Some(name.as_str()), console));
@@ -123,25 +126,25 @@ impl Machine {
         &self.handles.qtest
     }
 
-    /// The id of the process that was started, QEMU or its wrapper; `None`
-    /// once it has ended.
+    /// The id of the started process, which is QEMU or its wrapper; `None`
+    /// after its end.
     pub fn pid(&self) -> Option<u32> {
         self.is_running().then_some(self.inner.pid)
     }
 
-    /// Whether the process has not ended.
+    /// Whether the process still runs.
     pub fn is_running(&self) -> bool {
         self.report().is_none()
     }
 
-    /// How the machine ended; `None` while it has not.
+    /// How the machine ended; `None` while it runs.
     pub fn report(&self) -> Option<Arc<ExitReport>> {
         self.inner.report()
     }
 
-    /// Whether the guest runs, and if not, why not: from QEMU's events, without
-    /// asking. A machine without a monitor is taken to run; the guest of one
-    /// that has ended is in its [`report`](Self::report).
+    /// Whether the guest runs, and if not, why. It comes from the events of
+    /// QEMU, without a command. A machine without a monitor counts as running.
+    /// After the end, see the [`report`](Self::report).
     ///
     /// # Examples
     /// ```no_run
@@ -149,7 +152,7 @@ impl Machine {
     ///
     /// # fn look(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
     /// vm.monitor().execute_json("stop", ()).wait()?;
-    /// // The guest is paused since 0.0 s: stopped by a command or a debugger
+    /// // the guest has been paused for 0.0s: stopped by a command or a debugger
     /// assert!(matches!(vm.guest_state(), GuestState::Paused { .. }));
     /// # Ok(())
     /// # }
@@ -158,53 +161,53 @@ impl Machine {
         self.inner.observed.guest()
     }
 
-    /// What was run.
+    /// The command line of the machine.
     pub fn command_line(&self) -> &CommandLine {
         &self.inner.command_line
     }
 
-    /// The last 64 KiB of what QEMU itself printed, now and after its end.
+    /// The last 64 KiB of the output of QEMU itself, also after its end.
     pub fn output_tail(&self) -> Vec<u8> {
         self.inner.output.tail()
     }
 
-    /// The log of what QEMU itself prints. Unless the builder was given a
-    /// [directory](crate::MachineBuilder::log_dir) for it, it is removed at the
-    /// machine's end.
+    /// The log of the output of QEMU itself. It is removed at the end of the
+    /// machine, unless the builder set a
+    /// [directory](crate::MachineBuilder::log_dir) for it.
     pub fn log_path(&self) -> &Path {
         &self.inner.log
     }
 
-    /// The [transcript](crate::MachineBuilder::transcript) of the monitor; `None`
-    /// where none is written.
+    /// The [transcript](crate::MachineBuilder::transcript) of the monitor;
+    /// `None` if none is written.
     pub fn transcript_path(&self) -> Option<&Path> {
         self.inner.transcript.as_deref()
     }
 
-    /// The machine's private directory, removed at its end; `None` where it
-    /// needs none, as for its log alone.
+    /// The private directory of the machine, removed at its end; `None` if the
+    /// machine needs none.
     pub fn directory(&self) -> Option<&Path> {
         self.inner.directory.as_deref()
     }
 
-    /// The deadlines of all that is waited for on this machine, by which they
-    /// can be suspended: while a debugger holds QEMU, none of them shall pass.
-    /// The times of [`shutdown`](Self::shutdown)'s rungs are among them, but
-    /// not those of the drop of the last handle.
+    /// The deadlines of all waits on this machine. Suspend them while a
+    /// debugger stops QEMU. They include the timeouts of
+    /// [`shutdown`](Self::shutdown), but not the limit of the drop of the last
+    /// handle.
     pub fn deadlines(&self) -> &Deadlines {
         &self.inner.deadlines
     }
 
-    /// Which TCP port of the host QEMU forwards to this port of the guest, on
-    /// the user-mode network of this id: where the forward was given port 0,
-    /// the system chose it.
+    /// Asks QEMU which TCP port of the host it forwards to this port of the
+    /// guest, on the user-mode network with this id. A forward with host port 0
+    /// gets a port that the system chooses.
     pub fn forwarded_port(&self, network: &str, guest_port: u16) -> ForwardedPort {
         ForwardedPort::new(self.monitor.clone(), network, guest_port)
     }
 
-    /// Which commands and events this QEMU has, with all that they take and
-    /// give, by its own account: ask that, and not its version, for what it can
-    /// do.
+    /// Reads the schema of this QEMU: its commands and events with their
+    /// arguments. Use it to find out what this QEMU supports, instead of its
+    /// version.
     ///
     /// # Examples
     /// ```no_run
@@ -222,7 +225,7 @@ impl Machine {
         ReadSchema::new(self.clone())
     }
 
-    /// What the machine shows, if it was given a display.
+    /// The display of the machine, if it has one.
     pub fn display(&self) -> Display {
         Display::new(
             self.inner.engine,
@@ -232,12 +235,12 @@ impl Machine {
         )
     }
 
-    /// The machine's keyboard.
+    /// The keyboard of the machine.
     pub fn keyboard(&self) -> Keyboard {
         Keyboard::new(self.input())
     }
 
-    /// The machine's mouse, or its tablet.
+    /// The mouse or tablet of the machine.
     pub fn mouse(&self) -> Mouse {
         Mouse::new(self.input())
     }

@@ -1,4 +1,4 @@
-//! The callers' handles on a machine's channels.
+//! The handles on the channels of a machine.
 
 use qemu_qmp::Client;
 use qemu_qmp::agent::GuestAgent;
@@ -6,7 +6,7 @@ use qemu_qmp::agent::GuestAgent;
 use crate::console::Console;
 use crate::qtest::Qtest;
 
-/// The callers' handles on a machine's channels.
+/// The handles on the channels of a machine.
 #[derive(Debug)]
 pub(crate) struct Handles {
     pub(crate) consoles: Vec<(String, Console)>,
@@ -16,7 +16,7 @@ pub(crate) struct Handles {
 }
 
 impl Handles {
-    /// Every console: this one, the first, and then the others.
+    /// All consoles: `first`, and then the others.
     pub(crate) fn all_consoles(&self, first: &Console) -> Vec<Console> {
         let named = self.consoles.iter().map(|(_, console)| console);
         std::iter::once(first).chain(named).cloned().collect()

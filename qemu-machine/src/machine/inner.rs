@@ -1,4 +1,4 @@
-//! What all handles on one machine share.
+//! The state that all handles on one machine share.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +13,21 @@ use super::migration::MigrationTurn;
 use super::schema::MachineSchema;
 use crate::display::Canvas;
 use crate::input::Turns;
-use crate::life::{ExitReport, Hold, Ladder, ObservedState};
+use crate::life::{ExitReport, Ladder, ObservedState, PausedForGood};
 use crate::output::Output;
 use crate::process::Process;
 use crate::spec::CommandLine;
 use crate::supervise::{Request, Status};
 
-/// Ends the machine when the last handle drops it (`drop`).
+/// Its drop ends the machine; see `drop`.
 pub(crate) struct Inner {
     pub(crate) engine: &'static Engine,
     pub(crate) name: String,
     pub(crate) pid: u32,
-    /// Its supervisor's, until the end is told.
+    /// The supervisor owns it until the end is reported.
     pub(crate) process: Weak<Process>,
     pub(crate) command_line: CommandLine,
-    /// Whether something else was put before the binary.
+    /// Whether a wrapper is before the binary.
     pub(crate) is_wrapped: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
@@ -43,15 +43,16 @@ pub(crate) struct Inner {
     pub(crate) observed: ObservedState,
     pub(crate) quit_timeout: Option<Duration>,
     pub(crate) terminate_timeout: Duration,
-    /// Whether somebody was told of the machine's end.
+    /// Whether a caller got the report of the end.
     pub(crate) is_reported: AtomicBool,
-    /// Whether nobody was ever given it: then nobody waits for its end.
+    /// Whether no caller ever got the machine. Then the drop does not wait for
+    /// the end.
     pub(crate) is_unwanted: AtomicBool,
 }
 
 impl Inner {
     pub(crate) fn request(&self, request: Request) {
-        // It fails only where the machine has ended.
+        // It fails only if the machine has ended.
         let _ = self.requests.send(request);
     }
 
@@ -62,7 +63,7 @@ impl Inner {
         })
     }
 
-    /// Waits for the machine's end.
+    /// Waits for the end of the machine.
     pub(crate) async fn ended(&self) -> Arc<ExitReport> {
         let ended = |status: &Status| match status {
             Status::Ended(report) => Some(Arc::clone(report)),
@@ -71,18 +72,19 @@ impl Inner {
         self.status.until(ended).await
     }
 
-    /// Waits for the machine's end, or until QEMU holds its guest for good.
-    pub(super) async fn ended_or_held(&self) -> Result<Arc<ExitReport>, Hold> {
+    /// Waits for the end of the machine, or until the guest is paused for good.
+    pub(super) async fn ended_or_paused(&self) -> Result<Arc<ExitReport>, PausedForGood> {
         let either = |status: &Status| match status {
             Status::Ended(report) => Some(Ok(Arc::clone(report))),
-            // The monitor may have reported already that it goes on.
-            Status::Held(_) => self.observed.hold().map(Err),
+            // The monitor may already have reported that the guest runs again.
+            Status::PausedForGood(_) => self.observed.paused_for_good().map(Err),
             _ => None,
         };
         self.status.until(either).await
     }
 
-    /// Waits for the machine's end, or until there is no sense in waiting.
+    /// Waits for the end of the machine; `None` if the killed process does not
+    /// end.
     pub(crate) async fn settled(&self) -> Option<Arc<ExitReport>> {
         let settled = |status: &Status| match status {
             Status::Ended(report) => Some(Some(Arc::clone(report))),
@@ -92,7 +94,8 @@ impl Inner {
         self.status.until(settled).await
     }
 
-    /// Has the machine killed, and the drop of its last handle not wait for it.
+    /// Kills the machine. The drop of its last handle does not wait for the
+    /// end.
     pub(crate) fn end_in_background(&self) {
         if !self.engine.is_of_this_process() {
             return;

@@ -1,5 +1,5 @@
-//! The handle on a machine that was launched, and its operations: its ends, its
-//! run state, migration, snapshots, and the schema of its QEMU.
+//! The handle on a launched machine, and its operations: shutdown, run state,
+//! migration, snapshots, and the schema of its QEMU.
 
 mod drop;
 pub(crate) mod error;

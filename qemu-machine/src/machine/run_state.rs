@@ -1,22 +1,22 @@
-//! The guest reset, paused and resumed.
+//! Reset, pause and resume of the guest.
 
 use qemu_qmp::{Cont, Execute, Stop, SystemReset};
 
 use super::Machine;
 
 impl Machine {
-    /// Resets the guest, as its reset button does (`system_reset`). A guest that
-    /// was paused stays paused.
+    /// Resets the guest, like its reset button (`system_reset`). A paused guest
+    /// stays paused.
     pub fn reset(&self) -> Execute<SystemReset> {
         self.monitor.execute(SystemReset)
     }
 
-    /// Pauses the guest (`stop`): its processors, devices and clock stand still.
+    /// Pauses the guest (`stop`): its processors, devices and clock stop.
     pub fn pause(&self) -> Execute<Stop> {
         self.monitor.execute(Stop)
     }
 
-    /// Lets a paused guest go on (`cont`).
+    /// Resumes a paused guest (`cont`).
     pub fn resume(&self) -> Execute<Cont> {
         self.monitor.execute(Cont)
     }

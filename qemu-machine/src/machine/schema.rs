@@ -1,4 +1,4 @@
-//! What a machine's QEMU can do: asked of it once for each binary.
+//! The schema of the QEMU of a machine, read once for each binary.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -14,19 +14,18 @@ use qemu_qmp_engine::{Elapsed, TurnLock, operation, timeout_option};
 
 use crate::machine::Machine;
 
-/// Reads what the machine's QEMU can do; made by [`Machine::schema`].
+/// Reads the schema of the QEMU of the machine; made by [`Machine::schema`].
 ///
-/// It is read once for each binary and kept, and who asks at the same time
-/// waits for the same reading. It is read for each machine anew where the
-/// program that runs cannot be told: behind a
-/// [`wrapper`](crate::MachineBuilder::wrapper), or of another user.
+/// The schema is read once for each binary, and kept. Concurrent callers share
+/// one reading. If the running program is not known, each machine reads it
+/// again: behind a [`wrapper`](crate::MachineBuilder::wrapper), or as another
+/// user.
 ///
 /// # Errors
-/// Each variant of [`SchemaError`] says when.
+/// See the variants of [`SchemaError`].
 ///
 /// # Cancel safety
-/// Nothing depends on it: if this future was reading for others, one of them
-/// reads in its place.
+/// Safe. If other callers share this reading, one of them continues it.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is read until awaited or waited for"]
 pub struct ReadSchema {
@@ -34,18 +33,18 @@ pub struct ReadSchema {
     timeout: Option<Duration>,
 }
 
-/// What a machine's QEMU can do is not known.
+/// The schema of the QEMU of a machine is not known.
 #[non_exhaustive]
 pub enum SchemaError {
-    /// QEMU could not be asked.
+    /// QEMU refused the command, or did not answer.
     Execute(ExecuteError),
-    /// QEMU did not answer in time.
+    /// No schema at the deadline.
     Timeout {
-        /// Whom it was asked of, such as `machine 'qemu-1'`.
+        /// The peer, such as `machine 'qemu-1'`.
         server: String,
         /// The deadline.
         limit: Duration,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, in separate lines.
         seen: String,
     },
 }
@@ -59,7 +58,7 @@ impl fmt::Display for SchemaError {
                 limit,
                 seen,
             } => {
-                write!(f, "{server} did not tell its schema within {limit:?}{seen}")
+                write!(f, "{server}: no schema within {limit:?}{seen}")
             }
         }
     }
@@ -95,8 +94,8 @@ impl ReadSchema {
     }
 }
 
-/// The schema of one machine, once it was asked for. Machines never wait for
-/// each other's: one that is stopped would have another pass its deadline.
+/// The schema of one machine, if it was read. Machines never wait for each
+/// other: a stopped machine would delay another past its deadline.
 #[derive(Debug, Default)]
 pub(crate) struct MachineSchema(TurnLock<Option<Arc<Schema>>>);
 
@@ -114,7 +113,7 @@ impl MachineSchema {
 
 async fn read(machine: &Machine) -> Result<Arc<Schema>, ExecuteError> {
     let program = Program::of(machine);
-    if let Some(schema) = program.as_ref().and_then(known) {
+    if let Some(schema) = program.as_ref().and_then(cached) {
         return Ok(schema);
     }
     let ask = machine.monitor.execute(QuerySchema).timeout(None);
@@ -125,7 +124,8 @@ async fn read(machine: &Machine) -> Result<Arc<Schema>, ExecuteError> {
     })
 }
 
-/// What two processes have in common that have the same schema.
+/// The identity of a program: two processes with the same one have the same
+/// schema.
 #[derive(Debug, PartialEq)]
 struct Program {
     device: u64,
@@ -133,24 +133,24 @@ struct Program {
     size_bytes: u64,
     modified: (i64, i64),
     version: Version,
-    /// A script that has QEMU for a child is told from others by its name.
+    /// The name distinguishes scripts that run QEMU as a child.
     launched_as: OsString,
-    /// What `-compat` says: it can hide what is deprecated.
+    /// The value of `-compat`, which can hide deprecated parts.
     compatibility: Vec<OsString>,
 }
 
 impl Program {
-    /// The program that runs now, whatever script has become it; `None` where
-    /// that cannot be told.
+    /// The running program, even if a script has become it; `None` if it is not
+    /// known.
     fn of(machine: &Machine) -> Option<Self> {
         let inner = &machine.inner;
         if inner.is_wrapped {
             return None;
         }
-        // It has greeted, so it is QEMU by now.
+        // It sent the greeting, so the process is QEMU.
         let version = machine.monitor.greeting()?.version.clone()?;
         let file = fs::metadata(format!("/proc/{}/exe", inner.pid)).ok()?;
-        // Until after that, the id was not another process's.
+        // Until this check, no other process had the id.
         if !machine.is_running() {
             return None;
         }
@@ -169,44 +169,44 @@ impl Program {
 
 fn compatibility(words: &[OsString]) -> Vec<OsString> {
     let is_option = |word: &OsStr| word == "-compat" || word == "--compat";
-    let said = words.windows(2).filter(|pair| is_option(&pair[0]));
-    said.map(|pair| pair[1].clone()).collect()
+    let values = words.windows(2).filter(|pair| is_option(&pair[0]));
+    values.map(|pair| pair[1].clone()).collect()
 }
 
-fn known(program: &Program) -> Option<Arc<Schema>> {
+fn cached(program: &Program) -> Option<Arc<Schema>> {
     find(&lock(), program)
 }
 
-/// Keeps a schema, unless another has been kept of the same program meanwhile;
-/// gives the one that is kept.
+/// Keeps a schema, unless there is already one for the same program. Returns
+/// the kept one.
 fn keep(program: Program, schema: Arc<Schema>) -> Arc<Schema> {
-    let mut known = lock();
-    if let Some(schema) = find(&known, &program) {
+    let mut cache = lock();
+    if let Some(schema) = find(&cache, &program) {
         return schema;
     }
-    if known.len() == KEPT {
-        known.remove(0);
+    if cache.len() == CACHE_SIZE {
+        cache.remove(0);
     }
-    known.push((program, Arc::clone(&schema)));
+    cache.push((program, Arc::clone(&schema)));
     schema
 }
 
-fn find(known: &Known, program: &Program) -> Option<Arc<Schema>> {
-    let found = known.iter().find(|(it, _)| it == program);
+fn find(cache: &Cache, program: &Program) -> Option<Arc<Schema>> {
+    let found = cache.iter().find(|(it, _)| it == program);
     found.map(|(_, schema)| Arc::clone(schema))
 }
 
-fn lock() -> MutexGuard<'static, Known> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Cache> {
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Known = Vec<(Program, Arc<Schema>)>;
+type Cache = Vec<(Program, Arc<Schema>)>;
 
 /// The oldest first.
-static KNOWN: Mutex<Known> = Mutex::new(Vec::new());
+static CACHE: Mutex<Cache> = Mutex::new(Vec::new());
 
-/// More binaries than a program has to do with at once.
-const KEPT: usize = 16;
+/// More binaries than a process uses at once.
+const CACHE_SIZE: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Ending a machine: softly, or by force.
+//! Shutdown and kill.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +11,8 @@ use crate::life::{ExitReport, Ladder, Rung};
 use crate::supervise::Request;
 
 impl Machine {
-    /// Ends the machine: asks QEMU first, and kills it if that fails. A machine
-    /// that has ended already is left as it is.
+    /// Ends the machine: asks QEMU first, and kills it if that fails. If the
+    /// machine has ended, it returns the report.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown {
             machine: self.clone(),
@@ -22,14 +22,14 @@ impl Machine {
         }
     }
 
-    /// Kills the machine. What it had not written to its disks yet is lost.
+    /// Kills the machine. Data that was not yet written to its disks is lost.
     pub fn kill(&self) -> Kill {
         Kill {
             machine: self.clone(),
         }
     }
 
-    /// Ends the machine by these rungs, and waits for its end.
+    /// Ends the machine by this ladder, and waits for the end.
     async fn end(&self, ladder: Ladder) -> Result<Arc<ExitReport>, ShutdownError> {
         let inner = &self.inner;
         inner.request(Request::End(ladder));
@@ -49,46 +49,47 @@ impl Machine {
 
 /// Ends a machine; made by [`Machine::shutdown`].
 ///
-/// It climbs rungs, each with its own time: `quit` on the monitor for 20 s,
-/// SIGTERM for 5 s, SIGKILL. The builder may have set other times. Options put
-/// a rung before these, or change the times. An end that is under way already,
-/// and is as hard, is joined.
+/// It tries these rungs in order, each with its own timeout: `quit` on the
+/// monitor for 20 s, SIGTERM for 5 s, SIGKILL. The builder can set other
+/// timeouts. Options add a rung before these, or change the timeouts. If
+/// another caller is already ending the machine, and as hard, this call joins
+/// that end.
 ///
 /// # Errors
-/// [`ShutdownError::Forced`] if softer rungs were asked for and failed,
-/// [`ShutdownError::Failed`] if QEMU died by itself, before or meanwhile.
-/// The machine has ended in both cases.
+/// [`ShutdownError::Forced`] if the softer rungs were tried and failed.
+/// [`ShutdownError::Failed`] if QEMU failed by itself, before or during the
+/// shutdown. The machine has ended in both cases. [`ShutdownError::Unkillable`]
+/// if it has not.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the machine is ended all the
-/// same.
+/// If the future is dropped after it was polled, the machine still ends.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is ended until awaited or waited for"]
 pub struct Shutdown {
     machine: Machine,
-    /// The guest's rung before the others, and its time.
+    /// The rung of the guest before the others, and its timeout.
     guest: Option<(Rung, Option<Duration>)>,
     quit: Option<Duration>,
     terminate: Duration,
 }
 
 impl Shutdown {
-    /// First waits up to `limit` for the guest to power itself off. Sends
-    /// nothing meanwhile.
+    /// First waits up to `limit` for the guest to power off by itself. Sends
+    /// nothing during that time.
     pub fn after_guest(mut self, limit: Duration) -> Self {
         self.guest = Some((Rung::Guest, Some(limit)));
         self
     }
 
-    /// First presses the guest's power button, and waits up to `limit` for the
-    /// guest to power off.
+    /// First presses the power button of the guest (`system_powerdown`), and
+    /// waits up to `limit` for the guest to power off.
     pub fn powerdown(mut self, limit: Duration) -> Self {
         self.guest = Some((Rung::Powerdown, Some(limit)));
         self
     }
 
     /// Sets how long to wait after `quit`, instead of 20 s. `None` waits until
-    /// QEMU exits. A kill meanwhile does not wait for it.
+    /// QEMU exits. A kill does not wait for it.
     pub fn quit_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.quit = limit.into();
         self
@@ -117,12 +118,12 @@ impl Shutdown {
 /// Kills a machine; made by [`Machine::kill`].
 ///
 /// # Errors
-/// [`ShutdownError::Failed`] if QEMU had died by itself before.
-/// [`ShutdownError::Unkillable`] if the kernel does not end it within 10 s.
+/// [`ShutdownError::Failed`] if QEMU had already failed.
+/// [`ShutdownError::Unkillable`] if the process has not ended 60 s after the
+/// kill.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the machine is killed all the
-/// same.
+/// If the future is dropped after it was polled, the machine is still killed.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is killed until awaited or waited for"]
 pub struct Kill {

@@ -1,4 +1,4 @@
-//! Waiting for a machine's own end.
+//! Waits until a machine ends by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,11 +8,11 @@ use qemu_qmp::supervise::PeerContext;
 use qemu_qmp_engine::{Elapsed, operation, timeout_option};
 
 use super::{ExitError, Machine};
-use crate::life::{ExitReport, Hold};
+use crate::life::{ExitReport, PausedForGood};
 
 impl Machine {
-    /// Waits until the machine ends by itself. Sends nothing. For a guest that
-    /// must power off in time or be killed, see
+    /// Waits until the machine ends by itself. Sends nothing. To kill a guest
+    /// that does not power off in time, see
     /// [`Shutdown::after_guest`](super::Shutdown::after_guest).
     pub fn wait_for_exit(&self) -> WaitForExit {
         WaitForExit {
@@ -22,15 +22,15 @@ impl Machine {
     }
 }
 
-/// Waits for a machine's own end; made by [`Machine::wait_for_exit`].
+/// Waits until a machine ends by itself; made by [`Machine::wait_for_exit`].
 ///
 /// # Errors
-/// [`ExitError::Timeout`]; or at once [`ExitError::GuestPanicked`] or
-/// [`ExitError::GuestShutDown`], where QEMU holds such a guest. The machine
-/// lives on.
+/// [`ExitError::Timeout`] at the deadline. [`ExitError::GuestPanicked`] or
+/// [`ExitError::GuestShutDown`] at once, if QEMU keeps such a guest paused. The
+/// machine still runs.
 ///
 /// # Cancel safety
-/// Nothing depends on it.
+/// Safe: it has no side effects.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is waited for until awaited or waited for"]
 pub struct WaitForExit {
@@ -48,17 +48,17 @@ impl WaitForExit {
         let inner = &machine.inner;
         let name = || inner.name.clone();
         let seen = || machine.console.context().seen();
-        let outcome = inner.deadlines.timeout(timeout, inner.ended_or_held());
+        let outcome = inner.deadlines.timeout(timeout, inner.ended_or_paused());
         match outcome.await {
             Ok(Ok(report)) => {
                 inner.is_reported.store(true, Ordering::Relaxed);
                 Ok(report)
             }
-            Ok(Err(Hold::Panicked)) => Err(ExitError::GuestPanicked {
+            Ok(Err(PausedForGood::Panicked)) => Err(ExitError::GuestPanicked {
                 name: name(),
                 seen: seen(),
             }),
-            Ok(Err(Hold::ShutDown { reason })) => Err(ExitError::GuestShutDown {
+            Ok(Err(PausedForGood::ShutDown { reason })) => Err(ExitError::GuestShutDown {
                 name: name(),
                 reason,
                 seen: seen(),

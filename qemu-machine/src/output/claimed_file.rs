@@ -1,7 +1,7 @@
-//! Files that a machine writes, each by one machine at a time.
+//! Files that machines write, one machine at a time.
 //!
-//! Its writer holds a lock on the file (`flock(2)`), so that this also holds
-//! between processes. The kernel releases it however the writer ends.
+//! The writer holds a lock on the file (`flock(2)`), so this also works between
+//! processes. The kernel releases it however the writer ends.
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
@@ -16,17 +16,17 @@ use qemu_qmp_engine as engine;
 pub(crate) struct ClaimedFile {
     file: File,
     path: PathBuf,
-    /// The process that holds the lock; `None` where the file cannot be locked.
+    /// The process with the lock; `None` if the file cannot be locked.
     locked_by: Option<u32>,
 }
 
 impl ClaimedFile {
-    /// Creates or truncates the file of this path. Where another machine is
-    /// writing it, takes the first free one of `NAME~2.EXT`, `NAME~3.EXT` and
-    /// so on.
+    /// Creates or truncates the file at this path. If another machine is
+    /// writing it, this uses the first free name of `NAME~2.EXT`, `NAME~3.EXT`
+    /// and so on.
     ///
-    /// What is no regular file (a terminal, a pipe, `/dev/null`) is not claimed,
-    /// and neither is a file on a file system without locks.
+    /// Only a regular file is claimed, not a terminal, a pipe or `/dev/null`. A
+    /// file on a file system without locks is not claimed either.
     pub(crate) fn create(wanted: &Path) -> io::Result<Self> {
         for number in 1..=SAME_NAME_LIMIT {
             let path = numbered(wanted, number);
@@ -34,7 +34,7 @@ impl ClaimedFile {
                 if number > 1 {
                     engine::log(log::Level::Warn, module_path!(), || {
                         let (wanted, taken) = (wanted.display(), claimed.path.display());
-                        format!("another machine is writing {wanted}: writing {taken}")
+                        format!("another machine is writing {wanted}: this one writes {taken}")
                     });
                 }
                 return Ok(claimed);
@@ -46,14 +46,14 @@ impl ClaimedFile {
         ))
     }
 
-    /// `None` where another machine is writing it.
+    /// `None` if another machine is writing it.
     fn try_create(path: PathBuf) -> io::Result<Option<Self>> {
         let file = File::options()
             .write(true)
             .create(true)
-            // Not before it is known that nobody is writing it.
+            // Not before the lock.
             .truncate(false)
-            // A pipe that nobody reads would be waited for, on the engine.
+            // Opening a pipe without a reader would block the engine.
             .custom_flags(libc::O_NONBLOCK)
             .open(&path)?;
         let mut claimed = Self {
@@ -81,23 +81,23 @@ impl ClaimedFile {
     }
 }
 
-/// A fork of this process has the same lock, and would hold it when the machine
-/// has long ended: so the lock is released, and the file not merely closed.
+/// A fork of this process has the same lock, and would keep it after the end of
+/// the machine. So the lock is released, and the file not only closed.
 impl Drop for ClaimedFile {
     fn drop(&mut self) {
         if self.locked_by == Some(std::process::id()) {
-            // It fails only where there is no lock any more.
+            // It fails only if there is no lock any more.
             let _ = self.file.unlock();
         }
     }
 }
 
-/// The path itself, or that of the second, third, ... file of its name.
+/// The path, or the second, third, ... path for its name.
 fn numbered(path: &Path, number: usize) -> PathBuf {
     if number == 1 {
         return path.to_owned();
     }
-    // Not `-2`, which is what machines of a fleet are called.
+    // Not `-2`: machines of a fleet have such names.
     let mut name = OsString::from(path.file_stem().unwrap_or_default());
     name.push(format!("~{number}"));
     if let Some(extension) = path.extension() {
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of the test's own.
+    /// A folder for one test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_being_written_is_left_alone_and_a_free_one_is_written_anew() {
+    fn a_file_in_use_is_left_alone_and_a_free_one_is_truncated() {
         let folder = Folder::new("busy");
         let path = folder.0.join("node.tar.log");
         fs::write(&path, "of the last run").unwrap();
         let first = ClaimedFile::create(&path).unwrap();
         assert_eq!(first.path(), path);
         first.file().write_all(b"first").unwrap();
-        // Also by another name.
+        // Also through another name.
         let link = folder.0.join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let second = ClaimedFile::create(&path).unwrap();
@@ -168,8 +168,8 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0; 7];
-        io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut told).unwrap();
+        let mut output = [0; 7];
+        io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut output).unwrap();
         let claimed = ClaimedFile::create(&path).unwrap();
         assert_eq!(claimed.path(), folder.0.join("log~2"));
         drop(other.stdin.take());

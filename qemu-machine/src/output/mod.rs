@@ -1,5 +1,5 @@
-//! What QEMU itself prints: its standard output and error, logged whole, with
-//! the tail kept for errors and reports.
+//! The output of QEMU itself: its standard output and error. All of it is
+//! logged, and its tail is kept for errors and reports.
 
 mod claimed_file;
 pub(crate) mod tee;
@@ -19,8 +19,8 @@ use crate::output::claimed_file::ClaimedFile;
 use crate::output::tee::Feed;
 use crate::sys;
 
-/// What QEMU has printed. Clones share it; they hold no descriptor once it is
-/// [closed](Self::close).
+/// The output of QEMU. Clones share it. They have no descriptor after
+/// [`close`](Self::close).
 #[derive(Debug, Clone)]
 pub(crate) struct Output(Arc<Mutex<Sink>>);
 
@@ -31,7 +31,7 @@ struct Sink {
     tee: Option<Feed>,
 }
 
-/// The reading end of QEMU's output, and where it goes.
+/// The reading end of the output of QEMU, and where it goes.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputPipe {
     pipe: Arc<PipeReader>,
@@ -52,10 +52,10 @@ impl Output {
         self.lock().tail.to_vec()
     }
 
-    /// Nothing more will come: lets go of the log. Gives why that is not
-    /// whole, if it is not.
+    /// Nothing more will come: closes the log. Returns why the log is
+    /// incomplete, if it is.
     pub(crate) fn close(&self) -> Option<String> {
-        self.lock().log.take()?.trouble()
+        self.lock().log.take()?.write_error()
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -99,16 +99,16 @@ impl OutputPipe {
         });
         if let Err(error) = read.await {
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("QEMU's output cannot be read any more: {error}")
+                format!("reading QEMU's output stops: {error}")
             });
         }
     }
 
-    /// Takes what is there now, once nothing more can come from QEMU; what
-    /// else holds the pipe is not waited for.
+    /// Reads what is there now, when QEMU has ended. Does not wait for other
+    /// processes that have the pipe.
     pub(crate) fn drain(&self) {
         let mut buffer = [0; 4096];
-        // A pipe holds 64 KiB; whoever writes more than this now is not QEMU.
+        // A pipe holds 64 KiB. More than this now is not from QEMU.
         for _ in 0..64 {
             match io::Read::read(&mut &*self.pipe, &mut buffer) {
                 Ok(0) => return,
@@ -135,7 +135,7 @@ impl Tail {
         }
     }
 
-    /// Adds bytes; gives how many of the oldest were dropped for them.
+    /// Adds bytes. Returns how many of the oldest were dropped.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         let kept = &bytes[bytes.len().saturating_sub(self.limit)..];
         let excess = (self.bytes.len() + kept.len()).saturating_sub(self.limit);
@@ -152,8 +152,8 @@ impl Tail {
         self.limit
     }
 
-    /// The bytes after so many, in the two pieces in which they are kept: to
-    /// make one of them would move them all.
+    /// The bytes after the first `skipped`, in the two pieces of memory: to
+    /// join them would move all.
     pub(crate) fn pieces(&self, skipped: usize) -> [&[u8]; 2] {
         let (older, newer) = self.bytes.as_slices();
         let newer_skipped = skipped.saturating_sub(older.len()).min(newer.len());
@@ -164,7 +164,7 @@ impl Tail {
         self.piece(0, self.bytes.len())
     }
 
-    /// The bytes after so many, `count` at most.
+    /// Up to `count` bytes after the first `skipped`.
     pub(crate) fn piece(&self, skipped: usize, count: usize) -> Vec<u8> {
         let begin = skipped.min(self.bytes.len());
         let end = begin.saturating_add(count).min(self.bytes.len());
@@ -176,23 +176,23 @@ impl Tail {
         piece
     }
 
-    /// The last `count` bytes, or all where there are fewer.
+    /// The last `count` bytes, or all if there are fewer.
     pub(crate) fn last(&self, count: usize) -> Vec<u8> {
         self.piece(self.bytes.len().saturating_sub(count), count)
     }
 }
 
-/// A log that goes on without its file when that cannot be written.
+/// A log that continues without its file after a write error.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
-    /// Stays open when it cannot be written any more, for the lock on it.
+    /// Stays open after a write error, for its lock.
     file: Written,
     failed: Option<io::Error>,
 }
 
 impl LogFile {
-    /// Creates or truncates the file, or one beside it, as [`ClaimedFile`] says.
+    /// Creates or truncates the file, or another one; see [`ClaimedFile`].
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let claimed = ClaimedFile::create(path)?;
         Ok(Self {
@@ -202,7 +202,7 @@ impl LogFile {
         })
     }
 
-    /// Takes over a new file that is open for writing.
+    /// Uses a new file that is open for writing.
     pub(crate) fn new(path: &Path, file: File) -> Self {
         Self {
             path: path.to_owned(),
@@ -226,16 +226,16 @@ impl LogFile {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn write_error(&self) -> Option<String> {
         let error = self.failed.as_ref()?;
         Some(format!(
-            "the log {} is not whole: {error}",
+            "the log {} is incomplete: {error}",
             self.path.display()
         ))
     }
 }
 
-/// A log's file, by who may look for it.
+/// The file of a log.
 #[derive(Debug)]
 enum Written {
     Private(File),
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(tail.push(b"0123456789"), 10);
         assert_eq!(tail.to_vec(), b"6789");
         assert_eq!(tail.last(2), b"89");
-        // Wherever it is cut in memory, and with no room for more.
+        // Wherever it is split in memory, and without extra capacity.
         for count in 0..=5 {
             tail.push(b"x");
             let all = tail.to_vec();
@@ -282,13 +282,15 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_written_says_so_and_stops_nobody() {
         let mut log = LogFile::create(Path::new("/dev/full")).unwrap();
-        assert_eq!(log.trouble(), None);
+        assert_eq!(log.write_error(), None);
         log.write(b"x");
         log.write(b"y");
         assert!(
-            log.trouble().unwrap().contains("/dev/full is not whole"),
+            log.write_error()
+                .unwrap()
+                .contains("/dev/full is incomplete"),
             "{:?}",
-            log.trouble()
+            log.write_error()
         );
     }
 }

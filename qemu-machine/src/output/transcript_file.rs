@@ -1,4 +1,4 @@
-//! The transcript of a machine's monitor, in a file that no other machine writes.
+//! The transcript of the monitor, in a file that no other machine writes.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) struct TranscriptFile {
 }
 
 impl TranscriptFile {
-    /// Creates or truncates the file, or one beside it, as [`ClaimedFile`] says.
+    /// Creates or truncates the file, or another one; see [`ClaimedFile`].
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let claimed = ClaimedFile::create(path)?;
         let transcript = Transcript::to_file(claimed.file().try_clone()?)?;
@@ -33,8 +33,8 @@ impl TranscriptFile {
         self.claimed.path()
     }
 
-    /// Why it is not whole; `None` where all was written.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    /// Why it is incomplete; `None` if everything was written.
+    pub(crate) fn write_error(&self) -> Option<String> {
         self.transcript.trouble()
     }
 }

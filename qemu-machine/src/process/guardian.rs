@@ -1,22 +1,24 @@
-//! The guardian: a process that outlives this one for just as long as it takes
-//! to kill what its machines have left.
+//! The guardian: a process that outlives this one just long enough to kill what
+//! its machines left.
 //!
-//! The kernel kills the process that we started when we die, however we die;
-//! but not what that one forked, nor one that has cleared the wish, as a
-//! program with capabilities of its own does. So the first launch starts a
-//! shell that waits for the end of a socket: that ends when this process does,
-//! or becomes another program. Then the guardian kills the process groups that
-//! are on a list, and ends. The list is a file in memory, a line for each
-//! group, so that to write on it wakes nobody. What has left its group is found
-//! by a socket that each machine has from its start, whose number is in its line
-//! (see `survivors`).
+//! The kernel kills the started process when this process dies, for any reason.
+//! It does not kill what that process forked. It also does not kill a process
+//! that cleared the parent-death signal, as a program with its own capabilities
+//! does.
 //!
-//! It is no child of ours: whoever waits for all children waits for machines
-//! alone.
+//! So the first launch starts a shell that waits for the end of a socket. The
+//! socket ends when this process dies or becomes another program. Then the
+//! guardian kills the process groups in a list, and ends. The list is a file in
+//! memory with one line for each group, so a write to it wakes nothing. A
+//! process that left its group is found by a socket that each machine has from
+//! its start; the number of the socket is in the line (see `survivors`).
 //!
-//! Never is there a group that is not listed: each enters itself before it
-//! becomes its program. Never is one listed that has gone: its line is blanked
-//! while the leader, not reaped yet, still holds the group's id.
+//! The guardian is not a child of this process, so a wait for all children
+//! waits only for machines.
+//!
+//! Never misses a group: each writes its line before it becomes its program.
+//! Never lists a group that is gone: its line is blanked before the leader is
+//! reaped, while the id of the group is still taken.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -32,68 +34,71 @@ use qemu_qmp_engine::{self as engine, Engine};
 
 use crate::process;
 use crate::process::survivors::{self, Ends};
-use crate::sys::{self, BLANK_LINE, GroupLine, Herald, Image, NotSpawned, Spawned, Step};
+use crate::sys::{self, BLANK_LINE, GroupLine, GroupSlot, Image, NotSpawned, Spawned, Step};
 
-/// The line of a group that is to be, or is. Dropped, it stays on the list.
+/// The line of a group. A dropped entry stays in the list.
 #[derive(Debug)]
 pub(crate) struct Entry {
     list: Arc<File>,
     line: usize,
-    /// Whose list it is: a fork without exec has a copy of this.
+    /// The process that owns the list. A fork without exec has a copy of this.
     process: u32,
 }
 
-/// A line for a group that is about to be started, and gets this end of a
-/// socket pair; `None` where there is no
-/// guardian, as this system has nothing to make one of. To be called on the
-/// engine's thread alone.
+/// Reserves a line for a new group, which gets this end of a socket pair.
+/// Returns `None` if this system cannot run a guardian. Call it only on the
+/// thread of the engine.
 pub(crate) fn enter(engine: &'static Engine, ends: Option<&Ends>) -> io::Result<Option<Entry>> {
-    let mut post = lock();
-    post.call(engine)?;
-    let Some(list) = post.list.clone() else {
+    let mut state = lock();
+    state.ensure_guardian(engine)?;
+    let Some(list) = state.list.clone() else {
         return Ok(None);
     };
-    let line = post.free.pop().unwrap_or(post.lines);
+    let line = state.free.pop().unwrap_or(state.lines);
     let entry = Entry {
         list,
         line,
-        process: post.process,
+        process: state.process,
     };
-    // What takes memory is done now, while this can be told.
+    // Allocates the line now, while an error can still be reported.
     let written = entry.write(&BLANK_LINE).and_then(|()| {
         let (theirs, ours) = ends.map_or((0, 0), |ends| (ends.theirs, ends.ours));
         let numbers = format!("{theirs:20} {ours:20} ");
         entry.list.write_all_at(numbers.as_bytes(), entry.start())
     });
     if let Err(error) = written {
-        post.free.push(line);
+        state.free.push(line);
         return Err(error);
     }
-    post.lines = post.lines.max(line + 1);
+    state.lines = state.lines.max(line + 1);
     Ok(Some(entry))
 }
 
 impl Entry {
-    /// By what the child enters itself.
-    pub(crate) fn herald(&self) -> Herald<'_> {
-        Herald {
+    /// Where the child writes its group.
+    pub(crate) fn slot(&self) -> GroupSlot<'_> {
+        GroupSlot {
             list: self.list.as_fd(),
             offset: self.offset(),
         }
     }
 
-    /// Enters a group that has been started, where its leader has not done so.
+    /// Writes the line of a started group, if its leader did not.
     pub(crate) fn complete(&self, spawned: &Spawned) {
-        if !spawned.announced
+        if !spawned.is_listed
             && let Err(error) = self.write(&sys::group_line(spawned.pid))
         {
             let group = spawned.pid;
-            warn(|| format!("what process {group} forks will outlive us, if we die: {error}"));
+            warn(|| {
+                format!(
+                    "children of process {group} will outlive this process, if it dies: {error}"
+                )
+            });
         }
     }
 
-    /// Blanks the line of a group that was killed, and whose leader is not
-    /// reaped yet, or of one that has never been.
+    /// Blanks the line of a killed group whose leader is not reaped yet, or of
+    /// a group that never started.
     pub(crate) fn dismiss(self) {
         if self.process == std::process::id() && self.write(&BLANK_LINE).is_ok() {
             lock().free.push(self.line);
@@ -104,7 +109,7 @@ impl Entry {
         self.list.write_all_at(line, self.offset())
     }
 
-    /// Where the group stands, behind the numbers of the sockets.
+    /// The offset of the group, after the numbers of the sockets.
     fn offset(&self) -> u64 {
         self.start() + NUMBERS_BYTES
     }
@@ -114,25 +119,25 @@ impl Entry {
     }
 }
 
-/// Our end of the guardian's socket.
+/// The end of the socket of the guardian in this process.
 type Guardian = Arc<UnixStream>;
 
-/// Where the guardian is, and its list.
-struct Post {
-    /// Whose guardian it is.
+/// The guardian and its list.
+struct GuardianState {
+    /// The process that owns the guardian.
     process: u32,
     guardian: Option<Guardian>,
-    /// Serves one guardian after the other.
+    /// A later guardian uses the same list.
     list: Option<Arc<File>>,
-    /// How many lines the list has.
+    /// The number of lines in the list.
     lines: usize,
-    /// Those that are blank.
+    /// The blank lines.
     free: Vec<usize>,
-    /// There can be none on this system.
-    is_hopeless: bool,
+    /// This system cannot run a guardian.
+    is_impossible: bool,
 }
 
-impl Post {
+impl GuardianState {
     const fn empty() -> Self {
         Self {
             process: 0,
@@ -140,19 +145,19 @@ impl Post {
             list: None,
             lines: 0,
             free: Vec::new(),
-            is_hopeless: false,
+            is_impossible: false,
         }
     }
 
-    /// Calls a guardian, if there is none.
-    fn call(&mut self, engine: &'static Engine) -> io::Result<()> {
+    /// Starts a guardian, if there is none.
+    fn ensure_guardian(&mut self, engine: &'static Engine) -> io::Result<()> {
         if self.process != std::process::id() {
-            // A fork without exec has a copy of its parent's, which it must not
-            // touch: its descriptor was closed by the fork.
+            // A fork without exec has a copy of the state of its parent, and
+            // must not touch it: the fork closed its descriptor.
             std::mem::forget(std::mem::replace(self, Self::empty()));
             self.process = std::process::id();
         }
-        if self.guardian.is_some() || self.is_hopeless {
+        if self.guardian.is_some() || self.is_impossible {
             return Ok(());
         }
         let list = match &self.list {
@@ -178,19 +183,23 @@ impl Post {
         Ok(())
     }
 
-    fn give_up(&mut self, lacks: &str, cause: &io::Error) {
-        self.is_hopeless = true;
-        warn(|| format!("what a machine forks will outlive us, if we die: {lacks}: {cause}"));
+    fn give_up(&mut self, missing: &str, cause: &io::Error) {
+        self.is_impossible = true;
+        warn(|| {
+            format!(
+                "children of a machine will outlive this process, if it dies: no {missing}: {cause}"
+            )
+        });
     }
 }
 
-static POST: Mutex<Post> = Mutex::new(Post::empty());
+static STATE: Mutex<GuardianState> = Mutex::new(GuardianState::empty());
 
-fn lock() -> MutexGuard<'static, Post> {
-    POST.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, GuardianState> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a shell that leaves the guardian behind, and goes.
+/// Starts a shell that forks the guardian and exits.
 fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Error)> {
     let before = |cause| (Step::Descriptors, cause);
     let (ours, theirs) = UnixStream::pair().map_err(before)?;
@@ -204,7 +213,7 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
             .collect::<Result<_, _>>()
             .unwrap_or_default()
     };
-    // By which it finds `ls`.
+    // To find `ls`.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = CString::new([b"PATH=", path.as_bytes()].concat()).unwrap_or_default();
     let started = sys::spawn(&Image {
@@ -213,8 +222,9 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
         environment: &[path],
         directory: Some(&strings(&["/"])[0]),
         descriptors: &[null, null, null, theirs.as_raw_fd(), list.as_raw_fd()],
-        herald: None,
-        // Or it is killed before it has left the guardian, where we die then.
+        group_slot: None,
+        // Otherwise the shell could be killed before it forks the guardian, if
+        // this process dies then.
         dies_with_us: false,
     });
     let Spawned { pid, pidfd, .. } = match started {
@@ -235,7 +245,7 @@ fn start(engine: &'static Engine, list: &File) -> Result<Guardian, (Step, io::Er
     Ok(ours)
 }
 
-/// Whether it will not be otherwise later.
+/// Whether the error is permanent.
 fn is_denied(cause: &io::Error) -> bool {
     matches!(
         cause.kind(),
@@ -243,28 +253,28 @@ fn is_denied(cause: &io::Error) -> bool {
     )
 }
 
-/// Waits until the guardian dies, calls another then, and reaps the dead one
-/// where this process has adopted it. It is in the group of the shell that left
-/// it behind.
+/// Waits until the guardian dies, starts another, and reaps the dead one if
+/// this process adopted it. The guardian is in the group of the shell that
+/// started it.
 async fn attend(engine: &'static Engine, guardian: Guardian, group: u32) {
-    let called = Instant::now();
-    // It says nothing: what there is to be read is its end.
+    let started = Instant::now();
+    // The guardian sends nothing: the only input is its end.
     while let Err(error) = engine::readable(guardian.as_fd()).await {
-        warn(|| format!("the guardian cannot be watched yet: {error}"));
-        engine::pause(ANEW).await;
+        warn(|| format!("cannot watch the guardian, will try again: {error}"));
+        engine::pause(RETRY).await;
     }
-    let_go(&guardian);
-    warn(|| "the guardian has died: another is called".to_owned());
-    if called.elapsed() < ANEW {
-        // One that cannot live is not called over and over.
-        engine::pause(ANEW).await;
+    forget(&guardian);
+    warn(|| "the guardian died: starting another".to_owned());
+    if started.elapsed() < RETRY {
+        // A guardian that dies at once is not started in a loop.
+        engine::pause(RETRY).await;
     }
-    while let Err(error) = call_again(engine) {
-        warn(|| format!("there is no guardian yet: {error}"));
-        engine::pause(ANEW).await;
+    while let Err(error) = restart(engine) {
+        warn(|| format!("cannot start a guardian, will try again: {error}"));
+        engine::pause(RETRY).await;
     }
     if sys::adopts_orphans() {
-        // Until it is reaped, nobody else's group has this id.
+        // Until it is reaped, no other group has this id.
         for pidfd in survivors::group(group) {
             process::ended(&pidfd).await;
             sys::reap(&pidfd);
@@ -272,17 +282,17 @@ async fn attend(engine: &'static Engine, guardian: Guardian, group: u32) {
     }
 }
 
-fn call_again(engine: &'static Engine) -> io::Result<()> {
-    lock().call(engine)
+fn restart(engine: &'static Engine) -> io::Result<()> {
+    lock().ensure_guardian(engine)
 }
 
-/// One that has died is called no more.
-fn let_go(guardian: &Guardian) {
-    let mut post = lock();
-    let held = post.guardian.as_ref();
-    if held.is_some_and(|held| Arc::ptr_eq(held, guardian)) {
+/// Forgets a dead guardian.
+fn forget(guardian: &Guardian) {
+    let mut state = lock();
+    let current = state.guardian.as_ref();
+    if current.is_some_and(|current| Arc::ptr_eq(current, guardian)) {
         sys::leave_to_forks(&**guardian);
-        post.guardian = None;
+        state.guardian = None;
     }
 }
 
@@ -290,12 +300,12 @@ fn warn(words: impl FnOnce() -> String) {
     engine::log(log::Level::Warn, module_path!(), words);
 }
 
-/// Signals that end whoever is on the same terminal, or is to be stopped by
-/// the same service manager, must not end the guardian before its time.
+/// The guardian ignores signals for everything on the same terminal or in the
+/// same service: they must not end it too early.
 ///
-/// A process that holds the machine's end of a socket is killed, unless it holds
-/// ours too: it is a fork of the dead process then. It is looked at once more
-/// just before that, as its id may be another's by then. All are looked at again
+/// A process with the end of the machine is killed, unless it also has our end:
+/// then it is a fork of the dead process. It is checked again just before the
+/// signal, as another process may have its id by then. All are checked again
 /// after that, as it may have forked.
 const SCRIPT: &str = r#"{
     trap '' HUP INT QUIT TERM
@@ -337,12 +347,11 @@ const SCRIPT: &str = r#"{
     done
 } <&3 3<&- &"#;
 
-/// The numbers of the machine's end and ours of a socket pair, before a group.
+/// The bytes of the numbers of both ends of a socket pair, before a group.
 const NUMBERS_BYTES: u64 = 42;
 
-/// When what has failed is tried anew: what has run out does not say when there
-/// is some again.
-const ANEW: Duration = Duration::from_secs(1);
+/// The pause before a retry: a lack of resources does not report its end.
+const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -358,10 +367,10 @@ mod tests {
             line
         };
         assert_eq!(line(), BLANK_LINE);
-        let spawned = |announced| Spawned {
+        let spawned = |is_listed| Spawned {
             pid: 4711,
             pidfd: File::open("/dev/null").unwrap().into(),
-            announced,
+            is_listed,
         };
         entry.complete(&spawned(true));
         assert_eq!(line(), BLANK_LINE);

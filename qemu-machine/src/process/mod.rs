@@ -1,12 +1,12 @@
-//! QEMU as a process: found, started with exactly what it shall have, and
-//! waited for by its descriptor.
+//! QEMU as a process: its start, with an exact environment and descriptors, and
+//! the wait for its end.
 
 mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod survivors;
 
-use crate::life::SurvivorFate;
+use crate::life::SurvivorOutcome;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -20,32 +20,33 @@ use qemu_qmp_engine::{self as engine, Engine};
 
 use self::guardian::Entry;
 use crate::life::ExitStatus;
-use crate::process::survivors::{Candidate, Lifelines, Noted, Search, Stat};
+use crate::process::survivors::{Candidate, Lifelines, Search, Stat, SurvivorList};
 use crate::sys::{self, Ended, Image, NotSpawned, Spawned, Step};
 
-/// A started process, the leader of its own group. Dropped unreaped, it is
-/// killed with its group, and reaped when the program ends.
+/// A started process, the leader of its process group. If it is dropped before
+/// it was reaped, it is killed with its group, and reaped when the program
+/// ends.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
     lifelines: Lifelines,
-    fate: Mutex<Fate>,
+    reap_state: Mutex<ReapState>,
 }
 
-/// What has been done to a process. Locked while its group is sent a signal,
-/// and while it is reaped: until then the group's id is nobody else's.
+/// What was done to a process. Locked while its group gets a signal, and while
+/// it is reaped: until then, nothing else has the id of the group.
 #[derive(Debug, Default)]
-struct Fate {
-    /// On the guardian's list, until it is reaped.
+struct ReapState {
+    /// Its line in the list of the guardian, until it is reaped.
     entry: Option<Entry>,
-    /// When somebody killed it who did not wait for its supervisor.
+    /// When a caller killed it without the supervisor.
     killed_unsupervised: Option<Instant>,
-    /// Whether its group was sent SIGKILL while it was there itself.
+    /// Whether its group got SIGKILL while the process still ran.
     is_killed: bool,
-    /// What lived on when it had ended.
-    survivors: Noted,
-    /// Once it is reaped.
+    /// The processes that outlived it.
+    survivors: SurvivorList,
+    /// Set when it is reaped.
     status: Option<ExitStatus>,
 }
 
@@ -53,10 +54,10 @@ struct Fate {
 pub(crate) struct Start<'a> {
     /// The program and its arguments.
     pub(crate) words: &'a [OsString],
-    /// Changes to our own environment; `None` removes a variable.
+    /// Changes to the environment of this process; `None` removes a variable.
     pub(crate) environment: &'a [(OsString, Option<OsString>)],
     pub(crate) directory: Option<&'a Path>,
-    /// Its descriptors 0, 1, 2, …; it has no others.
+    /// The descriptors 0, 1, 2, … of the process. It has no others.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
 
@@ -72,8 +73,8 @@ pub(crate) enum StartError {
 }
 
 impl Process {
-    /// Starts a process. To be called on the engine's thread alone: the
-    /// kernel kills the process when the thread that started it ends.
+    /// Starts a process. Call it only on the thread of the engine: the kernel
+    /// kills the process when the thread that started it ends.
     pub(crate) fn start(
         engine: &'static Engine,
         start: &Start<'_>,
@@ -83,29 +84,16 @@ impl Process {
         let path = environment.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(OsStr::new(""), |(_, path)| path);
         let program = find(&start.words[0], path)?;
-        let c_string = |word: &OsStr| {
-            CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
-                word: word.to_owned(),
-            })
-        };
-        // The child changes its directory before it looks for the program.
+        // The child changes its directory before it opens the program.
         let absolute = std::path::absolute(&program).unwrap_or_else(|_| program.clone());
         let image = c_string(absolute.as_os_str())?;
-        let arguments: Vec<CString> = start
-            .words
-            .iter()
-            .map(|word| c_string(word))
-            .collect::<Result<_, _>>()?;
-        let environment: Vec<CString> = environment
-            .iter()
-            .map(|(key, value)| {
-                c_string(
-                    &[key, OsStr::new("="), value]
-                        .into_iter()
-                        .collect::<OsString>(),
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let arguments = start.words.iter().map(|word| c_string(word));
+        let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
+        let environment = environment.iter().map(|(key, value)| {
+            let words = [key, OsStr::new("="), value];
+            c_string(&words.into_iter().collect::<OsString>())
+        });
+        let environment: Vec<CString> = environment.collect::<Result<_, _>>()?;
         let directory = start
             .directory
             .map(|path| c_string(path.as_os_str()))
@@ -119,7 +107,7 @@ impl Process {
             environment: &environment,
             directory: directory.as_ref(),
             descriptors: &descriptors,
-            herald: entry.as_ref().map(Entry::herald),
+            group_slot: entry.as_ref().map(Entry::slot),
             dies_with_us: true,
         });
         let Spawned { pid, pidfd, .. } = match started {
@@ -141,9 +129,9 @@ impl Process {
             pid,
             pidfd,
             lifelines,
-            fate: Mutex::new(Fate {
+            reap_state: Mutex::new(ReapState {
                 entry,
-                ..Fate::default()
+                ..ReapState::default()
             }),
         })
     }
@@ -162,19 +150,18 @@ impl Process {
         sys::has_ended(&self.pidfd)
     }
 
-    /// Ends what lives on after the process, which has ended, and takes its
-    /// status. What lives on is the rest of its group, and who has left the group
-    /// and holds a channel. Waits for their end, 10 s at most. Runs on the
-    /// engine.
-    pub(crate) async fn end(&self) -> (ExitStatus, Noted) {
+    /// Kills what outlives the ended process, and takes the exit status. That
+    /// is the rest of its group, and processes that left the group and have a
+    /// channel open. Waits up to 10 s for their end. Runs on the engine.
+    pub(crate) async fn end(&self) -> (ExitStatus, SurvivorList) {
         self.end_survivors().await;
         let status = self.reap();
         group::gone(self.pid).await;
-        (status, std::mem::take(&mut self.fate().survivors))
+        (status, std::mem::take(&mut self.reap_state().survivors))
     }
 
-    /// Where this process adopts orphans, it reaps those that it has killed. So
-    /// this comes before [`reap`](Self::reap), which lets the group's id go.
+    /// If this process adopts orphans, it reaps those that it killed. So this
+    /// comes before [`reap`](Self::reap), which frees the id of the group.
     async fn end_survivors(&self) {
         let deadline = Instant::now() + SURVIVORS_LIMIT;
         for _ in 0..PASSES {
@@ -184,22 +171,23 @@ impl Process {
             while search.step(PROCESSES_A_TURN) {
                 engine::yield_now().await;
             }
-            let doomed = self.kill_survivors(search);
-            if doomed.is_empty() {
+            let killed = self.kill_survivors(search);
+            if killed.is_empty() {
                 return;
             }
-            for survivor in &doomed {
+            for survivor in &killed {
                 let limit = deadline.saturating_duration_since(Instant::now());
                 let end = engine::readable(survivor.pidfd.as_fd());
-                // Where it cannot be watched, it is looked at below.
+                // If it cannot be watched, it is checked below.
                 let _ = engine::timeout(Some(limit), end).await;
             }
-            self.bury(&doomed);
+            self.reap_adopted(&killed);
         }
     }
 
-    /// The same as [`end`](Self::end) from any thread, for a caller that cannot
-    /// wait until the supervisor has a turn, which hears of the rest then.
+    /// Does the same as [`end`](Self::end) from any thread, for a caller that
+    /// cannot wait for the supervisor. The supervisor reports the survivors
+    /// later.
     pub(crate) fn end_by(&self, deadline: Instant) {
         self.end_survivors_by(deadline);
         self.reap();
@@ -212,89 +200,92 @@ impl Process {
                 return;
             };
             while search.step(PROCESSES_A_TURN) {}
-            let doomed = self.kill_survivors(search);
-            if doomed.is_empty() {
+            let killed = self.kill_survivors(search);
+            if killed.is_empty() {
                 return;
             }
-            for survivor in &doomed {
+            for survivor in &killed {
                 let limit = deadline.saturating_duration_since(Instant::now());
                 sys::ends_within(&survivor.pidfd, limit);
             }
-            self.bury(&doomed);
+            self.reap_adopted(&killed);
         }
     }
 
-    /// Begins a search, where there may be something to be found. Without that,
-    /// it only kills the group.
+    /// Starts a search, if there may be something to find. Otherwise only kills
+    /// the group.
     fn search(&self) -> Option<Search<'_>> {
         let adopts = sys::adopts_orphans();
         let is_held = self.lifelines.is_held();
-        let fate = self.fate();
-        // While somebody lives who may have been left, the look comes first.
+        let state = self.reap_state();
+        // If a process was left, the search comes before the signal.
         if !is_held {
-            fate.signal(self.pid, libc::SIGKILL);
+            state.signal(self.pid, libc::SIGKILL);
         }
-        let whole_group = adopts && fate.status.is_none();
-        drop(fate);
+        let whole_group = adopts && state.status.is_none();
+        drop(state);
         (is_held || whole_group).then(|| Search::new(&self.lifelines, self.pid, whole_group))
     }
 
-    /// Kills what a search has found. Gives what is to be waited for.
+    /// Kills what a search found. Returns the processes whose end is to be
+    /// awaited.
     fn kill_survivors(&self, search: Search<'_>) -> Vec<Candidate> {
         let found = search.into_candidates();
-        let mut fate = self.fate();
-        // Until the leader is reaped, nobody else's group has its id.
-        let group_is_ours = fate.status.is_none();
-        fate.signal(self.pid, libc::SIGKILL);
+        let mut state = self.reap_state();
+        // Until the leader is reaped, no other group has its id.
+        let group_is_ours = state.status.is_none();
+        state.signal(self.pid, libc::SIGKILL);
         let is_held = found.all.iter().any(|it| it.holds) || found.by_forks;
         if !is_held && self.lifelines.is_held() {
-            fate.survivors.unseen = true;
+            state.survivors.unseen = true;
         }
-        let mut doomed = Vec::new();
+        let mut killed = Vec::new();
         for survivor in found.all {
             if !survivor.holds {
                 if group_is_ours {
-                    doomed.push(survivor);
+                    killed.push(survivor);
                 }
                 continue;
             }
-            let killed = sys::signal_process(&survivor.pidfd, libc::SIGKILL);
-            let denied = killed.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
-            let was_killed_before = fate.is_killed && survivor.in_group;
+            let sent = sys::signal_process(&survivor.pidfd, libc::SIGKILL);
+            let denied = sent.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
+            let was_killed_before = state.is_killed && survivor.in_group;
             if denied {
-                fate.survivors.add(&survivor, SurvivorFate::NotPermitted);
+                state
+                    .survivors
+                    .add(&survivor, SurvivorOutcome::NotPermitted);
                 continue;
             }
             if !survivor.is_ending && !was_killed_before {
-                fate.survivors.add(&survivor, SurvivorFate::Killed);
+                state.survivors.add(&survivor, SurvivorOutcome::Killed);
             }
-            doomed.push(survivor);
+            killed.push(survivor);
         }
-        doomed
+        killed
     }
 
-    /// Reaps who was killed and adopted. A parent may have ended later than its
+    /// Reaps the killed and adopted processes. A parent may end later than its
     /// child, so this comes after the end of all.
-    fn bury(&self, doomed: &[Candidate]) {
+    fn reap_adopted(&self, killed: &[Candidate]) {
         let adopts = sys::adopts_orphans();
-        for survivor in doomed {
+        for survivor in killed {
             if !sys::ends_within(&survivor.pidfd, Duration::ZERO) {
-                self.fate().survivors.lives(survivor);
+                self.reap_state().survivors.lives(survivor);
             } else if adopts {
                 sys::reap(&survivor.pidfd);
             }
         }
     }
 
-    /// Takes the status of the ended process, and kills what is left of its
-    /// group. Done once; after that it is the status alone.
+    /// Takes the status of the ended process, and kills the rest of its group.
+    /// Later calls only return the status.
     fn reap(&self) -> ExitStatus {
-        let mut fate = self.fate();
-        if let Some(status) = fate.status {
+        let mut state = self.reap_state();
+        if let Some(status) = state.status {
             return status;
         }
         sys::signal_group(self.pid, libc::SIGKILL);
-        fate.entry.take().into_iter().for_each(Entry::dismiss);
+        state.entry.take().into_iter().for_each(Entry::dismiss);
         let status = match sys::reap(&self.pidfd) {
             Some(Ended::Exited(code)) => ExitStatus::Code(code),
             Some(Ended::Signaled {
@@ -306,59 +297,62 @@ impl Process {
             },
             None => ExitStatus::Unknown,
         };
-        fate.status = Some(status);
+        state.status = Some(status);
         status
     }
 
-    /// Asks every process of the group to end.
+    /// Asks every process of the group to end (SIGTERM).
     pub(crate) fn terminate(&self) {
-        self.fate().signal(self.pid, libc::SIGTERM);
+        self.reap_state().signal(self.pid, libc::SIGTERM);
     }
 
-    /// Ends every process of the group, and the process itself, which may have
-    /// gone to another group.
+    /// Kills every process of the group, and the process itself, which may be
+    /// in another group.
     pub(crate) fn kill(&self) {
-        self.kill_all(&mut self.fate());
+        self.kill_all(&mut self.reap_state());
     }
 
-    /// The same, from any thread, for who cannot wait until the supervisor has
-    /// a turn. One that has ended is left as it is. `now` is what the
-    /// supervisor will hear.
+    /// Does the same from any thread, for a caller that cannot wait for the
+    /// supervisor. An ended process is not touched. `now` is the time that the
+    /// supervisor reports.
     pub(crate) fn kill_unsupervised(&self, now: Instant) {
-        let mut fate = self.fate();
-        if fate.status.is_none() && !self.has_ended() {
-            self.kill_all(&mut fate);
-            fate.killed_unsupervised.get_or_insert(now);
+        let mut state = self.reap_state();
+        if state.status.is_none() && !self.has_ended() {
+            self.kill_all(&mut state);
+            state.killed_unsupervised.get_or_insert(now);
         }
     }
 
-    fn kill_all(&self, fate: &mut Fate) {
-        fate.signal(self.pid, libc::SIGKILL);
-        if fate.status.is_none() {
-            fate.is_killed = true;
-            // It fails only where there is nothing to be killed.
+    fn kill_all(&self, state: &mut ReapState) {
+        state.signal(self.pid, libc::SIGKILL);
+        if state.status.is_none() {
+            state.is_killed = true;
+            // It fails only if there is nothing to kill.
             let _ = sys::signal_process(&self.pidfd, libc::SIGKILL);
         }
     }
 
-    /// When it was killed past its supervisor, if it was.
+    /// When it was killed without its supervisor, if it was.
     pub(crate) fn killed_unsupervised(&self) -> Option<Instant> {
-        self.fate().killed_unsupervised
+        self.reap_state().killed_unsupervised
     }
 
-    fn fate(&self) -> MutexGuard<'_, Fate> {
-        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reap_state(&self) -> MutexGuard<'_, ReapState> {
+        self.reap_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the process is ending, even if it cannot be reaped yet: it
     /// closes its descriptors shortly before.
     pub(crate) fn is_ending(&self) -> bool {
-        // Out of descriptors, for one: only whether it has ended is known.
+        // If `/proc` cannot be read, for lack of descriptors, only the end
+        // itself is known.
         Stat::of(self.pid).map_or_else(|| self.has_ended(), |stat| stat.is_ending)
     }
 }
 
-impl Fate {
+impl ReapState {
     fn signal(&self, group: u32, signal: i32) {
         if self.status.is_none() {
             sys::signal_group(group, signal);
@@ -366,35 +360,41 @@ impl Fate {
     }
 }
 
-/// Waits until a child has ended, and its status is there to be taken. Runs on
-/// the engine.
+/// Waits until a child has ended, and its status can be taken. Runs on the
+/// engine.
 pub(crate) async fn ended(pidfd: &OwnedFd) {
     let _ = engine::readable(pidfd.as_fd()).await;
-    // The kernel had no memory, or no watch, left for us; or somebody traces the
-    // child, and has its end first. Then there is nothing to wait for but time.
+    // The kernel had no memory or no watch left. Or another process traces the
+    // child, and gets its end first. Then only time helps.
     while !sys::has_ended(pidfd) {
         engine::pause(UNWATCHED).await;
     }
 }
 
-/// How late the end of a process may be told that cannot be watched, or is
-/// traced.
+/// The delay of a report of the end, if the process is traced or cannot be
+/// watched.
 const UNWATCHED: Duration = Duration::from_millis(10);
 
-/// How long the survivors of a process may take to end once they are killed. It
-/// is the kernel's time to take their memory down.
+/// How long killed survivors may take to end, while the kernel frees their
+/// memory.
 const SURVIVORS_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often they are looked for: a process may fork while it is being killed.
+/// How often to search: a process may fork while it is being killed.
 const PASSES: usize = 5;
 
-/// How many processes are looked at before the engine does something else.
+/// How many processes to check before the engine does something else.
 const PROCESSES_A_TURN: usize = 16;
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn c_string(word: &OsStr) -> Result<CString, StartError> {
+    CString::new(word.as_bytes()).map_err(|_| StartError::Nul {
+        word: word.to_owned(),
+    })
 }
 
 fn not_started(step: Step, cause: io::Error, program: PathBuf) -> StartError {
@@ -419,7 +419,7 @@ fn environment(changes: &[(OsString, Option<OsString>)]) -> Vec<(OsString, OsStr
     environment
 }
 
-/// Finds a program as a shell does.
+/// Finds a program like a shell does.
 pub(crate) fn find(program: &OsStr, path: &OsStr) -> Result<PathBuf, StartError> {
     if program.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(program));
@@ -445,7 +445,7 @@ mod tests {
         let path = OsStr::new("/nonexistent:/etc:/bin");
         assert_eq!(find(OsStr::new("sh"), path).unwrap(), Path::new("/bin/sh"));
         assert_eq!(find(OsStr::new("./sh"), path).unwrap(), Path::new("./sh"));
-        // A file that is not executable is passed over.
+        // A file that is not executable is skipped.
         assert!(matches!(
             find(OsStr::new("passwd"), OsStr::new("/etc")),
             Err(StartError::NotFound { .. })

@@ -1,8 +1,8 @@
-//! What a machine has on disk for itself: a directory, or a log alone.
+//! The private files of a machine: a directory, or only a log.
 //!
-//! Its owner holds a lock on the very directory or file, which the kernel lets
-//! go however the owner ends. So what can be locked is nobody's, and the next
-//! launch sweeps it away.
+//! Its owner holds a lock on the directory or file, and the kernel releases it
+//! however the owner ends. So an unlocked one has no owner, and the next launch
+//! removes it.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,21 +17,22 @@ use qemu_qmp_engine as engine;
 
 use crate::sys;
 
-/// A directory that only we may enter, removed when dropped.
+/// A directory that only this user can enter, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory {
     place: Place,
     _lock: File,
 }
 
-/// A log that only we may read, removed when dropped. For a machine that needs
-/// nothing else: to remove a directory may cost more than all else of its end.
+/// A log that only this user can read, removed when dropped. It is for a
+/// machine that needs nothing else: to remove a directory may cost more than
+/// the rest of the end.
 #[derive(Debug)]
 pub(crate) struct PrivateLog(Place);
 
 impl PrivateDirectory {
-    /// Makes a directory under `base`, and sweeps there what machines of
-    /// programs that died have left.
+    /// Makes a directory under `base`, and removes there what dead programs
+    /// left.
     pub(crate) fn create(base: &Path) -> io::Result<Self> {
         let (place, lock) = Place::make(base, Kind::Directory, "")?;
         Ok(Self { place, _lock: lock })
@@ -41,17 +42,17 @@ impl PrivateDirectory {
         &self.place.path
     }
 
-    /// Removes the directory and all in it, and says if that failed.
+    /// Removes the directory and its content.
     pub(crate) fn remove(self) -> io::Result<()> {
         self.place.remove()
     }
 }
 
 impl PrivateLog {
-    /// Makes a log under `base` that has `name` in its own, and sweeps there.
-    /// The file holds the lock for as long as it is open.
+    /// Makes a log under `base` with `name` in its file name, and removes what
+    /// dead programs left. The open file holds the lock.
     pub(crate) fn create(base: &Path, name: &str) -> io::Result<(Self, File)> {
-        // As much of it as every file system takes.
+        // As much of it as every file system accepts.
         let name: String = name.chars().take(NAME_LIMIT).collect();
         let (place, file) = Place::make(base, Kind::Log, &format!("-{name}{LOG_SUFFIX}"))?;
         Ok((Self(place), file))
@@ -61,13 +62,13 @@ impl PrivateLog {
         &self.0.path
     }
 
-    /// Removes the log, and says if that failed.
+    /// Removes the log.
     pub(crate) fn remove(self) -> io::Result<()> {
         self.0.remove()
     }
 }
 
-/// A path that is ours.
+/// A path that this process owns.
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
@@ -76,14 +77,14 @@ struct Place {
 }
 
 impl Place {
-    /// Gives what holds the lock, too.
+    /// Also returns the file that holds the lock.
     fn make(base: &Path, kind: Kind, suffix: &str) -> io::Result<(Self, File)> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         sweep_if_due(base);
         loop {
             let number = MADE.fetch_add(1, Ordering::Relaxed);
-            // The lock, not the name, tells whose it is; the name only has to
-            // be free, also where process ids of several containers meet.
+            // The lock shows the owner, not the name. The name must only be
+            // free, even if the process ids of several containers are equal.
             let name = format!("{PREFIX}{}-{number}{suffix}", std::process::id());
             let path = base.join(name);
             match kind.create(&path) {
@@ -93,7 +94,7 @@ impl Place {
             }
             match kind.lock(&path) {
                 Ok(Some(lock)) => {
-                    held().insert(path.clone());
+                    own_paths().insert(path.clone());
                     let place = Self {
                         path,
                         kind,
@@ -101,11 +102,11 @@ impl Place {
                     };
                     return Ok((place, lock));
                 }
-                // Between the two calls a sweep took it for a dead one's.
+                // Between the two calls, a sweep took it for a dead one.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    // The error that is told is the first.
+                    // The first error is reported.
                     let _ = kind.remove(&path);
                     return Err(error);
                 }
@@ -121,9 +122,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        held().remove(&self.path);
+        own_paths().remove(&self.path);
         if !self.removed {
-            // Where it cannot be removed now, a later sweep does it.
+            // If it cannot be removed now, a later sweep removes it.
             let _ = self.kind.remove(&self.path);
         }
     }
@@ -136,9 +137,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// By a name that is made of the prefix and two numbers, and that of a log
-    /// of what it ends with: other programs may have names that begin like
-    /// ours.
+    /// Finds the kind from a name: the prefix, two numbers, and for a log its
+    /// suffix. Other programs may have names with the same start.
     fn of(name: &OsStr) -> Option<Self> {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let (process, rest) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
@@ -149,7 +149,7 @@ impl Kind {
         (is_number(process) && is_number(number)).then_some(kind)
     }
 
-    /// Nobody but the owner may look in.
+    /// Only the owner may look in.
     fn mode(self) -> u32 {
         match self {
             Self::Directory => 0o700,
@@ -168,11 +168,11 @@ impl Kind {
         }
     }
 
-    /// Locks what is one of ours; `None` where its owner lives, or it was
-    /// removed. It fails where somebody else made it, or its file system keeps
-    /// no modes: there nothing is private.
+    /// Locks one of ours; `None` if its owner lives, or it was removed. Fails
+    /// if another user made it, or if its file system has no modes: then
+    /// nothing is private.
     fn lock(self, path: &Path) -> io::Result<Option<File>> {
-        // A pipe would be waited for, by who opens it and by who writes.
+        // Opening a pipe would block, and so would writing to it.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let mut options = File::options();
         match self {
@@ -180,15 +180,15 @@ impl Kind {
             Self::Log => options.write(true).custom_flags(flags),
         };
         let file = options.open(path)?;
-        let held = file.metadata()?;
+        let opened = file.metadata()?;
         let is_kind = match self {
-            Self::Directory => held.is_dir(),
-            Self::Log => held.is_file(),
+            Self::Directory => opened.is_dir(),
+            Self::Log => opened.is_file(),
         };
-        // Who made the base may hand its group on, by the bit of a directory.
-        let is_ours = held.uid() == sys::effective_user() && held.mode() & 0o777 == self.mode();
+        // The base directory may pass its group on, by its set-group-ID bit.
+        let is_ours = opened.uid() == sys::effective_user() && opened.mode() & 0o777 == self.mode();
         if !is_kind || !is_ours {
-            let why = "what is made there is not for its owner alone";
+            let why = "files made there are not private to their owner";
             return Err(io::Error::other(why));
         }
         match file.try_lock() {
@@ -197,7 +197,7 @@ impl Kind {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let named = fs::symlink_metadata(path)?;
-        let same = (held.dev(), held.ino()) == (named.dev(), named.ino());
+        let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
         Ok(same.then_some(file))
     }
 
@@ -213,19 +213,19 @@ impl Kind {
     }
 }
 
-/// What is of this process. A sweep passes that over without a look.
-fn held() -> MutexGuard<'static, HashSet<PathBuf>> {
-    static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+/// The paths of this process. A sweep skips them.
+fn own_paths() -> MutexGuard<'static, HashSet<PathBuf>> {
+    static OWN_PATHS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    OWN_PATHS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sweeps before every launch, but where this process has many places, only
-/// before every so-manieth: a sweep passes all of them, and would cost the more
-/// at each launch the more machines there are.
+/// Sweeps before each launch; with N > 32 paths, only before about every
+/// N/32nd. A sweep lists all of them, so its cost would grow with the number of
+/// machines.
 fn sweep_if_due(base: &Path) {
     static LAUNCHES: AtomicU64 = AtomicU64::new(0);
     let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
-    let ours = held().len();
+    let ours = own_paths().len();
     if is_due(launch, ours) {
         sweep(base);
     }
@@ -235,15 +235,14 @@ fn is_due(launch: u64, ours: usize) -> bool {
     launch.is_multiple_of(1 + ours as u64 / FEW)
 }
 
-/// Removes what owners have left who are dead. What cannot be removed is left
-/// to a later sweep.
+/// Removes what dead owners left. A later sweep gets what cannot be removed.
 fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else {
         return;
     };
     for entry in entries.flatten() {
         if let Some(kind) = Kind::of(&entry.file_name())
-            && !held().contains(&entry.path())
+            && !own_paths().contains(&entry.path())
             && let Ok(Some(_lock)) = kind.lock(&entry.path())
         {
             engine::log(log::Level::Info, module_path!(), || {
@@ -254,14 +253,14 @@ fn sweep(base: &Path) {
     }
 }
 
-/// So many places of our own cost a sweep next to nothing.
+/// A sweep over this number of paths costs almost nothing.
 const FEW: u64 = 32;
 
 const PREFIX: &str = "qemu-machine-";
 
 const LOG_SUFFIX: &str = ".log";
 
-/// Of a log's own name, in characters, which have 4 bytes at the most.
+/// The limit of the name in a log, in characters of up to 4 bytes.
 const NAME_LIMIT: usize = 50;
 
 #[cfg(test)]
@@ -271,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// A base directory of the test's own.
+    /// A base directory for one test.
     struct Base(PathBuf);
 
     impl Base {
@@ -343,7 +342,7 @@ mod tests {
         }
         let [dead_log, dead_nameless, others] = logs;
         fs::set_permissions(&others, fs::Permissions::from_mode(0o644)).unwrap();
-        // Nor is one taken for private that is not.
+        // A file that is not private is not taken for one.
         assert!(Kind::Log.lock(&others).is_err());
         let dead = base.0.join(format!("{PREFIX}1-1"));
         fs::create_dir(&dead).unwrap();
@@ -361,7 +360,7 @@ mod tests {
             fs::create_dir(&stranger).unwrap();
             fs::set_permissions(&stranger, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        // Neither may what is no directory keep a launch waiting.
+        // What is not a directory must not block a launch.
         let pipes = ["qemu-machine-3-3", "qemu-machine-3-4-x.log"].map(|it| base.0.join(it));
         assert!(
             Command::new("mkfifo")

@@ -1,21 +1,20 @@
-//! Processes that live on when the process that was started has ended.
+//! Finds the processes that outlive the started process.
 //!
 //! What a wrapper or QEMU forked is killed with its group. A process that left
-//! the group (`setsid`, `su -c`, `-daemonize` in a script) is not. It still
-//! holds an end of a channel that nobody outside the machine ever had, and that
-//! tells it from every other process: the number of a socket, or of the output's
-//! pipe, in `/proc/PID/fd`.
+//! the group (`setsid`, `su -c`, `-daemonize` in a script) is not. But it still
+//! has an end of a channel that only the machine ever had. The number of that
+//! socket, or of the pipe of the output, is in `/proc/PID/fd`.
 //!
 //! ```text
 //! Lifelines --is_held--> Search --step, step, ...--> Candidates --> Process
 //! ```
 //!
-//! Never takes a fork of this process for one of the machine's: a fork that has
-//! QEMU's end has our end too. Never decides by a process id alone: a candidate
-//! is held by its descriptor, and looked at again after that.
+//! Never takes a fork of this process for a process of the machine: a fork with
+//! the end of QEMU also has our end. Never decides by a process id alone: a
+//! candidate is opened by a descriptor, and then checked again.
 
 use crate::life::Survivor;
-use crate::life::SurvivorFate;
+use crate::life::SurvivorOutcome;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, PipeReader};
@@ -33,13 +32,13 @@ use crate::sys;
 pub(crate) struct Ends {
     /// The number of our descriptor. Its owner may have closed it.
     descriptor: RawFd,
-    /// What `/proc` calls our end, and the machine's.
+    /// The numbers of our end and of the end of the machine in `/proc`.
     pub(crate) ours: u64,
     pub(crate) theirs: u64,
 }
 
 impl Ends {
-    /// `None` where the system does not say.
+    /// `None` if the system does not report the numbers.
     pub(crate) fn of(ours: &Socket, theirs: &Socket) -> Option<Self> {
         Some(Self {
             descriptor: ours.as_raw_fd(),
@@ -49,21 +48,22 @@ impl Ends {
     }
 }
 
-/// The channels by which the processes of a machine are known.
+/// The channels that identify the processes of a machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Lifelines {
     /// The output of QEMU.
     output: Arc<PipeReader>,
-    /// The pair that has no other purpose, and then those of the channels.
+    /// The pair for this purpose only, and then the pairs of the channels.
     sockets: Vec<Ends>,
-    /// Our end of the former.
+    /// Our end of the first pair.
     _open: Arc<Socket>,
 }
 
 impl Lifelines {
-    /// Of the output, of the channels, and of one more pair, whose other end is
-    /// given here. Nobody writes to it, reads it or closes it: a QEMU that
-    /// becomes a daemon closes its output, and one whose peer dies its channels.
+    /// From the output, the channels, and a new pair, whose other end is
+    /// returned. No process writes to that pair, reads it or closes it. A QEMU
+    /// that becomes a daemon closes its output, and a QEMU whose peer dies
+    /// closes its channels.
     pub(crate) fn new(output: Arc<PipeReader>, channels: Vec<Ends>) -> io::Result<(Self, Socket)> {
         let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
         let sockets = Ends::of(&ours, &theirs).into_iter().chain(channels);
@@ -75,13 +75,13 @@ impl Lifelines {
         Ok((lifelines, theirs))
     }
 
-    /// The pair by which a guardian knows the machine's processes.
+    /// The pair that identifies the processes of the machine to a guardian.
     pub(crate) fn for_guardian(&self) -> Option<&Ends> {
         self.sockets.first()
     }
 
-    /// Whether a process still holds an end that the machine was given. Makes
-    /// one system call where none does.
+    /// Whether a process still has an end of the machine. Takes one system call
+    /// if none does.
     pub(crate) fn is_held(&self) -> bool {
         let sockets = self.sockets.iter().map(|ends| ends.descriptor);
         let output = self.output.as_raw_fd();
@@ -89,53 +89,53 @@ impl Lifelines {
         let Some((&output_has, sockets_have)) = hung_up.split_first() else {
             return false;
         };
-        // A number may stand for something else by now.
+        // By now, the number may be another descriptor.
         let is_ours = |ends: &Ends| sys::inode(ends.descriptor) == Some(ends.ours);
         let mut sockets = self.sockets.iter().zip(sockets_have);
         !output_has || sockets.any(|(ends, &has)| !has && is_ours(ends))
     }
 }
 
-/// A look at every process of the system.
+/// A search over every process of the system.
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
     lifelines: &'a Lifelines,
-    /// The output's pipe, as a link in `/proc` names it.
+    /// The pipe of the output, as a link in `/proc` names it.
     output: String,
     leader: u32,
-    /// When the leader started; `None` where somebody else has reaped it.
+    /// When the leader started; `None` if it was already reaped.
     since: Option<u64>,
-    /// Whether processes of the leader's group are wanted that hold nothing.
+    /// Whether to find all processes of the group, even without a channel.
     whole_group: bool,
     left: std::vec::IntoIter<u32>,
     found: Candidates,
 }
 
-/// What a search has found.
+/// What a search found.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     pub(crate) all: Vec<Candidate>,
-    /// Whether a fork of this process holds a channel.
+    /// Whether a fork of this process has a channel.
     pub(crate) by_forks: bool,
 }
 
-/// A process of a machine's.
+/// A process of a machine.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) name: String,
-    /// Whether it holds a channel, or is just in the group.
+    /// Whether it has a channel, or is only in the group.
     pub(crate) holds: bool,
     pub(crate) in_group: bool,
-    /// Whether it has ended, or is on its way.
+    /// Whether it has ended, or is ending.
     pub(crate) is_ending: bool,
 }
 
 impl<'a> Search<'a> {
-    /// Begins to look for what this process, the leader of its group, left. The
-    /// leader must not be reaped before the end of the search where the group
-    /// is wanted.
+    /// Starts a search for what this process left. It is the leader of its
+    /// group. If the group is searched too, the leader must not be reaped
+    /// before the end of the search.
     pub(crate) fn new(lifelines: &'a Lifelines, leader: u32, whole_group: bool) -> Self {
         let descriptor = lifelines.output.as_raw_fd();
         let output = fs::read_link(format!("/proc/self/fd/{descriptor}"));
@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks at some more of them. `false` where none is left.
+    /// Checks more processes. Returns `false` if none is left.
     pub(crate) fn step(&mut self, count: usize) -> bool {
         for _ in 0..count {
             let Some(pid) = self.left.next() else {
@@ -161,7 +161,8 @@ impl<'a> Search<'a> {
             };
             if self.look(pid).is_some()
                 && let Ok(pidfd) = sys::open_process(pid)
-                // By now it can be no other process, but before it could.
+                // With the descriptor open, its id cannot change hands. Before,
+                // it could.
                 && let Some((stat, holds)) = self.look(pid)
             {
                 self.found.all.push(Candidate {
@@ -181,8 +182,8 @@ impl<'a> Search<'a> {
         self.found
     }
 
-    /// What a process is, and whether it holds a channel; `None` for one that
-    /// is none of the machine's.
+    /// Checks a process, and whether it has a channel; `None` if it is not of
+    /// the machine.
     fn look(&mut self, pid: u32) -> Option<(Stat, bool)> {
         let stat = Stat::of(pid)?;
         let held = self.held_by(pid, &stat);
@@ -196,7 +197,7 @@ impl<'a> Search<'a> {
 
     fn held_by(&self, pid: u32, stat: &Stat) -> Held {
         let mut held = Held::default();
-        // Programs pass their output on to servers, which were there before.
+        // Programs pass their output on to servers, which started earlier.
         let may_have_output = self.since.is_some_and(|since| stat.start_time >= since);
         for entry in fs::read_dir(format!("/proc/{pid}/fd"))
             .into_iter()
@@ -223,45 +224,46 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Which ends of the channels a process has.
+/// The ends that a process has.
 #[derive(Debug, Default)]
 struct Held {
     ours: bool,
     theirs: bool,
 }
 
-/// Whether a descriptor reads, and whether it writes: the mode of its link.
+/// Whether a descriptor reads, and whether it writes: from the mode of its
+/// link.
 fn directions(link: &Path) -> [bool; 2] {
     let mode = fs::symlink_metadata(link).map(|link| link.permissions().mode());
     let mode = mode.unwrap_or_default();
     [mode & 0o400 != 0, mode & 0o200 != 0]
 }
 
-/// The processes of a group, which must not be free to be another's meanwhile.
+/// The processes of a group. Its leader must not be reaped before the call.
 pub(crate) fn group(leader: u32) -> Vec<OwnedFd> {
     let is_in = |pid: &u32| Stat::of(*pid).is_some_and(|stat| stat.group == leader);
     let mut members = Vec::new();
     for pid in processes().filter(is_in) {
-        // By its descriptor, it can be no other process the second time.
+        // With the descriptor open, the id cannot change hands.
         members.extend(sys::open_process(pid).ok().filter(|_| is_in(&pid)));
     }
     members
 }
 
-/// Every process that `/proc` shows.
+/// All processes in `/proc`.
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The processes of the group that this one led which have not ended.
+/// The processes of the group of this leader that have not ended.
 pub(super) fn members(leader: u32) -> Vec<u32> {
     let is_member =
         |&pid: &u32| Stat::of(pid).is_some_and(|stat| stat.group == leader && !stat.has_ended);
     processes().filter(is_member).collect()
 }
 
-/// What `/proc/PID/stat` says of a process (`proc_pid_stat(5)`).
+/// A process in `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     name: String,
@@ -269,7 +271,7 @@ pub(crate) struct Stat {
     /// Whether it only waits to be reaped.
     has_ended: bool,
     pub(crate) is_ending: bool,
-    /// In ticks since the system's start.
+    /// In ticks since the start of the system.
     start_time: u64,
 }
 
@@ -281,7 +283,7 @@ impl Stat {
     fn read(stat: &[u8]) -> Option<Self> {
         const PF_EXITING: u64 = 0x4;
         let stat = String::from_utf8_lossy(stat);
-        // A name may hold anything, parentheses too.
+        // A name may contain anything, even parentheses.
         let (name, fields) = stat.rsplit_once(')')?;
         let (_, name) = name.split_once('(')?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
@@ -296,38 +298,38 @@ impl Stat {
     }
 }
 
-/// What is known of the survivors of one machine.
+/// The survivors of one machine.
 #[derive(Debug, Default)]
-pub(crate) struct Noted {
+pub(crate) struct SurvivorList {
     pub(crate) all: Vec<Survivor>,
-    /// Whether a channel is held by a process that cannot be seen.
+    /// Whether a process has a channel, but cannot be seen.
     pub(crate) unseen: bool,
-    known: BTreeSet<u32>,
+    added: BTreeSet<u32>,
 }
 
-impl Noted {
-    /// Notes a process that is being killed, or may not be.
-    pub(crate) fn add(&mut self, candidate: &Candidate, fate: SurvivorFate) {
-        if self.known.insert(candidate.pid) {
+impl SurvivorList {
+    /// Adds a process that is being killed, or must not be.
+    pub(crate) fn add(&mut self, candidate: &Candidate, outcome: SurvivorOutcome) {
+        if self.added.insert(candidate.pid) {
             self.all.push(Survivor {
                 pid: candidate.pid,
                 name: candidate.name.clone(),
-                fate,
+                outcome,
             });
         }
     }
 
-    /// What is told of a process that is there, and that `/proc` does not show.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let words = "a process that this one may not see still holds a channel of the machine";
-        self.unseen.then(|| words.to_owned())
+    /// The warning about a process that `/proc` does not show.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let text = "a process that this one cannot see still has a channel of the machine open";
+        self.unseen.then(|| text.to_owned())
     }
 
-    /// It has not ended in time.
+    /// The process has not ended in time.
     pub(crate) fn lives(&mut self, candidate: &Candidate) {
         let mut all = self.all.iter_mut();
         if let Some(survivor) = all.find(|survivor| survivor.pid == candidate.pid) {
-            survivor.fate = SurvivorFate::Unkillable;
+            survivor.outcome = SurvivorOutcome::Unkillable;
         }
     }
 }
@@ -339,7 +341,7 @@ mod tests {
 
     use super::*;
 
-    /// The ends of the machine's and ours of a channel, besides.
+    /// Lifelines, and then the ends of the machine and ours of a channel.
     fn lifelines() -> (Lifelines, io::PipeWriter, [Socket; 2], Socket) {
         let (output, writer) = io::pipe().unwrap();
         let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -348,14 +350,14 @@ mod tests {
         (lifelines, writer, [theirs, last], ours)
     }
 
-    /// A process that is as our child is, with this as its standard input.
+    /// A process like a child of a machine, with this as its standard input.
     fn holder(end: OwnedFd) -> Child {
         let mut command = Command::new("sleep");
         command.arg("1000").stdin(Stdio::from(end)).spawn().unwrap()
     }
 
     fn found(lifelines: &Lifelines) -> Vec<u32> {
-        // Started before every holder, and no group of theirs.
+        // Started before every holder, and in another group.
         let mut search = Search::new(lifelines, std::process::id(), false);
         while search.step(16) {}
         let found = search.into_candidates().all;
@@ -366,7 +368,7 @@ mod tests {
     fn who_holds_an_end_of_the_machine_s_is_found_and_nobody_else() {
         let (lifelines, writer, [channel, last], ours) = lifelines();
         assert!(lifelines.is_held());
-        // This process has all ends, and is never meant.
+        // This process has all ends, and is never found.
         assert_eq!(found(&lifelines), [] as [u32; 0]);
         let stranger = holder(fs::File::open("/dev/null").unwrap().into());
         let reader = holder(lifelines.output.as_fd().try_clone_to_owned().unwrap());

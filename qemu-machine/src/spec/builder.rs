@@ -1,4 +1,4 @@
-//! What a machine shall be: inert until it is launched.
+//! The builder of a machine. Nothing runs until it is launched.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -12,12 +12,13 @@ use super::{
     UserNet,
 };
 
-/// A machine to be: what QEMU is to be told, and how it is to be treated.
+/// Builds a machine: the command line of its QEMU, its channels, and its
+/// timeouts.
 ///
-/// Nothing happens before [`launch`](Self::launch). A builder may be cloned,
-/// and launched as often as wanted. Arguments stand on the command line in
-/// the order in which they were given, after those that every machine has;
-/// where two contradict each other, QEMU takes the later one.
+/// Nothing happens before [`launch`](Self::launch). A builder can be cloned,
+/// and launched many times. QEMU gets first the arguments that every machine
+/// has, and then these, in the order of the calls. If two arguments contradict
+/// each other, QEMU uses the later.
 ///
 /// # Examples
 /// ```no_run
@@ -42,75 +43,85 @@ pub struct MachineBuilder {
 }
 
 impl MachineBuilder {
-    /// A machine run by `binary`, searched in `PATH` unless it has a slash.
+    /// Makes a builder for a machine that `binary` runs. The binary is searched
+    /// for in `PATH`, unless its name has a slash.
     pub fn new(binary: impl Into<OsString>) -> Self {
         MachineSpec::new(binary.into()).into()
     }
 
-    /// What has been asked for so far.
+    /// The description that this builder has filled so far.
     pub fn spec(&self) -> &MachineSpec {
         &self.spec
     }
 
-    /// What a launch would run.
+    /// Returns the command line of a launch, without running it.
     pub fn dry_run(&self) -> DryRun {
         self.spec.dry_run()
     }
 
-    /// A command to put before the binary, with its arguments: `gdb --args`,
-    /// `valgrind`, `taskset`, `ip netns exec`. It must become QEMU, or pass
-    /// its descriptors on to it and stay until QEMU ends (`setsid --wait`). The
-    /// machine ends when the wrapper ends: a QEMU that it leaves behind is killed,
-    /// and named in [`ExitReport::survivors`](crate::ExitReport::survivors).
+    /// Puts a command with its arguments before the binary: `gdb --args`,
+    /// `valgrind`, `taskset`, `ip netns exec`.
+    ///
+    /// The command must become QEMU (`exec`). Or it must pass its descriptors
+    /// on to QEMU and stay until QEMU ends (`setsid --wait`). The machine ends
+    /// when the command ends. If that leaves QEMU behind, QEMU is killed and
+    /// listed in [`ExitReport::survivors`](crate::ExitReport::survivors).
     pub fn wrapper<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.spec.wrapper = words.into_iter().map(Into::into).collect();
         self
     }
 
-    /// What the machine is called in errors and in the names of its logs,
-    /// instead of a name made of our process id and a number.
+    /// Sets the name of the machine in errors and in the names of its logs.
+    /// Without it, the name is made of this process id and a number.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.spec.name = Some(name.into());
         self
     }
 
-    /// How the monitor is reached, instead of over an inherited socket.
+    /// Sets how the monitor is reached, instead of over an inherited socket
+    /// (`-chardev socket` and `-mon`).
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.spec.monitor = monitor;
         self
     }
 
-    /// Takes replies of so many bytes instead of 256 MiB at most: a longer one
-    /// ends the monitor's connection, by an error that says so.
+    /// Sets the limit of one reply of the monitor, instead of 256 MiB. A longer
+    /// reply closes the connection, with an error.
     pub fn reply_limit_bytes(mut self, limit: usize) -> Self {
         self.spec.monitor_settings.line_limit_bytes = limit;
         self
     }
 
-    /// Writes every message of the monitor to this file, both ways and from the
-    /// greeting on, as [`Transcript`](crate::qmp::Transcript) says. Where another
-    /// machine is writing it, the file is `NAME~2.EXT`, as
-    /// [`Machine::transcript_path`](crate::Machine::transcript_path) says.
+    /// Writes every message of the monitor to this file, both ways, from the
+    /// greeting on; see [`Transcript`](crate::qmp::Transcript).
+    ///
+    /// If another machine is writing this file, the transcript goes to
+    /// `NAME~2.EXT`; see
+    /// [`Machine::transcript_path`](crate::Machine::transcript_path).
     pub fn transcript(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.transcript = Some(path.into());
         self
     }
 
-    /// Adds a monitor to the first one, which
-    /// [`Machine::monitor`](crate::Machine::monitor) gives by this name: a
-    /// connection of its own, whose commands wait for nobody else's.
+    /// Adds another monitor (`-mon`), which
+    /// [`Machine::monitor_named`](crate::Machine::monitor_named) returns. It
+    /// has its own connection, so its commands never wait for commands on
+    /// another monitor.
     pub fn add_monitor(mut self, name: impl Into<String>) -> Self {
         self.spec.channels.push(ChannelConfig::Monitor(name.into()));
         self
     }
 
-    /// A qtest channel, which [`Machine::qtest`](crate::Machine::qtest) gives:
-    /// devices and memory are driven from outside, and the guest does not run.
+    /// Adds a qtest channel (`-qtest`), which
+    /// [`Machine::qtest`](crate::Machine::qtest) returns. The caller drives
+    /// devices and memory from outside, and no guest code runs.
     ///
-    /// QEMU starts with its accelerator `qtest`, or, where it does not have it
-    /// (which it then says on its output), with TCG and stopped. Accelerators
-    /// that are set otherwise are not used. With the former, the machine is let
-    /// run (`cont`), as its clock moves only then; without a monitor it is not.
+    /// QEMU starts with its accelerator `qtest`. A QEMU without it prints that,
+    /// and starts with TCG and a paused guest. Accelerators from
+    /// [`accel`](Self::accel) are not used.
+    ///
+    /// The clock of the accelerator `qtest` moves only while the machine runs.
+    /// So the launch sends `cont`, if the machine has a monitor.
     pub fn qtest(mut self) -> Self {
         let is_qtest = |channel: &ChannelConfig| matches!(channel, ChannelConfig::Qtest);
         if !self.spec.channels.iter().any(is_qtest) {
@@ -120,9 +131,12 @@ impl MachineBuilder {
     }
 
     /// Gives the guest a port for its agent, which
-    /// [`Machine::guest_agent`](crate::Machine::guest_agent) speaks with. The
-    /// port is on a `virtio-serial` controller, which needs a machine with PCI;
-    /// for others see [`guest_agent_controller`](Self::guest_agent_controller).
+    /// [`Machine::guest_agent`](crate::Machine::guest_agent) returns (`-device
+    /// virtserialport`).
+    ///
+    /// The port is on a `virtio-serial` controller, which needs a machine with
+    /// PCI. For other machines see
+    /// [`guest_agent_controller`](Self::guest_agent_controller).
     pub fn guest_agent(self) -> Self {
         let is_agent = |channel: &ChannelConfig| matches!(channel, ChannelConfig::GuestAgent(_));
         if self.spec.channels.iter().any(is_agent) {
@@ -131,10 +145,10 @@ impl MachineBuilder {
         self.guest_agent_controller(OptionGroup::new("virtio-serial"))
     }
 
-    /// As [`guest_agent`](Self::guest_agent), with the port on this controller:
-    /// `virtio-serial-device` on a machine with virtio-mmio (`microvm`, `virt`
-    /// of Arm), `virtio-serial-ccw` on s390x. Its `id`, and the port's `bus`,
-    /// are set by us.
+    /// Does the same as [`guest_agent`](Self::guest_agent), with the port on
+    /// this controller: `virtio-serial-device` on a machine with virtio-mmio
+    /// (`microvm`, `virt` of Arm), `virtio-serial-ccw` on s390x. The `id` of
+    /// the controller and the `bus` of the port are set here.
     ///
     /// # Examples
     /// ```
@@ -161,44 +175,43 @@ impl MachineBuilder {
         self
     }
 
-    /// Adds a human monitor that is connected to nothing (`-monitor null`),
-    /// which keeps QEMU from making one of its own.
+    /// Adds a human monitor that is connected to nothing (`-monitor null`).
+    /// Without it, QEMU may add a human monitor itself.
     pub fn null_monitor(self) -> Self {
         self.args(["-monitor", "null"])
     }
 
-    /// The machine's type: `q35`, `microvm`, `none` and so on, with its own
-    /// options after commas.
+    /// Sets the machine type (`-machine`): `q35`, `microvm`, `none` and others,
+    /// with its own options after commas.
     pub fn machine(mut self, machine_type: impl Into<OsString>) -> Self {
         self.spec.machine_type = Some(machine_type.into());
         self
     }
 
-    /// Puts so many serial ports that are connected to nothing before the
-    /// console.
+    /// Adds this number of unconnected serial ports before the console
+    /// (`-serial null`).
     pub fn null_serials(mut self, count: usize) -> Self {
         self.spec.null_serials = count;
         self
     }
 
-    /// A console to watch and to drive, which
-    /// [`Machine::console`](crate::Machine::console) gives. Of several that
-    /// are given the last one counts; for more than one see
-    /// [`add_console`](Self::add_console).
+    /// Sets the first console, which
+    /// [`Machine::console`](crate::Machine::console) returns: `-serial` or
+    /// `-device`, with a `-chardev`. A second call replaces it; for more
+    /// consoles see [`add_console`](Self::add_console).
     pub fn console(mut self, console: ConsoleConfig) -> Self {
         self.spec
             .channels
             .retain(|channel| !channel.is_first_console());
-        // Before all others, however late it is given.
+        // It stands before the others, even if it is set last.
         self.spec
             .channels
             .insert(0, ChannelConfig::Console(None, console));
         self
     }
 
-    /// Adds a console to the first one, which
-    /// [`Machine::console_named`](crate::Machine::console_named) gives by this
-    /// name.
+    /// Adds another console, which
+    /// [`Machine::console_named`](crate::Machine::console_named) returns.
     ///
     /// # Examples
     /// ```no_run
@@ -219,16 +232,17 @@ impl MachineBuilder {
         self
     }
 
-    /// A firmware that is part of this crate, such as
-    /// [`guests::tiny`](crate::guests::tiny), in place of the machine's own.
+    /// Boots a firmware image that is part of this crate, such as
+    /// [`guests::tiny`](crate::guests::tiny), instead of the default of the
+    /// machine type (`-bios`).
     pub fn firmware(mut self, firmware: Firmware) -> Self {
         self.spec.firmware = Some(firmware);
         self
     }
 
-    /// Passes a descriptor to QEMU from its start, in the descriptor set `set`,
-    /// which QEMU opens as `/dev/fdset/SET`. `opaque` is a note, which QEMU
-    /// returns by `query-fdsets`.
+    /// Passes a descriptor to QEMU from its start, in the descriptor set `set`
+    /// (`-add-fd`). QEMU opens it as `/dev/fdset/SET`. `opaque` is a note that
+    /// `query-fdsets` returns.
     pub fn add_fd(
         mut self,
         set: u32,
@@ -243,13 +257,13 @@ impl MachineBuilder {
         self
     }
 
-    /// One more argument, as it is.
+    /// Adds one argument, unchanged.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.spec.arguments.push(argument.into());
         self
     }
 
-    /// More arguments, as they are.
+    /// Adds arguments, unchanged.
     pub fn args<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.spec
             .arguments
@@ -257,33 +271,33 @@ impl MachineBuilder {
         self
     }
 
-    /// An option with a group as its value: `option("-device", …)`.
+    /// Adds an option with a group as its value: `option("-device", …)`.
     pub fn option(self, name: &str, group: &OptionGroup) -> Self {
         self.args([OsStr::new(name), group.as_os_str()])
     }
 
-    /// A device (`-device`).
+    /// Adds a device (`-device`).
     pub fn device(self, device: &OptionGroup) -> Self {
         self.option("-device", device)
     }
 
-    /// The guest's memory (`-m`): `256M`, `2G`.
+    /// Sets the memory of the guest (`-m`): `256M`, `2G`.
     pub fn memory(self, size: impl AsRef<OsStr>) -> Self {
         self.args([OsStr::new("-m"), size.as_ref()])
     }
 
-    /// How many processors the guest has (`-smp`).
+    /// Sets the number of processors (`-smp`).
     pub fn smp(self, processors: u32) -> Self {
         self.args(["-smp", &processors.to_string()])
     }
 
-    /// The processors' model (`-cpu`): `max`, `host`.
+    /// Sets the model of the processors (`-cpu`): `max`, `host`.
     pub fn cpu(self, model: impl AsRef<OsStr>) -> Self {
         self.args([OsStr::new("-cpu"), model.as_ref()])
     }
 
-    /// The accelerators to try, the preferred one first: QEMU takes the first
-    /// that it can start (`-accel`, once for each).
+    /// Sets the accelerators to try, the preferred first (`-accel`, once for
+    /// each). QEMU uses the first that it can start.
     pub fn accel<S: AsRef<OsStr>>(mut self, preference: impl IntoIterator<Item = S>) -> Self {
         for accelerator in preference {
             self = self.args([OsStr::new("-accel"), accelerator.as_ref()]);
@@ -291,98 +305,104 @@ impl MachineBuilder {
         self
     }
 
-    /// A Linux kernel to boot (`-kernel`).
+    /// Boots a Linux kernel (`-kernel`).
     pub fn kernel(self, path: impl AsRef<Path>) -> Self {
         self.args([OsStr::new("-kernel"), path.as_ref().as_os_str()])
     }
 
-    /// The kernel's initial file system (`-initrd`).
+    /// Sets the initial file system of the kernel (`-initrd`).
     pub fn initrd(self, path: impl AsRef<Path>) -> Self {
         self.args([OsStr::new("-initrd"), path.as_ref().as_os_str()])
     }
 
-    /// The kernel's command line (`-append`).
+    /// Sets the command line of the kernel (`-append`).
     pub fn append(self, command_line: impl AsRef<OsStr>) -> Self {
         self.args([OsStr::new("-append"), command_line.as_ref()])
     }
 
-    /// A firmware file in place of the machine's own (`-bios`).
+    /// Boots a firmware file, instead of the default of the machine type
+    /// (`-bios`).
     pub fn bios(self, path: impl AsRef<Path>) -> Self {
         self.args([OsStr::new("-bios"), path.as_ref().as_os_str()])
     }
 
-    /// Waits for a guest instead of starting one (`-incoming defer`): for
-    /// [`Machine::migrate_to`](crate::Machine::migrate_to) and
+    /// Makes QEMU wait for a guest instead of starting one (`-incoming defer`):
+    /// for [`Machine::migrate_to`](crate::Machine::migrate_to) and
     /// [`Machine::load_from`](crate::Machine::load_from).
     pub fn incoming(self) -> Self {
         self.args(["-incoming", "defer"])
     }
 
-    /// A disk (`-drive`).
+    /// Adds a disk (`-drive`).
     pub fn drive(self, drive: Drive) -> Self {
         self.option("-drive", &drive.into_group())
     }
 
-    /// A network card on QEMU's user-mode network (`-netdev user` and its
+    /// Adds a network card on QEMU's user-mode network (`-netdev user` and
     /// `-device`).
     pub fn netdev_user(self, network: UserNet) -> Self {
         let (network, card) = network.into_groups();
         self.option("-netdev", &network).device(&card)
     }
 
-    /// A variable of QEMU's environment, which else is ours.
+    /// Sets a variable in the environment of QEMU. The other variables are
+    /// those of this process.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.spec.environment.push((key.into(), Some(value.into())));
         self
     }
 
-    /// A variable of ours that QEMU shall not have.
+    /// Removes a variable from the environment of QEMU.
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.spec.environment.push((key.into(), None));
         self
     }
 
-    /// QEMU's working directory, instead of ours. Relative paths in arguments
-    /// are relative to it; the binary is not.
+    /// Sets the working directory of QEMU, instead of the one of this process.
+    /// Relative paths in arguments are relative to it; the path of the binary
+    /// is not.
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.working_directory = Some(path.into());
         self
     }
 
-    /// Where the machine's private log, or its directory where it needs one,
-    /// is made, instead of the system's directory for temporary files.
+    /// Sets the directory for the private log and the private directory of the
+    /// machine, instead of the system's directory for temporary files.
     pub fn base_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.base_directory = Some(path.into());
         self
     }
 
-    /// Where QEMU's own output is logged, as `NAME.log`, instead of a private
-    /// log, which is removed at the end. The file is truncated at each launch.
-    /// Machines of one name that run at the same time have a log each: that of
-    /// the second is `NAME~2.log`, as
-    /// [`Machine::log_path`](crate::Machine::log_path) says.
+    /// Logs the output of QEMU itself to `NAME.log` in this directory, and
+    /// keeps the log. Without it, the log is private, and is removed at the
+    /// end.
+    ///
+    /// Each launch truncates the file. If machines of one name run at the same
+    /// time, each has its own log: the second writes `NAME~2.log`; see
+    /// [`Machine::log_path`](crate::Machine::log_path).
     pub fn log_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.log_directory = Some(path.into());
         self
     }
 
-    /// Writes QEMU's own output to a writer too, as it comes:
-    /// `.tee_output(std::io::stderr())`. [`Tee`] says how, and what becomes of a
-    /// writer that is slow or fails.
+    /// Also writes the output of QEMU itself to a writer, live:
+    /// `.tee_output(std::io::stderr())`. [`Tee`] describes what happens if the
+    /// writer is slow or fails.
     pub fn tee_output(mut self, to: impl Into<Tee>) -> Self {
         self.spec.output_tee = Some(to.into());
         self
     }
 
-    /// Sets the timeout of a launch that has none of its own
-    /// ([`Launch::timeout`](crate::Launch::timeout)), instead of 30 s. `None` removes it.
+    /// Sets the default timeout of a launch, instead of 30 s.
+    /// [`Launch::timeout`](crate::Launch::timeout) overrides it. `None` means
+    /// no timeout.
     pub fn launch_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.spec.launch_timeout = timeout.into();
         self
     }
 
-    /// Sets the timeout of operations on the machine that have none of their
-    /// own, instead of 30 s. `None` removes it.
+    /// Sets the default timeout of operations on the machine, instead of 30 s.
+    /// The `timeout` of an operation overrides it. `None` means no timeout.
     pub fn default_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.spec.timeout = timeout.into();
         self
@@ -402,10 +422,10 @@ impl MachineBuilder {
         self
     }
 
-    /// Launches the machine with all its deadlines suspended, that of the
-    /// launch included: for QEMU under a debugger, with the debugger as its
-    /// [`wrapper`](Self::wrapper). They go on when
-    /// [`Machine::deadlines`](crate::Machine::deadlines) are resumed.
+    /// Suspends all deadlines of the machine, including the deadline of the
+    /// launch. Use it for QEMU under a debugger, with the debugger as the
+    /// [`wrapper`](Self::wrapper). They continue after `resume` of
+    /// [`Machine::deadlines`](crate::Machine::deadlines).
     ///
     /// # Examples
     /// ```no_run

@@ -1,22 +1,22 @@
-//! A channel to be: a socket whose other end QEMU has from its start.
+//! Describes a channel: a socket whose other end QEMU has from its start.
 
-use super::{ConsoleConfig, OptionGroup, Plugged};
+use super::{ConsoleConfig, DeviceWithController, OptionGroup};
 
-/// A channel to be.
+/// Describes a channel.
 #[derive(Debug, Clone)]
 pub(crate) enum ChannelConfig {
-    /// A console of this name; the first one has none.
+    /// A console with this name; the first has none.
     Console(Option<String>, ConsoleConfig),
-    /// One more monitor, of this name.
+    /// Another monitor, with this name.
     Monitor(String),
-    /// The qtest channel, of which a machine has but one.
+    /// The qtest channel. A machine has at most one.
     Qtest,
     /// The port of the guest agent, on this controller.
     GuestAgent(OptionGroup),
 }
 
 impl ChannelConfig {
-    /// The id of its character device, by its place among the channels.
+    /// The id of its character device, from its index among the channels.
     pub(crate) fn id(&self, place: usize) -> String {
         match self {
             Self::Console(..) => format!("console{place}"),
@@ -39,7 +39,7 @@ impl ChannelConfig {
                 let monitor = OptionGroup::default().set("chardev", id);
                 vec![("-mon", monitor.set("mode", "control"))]
             }
-            // QEMU's own log of the channel would repeat every byte. It takes
+            // QEMU's own log of the channel would repeat every byte. QEMU uses
             // the first accelerator that its binary has.
             Self::Qtest => vec![
                 ("-qtest", OptionGroup::new(format!("chardev:{id}"))),
@@ -51,15 +51,15 @@ impl ChannelConfig {
         }
     }
 
-    /// Whether the guest must not run before it is told to.
-    pub(crate) fn holds_the_guest(&self) -> bool {
+    /// Whether the guest stays paused until it is started.
+    pub(crate) fn starts_paused(&self) -> bool {
         matches!(self, Self::Qtest)
     }
 }
 
-/// The port, on a controller of its own, for the character device of this id.
+/// The port on its controller, for the character device with this id.
 fn agent_devices(id: &str, controller: &OptionGroup) -> Vec<(&'static str, OptionGroup)> {
-    let port = Plugged {
+    let port = DeviceWithController {
         device: OptionGroup::new("virtserialport")
             .set("id", id)
             .set("name", "org.qemu.guest_agent.0"),

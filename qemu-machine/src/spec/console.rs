@@ -1,11 +1,14 @@
-//! What a console shall be, before its machine is launched.
+//! Describes a console, before the launch of its machine.
 
 use std::path::{Path, PathBuf};
 
-use super::{OptionGroup, Plugged, Tee};
+use super::{DeviceWithController, OptionGroup, Tee};
 
-/// A console to be; made by [`Console::serial`](crate::Console::serial), [`Console::virtio`](crate::Console::virtio),
-/// [`Console::debugcon`](crate::Console::debugcon), [`Console::semihosting`](crate::Console::semihosting) and [`Console::device`](crate::Console::device).
+/// Describes a console; made by [`Console::serial`](crate::Console::serial),
+/// [`Console::virtio`](crate::Console::virtio),
+/// [`Console::debugcon`](crate::Console::debugcon),
+/// [`Console::semihosting`](crate::Console::semihosting) and
+/// [`Console::device`](crate::Console::device).
 #[derive(Debug, Clone)]
 #[must_use = "a console is nothing until it is given to a machine"]
 pub struct ConsoleConfig {
@@ -22,7 +25,7 @@ pub struct ConsoleConfig {
 #[derive(Debug, Clone)]
 pub(crate) enum ConsoleDevice {
     Serial,
-    Model(Plugged),
+    Model(DeviceWithController),
     Semihosting,
 }
 
@@ -40,83 +43,88 @@ impl ConsoleConfig {
         }
     }
 
-    /// A device that the console's own is plugged into, made before it; its
-    /// `id`, and the console's `bus`, are set by us. A serial port has none,
-    /// and semihosting has none.
+    /// Adds a controller device, and plugs the device of the console into it.
+    /// The `id` of the controller and the `bus` of the console are set here. It
+    /// has no effect on a serial port or on semihosting.
     pub fn controller(mut self, controller: OptionGroup) -> Self {
-        if let ConsoleDevice::Model(plugged) = &mut self.device {
-            plugged.controller = Some(controller);
+        if let ConsoleDevice::Model(model) = &mut self.device {
+            model.controller = Some(controller);
         }
         self
     }
 
-    /// A file that gets every byte of the console, truncated at each launch.
+    /// Writes every byte of the console to this file, which each launch
+    /// truncates.
     ///
-    /// Where another machine is writing it, of this process or another, the
-    /// console gets a file beside it: the second `NAME~2.EXT`, the third
-    /// `NAME~3.EXT`. [`Console::log_path`](crate::Console::log_path) says which.
+    /// If another machine is writing this file, in this process or another, the
+    /// console writes a file beside it: the second `NAME~2.EXT`, the third
+    /// `NAME~3.EXT`. [`Console::log_path`](crate::Console::log_path) returns
+    /// its path.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
         self
     }
 
-    /// Writes the console to a writer too, as it comes: `.tee(std::io::stderr())`.
-    /// [`Tee`] says how, and what becomes of a writer that is slow or fails.
+    /// Also writes the console to a writer, live: `.tee(std::io::stderr())`.
+    /// [`Tee`] describes what happens if the writer is slow or fails.
     pub fn tee(mut self, to: impl Into<Tee>) -> Self {
         self.tee = Some(to.into());
         self
     }
 
-    /// Puts before each line of the [log](Self::log) when its first byte was
-    /// read: seconds since the launch, to the microsecond, in the form of
-    /// Linux's own (`[    1.234567] `). A line ends with its line feed. What is
-    /// kept in memory and searched has no stamps.
+    /// Puts a time before each line of the [log](Self::log): when its first
+    /// byte was read, in seconds since the launch. The form is that of the
+    /// Linux kernel (`[    1.234567] `). The bytes in memory and in searches
+    /// have no times.
     pub fn log_times(mut self) -> Self {
         self.stamped = true;
         self
     }
 
-    /// How many of the console's last bytes are kept in memory, instead of
-    /// 1 MiB.
+    /// Sets how many of the last bytes of the console stay in memory, instead
+    /// of 1 MiB.
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
         self.ring_bytes = bytes;
         self
     }
 
-    /// Also shows the console as a terminal of 80 columns and 24 rows, which
-    /// [`Console::screen`](crate::Console::screen) gives. It only shows: what a program asks of its
-    /// terminal is not answered.
+    /// Also interprets the console as a terminal of 80 columns and 24 rows,
+    /// which [`Console::screen`](crate::Console::screen) returns. A query that
+    /// a program sends to its terminal gets no answer.
     ///
-    /// Without this, no byte is looked at but by searches: a terminal takes each
-    /// apart, and must have seen the first to show the last.
+    /// It costs time for each byte, because a terminal must parse all of them.
+    /// So it is off by default.
     pub fn screen(self) -> Self {
         self.screen_size(80, 24)
     }
 
-    /// As [`screen`](Self::screen), with so many columns and rows, at least 2 by
-    /// 2. The guest is not told: programs on a serial line take 80 by 24.
+    /// Does the same as [`screen`](Self::screen), with this number of columns
+    /// and rows, at least 2 by 2. The guest does not learn the size: programs
+    /// on a serial line assume 80 by 24.
     pub fn screen_size(mut self, columns: u16, rows: u16) -> Self {
         self.screen = Some(ScreenSize { columns, rows });
         self
     }
 
-    /// Has every search on the console look past escape sequences, as
-    /// [`Expect::past_escapes`](crate::console::Expect::past_escapes) says.
+    /// Makes every search on the console ignore escape sequences; see
+    /// [`Expect::past_escapes`](crate::console::Expect::past_escapes).
     pub fn past_escapes(mut self) -> Self {
         self.noise.escapes = true;
         self
     }
 
-    /// Has every search on the console look past a Linux kernel's lines, as
-    /// [`Expect::past_kernel_lines`](crate::console::Expect::past_kernel_lines) says.
+    /// Makes every search on the console ignore the lines of a Linux kernel;
+    /// see
+    /// [`Expect::past_kernel_lines`](crate::console::Expect::past_kernel_lines).
     pub fn past_kernel_lines(mut self) -> Self {
         self.noise.kernel_lines = true;
         self
     }
 
-    /// Leaves the console's socket to the caller, who gets it by
-    /// [`Console::take_stream`](crate::Console::take_stream) and must read it: a full one blocks the guest.
-    /// Such a console has no log and no tee.
+    /// Leaves the socket of the console to the caller, who takes it by
+    /// [`Console::take_stream`](crate::Console::take_stream). The caller must
+    /// read it: a full socket blocks the guest. Such a console has no log and
+    /// no tee.
     pub fn undrained(mut self) -> Self {
         self.drained = false;
         self
@@ -126,7 +134,7 @@ impl ConsoleConfig {
         self.log.as_deref()
     }
 
-    /// Where it also goes.
+    /// The writer that also gets the bytes.
     pub(crate) fn tee_to(&self) -> Option<&Tee> {
         self.tee.as_ref()
     }
@@ -149,7 +157,7 @@ impl ConsoleConfig {
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
         match &self.device {
             ConsoleDevice::Serial => vec![("-serial", OptionGroup::new(format!("chardev:{id}")))],
-            ConsoleDevice::Model(plugged) => plugged.options(id),
+            ConsoleDevice::Model(model) => model.options(id),
             ConsoleDevice::Semihosting => {
                 let semihosting = OptionGroup::default()
                     .switch("enable", true)
@@ -168,7 +176,7 @@ pub(crate) struct ScreenSize {
     pub(crate) rows: u16,
 }
 
-/// What a search looks past.
+/// What a search ignores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Noise {
     pub(crate) escapes: bool,

@@ -1,4 +1,4 @@
-//! What a machine is to be: inert data.
+//! The description of a machine, as data.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use super::{ChannelConfig, CommandLine, ConsoleConfig, DryRun, Firmware, GuestSt
 
 /// Describes a machine: how QEMU is started, and how it is treated.
 ///
-/// A [`MachineBuilder`](crate::MachineBuilder) fills it, and makes a builder
-/// from it again: `MachineBuilder::from(spec)`. It can be read, cloned, and
-/// launched many times. Nothing runs until
+/// A [`MachineBuilder`](crate::MachineBuilder) fills it, and
+/// `MachineBuilder::from(spec)` makes a builder from it. It can be read,
+/// cloned, and launched many times. Nothing runs until
 /// [`launch`](crate::MachineBuilder::launch).
 ///
 /// # Examples
@@ -60,18 +60,18 @@ pub struct MachineSpec {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Monitor {
-    /// Over a socket that QEMU inherits: no path, no port, and nobody else
-    /// can get at it.
+    /// Over a socket that QEMU inherits. It has no path and no port, so no
+    /// other process can connect.
     #[default]
     SocketPair,
-    /// Over a unix socket, on which we listen before QEMU starts. The path
-    /// must not exist; it is removed as soon as QEMU has connected.
+    /// Over a unix socket, on which this process listens before QEMU starts.
+    /// The path must not exist. It is removed when QEMU has connected.
     Unix(PathBuf),
-    /// Over TCP, on which we listen before QEMU starts. With port 0 the
-    /// system chooses a free one.
+    /// Over TCP, on which this process listens before QEMU starts. With port 0,
+    /// the system chooses a free port.
     Tcp(SocketAddr),
-    /// None: the machine can be ended by a signal only, and is taken as
-    /// launched as soon as it runs.
+    /// No monitor. Only a signal ends the machine. The launch succeeds when the
+    /// process runs.
     Off,
 }
 
@@ -131,7 +131,7 @@ impl MachineSpec {
         &self.monitor
     }
 
-    /// The names of the monitors beside the first.
+    /// The names of the monitors, without the first.
     pub fn monitor_names(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().filter_map(|channel| match channel {
             ChannelConfig::Monitor(name) => Some(name.as_str()),
@@ -139,7 +139,7 @@ impl MachineSpec {
         })
     }
 
-    /// The consoles by name; the first one has none.
+    /// The consoles with their names; the first has none.
     pub fn consoles(&self) -> impl Iterator<Item = (Option<&str>, &ConsoleConfig)> {
         self.channels.iter().filter_map(|channel| match channel {
             ChannelConfig::Console(name, config) => Some((name.as_deref(), config)),
@@ -147,13 +147,13 @@ impl MachineSpec {
         })
     }
 
-    /// Whether it has a qtest channel.
+    /// Whether the machine has a qtest channel.
     pub fn has_qtest(&self) -> bool {
         let is_qtest = |channel: &ChannelConfig| matches!(channel, ChannelConfig::Qtest);
         self.channels.iter().any(is_qtest)
     }
 
-    /// Whether it has a port for a guest agent.
+    /// Whether the machine has a port for a guest agent.
     pub fn has_guest_agent(&self) -> bool {
         let is_agent = |channel: &ChannelConfig| matches!(channel, ChannelConfig::GuestAgent(_));
         self.channels.iter().any(is_agent)
@@ -164,13 +164,13 @@ impl MachineSpec {
         self.machine_type.as_deref()
     }
 
-    /// The embedded firmware; `None` for the machine type's own.
+    /// The embedded firmware; `None` for the default of the machine type.
     pub fn firmware(&self) -> Option<&Firmware> {
         self.firmware.as_ref()
     }
 
-    /// The arguments, in the order in which they were given: those of `memory`,
-    /// `kernel`, `drive` and so on are among them.
+    /// The arguments, in the order of the calls. They include those from
+    /// `memory`, `kernel`, `drive` and others.
     pub fn arguments(&self) -> &[OsString] {
         &self.arguments
     }
@@ -180,7 +180,7 @@ impl MachineSpec {
         &self.environment
     }
 
-    /// QEMU's working directory; `None` for this process's own.
+    /// The working directory of QEMU; `None` for the one of this process.
     pub fn working_dir(&self) -> Option<&Path> {
         self.working_directory.as_deref()
     }
@@ -195,18 +195,17 @@ impl MachineSpec {
         self.transcript.as_deref()
     }
 
-    /// The timeout of a launch that has none of its own; `None` for no limit.
+    /// The default timeout of a launch; `None` for no timeout.
     pub fn launch_timeout(&self) -> Option<Duration> {
         self.launch_timeout
     }
 
-    /// The timeout of operations that have none of their own; `None` for no
-    /// limit.
+    /// The default timeout of operations; `None` for no timeout.
     pub fn default_timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// What a launch would run.
+    /// Returns the command line of a launch, without running it.
     pub fn dry_run(&self) -> DryRun {
         let address = match &self.monitor {
             Monitor::Unix(path) => Some(ServerAddress::Unix(path.clone())),
@@ -263,7 +262,7 @@ impl MachineSpec {
         DescriptorNumbers { channels, added }
     }
 
-    /// The name that was given, or a new one that no other machine of this
+    /// The name of the machine, or a new name that no other machine of this
     /// process has.
     pub(crate) fn name_or_new(&self) -> String {
         static LAUNCHED: AtomicU64 = AtomicU64::new(1);
@@ -276,9 +275,9 @@ impl MachineSpec {
 
 /// QEMU's numbers for its descriptors.
 pub(crate) struct DescriptorNumbers {
-    /// The first of the channels'.
+    /// The first channel.
     pub(crate) channels: usize,
-    /// The first of those that were added.
+    /// The first added descriptor.
     pub(crate) added: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a machine is to be, before anything runs: inert data, and the command
+//! The description of a machine before anything runs: data, and the command
 //! line as a pure function of it.
 //!
 //! ```text
@@ -17,7 +17,9 @@ pub(crate) use builder::MachineBuilder;
 pub(crate) use channel::ChannelConfig;
 #[cfg(any(test, fuzzing))]
 pub(crate) use command_line::fuzzing;
-pub(crate) use command_line::{ChannelEnds, Ends, GuestStart, MonitorEnd, Plugged, compose};
+pub(crate) use command_line::{
+    ChannelEnds, DeviceWithController, Ends, GuestStart, MonitorEnd, compose,
+};
 pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::ConsoleConfig;
 pub(crate) use console::{ConsoleDevice, Noise, ScreenSize};

@@ -5,22 +5,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Where a console's bytes, or those of QEMU's own output, also go as they come;
-/// for [`ConsoleConfig::tee`](crate::spec::ConsoleConfig::tee) and
+/// A writer that gets the bytes of a console, or of the output of QEMU itself,
+/// live; for [`ConsoleConfig::tee`](crate::spec::ConsoleConfig::tee) and
 /// [`MachineBuilder::tee_output`](crate::MachineBuilder::tee_output).
 ///
-/// Any writer is one: `.tee(std::io::stderr())`. It is called by a thread of its
-/// own, and may block. It may be shared by consoles and machines, also by clones
-/// of one builder: one of them writes at a time.
+/// Any writer can be a tee: `.tee(std::io::stderr())`. Each tee of each machine
+/// has its own thread, so the writer may block. Consoles, machines and clones
+/// of one builder may share a writer: only one of them writes at a time.
 ///
-/// - A writer that does not keep up delays nobody. 1 MiB waits for it at most;
-///   what comes then is dropped, and a line in its place says how many bytes
-///   were. A log has every byte.
+/// - A slow writer delays nothing else. Up to 1 MiB waits for it. More than
+///   that is dropped, and a line in its place reports the number of bytes. A
+///   log has every byte.
 /// - A writer that fails or panics gets nothing more of that console. The
-///   machine goes on, and [`ExitReport::trouble`](crate::ExitReport::trouble)
-///   says so.
-/// - What has come is written and flushed before the machine's end is reported.
-///   A writer that takes longer than 5 s for that is not waited for.
+///   machine continues, and
+///   [`ExitReport::warnings`](crate::ExitReport::warnings) reports it.
+/// - Everything is written and flushed before the end of the machine is
+///   reported. A writer that needs more than 5 s for that is abandoned.
 ///
 /// # Examples
 /// ```no_run
@@ -49,10 +49,10 @@ pub(crate) enum TeeTarget {
 
 pub(crate) type SharedWriter = Arc<Mutex<dyn Write + Send>>;
 
-/// In which pieces it is written.
+/// The pieces of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TeeForm {
-    /// As they come.
+    /// The bytes, unchanged.
     Bytes,
     Lines,
     NamedLines,
@@ -64,30 +64,30 @@ impl Tee {
         Self::to(TeeTarget::Writer(Arc::new(Mutex::new(writer))))
     }
 
-    /// Calls `each` with the bytes as they come, or with each
-    /// [line](Self::lines).
+    /// Calls `each` with the bytes, live, or with each [line](Self::lines).
     pub fn call(each: impl FnMut(&[u8]) + Send + 'static) -> Self {
         Self::new(Callback(each))
     }
 
-    /// Appends to the file of this path, which is made at the launch if it is not
-    /// there, and never truncated. Several machines may append to one file.
+    /// Appends to the file at this path. The launch creates it if needed, and
+    /// never truncates it. Several machines may append to one file.
     pub fn append(path: impl Into<PathBuf>) -> Self {
         Self::to(TeeTarget::Path(path.into()))
     }
 
-    /// Writes whole lines alone, each by one call, so that those of several
-    /// consoles do not mix. A line is written when its line feed has come; the
-    /// last one, at the end, gets a line feed if it has none. Of a line longer
-    /// than 64 KiB, the pieces are written.
+    /// Writes only whole lines, each with one call, so the lines of several
+    /// consoles do not mix. A line is written when its line feed arrives. The
+    /// last line gets a line feed if it has none. A line over 64 KiB is written
+    /// in pieces.
     pub fn lines(mut self) -> Self {
         self.form = TeeForm::Lines;
         self
     }
 
-    /// As [`lines`](Self::lines), with the machine's name before each line:
-    /// `[NAME] `, and for a console that was
-    /// [added](crate::MachineBuilder::add_console) `[NAME/CONSOLE] `.
+    /// Does the same as [`lines`](Self::lines), with the name of the machine
+    /// before each line: `[NAME] `. For an
+    /// [added](crate::MachineBuilder::add_console) console it is
+    /// `[NAME/CONSOLE] `.
     pub fn named_lines(mut self) -> Self {
         self.form = TeeForm::NamedLines;
         self

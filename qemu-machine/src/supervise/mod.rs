@@ -1,78 +1,81 @@
-//! The supervisor of one machine: a task on the engine that owns its process
-//! and all that belongs to it, from the start of the process to its end.
+//! The supervisor of one machine: a task on the engine, from the start of the
+//! process to its end. It owns the process and its resources, and carries out
+//! what [`Life`] decides.
 //!
-//! It carries out what [`life`] decides, and when the process has ended it
-//! does, in this order: kill what is left of the process group and who has
-//! left it, take the exit status, read what is left in every channel, remove
-//! the private log or directory, tell who waits on the console and the monitor,
-//! let go of every descriptor, and then tell who waits for the end: all with one
-//! and the same report.
+//! After the end of the process it does, in this order (`end`):
+//!
+//! - Kill the rest of the process group, and processes that left the group.
+//! - Take the exit status.
+//! - Read what is left in every channel.
+//! - Remove the private log or directory.
+//! - Close every descriptor.
+//! - Notify all waiters, on the monitor, the consoles and the end, with one
+//!   report.
 
+mod end;
 mod monitor;
 
-use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::supervise::{PendingNotices, Reader};
+use qemu_qmp::supervise::Reader;
 use qemu_qmp::{Client, Deadlines, Disconnected, Quit, SystemPowerdown};
 use qemu_qmp_engine::{self as engine, Engine, Task, Watched, first, oneshot};
 use tokio::sync::mpsc;
 
 use monitor::{Monitor, Next};
 
-use crate::channel::{self, Channel};
+use crate::channel::Channel;
 use crate::console::Console;
 use crate::display::Canvas;
 use crate::life::ExitReport;
-use crate::life::Hold;
 use crate::life::ObservedState;
-use crate::life::{self, Action, Evidence, ExitDevices, HandshakeFailure, Ladder, Life, Rung};
+use crate::life::PausedForGood;
+use crate::life::{Action, ExitDevices, HandshakeFailure, Ladder, Life, Rung};
 use crate::output::OutputPipe;
 use crate::output::TranscriptFile;
-use crate::output::tee::{self, Feed};
+use crate::output::tee::Feed;
 use crate::process::Process;
 use crate::process::runtime_dir::{PrivateDirectory, PrivateLog};
 
-/// What is asked of a supervisor.
+/// A request to a supervisor.
 pub(crate) enum Request {
-    /// The machine can be spoken with. Answered, unless the launch has been
-    /// given up.
+    /// The handshake is done. Answered, unless the launch was given up.
     Ready(oneshot::Sender<()>),
-    /// It never will be.
+    /// The handshake failed.
     HandshakeFailed(HandshakeFailure),
-    /// This is its monitor.
+    /// The monitor, connected.
     Attach(Client, Reader),
-    /// The machine shall end.
+    /// A caller wants the machine to end.
     End(Ladder),
-    /// A rung could not be tried, or was refused.
+    /// A rung could not be tried, or QEMU refused it.
     Failed(Rung, String),
-    /// What the guest said before it was held, or reset so often, has been
+    /// The output of the guest before it was paused, or up to this reset, was
     /// read.
     GuestIsQuiet {
-        /// How often it was reset.
+        /// How often the guest was reset.
         resets: u64,
     },
-    /// The channel of this number has ended.
+    /// The channel with this index has ended.
     ChannelEnded(usize),
-    /// What the monitor told before that has been observed.
+    /// The events before the end of this channel were read.
     ChannelClosed(usize),
 }
 
-/// What is known of a machine.
+/// The state of a machine.
 #[derive(Debug, Clone)]
 pub(crate) enum Status {
     Alive,
-    /// QEMU holds the guest, and only a reset brings it back.
-    Held(Hold),
-    /// Killed, and not ended in time.
+    /// The guest is paused, and only a reset makes it run again.
+    PausedForGood(PausedForGood),
+    /// Killed, but not ended in time.
     Unkillable,
     Ended(Arc<ExitReport>),
 }
 
-/// What belongs to a machine's process.
+/// What the supervisor owns.
 pub(crate) struct Resources {
     pub(crate) name: String,
     pub(crate) process: Arc<Process>,
@@ -83,38 +86,39 @@ pub(crate) struct Resources {
     pub(crate) tees: Vec<Feed>,
     pub(crate) transcript_file: Option<TranscriptFile>,
     pub(crate) consoles: Vec<Console>,
-    /// The consoles, and all others.
+    /// The consoles and all other channels.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
     pub(crate) private_log: Option<PrivateLog>,
     pub(crate) canvas: Arc<Canvas>,
-    /// The log of QEMU's output, where it outlives the directory.
+    /// The log of the output of QEMU; `None` if it is private.
     pub(crate) log: Option<PathBuf>,
-    /// By what the guest can exit.
+    /// The devices by which the guest can exit.
     pub(crate) exit_devices: ExitDevices,
 }
 
-/// How whoever launched a machine has to do with its supervisor.
-pub(crate) struct Supervised {
+/// The launcher's handle to the supervisor.
+pub(crate) struct SupervisorHandle {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) status: Arc<Watched<Status>>,
-    /// Told when the launch has taken too long.
+    /// Notified when the deadline of the launch has passed.
     pub(crate) overdue: oneshot::Receiver<()>,
 }
 
-/// Supervises a process until its end; it has so long to be of use.
+/// Supervises a process until its end. The handshake must finish within
+/// `launch_limit`.
 pub(crate) fn supervise(
     engine: &'static Engine,
     resources: Resources,
     launch_limit: Option<Duration>,
-) -> Supervised {
+) -> SupervisorHandle {
     #[expect(
         clippy::disallowed_methods,
         reason = "the supervisor's task, on the engine, is all that receives"
     )]
     let (sender, requests) = mpsc::unbounded_channel();
     let status = Arc::new(Watched::new(Status::Alive));
-    let (overdue, told) = oneshot::channel();
+    let (overdue, overdue_receiver) = oneshot::channel();
     let process = Arc::clone(&resources.process);
     let last_resort = KilledWhenDropped {
         engine,
@@ -144,7 +148,7 @@ pub(crate) fn supervise(
         monitor: None,
         own_requests: sender.downgrade(),
         status: Arc::clone(&status),
-        told: Vec::new(),
+        pending: Vec::new(),
         overdue: Some(overdue),
         resets: 0,
     };
@@ -152,15 +156,15 @@ pub(crate) fn supervise(
         let _last_resort = last_resort;
         supervisor.run(requests).await;
     });
-    Supervised {
+    SupervisorHandle {
         requests: sender,
         status,
-        overdue: told,
+        overdue: overdue_receiver,
     }
 }
 
-/// A process whose supervisor has panicked is nobody's, and shall not live. One
-/// that has ended in good order has been let go of before.
+/// If the supervisor panics, this kills the process. After a normal end, the
+/// process is already gone.
 struct KilledWhenDropped {
     engine: &'static Engine,
     process: Weak<Process>,
@@ -171,7 +175,7 @@ impl Drop for KilledWhenDropped {
     fn drop(&mut self) {
         if let Some(process) = self.process.upgrade() {
             process.kill();
-            // Nobody will tell more of it.
+            // No report will follow.
             self.status.set(Status::Unkillable);
             self.engine.spawn(async move {
                 process.ended().await;
@@ -187,18 +191,17 @@ struct Supervisor {
     resources: Resources,
     exit: Task<()>,
     output: Task<()>,
-    /// What reads the channels.
+    /// The tasks that read the channels.
     pumps: Vec<Task<()>>,
     monitor: Option<Monitor>,
-    /// For the answers to what is asked of the monitor; it does not keep the
-    /// machine alive.
+    /// For requests from its own tasks. It does not keep the machine alive.
     own_requests: mpsc::WeakUnboundedSender<Request>,
     status: Arc<Watched<Status>>,
-    /// What waits for the answers of the monitor.
-    told: Vec<Task<()>>,
-    /// Whom to tell, once, that the launch has taken too long.
+    /// Tasks that wait for replies of the monitor.
+    pending: Vec<Task<()>>,
+    /// Notifies the launch, once, that its deadline has passed.
     overdue: Option<oneshot::Sender<()>>,
-    /// How many resets of the guest have been heeded.
+    /// How many resets of the guest were processed.
     resets: u64,
 }
 
@@ -220,7 +223,7 @@ impl Supervisor {
                 Input::Deadline => self.life.handle_timeout(self.now()),
                 Input::Request(request) => self.requested(request),
                 Input::Monitor(Next::Ended(cause)) => self.monitor_ended(&cause),
-                Input::Monitor(Next::News) => self.heed_the_guest(),
+                Input::Monitor(Next::News) => self.guest_changed(),
             }
         }
         self.finish(requests).await;
@@ -230,8 +233,8 @@ impl Supervisor {
         let deadlines = self.resources.deadlines.clone();
         let deadline = self.life.deadline();
         let limit = deadline.map(|at| at.saturating_duration_since(deadlines.now()));
-        // Each is pinned here, so that what joins them holds but pointers: a
-        // future that holds others by value is twice their size.
+        // Each future is pinned here, so that `first` holds only pointers. A
+        // combined future that holds others by value has twice their size.
         let exit = pin!(async {
             (&mut self.exit).await;
             Input::Exited
@@ -245,20 +248,20 @@ impl Supervisor {
         let request = pin!(async {
             match requests.recv().await {
                 Some(request) => Input::Request(request),
-                // Every handle is gone. Its drop has asked for the end.
+                // Every handle is gone. Its drop requested the end.
                 None => std::future::pending().await,
             }
         });
-        // The exit first: what else has ended then is a part of it.
-        let told = pin!(first(monitor, request));
-        let input = pin!(first(exit, told));
+        // The exit first: other ends are part of it.
+        let other = pin!(first(monitor, request));
+        let input = pin!(first(exit, other));
         deadlines
             .timeout(limit, input)
             .await
             .unwrap_or(Input::Deadline)
     }
 
-    /// The time by which the machine's deadlines are told.
+    /// The time of the deadlines of the machine.
     fn now(&self) -> Instant {
         self.resources.deadlines.now()
     }
@@ -268,13 +271,13 @@ impl Supervisor {
         match request {
             Request::Ready(answer) => {
                 if self.life.ready() {
-                    // Whoever does not want the machine any more drops it.
+                    // If the caller is gone, the machine was dropped.
                     let _ = answer.send(());
                 }
             }
             Request::HandshakeFailed(how) => self.life.handshake_failed(now, how),
             Request::Attach(client, reader) => self.attach(client, reader),
-            // A process that has ended did so before it was asked to.
+            // The process ended before this request.
             Request::End(_) if self.resources.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
             Request::Failed(rung, why) => self.life.failed(now, rung, why),
@@ -287,7 +290,7 @@ impl Supervisor {
             Request::GuestIsQuiet { resets } => {
                 let observed = &self.resources.observed;
                 observed.settle_resets(resets);
-                self.tell_of_the_guest(observed.hold());
+                self.publish_guest(observed.paused_for_good());
             }
         }
     }
@@ -306,8 +309,8 @@ impl Supervisor {
         ));
     }
 
-    /// QEMU tells of its end on the monitor before it closes the others, so
-    /// that is read first, be it by a thread that waits on the monitor.
+    /// QEMU reports its end on the monitor before it closes the channels. So
+    /// the monitor is read first, even if another thread reads it.
     fn channel_ended(&mut self, number: usize) {
         let Some(reader) = self.monitor.as_ref().and_then(Monitor::reading) else {
             self.requested(Request::ChannelClosed(number));
@@ -318,29 +321,28 @@ impl Supervisor {
     }
 
     fn monitor_ended(&mut self, cause: &Disconnected) {
-        // While the machine ends, the waiters are notified of that end instead.
+        // While the machine ends, the waiters get that end instead.
         if let Some(monitor) = &self.monitor
             && !self.is_ending()
         {
             let name = &self.resources.name;
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("machine '{name}' lives on without a monitor: {cause}")
+                format!("machine '{name}': continues without a monitor: {cause}")
             });
             monitor.finish();
         }
     }
 
-    /// A guest that is held says nothing more, and will not end by itself; one
-    /// that was reset goes on with nothing that it was at. Everyone who waits
-    /// for that hears of it once the last words have been read, which are on
-    /// their way.
-    fn heed_the_guest(&mut self) {
+    /// Processes a change of the guest. A paused guest prints nothing more, and
+    /// will not end by itself. A reset guest has lost its earlier state. The
+    /// waiters are notified when the last output was read.
+    fn guest_changed(&mut self) {
         let observed = &self.resources.observed;
-        let (hold, resets) = (observed.hold(), observed.resets());
-        if hold.is_some() {
-            self.life.guest_is_held(self.now());
+        let (paused, resets) = (observed.paused_for_good(), observed.resets());
+        if paused.is_some() {
+            self.life.guest_paused(self.now());
         } else {
-            self.tell_of_the_guest(None);
+            self.publish_guest(None);
             if resets == self.resets {
                 return;
             }
@@ -355,7 +357,7 @@ impl Supervisor {
         self.request_after(drained, Request::GuestIsQuiet { resets });
     }
 
-    /// Makes a request of its own, once `work` is done.
+    /// Makes a request to itself, after `work`.
     fn request_after(&mut self, work: impl Future<Output = ()> + Send + 'static, request: Request) {
         let requests = self.own_requests.clone();
         self.keep(self.engine.spawn(async move {
@@ -366,31 +368,32 @@ impl Supervisor {
         }));
     }
 
-    /// Holds what is under way, so that it has ended when the machine has.
+    /// Keeps a task, so that it ends before the machine does.
     fn keep(&mut self, task: Task<()>) {
-        self.told.retain(|task| !task.is_finished());
-        self.told.push(task);
+        self.pending.retain(|task| !task.is_finished());
+        self.pending.push(task);
     }
 
-    fn tell_of_the_guest(&self, hold: Option<Hold>) {
-        let was_held = self.status.look(|status| match status {
-            Status::Held(hold) => Some(Some(hold.clone())),
+    fn publish_guest(&self, paused: Option<PausedForGood>) {
+        let previous = self.status.look(|status| match status {
+            Status::PausedForGood(paused) => Some(Some(paused.clone())),
             Status::Alive => Some(None),
             Status::Unkillable | Status::Ended(_) => None,
         });
-        if was_held.is_none_or(|was_held| was_held == hold) {
+        if previous.is_none_or(|previous| previous == paused) {
             return;
         }
         for channel in &self.resources.channels {
-            channel.guest_is_held(hold.as_ref());
+            channel.guest_paused(paused.as_ref());
         }
-        self.status.set(hold.map_or(Status::Alive, Status::Held));
+        let status = paused.map_or(Status::Alive, Status::PausedForGood);
+        self.status.set(status);
     }
 
     /// Whether the end is near. QEMU closes its monitor and its console before
-    /// it ends, and may also close them and live on; those who wait on them
-    /// shall be told of the end, and not of its symptom. QEMU announces its
-    /// end, and the kernel knows of one that was not announced.
+    /// it ends, but may also close them and continue. Waiters on them must get
+    /// the end, not its symptom. QEMU announces its end, and the kernel knows
+    /// an end that was not announced.
     fn is_ending(&self) -> bool {
         self.resources.observed.shutdown().is_some() || self.resources.process.is_ending()
     }
@@ -402,147 +405,42 @@ impl Supervisor {
                     let _ = overdue.send(());
                 }
             }
-            // Nothing asks a guest that cannot hear, and nothing waits for it.
+            // A paused guest cannot react, so it is not asked.
             Action::Try(Rung::Guest | Rung::Powerdown)
-                if self.resources.observed.hold().is_some() =>
+                if self.resources.observed.paused_for_good().is_some() =>
             {
-                self.life.guest_is_held(self.now());
+                self.life.guest_paused(self.now());
             }
             Action::Try(Rung::Guest) => {}
-            Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.tell_monitor(rung),
+            Action::Try(rung @ (Rung::Powerdown | Rung::Quit)) => self.execute_rung(rung),
             Action::Try(Rung::Terminate) => self.resources.process.terminate(),
             Action::Try(Rung::Kill) => self.resources.process.kill(),
             Action::GiveUpWaiting => self.status.set(Status::Unkillable),
         }
     }
 
-    fn tell_monitor(&mut self, rung: Rung) {
+    fn execute_rung(&mut self, rung: Rung) {
         let client = match &self.monitor {
             Some(Monitor { client, .. }) if client.disconnected().is_none() => client.clone(),
             _ => {
-                let why = "there is no monitor".to_owned();
+                let why = "the machine has no monitor".to_owned();
                 self.life.failed(self.now(), rung, why);
                 return;
             }
         };
-        let answers = self.own_requests.clone();
+        let requests = self.own_requests.clone();
         self.keep(self.engine.spawn(async move {
-            let told = match rung {
+            let reply = match rung {
                 Rung::Powerdown => client.execute(SystemPowerdown).timeout(None).await,
                 _ => client.execute(Quit).timeout(None).await,
             };
-            // Whether it was heard shows in the machine's end, not in a reply:
-            // one that closes its monitor now is most likely ending.
-            if let (Err(error), Some(answers)) = (told, answers.upgrade())
+            // The end of the machine shows the effect, not the reply: if QEMU
+            // closes the monitor now, it is probably ending.
+            if let (Err(error), Some(requests)) = (reply, requests.upgrade())
                 && error.disconnected().is_none()
             {
-                let _ = answers.send(Request::Failed(rung, error.to_string()));
+                let _ = requests.send(Request::Failed(rung, error.to_string()));
             }
         }));
-    }
-
-    /// The process has ended: see the module's documentation for the order.
-    async fn finish(mut self, requests: mpsc::UnboundedReceiver<Request>) {
-        let ended = Instant::now();
-        if let Some(killed) = self.resources.process.killed_unsupervised() {
-            self.life.end(killed, Ladder::kill());
-        }
-        self.life.exited(self.now());
-        let Resources {
-            name,
-            process,
-            started,
-            deadlines: _,
-            observed,
-            output,
-            tees,
-            transcript_file,
-            consoles,
-            channels,
-            directory,
-            private_log,
-            canvas,
-            log,
-            exit_devices,
-        } = self.resources;
-        let (status, survivors) = process.end().await;
-
-        let reader = match &mut self.monitor {
-            Some(monitor) => monitor.last_words().await,
-            None => None,
-        };
-        let (shutdown, guest_panicked) = (observed.shutdown(), observed.has_panicked());
-        for (channel, pump) in channels.iter().zip(self.pumps) {
-            channel.hang_up();
-            pump.await;
-        }
-        for task in self.told.into_iter().chain([self.output]) {
-            // What it holds is let go of before its end is known.
-            task.abort();
-            task.await;
-        }
-        output.drain();
-        canvas.close().await;
-
-        let mut trouble = tee::finish(tees).await;
-        let output_tail = output.output().tail();
-        let logs = channels.iter().map(|channel| channel.close());
-        let logs = std::iter::once(output.output().close()).chain(logs);
-        let transcript_trouble = transcript_file.and_then(|file| file.trouble());
-        trouble.extend(survivors.trouble());
-        trouble.extend(logs.flatten().chain(transcript_trouble));
-        let mut removed = |path: PathBuf, removed: io::Result<()>| {
-            if let Err(error) = removed {
-                trouble.push(format!("{} cannot be removed: {error}", path.display()));
-            }
-        };
-        if let Some(log) = private_log {
-            removed(log.path().to_owned(), log.remove());
-        }
-        if let Some(directory) = directory {
-            removed(directory.path().to_owned(), directory.remove());
-        }
-
-        let rungs = self.life.into_reports();
-        let (console_tail, named_console_tails) =
-            channel::tails(consoles.iter().map(Console::seen));
-        let greeting = |it: &Monitor| it.client.greeting().is_some();
-        let evidence = Evidence {
-            shutdown: shutdown.as_ref(),
-            rungs: &rungs,
-            greeted: self.monitor.as_ref().is_some_and(greeting),
-            monitor_was_read: reader.is_some(),
-            guest_panicked,
-            output: &output_tail,
-        };
-        let guest_exit = exit_devices.exit(status, &evidence);
-        let report = Arc::new(ExitReport {
-            name,
-            pid: process.pid(),
-            status,
-            cause: life::cause(status, &rungs, shutdown.as_ref(), guest_exit),
-            guest_exit,
-            rungs,
-            shutdown_reason: shutdown.map(|shutdown| shutdown.reason),
-            guest_panicked,
-            uptime: ended.saturating_duration_since(started),
-            output_tail,
-            console_tail,
-            named_console_tails,
-            log,
-            survivors: survivors.all,
-            trouble,
-        });
-        // All is let go of before anybody is told: who hears of the end, or
-        // sees it, finds none of our descriptors left.
-        drop((process, output, self.monitor, requests));
-        let notices = channels.into_iter();
-        let mut notices: Vec<PendingNotices> =
-            notices.map(|it| it.machine_ended(&report)).collect();
-        drop(consoles);
-        let cause = Disconnected::ServerEnded(Arc::clone(&report) as _);
-        notices.extend(reader.map(|reader| reader.end(&cause)));
-        self.status.set(Status::Ended(report));
-        notices.into_iter().for_each(PendingNotices::notify);
     }
 }

@@ -1,5 +1,4 @@
-//! The machine's first monitor, as its supervisor has it: the client, and the
-//! task that reads it.
+//! The first monitor of a machine: the client, and the task that reads it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ pub(super) struct Monitor {
     /// Whether something was observed.
     news: Arc<Watched<bool>>,
     reader: Arc<Reader>,
-    /// Runs the reader; `None` once its end was reported.
+    /// Runs the reader; `None` after its end was reported.
     task: Option<Task<Option<Disconnected>>>,
 }
 
@@ -76,7 +75,7 @@ impl Monitor {
         let ended = async {
             match task.await.flatten() {
                 Some(cause) => Next::Ended(cause),
-                // Nothing aborts the task, or runs the reader beside it.
+                // Nothing aborts the task, and nothing else runs the reader.
                 None => std::future::pending().await,
             }
         };
@@ -87,15 +86,15 @@ impl Monitor {
         next
     }
 
-    /// Notifies the waiters that the monitor has ended; the machine goes on
+    /// Notifies the waiters that the monitor has ended; the machine continues
     /// without it.
     pub(super) fn finish(&self) {
         self.reader.finish();
     }
 
-    /// Reads what QEMU has sent last. Returns the reader, whose waiters must
-    /// still be notified; `None` if they were.
-    pub(super) async fn last_words(&mut self) -> Option<Arc<Reader>> {
+    /// Reads the rest of what QEMU sent. Returns the reader if its waiters must
+    /// still be notified.
+    pub(super) async fn read_rest(&mut self) -> Option<Arc<Reader>> {
         if let Some(mut task) = self.task.take() {
             self.reader.end_after_rest();
             let in_time = engine::timeout(Some(IN_FLIGHT), &mut task).await;
@@ -109,7 +108,7 @@ impl Monitor {
     }
 }
 
-/// How long the last words of a process may be on their way over TCP: longer
-/// than even a host takes that stalls. Their end comes by itself, and sooner,
-/// unless another process holds the socket.
+/// How long the last bytes of a process may take over TCP. It is longer than a
+/// stalled host needs. Their end usually comes sooner, unless another process
+/// has the socket.
 const IN_FLIGHT: Duration = Duration::from_secs(10);

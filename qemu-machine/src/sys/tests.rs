@@ -1,4 +1,4 @@
-//! Programs that are started, and what becomes of them.
+//! Starts programs, and checks what they get.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ fn strings(texts: &[&str]) -> Vec<CString> {
 fn a_program_gets_its_arguments_directory_and_exact_descriptors() {
     let (mut output, write) = io::pipe().unwrap();
     let null = File::open("/dev/null").unwrap();
-    // A descriptor that the program would inherit if it were not closed.
+    // A descriptor that the program would inherit if spawn did not close it.
     let stray = write.try_clone().unwrap();
     // SAFETY: No memory is involved, and the descriptor is ours.
     unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_SETFD, 0) };
@@ -27,7 +27,7 @@ fn a_program_gets_its_arguments_directory_and_exact_descriptors() {
         environment: &strings(&["A=b", "PATH=/usr/bin:/bin"]),
         directory: Some(&CString::new("/usr").unwrap()),
         descriptors: &[null_fd, write_fd, write_fd, null_fd],
-        herald: None,
+        group_slot: None,
         dies_with_us: true,
     })
     .unwrap();
@@ -61,14 +61,14 @@ fn a_child_announces_its_group_before_it_is_the_program() {
         environment: &[],
         directory: None,
         descriptors: &[null.as_raw_fd(); 3],
-        herald: Some(Herald {
+        group_slot: Some(GroupSlot {
             list: list.as_fd(),
             offset: 10,
         }),
         dies_with_us: true,
     })
     .unwrap();
-    assert!(spawned.announced);
+    assert!(spawned.is_listed);
     let mut lines = String::new();
     list.read_to_string(&mut lines).unwrap();
     assert_eq!(lines, format!("{}{:09}\n", "\0".repeat(10), spawned.pid));
@@ -86,7 +86,7 @@ fn a_program_dies_with_the_thread_that_started_it_only_where_it_shall() {
                 environment: &[],
                 directory: None,
                 descriptors: &[words.as_raw_fd(), write.as_raw_fd(), write.as_raw_fd()],
-                herald: None,
+                group_slot: None,
                 dies_with_us,
             })
             .unwrap()
@@ -114,7 +114,7 @@ fn a_failure_tells_its_step_and_leaves_no_child() {
             environment: &[],
             directory,
             descriptors: &descriptors,
-            herald: None,
+            group_slot: None,
             dies_with_us: true,
         };
         spawn(&image).map(drop).map_err(|failed| {

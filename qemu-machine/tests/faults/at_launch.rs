@@ -1,4 +1,4 @@
-//! Everything that keeps a machine from being launched.
+//! Faults at the launch.
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -15,16 +15,17 @@ use super::Place::{Real, Scripted};
 use super::{AT_ONCE, Fault, SHORT, Scene, conditions, fault, given_up, left_behind};
 use crate::support;
 
-/// Launches, which must fail.
+/// Launches a machine, which must fail.
 pub(super) fn fails(scene: &Scene, builder: &MachineBuilder) -> LaunchError {
     scene.fault();
     let error = builder.launch().wait().expect_err("it was launched");
-    scene.told();
+    scene.notified();
     assert!(error.to_string().contains(&error.name), "{error}");
     error
 }
 
-/// A row whose launch fails with what `is` says, in words that hold `says`.
+/// A row with a failed launch: `is` checks the error, and `says` must be in its
+/// text.
 pub(super) fn launch(
     words: &str,
     gets: &'static str,
@@ -115,7 +116,7 @@ fn programs() -> Vec<Fault> {
             AT_ONCE,
             |scene| scene.program("qemu-system-x86_64 -m 256"),
             |error| matches!(*error.failure, LaunchFailure::NotFound { .. }),
-            "give arguments by",
+            "`.args()`",
         ),
         launch(
             "binary without a name",
@@ -235,8 +236,8 @@ fn programs() -> Vec<Fault> {
             "Exited, with QEMU's words and what to do",
             AT_ONCE,
             |scene| {
-                // A file that nobody may open in its place, and no privilege
-                // that opens it all the same.
+                // A file without permissions replaces the device, and no
+                // privilege overrides them.
                 let locked = executable(scene, "kvm", "", 0o000);
                 let script = "mount --bind \"$1\" /dev/kvm && shift && \
                               exec setpriv --inh-caps=-all --bounding-set=-all \"$@\"";
@@ -283,7 +284,7 @@ fn programs() -> Vec<Fault> {
         ),
         launch(
             "wrapper outlives the monitor by an instant, and exits",
-            "Exited, with its code and output; nobody had asked for it",
+            "Exited, with its code and output; unexpected",
             AT_ONCE,
             |scene| {
                 let script = "exec 3>&-; head -c 100000 /dev/zero | wc -c; exit 3";
@@ -317,7 +318,7 @@ fn programs() -> Vec<Fault> {
     ]
 }
 
-/// A machine that wants KVM, in a file system that this script has changed.
+/// A machine with KVM, in a file system that this script changed.
 fn kvm(scene: &Scene, script: &str, argument: &Path) -> MachineBuilder {
     let words = [
         "unshare",

@@ -1,4 +1,4 @@
-//! What goes wrong with the channels beside the first monitor and the console.
+//! Faults of the channels besides the first monitor and the console.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub fn rows() -> Vec<Fault> {
                 let (mut events, mut irqs) = (watch.events(), qtest.irqs());
                 // So that nothing is answered before.
                 support::signal(vm.pid().unwrap(), "STOP");
-                let told: Vec<Arc<ExitReport>> = std::thread::scope(|scope| {
+                let reports: Vec<Arc<ExitReport>> = std::thread::scope(|scope| {
                     let command = scope.spawn(|| {
                         let command = watch.execute(QueryStatus).timeout(PATIENCE);
                         let error = command.wait().unwrap_err();
@@ -66,10 +66,10 @@ pub fn rows() -> Vec<Fault> {
                     event.join().unwrap();
                     [read, irq].map(|thread| thread.join().unwrap()).into()
                 });
-                scene.told();
+                scene.notified();
                 let report = vm.report().unwrap();
                 assert_eq!(report.status.signal(), Some(9));
-                for of in told {
+                for of in reports {
                     assert!(Arc::ptr_eq(&of, &report), "{of}");
                 }
             },
@@ -77,7 +77,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "breaks the protocol of its qtest channel",
             Scripted,
-            "a command: Ended, by Protocol, at once, and so is any later one; the machine runs",
+            "a command: Ended, by Protocol, at once, and also any later one; the machine runs",
             AT_ONCE,
             |scene| {
                 let script = "greet\nnegotiate\nqtest-expect clock_set 0\\n\nqtest FAIL Unknown command 'clock_set'\\n\n\
@@ -96,7 +96,7 @@ pub fn rows() -> Vec<Fault> {
                         "{error}"
                     );
                 }
-                scene.told();
+                scene.notified();
                 assert!(vm.is_running());
                 vm.shutdown().wait().unwrap();
             },

@@ -1,5 +1,4 @@
-//! What the host lacks when a machine is launched: descriptors, processes,
-//! room, an address.
+//! Launches on a host that lacks descriptors, processes, space, or an address.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -30,7 +29,8 @@ pub fn rows() -> Vec<Fault> {
                     .suspend_deadlines();
                 std::thread::scope(|scope| {
                     let launch = scope.spawn(|| builder.launch().wait().unwrap());
-                    // By the clock of another machine, which goes on.
+                    // Measured by the clock of another machine, which is not
+                    // suspended.
                     let other = scene.running("silent");
                     other.wait_for_exit().timeout(2 * SHORT).wait().unwrap_err();
                     support::release(&fifo);
@@ -38,7 +38,7 @@ pub fn rows() -> Vec<Fault> {
                     vm.deadlines().resume();
                     let command = vm.monitor().execute_json("x", ()).timeout(SHORT);
                     command.wait().unwrap_err();
-                    scene.told();
+                    scene.notified();
                     vm.kill().wait().unwrap();
                     other.kill().wait().unwrap();
                 });
@@ -50,7 +50,7 @@ pub fn rows() -> Vec<Fault> {
             "Resources or File, with what to do; the next launch works",
             Duration::from_secs(10),
             |scene| {
-                // One that stays open would be left to the guard.
+                // The check would find a descriptor that stays open.
                 let builder = scene
                     .fake("greet\nnegotiate\nserve")
                     .console(Console::serial());
@@ -131,7 +131,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "log directory full",
             Scripted,
-            "a machine; its report says that the log is not whole, and has the output",
+            "a machine; its report says that the log is incomplete, and has the output",
             AT_ONCE,
             |scene| {
                 host::Host::on_a_file_system(scene, "full_log", "size=4k").succeeds();

@@ -1,4 +1,4 @@
-//! What goes wrong with a monitor that somebody else has made a socket for.
+//! Faults of a monitor whose socket another program made.
 
 use std::os::unix::net::UnixListener;
 
@@ -71,7 +71,7 @@ pub fn rows() -> Vec<Fault> {
                     may_serve_another: true,
                 };
                 times_out(scene, "one client at a time", greeting);
-                // The first is served as before.
+                // The first client is still served.
                 assert!(first.execute(QueryStatus).wait().unwrap().running);
                 vm.shutdown().wait().unwrap();
             },
@@ -83,7 +83,7 @@ fn times_out(scene: &Scene, words: &str, expected: ConnectStage) {
     scene.fault();
     let connect = Client::connect_unix(scene.file("qmp.sock")).timeout(SHORT);
     let error = connect.wait().unwrap_err();
-    scene.told();
+    scene.notified();
     let ConnectError::Timeout { stage, .. } = &error else {
         panic!("{error}");
     };

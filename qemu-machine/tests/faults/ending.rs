@@ -1,4 +1,5 @@
-//! A machine that does not end as it is told, and ends in odd places.
+//! Faults at the end: a machine that ignores a rung, or that ends in an unusual
+//! place.
 
 use std::future::IntoFuture;
 use std::pin::pin;
@@ -28,7 +29,7 @@ fn rungs(report: &ExitReport) -> Vec<(Rung, RungOutcome)> {
         .collect()
 }
 
-/// Ends a machine, each rung having a short time.
+/// Ends a machine with a short timeout for each rung.
 fn end(scene: &Scene, vm: &Machine) -> Result<Arc<ExitReport>, ShutdownError> {
     scene.fault();
     let ended = vm
@@ -36,7 +37,7 @@ fn end(scene: &Scene, vm: &Machine) -> Result<Arc<ExitReport>, ShutdownError> {
         .quit_timeout(SHORT)
         .terminate_timeout(SHORT)
         .wait();
-    scene.told();
+    scene.notified();
     ended
 }
 
@@ -51,7 +52,7 @@ fn stubborn() -> Vec<Fault> {
                 let vm = scene.machine();
                 scene.fault();
                 let report = vm.shutdown().powerdown(SHORT).wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(
                     rungs(&report),
                     [
@@ -83,7 +84,7 @@ fn stubborn() -> Vec<Fault> {
                     scene.running("on-term exit 0\nexpect quit\nerror GenericError no\nsilent");
                 scene.fault();
                 let report = vm.shutdown().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Terminate));
                 assert!(
                     report.to_string().contains("GenericError")
@@ -110,7 +111,7 @@ fn stubborn() -> Vec<Fault> {
             2 * SHORT + AT_ONCE,
             |scene| {
                 let vm = scene.running("ignore SIGTERM\nexpect quit\nreply {}\nsilent");
-                // Once it has taken `quit`, it ignores the other.
+                // After `quit`, it ignores the other.
                 let error = end(scene, &vm).unwrap_err();
                 assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
                 assert_eq!(error.report().unwrap().rungs.len(), 3);
@@ -157,7 +158,7 @@ fn stubborn() -> Vec<Fault> {
             },
         ),
         fault(
-            "exits as a device of the guest's has it, with a code",
+            "the guest exits by a device, with a code",
             Scripted,
             "no error: the report, Guest, with the device and the guest's code",
             AT_ONCE,
@@ -172,9 +173,9 @@ fn stubborn() -> Vec<Fault> {
             },
         ),
         fault(
-            "leaves a process behind that holds all its descriptors",
+            "leaves a process behind that has all its descriptors open",
             Scripted,
-            "an end by `quit`; what it left is killed with it",
+            "an end by `quit`; the process is killed too",
             AT_ONCE,
             |scene| {
                 let (mut held, theirs) = std::io::pipe().unwrap();
@@ -204,7 +205,7 @@ fn places() -> Vec<Fault> {
                 let first = vm.shutdown().wait().unwrap();
                 let second = vm.shutdown().wait().unwrap();
                 let third = vm.kill().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &third));
             },
         ),
@@ -221,14 +222,14 @@ fn places() -> Vec<Fault> {
                     let (one, other) = (scope.spawn(end), scope.spawn(end));
                     (one.join().unwrap(), other.join().unwrap())
                 });
-                scene.told();
+                scene.notified();
                 assert!(Arc::ptr_eq(&one, &other));
             },
         ),
         fault(
             "shutdown dropped after it was polled",
             Both,
-            "the end all the same",
+            "the machine still ends",
             AT_ONCE,
             |scene| {
                 let vm = scene.machine();
@@ -238,7 +239,7 @@ fn places() -> Vec<Fault> {
                     let _ = end.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 }
                 let report = vm.wait_for_exit().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit));
             },
         ),
@@ -254,7 +255,7 @@ fn places() -> Vec<Fault> {
                     .build()
                     .unwrap()
                     .block_on(async { vm.shutdown().wait().unwrap() });
-                scene.told();
+                scene.notified();
             },
         ),
         fault(
@@ -270,7 +271,7 @@ fn places() -> Vec<Fault> {
                     .build()
                     .unwrap()
                     .block_on(async { drop(vm) });
-                scene.told();
+                scene.notified();
                 assert!(support::is_gone(pid));
             },
         ),
@@ -295,10 +296,10 @@ fn places() -> Vec<Fault> {
                 let _task = runtime.spawn(launch.into_future());
                 scene.fault();
                 runtime.shutdown_background();
-                // If it was not polled at all, nothing was launched.
+                // If it was never polled, nothing was launched.
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
                 assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
-                scene.told();
+                scene.notified();
                 for _ in 0..2 {
                     scene.program("/bin/true").launch().wait().unwrap_err();
                 }
@@ -320,13 +321,13 @@ fn places() -> Vec<Fault> {
                     });
                     doomed.join().unwrap_err()
                 });
-                scene.told();
+                scene.notified();
                 assert_eq!(panicked.downcast_ref::<&str>(), Some(&"the caller's own"));
                 assert!(support::is_gone(pid));
             },
         ),
         fault(
-            "every handle dropped without a word",
+            "every handle dropped, without shutdown",
             Both,
             "nothing is left",
             AT_ONCE,
@@ -337,27 +338,27 @@ fn places() -> Vec<Fault> {
                 assert!(clone.is_running());
                 scene.fault();
                 drop(clone);
-                scene.told();
+                scene.notified();
                 assert!(support::is_gone(pid));
             },
         ),
         fault(
-            "every handle dropped, of one that hears nothing",
+            "every handle dropped, and the process ignores everything",
             Scripted,
-            "nothing is left, 5 s later at the most; the log says that it was forced",
+            "nothing is left within 5 s; the log warns that the end was forced",
             Duration::from_secs(5) + AT_ONCE,
             |scene| {
                 let vm = scene.running("ignore SIGTERM\nsilent");
                 let (name, pid) = (vm.name().to_owned(), vm.pid().unwrap());
                 scene.fault();
                 drop(vm);
-                scene.told();
+                scene.notified();
                 assert!(support::is_gone(pid));
-                let [told] = &warnings::taken(&name)[..] else {
+                let [warning] = &warnings::taken(&name)[..] else {
                     panic!("there is not one warning")
                 };
-                assert!(told.contains("SIGTERM did not end it"), "{told}");
-                assert!(told.contains("command line: "), "{told}");
+                assert!(warning.contains("SIGTERM: no end within"), "{warning}");
+                assert!(warning.contains("command line: "), "{warning}");
             },
         ),
         fault(
@@ -370,12 +371,12 @@ fn places() -> Vec<Fault> {
                 std::thread::scope(|scope| {
                     let end = || vm.shutdown().quit_timeout(Duration::MAX).wait();
                     let soft = [scope.spawn(end), scope.spawn(end)];
-                    // They are asked before the kill is.
+                    // These requests come before the kill.
                     let reader = vm.wait_for_exit().timeout(SHORT).wait();
                     assert!(matches!(reader, Err(ExitError::Timeout { .. })));
                     scene.fault();
                     let killed = vm.kill().wait().unwrap();
-                    scene.told();
+                    scene.notified();
                     for soft in soft {
                         let soft = soft.join().unwrap();
                         assert!(Arc::ptr_eq(&killed, &soft.unwrap()));
@@ -395,7 +396,7 @@ fn places() -> Vec<Fault> {
                     scene.fault();
                     let killed = vm.kill().wait().unwrap();
                     let soft = soft.join().unwrap();
-                    scene.told();
+                    scene.notified();
                     let soft = match &soft {
                         Ok(report) => report,
                         Err(error) => error.report().unwrap(),

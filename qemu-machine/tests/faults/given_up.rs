@@ -1,4 +1,4 @@
-//! Launches that nobody waits for any more.
+//! Launches whose future is dropped.
 
 use std::future::IntoFuture;
 use std::pin::pin;
@@ -11,18 +11,18 @@ use super::Place::{Both, Scripted};
 use super::{AT_ONCE, Fault, Scene, fault};
 use crate::support;
 
-/// Where the launch's future stands when it is dropped.
+/// How far the launch is when it is dropped.
 pub fn rows() -> Vec<Fault> {
     let stages: [(&str, &str); 5] = [
         ("as soon as it was polled", ""),
         ("once the process runs", "wait-file FIFO\nsilent"),
         ("once it has greeted", "greet\nwait-file FIFO\nsilent"),
         (
-            "once it is being negotiated with",
+            "during the negotiation",
             "greet\nexpect qmp_capabilities\nwait-file FIFO\nsilent",
         ),
         (
-            "once it may be told of",
+            "when its result may be ready",
             "greet\nnegotiate\nwait-file FIFO\nserve",
         ),
     ];
@@ -34,7 +34,7 @@ pub fn rows() -> Vec<Fault> {
         |scene| drop(scene.fake("serve").launch().into_future()),
     )];
     rows.push(fault(
-        "launch dropped when it is done, and nobody has been told",
+        "launch dropped when it is done, before the caller has the machine",
         Scripted,
         "nothing, without waiting; the process is killed in the background",
         AT_ONCE,
@@ -49,15 +49,15 @@ pub fn rows() -> Vec<Fault> {
             let mut launch = launch.into_future();
             let mut context = Context::from_waker(Waker::noop());
             assert!(launch.as_mut().poll(&mut context).is_pending());
-            // It has been negotiated with; what follows on the engine is the
-            // word of it, before anything of another machine.
+            // The negotiation is done. Next, the engine delivers the result,
+            // before it does anything for another machine.
             support::release(&fifo);
             settle(scene);
             scene.fault();
             drop(launch);
             let dropped = Instant::now();
             assert!(testbed::wait_for_ends(&before, dropped + AT_ONCE));
-            scene.told();
+            scene.notified();
             settle(scene);
         },
     ));
@@ -71,7 +71,7 @@ pub fn rows() -> Vec<Fault> {
                 let before = testbed::children();
                 let fifo = scene.fifo("there");
                 let script = script.replace("FIFO", &fifo.display().to_string());
-                // Who is killed lets go of the pipe.
+                // A killed process closes the pipe.
                 let (mut held, theirs) = std::io::pipe().unwrap();
                 let launch = scene.fake(&script).add_fd(1, theirs, None).launch();
                 {
@@ -86,7 +86,7 @@ pub fn rows() -> Vec<Fault> {
                 scene.fault();
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
                 assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
-                scene.told();
+                scene.notified();
                 settle(scene);
             },
         ));
@@ -94,8 +94,8 @@ pub fn rows() -> Vec<Fault> {
     rows
 }
 
-/// Waits until the engine has done what it had to do so far: what it does for
-/// another machine comes after that.
+/// Waits until the engine has done its work so far: work for another machine
+/// comes after that.
 fn settle(scene: &Scene) {
     for _ in 0..2 {
         scene.program("/bin/true").launch().wait().unwrap_err();

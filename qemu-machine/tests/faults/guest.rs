@@ -1,4 +1,5 @@
-//! A guest that does not run, or ends before anyone was told of it.
+//! Faults of the guest: it does not run, or ends before the caller has a
+//! result.
 
 use qemu_machine::error::{ExpectFailure, LaunchFailure};
 use qemu_machine::life::{PauseReason, Rung, RungOutcome};
@@ -32,7 +33,7 @@ fn launching() -> Vec<Fault> {
                 vm.console().expect(fast_guest::LINE).wait().unwrap();
                 let report = vm.wait_for_exit().wait().unwrap();
                 assert_eq!(report.status.code(), Some(fast_guest::CODE), "{report}");
-                scene.told();
+                scene.notified();
             },
         ),
         fault(
@@ -46,7 +47,7 @@ fn launching() -> Vec<Fault> {
             },
         ),
         fault(
-            "QEMU closes its monitor in the midst of `cont`, and ends",
+            "QEMU closes its monitor during `cont`, and ends",
             Scripted,
             "a launched machine that has ended, with the report: its guest ran",
             AT_ONCE,
@@ -57,7 +58,7 @@ fn launching() -> Vec<Fault> {
             },
         ),
         fault(
-            "QEMU refuses to let the guest run",
+            "QEMU refuses to start the guest",
             Scripted,
             "launch: NotRun, with QEMU's words; killed",
             AT_ONCE,
@@ -66,7 +67,7 @@ fn launching() -> Vec<Fault> {
                               error GenericError the image is in use\nsilent";
                 scene.fault();
                 let error = scene.fake(script).launch().wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(*error.failure, LaunchFailure::NotRun(_)),
                     "{error}"
@@ -78,11 +79,11 @@ fn launching() -> Vec<Fault> {
     ]
 }
 
-/// Plays a peer that exits with 33 when its guest was let run.
+/// Runs a peer that exits with 33 when its guest is started.
 fn launched_and_ended(scene: &Scene, script: &str) {
     scene.fault();
     let vm = scene.fake(script).launch().wait().unwrap();
-    scene.told();
+    scene.notified();
     let report = vm.wait_for_exit().wait().unwrap();
     assert_eq!(report.status.code(), Some(33), "{report}");
     assert!(!vm.is_running());
@@ -91,7 +92,7 @@ fn launched_and_ended(scene: &Scene, script: &str) {
 fn held() -> Vec<Fault> {
     vec![
         fault(
-            "guest powers off, and QEMU holds it (`-no-shutdown`)",
+            "guest powers off, and QEMU keeps it paused (`-no-shutdown`)",
             Scripted,
             "expect: GuestShutDown, not a timeout; `powerdown` goes on to `quit`",
             AT_ONCE,
@@ -109,15 +110,19 @@ fn held() -> Vec<Fault> {
                     "{error}"
                 );
                 let report = vm.shutdown().powerdown(PATIENCE).wait().unwrap();
-                scene.told();
-                assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld, "{report}");
+                scene.notified();
+                assert_eq!(
+                    report.rungs[0].outcome,
+                    RungOutcome::GuestPaused,
+                    "{report}"
+                );
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
             },
         ),
         fault(
             "guest is paused for an I/O error, a watchdog, or by `stop`",
             Scripted,
-            "expect: Timeout at its deadline, which says since when and why",
+            "expect: Timeout at its deadline, with how long and why",
             AT_ONCE,
             |scene| {
                 let script = "expect disk\n\
@@ -128,22 +133,25 @@ fn held() -> Vec<Fault> {
                 let vm = super::running::with_console(scene, script);
                 for (command, says) in [
                     ("disk", "I/O error on d0: No space left on device"),
-                    ("dog", "its watchdog ran out"),
+                    ("dog", "its watchdog expired"),
                     ("run", "stopped by a command or a debugger"),
                 ] {
                     vm.monitor().execute_json(command, ()).wait().unwrap();
                     scene.fault();
                     let error = vm.console().expect("never").timeout(SHORT).wait();
                     let error = error.unwrap_err().to_string();
-                    assert!(error.contains("; the guest is paused since "), "{error}");
+                    assert!(
+                        error.contains("; the guest has been paused for "),
+                        "{error}"
+                    );
                     assert!(error.contains(says), "{error}");
                 }
-                scene.told();
+                scene.notified();
                 vm.shutdown().wait().unwrap();
             },
         ),
         fault(
-            "guest is reset while QEMU holds it",
+            "guest is reset while it is paused",
             Scripted,
             "waited for again: `cont` makes it run",
             AT_ONCE,
@@ -178,7 +186,7 @@ fn held() -> Vec<Fault> {
                     .timeout(PATIENCE)
                     .wait()
                     .unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(vm.guest_state(), GuestState::Running);
                 vm.shutdown().wait().unwrap();
             },

@@ -1,5 +1,5 @@
-//! Another process, which uses the library and then has something happen to
-//! it: this program, started anew with a role to play.
+//! Another process, which uses the library, and in which a fault happens: this
+//! program, started again with a role.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -13,12 +13,12 @@ use super::Scene;
 use super::own_process::ROLES;
 use crate::support;
 
-/// What a role finds in its environment.
+/// The environment variables of a role.
 const ROLE: &str = "FAULTS_ROLE";
 const BASE: &str = "FAULTS_BASE";
 const QEMU: &str = "FAULTS_QEMU";
 
-/// Plays a role, if this process was started for one.
+/// Runs a role, if this process was started for one.
 pub fn play() -> Option<ExitCode> {
     let wanted = std::env::var(ROLE).ok()?;
     let (_, role) = ROLES
@@ -32,15 +32,15 @@ pub fn play() -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-/// What a role plays with.
+/// The tools of a role.
 pub struct Stage {
     pub base: PathBuf,
     qemu: Option<PathBuf>,
 }
 
 impl Stage {
-    /// Machines of every kind that can be left behind: as it is; under a
-    /// wrapper that forks; in a session of its own; with a child of its own.
+    /// Machines of every kind that can be left behind: a plain one, one under a
+    /// wrapper that forks, one in a new session, one with a child.
     pub fn launch_all(&self) -> Vec<Machine> {
         use qemu_machine::Wait;
         let forking = ["sh", "-c", "\"$@\"; :", "sh"];
@@ -58,8 +58,8 @@ impl Stage {
             .collect()
     }
 
-    /// A machine of the QEMU at hand, or else of the peer, by this script. Its
-    /// processes hold our standard output too, so that their end is seen
+    /// A machine of the current QEMU, or of the peer with this script. Its
+    /// processes also have our standard output, so that their end is visible
     /// from outside.
     pub fn builder(&self, script: &str) -> MachineBuilder {
         let output = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
@@ -77,13 +77,13 @@ impl Stage {
     }
 }
 
-/// A process to be started for a role.
+/// Describes a process for a role.
 pub struct Host(Command);
 
 impl Host {
     pub fn new(scene: &Scene, role: &str) -> Self {
-        // Where a script runs the tests in the background, SIGINT is ignored by
-        // us, and so by whom we start; but a role is ended by it.
+        // A script that runs the tests in the background ignores SIGINT for
+        // them, and children inherit that. But a role must end on it.
         let mut command = Command::new("env");
         command
             .arg("--default-signal=HUP,INT,QUIT,TERM")
@@ -92,7 +92,7 @@ impl Host {
         Self(command)
     }
 
-    /// With the machines' directory on a file system of its own, mounted with
+    /// Puts the directory of the machines on a new file system, mounted with
     /// these options.
     pub fn on_a_file_system(scene: &Scene, role: &str, options: &str) -> Self {
         let mut command = Command::new("unshare");
@@ -104,7 +104,7 @@ impl Host {
         Self(command)
     }
 
-    /// As the first process of a namespace, as in a container.
+    /// Runs as the first process of a namespace, as in a container.
     pub fn as_first_process(scene: &Scene, role: &str) -> Self {
         let mut command = Command::new("unshare");
         command
@@ -115,7 +115,7 @@ impl Host {
         Self(command)
     }
 
-    /// As root who may not send signals to other users' processes.
+    /// Runs as root without permission to signal processes of other users.
     pub fn without_the_right_to_kill(scene: &Scene, role: &str) -> Self {
         let mut command = Command::new("setpriv");
         command
@@ -132,11 +132,11 @@ impl Host {
         }
     }
 
-    /// Runs the role to its end, which must be a good one.
+    /// Runs the role to its end, which must be a success.
     pub fn succeeds(mut self) {
         let before = testbed::children();
         let output = self.0.stdin(Stdio::null()).output().unwrap();
-        // Its guardian, and the shell that left it, are ours to reap now.
+        // This process now reaps its guardian, and the shell that started it.
         testbed::wait_for_children(&before, Instant::now() + super::AT_ONCE).unwrap();
         assert!(
             output.status.success(),
@@ -165,7 +165,7 @@ impl Host {
 
 const MOUNTED: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
 
-/// A process that plays a role.
+/// A process with a role.
 pub struct Running {
     child: Child,
     input: Option<ChildStdin>,
@@ -177,7 +177,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it says this; gives what stands behind it in its line.
+    /// Waits for a line that starts with this. Returns the rest of the line.
     pub fn says(&mut self, words: &str) -> String {
         let mut line = String::new();
         while self.output.read_line(&mut line).unwrap() > 0 {
@@ -189,12 +189,12 @@ impl Running {
         panic!("it ended without saying '{words}'");
     }
 
-    /// Waits until nobody is left who could say anything.
+    /// Waits until every process that could print has ended.
     pub fn falls_silent(&mut self) {
         self.output.read_to_end(&mut Vec::new()).unwrap();
     }
 
-    /// Lets it go on, where it waits for the end of its input.
+    /// Resumes a role that waits for the end of its input.
     pub fn go_on(&mut self) {
         self.input = None;
     }

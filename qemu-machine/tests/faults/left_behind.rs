@@ -1,9 +1,9 @@
-//! Processes that live on when the one that was started has ended.
+//! Processes that outlive the started process.
 
 use std::time::Duration;
 
 use qemu_machine::error::LaunchFailure;
-use qemu_machine::life::{Survivor, SurvivorFate};
+use qemu_machine::life::{Survivor, SurvivorOutcome};
 use qemu_machine::{ExitReport, MachineBuilder, Wait};
 
 use super::Place::{Both, Scripted};
@@ -33,7 +33,7 @@ pub(super) fn at_launch() -> Vec<Fault> {
         rows.push(fault(
             format!("wrapper ends, and leaves QEMU behind {how}"),
             Both,
-            "Exited, with the process that was left, and that is killed; what to do",
+            "Exited, with the process, which is killed; what to do",
             AT_ONCE,
             move |scene| {
                 let builder = machine(scene, "silent").wrapper(["sh", "-c", script, "sh"]);
@@ -67,7 +67,7 @@ pub(super) fn ending() -> Vec<Fault> {
             "an end by `quit`; the report has the process, which is killed",
             AT_ONCE,
             |scene| {
-                // Nothing else tells that the process has left its group.
+                // Only this shows that the process has left its group.
                 let script = "setsid sleep 1000 & \
                               until read -r name <\"/proc/$!/comm\" && [ \"$name\" = sleep ]; do :; done; \
                               exec \"$@\"";
@@ -78,12 +78,12 @@ pub(super) fn ending() -> Vec<Fault> {
             },
         ),
         fault(
-            "leaves a process behind that this one may not kill",
+            "leaves a process behind that this one has no permission to kill",
             Scripted,
-            "an end by SIGKILL; the report says which process runs on",
+            "an end by SIGKILL; the report says which process still runs",
             Duration::from_secs(10),
             |scene| {
-                // Nobody else has processes of two users.
+                // Only root has processes of two users.
                 if support::is_root() {
                     Host::without_the_right_to_kill(scene, "may_not_kill").succeeds();
                 }
@@ -92,7 +92,7 @@ pub(super) fn ending() -> Vec<Fault> {
     ]
 }
 
-/// A machine of the QEMU at hand, or of the peer by this script.
+/// A machine of the current QEMU, or of the peer with this script.
 fn machine(scene: &Scene, script: &str) -> MachineBuilder {
     if scene.is_real() {
         scene.tiny()
@@ -111,18 +111,18 @@ fn end(scene: &Scene, builder: &MachineBuilder, kill: bool) -> std::sync::Arc<Ex
     } else {
         vm.shutdown().wait().unwrap()
     };
-    scene.told();
-    // Each of them held the other end.
+    scene.notified();
+    // Each of them had the other end.
     std::io::copy(&mut held, &mut std::io::sink()).unwrap();
     report
 }
 
 fn killed(survivors: &[Survivor]) {
     assert_eq!(survivors.len(), 1, "{survivors:?}");
-    assert_eq!(survivors[0].fate, SurvivorFate::Killed);
+    assert_eq!(survivors[0].outcome, SurvivorOutcome::Killed);
 }
 
-/// Root without `CAP_KILL`, whose QEMU is another user's.
+/// Root without `CAP_KILL`, with a QEMU of another user.
 pub(super) fn may_not_kill(stage: &Stage) {
     let script = "setpriv --reuid=65534 setsid \"$@\"; :";
     // It ends by itself when its monitor does.
@@ -134,6 +134,6 @@ pub(super) fn may_not_kill(stage: &Stage) {
     let [survivor] = &report.survivors[..] else {
         panic!("{report}")
     };
-    assert_eq!(survivor.fate, SurvivorFate::NotPermitted, "{report}");
-    assert!(report.to_string().contains("runs on"), "{report}");
+    assert_eq!(survivor.outcome, SurvivorOutcome::NotPermitted, "{report}");
+    assert!(report.to_string().contains("still runs"), "{report}");
 }

@@ -7,7 +7,7 @@ use super::Place::Scripted;
 use super::running::with_console;
 use super::{AT_ONCE, Fault, PATIENCE, fault};
 
-/// What the guest says to the password, and what the caller gets.
+/// The reply of the guest to the password, and the result of the caller.
 type Row = (
     &'static str,
     &'static str,
@@ -63,11 +63,11 @@ pub(super) fn rows() -> Vec<Fault> {
             let shell = vm.console().shell().user("root").password("secret");
             scene.fault();
             let error = shell.timeout(PATIENCE).wait().unwrap_err();
-            scene.told();
+            scene.notified();
             assert!(is(&error.failure), "{error}");
-            let told = format!("{error}{error:?}");
-            assert!(told.contains("typed: 'root', the password"), "{told}");
-            assert!(!told.contains("secret"), "{told}");
+            let text = format!("{error}{error:?}");
+            assert!(text.contains("typed: 'root', the password"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
             vm.shutdown().wait().unwrap();
         })
     };

@@ -1,9 +1,8 @@
-//! The table of faults: what can go wrong, what the caller gets then, and
-//! within how long. Every row is played alone in the process, and the same
-//! guard looks after each for what is left: children, descriptors, threads,
-//! files.
+//! The table of faults: what can go wrong, what the caller then gets, and how
+//! soon. Each row runs alone in the process. After it, one check looks for
+//! leftovers: children, descriptors, threads, files.
 //!
-//! `docs/faults.md` is the table for people; a test holds it to this one.
+//! `docs/faults.md` shows the table; a test compares both.
 // A group of rows is one list, however long.
 #![allow(clippy::too_many_lines, dead_code, unreachable_pub)]
 
@@ -39,20 +38,20 @@ pub use scene::Scene;
 
 /// One row.
 pub struct Fault {
-    /// When it happens.
+    /// The part of the life in which it happens.
     pub group: &'static str,
     pub what: String,
     pub place: Place,
     pub gets: &'static str,
-    /// From the fault to when the caller is told.
+    /// The time from the fault to the result of the caller.
     pub within: Duration,
     play: Box<dyn Fn(&Scene) + Send>,
 }
 
-/// Where a row is played.
+/// Where a row runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// On the scripted peer, or a program that is none.
+    /// On the scripted peer, or on a program that is not QEMU.
     Scripted,
     /// On every real QEMU.
     Real,
@@ -60,7 +59,7 @@ pub enum Place {
     Both,
 }
 
-/// A row, to be played by what stands after it.
+/// Makes a row, which `play` runs.
 pub fn fault(
     what: impl Into<String>,
     place: Place,
@@ -78,13 +77,13 @@ pub fn fault(
     }
 }
 
-/// What takes no time but that of a busy machine.
+/// For an immediate result, even on a busy host.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What is waited for comes long before that, or never.
+/// A limit far beyond any expected result.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A deadline that a row sets, to see it kept.
+/// A deadline that a row sets and checks.
 pub const SHORT: Duration = Duration::from_millis(200);
 
 /// The whole table.
@@ -102,7 +101,7 @@ pub fn table() -> Vec<Fault> {
         .collect()
 }
 
-/// Plays the rows of one place; the program's `main`.
+/// Runs the rows of one place; the `main` of the program.
 pub fn main(place: Place) -> ExitCode {
     if let Some(code) = host::play() {
         return code;
@@ -110,7 +109,7 @@ pub fn main(place: Place) -> ExitCode {
     testbed::adopt_orphans();
     warnings::note();
     let mut arguments = Arguments::from_args();
-    // Whoever counts what the process has must be alone in it.
+    // A row counts what the process has, so it runs alone.
     arguments.test_threads = Some(1);
     if !arguments.list {
         warm_up(place);
@@ -162,8 +161,8 @@ impl Fault {
     }
 }
 
-/// Starts what stays for as long as the process lives, so that no row is taken
-/// to have left it: the engine, the guardian, and what speaks with the logger.
+/// Starts what stays for the life of the process, so that no row is blamed for
+/// it: the engine, the guardian, and the thread of the logger.
 fn warm_up(place: Place) {
     use qemu_machine::Wait;
     let closes = support::fake("greet\nnegotiate\nexpect *\nmonitor-close\nsilent");
@@ -174,7 +173,8 @@ fn warm_up(place: Place) {
         let vm = support::fake("greet\nnegotiate\nserve").launch().wait();
         vm.unwrap().shutdown().wait().unwrap();
     }
-    // The guardian is ours once the shell that started it has gone.
+    // This process adopts the guardian when the shell that started it has
+    // exited.
     let deadline = Instant::now() + PATIENCE;
     assert!(testbed::wait_for_ends(&BTreeSet::new(), deadline));
     if place == Place::Real {

@@ -1,4 +1,4 @@
-//! Where the words of a machine go, and cannot go.
+//! Faults of consoles, logs and tees.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::at_launch::fails;
 use super::{AT_ONCE, Fault, Scene, fault};
 use crate::support;
 
-/// What keeps a machine from being launched, or not.
+/// Faults of outputs at the launch.
 pub fn at_launch() -> Vec<Fault> {
     vec![
         fault(
@@ -48,7 +48,7 @@ pub fn at_launch() -> Vec<Fault> {
                 let first = builder.launch().wait().unwrap();
                 scene.fault();
                 let second = builder.launch().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(first.log_path(), folder.join("node.log"));
                 assert_eq!(second.log_path(), folder.join("node~2.log"));
                 first.shutdown().wait().unwrap();
@@ -58,7 +58,7 @@ pub fn at_launch() -> Vec<Fault> {
     ]
 }
 
-/// What goes wrong with a writer of the caller's while a machine runs.
+/// Faults of a writer of the caller while a machine runs.
 pub fn running() -> Vec<Fault> {
     vec![
         tee_is_lost("fails", "its writer failed: Broken pipe", || {
@@ -76,7 +76,7 @@ fn tee_is_lost(how: &str, why: &'static str, tee: fn() -> Tee) -> Fault {
     fault(
         format!("the writer of a console's tee {how}"),
         Both,
-        "the machine goes on; the report's trouble says why",
+        "the machine continues; `warnings` of the report says why",
         AT_ONCE,
         move |scene: &Scene| {
             let console = Console::serial().tee(tee());
@@ -89,8 +89,8 @@ fn tee_is_lost(how: &str, why: &'static str, tee: fn() -> Tee) -> Fault {
             vm.console().expect("ready").wait().unwrap();
             scene.fault();
             let report = vm.shutdown().wait().unwrap();
-            scene.told();
-            assert!(report.trouble.join("\n").contains(why), "{report}");
+            scene.notified();
+            assert!(report.warnings.join("\n").contains(why), "{report}");
         },
     )
 }

@@ -1,4 +1,4 @@
-//! What happens to the process that uses the library, or is done by it.
+//! Faults of the process that uses the library.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -27,7 +27,7 @@ pub fn rows() -> Vec<Fault> {
 
 type Role = fn(&Stage);
 
-/// Every role that the other process can play.
+/// The roles of the other process.
 pub const ROLES: [(&str, Role); 19] = [
     ("waits", |stage| live(stage, wait_for_input)),
     ("aborts", |stage| live(stage, || std::process::abort())),
@@ -37,7 +37,7 @@ pub const ROLES: [(&str, Role); 19] = [
     }),
     ("execs", |stage| {
         live(stage, || {
-            // It lives on as another program, whose output is elsewhere.
+            // It continues as another program, with another output.
             let error = Command::new("cat")
                 .stdout(std::process::Stdio::null())
                 .exec();
@@ -73,7 +73,7 @@ pub const ROLES: [(&str, Role); 19] = [
     ("may_not_kill", left_behind::may_not_kill),
 ];
 
-/// Launches machines, says so, and does this.
+/// Launches machines, prints that, and then does this.
 fn live(stage: &Stage, then: impl FnOnce()) {
     let _machines = stage.launch_all();
     println!("up");
@@ -84,14 +84,14 @@ fn wait_for_input() {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// Waits until the other process and all that it ever started are gone.
+/// Waits until the other process and all its descendants are gone.
 fn all_gone(before: &BTreeSet<u32>) {
     let deadline = Instant::now() + AT_ONCE;
     testbed::wait_for_children(before, deadline).unwrap_or_else(|left| panic!("{left:#?}"));
 }
 
-/// The next launch in the same place sweeps what is left there, but not what
-/// belongs to a machine that lives.
+/// The next launch in the same directory removes what is left there, but not
+/// the files of a running machine.
 fn next_launch_sweeps(scene: &Scene) {
     let living = scene
         .fake("greet\nnegotiate\nserve")
@@ -115,7 +115,7 @@ fn dies(scene: &Scene, role: &str, how: impl FnOnce(&mut Running)) {
     scene.fault();
     how(&mut host);
     all_gone(&before);
-    scene.told();
+    scene.notified();
     next_launch_sweeps(scene);
 }
 
@@ -154,9 +154,9 @@ fn deaths() -> Vec<Fault> {
             let mut host = Host::new(scene, "execs").start();
             host.says("up");
             scene.fault();
-            // The other program lives, and says nothing.
+            // The other program runs, and prints nothing.
             host.falls_silent();
-            scene.told();
+            scene.notified();
             assert!(!support::is_gone(host.pid()));
             next_launch_sweeps(scene);
             host.go_on();
@@ -166,7 +166,7 @@ fn deaths() -> Vec<Fault> {
     rows.push(fault(
         "SIGKILL, while a fork of it without exec lives on",
         Both,
-        "nobody is left but the fork; what it holds is swept when it has gone",
+        "only the fork is left; its files are removed after its end",
         AT_ONCE,
         |scene| {
             let before = testbed::children();
@@ -177,7 +177,7 @@ fn deaths() -> Vec<Fault> {
             scene.fault();
             support::signal(host.pid(), "KILL");
             all_gone(&but);
-            scene.told();
+            scene.notified();
             host.go_on();
             all_gone(&before);
             next_launch_sweeps(scene);
@@ -186,13 +186,13 @@ fn deaths() -> Vec<Fault> {
     rows.push(fault(
         "SIGKILL at 200 random moments of launch, life and end",
         Scripted,
-        "each time: nobody is left 1 s later, nothing on disk after the next launch",
+        "each time: no process is left 1 s later, no file after the next launch",
         Duration::from_secs(120),
         |scene| {
             let seed = std::process::id();
             let mut state = u64::from(seed) | 1;
             for round in 0..200 {
-                // Xorshift: all that is asked of it is not to repeat.
+                // Xorshift: it only must not repeat.
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
@@ -200,7 +200,7 @@ fn deaths() -> Vec<Fault> {
                 let before = testbed::children();
                 let mut host = Host::new(scene, "is_busy").start();
                 host.says("begun");
-                // The moment itself is what is tried here.
+                // This tests the moment itself.
                 std::thread::park_timeout(moment);
                 support::signal(host.pid(), "KILL");
                 let deadline = Instant::now() + AT_ONCE;
@@ -216,7 +216,7 @@ fn deaths() -> Vec<Fault> {
     rows
 }
 
-/// Launches and ends machines, without end.
+/// Launches and ends machines in an endless loop.
 fn is_busy(stage: &Stage) {
     println!("begun");
     let machines = [
@@ -247,12 +247,13 @@ fn survivals() -> Vec<Fault> {
         fault(
             "the guardian is killed, then the process",
             Both,
-            "nobody is left: another guardian was called",
+            "no process is left: another guardian was started",
             PATIENCE,
             |scene| {
                 let before = testbed::children();
                 let mut host = Host::new(scene, "loses_its_guardian").start();
-                // With its own socket closed, a fork must not close another's.
+                // When its own socket is closed, a fork must not close another
+                // descriptor.
                 assert_eq!(host.says("fork "), "true");
                 host.says("up");
                 support::signal(host.pid(), "KILL");
@@ -263,7 +264,7 @@ fn survivals() -> Vec<Fault> {
         fault(
             "the launching thread ends",
             Both,
-            "nothing: the machine lives",
+            "nothing: the machine still runs",
             AT_ONCE,
             |scene| {
                 let vm =
@@ -278,9 +279,9 @@ fn survivals() -> Vec<Fault> {
             },
         ),
         fault(
-            "the launching thread panics, while another holds the machine",
+            "the launching thread panics, while another has the machine",
             Both,
-            "nothing: the machine lives",
+            "nothing: the machine still runs",
             AT_ONCE,
             |scene| {
                 let held = Mutex::new(None);
@@ -309,12 +310,12 @@ fn survivals() -> Vec<Fault> {
     ]
 }
 
-/// A row whose fork does this.
+/// A row with a fork that does this.
 fn fork(what: &str, work: fn(&Mutex<Option<Machine>>)) -> Fault {
     fault(
         what,
         Both,
-        "nothing: the machine lives, and what it has on disk stays",
+        "nothing: the machine still runs, and its files stay",
         AT_ONCE,
         move |scene| {
             let vm = Mutex::new(Some(scene.machine()));
@@ -339,17 +340,17 @@ fn reapers() -> Vec<Fault> {
         (
             "it ignores SIGCHLD",
             "ignores_children",
-            "the end at once, with a status that is unknown",
+            "the end at once, with an unknown status",
         ),
         (
             "it reaps with waitpid(-1)",
             "reaps_all",
-            "the end at once, with a status that is unknown where it was taken",
+            "the end at once, with an unknown status if it was taken",
         ),
         (
-            "it has signal handlers of its own",
+            "it has signal handlers",
             "has_handlers",
-            "its own: the library installs and changes none",
+            "no change: the library installs and changes none",
         ),
     ]
     .into_iter()
@@ -385,7 +386,7 @@ fn adopts_orphans(stage: &Stage) {
     if std::process::id() != 1 {
         testbed::adopt_orphans();
     }
-    // The shell that leaves the guardian behind comes and goes by itself.
+    // The shell that starts the guardian exits by itself.
     drop(stage.builder("serve").launch().wait().unwrap());
     assert!(testbed::wait_for_ends(
         &BTreeSet::new(),
@@ -415,7 +416,7 @@ fn adopts_orphans(stage: &Stage) {
 fn loses_its_guardian(stage: &Stage) {
     testbed::adopt_orphans();
     let before = stage.builder("fork-child\nserve").launch().wait().unwrap();
-    // It is the child that leads no group, and is no machine's.
+    // It is the child that leads no group, and belongs to no machine.
     assert!(testbed::wait_for_ends(
         &BTreeSet::from([before.pid().unwrap()]),
         Instant::now() + PATIENCE
@@ -426,7 +427,7 @@ fn loses_its_guardian(stage: &Stage) {
     };
     testbed::kill(guardian);
     assert!(testbed::wait_for_end(guardian, Instant::now() + PATIENCE));
-    // The engine has heard of it before it does anything for this one.
+    // The engine handles that before anything for this machine.
     let after = stage.builder("fork-child\nserve").launch().wait().unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
     let fork = testbed::fork(|| {
@@ -440,7 +441,7 @@ fn loses_its_guardian(stage: &Stage) {
 }
 
 fn no_processes(stage: &Stage) {
-    // What needs a thread is there already, and the rest is nobody's to make.
+    // The threads that are needed already run, and no more can be made.
     stage
         .builder("serve")
         .launch()
@@ -467,7 +468,7 @@ fn no_threads(stage: &Stage) {
     is_empty(stage);
 }
 
-/// Root becomes somebody else for that, who may still use the folder.
+/// Root becomes another user, who can still use the folder.
 fn forbid_processes(stage: &Stage) {
     std::fs::set_permissions(&stage.base, std::fs::Permissions::from_mode(0o777)).unwrap();
     testbed::forbid_processes();
@@ -502,11 +503,11 @@ fn full_log(stage: &Stage) {
     let builder = stage.builder(script).log_dir(&stage.base).name("full");
     let vm = builder.launch().wait().unwrap();
     let report = vm.shutdown().wait().unwrap();
-    assert!(report.to_string().contains("is not whole"), "{report}");
+    assert!(report.to_string().contains("is incomplete"), "{report}");
     assert_eq!(support::text(&report.output_tail), line.repeat(3000));
 }
 
-/// Kills a machine from outside, and sees its end told.
+/// Kills a machine from outside, and checks its report.
 fn end_is_told(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     support::signal(vm.pid().unwrap(), "KILL");
@@ -521,14 +522,14 @@ fn ignores_children(stage: &Stage) {
     assert_eq!(end_is_told_without_kill(stage), ExitStatus::Unknown);
 }
 
-/// The same, without a child of our own that kill(1) would be.
+/// Does the same without kill(1), which would be another child.
 fn end_is_told_without_kill(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     testbed::kill(vm.pid().unwrap());
     let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
     assert_eq!(report.cause, ExitCause::Outside, "{report}");
     is_empty(stage);
-    // A soft end is no failure either, though its status is not known.
+    // A soft end is no failure either, even with an unknown status.
     let vm = stage.builder("serve").launch().wait().unwrap();
     let soft = vm.shutdown().wait().unwrap();
     assert_eq!(soft.status, report.status);
@@ -536,7 +537,8 @@ fn end_is_told_without_kill(stage: &Stage) -> ExitStatus {
 }
 
 fn reaps_all(stage: &Stage) {
-    // Whoever is quicker has the status; this one is asked until it was us.
+    // The library and this code race for the status; this repeats until this
+    // code wins.
     for _ in 0..100 {
         let vm = stage.builder("serve").launch().wait().unwrap();
         let pid = vm.pid().unwrap();
@@ -556,8 +558,8 @@ fn reaps_all(stage: &Stage) {
 }
 
 fn has_handlers(stage: &Stage) {
-    // Which signals are blocked, ignored and caught, but for the two that the
-    // C library keeps to itself: it catches them when a first thread starts.
+    // The blocked, ignored and caught signals. The C library catches two
+    // signals for itself when the first thread starts; they are left out.
     let signals = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         ["SigBlk:", "SigIgn:", "SigCgt:"].map(|name| {

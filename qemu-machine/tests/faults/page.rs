@@ -1,11 +1,12 @@
-//! The table for people: `docs/faults.md`.
+//! The table as a page: `docs/faults.md`.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use super::{Place, table};
 
-/// Holds the page to the table; with `UPDATE` in the environment, writes it.
+/// Compares the page with the table. With `UPDATE` in the environment, writes
+/// it.
 pub fn check() -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
     let page = render();
@@ -43,15 +44,18 @@ fn render() -> String {
 const HEADER: &str = "\
 # Faults
 
-What can go wrong, what the caller gets then, and within how long from the fault
-(on a machine that is busy with other things; on a quiet one it is milliseconds
-beyond the deadline that the row sets). This page is written from the table that
-the tests play, `qemu-machine/tests/faults`: on the scripted peer, or a program
-that is none, by `cargo test -p qemu-machine --test scripted_faults`, and on every
-real QEMU by `--test real_faults`; a part of a row's name plays it alone.
+This page lists what can go wrong, what the caller then gets, and within how
+long after the fault. The times allow for a busy host: on an idle one, the result
+comes milliseconds after the deadline of the row, if it has one.
 
-After each row, nothing of it is left in the process that played it: no child,
-adopted ones included, no descriptor, no thread, no file.
+Each row is a test in `qemu-machine/tests/faults`, and the page is generated from
+them. Rows on the scripted peer run with
+`cargo test -p qemu-machine --test scripted_faults`, and rows on every real QEMU
+with `cargo test -p qemu-machine --test real_faults`. A part of its name runs one
+row alone.
+
+After each row, the test checks that nothing is left: no child process, adopted
+or not, no descriptor, no thread and no file.
 ";
 
 const COLUMNS: &str = "\

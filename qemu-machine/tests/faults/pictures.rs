@@ -1,4 +1,4 @@
-//! What is left of the pictures of a machine that ends.
+//! Faults while a machine draws its screen.
 
 use std::future::IntoFuture;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "killed by SIGKILL, after a picture of its screen",
             Real,
-            "the end; when it is told nothing is left of the picture's file, with handles still there",
+            "the end; then nothing is left of the file of the picture, even with handles left",
             AT_ONCE,
             |scene| {
                 let vm = shown(scene, Monitor::SocketPair);
@@ -37,7 +37,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "killed by SIGKILL while it draws its screen, with a monitor over TCP",
             Real,
-            "the picture: Execute, with the report; when the end is told its directory is gone",
+            "the picture: Execute, with the report; at the report its directory is gone",
             AT_ONCE,
             |scene| {
                 let vm = shown(scene, Monitor::Tcp(([127, 0, 0, 1], 0).into()));
@@ -68,7 +68,7 @@ fn killed(scene: &Scene, vm: &Machine) {
     scene.fault();
     support::signal(vm.pid().unwrap(), "KILL");
     let report = vm.wait_for_exit().wait().unwrap();
-    scene.told();
+    scene.notified();
     assert_eq!(report.status.signal(), Some(9));
 }
 

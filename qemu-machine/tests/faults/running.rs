@@ -1,4 +1,4 @@
-//! What goes wrong with a machine that runs, and not because anybody asked.
+//! Faults of a running machine that nobody asked for.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub fn rows() -> Vec<Fault> {
     rows
 }
 
-/// The machine's end, told to everyone by one report.
+/// Checks that all waiters get one report of the end.
 fn dies(
     scene: &Scene,
     vm: &Machine,
@@ -45,20 +45,20 @@ fn dies(
         scene.fault();
         how();
         let report = vm.wait_for_exit().timeout(PATIENCE).wait().unwrap();
-        let told = report.to_string();
+        let text = report.to_string();
         let event = event.join().unwrap();
         assert!(
-            matches!(&event, EventError::Ended { cause: Disconnected::ServerEnded(cause), .. } if cause.to_string() == told),
+            matches!(&event, EventError::Ended { cause: Disconnected::ServerEnded(cause), .. } if cause.to_string() == text),
             "{event}"
         );
         let expect = expect.join().unwrap();
         assert!(
-            matches!(*expect.failure, ExpectFailure::MachineEnded(of) if of.to_string() == told)
+            matches!(*expect.failure, ExpectFailure::MachineEnded(of) if of.to_string() == text)
         );
         report
     });
-    scene.told();
-    // Who comes later is told the same.
+    scene.notified();
+    // A later call gets the same.
     let late = vm.monitor().execute_json("x", ()).timeout(PATIENCE).wait();
     let late = late.unwrap_err();
     assert!(
@@ -69,7 +69,7 @@ fn dies(
     report
 }
 
-/// A machine with a console, of whatever is at hand.
+/// A machine with a console, of the current kind.
 pub(super) fn with_console(scene: &Scene, script: &str) -> Machine {
     if scene.is_real() {
         return scene.prompt(&[]);
@@ -81,7 +81,7 @@ pub(super) fn with_console(scene: &Scene, script: &str) -> Machine {
 
 fn deaths() -> Vec<Fault> {
     let mut rows = Vec::new();
-    // The scripted peer outlives its first SIGSEGV, as any program of Rust's.
+    // The scripted peer survives its first SIGSEGV, like any Rust program.
     for (name, number, place) in [("KILL", 9, Both), ("SEGV", 11, Real), ("ABRT", 6, Both)] {
         rows.push(fault(
             format!("killed by SIG{name} from outside"),
@@ -107,7 +107,7 @@ fn deaths() -> Vec<Fault> {
             |scene| {
                 let vm = with_console(scene, "on-term exit 0\nsilent");
                 if !scene.is_real() {
-                    // Once it has said so, it is on its guard.
+                    // After this output, it handles the signal.
                     let _ = vm.monitor().execute_json("x", ()).timeout(SHORT).wait();
                 }
                 let report = dies(scene, &vm, || support::signal(vm.pid().unwrap(), "TERM"));
@@ -118,7 +118,7 @@ fn deaths() -> Vec<Fault> {
             },
         ),
         fault(
-            "exits by 0, nobody knows why",
+            "exits with code 0, unexpectedly",
             Scripted,
             "everyone: the report, Outside, code 0; shutdown: no error",
             AT_ONCE,
@@ -144,7 +144,7 @@ fn deaths() -> Vec<Fault> {
                 scene.fault();
                 vm.monitor().execute_json("quit", json!({})).wait().unwrap();
                 let report = vm.wait_for_exit().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(report.cause, ExitCause::QuitCommand, "{report}");
                 vm.shutdown().wait().unwrap();
             },
@@ -159,7 +159,7 @@ fn deaths() -> Vec<Fault> {
                 support::signal(vm.pid().unwrap(), "STOP");
                 scene.fault();
                 let error = fails(&vm, SHORT);
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { limit: SHORT }),
                     "{error}"
@@ -175,14 +175,14 @@ fn deaths() -> Vec<Fault> {
     rows
 }
 
-/// Ends a machine that will not end otherwise.
+/// Ends a machine that does not end otherwise.
 fn forced(vm: &Machine) {
     let end = vm.shutdown().quit_timeout(SHORT).terminate_timeout(SHORT);
     let error = end.wait().unwrap_err();
     assert!(matches!(error, ShutdownError::Forced(_)), "{error}");
 }
 
-/// A command, which must fail within this limit.
+/// Runs a command, which must fail within this limit.
 fn fails(vm: &Machine, limit: Duration) -> ExecuteError {
     let command = vm.monitor().execute_json("x", ()).timeout(limit);
     command.wait().expect_err("it was answered")
@@ -200,7 +200,7 @@ fn monitors() -> Vec<Fault> {
                 let limit = testbed::DescriptorLimit::below(0);
                 scene.fault();
                 let error = fails(&vm, PATIENCE);
-                scene.told();
+                scene.notified();
                 drop(limit);
                 assert!(
                     matches!(error.disconnected(), Some(Disconnected::ByServer)),
@@ -218,7 +218,7 @@ fn monitors() -> Vec<Fault> {
                 let vm = scene.running("expect *\nmonitor-close\nsilent");
                 scene.fault();
                 let error = fails(&vm, PATIENCE);
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(error.disconnected(), Some(Disconnected::ByServer)),
                     "{error}"
@@ -238,12 +238,13 @@ fn monitors() -> Vec<Fault> {
                 let mut events = vm.monitor().events();
                 scene.fault();
                 let error = fails(&vm, SHORT);
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { .. }),
                     "{error}"
                 );
-                // What it missed is told once, and then what is there.
+                // First it gets the number of missed items, once, and then the
+                // rest.
                 while matches!(events.next().wait(), Err(EventError::Lagged { .. })) {}
                 assert_eq!(events.next_named("FLOOD").wait().unwrap().name(), "FLOOD");
                 let report = vm.shutdown().quit_timeout(SHORT).wait().unwrap();
@@ -271,7 +272,7 @@ fn monitors() -> Vec<Fault> {
                 );
                 let twice = vm.monitor().execute_json("y", ()).timeout(2 * SHORT);
                 let error = twice.wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(*error.failure, ExecuteFailure::Timeout { limit } if limit == 2 * SHORT),
                     "{error}"
@@ -295,7 +296,7 @@ fn monitors() -> Vec<Fault> {
                 scene.fault();
                 let second = vm.monitor().execute_json("second", ()).wait().unwrap();
                 let third = vm.monitor().execute_json("third", ()).wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!((second, third), (json!("own"), json!({})));
                 vm.shutdown().wait().unwrap();
             },
@@ -303,7 +304,7 @@ fn monitors() -> Vec<Fault> {
         fault(
             "is debugged while its deadlines are suspended",
             Both,
-            "nothing, until they are resumed: then each its Timeout",
+            "nothing, until they are resumed; then each Timeout",
             SHORT + AT_ONCE,
             |scene| {
                 let vm = scene.machine();
@@ -312,14 +313,15 @@ fn monitors() -> Vec<Fault> {
                 std::thread::scope(|scope| {
                     let command =
                         scope.spawn(|| vm.monitor().execute_json("x", ()).timeout(SHORT).wait());
-                    // By the clock of another machine, which goes on.
+                    // Measured by the clock of another machine, which is not
+                    // suspended.
                     let other = scene.running("silent");
                     other.wait_for_exit().timeout(2 * SHORT).wait().unwrap_err();
                     assert!(!command.is_finished());
                     scene.fault();
                     vm.deadlines().resume();
                     let error = command.join().unwrap().unwrap_err();
-                    scene.told();
+                    scene.notified();
                     assert!(matches!(
                         *error.failure,
                         ExecuteFailure::Timeout { limit: SHORT }
@@ -346,7 +348,7 @@ fn guests() -> Vec<Fault> {
         rows.push(fault(
             format!("guest ends it: {command}"),
             Real,
-            "everyone: the report, Guest, with QEMU's reason, and whether it had panicked",
+            "everyone: the report, Guest, with QEMU's reason, and whether it panicked",
             AT_ONCE,
             move |scene| {
                 let vm = scene.prompt(arguments);
@@ -374,13 +376,13 @@ fn guests() -> Vec<Fault> {
                 vm.console().send(format!("{command}\n")).wait().unwrap();
                 events.next_named("RESET").wait().unwrap();
                 vm.console().expect("tiny guest ready").wait().unwrap();
-                scene.told();
+                scene.notified();
                 vm.shutdown().wait().unwrap();
             },
         ));
     }
     rows.push(fault(
-        "guest panics, and QEMU holds it",
+        "guest panics, and QEMU keeps it paused",
         Real,
         "expect and exited: GuestPanicked, not a timeout; after a reset it goes on",
         AT_ONCE,
@@ -408,7 +410,7 @@ fn guests() -> Vec<Fault> {
                     matches!(exited, ExitError::GuestPanicked { .. }),
                     "{exited}"
                 );
-                scene.told();
+                scene.notified();
             });
             let late = vm
                 .console()
@@ -436,9 +438,9 @@ fn guests() -> Vec<Fault> {
 fn consoles() -> Vec<Fault> {
     vec![
         fault(
-            "guest panics behind a flood of last words, and QEMU holds it",
+            "guest panics after a flood of output, and QEMU keeps it paused",
             Scripted,
-            "expect: what was said before the panic; then GuestPanicked",
+            "expect: the output before the panic; then GuestPanicked",
             AT_ONCE,
             |scene| {
                 let script = "expect go\nconsole-fill 150000 x\nconsole Oops: here\n\
@@ -452,7 +454,7 @@ fn consoles() -> Vec<Fault> {
                 });
                 let error = vm.console().expect("never").timeout(PATIENCE).wait();
                 let error = error.unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(
                     matches!(*error.failure, ExpectFailure::GuestPanicked),
                     "{error}"
@@ -475,7 +477,7 @@ fn consoles() -> Vec<Fault> {
                     .timeout(PATIENCE)
                     .wait()
                     .unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(matches!(*error.failure, ExpectFailure::Closed), "{error}");
                 assert_eq!(error.seen, b" words");
                 vm.monitor().execute_json("x", ()).wait().unwrap();
@@ -485,7 +487,7 @@ fn consoles() -> Vec<Fault> {
         fault(
             "the console floods, and nobody reads it",
             Both,
-            "nothing: commands are answered, and it ends as told",
+            "nothing: commands are answered, and it ends as asked",
             Duration::from_secs(5),
             |scene| {
                 let vm = with_console(scene, "console-fill 50000000 x\nserve");
@@ -498,7 +500,7 @@ fn consoles() -> Vec<Fault> {
                     .wait()
                     .unwrap();
                 let report = vm.shutdown().wait().unwrap();
-                scene.told();
+                scene.notified();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
             },
         ),
@@ -513,7 +515,7 @@ fn consoles() -> Vec<Fault> {
                 scene.fault();
                 let send = vm.console().send(&typed).timeout(SHORT);
                 let error = send.wait().unwrap_err().to_string();
-                scene.told();
+                scene.notified();
                 assert!(
                     error.contains(vm.name()) && error.contains("not listening"),
                     "{error}"

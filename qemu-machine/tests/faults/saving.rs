@@ -1,4 +1,4 @@
-//! A guest that cannot be saved, moved or kept in a snapshot.
+//! Faults of a save, a move, or a snapshot.
 
 use qemu_machine::error::{MoveError, SnapshotFailure};
 use qemu_machine::qmp::{MigrationError, QueryStatus};
@@ -13,13 +13,13 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "a guest is saved to a full disk",
             Real,
-            "Migration, with QEMU's words; the guest runs on",
+            "Migration, with QEMU's words; the guest resumes",
             AT_ONCE,
             |scene| {
                 let vm = scene.prompt(&[]);
                 scene.fault();
                 let error = vm.save_to("/dev/full").wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 let MoveError::Migration(MigrationError::Failed { .. }) = error else {
                     panic!("{error}");
                 };
@@ -30,7 +30,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "a save takes too long",
             Real,
-            "Timeout; the save is cancelled, and the guest runs on",
+            "Timeout; the save is cancelled, and the guest resumes",
             SHORT + AT_ONCE,
             |scene| {
                 let vm = scene.prompt(&[]);
@@ -40,7 +40,7 @@ pub fn rows() -> Vec<Fault> {
                 scene.fault();
                 let save = vm.save_to(scene.file("saved")).timeout(SHORT);
                 let error = save.wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(matches!(error, MoveError::Timeout { .. }), "{error}");
                 assert!(runs(&vm));
                 vm.kill().wait().unwrap();
@@ -49,7 +49,7 @@ pub fn rows() -> Vec<Fault> {
         fault(
             "a guest moves to a machine of another size",
             Real,
-            "Migration; the guest runs on, and the other machine ends",
+            "Migration; the guest resumes, and the other machine ends",
             AT_ONCE,
             |scene| {
                 let vm = scene.prompt(&[]);
@@ -57,7 +57,7 @@ pub fn rows() -> Vec<Fault> {
                 let other = other.launch().wait().unwrap();
                 scene.fault();
                 let error = vm.migrate_to(&other).wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(matches!(error, MoveError::Migration(_)), "{error}");
                 assert!(runs(&vm));
                 other.wait_for_exit().wait().unwrap();
@@ -65,7 +65,7 @@ pub fn rows() -> Vec<Fault> {
             },
         ),
         fault(
-            "a snapshot without a disk to keep it in",
+            "a snapshot without a disk to store it in",
             Real,
             "NoDisk, with what to do; the guest is not paused",
             AT_ONCE,
@@ -73,7 +73,7 @@ pub fn rows() -> Vec<Fault> {
                 let vm = scene.prompt(&[]);
                 scene.fault();
                 let error = vm.save_snapshot("s").wait().unwrap_err();
-                scene.told();
+                scene.notified();
                 assert!(matches!(*error.failure, SnapshotFailure::NoDisk), "{error}");
                 assert!(error.to_string().contains("qcow2"), "{error}");
                 assert!(runs(&vm));

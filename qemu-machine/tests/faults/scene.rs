@@ -1,4 +1,4 @@
-//! What a row plays with.
+//! The tools of a row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -8,14 +8,15 @@ use qemu_machine::{Machine, MachineBuilder, Wait};
 
 use crate::support::{self, Qemu, Scratch};
 
-/// The stage of one row. What its machines make in [`base`](Self::base) must
-/// be gone at the end; what the row itself makes is in another folder.
+/// The machines and files of one row. The files of its machines are in
+/// [`base`](Self::base) and must be gone at the end. The files of the row
+/// itself are in another folder.
 pub struct Scene {
     base: Scratch,
     files: Scratch,
     qemu: Option<Qemu>,
     fault: Mutex<Instant>,
-    told: Mutex<Option<Instant>>,
+    notified: Mutex<Option<Instant>>,
 }
 
 impl Scene {
@@ -25,48 +26,48 @@ impl Scene {
             files: Scratch::for_sockets("files"),
             qemu,
             fault: Mutex::new(Instant::now()),
-            told: Mutex::new(None),
+            notified: Mutex::new(None),
         }
     }
 
-    /// Where the machines have their directories.
+    /// The directory of the files of the machines.
     pub fn base(&self) -> &Path {
         self.base.path()
     }
 
-    /// A file of the row's own.
+    /// A file of the row itself.
     pub fn file(&self, name: &str) -> PathBuf {
         self.files.join(name)
     }
 
-    /// A FIFO of the row's own.
+    /// A FIFO of the row itself.
     pub fn fifo(&self, name: &str) -> PathBuf {
         self.files.fifo(name)
     }
 
-    /// The scripted peer; or any program, by its path.
+    /// A program by its path, such as the scripted peer.
     pub fn program(&self, path: impl AsRef<Path>) -> MachineBuilder {
         Machine::builder(path.as_ref()).base_dir(self.base())
     }
 
-    /// The scripted peer, played by this script.
+    /// The scripted peer with this script.
     pub fn fake(&self, script: &str) -> MachineBuilder {
         support::fake(script).base_dir(self.base())
     }
 
-    /// A machine of the scripted peer that has been greeted and negotiated
-    /// with, and goes on by this script.
+    /// A machine of the scripted peer after its handshake, which continues with
+    /// this script.
     pub fn running(&self, script: &str) -> Machine {
         let script = format!("greet\nnegotiate\n{script}");
         self.fake(&script).launch().wait().unwrap()
     }
 
-    /// A machine of the QEMU at hand, with the tiny guest.
+    /// A machine of the current QEMU, with the tiny guest.
     pub fn tiny(&self) -> MachineBuilder {
         self.qemu().tiny().base_dir(self.base())
     }
 
-    /// Such a machine, whose guest waits for commands.
+    /// Such a machine, with a guest at its prompt.
     pub fn prompt(&self, arguments: &[&str]) -> Machine {
         let vm = self
             .tiny()
@@ -78,8 +79,7 @@ impl Scene {
         vm
     }
 
-    /// A machine that runs, of whatever is at hand: a QEMU, or a peer that
-    /// serves.
+    /// A running machine of the current kind: a QEMU, or a peer that serves.
     pub fn machine(&self) -> Machine {
         match self.qemu {
             Some(_) => self.prompt(&[]),
@@ -95,19 +95,20 @@ impl Scene {
         self.qemu.is_some()
     }
 
-    /// Now the fault happens.
+    /// Call it when the fault happens.
     pub fn fault(&self) {
         *self.fault.lock().unwrap() = Instant::now();
     }
 
-    /// Now the caller has been told. What is not said is said by the row's end.
-    pub fn told(&self) {
-        *self.told.lock().unwrap() = Some(Instant::now());
+    /// Call it when the caller has its result. Without a call, that is the end
+    /// of the row.
+    pub fn notified(&self) {
+        *self.notified.lock().unwrap() = Some(Instant::now());
     }
 
-    /// From the fault to the word.
+    /// The time from the fault to the result.
     pub fn took(&self) -> Duration {
-        let told = self.told.lock().unwrap().unwrap_or_else(Instant::now);
-        told.saturating_duration_since(*self.fault.lock().unwrap())
+        let notified = self.notified.lock().unwrap().unwrap_or_else(Instant::now);
+        notified.saturating_duration_since(*self.fault.lock().unwrap())
     }
 }

@@ -1,4 +1,4 @@
-//! What the library warns of, for who has nobody to tell.
+//! Collects the warnings that the library logs.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,13 +19,13 @@ impl log::Log for Notes {
     fn flush(&self) {}
 }
 
-/// Notes every warning from now on.
+/// Collects every warning from now on.
 pub fn note() {
     log::set_logger(&Notes).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
 }
 
-/// The warnings since the last call that hold these words.
+/// The warnings with these words since the last call.
 pub fn taken(words: &str) -> Vec<String> {
     let noted = std::mem::take(&mut *NOTED.lock().unwrap_or_else(PoisonError::into_inner));
     noted.into_iter().filter(|it| it.contains(words)).collect()

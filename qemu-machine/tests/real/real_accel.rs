@@ -146,7 +146,7 @@ fn each_way_of_having_no_kvm_is_told_with_what_to_do() {
             (":", "kvm  not to be had: this host has no KVM", "advice: "),
             (
                 "touch \"$dev/kvm\"; chmod 0 \"$dev/kvm\"",
-                "kvm  not to be had: you may not use KVM",
+                "kvm  not to be had: KVM is not permitted",
                 "advice: join the group of /dev/kvm",
             ),
         ] {

@@ -68,9 +68,9 @@ scenario! {
             (qemu.bare().arg("-m256M"), r#"`.args(["-m", "256M"])`"#),
             (
                 Machine::builder(format!("{} -m 256", qemu.binary.display())),
-                "give arguments by `.arg()` and `.args()`",
+                "pass each argument by itself with `.arg()` or `.args()`",
             ),
-            (Machine::builder("qemu-system-x86_64 -m 256"), "the binary's name has blanks"),
+            (Machine::builder("qemu-system-x86_64 -m 256"), "the name has blanks"),
             (Machine::builder(""), "name QEMU's binary"),
         ] {
             let error = run!(builder.launch()).unwrap_err();

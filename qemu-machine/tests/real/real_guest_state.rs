@@ -40,16 +40,16 @@ scenario! {
         let error = run!(vm.wait_for_exit().timeout(PATIENCE)).unwrap_err();
         assert!(matches!(error, ExitError::GuestShutDown { .. }), "{error}");
         let said = error.to_string();
-        assert!(said.contains("has shut down (guest-shutdown)"), "{said}");
+        assert!(said.contains("shut down (guest-shutdown)"), "{said}");
         assert!(said.contains("(-no-shutdown)"), "{said}");
         let error = run!(vm.guest_agent().ping().timeout(PATIENCE)).unwrap_err();
-        assert!(error.to_string().contains("the guest has shut down"), "{error}");
+        assert!(error.to_string().contains("the guest shut down"), "{error}");
         assert!(matches!(vm.guest_state(), GuestState::ShutDown { .. }));
 
         let report = run!(vm.shutdown().powerdown(PATIENCE)).unwrap();
         assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
         assert_eq!(report.rungs[0].rung, Rung::Powerdown);
-        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld);
+        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestPaused);
         assert!(begun.elapsed() < PATIENCE);
     }
 }
@@ -63,7 +63,7 @@ scenario! {
         let begun = Instant::now();
         let report = run!(vm.shutdown().after_guest(PATIENCE)).unwrap();
         assert!(begun.elapsed() < PATIENCE, "{report}");
-        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestHeld, "{report}");
+        assert_eq!(report.rungs[0].outcome, RungOutcome::GuestPaused, "{report}");
         assert_eq!(report.cause, ExitCause::Requested(Rung::Quit), "{report}");
         assert!(!report.is_failure() && !report.was_forced(), "{report}");
     }
@@ -104,7 +104,7 @@ scenario! {
             let error = run!(vm.console().expect("never").timeout(SHORT)).unwrap_err();
             assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{error}");
             let text = error.to_string();
-            assert!(text.contains("; the guest is paused since "), "{text}");
+            assert!(text.contains("; the guest has been paused for "), "{text}");
             assert!(text.contains(said), "{text}");
             let exited = run!(vm.wait_for_exit().timeout(SHORT)).unwrap_err().to_string();
             assert!(exited.contains(said), "{exited}");
@@ -149,7 +149,7 @@ scenario! {
         let error = run!(vm.console().expect("w").timeout(SHORT)).unwrap_err();
         let said = error.to_string();
         assert!(matches!(*error.failure, ExpectFailure::Timeout { .. }), "{said}");
-        assert!(said.contains("; the guest is paused since "), "{said}");
+        assert!(said.contains("; the guest has been paused for "), "{said}");
         assert!(said.contains("I/O error on drive0: No space left on device"), "{said}");
         assert!(matches!(paused(&vm), PauseReason::IoError { .. }));
         run!(vm.shutdown()).unwrap();

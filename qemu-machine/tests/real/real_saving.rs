@@ -94,7 +94,7 @@ scenario! {
             let saved = run!(vm.save_to(&path).live());
             for error in [saved.unwrap_err(), run!(vm.migrate_to(&to).live()).unwrap_err()] {
                 assert!(matches!(error, MoveError::NotLive { .. }), "{error}");
-                assert!(error.to_string().contains("leave out 'live()'"), "{error}");
+                assert!(error.to_string().contains("remove 'live()'"), "{error}");
             }
             assert_eq!(std::fs::read(&path).unwrap(), b"not lost");
             assert_eq!(status(&to), "inmigrate");

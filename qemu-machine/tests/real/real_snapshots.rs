@@ -141,7 +141,7 @@ scenario! {
         assert!(matches!(number, SnapshotFailure::Name { .. }), "{number}");
         for missing in [run!(vm.load_snapshot("t")), run!(vm.delete_snapshot("t"))] {
             let error = missing.unwrap_err();
-            assert!(error.to_string().ends_with("snapshot 't': no disk has it, but these: 's'"), "{error}");
+            assert!(error.to_string().ends_with("snapshot 't': no disk has it; existing snapshots: 's'"), "{error}");
         }
         assert_eq!(status(&vm), "running");
         assert_eq!(run!(vm.monitor().execute_json("query-jobs", ())).unwrap(), json!([]));
@@ -177,7 +177,7 @@ scenario! {
         let disk = Drive::file(&raw).format("raw").interface("ide").set("id", "plain");
         let vm = run!(with_disks(&qemu, &scratch).drive(disk).launch()).unwrap();
         let error = run!(vm.save_snapshot("s")).unwrap_err();
-        assert!(error.to_string().contains("cannot hold one: 'plain' (raw)"), "{error}");
+        assert!(error.to_string().contains("cannot store snapshots: 'plain' (raw)"), "{error}");
         run!(vm.save_snapshot("s").disks(["two"])).unwrap();
         let [only] = run!(vm.snapshots()).unwrap().try_into().unwrap();
         assert_eq!(only.disks, ["two"]);

@@ -242,7 +242,7 @@ scenario! {
                 .launch_timeout(SHORT);
             let error = run!(builder.launch()).unwrap_err();
             assert!(matches!(*error.failure, LaunchFailure::Timeout { .. }), "{error}");
-            assert!(error.to_string().contains("connection to its monitor"), "{error}");
+            assert!(error.to_string().contains("connection to the monitor"), "{error}");
             assert_clean(&error, &scratch);
         }
     }

@@ -101,7 +101,7 @@ scenario! {
         crate::support::release(&fifo);
         assert_eq!(hear(&heard, "of QEMU".len()), "of QEMU");
         let report = run!(vm.shutdown()).unwrap();
-        assert!(report.trouble.is_empty(), "{report}");
+        assert!(report.warnings.is_empty(), "{report}");
     }
 }
 
@@ -188,7 +188,7 @@ fn a_writer_that_is_too_slow_holds_up_nobody_and_hears_what_it_missed() {
     assert!((1 << 20..4_000_003).contains(&told), "{told}");
     assert_eq!(told + dropped, 4_000_003);
     assert!(
-        report.trouble[0].contains(&format!("{dropped} bytes were dropped")),
+        report.warnings[0].contains(&format!("{dropped} bytes were dropped")),
         "{report}"
     );
 }
@@ -202,8 +202,8 @@ fn a_writer_that_never_returns_delays_the_end_by_a_bound() {
     });
     let vm = named("node", "console words\nserve").console(Console::serial().tee(tee));
     let report = end(&vm.launch().wait().unwrap());
-    let trouble = &report.trouble[0];
-    assert!(trouble.contains("longer than 5s at the end"), "{trouble}");
+    let warnings = &report.warnings[0];
+    assert!(warnings.contains("longer than 5s at the end"), "{warnings}");
     drop(release);
 }
 
@@ -219,25 +219,25 @@ fn a_writer_that_fails_or_panics_is_told_in_the_report_and_costs_the_machine_not
         .add_console("panics", Console::serial().tee(panics.clone()))
         .add_console("works", Console::serial().tee(written.clone()));
     let report = end(&vm.launch().wait().unwrap());
-    let trouble = report.trouble.join("\n");
+    let warnings = report.warnings.join("\n");
     assert!(
-        trouble.contains("the tee of the console of machine 'node' is not whole"),
-        "{trouble}"
+        warnings.contains("the tee of the console of machine 'node' is incomplete"),
+        "{warnings}"
     );
     assert!(
-        trouble.contains("its writer failed: Broken pipe"),
-        "{trouble}"
+        warnings.contains("its writer failed: Broken pipe"),
+        "{warnings}"
     );
     assert!(
-        trouble.contains("console 'panics' of machine 'node' is not whole: its writer panicked")
+        warnings.contains("console 'panics' of machine 'node' is incomplete: its writer panicked")
     );
-    assert_eq!((report.trouble.len(), written.text().as_str()), (2, "c"));
+    assert_eq!((report.warnings.len(), written.text().as_str()), (2, "c"));
 
     // Another that shares the writer meets it anew.
     let vm = named("other", "console d\nserve").console(Console::serial().tee(panics));
     let report = end(&vm.launch().wait().unwrap());
     assert!(
-        report.trouble[0].contains("its writer panicked"),
+        report.warnings[0].contains("its writer panicked"),
         "{report}"
     );
 }

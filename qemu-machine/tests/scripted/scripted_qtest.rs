@@ -230,7 +230,7 @@ scenario! {
         let error = run!(builder.launch_timeout(SHORT).launch()).unwrap_err();
         assert!(matches!(
             *error.failure,
-            LaunchFailure::Timeout { limit: SHORT, waited_for: "answer on its qtest channel" }
+            LaunchFailure::Timeout { limit: SHORT, waited_for: "reply on the qtest channel" }
         ), "{error}");
         // One that has closed it can be spoken with all the same.
         let vm = run!(fake("greet\nnegotiate\nqtest-close\nserve").qtest().launch()).unwrap();

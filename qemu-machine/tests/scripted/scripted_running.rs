@@ -140,7 +140,7 @@ scenario! {
             assert_eq!(std::fs::read(scratch.join("bytes.log")).unwrap(), report.output_tail);
             assert_eq!(vm.output_tail(), report.output_tail);
             assert_eq!(report.log.as_deref(), Some(&*scratch.join("bytes.log")));
-            assert!(report.trouble.is_empty(), "{report}");
+            assert!(report.warnings.is_empty(), "{report}");
         }
     }
 }

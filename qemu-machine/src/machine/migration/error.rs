@@ -1,4 +1,4 @@
-//! Why a guest was not moved, saved or loaded.
+//! Why a move, save or load of a guest failed.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use qemu_qmp::{ExecuteError, MigrationError};
 
-/// A guest was not moved, saved or loaded.
+/// A move, save or load of a guest failed.
 #[non_exhaustive]
 pub enum MoveError {
     /// The migration failed, on either side.
@@ -17,33 +17,34 @@ pub enum MoveError {
     File {
         /// The machine's name.
         machine: String,
-        /// What was tried.
+        /// What the operation did with it.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// No descriptor is left for a socket between the two machines.
+    /// This process has no free descriptor for a socket between the two
+    /// machines.
     Socket {
         /// The machine's name.
         machine: String,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// This QEMU would save a running guest with some of its memory out of date.
-    /// Nothing was started.
+    /// This QEMU would save a running guest with memory that is partly out of
+    /// date. Nothing was started.
     NotLive {
         /// The machine's name.
         machine: String,
         /// The version of its QEMU, such as `7.2.22`.
         version: String,
     },
-    /// It took too long. A save or a move was given up; a load goes on.
+    /// The deadline passed. A save or a move was cancelled; a load continues.
     Timeout {
         /// The machine's name.
         machine: String,
-        /// What it was to do, such as `move its guest`.
+        /// What the machine did not do, such as `move its guest`.
         action: &'static str,
         /// The deadline.
         limit: Duration,
@@ -65,13 +66,12 @@ impl fmt::Display for MoveError {
             }
             Self::Socket { machine, cause } => write!(
                 f,
-                "machine '{machine}': cannot be connected with the other: {cause}"
+                "machine '{machine}': cannot make a socket to the other machine: {cause}"
             ),
             Self::NotLive { machine, version } => write!(
                 f,
-                "machine '{machine}': cannot save or move its guest while that runs: QEMU \
-                 {version} with TCG loses memory that the guest writes meanwhile (fixed in 9.0); \
-                 leave out 'live()', so that the guest is paused, or use KVM"
+                "machine '{machine}': cannot save or move a running guest: QEMU {version} with \
+                 TCG loses memory that it writes (fixed in 9.0); remove 'live()', or use KVM"
             ),
             Self::Timeout {
                 machine,
@@ -97,7 +97,7 @@ impl From<ExecuteError> for MoveError {
 }
 
 impl MoveError {
-    /// Whether QEMU refused to begin, so that no migration is under way.
+    /// Whether QEMU refused to start, so no migration runs.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Migration(MigrationError::Execute(error)) if error.reply().is_some())
     }

@@ -1,4 +1,4 @@
-//! The file that a guest is kept in.
+//! The file of a saved guest.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::MoveError;
 
-/// A file, and what errors say of it.
+/// A file, and its context for errors.
 #[derive(Debug)]
 pub(super) struct SavedFile {
     pub(super) file: File,
@@ -17,14 +17,14 @@ pub(super) struct SavedFile {
 }
 
 impl SavedFile {
-    /// Opens a file to write a guest to, and leaves what is in it.
+    /// Opens a file for a guest, and keeps its content.
     pub(super) fn create(machine: &str, path: PathBuf) -> Result<Self, MoveError> {
         let mut new = File::options();
         let options = new.read(true).write(true).create(true).truncate(false);
         Self::new(machine, "write", path, options)
     }
 
-    /// Opens a file with a guest.
+    /// Opens a file with a saved guest.
     pub(super) fn open(machine: &str, path: PathBuf) -> Result<Self, MoveError> {
         Self::new(machine, "read", path, File::options().read(true))
     }
@@ -52,7 +52,7 @@ impl SavedFile {
         }
     }
 
-    /// Removes what is in it.
+    /// Removes the content of the file.
     pub(super) fn empty(&self) -> Result<(), MoveError> {
         let empty = || {
             if self.file.metadata()?.is_file() {
@@ -63,12 +63,13 @@ impl SavedFile {
         empty().map_err(|cause| self.error(cause))
     }
 
-    /// Another descriptor of it, for QEMU; both have one place in the file.
+    /// Another descriptor of the file, for QEMU. Both share one position in the
+    /// file.
     pub(super) fn for_qemu(&self) -> Result<File, MoveError> {
         self.file.try_clone().map_err(|cause| self.error(cause))
     }
 
-    /// What the system says, as an error.
+    /// Makes an error of an error of the system.
     pub(super) fn error(&self, cause: io::Error) -> MoveError {
         MoveError::File {
             machine: self.machine.clone(),
@@ -79,9 +80,9 @@ impl SavedFile {
     }
 }
 
-/// Opens what a guest can be kept in. A pipe would be waited for, here until
-/// somebody opens its other end, or by QEMU, which takes an end of nobody for
-/// that of the guest; and a directory can be opened, but not read.
+/// Opens a file or a device. A pipe or socket is refused: the open would block
+/// until another process has the other end, and QEMU could take an early end
+/// for the end of the guest. A directory can be opened, but not read.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(libc::O_NONBLOCK).open(path);
     let kind = match &opened {
@@ -91,7 +92,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match kind.map(|kind| kind.file_type()) {
         Ok(kind) if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(kind) if kind.is_fifo() || kind.is_socket() => Err(io::Error::other(
-            "it is a pipe or socket, and neither a file nor a device",
+            "it is a pipe or a socket, not a file or a device",
         )),
         _ => opened,
     }

@@ -1,4 +1,4 @@
-//! A guest that is loaded from a file.
+//! Loads a guest from a file.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::Machine;
 /// [`MoveError`].
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, or its deadline has passed, the
-/// load goes on to its end: QEMU cannot give it up.
+/// If the future is dropped after it was polled, or the deadline has passed,
+/// the load continues to its end: QEMU cannot cancel it.
 #[derive(Debug)]
 #[must_use = "nothing is loaded until awaited or waited for"]
 pub struct Load {
@@ -37,8 +37,8 @@ impl Load {
         }
     }
 
-    /// Leaves the guest paused, also if it ran when it was saved; `cont` lets it
-    /// run.
+    /// Leaves the guest paused, even if it ran when it was saved; `cont`
+    /// resumes it.
     pub fn paused(mut self) -> Self {
         self.paused = true;
         self
@@ -67,7 +67,7 @@ impl Load {
 async fn load(qmp: &Client, file: &SavedFile, paused: bool) -> Result<MigrationReport, MoveError> {
     let ran = mark::read(&file.file);
     if paused && qmp.execute(QueryStatus).timeout(None).await?.status == "inmigrate" {
-        // From a QEMU that waits for a guest, it takes that for the guest.
+        // A QEMU that waits for a guest applies this to the guest.
         qmp.execute(Stop).timeout(None).await?;
     }
     let incoming = qmp

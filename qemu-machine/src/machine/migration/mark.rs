@@ -1,15 +1,15 @@
-//! What stands behind a saved guest in its file: whether it ran.
+//! The mark after a saved guest in its file: whether the guest ran.
 //!
-//! A guest is paused while it is saved, so QEMU's own stream always says that it
-//! was. QEMU reads no further than the end of the stream, and takes a file with a
-//! mark as one without. A regular file ends with the mark; a device, whose end is
-//! not that of what was written, has it in its last bytes.
+//! A guest is paused while it is saved, so the stream of QEMU always says
+//! "paused". QEMU reads only to the end of the stream, and ignores the mark. A
+//! regular file ends with the mark. On a device, the mark is in its last bytes,
+//! because the device is longer than the stream.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
-/// Marks a file, whose place is the end of QEMU's stream.
+/// Marks a file. Its position is the end of the stream.
 pub(super) fn write(mut file: &File, ran: bool) -> io::Result<()> {
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
@@ -17,7 +17,7 @@ pub(super) fn write(mut file: &File, ran: bool) -> io::Result<()> {
         return file.write_all_at(mark(ran), end);
     }
     if !kind.is_block_device() {
-        // It has no end to find anything at, as /dev/null.
+        // A device such as /dev/null has no end to find it at.
         return Ok(());
     }
     let stream = file.stream_position()?;
@@ -28,8 +28,8 @@ pub(super) fn write(mut file: &File, ran: bool) -> io::Result<()> {
     }
 }
 
-/// Whether the guest in a file ran; `None` without a mark. The file's place stays
-/// its beginning.
+/// Whether the guest in a file ran; `None` without a mark. The position in the
+/// file is its start again.
 pub(super) fn read(mut file: &File) -> Option<bool> {
     let end = file.seek(SeekFrom::End(0)).ok()?;
     file.rewind().ok()?;
@@ -43,7 +43,7 @@ fn mark(ran: bool) -> &'static [u8; RAN.len()] {
     if ran { RAN } else { PAUSED }
 }
 
-/// Of one length.
+/// All marks have the same length.
 const RAN: &[u8; 32] = b"\nqemu-machine: the guest ran   \n";
 const PAUSED: &[u8; 32] = b"\nqemu-machine: the guest paused\n";
 const LENGTH: u64 = RAN.len() as u64;

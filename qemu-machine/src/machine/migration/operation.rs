@@ -1,4 +1,4 @@
-//! An operation on the engine, and the caller who waits for it.
+//! An operation on the engine, and the caller that waits for it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use qemu_qmp_engine::{Either, Elapsed, Watched, race};
 use super::MoveError;
 use crate::Machine;
 
-/// Runs an operation on the engine, to its end, and waits for it. A caller who
-/// drops this, or whose deadline passes, makes it be [given up](GivenUp); then it
-/// returns `None`.
+/// Runs an operation on the engine to its end, and waits for it. If the caller
+/// drops this, or the deadline passes, the operation is [given up](GivenUp);
+/// then it returns `None`.
 pub(super) async fn run<T, F>(
     machine: &Machine,
     action: &'static str,
@@ -23,7 +23,7 @@ where
     F: Future<Output = Result<Option<T>, MoveError>> + Send + 'static,
 {
     let given_up = GivenUp::default();
-    let waits = Waits(given_up.clone());
+    let caller = Caller(given_up.clone());
     let deadlines = machine.deadlines();
     let mut task = machine.inner.engine.spawn(operation(given_up));
     let late = match deadlines.timeout(timeout, &mut task).await {
@@ -34,21 +34,21 @@ where
             limit,
         },
     };
-    drop(waits);
+    drop(caller);
     match deadlines.timeout(Some(GIVING_UP), task).await {
-        // It had come to its end at the same time.
+        // It ended at the same time.
         Ok(Some(Ok(Some(done)))) => Ok(done),
         Ok(Some(Err(error))) => Err(error),
         _ => Err(late),
     }
 }
 
-/// Whether nobody waits for an operation any more.
+/// Whether no caller waits for an operation any more.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GivenUp(Arc<Watched<bool>>);
 
 impl GivenUp {
-    /// Waits for `future`; `None` if the operation is given up before.
+    /// Waits for `future`; `None` if the operation is given up first.
     pub(super) async fn or<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let given_up = self.0.until(|&is_so| is_so.then_some(()));
         match race(future, given_up).await {
@@ -58,18 +58,18 @@ impl GivenUp {
     }
 }
 
-/// Who waits for an operation.
-struct Waits(GivenUp);
+/// The caller of an operation. Its drop gives the operation up.
+struct Caller(GivenUp);
 
-impl Drop for Waits {
+impl Drop for Caller {
     fn drop(&mut self) {
         self.0.0.set(true);
     }
 }
 
-/// How long a caller whose deadline has passed waits for QEMU to give up, so that
-/// the guest goes on as it was when the error is returned.
+/// How long to wait, after the deadline, until QEMU has cancelled. So the guest
+/// has resumed when the error is returned.
 const GIVING_UP: Duration = Duration::from_secs(5);
 
-/// Nothing aborts an operation, and one that is waited for is not given up.
-const ENDS: &str = "an operation that is waited for ends";
+/// Nothing aborts an operation, and one with a waiting caller is not given up.
+const ENDS: &str = "an operation with a waiting caller ends";

@@ -1,4 +1,4 @@
-//! A guest that is saved to a file.
+//! Saves a guest to a file.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::Machine;
 /// Saves a guest to a file; made by [`Machine::save_to`].
 ///
 /// # Errors
-/// [`MoveError`]; the guest goes on as it was. If the deadline has passed, up to
-/// 5 s more are given to QEMU to cancel the migration.
+/// [`MoveError`]; the guest resumes its earlier state. After the deadline, the
+/// operation waits up to 5 s more until QEMU has cancelled the migration.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the save is given up, and the
-/// guest goes on as it was when QEMU has cancelled it.
+/// If the future is dropped after it was polled, the save is cancelled. The
+/// guest resumes its earlier state when QEMU has cancelled the migration.
 #[derive(Debug)]
 #[must_use = "nothing is saved until awaited or waited for"]
 pub struct Save {
@@ -40,13 +40,13 @@ impl Save {
         }
     }
 
-    /// Lets the guest run while most of its memory is saved. It is paused for the
-    /// rest, and stays so. QEMU saves what the guest writes in between again, so
-    /// a guest that writes faster than QEMU does is saved never, and the file has
-    /// no bound but the deadline.
+    /// Lets the guest run while most of its memory is saved. It is paused for
+    /// the rest, and stays paused. QEMU saves again what the guest writes
+    /// during the save. So if the guest writes faster than QEMU, the save never
+    /// completes, and only the deadline limits the file.
     ///
-    /// Fails with [`MoveError::NotLive`] for a QEMU before 9.0 that does not use
-    /// KVM: there the guest would be broken at the load.
+    /// Fails with [`MoveError::NotLive`] on QEMU before 9.0 without KVM: the
+    /// saved guest would be broken.
     pub fn live(mut self) -> Self {
         self.live = true;
         self

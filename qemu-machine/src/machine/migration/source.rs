@@ -1,9 +1,8 @@
-//! The guest that is saved or moved: paused for it, and as it was again if that
-//! fails.
+//! The guest of a save or a move: paused for it, and resumed if it fails.
 
 use qemu_qmp::{Client, Cont, ExecuteError, QueryStatus, Stop};
 
-/// A guest, and what it was before.
+/// A guest and its earlier state.
 #[derive(Debug)]
 pub(super) struct Source {
     qmp: Client,
@@ -11,10 +10,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Pauses the guest if it runs, unless it is to be saved or moved `live`.
+    /// Pauses the guest if it runs, unless the save or move is `live`.
     pub(super) async fn pause(qmp: &Client, live: bool) -> Result<Self, ExecuteError> {
         let status = qmp.execute(QueryStatus).timeout(None).await?;
-        // A guest that sleeps (ACPI S3) can wake at any time.
+        // A sleeping guest (ACPI S3) can wake at any time.
         let ran = status.running || status.status == "suspended";
         if ran && !live {
             qmp.execute(Stop).timeout(None).await?;
@@ -30,13 +29,13 @@ impl Source {
         self.ran
     }
 
-    /// Cancels the migration. Returns whether it had completed before.
+    /// Cancels the migration. Returns whether it had already completed.
     pub(super) async fn cancel(&self) -> bool {
         let status = self.qmp.cancel_migration().timeout(None).await;
         status.is_ok_and(|status| status.as_deref() == Some("completed"))
     }
 
-    /// Lets the guest run again, if it ran.
+    /// Resumes the guest, if it ran.
     pub(super) async fn resume(self) {
         if !self.ran {
             return;
@@ -44,7 +43,7 @@ impl Source {
         if let Err(error) = self.qmp.execute(Cont).timeout(None).await
             && error.reply().is_some()
         {
-            log::warn!("the guest was not saved or moved, and cannot go on: {error}");
+            log::warn!("after a failed save or move, the guest cannot resume: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A guest that moves to another machine.
+//! Moves a guest to another machine.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::os::unix::net::UnixStream;
@@ -14,15 +14,16 @@ use crate::Machine;
 /// Moves a guest; made by [`Machine::migrate_to`].
 ///
 /// # Errors
-/// [`MoveError`]; the guest goes on here as it was. If the deadline has passed,
-/// up to 5 s more are given to QEMU to cancel the migration. Only if the
-/// connection with the other machine is lost just as the guest is let run there,
-/// so that nobody knows whether it does, it stays paused here.
+/// [`MoveError`]; the guest resumes its earlier state here. After the deadline,
+/// the operation waits up to 5 s more until QEMU has cancelled the migration.
+/// There is one exception: if the connection to the other machine is lost just
+/// while the guest is started there, its state there is not known. Then the
+/// guest stays paused here.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the move is given up, unless the
-/// guest runs there already. The guest goes on here as it was when QEMU has
-/// cancelled the migration.
+/// If the future is dropped after it was polled, the move is cancelled, unless
+/// the guest already runs there. The guest resumes its earlier state here when
+/// QEMU has cancelled the migration.
 #[derive(Debug)]
 #[must_use = "nothing is moved until awaited or waited for"]
 pub struct Move {
@@ -42,13 +43,13 @@ impl Move {
         }
     }
 
-    /// Lets the guest run while most of its memory is moved. It is paused for the
-    /// rest, and then QEMU itself lets it run on the other side. QEMU sends what
-    /// the guest writes in between again, so a guest that writes faster than QEMU
-    /// sends is moved never.
+    /// Lets the guest run while most of its memory is moved. It is paused for
+    /// the rest, and then QEMU starts it on the other side. QEMU sends again
+    /// what the guest writes during the move. So if the guest writes faster
+    /// than QEMU sends, the move never completes.
     ///
-    /// Fails with [`MoveError::NotLive`] for a QEMU before 9.0 that does not use
-    /// KVM: there the guest would be broken on the other side.
+    /// Fails with [`MoveError::NotLive`] on QEMU before 9.0 without KVM: the
+    /// guest would be broken on the other side.
     pub fn live(mut self) -> Self {
         self.live = true;
         self
@@ -79,7 +80,8 @@ impl Move {
     }
 }
 
-/// On the engine, so it holds no machine: the drop of the last handle waits.
+/// Runs on the engine, so it must not own a machine: the drop of a last handle
+/// blocks.
 struct Transfer {
     from: Client,
     to: Client,
@@ -106,19 +108,19 @@ impl Transfer {
         };
         let source = Source::pause(&self.from, self.live).await?;
         let error = match given_up.or(self.migrate(ours, incoming)).await {
-            Some(Ok(report)) => match self.go_on_there(&source).await {
+            Some(Ok(report)) => match self.start_there(&source).await {
                 Ok(()) => return Ok(Some(report)),
-                Err(NotThere::NobodyKnows(error)) => return Err(error),
-                Err(NotThere::Paused(error)) => Some(error),
+                Err(NotStarted::Unknown(error)) => return Err(error),
+                Err(NotStarted::Paused(error)) => Some(error),
             },
             Some(Err(error)) => Some(error),
             None => None,
         };
-        self.go_on_here(source, error.as_ref()).await;
+        self.resume_here(source, error.as_ref()).await;
         error.map_or(Ok(None), Err)
     }
 
-    /// Offers the guest to the other machine. If it is not sent then, that
+    /// Offers the guest to the other machine. If it is not sent later, that
     /// machine sees the end of the socket, and ends.
     async fn offer(&self) -> Result<(UnixStream, Incoming), MoveError> {
         let (ours, theirs) = UnixStream::pair().map_err(|cause| MoveError::Socket {
@@ -139,9 +141,9 @@ impl Transfer {
         Ok(report)
     }
 
-    /// Lets the guest run where it is now. Up to here it has not, unless it is
-    /// moved live, so it could still go on where it was.
-    async fn go_on_there(&self, source: &Source) -> Result<(), NotThere> {
+    /// Starts the guest on the other machine. Before this, unless the move is
+    /// live, it has not run there, and could still resume here.
+    async fn start_there(&self, source: &Source) -> Result<(), NotStarted> {
         if self.live || !source.ran() {
             return Ok(());
         }
@@ -152,21 +154,21 @@ impl Transfer {
                 let is_paused = error.reply().is_some() || has_ended;
                 let error = error.into();
                 Err(if is_paused {
-                    NotThere::Paused(error)
+                    NotStarted::Paused(error)
                 } else {
-                    NotThere::NobodyKnows(error)
+                    NotStarted::Unknown(error)
                 })
             }
         }
     }
 
-    /// Lets the guest go on where it was. Whatever the other machine has of it is
-    /// ended before, with its locks of the disks.
-    async fn go_on_here(&self, source: Source, error: Option<&MoveError>) {
+    /// Resumes the guest here. First it ends the other machine, with its locks
+    /// of the disks.
+    async fn resume_here(&self, source: Source, error: Option<&MoveError>) {
         let is_refused = error.is_some_and(MoveError::is_refusal);
         if !is_refused && source.cancel().await {
             if self.live {
-                // It may run there.
+                // It may already run there.
                 return;
             }
             let mut end = self.to.events_named([""; 0]);
@@ -177,8 +179,8 @@ impl Transfer {
     }
 }
 
-/// Why the guest does not go on at the other machine.
-enum NotThere {
+/// Why the guest does not run on the other machine.
+enum NotStarted {
     Paused(MoveError),
-    NobodyKnows(MoveError),
+    Unknown(MoveError),
 }

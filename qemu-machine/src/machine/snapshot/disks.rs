@@ -1,5 +1,5 @@
-//! Pure: the disks of a machine and the snapshots in them, from the reply to
-//! `query-block` (QEMU's `qapi/block-core.json`).
+//! Pure: the disks of a machine and their snapshots, from the reply to
+//! `query-block` (`qapi/block-core.json` of QEMU).
 
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +10,9 @@ use super::{Snapshot, SnapshotFailure};
 /// A writable disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Disk {
-    /// The name of its node, by which commands know it.
+    /// The name of its node, for commands.
     pub(super) node: String,
-    /// What a person knows it by: its drive's name, or its node's.
+    /// The name for messages: of its drive, or of its node.
     name: String,
     /// The driver of its node, such as `qcow2`.
     driver: String,
@@ -29,8 +29,8 @@ struct InDisk {
     guest_clock: Duration,
 }
 
-/// The writable disks that a guest has, of `nodes` only if there are some, and in
-/// their order.
+/// The writable disks of a guest. If `nodes` is not empty, only these, in their
+/// order.
 pub(super) fn read(blocks: &Value, nodes: &[String]) -> Result<Vec<Disk>, SnapshotFailure> {
     let mut disks: Vec<Disk> = Vec::new();
     for disk in blocks
@@ -39,7 +39,7 @@ pub(super) fn read(blocks: &Value, nodes: &[String]) -> Result<Vec<Disk>, Snapsh
         .flatten()
         .filter_map(Disk::read)
     {
-        if disks.iter().all(|known| known.node != disk.node) {
+        if disks.iter().all(|other| other.node != disk.node) {
             disks.push(disk);
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn read(blocks: &Value, nodes: &[String]) -> Result<Vec<Disk>, Snapsh
 
 impl Disk {
     fn read(block: &Value) -> Option<Self> {
-        // Without a medium there is none.
+        // Without a medium there is no disk.
         let medium = &block["inserted"];
         let node = medium["node-name"].as_str()?;
         if medium["ro"] != false {
@@ -96,14 +96,14 @@ impl InDisk {
     }
 }
 
-/// The node that holds the memory of a new snapshot.
+/// The node that will store the memory of a new snapshot.
 pub(super) fn to_save<'a>(disks: &'a [Disk], name: &str) -> Result<&'a str, SnapshotFailure> {
     if name.is_empty() || name.len() > NAME_BYTES {
         let reason = "it must have 1 to 255 bytes";
         return Err(SnapshotFailure::Name { reason });
     }
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
-        let reason = "QEMU takes a number for the id of a snapshot; add a letter";
+        let reason = "QEMU reads a number as the id of a snapshot; add a letter";
         return Err(SnapshotFailure::Name { reason });
     }
     let cannot = |disk: &&Disk| !HOLDERS.contains(&disk.driver.as_str());
@@ -121,7 +121,7 @@ pub(super) fn to_save<'a>(disks: &'a [Disk], name: &str) -> Result<&'a str, Snap
     first.map(|disk| &*disk.node).ok_or(SnapshotFailure::NoDisk)
 }
 
-/// The node that holds the memory of a snapshot that all disks have.
+/// The node with the memory of a snapshot that all disks have.
 pub(super) fn to_load<'a>(disks: &'a [Disk], name: &str) -> Result<&'a str, SnapshotFailure> {
     let without: Vec<String> = disks
         .iter()
@@ -134,10 +134,10 @@ pub(super) fn to_load<'a>(disks: &'a [Disk], name: &str) -> Result<&'a str, Snap
     if !without.is_empty() {
         return Err(SnapshotFailure::Lacking { disks: without });
     }
-    // Of qcow2, QEMU takes the one of this id first.
+    // With qcow2, QEMU prefers the snapshot with this id.
     let is_other = |it: &InDisk| it.id == name && it.name != name;
     if disks.iter().any(|disk| disk.snapshots.iter().any(is_other)) {
-        let reason = "another snapshot has it for its id, which QEMU would load";
+        let reason = "it is the id of another snapshot, which QEMU would load instead";
         return Err(SnapshotFailure::Name { reason });
     }
     let has_memory = |disk: &&Disk| disk.find(name).is_some_and(|it| it.memory_bytes > 0);
@@ -148,7 +148,7 @@ pub(super) fn to_load<'a>(disks: &'a [Disk], name: &str) -> Result<&'a str, Snap
         .ok_or(SnapshotFailure::NoMemory)
 }
 
-/// The nodes that have a snapshot.
+/// The nodes with this snapshot.
 pub(super) fn to_delete<'a>(
     disks: &'a [Disk],
     name: &str,
@@ -161,15 +161,15 @@ pub(super) fn to_delete<'a>(
     Ok(nodes)
 }
 
-/// The snapshots of all disks, each once, in the order in which they were taken.
+/// The snapshots of all disks, each once, in the order of their time.
 pub(super) fn list(disks: &[Disk]) -> Vec<Snapshot> {
     let mut all: Vec<Snapshot> = Vec::new();
     for disk in disks {
         for found in &disk.snapshots {
             let node = disk.node.clone();
-            if let Some(known) = all.iter_mut().find(|it| it.name == found.name) {
-                known.memory_bytes = known.memory_bytes.max(found.memory_bytes);
-                known.disks.push(node);
+            if let Some(listed) = all.iter_mut().find(|it| it.name == found.name) {
+                listed.memory_bytes = listed.memory_bytes.max(found.memory_bytes);
+                listed.disks.push(node);
                 continue;
             }
             all.push(Snapshot {
@@ -186,14 +186,14 @@ pub(super) fn list(disks: &[Disk]) -> Vec<Snapshot> {
 }
 
 fn not_found(disks: &[Disk]) -> SnapshotFailure {
-    let known = list(disks).into_iter().map(|it| it.name);
+    let existing = list(disks).into_iter().map(|it| it.name);
     SnapshotFailure::NotFound {
-        known: known.collect(),
+        existing: existing.collect(),
     }
 }
 
-/// What can hold a snapshot: formats that do, and filters, which leave it to what
-/// is below them.
+/// The drivers that can store a snapshot: formats that do, and filters, which
+/// pass it to the node below.
 const HOLDERS: [&str; 7] = [
     "qcow2",
     "rbd",
@@ -204,7 +204,7 @@ const HOLDERS: [&str; 7] = [
     "throttle",
 ];
 
-/// QEMU cuts off what is longer (`name[256]` in its `QEMUSnapshotInfo`).
+/// QEMU truncates a longer name (`name[256]` in its `QEMUSnapshotInfo`).
 const NAME_BYTES: usize = 255;
 
 #[cfg(test)]
@@ -213,8 +213,8 @@ mod tests {
 
     use super::*;
 
-    /// A disk as `query-block` reports it, with snapshots by their id, name and
-    /// memory.
+    /// A disk as in `query-block`, with the id, name and memory of its
+    /// snapshots.
     fn block(device: &str, node: &str, driver: &str, snapshots: &[(&str, &str, u64)]) -> Value {
         let snapshots: Vec<Value> = snapshots
             .iter()
@@ -308,10 +308,10 @@ mod tests {
             panic!();
         };
         assert_eq!(disks, ["b"]);
-        let Err(SnapshotFailure::NotFound { known }) = to_load(&all, "none") else {
+        let Err(SnapshotFailure::NotFound { existing }) = to_load(&all, "none") else {
             panic!();
         };
-        assert_eq!(known, ["s", "only-a", "1", "cold"]);
+        assert_eq!(existing, ["s", "only-a", "1", "cold"]);
         assert!(matches!(
             to_load(&all, "1"),
             Err(SnapshotFailure::Name { .. })

@@ -1,4 +1,4 @@
-//! Why a snapshot was not saved, loaded, listed or deleted.
+//! Why an operation on snapshots failed.
 
 use std::error::Error;
 use std::fmt;
@@ -6,60 +6,61 @@ use std::time::Duration;
 
 use qemu_qmp::{ExecuteError, JobError};
 
-/// A snapshot was not saved, loaded, listed or deleted.
+/// An operation on snapshots failed.
 #[non_exhaustive]
 pub struct SnapshotError {
     /// The machine's name.
     pub machine: String,
-    /// What was asked for, such as `save snapshot 'booted'`.
+    /// What the operation did, such as `save snapshot 'booted'`.
     pub action: String,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<SnapshotFailure>,
 }
 
-/// Why a snapshot was not saved, loaded, listed or deleted. But for the last four,
-/// nothing was started.
+/// Why an operation on snapshots failed. Only the last four can come after QEMU
+/// started something.
 #[non_exhaustive]
 pub enum SnapshotFailure {
-    /// No snapshot can have this name, or be loaded by it.
+    /// A snapshot cannot have this name, or cannot be loaded by it.
     Name {
-        /// What is wrong with it.
+        /// Why.
         reason: &'static str,
     },
     /// The guest has no writable disk.
     NoDisk,
-    /// The guest has no writable disk with a node of this name.
+    /// The guest has no writable disk with this node.
     NoSuchDisk {
-        /// The node that was asked for.
+        /// The name of the node.
         node: String,
     },
-    /// These writable disks cannot hold a snapshot.
+    /// These writable disks cannot store a snapshot.
     Disks {
-        /// Each disk's name, and the driver of its node.
+        /// The name of each disk, and the driver of its node.
         disks: Vec<(String, String)>,
     },
     /// No disk has such a snapshot.
     NotFound {
-        /// The snapshots that there are.
-        known: Vec<String>,
+        /// The names of the existing snapshots.
+        existing: Vec<String>,
     },
     /// Some of the disks have no such snapshot.
     Lacking {
         /// The names of those disks.
         disks: Vec<String>,
     },
-    /// The snapshot is one of disks, without the guest's memory.
+    /// The snapshot has only the disks, not the memory of the guest.
     NoMemory,
-    /// The guest's disks are not its own: it has moved away, or is not there yet.
+    /// The guest has released its disks: it was moved away, or is not there
+    /// yet.
     Inactive {
         /// The run state, such as `postmigrate`.
         status: String,
     },
-    /// A command was refused, or got no reply.
+    /// QEMU refused a command, or did not answer.
     Execute(ExecuteError),
-    /// QEMU's job failed; the error has QEMU's words.
+    /// The job of QEMU failed; the error has its message.
     Job(JobError),
-    /// It took too long, and goes on.
+    /// The deadline passed. The operation continues.
     Timeout {
         /// The deadline.
         limit: Duration,
@@ -82,11 +83,11 @@ impl fmt::Display for SnapshotFailure {
         match self {
             Self::Name { reason } => write!(f, "the name cannot be used: {reason}"),
             Self::NoDisk => f.write_str(
-                "it has no writable disk, and a snapshot is kept in one, with the guest's \
-                 memory: add a disk of the format qcow2",
+                "the machine has no writable disk to store the snapshot in: add a disk with the \
+                 format qcow2",
             ),
             Self::NoSuchDisk { node } => {
-                write!(f, "it has no writable disk with the node '{node}'")
+                write!(f, "the machine has no writable disk with the node '{node}'")
             }
             Self::Disks { disks } => {
                 let disks = disks
@@ -95,26 +96,35 @@ impl fmt::Display for SnapshotFailure {
                 let disks = disks.collect::<Vec<_>>().join(", ");
                 write!(
                     f,
-                    "these writable disks cannot hold one: {disks}; use the format qcow2, make \
-                     them read-only, or say by 'disks()' which disks to take"
+                    "these writable disks cannot store snapshots: {disks}; use the format qcow2, make \
+                     them read-only, or select disks with 'disks()'"
                 )
             }
-            Self::NotFound { known } if known.is_empty() => f.write_str("no disk has any snapshot"),
-            Self::NotFound { known } => {
-                write!(f, "no disk has it, but these: '{}'", known.join("', '"))
+            Self::NotFound { existing } if existing.is_empty() => {
+                f.write_str("no disk has a snapshot")
+            }
+            Self::NotFound { existing } => {
+                write!(
+                    f,
+                    "no disk has it; existing snapshots: '{}'",
+                    existing.join("', '")
+                )
             }
             Self::Lacking { disks } => {
                 write!(f, "these disks do not have it: '{}'", disks.join("', '"))
             }
-            Self::NoMemory => f.write_str("it has the disks alone, without the guest's memory"),
+            Self::NoMemory => f.write_str("it has only the disks, not the memory of the guest"),
             Self::Inactive { status } => write!(
                 f,
-                "its disks are not in use in the run state '{status}'; 'cont' takes them back \
-                 after a save"
+                "the guest has released its disks in the run state '{status}'; after a save, \
+                 'cont' takes them back"
             ),
             Self::Execute(cause) => write!(f, "{cause}"),
             Self::Job(cause) => write!(f, "{cause}"),
-            Self::Timeout { limit } => write!(f, "it has not ended within {limit:?}, and goes on"),
+            Self::Timeout { limit } => write!(
+                f,
+                "not done within {limit:?}; it continues in the background"
+            ),
         }
     }
 }

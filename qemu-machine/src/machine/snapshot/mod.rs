@@ -1,7 +1,8 @@
-//! Snapshots of a guest with its memory and its disks, kept in the disks.
+//! Snapshots of a guest with its memory and its disks, stored in the disks.
 //!
-//! By QEMU's jobs `snapshot-save`, `snapshot-load` and `snapshot-delete`, since
-//! QEMU 6.0. Which nodes they need is found in what `query-block` reports.
+//! It uses the jobs `snapshot-save`, `snapshot-load` and `snapshot-delete` of
+//! QEMU 6.0 and later. The reply to `query-block` shows the nodes that they
+//! need.
 
 mod disks;
 pub(crate) mod error;
@@ -25,14 +26,14 @@ use crate::Machine;
 pub struct Snapshot {
     /// Its name.
     pub name: String,
-    /// How much of it is the guest's memory and devices, in bytes; 0 if it has
-    /// the disks alone, and cannot be loaded into a machine.
+    /// The size of the memory and devices of the guest, in bytes. With 0, the
+    /// snapshot has only the disks, and a machine cannot load it.
     pub memory_bytes: u64,
     /// When it was taken, by the host's clock.
     pub taken: SystemTime,
-    /// How long the guest had run then.
+    /// How long the guest had run.
     pub guest_clock: Duration,
-    /// The disks that have it, by the names of their nodes.
+    /// The disks with the snapshot: the names of their nodes.
     pub disks: Vec<String>,
 }
 
@@ -40,11 +41,11 @@ pub struct Snapshot {
 /// [`Machine::load_snapshot`] and [`Machine::delete_snapshot`].
 ///
 /// # Errors
-/// [`SnapshotError`], whose [`failure`](SnapshotError::failure) says which.
+/// [`SnapshotError`]; its [`failure`](SnapshotError::failure) says why.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the operation goes on to its
-/// end: QEMU cannot give it up.
+/// If the future is dropped after it was polled, the operation continues to its
+/// end: QEMU cannot cancel it.
 #[derive(Debug)]
 #[must_use = "nothing is done until awaited or waited for"]
 pub struct RunSnapshot {
@@ -62,7 +63,7 @@ pub struct RunSnapshot {
 /// [`SnapshotFailure::Timeout`].
 ///
 /// # Cancel safety
-/// Nothing depends on it.
+/// Safe: it has no side effects.
 #[derive(Debug)]
 #[must_use = "nothing is asked for until awaited or waited for"]
 pub struct ListSnapshots {
@@ -78,13 +79,13 @@ enum Action {
 }
 
 impl Machine {
-    /// Saves the guest with its memory and its disks as a snapshot of this name,
-    /// which [`load_snapshot`](Self::load_snapshot) goes back to. The guest is
-    /// paused meanwhile, and then goes on as it was.
+    /// Saves the guest with its memory and its disks as a snapshot of this
+    /// name, for [`load_snapshot`](Self::load_snapshot). The guest is paused
+    /// during the save, and then resumes its earlier state.
     ///
-    /// All writable disks of the guest are in it, so each must be able to hold
-    /// one: qcow2 is the format that does. The first one that does has the memory
-    /// too. QEMU refuses a name that some disk has already.
+    /// It includes all writable disks of the guest, so each must be able to
+    /// store a snapshot: use the format qcow2. The first that can also stores
+    /// the memory. QEMU refuses a name that a disk already has.
     ///
     /// While QEMU saves, loads or deletes a snapshot, its monitor does not answer.
     ///
@@ -106,13 +107,13 @@ impl Machine {
         self.run_snapshot(Action::Save, name)
     }
 
-    /// Goes back to a snapshot of this machine, or of another one that has the
-    /// same disks and is like this one otherwise. Then the guest runs if it ran
-    /// before, whatever it did when it was saved, and is paused otherwise.
+    /// Restores a snapshot of this machine, or of a similar machine with the
+    /// same disks. Then the guest runs if it ran before this call, and is
+    /// otherwise paused. Its state at the save does not matter.
     ///
-    /// If there is no such snapshot in some disk, the guest is not touched. If
-    /// QEMU fails to load it, the guest stays paused (run state `restore-vm`), and
-    /// its disks and memory may be of different times.
+    /// If a disk has no such snapshot, the guest does not change. If QEMU fails
+    /// to load it, the guest stays paused (run state `restore-vm`), and its
+    /// disks and memory may not match.
     pub fn load_snapshot(&self, name: &str) -> RunSnapshot {
         self.run_snapshot(Action::Load, name)
     }
@@ -150,9 +151,9 @@ impl Machine {
 }
 
 impl RunSnapshot {
-    /// Takes only the disks with these nodes (`node-name` in QEMU), instead of all
-    /// writable ones. The others stay as they are, also at a load: that is for
-    /// disks whose content the guest does not rely on.
+    /// Uses only the disks with these nodes (`node-name` in QEMU), instead of
+    /// all writable disks. The others do not change, also at a load. Use it if
+    /// the guest does not depend on the content of the other disks.
     pub fn disks<N: Into<String>>(mut self, nodes: impl IntoIterator<Item = N>) -> Self {
         self.nodes = nodes.into_iter().map(Into::into).collect();
         self
@@ -174,10 +175,11 @@ impl RunSnapshot {
             nodes,
             timeout,
         } = self;
-        let told = format!("{} snapshot '{name}'", action.verb());
+        let what = format!("{} snapshot '{name}'", action.verb());
         let qmp = machine.monitor().clone();
         let turn = machine.inner.migration_turn.clone();
-        // On the engine, so that the job is dismissed whoever gives up.
+        // On the engine, so that the job is dismissed even if the caller gives
+        // up.
         let done = machine.inner.engine.spawn(async move {
             let _turn = turn.lock().await;
             run(&qmp, action, &name, &nodes).await
@@ -188,7 +190,7 @@ impl RunSnapshot {
             Ok(None) => unreachable!("nothing aborts it"),
             Err(Elapsed(limit)) => SnapshotFailure::Timeout { limit },
         };
-        Err(machine.snapshot_error(told, failure))
+        Err(machine.snapshot_error(what, failure))
     }
 }
 
@@ -215,7 +217,8 @@ async fn run(
 ) -> Result<(), SnapshotFailure> {
     static JOBS: AtomicU64 = AtomicU64::new(1);
     let status = qmp.execute(QueryStatus).timeout(None).await?.status;
-    // Of a disk that it has handed over, QEMU says that it cannot hold one.
+    // For a disk that it handed over, QEMU reports that it cannot store
+    // snapshots.
     if ["inmigrate", "postmigrate"].contains(&&*status) {
         return Err(SnapshotFailure::Inactive { status });
     }
@@ -246,7 +249,7 @@ async fn find(qmp: &Client, nodes: &[String]) -> Result<Vec<Disk>, SnapshotFailu
 }
 
 impl Action {
-    /// Also in the names of QEMU's commands.
+    /// Also part of the names of the commands.
     fn verb(self) -> &'static str {
         match self {
             Self::Save => "save",

@@ -1,4 +1,4 @@
-//! One thread that writes what one console says.
+//! The thread that writes the bytes of one source to one writer.
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,20 +12,20 @@ use super::SharedWriter;
 use super::lines::Lines;
 use super::queue::{Item, Queue};
 
-/// The end into which the engine puts bytes. Clones share it; when the last one
-/// is dropped, the thread ends once it has written what has come.
+/// The end for the engine, which puts bytes into it. Clones share it. When the
+/// last one is dropped, the thread writes the rest and ends.
 #[derive(Debug, Clone)]
-pub(crate) struct Feed(Arc<Mouth>);
+pub(crate) struct Feed(Arc<FeedEnd>);
 
 #[derive(Debug)]
-struct Mouth(Arc<Shared>);
+struct FeedEnd(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// What messages call what says the bytes.
+    /// The name of the source in messages.
     source: String,
     state: Mutex<State>,
-    /// There is more to write, or there will be no more.
+    /// Notified when there is more to write, or will be no more.
     more: Condvar,
 }
 
@@ -33,11 +33,11 @@ struct Shared {
 struct State {
     queue: Queue,
     is_closed: bool,
-    /// Nobody waits for what is not written yet.
+    /// Nothing waits for the rest any more.
     is_given_up: bool,
     dropped_bytes: u64,
     progress: Progress,
-    /// The thread, and the word that it ends.
+    /// The thread, and a notice of its end.
     thread: Option<(JoinHandle<()>, oneshot::Receiver<()>)>,
 }
 
@@ -50,7 +50,7 @@ enum Progress {
 }
 
 impl Feed {
-    /// Starts its thread.
+    /// Starts the thread.
     pub(super) fn begin(
         source: String,
         writer: SharedWriter,
@@ -76,16 +76,16 @@ impl Feed {
         let thread = thread::Builder::new().name("qemu-tee".to_owned());
         let thread = thread.spawn(move || {
             feeder.run(&writer);
-            // Its drop is the caller's code too.
+            // Its drop is also code of the caller.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(writer)));
-            // It may not be waited for any more.
+            // The receiver may be gone.
             let _ = ending.send(());
         })?;
         shared.lock().thread = Some((thread, ended));
-        Ok(Self(Arc::new(Mouth(shared))))
+        Ok(Self(Arc::new(FeedEnd(shared))))
     }
 
-    /// Has these bytes written soon. Never waits.
+    /// Queues these bytes. Never waits.
     pub(crate) fn push(&self, bytes: &[u8]) {
         let shared = &self.0.0;
         let mut state = shared.lock();
@@ -95,8 +95,8 @@ impl Feed {
         }
     }
 
-    /// Why not all was written, once its time is over.
-    fn trouble(&self) -> Option<String> {
+    /// Why not everything was written, at the end.
+    fn write_error(&self) -> Option<String> {
         let Shared { source, state, .. } = &*self.0.0;
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let why = match &state.progress {
@@ -108,12 +108,12 @@ impl Feed {
             }
             Progress::Done => return None,
         };
-        Some(format!("the tee of {source} is not whole: {why}"))
+        Some(format!("the tee of {source} is incomplete: {why}"))
     }
 }
 
-/// Ends these feeds: what has come is written and flushed, unless that takes too
-/// long. Gives what was not written, and why. Runs on the engine.
+/// Ends these feeds: writes and flushes the rest, within the limit. Returns
+/// what was not written, and why. Runs on the engine.
 pub(crate) async fn finish(feeds: Vec<Feed>) -> Vec<String> {
     for feed in &feeds {
         feed.0.close();
@@ -122,29 +122,29 @@ pub(crate) async fn finish(feeds: Vec<Feed>) -> Vec<String> {
         for feed in &feeds {
             let thread = feed.0.0.lock().thread.take();
             if let Some((thread, ended)) = thread {
-                // Whatever is told, it has nothing more to do: it is gone in an
-                // instant, and then nothing of it is left.
+                // The thread has nothing more to do, and ends at once. So
+                // nothing of it is left after the join.
                 let _ = ended.await;
                 let _ = thread.join();
             }
         }
     };
-    // Those that have not ended by then say so themselves.
+    // A feed that has not ended by then reports that.
     let _ = engine::timeout(Some(FLUSH_LIMIT), all_ended).await;
     for feed in &feeds {
         feed.0.0.lock().is_given_up = true;
     }
-    feeds.iter().filter_map(Feed::trouble).collect()
+    feeds.iter().filter_map(Feed::write_error).collect()
 }
 
-impl Mouth {
+impl FeedEnd {
     fn close(&self) {
         self.0.lock().is_closed = true;
         self.0.more.notify_one();
     }
 }
 
-impl Drop for Mouth {
+impl Drop for FeedEnd {
     fn drop(&mut self) {
         self.close();
     }
@@ -155,7 +155,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for what is to be written next; `None` where nothing more is.
+    /// Waits for the next item to write; `None` at the end.
     fn next(&self) -> Option<Item> {
         let mut state = self.lock();
         loop {
@@ -175,7 +175,7 @@ impl Shared {
     }
 }
 
-/// What the thread is at.
+/// The work of the thread.
 struct Feeder {
     shared: Arc<Shared>,
     lines: Option<Lines>,
@@ -206,7 +206,7 @@ impl Feeder {
             write(writer, bytes, &|| shared.lock().is_given_up)
         };
         while let Some(item) = self.shared.next() {
-            // Another may have panicked in it, and this one may do better.
+            // Another writer may have panicked; this one may work.
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut each = |bytes: &[u8]| write(&mut *writer, bytes);
             match (&item, &mut self.lines) {
@@ -237,9 +237,9 @@ fn dropped(count: u64) -> String {
     format!("[{count} bytes were dropped: the writer is too slow]")
 }
 
-/// Writes all. A writer whose descriptor somebody has made not to wait, as it
-/// happens to standard error, says so by an error that passes. What it waits for
-/// is not told, so it is tried again after a pause, until it is given up.
+/// Writes all. A writer may be in non-blocking mode, as standard error
+/// sometimes is. Its `WouldBlock` error does not say when it is writable, so
+/// this tries again after a pause, until it is given up.
 fn write(
     writer: &mut dyn Write,
     mut bytes: &[u8],
@@ -259,10 +259,10 @@ fn write(
     Ok(())
 }
 
-/// What may wait for a writer.
+/// The limit of bytes that wait for a writer.
 const WAITING_LIMIT_BYTES: usize = 1 << 20;
 
-/// How long a writer may take for what has come, at the machine's end.
+/// How long a writer may take for the rest, at the end of the machine.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 const FULL_PAUSE: Duration = Duration::from_millis(10);

@@ -1,60 +1,60 @@
-//! Whole lines of a stream that comes in pieces.
+//! Splits a stream of pieces into whole lines.
 
-/// Holds back a line until it is whole.
+/// Buffers a line until it is whole.
 #[derive(Debug)]
 pub(super) struct Lines {
     prefix: String,
-    /// The prefix and what has come of the line.
-    held: Vec<u8>,
-    /// A part of the line was written already.
+    /// The prefix and the start of the line.
+    buffer: Vec<u8>,
+    /// Whether a part of the line was already written.
     is_rest: bool,
 }
 
 impl Lines {
-    /// Each line begins with this.
+    /// Starts each line with this prefix.
     pub(super) fn new(prefix: String) -> Self {
         Self {
             prefix,
-            held: Vec::new(),
+            buffer: Vec::new(),
             is_rest: false,
         }
     }
 
-    /// Hands on each line that is whole by now, with its line feed. Stops at the
-    /// first error.
+    /// Passes each whole line to `each`, with its line feed. Stops at the first
+    /// error.
     pub(super) fn push<E>(
         &mut self,
         bytes: &[u8],
         each: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if self.held.is_empty() && !self.is_rest {
-                self.held.extend_from_slice(self.prefix.as_bytes());
+            if self.buffer.is_empty() && !self.is_rest {
+                self.buffer.extend_from_slice(self.prefix.as_bytes());
             }
-            self.held.extend_from_slice(piece);
+            self.buffer.extend_from_slice(piece);
             let is_whole = piece.ends_with(b"\n");
-            if is_whole || self.held.len() >= LINE_LIMIT {
+            if is_whole || self.buffer.len() >= LINE_LIMIT {
                 self.is_rest = !is_whole;
-                let line = std::mem::take(&mut self.held);
+                let line = std::mem::take(&mut self.buffer);
                 each(&line)?;
             }
         }
         Ok(())
     }
 
-    /// Hands on what has come of the last line, and ends it.
+    /// Passes the start of the last line to `each`, and ends it.
     pub(super) fn end<E>(
         &mut self,
         each: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.held.is_empty() && !self.is_rest {
+        if self.buffer.is_empty() && !self.is_rest {
             return Ok(());
         }
         self.push(b"\n", each)
     }
 }
 
-/// A longer line is handed on in pieces.
+/// A longer line is passed on in pieces.
 const LINE_LIMIT: usize = 64 << 10;
 
 #[cfg(test)]
@@ -63,16 +63,16 @@ mod tests {
 
     fn lines(prefix: &str, pieces: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::new(prefix.to_owned());
-        let mut told = Vec::new();
+        let mut written = Vec::new();
         let mut each = |line: &[u8]| {
-            told.push(String::from_utf8_lossy(line).into_owned());
+            written.push(String::from_utf8_lossy(line).into_owned());
             Ok::<(), ()>(())
         };
         for piece in pieces {
             lines.push(piece, &mut each).unwrap();
         }
         lines.end(&mut each).unwrap();
-        told
+        written
     }
 
     #[test]
@@ -93,9 +93,9 @@ mod tests {
     fn a_line_without_end_is_not_kept() {
         let long = vec![b'x'; 3 * LINE_LIMIT];
         let pieces: Vec<&[u8]> = long.chunks(1000).collect();
-        let told = lines("[a] ", &pieces);
-        assert!(told.len() > 1 && told[0].starts_with("[a] x"));
-        assert!(told[1..].iter().all(|piece| !piece.starts_with("[a]")));
-        assert_eq!(told.concat().len(), "[a] \n".len() + long.len());
+        let written = lines("[a] ", &pieces);
+        assert!(written.len() > 1 && written[0].starts_with("[a] x"));
+        assert!(written[1..].iter().all(|piece| !piece.starts_with("[a]")));
+        assert_eq!(written.concat().len(), "[a] \n".len() + long.len());
     }
 }

@@ -1,12 +1,12 @@
-//! Live output: what a console, or QEMU itself, says goes to a writer of the
-//! caller's as it comes.
+//! Live output: the bytes of a console, or of QEMU itself, go to a writer of
+//! the caller.
 //!
 //! ```text
 //! engine --bytes--> Queue (bounded) --thread--> Lines --> the caller's writer
 //! ```
 //!
-//! The engine never waits: each tee of each machine has a thread of its own, and
-//! what its queue does not hold is dropped and counted.
+//! The engine never waits. Each tee of each machine has its own thread. Bytes
+//! beyond the limit of its queue are dropped and counted.
 
 mod feed;
 mod lines;
@@ -21,13 +21,13 @@ pub(crate) use feed::{Feed, finish};
 
 use crate::spec::{SharedWriter, Tee, TeeForm, TeeTarget};
 
-/// Begins to write what `source` says, which is named in lines by `label`.
+/// Starts to write the bytes of `source`, which `label` names in lines.
 pub(crate) fn begin(tee: &Tee, source: String, label: &str) -> io::Result<Feed> {
     let writer: SharedWriter = match &tee.target {
         TeeTarget::Writer(writer) => Arc::clone(writer),
         TeeTarget::Path(path) => {
             let mut options = File::options();
-            // A pipe that nobody reads would be waited for, on the engine.
+            // Opening a pipe without a reader would block the engine.
             options
                 .append(true)
                 .create(true)

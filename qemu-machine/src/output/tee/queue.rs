@@ -1,20 +1,20 @@
-//! What waits for a writer: bytes up to a bound, and how many were dropped.
+//! The queue of a writer: bytes up to a limit, and the number of dropped bytes.
 
 use std::collections::VecDeque;
 
-/// The next to be written.
+/// The next item to write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Bytes(Vec<u8>),
-    /// So many bytes were dropped here.
+    /// This number of bytes was dropped here.
     Dropped(u64),
 }
 
-/// Keeps the older bytes: what is dropped is what comes while it is full.
+/// Keeps the older bytes, and drops what comes while it is full.
 #[derive(Debug)]
 pub(super) struct Queue {
     items: VecDeque<Item>,
-    /// The bytes of all items, and of the one that is being written.
+    /// The bytes of all items, including the item in the writer.
     waiting: usize,
     limit: usize,
 }
@@ -30,8 +30,8 @@ impl Queue {
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
         if let Some(Item::Dropped(count)) = self.items.back_mut() {
-            // There is room again once half of it has been written: else each
-            // byte that is would make a gap of its own.
+            // After a gap, it accepts bytes again when half of the queue is
+            // free. Otherwise each free byte would make a new gap.
             if self.waiting > self.limit / 2 {
                 *count += bytes.len() as u64;
                 return;
@@ -54,8 +54,7 @@ impl Queue {
         }
     }
 
-    /// Takes what is to be written next. Its bytes count until they are
-    /// [written](Self::written).
+    /// Takes the next item. Its bytes count until [`written`](Self::written).
     pub(super) fn take(&mut self) -> Option<Item> {
         self.items.pop_front()
     }
@@ -64,14 +63,14 @@ impl Queue {
         self.waiting = self.waiting.saturating_sub(count);
     }
 
-    /// Nothing more will be written.
+    /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.items = VecDeque::new();
         self.waiting = 0;
     }
 }
 
-/// What is written at once.
+/// The largest single write.
 const PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
@@ -85,7 +84,7 @@ mod tests {
         queue.push(b"456789ab");
         queue.push(b"c");
         assert_eq!(queue.take(), Some(Item::Bytes(b"0123456789".to_vec())));
-        // What is being written takes its room still.
+        // The item that is being written still takes its space.
         queue.push(b"d");
         assert_eq!(queue.take(), Some(Item::Dropped(4)));
         queue.written(10);

@@ -1,5 +1,5 @@
-//! The order of a command line: wrapper, binary, what every machine has, what
-//! this one's spec says.
+//! The order of a command line: wrapper, binary, the options of every machine,
+//! the options of this one.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -9,42 +9,42 @@ use qemu_qmp::ServerAddress;
 use super::{GuestStart, OptionGroup};
 use crate::spec::{ChannelConfig, MachineSpec};
 
-/// Where the other ends of QEMU's channels are.
+/// Where QEMU finds the other ends of its channels.
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
     pub(crate) monitor: MonitorEnd<'a>,
     pub(crate) channels: ChannelEnds<'a>,
-    /// QEMU's descriptor for the first of those that were added.
+    /// QEMU's number for the first added descriptor.
     pub(crate) first_added: usize,
     /// The machine's private directory.
     pub(crate) directory: &'a Path,
 }
 
-/// Where QEMU finds its monitor's peer.
+/// Where QEMU finds the peer of its monitor.
 #[derive(Debug)]
 pub(crate) enum MonitorEnd<'a> {
     /// No monitor at all.
     Off,
-    /// A connected socket, by QEMU's number for it.
+    /// A connected socket, with this number in QEMU.
     Descriptor(usize),
     /// A listening socket.
     Address(&'a ServerAddress),
-    /// Nowhere yet: QEMU listens on a unix socket of this name.
+    /// No peer yet: QEMU listens on a unix socket of this name.
     ByHand(&'a str),
 }
 
 /// Where QEMU finds the peers of its channels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ChannelEnds<'a> {
-    /// Connected sockets, the first by this number of QEMU's.
+    /// Connected sockets; the first has this number in QEMU.
     Descriptors(usize),
-    /// Nowhere yet: the first console is the terminal, and for others QEMU listens on
-    /// unix sockets whose names begin so.
+    /// No peers yet: the first console is the terminal. For the others, QEMU
+    /// listens on unix sockets whose names start with this.
     ByHand(&'a str),
 }
 
 impl ChannelEnds<'_> {
-    /// A channel's character device, by its place among all.
+    /// The character device of a channel, from its index among all.
     fn device(self, channel: &ChannelConfig, id: &str, place: usize) -> OptionGroup {
         let socket = OptionGroup::new("socket").set("id", id);
         match self {
@@ -97,13 +97,13 @@ pub(crate) fn compose(spec: &MachineSpec, ends: &Ends<'_>) -> Vec<OsString> {
         };
         option("-add-fd", group.as_os_str());
     }
-    let is_held = match spec.guest_start() {
+    let is_paused = match spec.guest_start() {
         GuestStart::Driven => true,
-        // By hand, nobody would let it run.
-        GuestStart::Held => matches!(ends.channels, ChannelEnds::Descriptors(_)),
-        GuestStart::HeldByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
+        // By hand, nothing would start it.
+        GuestStart::Paused => matches!(ends.channels, ChannelEnds::Descriptors(_)),
+        GuestStart::PausedByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
     };
-    if is_held {
+    if is_paused {
         words.push("-S".into());
     }
     words.extend_from_slice(&spec.arguments);
@@ -116,8 +116,8 @@ fn monitor(end: &MonitorEnd<'_>) -> Option<OptionGroup> {
         MonitorEnd::Off => return None,
         MonitorEnd::Descriptor(number) => group.set("fd", number.to_string()),
         MonitorEnd::Address(ServerAddress::Unix(path)) => group.set("path", path),
-        // Without delay: what waits to be sent along with more is lost where
-        // QEMU ends before it has read the last byte of ours, be it a line end.
+        // Without Nagle delay: QEMU loses delayed bytes if it ends with unread
+        // input, even a line end.
         MonitorEnd::Address(ServerAddress::Tcp(address)) => group
             .set("host", address.ip().to_string())
             .set("port", address.port().to_string())

@@ -1,5 +1,4 @@
-//! What is written for QEMU and for a shell, read back by models of their
-//! parsers.
+//! Checks the text for QEMU and for a shell against models of their parsers.
 #![allow(clippy::missing_panics_doc)]
 
 use std::ffi::{OsStr, OsString};
@@ -8,11 +7,11 @@ use std::path::Path;
 
 use super::{CommandLine, Drive, OptionGroup};
 
-/// QEMU reads back the options that a group was made of, a shell the words that
-/// a line was made of, and a drive's file is no protocol.
+/// QEMU reads the same options that made a group. A shell reads the same words
+/// that made a line. The file of a drive is never a protocol.
 ///
-/// The input is the values and words, each ended by a zero byte, which none can
-/// have; the first is a group's value without a key.
+/// The input is values and words, each ended by a zero byte, which none can
+/// contain. The first is the value of a group without a key.
 pub fn command_line(input: &[u8]) {
     let words: Vec<&[u8]> = input.split(|&byte| byte == 0).collect();
     let (first, values) = words.split_first().expect("a split has a part");
@@ -39,8 +38,8 @@ fn options_are_read_back(first: &[u8], values: &[&[u8]]) {
         expected.push((key.into_bytes(), value.to_vec()));
     }
     let text = group.as_os_str().as_bytes();
-    // An equals sign before any comma would make a key of it: no device, machine
-    // or object has one in its name.
+    // An equals sign before any comma would make a key of it. No device,
+    // machine or object has one in its name.
     let names_a_key = first.split(|&byte| byte == b',').next().unwrap_or_default();
     if names_a_key.contains(&b'=') {
         return;
@@ -49,7 +48,7 @@ fn options_are_read_back(first: &[u8], values: &[&[u8]]) {
         expected.insert(0, (b"implied".to_vec(), first.to_vec()));
     }
     assert_eq!(qemu::opts(text), expected);
-    // Where it is read by `keyval`, it can have no comma at all.
+    // If `keyval` reads it, it cannot have a comma.
     if !first.contains(&b',') {
         assert_eq!(qemu::keyval(text), expected);
     }
@@ -68,14 +67,14 @@ fn a_file_is_no_protocol(path: &[u8]) {
     assert!(file == path || file.strip_prefix(b"./") == Some(path));
 }
 
-/// The two parsers that QEMU reads a group by, as their documents and the
-/// comments in its `util/qemu-option.c` and `util/keyval.c` tell.
+/// The two parsers of QEMU for groups, as in its documents and in the comments
+/// of `util/qemu-option.c` and `util/keyval.c`.
 mod qemu {
     type Options = Vec<(Vec<u8>, Vec<u8>)>;
 
-    /// `-device`, `-drive`, `-chardev`, `-netdev` and others: a part without an
-    /// equals sign before its first comma is, as the first one, the value of an
-    /// implied key, and a comma in any value is doubled.
+    /// `-device`, `-drive`, `-chardev`, `-netdev` and others. A comma in a
+    /// value is doubled. The first part, and each part without an equals sign
+    /// before its first comma, is the value of an implied key.
     pub(super) fn opts(text: &[u8]) -> Options {
         let (mut options, mut rest) = (Vec::new(), text);
         while !rest.is_empty() {
@@ -94,8 +93,9 @@ mod qemu {
         options
     }
 
-    /// `-machine`, `-object`, `-audiodev` and others: an implied key's value ends
-    /// at its first comma, and a key is words of letters, digits, `-` and `_`.
+    /// `-machine`, `-object`, `-audiodev` and others. The value of an implied
+    /// key ends at its first comma. A key is made of letters, digits, `-` and
+    /// `_`.
     pub(super) fn keyval(text: &[u8]) -> Options {
         let (mut options, mut rest) = (Vec::new(), text);
         while !rest.is_empty() {
@@ -115,7 +115,7 @@ mod qemu {
         options
     }
 
-    /// Up to a comma that is not doubled, which goes with it.
+    /// Reads up to a comma that is not doubled, and including it.
     fn value(rest: &mut &[u8]) -> Vec<u8> {
         let mut value = Vec::new();
         loop {
@@ -138,9 +138,9 @@ mod qemu {
     }
 }
 
-/// The words of a line, as a POSIX shell reads them ("Shell Command Language",
-/// 2.2 and 2.3, with the quotes `$'…'` of its 2024 edition); what it would
-/// expand, or take for more than words, must not be there.
+/// The words of a line, as a POSIX shell reads them: "Shell Command Language",
+/// 2.2 and 2.3, with the quotes `$'…'` of its 2024 edition. The line must not
+/// contain anything that a shell would expand or take for an operator.
 mod posix {
     pub(super) fn words(line: &[u8]) -> Vec<Vec<u8>> {
         let mut words = Vec::new();
@@ -185,7 +185,7 @@ mod posix {
         quoted
     }
 
-    /// The next byte within `$'…'`, if that has not ended.
+    /// The next byte inside `$'…'`; `None` at its end.
     fn escaped(rest: &mut &[u8]) -> Option<u8> {
         let (&byte, after) = rest.split_first().expect("a quote ends");
         *rest = after;

@@ -1,11 +1,10 @@
-//! What QEMU is started with: pure functions from a builder to a command
-//! line.
+//! The command line of QEMU: pure functions of a description.
 
 mod compose;
+mod device;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod options;
-mod plugged;
 mod shell;
 mod start;
 
@@ -14,13 +13,13 @@ use std::fmt;
 use std::path::Path;
 
 pub(crate) use compose::{ChannelEnds, Ends, MonitorEnd, compose};
+pub(crate) use device::DeviceWithController;
 pub use options::{Drive, OptionGroup, UserNet};
-pub(crate) use plugged::Plugged;
 pub(crate) use start::GuestStart;
 
 /// A command line: the wrapper, the binary and every argument.
 ///
-/// Displays as a shell would take it, each word quoted where it must be.
+/// Its `Display` is a line for a shell, with each word quoted if needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
     words: Vec<OsString>,
@@ -31,7 +30,7 @@ impl CommandLine {
         Self { words }
     }
 
-    /// The words: first the program, then its arguments.
+    /// The words: the program, then its arguments.
     pub fn words(&self) -> &[OsString] {
         &self.words
     }
@@ -43,18 +42,18 @@ impl fmt::Display for CommandLine {
     }
 }
 
-/// What a launch would run, without running it; made by
+/// The command line of a launch, without running it; made by
 /// [`MachineBuilder::dry_run`](crate::MachineBuilder::dry_run).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DryRun {
-    /// The command line of a launch. Its descriptors are there only in a
-    /// launch; a file that a launch makes in the machine's private directory
-    /// stands as `DIRECTORY/name`.
+    /// The command line of a launch. Its descriptors exist only in a launch. A
+    /// file in the private directory of the machine has the path
+    /// `DIRECTORY/name`.
     pub command_line: CommandLine,
-    /// A line to paste into a shell, which starts the same machine by hand:
-    /// its first console is the terminal, its monitor a unix socket in the
-    /// current directory. Descriptors that were added are not there.
+    /// A line to paste into a shell, which starts the same machine by hand. Its
+    /// first console is the terminal. Its monitor is a unix socket in the
+    /// current directory. It has no added descriptors.
     pub shell_line: String,
 }
 

@@ -1,6 +1,6 @@
 //! Groups of options, in the form `first,key=value,…` that QEMU reads.
 //!
-//! A comma in a value is doubled, as QEMU's parser wants it (QEMU's manual,
+//! A comma in a value is doubled, as the parser of QEMU requires (QEMU manual,
 //! "Invocation", and `util/keyval.c`). Nothing else needs an escape.
 
 use std::ffi::{OsStr, OsString};
@@ -24,8 +24,8 @@ pub struct OptionGroup {
 }
 
 impl OptionGroup {
-    /// A group that begins with a value without a key, such as a device's
-    /// model. For a group that has none, begin with
+    /// Makes a group that starts with a value without a key, such as the model
+    /// of a device. For a group without it, use
     /// [`OptionGroup::default()`](Default::default).
     pub fn new(first: impl AsRef<OsStr>) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl OptionGroup {
         self.set(key, if on { "on" } else { "off" })
     }
 
-    /// The group as QEMU takes it.
+    /// The group, in the form that QEMU reads.
     pub fn as_os_str(&self) -> &OsStr {
         &self.text
     }
@@ -75,11 +75,13 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// A disk whose content is a file. Without a [`format`](Self::format) QEMU
-    /// guesses it, and forbids a raw disk to change its first sector.
+    /// Makes a disk whose content is a file. Without a
+    /// [`format`](Self::format), QEMU guesses it, and does not let the guest
+    /// write to the first sector of a raw disk.
     pub fn file(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
-        // Up to a slash, a colon would make the start of the path a protocol.
+        // A colon before the first slash would turn the start of the path into
+        // a protocol.
         let bytes = path.as_os_str().as_bytes();
         let colon = bytes.iter().position(|&byte| byte == b':' || byte == b'/');
         let group = OptionGroup::default();
@@ -90,27 +92,29 @@ impl Drive {
         Self { group }
     }
 
-    /// The image's format: `raw`, `qcow2` and so on.
+    /// Sets the format of the image (`format=`): `raw`, `qcow2` and others.
     pub fn format(self, format: &str) -> Self {
         self.set("format", format)
     }
 
-    /// What the disk is attached to: `virtio`, `ide`, `none` and so on.
+    /// Sets the interface of the disk (`if=`): `virtio`, `ide`, `none` and
+    /// others.
     pub fn interface(self, interface: &str) -> Self {
         self.set("if", interface)
     }
 
-    /// Whether what the guest writes is thrown away at the end.
+    /// Sets whether the writes of the guest are discarded at the end
+    /// (`snapshot=`).
     pub fn snapshot(self, on: bool) -> Self {
         self.set("snapshot", if on { "on" } else { "off" })
     }
 
-    /// Whether the guest may only read.
+    /// Sets whether the guest can only read (`readonly=`).
     pub fn read_only(self, on: bool) -> Self {
         self.set("readonly", if on { "on" } else { "off" })
     }
 
-    /// Any other option of `-drive`.
+    /// Sets any other option of `-drive`.
     pub fn set(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.group = self.group.set(key, value);
         self
@@ -132,7 +136,7 @@ pub struct UserNet {
 }
 
 impl UserNet {
-    /// A `virtio-net-pci` card on a network of its own; `id` names the
+    /// Makes a `virtio-net-pci` card on its own network; `id` names the
     /// network.
     pub fn new(id: &str) -> Self {
         let group = OptionGroup::new("user").set("id", id);
@@ -143,26 +147,27 @@ impl UserNet {
         }
     }
 
-    /// Another model of card, such as `e1000`.
+    /// Sets another model of card, such as `e1000`.
     pub fn model(mut self, model: &str) -> Self {
         model.clone_into(&mut self.model);
         self
     }
 
     /// Forwards TCP connections from an address of the host to a port of the
-    /// guest. With port 0 the system chooses a free one, which
-    /// [`Machine::forwarded_port`](crate::Machine::forwarded_port) tells.
+    /// guest (`hostfwd=`). With port 0, the system chooses a free port, which
+    /// [`Machine::forwarded_port`](crate::Machine::forwarded_port) returns.
     pub fn forward_tcp(self, host: SocketAddr, guest_port: u16) -> Self {
         let rule = format!("tcp:{}:{}-:{guest_port}", host.ip(), host.port());
         self.set("hostfwd", rule)
     }
 
-    /// Keeps the guest from reaching the host and beyond.
+    /// Isolates the guest: it cannot reach the host or other networks
+    /// (`restrict=on`).
     pub fn restrict(self) -> Self {
         self.set("restrict", "on")
     }
 
-    /// Any other option of `-netdev user`.
+    /// Sets any other option of `-netdev user`.
     pub fn set(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.group = self.group.set(key, value);
         self

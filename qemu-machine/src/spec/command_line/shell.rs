@@ -1,10 +1,11 @@
-//! Words as a shell reads them back.
+//! Quotes words for a shell.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-/// Writes words apart by blanks, each quoted where the shell would change it.
+/// Writes words with blanks between them, each quoted if the shell would change
+/// it.
 pub(super) fn write_words(f: &mut fmt::Formatter<'_>, words: &[OsString]) -> fmt::Result {
     for (index, word) in words.iter().enumerate() {
         if index > 0 {
@@ -25,8 +26,8 @@ fn write_word(f: &mut fmt::Formatter<'_>, word: &[u8]) -> fmt::Result {
             write!(f, "'{}'", text.replace('\'', r"'\''"))
         }
         _ => {
-            // What no terminal shows as it is goes by number, which bash, zsh
-            // and ksh read.
+            // A byte that no terminal shows is written as a number, which bash,
+            // zsh and ksh read.
             f.write_str("$'")?;
             for &byte in word {
                 match byte {

@@ -1,4 +1,4 @@
-//! How the guest starts, by the command line.
+//! How the guest starts, from the command line.
 
 use std::ffi::OsString;
 
@@ -7,17 +7,19 @@ use crate::spec::ChannelConfig;
 /// How the guest starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GuestStart {
-    /// QEMU holds the guest (`-S`), and the launch lets it run (`cont`) once the
-    /// handshake is done. So nothing that the guest does is missed, be it the
-    /// machine's end after a millisecond.
-    Held,
-    /// QEMU holds the guest (`-S`), and it is driven by a qtest channel.
+    /// QEMU starts with a paused guest (`-S`), and the launch starts it
+    /// (`cont`) after the handshake. So no event of the guest is missed, even
+    /// if the machine ends after a millisecond.
+    Paused,
+    /// QEMU starts with a paused guest (`-S`), and a qtest channel drives the
+    /// machine.
     Driven,
-    /// The caller's arguments hold the guest: `-S`, `-preconfig`.
-    HeldByCaller,
-    /// The guest comes from elsewhere (`-incoming`), and may be there already.
+    /// The caller's arguments pause the guest: `-S`, `-preconfig`.
+    PausedByCaller,
+    /// The guest comes from another machine or a file (`-incoming`), and may
+    /// already be there.
     Incoming,
-    /// There is no monitor to let it run by.
+    /// The guest runs at once: there is no monitor that could start it.
     AtOnce,
 }
 
@@ -27,7 +29,7 @@ impl GuestStart {
         channels: &[ChannelConfig],
         arguments: &[OsString],
     ) -> Self {
-        // QEMU takes its options with one dash or two.
+        // QEMU accepts its options with one dash or two.
         let has = |wanted: &[&str]| {
             arguments.iter().any(|argument| {
                 let option = argument.to_str().and_then(|it| it.strip_prefix('-'));
@@ -35,14 +37,14 @@ impl GuestStart {
                 option.is_some_and(|option| wanted.contains(&option))
             })
         };
-        if channels.iter().any(ChannelConfig::holds_the_guest) {
+        if channels.iter().any(ChannelConfig::starts_paused) {
             Self::Driven
         } else if has(&["incoming"]) {
             Self::Incoming
         } else if has(&["S", "preconfig"]) {
-            Self::HeldByCaller
+            Self::PausedByCaller
         } else if has_monitor {
-            Self::Held
+            Self::Paused
         } else {
             Self::AtOnce
         }
@@ -54,16 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_held_unless_the_caller_decides_or_nothing_could_let_it_run() {
+    fn a_guest_is_paused_unless_the_caller_decides_or_nothing_could_let_it_run() {
         let start = |has_monitor, channels: &[ChannelConfig], arguments: &[&str]| {
             let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
             GuestStart::new(has_monitor, channels, &arguments)
         };
-        assert_eq!(start(true, &[], &["-m", "1G"]), GuestStart::Held);
+        assert_eq!(start(true, &[], &["-m", "1G"]), GuestStart::Paused);
         assert_eq!(start(false, &[], &["-m", "1G"]), GuestStart::AtOnce);
         for given in ["-S", "--S", "-preconfig"] {
             let start = start(true, &[], &["-m", "1G", given]);
-            assert_eq!(start, GuestStart::HeldByCaller);
+            assert_eq!(start, GuestStart::PausedByCaller);
         }
         let incoming = start(true, &[], &["-S", "--incoming", "defer"]);
         assert_eq!(incoming, GuestStart::Incoming);

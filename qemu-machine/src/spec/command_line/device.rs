@@ -1,18 +1,18 @@
-//! A device that is plugged into a controller of its own.
+//! A device, and the controller that it is plugged into.
 
 use super::OptionGroup;
 
-/// A device, and what it is plugged into.
+/// A device with its controller.
 #[derive(Debug, Clone)]
-pub(crate) struct Plugged {
+pub(crate) struct DeviceWithController {
     pub(crate) device: OptionGroup,
-    /// Made before the device. `None` where the machine has a bus for it.
+    /// Comes before the device. `None` if the machine has a bus for it.
     pub(crate) controller: Option<OptionGroup>,
 }
 
-impl Plugged {
-    /// The options that make both, and connect the device with the character
-    /// device of this id. The controller is `ID-controller`.
+impl DeviceWithController {
+    /// The options for both. They connect the device with the character device
+    /// of this id. The id of the controller is `ID-controller`.
     pub(crate) fn options(&self, id: &str) -> Vec<(&'static str, OptionGroup)> {
         let device = self.device.clone();
         let Some(controller) = &self.controller else {
