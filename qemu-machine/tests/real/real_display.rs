@@ -140,7 +140,7 @@ scenario! {
             waiting.join().unwrap()
         });
         for error in [waiting, run!(expect()).unwrap_err()] {
-            assert!(matches!(error, DisplayError::GuestHeld { .. }), "{error}");
+            assert!(matches!(error, DisplayError::GuestPaused { .. }), "{error}");
             assert!(error.to_string().contains("has shut down"), "{error}");
         }
         run!(vm.shutdown()).unwrap();

@@ -105,7 +105,7 @@ scenario! {
         // Nobody else types before it is up again, and that it cannot be now.
         let error = run!(vm.keyboard().type_text("x").timeout(hold)).unwrap_err();
         let told = error.to_string();
-        assert!(told.contains("others are typing") || told.contains("VM not running"), "{told}");
+        assert!(told.contains("another keyboard or mouse action is running") || told.contains("VM not running"), "{told}");
         run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.keyboard().type_text("b")).unwrap();
         let heard = run!(vm.console().expect(Pattern::regex("[bB]").unwrap())).unwrap();
