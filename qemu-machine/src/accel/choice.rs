@@ -198,15 +198,18 @@ mod tests {
         let best = report.best().unwrap();
         assert_eq!(best.accel(), &Accel::new("zoom"));
         assert_eq!(best.as_ref(), OsStr::new("zoom"));
-        let told = best.to_string();
-        let lines: Vec<&str> = told.lines().collect();
+        let denial = AccelDenial::NotPermitted;
+        let kvm = format!("  rejected kvm: unavailable: {denial}");
+        let advice = format!("  advice: {}", denial.advice().unwrap());
+        let text = best.to_string();
+        let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
             [
                 "zoom, which ran the guest's loop in 4.0ms",
                 "  rejected tcg: slower: it ran the guest's loop in 90.0ms",
-                "  rejected kvm: unavailable: you may not use KVM: /dev/kvm is not yours to read and write",
-                "  advice: join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in anew); a container must be given the device, and its group",
+                &kvm,
+                &advice,
                 "  rejected slow: too slow: the guest greeted, but did not finish its loop within 1.0s",
             ]
         );

@@ -184,14 +184,18 @@ mod tests {
             ),
             (Accel::KVM, AccelFinding::Denied(AccelDenial::Busy)),
         ];
+        let busy = AccelDenial::Busy;
         let report = AccelReport::new("qemu".into(), findings.into());
         assert_eq!(
             report.to_string(),
-            "accelerators of qemu:\n  \
+            format!(
+                "accelerators of qemu:\n  \
              tcg   works: the guest greeted after 61.3ms and ran its loop in 88.1ms\n  \
              zoom  does not work: the guest did not greet within 1.4s; QEMU said: KVM internal error. Suberror: 1\n  \
-             kvm   unavailable: KVM is busy: another hypervisor has the processor's virtualization\n        \
-             advice: end the other hypervisor, such as VirtualBox or VMware"
+             kvm   unavailable: {busy}\n        \
+             advice: {}",
+                busy.advice().unwrap()
+            )
         );
         assert!(report.finding(&Accel::TCG).unwrap().works());
         assert_eq!(report.finding(&Accel::QTEST), None);
