@@ -83,16 +83,16 @@ impl fmt::Display for QtestFailure {
         match self {
             Self::Refused { message } => write!(f, "failed: {message}"),
             Self::NeedsAccelerator => f.write_str(
-                "not sent: only QEMU's accelerator 'qtest' lets the caller set the clock, and this \
+                "was not sent: only QEMU's accelerator 'qtest' lets the caller set the clock, and this \
                  QEMU runs on TCG because it has no 'qtest'; install the module or another QEMU",
             ),
-            Self::Argument { reason } => write!(f, "not sent: {reason}"),
-            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::Argument { reason } => write!(f, "was not sent: {reason}"),
+            Self::Timeout { limit } => write!(f, "failed: no reply within {limit:?}"),
             Self::Unexpected { reply } => {
-                write!(f, "had an unexpected reply: {}", Quoted(reply))
+                write!(f, "failed: its reply has an unexpected form: {}", Quoted(reply))
             }
             Self::Congested => f.write_str(
-                "not sent: the send queue is full because QEMU is not reading the channel",
+                "was not sent: QEMU does not read the channel, and the queue to it is full",
             ),
             Self::Ended(cause) => write!(f, "was interrupted: {cause}"),
         }
