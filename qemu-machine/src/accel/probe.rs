@@ -16,6 +16,7 @@ use super::cache::{self, Findings, Subject};
 use super::trial::{self, NotListed};
 use super::{Accel, AccelChoice, AccelFinding, AccelReport};
 use crate::ExitReport;
+use crate::error::ErrorKind;
 use crate::launch::LaunchError;
 
 /// Lists the accelerators of a binary; returned by [`Accel::listed`].
@@ -138,6 +139,27 @@ impl fmt::Display for AccelError {
 
 impl Error for AccelError {}
 
+impl AccelError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Launch { cause, .. } => cause.kind(),
+            Self::NotListed { .. } => ErrorKind::Unsupported,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Resources { cause } => ErrorKind::of_io(cause),
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Launch { cause, .. } => cause.io_error(),
+            Self::Resources { cause } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 /// No best accelerator was found.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -160,6 +182,24 @@ impl fmt::Display for BestAccelError {
 }
 
 impl Error for BestAccelError {}
+
+impl BestAccelError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Probe(cause) => cause.kind(),
+            Self::NoneWorks(_) => ErrorKind::Unsupported,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Probe(cause) => cause.io_error(),
+            Self::NoneWorks(_) => None,
+        }
+    }
+}
 
 impl AccelList {
     pub(super) fn new(binary: OsString) -> Self {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{Client, ExecuteError};
+use qemu_qmp::{Client, ErrorKind, ExecuteError};
 use qemu_qmp_engine::Engine;
 
 use super::watch::Goal;
@@ -54,6 +54,7 @@ pub struct Display {
 }
 
 /// No picture of a screen was taken, or the expected picture did not appear.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum DisplayError {
     /// The machine has no display.
@@ -103,6 +104,29 @@ pub enum DisplayError {
         /// console, on lines of their own.
         seen: String,
     },
+}
+
+impl DisplayError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoDisplay { .. } => ErrorKind::Unsupported,
+            Self::Execute(cause) => cause.kind(),
+            Self::File { cause, .. } => ErrorKind::of_io(cause),
+            Self::NoPicture { .. } => ErrorKind::Protocol,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::GuestPaused { .. } => ErrorKind::Guest,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::File { cause, .. } => Some(cause),
+            Self::Execute(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for DisplayError {

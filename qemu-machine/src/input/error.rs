@@ -2,14 +2,16 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use qemu_qmp::ExecuteError;
+use qemu_qmp::{ErrorKind, ExecuteError};
 use qemu_qmp_engine::error_text::Quoted;
 
 use super::KeyboardLayout;
 
 /// A keyboard or mouse action was not done, or not completely.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum InputError {
     /// The keyboard layout has no key for a character. Nothing was typed.
@@ -49,6 +51,25 @@ pub enum InputError {
         /// The last output of QEMU and the console, on lines of their own.
         seen: String,
     },
+}
+
+impl InputError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoKey { .. } | Self::NoChord { .. } => ErrorKind::InvalidInput,
+            Self::Execute(cause) => cause.kind(),
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for InputError {
