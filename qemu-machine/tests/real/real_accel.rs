@@ -143,10 +143,10 @@ fn each_way_of_having_no_kvm_is_told_with_what_to_do() {
         let scratch = Scratch::new("accel-denied");
         let told = |script| in_another_dev(&scratch, script, &qemu.binary);
         for (script, reason, advice) in [
-            (":", "kvm  not to be had: this host has no KVM", "advice: "),
+            (":", "kvm  unavailable: this host has no KVM", "advice: "),
             (
                 "touch \"$dev/kvm\"; chmod 0 \"$dev/kvm\"",
-                "kvm  not to be had: you may not use KVM",
+                "kvm  unavailable: you may not use KVM",
                 "advice: join the group of /dev/kvm",
             ),
         ] {

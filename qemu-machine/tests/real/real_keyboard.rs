@@ -42,7 +42,7 @@ scenario! {
             panic!("{error}");
         };
         assert!(done < all && all == typed.len(), "{done} of {all}");
-        assert!(error.to_string().contains("the guest does not read"), "{error}");
+        assert!(error.to_string().contains("the guest is not reading"), "{error}");
 
         run!(vm.console().send("g")).unwrap();
         run!(vm.keyboard().type_text(&typed[done..])).unwrap();

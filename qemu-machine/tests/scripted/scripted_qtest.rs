@@ -42,7 +42,7 @@ scenario! {
         let error = run!(qtest.inb(1).timeout(SHORT)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::Timeout { limit: SHORT }), "{error}");
         let told = error.to_string();
-        assert!(told.contains(vm.name()) && told.contains("'inb 0x1' had no reply"), "{told}");
+        assert!(told.contains(vm.name()) && told.contains("'inb 0x1' failed: no reply"), "{told}");
         // One that was sent and dropped, and one that was never sent.
         drop(begun(qtest.inb(2)));
         drop(qtest.inb(9).into_future());
