@@ -1,8 +1,8 @@
 """The operations of the bench, by the asynchronous client of `qemu.qmp`.
 
 Arguments: an operation, and the path of a monitor's socket. For each number
-on its input it does the operation so many times, and prints the seconds and
-the processor's seconds that this took.
+on its input it runs the operation this number of times. It prints the seconds
+and the processor seconds.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from qemu.qmp import EventListener, QMPClient
 
 
 class Client(QMPClient):
-    """Ends its messages by line ends, which the scripted peer needs."""
+    """Ends its messages with line ends, because the scripted peer needs them."""
 
     def _do_send(self, msg):
         super()._do_send(msg)

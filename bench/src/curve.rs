@@ -1,4 +1,4 @@
-//! How a figure changes while something grows: machines, listeners, bytes.
+//! How a result changes while something grows: machines, listeners, bytes.
 
 use serde::Serialize;
 
@@ -8,21 +8,21 @@ use crate::spread::Spread;
 /// One chart of the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Curve {
-    /// As that of an [`Operation`](crate::operation::Operation).
+    /// Like the id of an [`Operation`](crate::operation::Operation).
     pub(crate) id: &'static str,
     pub(crate) name: String,
-    /// For a reader who is new to it, as that of an operation.
+    /// A text for new readers, like the one of an operation.
     pub(crate) about: String,
-    /// What grows, in the plural, and in which unit.
+    /// What grows (in the plural), and its unit.
     pub(crate) grows: &'static str,
     pub(crate) sizes: Unit,
-    /// Of the values: of a share each, so that it need not grow at all.
+    /// The unit of the values. A value is a cost per item, so it need not grow.
     pub(crate) unit: Unit,
     pub(crate) lines: Vec<Line>,
     pub(crate) bars: Vec<SlopeBar>,
 }
 
-/// One figure at each size.
+/// One result at each size.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {
     pub(crate) who: &'static str,
@@ -32,23 +32,23 @@ pub(crate) struct Line {
 #[derive(Debug, Serialize)]
 pub(crate) struct Point {
     pub(crate) size: f64,
-    /// A value of each round.
+    /// A value for each round.
     #[serde(serialize_with = "crate::spread::rounded")]
     pub(crate) values: Vec<f64>,
 }
 
-/// The exponent that may not be passed.
+/// The largest allowed exponent.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct SlopeBar {
     pub(crate) who: &'static str,
-    /// From this one's slope it is counted; from 0, if there is none.
+    /// The line whose slope is the base; without it the base is 0.
     pub(crate) beside: Option<&'static str>,
     pub(crate) at_most: f64,
 }
 
 impl Curve {
-    /// With which power of the size this one's figure grows; not a number, if
-    /// it was not measured.
+    /// The power of the size with which this line's result grows; NaN if it was
+    /// not measured.
     pub(crate) fn slope(&self, who: &str) -> f64 {
         let line = self.lines.iter().find(|line| line.who == who);
         line.map_or(f64::NAN, Line::slope)
@@ -58,12 +58,12 @@ impl Curve {
         self.reached(bar) <= bar.at_most
     }
 
-    /// What `bar` goes by.
+    /// The value that `bar` compares.
     pub(crate) fn reached(&self, bar: &SlopeBar) -> f64 {
         self.slope(bar.who) - bar.beside.map_or(0.0, |floor| self.slope(floor))
     }
 
-    /// What `bar` says, and what was reached.
+    /// The text of `bar` with its result.
     pub(crate) fn told(&self, bar: &SlopeBar) -> String {
         let (slope, at_most) = (self.slope(bar.who), bar.at_most);
         let beside = bar.beside.map_or_else(String::new, |floor| {
@@ -75,7 +75,8 @@ impl Curve {
         )
     }
 
-    /// Why it is no curve: a point without a value, or a bar for nobody.
+    /// Why the curve is invalid: a point without a value, or a bar for a line that
+    /// does not exist.
     pub(crate) fn flaw(&self) -> Option<String> {
         let id = self.id;
         for Line { who, points } in &self.lines {
@@ -84,7 +85,7 @@ impl Curve {
                 point.size > 0.0 && !point.values.is_empty() && point.values.iter().all(sound)
             };
             if points.len() < 2 || !points.iter().all(is_sound) {
-                return Some(format!("{id}: {who} has too few values, or strange ones"));
+                return Some(format!("{id}: {who} has too few values, or invalid ones"));
             }
         }
         let unheld = self.bars.iter().find(|bar| self.reached(bar).is_nan());
@@ -93,9 +94,9 @@ impl Curve {
 }
 
 impl Line {
-    /// The exponent that fits the larger half of the sizes best, by least
-    /// squares of the medians' logarithms. Among the small sizes the cost that
-    /// is there in any case prevails, and would hide a growth.
+    /// The exponent that fits the larger half of the sizes best, by least squares of
+    /// the medians' logarithms. At small sizes the fixed cost dominates, and would
+    /// hide a growth.
     pub(crate) fn slope(&self) -> f64 {
         let sizes = self.points.iter().map(|point| point.size);
         let least = sizes.clone().fold(f64::INFINITY, f64::min);
@@ -138,7 +139,7 @@ fn exponent(points: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// Stands for nothing at all, which has no logarithm.
+/// Replaces 0, which has no logarithm.
 const LEAST: f64 = 1e-12;
 
 #[cfg(test)]

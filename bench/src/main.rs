@@ -1,7 +1,7 @@
-//! Measures the library against the floor, which is the same work by bare
-//! calls, and against its peers, in the same run and turn by turn.
+//! Compares the library with the floor (the same work by bare system calls) and
+//! with its peers. All of them take turns in the same run.
 //!
-//! `cargo xtask bench` builds what it needs and runs it, optimised.
+//! `cargo xtask bench` makes a release build and runs it.
 
 mod console;
 mod curve;
@@ -51,8 +51,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures all, and tells whether every bar is met. In a smoke run they do not
-/// count: it is too short for that.
+/// Measures everything. Returns whether every bar is met. A smoke run is too
+/// short for that, so there the bars do not count.
 fn run(setting: &Setting) -> Result<bool, Failure> {
     let rows = TOPICS.iter().flat_map(|topic| topic.rows);
     let growing = growth::TOPICS.iter().flat_map(|topic| topic.rows);
@@ -83,7 +83,7 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
     let files = report.files()?;
     if let Some(folder) = setting.folder() {
         report::keep(&files, &folder)?;
-        println!("written to {}", folder.display());
+        println!("the report is in {}", folder.display());
     }
     Ok(report.meets_every_bar() || setting.extent == setting::Extent::Smoke)
 }

@@ -1,23 +1,23 @@
-//! One line of the report: an operation, who did it in which time, and what
-//! was to be reached.
+//! One row of the report: an operation, the times of its contenders, and its
+//! bars.
 
 use serde::Serialize;
 
 use crate::spread::Spread;
 
-/// What was measured of one operation.
+/// The results of one operation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Operation {
-    /// Of one word, by which it is chosen and kept apart. What was measured in
-    /// the same go has the same word, and another after a slash.
+    /// One word, to choose it on the command line. Results of the same measurement
+    /// have the same word, a slash and another word.
     pub(crate) id: &'static str,
     pub(crate) name: String,
-    /// For a reader who is new to it, in whole sentences of Markdown: what is
-    /// timed, from where to where, and what stands against it.
+    /// Whole sentences of Markdown for new readers: what is measured, from where to
+    /// where, and what it is compared with.
     pub(crate) about: String,
     pub(crate) unit: Unit,
-    /// In the order in which they had their turns. The first is the floor, if
-    /// there is one: the same work by bare calls.
+    /// In the order of their turns. The floor is the first, if there is one: the
+    /// same work by bare system calls.
     pub(crate) contenders: Vec<Measured>,
     pub(crate) bars: Vec<Bar>,
 }
@@ -30,16 +30,16 @@ pub(crate) enum Unit {
     Count,
 }
 
-/// One who does the operation, and a value of each round.
+/// A contender, with a value for each round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Measured {
-    /// Begins with what it is: the floor, ours, or the name of a peer.
+    /// Begins with the kind of contender: floor, ours, or the name of a peer.
     pub(crate) who: &'static str,
     #[serde(serialize_with = "crate::spread::rounded")]
     pub(crate) values: Vec<f64>,
 }
 
-/// What is to be reached.
+/// A limit to meet.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Bar {
     pub(crate) who: &'static str,
@@ -55,24 +55,24 @@ pub(crate) enum Limit {
     AtMost(f64),
 }
 
-/// What one who does an operation is in the comparison.
+/// The role of a contender in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The same work by bare calls.
+    /// The same work by bare system calls.
     Floor,
     Ours,
     Peer,
 }
 
-/// What floors and ours are called, or what their names begin with.
+/// The names of floors and ours, or the beginning of their names.
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const WAIT: &str = "ours, .wait()";
 pub(crate) const AWAIT: &str = "ours, .await";
 pub(crate) const OURS: &str = "ours";
 
 impl Operation {
-    /// The ratios of the rounds, each of two values of the same round: a slow
-    /// time of the host is one for both.
+    /// The ratios of the rounds. Each is of two values of the same round, so that a
+    /// slow moment of the host affects both.
     pub(crate) fn ratios(&self, who: &str, to: &str) -> Spread {
         let values = |who| {
             let found = self.contenders.iter().find(|it| it.who == who);
@@ -83,8 +83,8 @@ impl Operation {
         Spread::of(&ratios)
     }
 
-    /// The floor that this one stands against: that of its bar, or else the
-    /// first. Floors have none.
+    /// The floor that this contender is compared with: the floor of its bar, else
+    /// the first floor. Floors have none.
     pub(crate) fn floor_of(&self, who: &str) -> Option<&'static str> {
         let contender = |who| self.contenders.iter().find(|it| it.who == who);
         let is_floor = |who| contender(who).is_some_and(|it| it.role() == Role::Floor);
@@ -100,7 +100,7 @@ impl Operation {
         of_bars.chain(first).find(|who| is_floor(who))
     }
 
-    /// What `bar` goes by.
+    /// The value that `bar` compares.
     pub(crate) fn reached(&self, bar: &Bar) -> f64 {
         match bar.limit {
             Limit::RatioAtMost(_, to) | Limit::RatioAtLeast(_, to) => {
@@ -113,19 +113,20 @@ impl Operation {
         }
     }
 
-    /// Why it is no row: a contender without a value, or a bar for nobody.
+    /// Why the row is invalid: a contender without a value, or a bar for a contender
+    /// that does not exist.
     pub(crate) fn flaw(&self) -> Option<String> {
         let id = self.id;
         for Measured { who, values } in &self.contenders {
             if values.is_empty() || !values.iter().all(|value| value.is_finite()) {
-                return Some(format!("{id}: {who} has no value, or a strange one"));
+                return Some(format!("{id}: {who} has no value, or an invalid one"));
             }
         }
         let unheld = self.bars.iter().find(|bar| self.reached(bar).is_nan());
         unheld.map(|bar| format!("{id}: the bar of {} is for what was not measured", bar.who))
     }
 
-    /// Whether it is met; what was not measured is not.
+    /// Whether the bar is met. Without a measurement it is not.
     pub(crate) fn meets(&self, bar: &Bar) -> bool {
         let reached = self.reached(bar);
         match bar.limit {

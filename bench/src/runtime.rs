@@ -1,4 +1,4 @@
-//! The runtime of those who say `.await`: a tokio of one thread.
+//! The runtime for `.await`: tokio with one thread.
 
 use std::future::Future;
 
@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::Failure;
 
-/// Runs a future to its end on a runtime that is this thread's.
+/// Runs a future to its end on a runtime of this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     thread_local! {
         static RUNTIME: Result<Runtime, String> = Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! With what is measured, and how thoroughly.
+//! The settings of a run: the programs to measure with, and the number of rounds.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ pub(crate) struct Setting {
     pub(crate) fake_qemu: PathBuf,
     /// The newest.
     pub(crate) qemu: PathBuf,
-    /// A Python that has the peer `qemu.qmp`.
+    /// A Python with the peer `qemu.qmp`.
     pub(crate) python: Option<PathBuf>,
     pub(crate) extent: Extent,
-    /// Ids of what alone is to be measured; all, if there are none.
+    /// The ids to measure; if empty, all.
     pub(crate) only: Vec<String>,
-    /// Where the page and the JSON go, if it is said.
+    /// The folder for the page and the JSON, if one is given.
     pub(crate) out: Option<PathBuf>,
 }
 
 /// How thoroughly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// So that figures count.
+    /// Enough for results that count.
     Full,
-    /// Once and little, so that it is seen that all still runs.
+    /// One short round, to check that everything still runs.
     Smoke,
 }
 
@@ -44,7 +44,7 @@ impl Setting {
                 Some("--out") => out = Some(path()?),
                 Some("--smoke") => extent = Extent::Smoke,
                 Some(id) if !id.starts_with('-') => only.push(id.to_owned()),
-                _ => return Err(format!("'{}' is no option; {USAGE}", word.display())),
+                _ => return Err(format!("unknown option '{}'; {USAGE}", word.display())),
             }
         }
         Ok(Self {
@@ -57,14 +57,14 @@ impl Setting {
         })
     }
 
-    /// Whether the operation of this id is to be measured.
+    /// Whether to measure the operation of this id.
     pub(crate) fn wants(&self, id: &str) -> bool {
         let go = |id: &str| id.split('/').next().map(str::to_owned);
         self.only.is_empty() || self.only.iter().any(|only| go(only) == go(id))
     }
 
-    /// Where the report is kept. That of all, in full, has its place in the
-    /// repository; another has none, unless it is said.
+    /// The folder of the report. A full report goes into the repository. Any other
+    /// report is kept only in a given folder.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         let is_whole = self.extent == Extent::Full && self.only.is_empty();
         let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");

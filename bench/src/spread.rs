@@ -1,6 +1,6 @@
-//! Several measurements of one thing.
+//! Several values of one measurement.
 
-/// The least, the quartiles and the most of them.
+/// The minimum, the quartiles and the maximum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) least: f64,
@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of no values, none of it is a number.
+    /// Without values, each is NaN.
     pub(crate) fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -29,8 +29,8 @@ impl Spread {
     }
 }
 
-/// Values for the JSON, of nine digits: more are noise, and would not be read
-/// back to the last bit.
+/// Values for the JSON, with nine digits. Further digits are noise, and would not
+/// be the same when read back.
 pub(crate) fn rounded<S: serde::Serializer>(values: &[f64], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(values.iter().map(|value| {
         let rounded = format!("{value:.8e}").parse();

@@ -1,5 +1,5 @@
-//! The system calls that the standard library does not offer; the crate's only
-//! unsafe file.
+//! System calls that the standard library does not offer. The crate's only file
+//! with unsafe code.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
@@ -10,19 +10,18 @@ use std::process::{Child, Command};
 use std::ptr;
 use std::time::Duration;
 
-/// Gives back to the system what this process has allocated no more, which would
-/// hide what is taken next.
+/// Returns freed memory to the system. Otherwise it would hide the next growth.
 pub(crate) fn trim_heap() {
-    // SAFETY: It is always allowed; it touches only what is free.
+    // SAFETY: It is always allowed; it touches only free memory.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// A child that was started by the barest calls, to be waited for.
+/// A child that was started by bare system calls. Its owner must wait for it.
 #[derive(Debug)]
 pub(crate) struct Bare(libc::pid_t);
 
 /// Starts a program as `vfork` and `execv` do, with these descriptors as its 0,
-/// 1, 2, …, and whatever else is open without close-on-exec.
+/// 1, 2, …. It also inherits every descriptor without close-on-exec.
 pub(crate) fn vfork_exec(words: &[CString], descriptors: &[BorrowedFd<'_>]) -> io::Result<Bare> {
     let arguments: Vec<*const c_char> = words
         .iter()
@@ -38,8 +37,8 @@ pub(crate) fn vfork_exec(words: &[CString], descriptors: &[BorrowedFd<'_>]) -> i
     };
     let mut stack = vec![0_u128; 1024];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: The child has a stack of its own, whose top is aligned, and a
-    // plan; CLONE_VFORK holds this thread until it has left both alone. No
+    // SAFETY: The child has its own stack, whose top is aligned, and a plan.
+    // CLONE_VFORK blocks this thread until the child no longer uses either. No
     // program of this crate has a signal handler.
     let pid = unsafe {
         let top = stack.as_mut_ptr().add(stack.len()).cast::<c_void>();
@@ -65,9 +64,9 @@ struct Plan {
 }
 
 extern "C" fn exec(plan: *mut c_void) -> c_int {
-    // SAFETY: `vfork_exec` passes a plan that nobody else touches meanwhile, and
-    // whose pointers are as long as its count, or end in null. System calls
-    // alone are made.
+    // SAFETY: `vfork_exec` passes a plan that no other thread touches. Its lists
+    // have the length of its count, or end in null. The function makes only
+    // system calls.
     unsafe {
         let plan = &mut *plan.cast::<Plan>();
         let count = c_int::try_from(plan.count).unwrap_or(c_int::MAX);
@@ -85,7 +84,7 @@ extern "C" fn exec(plan: *mut c_void) -> c_int {
 }
 
 impl Bare {
-    /// Waits until it has ended, and takes its status: that of `waitpid(2)`.
+    /// Waits until the child has ended. Returns its status of `waitpid(2)`.
     pub(crate) fn wait(self) -> io::Result<c_int> {
         let mut status = 0;
         // SAFETY: The status outlives the call.
@@ -96,9 +95,8 @@ impl Bare {
     }
 }
 
-/// Starts a program by a true `fork`, as the standard library does where
-/// something is to be done in the child; here that it gets this descriptor by
-/// this number.
+/// Starts a program by a true `fork`, as the standard library does if code must
+/// run in the child. The code here gives it this descriptor by this number.
 pub(crate) fn fork_exec(
     command: &mut Command,
     descriptor: BorrowedFd<'_>,
@@ -106,8 +104,8 @@ pub(crate) fn fork_exec(
 ) -> io::Result<Child> {
     let descriptor = descriptor.as_raw_fd();
     let give = move || {
-        // SAFETY: No memory is involved. Of one and the same number, `dup2`
-        // would leave close-on-exec as it is.
+        // SAFETY: No memory is involved. If both numbers were the same, `dup2`
+        // would keep close-on-exec.
         let done = unsafe {
             if descriptor == number {
                 libc::fcntl(number, libc::F_SETFD, 0)
@@ -124,7 +122,7 @@ pub(crate) fn fork_exec(
     unsafe { command.pre_exec(give) }.spawn()
 }
 
-/// The processor time of all threads that a process has had.
+/// The processor time of all threads of a process, including ended ones.
 pub(crate) fn processor_time(process: u32) -> io::Result<Duration> {
     let failed = |error: c_int| io::Error::from_raw_os_error(error);
     let process = process.try_into().map_err(|_| failed(libc::ESRCH))?;
@@ -133,7 +131,7 @@ pub(crate) fn processor_time(process: u32) -> io::Result<Duration> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: Both are written by the calls, and outlive them.
+    // SAFETY: The calls write both, and both outlive the calls.
     unsafe {
         match libc::clock_getcpuclockid(process, &raw mut clock) {
             0 => {}
@@ -148,18 +146,17 @@ pub(crate) fn processor_time(process: u32) -> io::Result<Duration> {
     Ok(Duration::new(seconds, nanoseconds))
 }
 
-/// Has this process get its memory in the smallest pages, as most programs do
-/// whose memory has grown little by little. A fork of few and large ones is
-/// cheaper.
+/// Makes this process use the smallest pages, like most programs whose memory has
+/// grown slowly. A fork with a few large pages is cheaper.
 pub(crate) fn forbid_huge_pages() -> io::Result<()> {
-    // SAFETY: Numbers alone.
+    // SAFETY: It passes only numbers.
     match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// A word as a program gets it.
+/// An argument as a C string.
 pub(crate) fn c_string(word: &OsStr) -> io::Result<CString> {
     Ok(CString::new(word.as_encoded_bytes())?)
 }

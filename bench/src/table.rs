@@ -1,17 +1,17 @@
-//! What was measured, as a person reads it.
+//! Results as text for the terminal.
 
 use std::fmt::{self, Display};
 
 use crate::curve::Curve;
 use crate::operation::{Limit, Operation, Unit};
 
-/// One operation: a line for each contender, and one for each bar.
+/// One operation: a line for each contender and each bar.
 pub(crate) struct Table<'a>(pub(crate) &'a Operation);
 
-/// What grows: a line for each size, and one for each bar.
+/// One curve: a line for each size and each bar.
 pub(crate) struct GrowthTable<'a>(pub(crate) &'a Curve);
 
-/// A value with a unit of a size that suits it.
+/// A value with a unit of a suitable size.
 pub(crate) struct Value(pub(crate) f64, pub(crate) Unit);
 
 impl Display for Table<'_> {

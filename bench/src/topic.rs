@@ -1,15 +1,15 @@
-//! What a run consists of, and that nothing of it is left out unseen.
+//! The parts of a run. No part can be left out by mistake.
 
 use crate::Failure;
 use crate::curve::Curve;
 use crate::operation::Operation;
 use crate::setting::Setting;
 
-/// What is measured alike: operations, or curves.
+/// A group of operations or of curves.
 pub(crate) struct Topic<R = Operation> {
-    /// The ids of all its rows.
+    /// The ids of all rows.
     pub(crate) rows: &'static [&'static str],
-    /// Measures those that are wanted.
+    /// Measures the wanted rows.
     pub(crate) measure: fn(&Setting) -> Result<Vec<R>, Failure>,
 }
 
@@ -17,19 +17,19 @@ pub(crate) struct Topic<R = Operation> {
 pub(crate) trait Row {
     fn id(&self) -> &'static str;
 
-    /// Why it is none.
+    /// Why the row is invalid.
     fn flaw(&self) -> Option<String>;
 }
 
 impl<R: Row> Topic<R> {
-    /// Measures, and sees that every row that is wanted is there and counts.
+    /// Measures, and checks that every wanted row is there and valid.
     pub(crate) fn run(&self, setting: &Setting) -> Result<Vec<R>, Failure> {
         let rows = (self.measure)(setting)?;
         let wanted: Vec<_> = self.rows.iter().filter(|id| setting.wants(id)).collect();
         let found: Vec<_> = rows.iter().map(Row::id).collect();
         if !wanted.iter().copied().eq(&found) {
             return Err(
-                format!("rows {wanted:?} were to be measured, but there are {found:?}").into(),
+                format!("the rows {wanted:?} are wanted, but {found:?} were measured").into(),
             );
         }
         match rows.iter().find_map(Row::flaw) {
@@ -59,7 +59,7 @@ impl Row for Curve {
     }
 }
 
-/// Words of the command line that name no row.
+/// Words of the command line that are not ids of rows.
 pub(crate) fn check_ids<'a>(
     setting: &Setting,
     known: impl Iterator<Item = &'a str> + Clone,
@@ -70,7 +70,7 @@ pub(crate) fn check_ids<'a>(
         Some(id) => {
             let known: Vec<_> = known.collect();
             Err(format!(
-                "nothing here is called '{id}'; there are: {}",
+                "there is no row '{id}'; the rows are: {}",
                 known.join(", ")
             ))
         }

@@ -1,10 +1,10 @@
-//! Contenders, one after the other in each round, so that a slow time of the
-//! host is one for all.
+//! Contenders take turns in each round, so that a slow moment of the host affects
+//! all of them.
 
 use crate::Failure;
 use crate::operation::Measured;
 
-/// One who does an operation, and measures itself: the value of one round.
+/// A contender. It runs its operation and returns the value of one round.
 pub(crate) struct Contender<'a> {
     pub(crate) who: &'static str,
     pub(crate) round: Box<dyn FnMut() -> Result<f64, Failure> + 'a>,
@@ -19,9 +19,9 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Lets each have its turn in each of `rounds` rounds, after one that does not
-/// count; the order is reversed in every other round, as who comes next may
-/// find warm what was cold.
+/// Runs each contender once in each of `rounds` rounds. A first round does not
+/// count. The order is reversed in every other round, because a later contender
+/// may find warm caches.
 pub(crate) fn in_turns(
     rounds: usize,
     mut contenders: Vec<Contender<'_>>,

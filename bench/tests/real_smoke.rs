@@ -1,5 +1,5 @@
-//! Everything that the bench measures, once and little, so that it is ready when
-//! it is wanted. It fails only where something cannot be measured.
+//! Runs every measurement of the bench once and briefly, so that the bench stays
+//! usable. It fails only if something cannot be measured.
 #![allow(missing_docs)]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 #[test]
 fn every_row_can_be_measured() {
     let program = Path::new(env!("CARGO_BIN_EXE_bench"));
-    // It takes some 10 s; one that hangs must not hold up all other tests.
+    // It takes about 10 s. If it hangs, it must not delay all other tests.
     let mut bench = Command::new("timeout");
     bench.args(["--kill-after=10", "300"]).arg(program);
     // Cargo builds both into one folder.
@@ -26,7 +26,7 @@ fn every_row_can_be_measured() {
     assert!(output.status.success(), "{told}\n{errors}");
 }
 
-/// The newest QEMU there is.
+/// The newest QEMU.
 fn newest() -> PathBuf {
     let versions = std::fs::read_dir(target().join("qemu"));
     let mut versions: Vec<(Vec<u32>, PathBuf)> = versions

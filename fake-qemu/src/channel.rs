@@ -1,5 +1,5 @@
-//! One channel to the other side: how it is opened as the command line says,
-//! and how lines and texts are read from it whatever pieces they come in.
+//! One channel to the peer. Opens it as the command line says, and reads lines
+//! and texts, however they are cut.
 
 use crate::command_line::{Address, Chardev, Role};
 use crate::sys;
@@ -9,11 +9,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Weak};
 
-/// A connected stream socket. Std's type is named after one address family, but
-/// reads, writes and shuts down a TCP socket just as well.
+/// A connected stream socket. Std's `UnixStream` also reads, writes and shuts
+/// down a TCP socket.
 pub(crate) type Socket = UnixStream;
 
-/// A chardev, as it is now.
+/// The state of a chardev.
 pub(crate) struct Channel {
     state: State,
     /// What was received and not yet asked for.
@@ -32,8 +32,8 @@ enum Listener {
 }
 
 impl Channel {
-    /// Connects or listens. A server that need not wait meets its peer at the
-    /// first step that uses the channel.
+    /// Connects or listens. With `wait=off`, a server waits for its peer at the first
+    /// step that uses the channel.
     pub(crate) fn open(chardev: &Chardev) -> io::Result<Self> {
         let state = match chardev.role {
             Role::Client => State::Open(Arc::new(connect(&chardev.address)?)),
@@ -49,8 +49,8 @@ impl Channel {
         Ok(channel)
     }
 
-    /// The socket for someone who must not keep it open; nobody if there is no
-    /// connection now.
+    /// A weak reference to the socket, for a user that must not keep it open. It is
+    /// dead if there is no connection.
     pub(crate) fn observer(&self) -> Weak<Socket> {
         match &self.state {
             State::Open(socket) => Arc::downgrade(socket),
@@ -58,7 +58,7 @@ impl Channel {
         }
     }
 
-    /// Lets programs started from here hold the channel open.
+    /// Lets programs that this one starts keep the channel open.
     pub(crate) fn make_inheritable(&self) -> io::Result<()> {
         match &self.state {
             State::Open(socket) => sys::make_inheritable(socket),
@@ -82,7 +82,7 @@ impl Channel {
         Ok(Some(line))
     }
 
-    /// Reads up to and with the text; false if the stream ends before it came.
+    /// Reads up to the end of the text; `false` if the stream ends before it.
     pub(crate) fn read_until(&mut self, text: &[u8]) -> io::Result<bool> {
         let found = self.receive(text)?;
         if let Some(start) = find(&self.unread, text) {
@@ -91,7 +91,7 @@ impl Channel {
         Ok(found)
     }
 
-    /// Reads and forgets everything up to the end of the stream.
+    /// Reads to the end of the stream, and discards it.
     pub(crate) fn read_to_end(&mut self) -> io::Result<()> {
         self.unread.clear();
         while self.receive_some()? > 0 {
@@ -114,11 +114,11 @@ impl Channel {
         self.unread.clear();
     }
 
-    /// Receives until the text is among the unread bytes; false if it never is.
+    /// Receives until the unread bytes have the text; `false` if they never do.
     fn receive(&mut self, text: &[u8]) -> io::Result<bool> {
         let mut searched = 0;
         while find(&self.unread[searched..], text).is_none() {
-            // The text may have begun in what is here already.
+            // The text may begin in the bytes that have already arrived.
             searched = self.unread.len().saturating_sub(text.len() - 1);
             if self.receive_some()? == 0 {
                 return Ok(false);
@@ -137,15 +137,15 @@ impl Channel {
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A peer that goes without having read all we sent: for who
-                // waits for its end, that is the end.
+                // The peer closed with unread bytes. That also ends the
+                // stream.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The connection, for which a listening channel now waits.
+    /// The connection. A listening channel waits for it.
     fn socket(&mut self) -> io::Result<&Socket> {
         if let State::Listening(listener) = &self.state {
             let socket = match listener {
@@ -158,7 +158,7 @@ impl Channel {
             State::Open(socket) => Ok(socket),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotConnected,
-                "the script has closed it",
+                "the script has closed the channel",
             )),
         }
     }
@@ -180,7 +180,7 @@ fn listen(address: &Address) -> io::Result<Listener> {
     match address {
         Address::Descriptor(descriptor) => Ok(Listener::Unix(sys::adopt(*descriptor)?.into())),
         Address::Path(path) => {
-            // QEMU too takes the place of a socket that was left there.
+            // Like QEMU, this replaces a socket that is left there.
             if let Err(error) = std::fs::remove_file(path)
                 && error.kind() != io::ErrorKind::NotFound
             {

@@ -1,21 +1,21 @@
-//! The part of QEMU's command line that this program understands: socket
-//! chardevs, which of them is the QMP monitor, and our own `-fake-script`.
-//! Everything else is let pass, as a script does not depend on it.
+//! The options of QEMU that this program understands: socket chardevs, the QMP
+//! monitor among them, and its own `-fake-script`. Other options are ignored,
+//! because no script depends on them.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// What was asked for, in the order of the command line.
+/// The parsed options, in the order of the command line.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct CommandLine {
     pub(crate) chardevs: Vec<Chardev>,
     /// The chardev of the first `-mon …,mode=control`.
     pub(crate) monitor: Option<String>,
-    /// Whether the guest is held until `cont` (`-S`).
+    /// Whether the guest is paused until `cont` (`-S`).
     pub(crate) is_held: bool,
-    /// The chardevs of the serial ports, for which a launch asks.
+    /// The chardevs of the serial ports. A launch queries them.
     pub(crate) serials: Vec<String>,
     script: Option<OsString>,
 }
@@ -35,12 +35,13 @@ pub(crate) enum Address {
     Tcp { host: String, port: u16 },
 }
 
-/// Who calls whom.
+/// The direction of the connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Role {
-    /// We connect (or the descriptor is connected already).
+    /// This program connects, or the descriptor is already connected.
     Client,
-    /// We listen; with `wait`, nothing is played before the peer has come.
+    /// This program listens; with `wait`, the script starts when the peer has
+    /// connected.
     Server { wait: bool },
 }
 
@@ -53,8 +54,8 @@ impl CommandLine {
             let bytes = argument.as_bytes();
             let name = bytes.strip_prefix(b"--").or(bytes.strip_prefix(b"-"));
             found.is_held |= name == Some(b"S");
-            // The value of an option we do not know has no dash, is no option
-            // itself, and so is passed over without further ado.
+            // The value of an unknown option has no dash, so the loop ignores it
+            // too.
             let Some(name @ (b"chardev" | b"mon" | b"serial" | b"fake-script")) = name else {
                 continue;
             };
@@ -71,7 +72,7 @@ impl CommandLine {
         Ok(found)
     }
 
-    /// The script's text: from the option, or else from the environment.
+    /// The script's text, from the option or the environment.
     pub(crate) fn script_text(&self) -> Result<String, String> {
         let source = self
             .script
@@ -95,7 +96,7 @@ impl CommandLine {
         let wrong = |what: &str| format!("-chardev {}: {what}", value.display());
         let address = if let Some(descriptor) = properties.text("fd") {
             let descriptor = descriptor.parse().map_err(|_| wrong("fd is no number"))?;
-            // Each descriptor gets one owner; 0, 1 and 2 have theirs in std.
+            // Each descriptor has one owner; std owns 0, 1 and 2.
             if descriptor <= 2 || self.chardevs.iter().any(|c| c.address.is(descriptor)) {
                 return Err(wrong("fd belongs to someone else"));
             }
@@ -127,7 +128,7 @@ impl CommandLine {
     fn add_monitor(&mut self, value: &OsString) -> Result<(), String> {
         let properties = Properties::parse(value);
         if properties.bytes("mode") == Some(b"control") && self.monitor.is_none() {
-            // The first word may stand without its key, as `-mon mon,mode=control`.
+            // The first word may have no key, as in `-mon mon,mode=control`.
             let chardev = properties
                 .text("chardev")
                 .or_else(|| {
@@ -154,8 +155,8 @@ impl Address {
     }
 }
 
-/// A value such as `socket,id=mon,path=/a,,b,server=on`, where a doubled comma
-/// is a comma of the value itself.
+/// A value such as `socket,id=mon,path=/a,,b,server=on`. A doubled comma is one
+/// comma of the value.
 struct Properties(Vec<Vec<u8>>);
 
 impl Properties {
@@ -190,7 +191,7 @@ impl Properties {
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// A switch in QEMU's present form (`wait=off`) or its old one (`nowait`).
+    /// A switch in QEMU's current form (`wait=off`) or its old form (`nowait`).
     fn flag(&self, key: &str, default: bool) -> bool {
         let negated = format!("no{key}");
         match self.bytes(key) {
@@ -202,7 +203,7 @@ impl Properties {
     }
 }
 
-/// Where the script is looked for when the command line has none.
+/// The variable with the script if the command line has none.
 const SCRIPT_VARIABLE: &str = "FAKE_QEMU_SCRIPT";
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! What the process was given, told on stdout for a test to look at: its
-//! descriptors, arguments, environment and directory. Values are quoted and
-//! escaped as Rust's `Debug` does, so that each stays on its line.
+//! Prints facts about this process on stdout, for tests: its descriptors,
+//! arguments, environment and directory. Values are quoted and escaped like
+//! Rust's `Debug`, so that each is one line.
 
 use std::io;
 use std::path::PathBuf;
 
 /// `fd N -> TARGET` for each open descriptor, then `fds done`.
 pub(crate) fn descriptors() -> io::Result<String> {
-    // Reading the directory opens one more, which is told by where it leads.
+    // Reading the directory opens one more descriptor, known by its target.
     let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
     let mut open = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {

@@ -25,14 +25,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Ending> {
-    // The whole script is read before the first channel is opened, so that a
-    // misspelt test fails as such and not as a strange peer.
+    // The whole script is parsed before the first channel is opened, so that a
+    // misspelt script fails with its own error.
     let command_line = CommandLine::parse(std::env::args_os().skip(1)).map_err(Ending::usage)?;
     let text = command_line.script_text().map_err(Ending::usage)?;
     let script = script::parse(&text).map_err(Ending::usage)?;
     let mut player = Player::new(&command_line)?;
     let outcome = player.play(&script);
-    // The kernel closes the channels of a program that exits without a word.
+    // The kernel closes the channels at the exit.
     std::mem::forget(player);
     outcome
 }

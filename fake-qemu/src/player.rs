@@ -1,5 +1,5 @@
-//! Plays a script: one step after the other, in one thread, each blocking until
-//! it is done.
+//! Plays a script: one step after the other, in one thread. Each step blocks
+//! until it is done.
 
 use crate::channel::Channel;
 use crate::command_line::CommandLine;
@@ -17,23 +17,23 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The script's state: what is open, and the commands that came so far.
+/// The state of a script: its open channels, and the commands so far.
 pub(crate) struct Player {
     channels: BTreeMap<String, Channel>,
     monitor: Option<String>,
-    /// Whether a launch lets the guest run as soon as it may.
+    /// Whether a launch makes the guest run.
     is_let_run: bool,
-    /// The chardevs of the serial ports, until the other side has asked for them.
+    /// The chardevs of the serial ports, until the peer has queried them.
     serials: Vec<String>,
     /// A command that was read ahead.
     next: Option<(String, Vec<u8>)>,
-    /// The ids as they were written; `None` for a command without one.
+    /// The ids as they were received; `None` for a command without one.
     ids: Vec<Option<String>>,
     /// The line of the last command.
     last_line: Vec<u8>,
 }
 
-/// Why no further step is played.
+/// Why the script ends.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// The script says so.
@@ -53,7 +53,7 @@ impl Ending {
         }
     }
 
-    /// The other side did something else than the script expects.
+    /// The peer did not do what the script expects.
     fn unexpected(message: impl Display) -> Self {
         Self::Failed {
             code: UNEXPECTED,
@@ -72,7 +72,7 @@ impl Ending {
     }
 }
 
-/// A channel or a standard stream does not work.
+/// A channel or a standard stream failed.
 impl From<io::Error> for Ending {
     fn from(error: io::Error) -> Self {
         Self::Failed {
@@ -83,8 +83,8 @@ impl From<io::Error> for Ending {
 }
 
 impl Player {
-    /// Opens the chardevs in their order. One that cannot be opened ends the
-    /// program as it ends QEMU: a message, and code 1.
+    /// Opens the chardevs in order. As in QEMU, a failure ends the program with a
+    /// message and code 1.
     pub(crate) fn new(command_line: &CommandLine) -> Result<Self, Ending> {
         let mut channels = BTreeMap::new();
         for chardev in &command_line.chardevs {
@@ -98,7 +98,7 @@ impl Player {
             channels.insert(chardev.id.clone(), channel);
         }
         Ok(Self {
-            // The guest of a qtest channel is let run by the script.
+            // With a qtest channel, the script makes the guest run.
             is_let_run: command_line.is_held && !channels.contains_key("qtest"),
             channels,
             monitor: command_line.monitor.clone(),
@@ -109,7 +109,7 @@ impl Player {
         })
     }
 
-    /// Plays to the end, or until something ends it.
+    /// Plays to the end of the script, or until something ends it.
     pub(crate) fn play(&mut self, script: &[Line]) -> Result<(), Ending> {
         script
             .iter()
@@ -143,7 +143,7 @@ impl Player {
             Step::MonitorShutdownWrite => self.channel(Port::Monitor)?.shutdown_write()?,
             Step::WaitEof => self.channel(Port::Monitor)?.read_to_end()?,
             Step::Silent => be_silent(),
-            // A FIFO opens when someone writes, and ends when all writers are gone.
+            // A FIFO opens when a writer opens it, and ends when all writers are gone.
             Step::WaitFile(path) => drop(io::copy(&mut File::open(path)?, &mut io::sink())?),
             Step::Transcript(path) => self.play_again(path)?,
             Step::Repeat { times, body } => (0..*times).try_for_each(|_| self.play(body))?,
@@ -153,7 +153,7 @@ impl Player {
             Step::OnTerm { code } => self.on_term(*code)?,
             Step::Die(signal) => {
                 sys::die(*signal);
-                return Err(Ending::usage(format!("nobody dies of {signal:?}")));
+                return Err(Ending::usage(format!("{signal:?} does not kill a process")));
             }
             Step::Stop => sys::raise(Signal::STOP),
             Step::Exit { code } => return Err(Ending::Exit(*code)),
@@ -186,9 +186,9 @@ impl Player {
         ))
     }
 
-    /// Negotiates, and then answers the launch of a machine, whose commands a
-    /// script does not count, up to the one by which the guest runs, or which
-    /// asks whether it does.
+    /// Negotiates, then answers the commands of a launch, which a script does not
+    /// count. The last one is the command that makes the guest run, or queries
+    /// whether it runs.
     fn negotiate(&mut self) -> Result<(), Ending> {
         self.expect(Some("qmp_capabilities"))?;
         self.reply(CommandRef::Last, "{}")?;
@@ -211,8 +211,8 @@ impl Player {
         Ok(())
     }
 
-    /// Where the guest is not held, the next command may ask for the devices of
-    /// the serial consoles.
+    /// If the guest is not paused, the next command may query the devices of the
+    /// serial consoles.
     fn answer_for_serials(&mut self) -> Result<(), Ending> {
         if self.serials.is_empty() {
             return Ok(());
@@ -224,7 +224,7 @@ impl Player {
                 self.ids.pop();
                 Ok(())
             }
-            // It is no launch, or was given up: the script goes on.
+            // There is no launch, or it was dropped: the script continues.
             other => {
                 self.next = other;
                 Ok(())
@@ -232,7 +232,7 @@ impl Player {
         }
     }
 
-    /// The answer to `query-chardev`: each serial port has a device.
+    /// The reply to `query-chardev`: each serial port has a device.
     fn serial_devices(&mut self) -> String {
         let open = |label: String| {
             let label = quoted(&label);
@@ -261,7 +261,7 @@ impl Player {
     }
 
     /// The next command's name and its line, or `None` at the end of the stream.
-    /// Remembers its id.
+    /// Stores the command's id.
     fn read_command(&mut self) -> Result<Option<(String, Vec<u8>)>, Ending> {
         if let Some(next) = self.next.take() {
             return Ok(Some(next));
@@ -277,7 +277,7 @@ impl Player {
         Ok(Some((name, line)))
     }
 
-    /// The id of a command that has come; `None` if it had none.
+    /// The id of an earlier command; `None` if it had none.
     fn id(&self, of: CommandRef) -> Result<Option<&str>, Ending> {
         let id = match of {
             CommandRef::Last => self.ids.last(),
@@ -301,7 +301,7 @@ impl Player {
         } else {
             None
         };
-        // QEMU puts the id first in an error, and last in a return.
+        // QEMU writes the id first in an error, and last in a return.
         let id = id.map(|id| format!(r#""id": {id}, "#)).unwrap_or_default();
         let (class, desc) = (quoted(class), quoted(desc));
         self.write_line(&format!(
@@ -309,8 +309,8 @@ impl Player {
         ))
     }
 
-    /// Plays the server's part of a recorded session, to a client that does its
-    /// own again, by whatever ids.
+    /// Plays the server's part of a recorded session. The client repeats its own
+    /// part, with any ids.
     fn play_again(&mut self, path: &Path) -> Result<(), Ending> {
         let text = fs::read_to_string(path)?;
         let entries = transcript::parse(&text).map_err(Ending::usage)?;
@@ -353,7 +353,7 @@ impl Player {
             }
             self.reply(CommandRef::Last, "{}")?;
         }
-        // QEMU lives on when its monitor's other side is gone.
+        // QEMU continues when the client of its monitor is gone.
         be_silent()
     }
 
@@ -372,7 +372,7 @@ impl Player {
         Ok(self.channel(port)?.write_all(&bytes)?)
     }
 
-    /// Sends a piece so many times, some 64 KiB at once.
+    /// Sends a piece this number of times, about 64 KiB at once.
     fn flood(&mut self, port: Port, times: u64, piece: &[u8]) -> Result<(), Ending> {
         let at_once = (64 * 1024 / piece.len()).max(1);
         let block = piece.repeat(at_once);
@@ -398,7 +398,7 @@ impl Player {
         )))
     }
 
-    /// From now on the signals that end QEMU in good order do so here.
+    /// Makes the signals that end QEMU in an orderly way end this program too.
     fn on_term(&mut self, code: u8) -> Result<(), Ending> {
         const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
         // The thread must not keep the monitor open when the script closes it.
@@ -418,8 +418,8 @@ impl Player {
         Ok(())
     }
 
-    /// Leaves a process behind that holds all that this one holds, and that only
-    /// SIGKILL ends.
+    /// Starts a process that stays: it has all descriptors of this one, and only
+    /// SIGKILL ends it.
     fn fork_child(&mut self) -> Result<(), Ending> {
         self.channels
             .values()
@@ -439,7 +439,7 @@ impl Player {
     }
 }
 
-/// A command's name and its id as it was written, if the line is a command.
+/// A command's name, and its id as it was received, if the line is a command.
 fn command(line: &[u8]) -> Option<(String, Option<String>)> {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(line).ok()?;
     let name = members.get("execute").or_else(|| members.get("exec-oob"))?;
@@ -454,7 +454,7 @@ fn event(name: &str, data: Option<&str>, timed: bool) -> Vec<u8> {
             .unwrap_or_default();
         (now.as_secs().to_string(), now.subsec_micros().to_string())
     } else {
-        // What QEMU sends when it cannot read its clock.
+        // QEMU sends this if it cannot read its clock.
         ("-1".to_owned(), "-1".to_owned())
     };
     let name = quoted(name);

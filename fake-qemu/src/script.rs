@@ -1,7 +1,7 @@
-//! The script language: what a step is, and how a text becomes steps.
+//! The script language: the steps, and their parser.
 //!
-//! Everything that can be wrong with a script by itself is found here, before
-//! the first step is played.
+//! The parser finds every error that depends only on the script, before the
+//! first step runs.
 
 use crate::sys::Signal;
 use crate::text::{self, CommandRef, Piece};
@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A step, and where it was written.
+/// A step and its line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Line {
     pub(crate) number: usize,
     pub(crate) step: Step,
 }
 
-/// One thing to do. JSON is kept as it was written, checked.
+/// One step. Its JSON is checked, and kept as it was written.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
     Greet {
@@ -41,7 +41,7 @@ pub(crate) enum Step {
         data: Option<String>,
         timed: bool,
     },
-    /// The event so many times, in large writes.
+    /// The event this number of times, in large writes.
     EventFill {
         times: u64,
         name: String,
@@ -66,9 +66,9 @@ pub(crate) enum Step {
     WaitEof,
     Silent,
     WaitFile(PathBuf),
-    /// Is read when it is played: its path may not be there before.
+    /// Read when the step runs, because the path may not exist before.
     Transcript(PathBuf),
-    /// `forever` is `u64::MAX`, whose end nobody sees.
+    /// `forever` is `u64::MAX`.
     Repeat {
         times: u64,
         body: Vec<Line>,
@@ -93,7 +93,7 @@ pub(crate) enum Step {
     PrintCwd,
 }
 
-/// A channel to the other side.
+/// A channel to the peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Port {
     Monitor,
@@ -102,7 +102,7 @@ pub(crate) enum Port {
 }
 
 impl Port {
-    /// What errors call it: for all but the monitor, the id of its chardev.
+    /// The name in errors: the id of its chardev, except for the monitor.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Monitor => "the monitor".to_owned(),
@@ -112,7 +112,7 @@ impl Port {
     }
 }
 
-/// Why a script cannot be played.
+/// Why a script is invalid.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ScriptError {
     line: usize,
@@ -125,10 +125,10 @@ impl fmt::Display for ScriptError {
     }
 }
 
-/// Reads a whole script.
+/// Parses a whole script.
 pub(crate) fn parse(text: &str) -> Result<Vec<Line>, ScriptError> {
     let mut steps = Vec::new();
-    // The blocks that are open: their line, times, and the steps before them.
+    // The open blocks: line, number of times, and the steps before them.
     let mut open: Vec<(usize, u64, Vec<Line>)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let error = |message| ScriptError {
@@ -139,8 +139,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Line>, ScriptError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // One blank ends the name; all that follow belong to the text, and so
-        // do those at the end of the line.
+        // One blank ends the name. Further blanks belong to the text, also at the
+        // end of the line.
         let (name, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         match name {
             "repeat" => {
@@ -175,7 +175,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Line>, ScriptError> {
 
 fn step(name: &str, rest: &str) -> Result<Step, String> {
     let words: Vec<&str> = rest.split_whitespace().collect();
-    // These need what comes after their name as it stands.
+    // These steps need the text after their name unchanged.
     match name {
         "send" => {
             return Ok(Step::Send {
@@ -278,7 +278,7 @@ fn step(name: &str, rest: &str) -> Result<Step, String> {
 }
 
 /// `console [K] TEXT` and `console-expect [K] TEXT`: a number with text after it
-/// is the console's.
+/// is K.
 fn console_step(name: &str, rest: &str) -> Result<Step, String> {
     let (console, written) = match rest.split_once(' ') {
         Some((k, after)) if !k.is_empty() && k.bytes().all(|b| b.is_ascii_digit()) => {
@@ -289,7 +289,7 @@ fn console_step(name: &str, rest: &str) -> Result<Step, String> {
     text_step(name == "console", Port::Console(console), written)
 }
 
-/// Sends a text, or reads up to and with it.
+/// Sends a text, or reads up to its end.
 fn text_step(sends: bool, port: Port, written: &str) -> Result<Step, String> {
     let text = text::bytes(written)?;
     if text.is_empty() {
@@ -324,17 +324,17 @@ fn times(word: &str) -> Result<u64, String> {
 
 fn number<N: std::str::FromStr>(word: &str) -> Result<N, String> {
     word.parse()
-        .map_err(|_| format!("`{word}` is not a number, or not one that fits here"))
+        .map_err(|_| format!("`{word}` is not a number, or is out of range"))
 }
 
-/// What stands behind the first word, without the blanks around it.
+/// The text after the first word, without the blanks around it.
 fn after_word(rest: &str) -> &str {
     rest.trim()
         .split_once(char::is_whitespace)
         .map_or("", |(_, after)| after.trim_start())
 }
 
-/// Wrong JSON is for `send`, where it is meant.
+/// Checks JSON. `send` can send invalid JSON.
 fn json(text: &str) -> Result<String, String> {
     match serde_json::from_str::<&RawValue>(text.trim()) {
         Ok(value) => Ok(value.get().to_owned()),

@@ -1,5 +1,5 @@
-//! The few calls that std has no safe form of: descriptors we were born with,
-//! and signals. All of this program's `unsafe` is here.
+//! Calls without a safe form in std: inherited descriptors, and signals. All
+//! `unsafe` code of this program is here.
 #![allow(unsafe_code)]
 
 use libc::c_int;
@@ -29,22 +29,22 @@ impl Signal {
 
 /// Takes over a descriptor that this process inherited. Each number only once.
 pub(crate) fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD reads a flag, and fails harmlessly on a number not open.
+    // SAFETY: F_GETFD reads a flag, and only fails if the number is not open.
     check(unsafe { libc::fcntl(descriptor, libc::F_GETFD) })?;
-    // SAFETY: the descriptor is open, as was just seen, and the command line
-    // refuses the standard streams' numbers and any number that comes twice, so
-    // nothing else in this process owns it.
+    // SAFETY: the check above shows that the descriptor is open. The command line
+    // refuses the standard streams and any number that comes twice, so nothing
+    // else in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Lets programs that this one starts inherit the descriptor.
 pub(crate) fn make_inheritable(descriptor: &impl AsFd) -> io::Result<()> {
     let descriptor = descriptor.as_fd().as_raw_fd();
-    // SAFETY: F_SETFD changes one flag of a descriptor that is borrowed here.
+    // SAFETY: F_SETFD changes one flag of a borrowed descriptor.
     check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Sends what the socket takes at once, and never waits for its reader.
+/// Sends as much as the socket accepts at once, and never waits for its reader.
 pub(crate) fn send_at_once(socket: &impl AsFd, bytes: &[u8]) {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let socket = socket.as_fd().as_raw_fd();
@@ -57,8 +57,8 @@ pub(crate) fn ignore(signal: Signal) -> io::Result<()> {
     set_disposition(signal, libc::SIG_IGN).map(drop)
 }
 
-/// Does something while the signals are ignored. A program started by it
-/// ignores them from its first moment, since that outlives exec.
+/// Runs a closure while the signals are ignored. A program that it starts also
+/// ignores them from its start, because exec keeps that.
 pub(crate) fn while_ignoring<T>(
     signals: &[Signal],
     action: impl FnOnce() -> io::Result<T>,
@@ -82,18 +82,18 @@ pub(crate) fn raise(signal: Signal) {
 
 /// Dies by the signal, without a core dump. Returns only if it does not kill.
 pub(crate) fn die(signal: Signal) {
-    // A resource limit of 0 would still start a core_pattern that is a program.
-    // SAFETY: this option takes one number and touches no memory of ours.
+    // A resource limit of 0 would still start a program in core_pattern.
+    // SAFETY: this option takes one number and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
-    // Fails for SIGKILL and SIGSTOP, which are at their default anyway.
+    // Fails for SIGKILL and SIGSTOP, which always have their default.
     let _ = set_disposition(signal, libc::SIG_DFL);
-    // On Linux a thread may unblock what `block` has blocked for it.
+    // On Linux a thread may unblock a signal that `block` has blocked.
     change_mask(libc::SIG_UNBLOCK, &[signal]);
     raise(signal);
 }
 
-/// Blocks the signals in this thread and those that it starts from now on, so
-/// that `wait_for` receives them.
+/// Blocks the signals in this thread and in threads that it starts later, so that
+/// `wait_for` receives them.
 pub(crate) fn block(signals: &[Signal]) {
     change_mask(libc::SIG_BLOCK, signals);
 }
@@ -108,14 +108,14 @@ pub(crate) fn wait_for(signals: &[Signal]) {
 
 fn change_mask(how: c_int, signals: &[Signal]) {
     let set = set_of(signals);
-    // SAFETY: the set is initialized, and the old mask is not asked for.
+    // SAFETY: the set is initialized, and the old mask is not requested.
     unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
 fn set_of(signals: &[Signal]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initializes what it is given, and cannot fail;
-    // sigaddset changes an initialized set only.
+    // SAFETY: sigemptyset initializes the set, and cannot fail; sigaddset changes
+    // an initialized set only.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in signals {
@@ -129,8 +129,8 @@ fn set_disposition(
     signal: Signal,
     disposition: libc::sighandler_t,
 ) -> io::Result<libc::sighandler_t> {
-    // SAFETY: callers pass SIG_IGN, SIG_DFL, or what an earlier call returned,
-    // so no function of ours ever runs as a handler.
+    // SAFETY: callers pass SIG_IGN, SIG_DFL, or the result of an earlier call, so
+    // no function of this program ever runs as a handler.
     match unsafe { libc::signal(signal.0, disposition) } {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
         previous => Ok(previous),

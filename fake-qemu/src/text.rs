@@ -1,7 +1,7 @@
-//! Texts in a script: escapes for bytes that a line cannot hold, and the ids
-//! of commands, which are known only when the text is sent.
+//! Texts in a script: escapes for bytes that a line cannot have, and the ids of
+//! commands, which are known only when the text is sent.
 
-/// A stretch of a text to send.
+/// A piece of a text to send.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece {
     Bytes(Vec<u8>),
@@ -9,7 +9,7 @@ pub(crate) enum Piece {
     Id(CommandRef),
 }
 
-/// One of the commands read so far.
+/// A command that was read before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CommandRef {
     Last,
@@ -17,7 +17,7 @@ pub(crate) enum CommandRef {
     Nth(usize),
 }
 
-/// Undoes the escapes; a dollar sign is only that.
+/// Resolves the escapes. A dollar sign has no meaning.
 pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -35,10 +35,10 @@ pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-/// Undoes the escapes and finds the ids to put in.
+/// Resolves the escapes and finds the ids to insert.
 pub(crate) fn template(text: &str) -> Result<Vec<Piece>, String> {
-    // Dollars are looked for in the text as it was written, so `\x24` is always
-    // a literal one. No escape holds a dollar, so none is cut in two.
+    // The search for dollars is in the text as it was written, so `\x24` is always
+    // a literal dollar. No escape has a dollar, so none is cut in two.
     let mut pieces = Vec::new();
     let mut parts = text.split('$');
     let mut literal = parts.next().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// What follows a dollar: which command, and what comes after.
+/// Parses the text after a dollar: the command, and the rest.
 fn reference(part: &str) -> Result<Option<(CommandRef, &str)>, String> {
     if let Some(after) = part.strip_prefix("id") {
         return Ok(Some((CommandRef::Last, after)));
@@ -80,7 +80,7 @@ pub(crate) fn ordinal(number: &str) -> Result<usize, String> {
     }
 }
 
-/// What follows a backslash: its byte, and what comes after.
+/// Parses the text after a backslash: its byte, and the rest.
 fn escape(after: &str) -> Result<(u8, &str), String> {
     if let Some(digits) = after.strip_prefix('x') {
         let (byte, rest) = digits

@@ -1,5 +1,5 @@
-//! A recorded session, to be played again: JSON lines, each with the direction
-//! (`<` from the server, `>` to it) and the bytes.
+//! A recorded session to replay: JSON lines, each with the direction (`<` from
+//! the server, `>` to it) and the bytes.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 /// A line of a recorded session.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Entry {
-    /// What the server said, and the id in it as it was written.
+    /// A line of the server, and its id as it was written.
     Said { line: Vec<u8>, id: Option<String> },
-    /// What was said to it, without its id, and that.
+    /// A line to the server without its id, and the id.
     Heard { command: Value, id: Option<String> },
 }
 
@@ -54,11 +54,11 @@ pub(crate) fn id(line: &str) -> Option<String> {
     members.get("id").map(|id| id.get().to_owned())
 }
 
-/// The line with another id in the place of its own.
+/// The line with another id.
 pub(crate) fn with_id(line: &[u8], recorded: &str, now: &str) -> Vec<u8> {
     let line = String::from_utf8_lossy(line);
     let written = format!(r#""id": {recorded}"#);
-    // QEMU puts it first in an error, and last in a return.
+    // QEMU writes it first in an error, and last in a return.
     let place = if line.starts_with(r#"{"return""#) {
         line.rfind(&written)
     } else {

@@ -1,4 +1,4 @@
-//! The program as a test sees it: launched with a command line, met on sockets.
+//! Tests the program from outside: by its command line and its sockets.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-/// A running program and our ends of its channels.
+/// A running program, and the test's ends of its channels.
 struct Peer {
     child: Child,
     monitor: BufReader<TcpStream>,
@@ -51,14 +51,14 @@ impl Peer {
         line(&mut self.monitor)
     }
 
-    /// What the monitor still sends, to its end.
+    /// Reads the monitor to its end.
     fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.monitor.read_to_string(&mut rest).unwrap();
         rest
     }
 
-    /// Code and stderr of a program that ends by itself.
+    /// The exit code and stderr of a program that ends by itself.
     fn end(mut self) -> (Option<i32>, String) {
         let mut stderr = String::new();
         self.child
@@ -118,7 +118,7 @@ fn replies_go_to_the_command_meant() {
          reply-to 1 true\nsend-line {\"id\": $2, \"x\": $id}\nevent-untimed STOP {\"n\":1}",
     );
     assert!(peer.receive().ends_with("\"capabilities\": []}}\r\n"));
-    // Two commands and a half at once, the rest afterwards.
+    // Two and a half commands at once, then the rest.
     peer.send("{\"execute\":\"a\",\"id\":\"x\"}\n{\"exec-oob\":\"b\"}\r\n{\"execute\":");
     peer.send("\"c\",\"id\":7}\n");
     let expected = "{\"return\": [3], \"id\": 7}\r\n\
@@ -127,7 +127,7 @@ fn replies_go_to_the_command_meant() {
         {\"error\": {\"class\": \"X\", \"desc\": \"y\"}}\r\n\
         {\"return\": true, \"id\": \"x\"}\r\n";
     assert_eq!(peer.rest(), expected);
-    // The second command has no id to be put into a text.
+    // The second command has no id to insert into a text.
     let (code, stderr) = peer.end();
     assert_eq!(
         (code, stderr.as_str()),
@@ -233,7 +233,7 @@ fn unix_paths_serve_both_ways() {
     );
     assert!(child.wait_with_output().unwrap().status.success());
 
-    // The path is still there, and is taken over.
+    // The path still exists, and is replaced.
     let chardev = format!("socket,id=mon,path={escaped},server=on,wait=off");
     let mut child = monitored(&chardev, "stdout up\\n\nsend hello")
         .spawn()
@@ -342,7 +342,7 @@ fn an_ignored_signal_is_ignored_and_others_are_not() {
     let mut peer = Peer::launch("ignore SIGTERM\nstdout ready\\n\nsilent");
     assert_eq!(line(&mut peer.stdout), "ready\n");
     peer.signal("TERM");
-    // One that `nohup` does not have ignored.
+    // A signal that `nohup` does not ignore.
     peer.signal("USR1");
     assert_eq!(peer.child.wait().unwrap().signal(), Some(10));
 }
@@ -367,7 +367,7 @@ fn a_forked_child_holds_the_channels_after_its_parent() {
     let told = line(&mut peer.stdout);
     let left = Left(told.strip_prefix("child ").unwrap().trim().parse().unwrap());
     assert_eq!(peer.child.wait().unwrap().code(), Some(0));
-    // These must not end it; SIGKILL must, and with it the monitor's stream.
+    // These signals must not end it. SIGKILL must, which ends the monitor's stream.
     signal(left.0, "TERM");
     signal(left.0, "HUP");
     peer.monitor
@@ -467,7 +467,7 @@ fn monitored(chardev: &str, script: &str) -> Command {
     command
 }
 
-/// Std gives a child its first three descriptors only; a shell moves one on.
+/// Std passes only the first three descriptors to a child; a shell moves one.
 fn on_descriptor_3(socket: UnixStream, script: &str) -> Child {
     Command::new("sh")
         .args(["-c", "exec \"$@\" 3<&0 </dev/null", "sh", PROGRAM])
@@ -522,8 +522,8 @@ fn signal(pid: u32, name: &str) {
     assert!(status.unwrap().success());
 }
 
-/// A process's state, once it neither runs nor waits. Std has no wait for a
-/// child's stop, so this looks again and again.
+/// A process's state, when it neither runs nor waits. Std cannot wait for a stop
+/// of a child, so this reads it repeatedly.
 fn waited_state(pid: u32) -> char {
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -542,7 +542,7 @@ fn waited_state(pid: u32) -> char {
     }
 }
 
-/// A process left behind, killed whatever becomes of its test.
+/// A process that was left behind. A drop kills it.
 struct Left(u32);
 
 impl Drop for Left {
@@ -553,14 +553,14 @@ impl Drop for Left {
     }
 }
 
-/// A directory that is gone after the test.
+/// A directory that is removed after the test.
 struct Directory(PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Self {
         let unique = format!("fake-qemu-{name}-{}", std::process::id());
         let mut folder = std::env::temp_dir();
-        // A socket's path has 107 bytes at the most.
+        // A socket's path has up to 107 bytes.
         if folder.as_os_str().len() > 57 {
             folder = PathBuf::from("/tmp");
         }

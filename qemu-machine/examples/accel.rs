@@ -1,4 +1,4 @@
-//! Tells what each accelerator is worth on this host, and boots a machine with
+//! Shows how well each accelerator works on this host, and boots a machine with
 //! the best one.
 //!
 //! `cargo run --example accel [QEMU]`
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or_else(|| "qemu-system-x86_64".into());
     println!("{}", Accel::probe(&qemu).wait()?);
 
-    let best = Accel::best(&qemu).wait()?; // what was found is known by now
+    let best = Accel::best(&qemu).wait()?; // uses the findings of the probe
     println!("best: {best}");
     let vm = Machine::builder(&qemu)
         .accel([&best])

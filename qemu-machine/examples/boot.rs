@@ -1,4 +1,4 @@
-//! Boots a machine, talks with it, ends it: from plain code.
+//! Boots a machine, uses its console and ends it, from plain code.
 //!
 //! `cargo run --example boot [QEMU]`; the same under tokio is `boot_tokio`,
 //! under smol `boot_smol`.

@@ -1,4 +1,4 @@
-//! Boots a machine, talks with it, ends it: under smol.
+//! Boots a machine, uses its console and ends it, under smol.
 //!
 //! `cargo run --example boot_smol [QEMU]`; compare with `boot`.
 

@@ -1,4 +1,4 @@
-//! Boots a machine, talks with it, ends it: under tokio.
+//! Boots a machine, uses its console and ends it, under tokio.
 //!
 //! `cargo run --example boot_tokio [QEMU]`; compare with `boot`.
 

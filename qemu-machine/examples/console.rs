@@ -1,5 +1,5 @@
-//! Drives a console like a person would: finds a prompt that the kernel's own
-//! messages split, and reads a full-screen program off the screen.
+//! Uses a console like a person: finds a prompt that kernel messages split, and
+//! reads a full-screen program from the screen.
 //!
 //! `cargo run --example console QEMU KERNEL INITRAMFS`, with the kernel and the
 //! initramfs of `cargo xtask setup` in `target/guests/linux`.

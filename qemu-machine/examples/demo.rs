@@ -1,6 +1,6 @@
-//! The main job, told as it goes: a tiny guest, then Linux.
+//! Shows the main work of the library step by step: a tiny guest, then Linux.
 //!
-//! `demo QEMU [KERNEL INITRAMFS]`; `cargo xtask demo` fetches all three and
+//! `demo QEMU [KERNEL INITRAMFS]`; `cargo xtask demo` downloads all three and
 //! runs it.
 
 use std::error::Error;
@@ -67,7 +67,7 @@ fn linux(qemu: &Path, kernel: &Path, initramfs: &Path) -> Result<(), Box<dyn Err
 
     let prompt = Pattern::literal("~ # ");
     boot(&mut tale, vm.console(), &prompt)?;
-    // Or the kernel's own lines come between the answer's.
+    // Otherwise kernel lines may come between the lines of the answer.
     vm.console().send("dmesg -n 1\n").wait()?;
     vm.console().expect(&prompt).wait()?;
     vm.console()
@@ -87,8 +87,8 @@ fn linux(qemu: &Path, kernel: &Path, initramfs: &Path) -> Result<(), Box<dyn Err
 fn launch(tale: &mut Tale, builder: &MachineBuilder) -> Result<Machine, Box<dyn Error>> {
     let vm = builder.launch().wait()?;
     println!("  $ {}", vm.command_line());
-    let pid = vm.pid().ok_or("it has ended already")?;
-    let greeting = vm.monitor().greeting().ok_or("it did not greet")?;
+    let pid = vm.pid().ok_or("the machine has already ended")?;
+    let greeting = vm.monitor().greeting().ok_or("QEMU sent no greeting")?;
     let version = greeting
         .version
         .as_ref()
@@ -104,7 +104,7 @@ fn launch(tale: &mut Tale, builder: &MachineBuilder) -> Result<Machine, Box<dyn 
     Ok(vm)
 }
 
-/// Follows the guest's console to its prompt, line by line.
+/// Reads the guest's console line by line, up to its prompt.
 fn boot(tale: &mut Tale, console: &Console, prompt: &Pattern) -> Result<(), Box<dyn Error>> {
     tale.begin_long("boot", "the kernel starts");
     let line_or_prompt = Pattern::regex(&format!("\n|{prompt}"))?;
@@ -124,7 +124,7 @@ fn boot(tale: &mut Tale, console: &Console, prompt: &Pattern) -> Result<(), Box<
     Ok(())
 }
 
-/// Tells each step with the time it took.
+/// Prints each step with its time.
 struct Tale {
     since: Instant,
     terminal: bool,
@@ -145,14 +145,14 @@ impl Tale {
         self.since = Instant::now();
     }
 
-    /// A step that takes long has begun.
+    /// A long step begins.
     fn begin_long(&self, what: &str, detail: &str) {
         if !self.terminal {
             println!("         … ms  {what:<10}  {detail}");
         }
     }
 
-    /// What a long step is at, where somebody can see it move.
+    /// Shows the progress of a long step on a terminal.
     fn live(&self, detail: &str) {
         if self.terminal {
             let shown: String = detail
@@ -164,7 +164,7 @@ impl Tale {
                 "\r\x1b[K  {:8.1} s   {shown}",
                 self.since.elapsed().as_secs_f64()
             );
-            // Nothing is lost if the terminal is gone.
+            // It is no error if the terminal is gone.
             let _ = io::stdout().flush();
         }
     }

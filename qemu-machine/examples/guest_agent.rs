@@ -1,5 +1,5 @@
-//! Has the agent in a guest run programs and carry files: a guest that is
-//! spoken with without a console or a network.
+//! Runs programs and copies files in a guest by its agent, without a console or
+//! a network.
 //!
 //! `cargo run --example guest_agent -- QEMU KERNEL INITRD`, with a guest that
 //! starts `qemu-ga`, such as the one of `cargo xtask setup`:
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .launch()
         .wait()?;
 
-    // The launch does not wait for it: the guest is booting still.
+    // The launch does not wait for the agent: the guest is still booting.
     let agent = vm.guest_agent();
     agent.ready().timeout(Duration::from_secs(120)).wait()?;
     println!("agent {}", agent.info().wait()?.version);
@@ -37,8 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
 
-    // A program that runs while other things are done, and whose output nobody
-    // needs: the handle asks how it is, and waits for its end.
+    // A program in the background, without its output. The handle returns its
+    // status, and waits for its end.
     let sleep = agent.exec("busybox").args(["sleep", "1"]);
     let sleep = sleep.capture_output(false).spawn().wait()?;
     let sorted = agent.read_file("/root/sorted").wait()?;

@@ -1,7 +1,7 @@
-//! Hands a guest's console to the terminal that this runs in.
+//! Connects a guest's console to this terminal.
 //!
-//! `cargo run --example interact [QEMU]`; Ctrl-] leaves. What is piped in is
-//! typed.
+//! `cargo run --example interact [QEMU]`; Ctrl-] leaves. It also types piped
+//! input.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .console(Console::serial())
         .launch()
         .wait()?;
-    eprintln!("a tiny guest: 'help' says what it can do, Ctrl-] leaves it");
+    eprintln!("a tiny guest: 'help' lists its commands, Ctrl-] leaves");
     let end = vm.console().interact().wait()?;
     eprintln!("\n{end}");
     if !matches!(end, InteractEnd::MachineEnded(_)) {

@@ -1,4 +1,4 @@
-//! Asks a QEMU what it can do.
+//! Queries the commands and features of a QEMU.
 //!
 //! `cargo run --example introspection [QEMU [QUESTION…]]`
 

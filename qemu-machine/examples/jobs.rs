@@ -1,5 +1,5 @@
-//! Follows what takes its time in a QEMU: the backup of a disk with its
-//! progress, and a guest that moves to another machine and is saved to a file.
+//! Follows long operations of a QEMU: the backup of a disk with its progress, the
+//! migration of a guest to another machine, and its save to a file.
 //!
 //! `cargo run --example jobs [QEMU]`
 

@@ -1,5 +1,5 @@
-//! Speaks with a QEMU: commands in and out of band, events by pattern, a second
-//! monitor, a descriptor that is passed, and all of it in a transcript.
+//! Uses a monitor: commands in and out of band, events by pattern, a second
+//! monitor, a passed descriptor, and a transcript of everything.
 //!
 //! `cargo run --example monitor [QEMU [TRANSCRIPT]]`
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         vm.monitor().human("info version").wait()?.trim()
     );
 
-    // Listened for before what causes it, so that it cannot be missed.
+    // The listener exists before the command that causes the event: no race.
     let mut events = vm.monitor().events();
     let ops = vm.monitor_named("ops").ok_or("no such monitor")?;
     ops.execute_json("stop", ()).id("maintenance").wait()?;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )];
     println!("event: {}", events.next_matching(by_us).wait()?);
 
-    // A refusal has QEMU's own class and words.
+    // A refusal has QEMU's own class and message.
     if let Err(error) = vm
         .monitor()
         .execute_json("device_del", json!({"id": "none"}))

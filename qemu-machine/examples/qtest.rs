@@ -1,4 +1,4 @@
-//! Drives a machine's devices and memory from outside, with no guest in it.
+//! Drives a machine's devices and memory without a guest.
 //!
 //! `cargo run --example qtest [QEMU]`
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .wait()?;
     let qtest = vm.qtest();
 
-    // Which devices are on the PCI bus.
+    // The devices on the PCI bus.
     for slot in 0..32 {
         qtest.outl(0xcf8, 0x8000_0000 | slot << 11).wait()?;
         let id = qtest.inl(0xcfc).wait()?;

@@ -1,4 +1,4 @@
-//! Sees a machine's screen, and presses its keys.
+//! Takes pictures of a machine's screen, and presses its keys.
 //!
 //! `cargo run --example screen [QEMU [PNG]]`
 
@@ -15,14 +15,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let vm = Machine::builder(qemu)
         .accel(["tcg"])
         .arg("-nodefaults")
-        .device(&OptionGroup::new("VGA")) // without it there is nothing to see
+        .device(&OptionGroup::new("VGA")) // without it there is no screen
         .console(Console::device(
             OptionGroup::new("isa-debugcon").set("iobase", "0x402"),
         ))
         .launch()
         .wait()?;
 
-    // The firmware says so on its port for debugging, too, and then waits.
+    // The firmware also prints this on its debug port, and then waits.
     vm.console().expect("No bootable device").wait()?;
     let shown = vm.display().still(Duration::from_secs(1)).wait()?;
     println!("a screen of {}x{}", shown.width(), shown.height());
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     vm.keyboard().press("ctrl-alt-delete").wait()?;
     println!("event {}", events.next_named("RESET").wait()?);
 
-    // After the reset, all comes as it was before, but for the cursor's blinking.
+    // After the reset the screen is the same again, except for the blinking cursor.
     let cursor = Tolerance {
         channel: 0,
         share: 0.001,

@@ -1,4 +1,4 @@
-//! Runs commands in a Linux guest, by the shell on its console.
+//! Runs commands in a Linux guest through the shell on its console.
 //!
 //! `cargo run --example shell QEMU KERNEL INITRAMFS`
 
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .console(Console::serial())
         .launch()
         .wait()?;
-    // Where a guest asks for a user: `.shell().user("root").password("…")`.
+    // If the guest asks for a user: `.shell().user("root").password("…")`.
     vm.console()
         .expect("~ # ")
         .timeout(Duration::from_secs(120))

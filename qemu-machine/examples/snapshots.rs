@@ -1,8 +1,8 @@
-//! Saves a snapshot of a running guest, with its memory and its disk, spoils the
+//! Saves a snapshot of a running guest with its memory and disk, changes the
 //! guest, and goes back to the snapshot.
 //!
-//! `cargo run --example snapshots DISK [QEMU]`, with a writable qcow2 disk, such as
-//! `qemu-img create -f qcow2 DISK 1G` makes.
+//! `cargo run --example snapshots DISK [QEMU]`, with a writable qcow2 disk, for
+//! example from `qemu-img create -f qcow2 DISK 1G`.
 
 use std::error::Error;
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("snapshot '{}' with {kib} KiB of memory", snapshot.name);
     }
 
-    // A typo that the guest would not get over.
+    // A broken command line; the snapshot does not have it.
     vm.console().send("half a comm").wait()?;
     vm.load_snapshot("fresh").wait()?;
     vm.console().send("echo as fresh as before\n").wait()?;

@@ -1,9 +1,9 @@
-//! What the fuzzer does with an input, one function for each of its targets;
-//! each stands beside what it tries.
+//! The fuzz targets, one function each. Each function is in the module that it
+//! tests.
 //!
-//! A function panics if what must hold of any input does not. It is built for
-//! the fuzzer, and for the tests, which try each of the seeds once; a normal
-//! build has nothing of it.
+//! A function panics if an input breaks a rule that must hold for every input.
+//! The fuzzer builds these functions, and the tests run each seed once. A normal
+//! build does not have them.
 #![allow(clippy::missing_panics_doc)]
 
 pub use crate::console::fuzzing::{noise, terminal};
@@ -11,10 +11,10 @@ pub use crate::display::fuzzing::picture;
 pub use crate::qtest::fuzzing::qtest;
 pub use crate::spec::fuzzing::command_line;
 
-/// How what comes in one piece is cut into several.
+/// Cuts bytes into pieces.
 type Cut = fn(&[u8]) -> Vec<&[u8]>;
 
-/// Whole, byte by byte, and in pieces whose lengths the bytes themselves tell.
+/// One piece, single bytes, and pieces whose lengths depend on the bytes.
 pub(crate) const CUTS: [Cut; 3] = [
     |bytes| vec![bytes],
     |bytes| bytes.chunks(1).collect(),

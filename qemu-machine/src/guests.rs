@@ -1,15 +1,16 @@
-//! Guests that come with this crate.
+//! Guests that are part of this crate.
 
 use crate::spec::Firmware;
 
-/// The tiny guest: a firmware that greets on the first serial port some tens
-/// of milliseconds after QEMU's start, and obeys simple commands there. It
-/// needs no disk, no kernel and no network, and runs on the machine types
-/// `pc`, `q35`, `microvm` and `isapc`.
+/// The tiny guest: a firmware with a command line on the first serial port.
 ///
-/// Its commands, each a line, are `echo TEXT`, `flood N`, `tick MS`, `loop N`,
-/// `bench N`, `reset`, `poweroff`, `panic`, `triplefault`, `hang`, `machine` and `help`;
-/// `guests/tiny/README.md` in this crate says what each does.
+/// It greets a few tens of milliseconds after QEMU's start. It needs no disk,
+/// kernel or network, and runs on the machine types `pc`, `q35`, `microvm` and
+/// `isapc`.
+///
+/// Each command is a line: `echo TEXT`, `flood N`, `tick MS`, `loop N`,
+/// `bench N`, `reset`, `poweroff`, `panic`, `triplefault`, `hang`, `machine` or
+/// `help`. The file `guests/tiny/README.md` in this crate describes them.
 ///
 /// # Examples
 /// ```no_run

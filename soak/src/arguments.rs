@@ -1,4 +1,4 @@
-//! What the program is told on its command line.
+//! The command line of the program.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// # Errors
-    /// What is wrong, for the user.
+    /// A message for the user.
     pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let mut words = words;
         let mut fake_qemu = None;
@@ -57,7 +57,7 @@ impl Arguments {
     }
 }
 
-/// Where cargo builds it.
+/// The path at which cargo builds it.
 fn beside_us() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let program = own.parent().unwrap_or(Path::new("")).join("fake-qemu");
@@ -74,14 +74,14 @@ fn number(option: &str, value: &OsString) -> Result<u64, String> {
     let value = value.to_string_lossy();
     value
         .parse()
-        .map_err(|_| format!("{option} takes a number, and not '{value}'\n{USAGE}"))
+        .map_err(|_| format!("{option} needs a number, not '{value}'\n{USAGE}"))
 }
 
 fn wrong(option: &str) -> String {
-    format!("'{option}' is unknown, or lacks its value\n{USAGE}")
+    format!("unknown option '{option}', or its value is missing\n{USAGE}")
 }
 
-/// Of few digits, to be typed again.
+/// A seed with few digits, so that it is easy to type.
 fn new_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::from(now.subsec_micros()))
@@ -91,7 +91,7 @@ const USAGE: &str = "\
 usage: soak --qemu PROGRAM... [--fake-qemu PROGRAM] [--minutes N | --launches N]
             [--seed S] [--only K]
 
-  --minutes N    plays machines for so long; 10 if neither is given
-  --launches N   plays so many machines
-  --seed S       plays the machines of this seed, and not those of a new one
-  --only K       plays machine K of the seed alone: once, or as often as told";
+  --minutes N    play machines for N minutes; 10 by default
+  --launches N   play N machines
+  --seed S       play the machines of this seed, instead of a new seed
+  --only K       play only machine K of the seed: once, or --launches times";

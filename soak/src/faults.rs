@@ -1,4 +1,4 @@
-//! What befalls a machine that runs, and what must be told of it at once.
+//! The faults of a running machine, and what the library must report at once.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use testbed::Target;
 
 use crate::plan::{Fault, Left, Peer, Plan};
 
-/// Brings the plan's fault about.
+/// Causes the plan's fault.
 ///
 /// # Errors
-/// What was told wrongly.
+/// The wrong report of the library.
 pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     if let Peer::Real { .. } = plan.peer {
         let needs_no_guest = matches!(plan.fault, Fault::Killed(_) | Fault::Stopped);
@@ -28,23 +28,25 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
         Fault::Killed(signal) => {
             let mut events = vm.monitor().events_named(["NEVER"]);
             if !target(vm)?.signal(signal.number()) {
-                return Err(format!("it has ended before SIG{signal}"));
+                return Err(format!("the machine ended before SIG{signal}"));
             }
             match events.next().timeout(None).wait() {
                 Err(EventError::Ended { cause, .. }) => by_its_end(&cause)?,
-                other => return Err(format!("a listener was told {other:?}")),
+                other => return Err(format!("a listener received {other:?}")),
             }
             match vm.console().expect("never").timeout(None).wait() {
                 Err(error) if matches!(*error.failure, ExpectFailure::MachineEnded(_)) => Ok(()),
-                other => Err(format!("an expect was told {other:?}")),
+                other => Err(format!("an `expect` returned {other:?}")),
             }
         }
         Fault::Stopped if target(vm)?.stop() => Ok(()),
-        Fault::Stopped => Err("it has ended before it was stopped".to_owned()),
+        Fault::Stopped => Err("the machine ended before it was stopped".to_owned()),
         Fault::Exits { .. } => interrupted(vm).and_then(|cause| by_its_end(&cause)),
         Fault::ClosesMonitor => match interrupted(vm)? {
             Disconnected::ByServer if vm.is_running() => Ok(()),
-            cause => Err(format!("the monitor was closed, and told was: {cause}")),
+            cause => Err(format!(
+                "the monitor was closed, but the cause was: {cause}"
+            )),
         },
         Fault::NeverReplies => goes_unanswered(vm, "go", Duration::from_millis(30)),
         Fault::StrangeReplies => {
@@ -55,12 +57,12 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
         Fault::CommandGivenUp => {
             let given_up = vm.monitor().execute_json("query-version", ());
             let _ = poll_once(given_up.into_future().as_mut());
-            // Of another shape than what the first is answered by.
+            // Its reply has another form than the first command's.
             let answer = ask(vm, "query-kvm")?;
             match plan.peer {
                 Peer::Real { .. } if answer["enabled"].is_boolean() => Ok(()),
                 Peer::Scripted if answer == json!({}) => Ok(()),
-                _ => Err(format!("'query-kvm' was answered by {answer}")),
+                _ => Err(format!("the reply to 'query-kvm' was {answer}")),
             }
         }
         Fault::EventFlood { events: wanted } => {
@@ -71,18 +73,18 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
                 count += 1;
             }
             if count != wanted {
-                return Err(format!("of {wanted} events there were {count}"));
+                return Err(format!("only {count} of {wanted} events arrived"));
             }
             Ok(())
         }
         Fault::ConsoleFlood { bytes } => match plan.peer {
-            // All is on its way when the peer serves.
+            // When the peer serves, it has sent everything.
             Peer::Scripted => answers(vm, "go", &json!({})),
             Peer::Real { .. } => {
                 send(vm, &format!("flood {bytes}\n"))?;
                 let answer = expect(vm, "\r\n> ")?;
                 if answer as u64 != bytes {
-                    return Err(format!("of {bytes} bytes of a console came {answer}"));
+                    return Err(format!("of {bytes} bytes of a console, {answer} arrived"));
                 }
                 Ok(())
             }
@@ -90,11 +92,13 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
         Fault::ClosesConsole => match vm.console().expect("never").timeout(None).wait() {
             Err(error) if matches!(*error.failure, ExpectFailure::Closed) => {
                 if error.seen != b"last words" {
-                    return Err(format!("the console's last words are not there: {error}"));
+                    return Err(format!("the console's last output is missing: {error}"));
                 }
                 answers(vm, "go", &json!({}))
             }
-            other => Err(format!("the console was closed, and told was {other:?}")),
+            other => Err(format!(
+                "the console was closed, but `expect` returned {other:?}"
+            )),
         },
         Fault::GuestPoweroff => send(vm, "poweroff\n"),
         Fault::GuestReset => send(vm, "reset\n"),
@@ -111,32 +115,32 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     }
 }
 
-/// The machine's process, to be struck from outside.
+/// The machine's process, as the target of a signal from outside.
 fn target(vm: &Machine) -> Result<Target, String> {
     let target = vm.pid().and_then(Target::of);
-    target.ok_or_else(|| "it has ended before anything befell it".to_owned())
+    target.ok_or_else(|| "the machine ended before its fault".to_owned())
 }
 
-/// Polls once, with nobody to be woken.
+/// Polls once, with a waker that does nothing.
 pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Sends a command, and gives why it had no answer.
+/// Sends a command that must fail, and returns its error.
 fn interrupted(vm: &Machine) -> Result<Disconnected, String> {
     match vm.monitor().execute_json("go", ()).timeout(None).wait() {
         Err(error) => match error.disconnected() {
             Some(cause) => Ok(cause.clone()),
             None => Err(error.to_string()),
         },
-        Ok(value) => Err(format!("a command was answered by {value}")),
+        Ok(value) => Err(format!("a command must fail, but returned {value}")),
     }
 }
 
 fn by_its_end(cause: &Disconnected) -> Result<(), String> {
     match cause {
         Disconnected::ServerEnded(_) => Ok(()),
-        other => Err(format!("the machine has ended, and told was: {other}")),
+        other => Err(format!("the machine ended, but the cause was: {other}")),
     }
 }
 
@@ -145,12 +149,12 @@ fn goes_unanswered(vm: &Machine, command: &str, limit: Duration) -> Result<(), S
     match vm.monitor().execute_json(command, ()).timeout(limit).wait() {
         Err(error) if error.disconnected().is_none() && error.reply().is_none() => {
             if begun.elapsed() < limit {
-                return Err(format!("before its {limit:?}: {error}"));
+                return Err(format!("earlier than its deadline of {limit:?}: {error}"));
             }
             Ok(())
         }
         Err(error) => Err(error.to_string()),
-        Ok(value) => Err(format!("'{command}' was answered by {value}")),
+        Ok(value) => Err(format!("the reply to '{command}' was {value}")),
     }
 }
 
@@ -158,7 +162,7 @@ fn answers(vm: &Machine, command: &str, wanted: &Value) -> Result<(), String> {
     let answer = ask(vm, command)?;
     if answer != *wanted {
         return Err(format!(
-            "'{command}' was answered by {answer} instead of {wanted}"
+            "the reply to '{command}' was {answer} instead of {wanted}"
         ));
     }
     Ok(())
@@ -174,7 +178,7 @@ fn send(vm: &Machine, line: &str) -> Result<(), String> {
     sent.map(drop).map_err(|error| error.to_string())
 }
 
-/// Waits for this on the console, and gives how much there was before it.
+/// Waits for this text on the console, and returns the number of bytes before it.
 fn expect(vm: &Machine, wanted: &str) -> Result<usize, String> {
     let found = vm.console().expect(wanted).wait();
     found

@@ -1,5 +1,5 @@
-//! Plays one plan on the library: launches the machine, has its fault befall
-//! it, ends it, and checks what is told and what is left.
+//! Plays one plan: launches the machine, causes its fault and ends it. Checks
+//! what the library reports, and that nothing is left.
 
 use std::fs;
 use std::future::IntoFuture;
@@ -19,10 +19,10 @@ use crate::verdict::{
     Told, crashed_on_its_way_out, ended_rightly, launch_failed_rightly, was_ended_rightly,
 };
 
-/// Plays a plan, and gives how its machine ended, in words to count by.
+/// Plays a plan. Returns how its machine ended, as a text to count.
 ///
 /// # Errors
-/// What was told wrongly, took too long, or was left.
+/// A wrong report, something that took too long, or something that is left.
 pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
     let builder = world.builder(plan);
     if let Fault::LaunchGivenUp { polls } = plan.fault {
@@ -30,7 +30,7 @@ pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
     }
     match launch(&builder, plan.idle_polls) {
         Ok(vm) if plan.fault.leaves() == Left::Unlaunched => {
-            Err(format!("it was launched: {vm:?}"))
+            Err(format!("the launch must fail, but made {vm:?}"))
         }
         Ok(vm) => {
             let _member = world.crowd.enter();
@@ -51,7 +51,7 @@ pub(crate) fn play(plan: &Plan, world: &World) -> Result<String, String> {
     }
 }
 
-/// Launches; the future is polled so often without need before.
+/// Launches, after this number of extra polls of the future.
 fn launch(builder: &MachineBuilder, idle_polls: u64) -> Result<Machine, LaunchError> {
     let mut launch = builder.launch().into_future();
     for _ in 0..idle_polls {
@@ -62,7 +62,7 @@ fn launch(builder: &MachineBuilder, idle_polls: u64) -> Result<Machine, LaunchEr
     launch.wait()
 }
 
-/// Polls a launch so often, wherever it is then, and drops it.
+/// Polls a launch this number of times, then drops it.
 fn give_up(builder: &MachineBuilder, polls: u64, world: &World) -> Result<String, String> {
     let mut launch = builder.launch().into_future();
     for _ in 0..polls {
@@ -89,7 +89,7 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
     if !plan.lingers.is_zero()
         && let Ok(report) = vm.wait_for_exit().timeout(plan.lingers).wait()
     {
-        return Err(format!("it ended when left alone: {report}"));
+        return Err(format!("the machine ended by itself: {report}"));
     }
     let told = match ending {
         Ending::Drop => return end_by_drop(vm, remains, world),
@@ -103,7 +103,10 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
         }
         Ending::TwoShutdowns(haste) => two_shutdowns(&vm, haste)?,
         Ending::KilledMeanwhile(signal) => {
-            let target = vm.pid().and_then(Target::of).ok_or("it has ended before")?;
+            let target = vm
+                .pid()
+                .and_then(Target::of)
+                .ok_or("the machine ended too early")?;
             thread::scope(|scope| {
                 let end = scope.spawn(|| vm.shutdown().wait());
                 target.signal(signal.number());
@@ -111,7 +114,7 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
             })?
         }
         Ending::QuitCommand => {
-            // QEMU may end before its answer is on its way.
+            // QEMU may end before it has sent its reply.
             match vm.monitor().execute_json("quit", ()).wait() {
                 Err(error) if error.disconnected().is_none() => return Err(error.to_string()),
                 _ => told_of_own_end(&vm)?,
@@ -123,7 +126,7 @@ fn end(plan: &Plan, vm: Machine, remains: &Remains, world: &World) -> Result<Str
     }
     let right = was_ended_rightly(plan, ending, &told);
     if !right && crashed_on_its_way_out(plan, &told) {
-        return Ok("crashed on its way out, by itself".to_owned());
+        return Ok("crashed by itself while it exited".to_owned());
     }
     judge(&told, right)
 }
@@ -149,7 +152,9 @@ fn two_shutdowns(vm: &Machine, haste: Haste) -> Result<Told, String> {
     });
     let (one, other) = (Told::new(joined(one)?)?, Told::new(joined(other)?)?);
     if !std::sync::Arc::ptr_eq(&one.report, &other.report) || one.forced != other.forced {
-        return Err(format!("two were told different things: {one:?} {other:?}"));
+        return Err(format!(
+            "two callers got different results: {one:?} {other:?}"
+        ));
     }
     Ok(one)
 }
@@ -164,7 +169,7 @@ fn end_by_panic(vm: Machine, remains: &Remains, world: &World) -> Result<String,
     let begun = Instant::now();
     let panicked = thread::spawn(move || {
         let _vm = vm;
-        // A panic that the hook does not tell of.
+        // A panic that the hook does not report.
         std::panic::resume_unwind(Box::new(PANIC));
     });
     let payload = panicked.join().err();
@@ -175,8 +180,8 @@ fn end_by_panic(vm: Machine, remains: &Remains, world: &World) -> Result<String,
     was_dropped("dropped by a panic", begun, remains, world)
 }
 
-/// A drop ends the process by itself. Where the engine has had no turn all the
-/// while, under an overload, it clears the rest away as soon as it has one.
+/// A drop ends the process by itself. On an overloaded host the engine may not
+/// have run yet; it removes the rest as soon as it runs.
 fn was_dropped(
     how: &str,
     begun: Instant,
@@ -197,8 +202,8 @@ fn was_dropped(
     Ok(format!("{how}, late"))
 }
 
-/// Launches and ends one with no fault. What has ended by now is cleared away
-/// before it, for both are ended by the same thread.
+/// Launches and ends a machine without a fault. One thread ends all machines, so
+/// earlier ones are cleaned up before this one.
 pub(crate) fn end_a_plain_machine(world: &World) -> Result<(), String> {
     let vm = world.plain().launch().wait();
     let vm = vm.map_err(|error| error.to_string())?;
@@ -207,7 +212,7 @@ pub(crate) fn end_a_plain_machine(world: &World) -> Result<(), String> {
 }
 
 fn joined<T>(result: thread::Result<T>) -> Result<T, String> {
-    result.map_err(|_| "the thread that ends it has panicked".to_owned())
+    result.map_err(|_| "the thread that ends the machine panicked".to_owned())
 }
 
 fn judge(told: &Told, is_right: bool) -> Result<String, String> {
@@ -223,18 +228,18 @@ fn judge(told: &Told, is_right: bool) -> Result<String, String> {
     })
 }
 
-/// What must go with a machine.
+/// What must be gone after the end of a machine.
 struct Remains {
     pid: u32,
-    /// What it has on disk for itself.
+    /// The machine's private files.
     place: PathBuf,
 }
 
 impl Remains {
     fn of(vm: &Machine) -> Result<Self, String> {
         Ok(Self {
-            // Nothing has befallen it yet.
-            pid: vm.pid().ok_or("it has ended right after its launch")?,
+            // The fault has not happened yet.
+            pid: vm.pid().ok_or("the machine ended right after its launch")?,
             place: vm.directory().unwrap_or(vm.log_path()).to_owned(),
         })
     }
@@ -242,7 +247,7 @@ impl Remains {
     fn are_gone(&self) -> Result<(), String> {
         process_is_gone(self.pid)?;
         if self.place.exists() {
-            return Err(format!("{} was left", self.place.display()));
+            return Err(format!("{} is left", self.place.display()));
         }
         Ok(())
     }
@@ -250,28 +255,32 @@ impl Remains {
 
 fn process_is_gone(pid: u32) -> Result<(), String> {
     match fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")) {
-        Ok(stat) => Err(format!("its process was left: {stat}")),
+        Ok(stat) => Err(format!("the machine's process is left: {stat}")),
         Err(_) => Ok(()),
     }
 }
 
-/// The end of a machine kills what it forked, and leaves its body to us.
+/// The end of a machine kills its forked child. This process reaps the child.
 fn child_is_gone(told: &Told) -> Result<(), String> {
     let said = String::from_utf8_lossy(&told.report.output_tail);
     let child = said.strip_prefix("child ").and_then(|it| it.lines().next());
     let child: u32 = match child.map(str::parse) {
         Some(Ok(child)) => child,
-        // It can be killed before it forks.
+        // The machine may be killed before it forks.
         _ if said.is_empty() => return Ok(()),
-        _ => return Err(format!("its output was not kept: {said:?}")),
+        _ => {
+            return Err(format!(
+                "the machine's output is not in the report: {said:?}"
+            ));
+        }
     };
     if !testbed::reap(child, Instant::now() + GENEROUS) {
-        return Err(format!("what it forked was left: {child}"));
+        return Err(format!("the machine's forked child is left: {child}"));
     }
     Ok(())
 }
 
-/// Every byte of a console is in its log, however the machine ended.
+/// Checks that every byte of a console is in its log.
 fn console_is_whole(plan: &Plan, world: &World) -> Result<(), String> {
     let (Fault::ConsoleFlood { bytes }, Peer::Scripted) = (plan.fault, plan.peer) else {
         return Ok(());
@@ -281,7 +290,7 @@ fn console_is_whole(plan: &Plan, world: &World) -> Result<(), String> {
     let removed = fs::remove_file(&log);
     match (length, removed) {
         (Ok(length), Ok(())) if length == bytes => Ok(()),
-        other => Err(format!("the log of {bytes} bytes: {other:?}")),
+        other => Err(format!("the log must have {bytes} bytes, but is {other:?}")),
     }
 }
 
@@ -289,7 +298,7 @@ const PANIC: &str = "as planned";
 
 const DROP_PROMISED: Duration = Duration::from_secs(5);
 
-/// A host that is busy with others may add to that.
+/// The longest time of a drop, on a busy host.
 const DROP_LIMIT: Duration = Duration::from_secs(20);
 
 const GENEROUS: Duration = Duration::from_secs(20);

@@ -1,6 +1,5 @@
-//! The soak: random machines, random faults, many at once, for long; and then
-//! nothing may be left, have hung, or have been told wrongly. What is played
-//! follows from a seed.
+//! The soak: many random machines with random faults at once, for a long time.
+//! Nothing may leak, hang or be reported wrongly. A seed decides everything.
 
 mod arguments;
 mod faults;
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs, and tells whether all was well.
+/// Runs. Returns whether there was no failure.
 fn soak(arguments: &Arguments) -> Result<bool, String> {
     let scratch = testbed::folder_for_sockets().join(format!("soak-{}", std::process::id()));
     let [base, work] = ["base", "work"].map(|name| scratch.join(name));
@@ -53,7 +52,7 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     println!("seed {}", arguments.extent.seed);
     if let Some(only) = arguments.extent.only {
         println!("plan: {:?}", Plan::of(arguments.extent.seed, only));
-        // Of thousands of machines, too many to be read.
+        // Thousands of machines would print too many.
         warnings::print();
     }
     let outcome = run::run(arguments.extent, &world)?;
@@ -65,7 +64,7 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
 
 fn summarize(outcome: &Outcome, world: &World) {
     println!("{}", outcome.tally);
-    println!("alive at once, at the most: {}", world.crowd.most());
+    println!("most machines alive at once: {}", world.crowd.most());
     for (when, sample) in ["start", "middle", "end"]
         .iter()
         .zip(outcome.three_samples())
@@ -73,12 +72,12 @@ fn summarize(outcome: &Outcome, world: &World) {
         println!("at the {when}, {sample}");
     }
     if outcome.grows() {
-        println!("LEAKED: memory grows");
+        println!("LEAKED: the memory grows");
     }
     println!("leaks: {}", outcome.leaks.len());
 }
 
 fn make(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder)
-        .map_err(|error| format!("cannot make {}: {error}", folder.display()))
+        .map_err(|error| format!("cannot create {}: {error}", folder.display()))
 }

@@ -1,4 +1,4 @@
-//! From a plan to the machine that can play it: which program, which script.
+//! Chooses the machine for a plan: its program and its script.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,27 +8,27 @@ use qemu_machine::{Console, Machine, MachineBuilder, guests};
 
 use crate::plan::{Channel, Fault, Peer, Plan};
 
-/// What all machines of a run have in common.
+/// The data that all machines of a run share.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) fake_qemu: PathBuf,
     pub(crate) qemus: Vec<PathBuf>,
-    /// Where each machine has its private log or directory. Empty when all have ended.
+    /// The folder of private logs and directories. It must be empty when all
+    /// machines have ended.
     pub(crate) base: PathBuf,
-    /// Where the machines' sockets and consoles' logs are, and what a process
-    /// that died may leave of a core.
+    /// The folder of sockets, console logs and possible core dumps.
     pub(crate) work: PathBuf,
     pub(crate) crowd: Crowd,
 }
 
-/// How many machines are alive at once.
+/// The number of machines that are alive.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-/// One machine of a crowd; leaves it when dropped.
+/// One machine of a crowd. Its drop removes it from the crowd.
 #[derive(Debug)]
 pub(crate) struct Member<'a>(&'a Crowd);
 
@@ -82,7 +82,7 @@ impl World {
         self.work.join(format!("{}.console", plan.number))
     }
 
-    /// A machine without a fault, which ends as it is told.
+    /// A machine without a fault. It ends when asked.
     pub(crate) fn plain(&self) -> MachineBuilder {
         Machine::builder(&self.fake_qemu)
             .args(["-fake-script", &script(Fault::Nothing)])
@@ -109,7 +109,7 @@ impl Drop for Member<'_> {
     }
 }
 
-/// What the scripted peer plays.
+/// The script of the scripted peer.
 fn script(fault: Fault) -> String {
     let running = |rest: &str| format!("greet\nnegotiate\n{rest}");
     match fault {
@@ -135,7 +135,8 @@ fn script(fault: Fault) -> String {
         Fault::ConsoleFlood { bytes } => running(&format!("console-fill {bytes} x\nserve")),
         Fault::ClosesConsole => running("console last words\nconsole-close\nserve"),
         Fault::ForksChild => running("fork-child\nserve"),
-        // Before it greets: who hears of the launch may end it at once.
+        // Before the greeting, because a caller may end the machine right after its
+        // launch.
         Fault::IgnoresItsEnd => {
             "ignore SIGTERM\ngreet\nnegotiate\nexpect quit\nreply {}\nsilent".to_owned()
         }
@@ -143,7 +144,7 @@ fn script(fault: Fault) -> String {
     }
 }
 
-/// What a real QEMU must be told so that the guest's doing ends it.
+/// The options with which the guest can end a real QEMU.
 fn arguments(fault: Fault) -> &'static [&'static str] {
     match fault {
         Fault::GuestReset | Fault::GuestTriplefault => &["-no-reboot"],
@@ -152,5 +153,5 @@ fn arguments(fault: Fault) -> &'static [&'static str] {
     }
 }
 
-/// What the scripted peer says before it exits.
+/// The last output of the scripted peer.
 pub(crate) const LAST_WORDS: &str = "no such drive";

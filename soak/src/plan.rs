@@ -1,29 +1,29 @@
-//! What is played: one machine after another, each with its fault and its end.
+//! The plans: a sequence of machines, each with its fault and its end.
 //!
-//! Pure: machine K of a seed follows from the two numbers alone, so it can be
-//! played again without those before it.
+//! Pure: machine K depends only on K and the seed, so it can be played again
+//! without the machines before it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::random::Random;
 
-/// One machine: what it is, what befalls it, how it is ended.
+/// One machine: its kind, its fault and its end.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
-    /// Its place in the sequence, from 0.
+    /// The machine's place in the sequence, from 0.
     pub(crate) number: u64,
     pub(crate) peer: Peer,
     pub(crate) channel: Channel,
-    /// How often the launch's future is polled without being woken, before it
-    /// is waited for. 0 is a plain wait.
+    /// The number of extra polls of the launch's future before the wait. 0 is a
+    /// plain wait.
     pub(crate) idle_polls: u64,
-    /// Whether the fault comes before the guest has greeted, where it can.
+    /// Whether the fault comes before the guest's greeting, if it can.
     pub(crate) early: bool,
     pub(crate) fault: Fault,
-    /// How long it is left alone between its fault and its end.
+    /// The time between the fault and the end.
     pub(crate) lingers: Duration,
-    /// `None` where the fault is its end.
+    /// `None` if the fault ends the machine.
     pub(crate) ending: Option<Ending>,
 }
 
@@ -31,13 +31,13 @@ pub(crate) struct Plan {
 pub(crate) enum Peer {
     Scripted,
     Real {
-        /// Which QEMU, modulo how many there are.
+        /// The index of the QEMU, modulo their number.
         which: usize,
         machine_type: &'static str,
     },
 }
 
-/// How the monitor is reached.
+/// The kind of the monitor's connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Channel {
     Inherited,
@@ -74,16 +74,16 @@ pub(crate) enum Fault {
     GuestPanic,
 }
 
-/// What is left of a machine after its fault.
+/// The state of a machine after its fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Left {
     /// It was not launched.
     Unlaunched,
     /// It has ended.
     Ended,
-    /// It does as it is told.
+    /// It obeys commands.
     Obedient,
-    /// It hears no command; SIGTERM ends it.
+    /// It ignores commands; SIGTERM ends it.
     Deaf,
     /// Only SIGKILL ends it.
     Stubborn,
@@ -112,7 +112,7 @@ pub(crate) enum Ending {
     DropInPanic,
 }
 
-/// How long each softer means is given.
+/// The time for each rung of an end before the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Haste {
     pub(crate) quit: Duration,
@@ -237,7 +237,7 @@ fn ending(random: &mut Random, fault: Fault) -> Option<Ending> {
     };
     match fault.leaves() {
         Left::Unlaunched | Left::Ended => None,
-        // What it forked is told of by a report, and a drop gives none.
+        // The forked child is in the report, and a drop returns no report.
         Left::Obedient if fault == Fault::ForksChild => Some(random.one_of(&[
             Ending::Shutdown,
             Ending::HastyShutdown(haste),
@@ -250,7 +250,7 @@ fn ending(random: &mut Random, fault: Fault) -> Option<Ending> {
             2 => Ending::KilledMeanwhile(random.one_of(&Signal::DEADLY)),
             _ => any,
         }),
-        // The usual 20 s for `quit` would be spent in vain.
+        // `quit` cannot succeed, and would take its default of 20 s.
         Left::Deaf | Left::Stubborn => Some(any),
     }
 }
@@ -298,8 +298,8 @@ impl Fault {
 impl Signal {
     pub(crate) const ALL: [Self; 4] = [Self::Kill, Self::Segv, Self::Abrt, Self::Term];
 
-    /// Those that end the scripted peer when they come from outside. Rust's own
-    /// handler survives the first SIGSEGV.
+    /// Signals from outside that end the scripted peer. Rust's own handler survives
+    /// the first SIGSEGV.
     const DEADLY: [Self; 3] = [Self::Kill, Self::Abrt, Self::Term];
 
     pub(crate) fn number(self) -> i32 {
@@ -323,7 +323,7 @@ impl Peer {
 }
 
 impl fmt::Display for Signal {
-    /// The name that kill(1) knows.
+    /// The name for kill(1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kill => "KILL",
@@ -360,7 +360,7 @@ mod tests {
         for seed in [0, 1, u64::MAX] {
             let plans = plans(seed, 600);
             let faults: BTreeSet<String> = plans.iter().map(|plan| plan.fault.kind()).collect();
-            // Of the 25, two come with four signals each.
+            // There are 25 faults; two of them have four signals each.
             assert_eq!(faults.len(), 31, "{faults:?}");
             let endings: BTreeSet<String> = plans
                 .iter()

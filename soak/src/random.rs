@@ -1,4 +1,4 @@
-//! Numbers that look random and follow from a seed (`SplitMix64`).
+//! Pseudo-random numbers from a seed (`SplitMix64`).
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use std::time::Duration;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The stream of one machine. Streams of neighbours have nothing in common,
-    /// and each can be had without those before it.
+    /// The stream of one machine. It is independent of other machines' streams, and
+    /// does not need the streams before it.
     pub(crate) fn of_machine(seed: u64, number: u64) -> Self {
         let own = Self(Self(seed).next() ^ number).next();
         Self(own)
@@ -18,12 +18,12 @@ impl Random {
         self.next() % end
     }
 
-    /// Whether something comes about that does so once in `times`.
+    /// `true` once in `times`, on average.
     pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// A number of at most so many bits; small ones are as likely as large.
+    /// A number with up to this number of bits. Each length is equally likely.
     pub(crate) fn of_any_size(&mut self, bits: u64) -> u64 {
         let bits = self.below(bits + 1);
         self.below(1 << bits)

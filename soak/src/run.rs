@@ -1,5 +1,5 @@
-//! The run: rounds of machines, each round with a crowd of threads that play
-//! one machine after another, and a count of what is left when all are gone.
+//! The run: rounds of machines. In each round, many threads play one machine
+//! after the other. Then the leaks of the round are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,27 +15,27 @@ use crate::peer::World;
 use crate::plan::Plan;
 use crate::tally::{Sample, Tally};
 
-/// Which machines are played.
+/// The machines to play.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Extent {
     pub(crate) seed: u64,
     pub(crate) end: End,
-    /// This machine alone, over and over.
+    /// This machine alone, again and again.
     pub(crate) only: Option<u64>,
 }
 
-/// When there are no more.
+/// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum End {
     After(Duration),
     AfterLaunches(u64),
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
-    /// First before any, then after each round.
+    /// One before the first round, then one after each round.
     pub(crate) samples: Vec<Sample>,
     pub(crate) leaks: Vec<String>,
 }
@@ -47,33 +47,33 @@ impl Outcome {
         [0, last.div_ceil(2), last].map(|index| self.samples[index])
     }
 
-    /// Whether the second half has taken memory for good. The first half is no
-    /// measure: it is the first to have a crowd, and the allocator keeps that.
+    /// Whether the memory grew in the second half of the run. The first half does
+    /// not count: the first crowd makes the allocator grow, and it keeps that.
     pub(crate) fn grows(&self) -> bool {
         let [_, middle, end] = self.three_samples();
         end.resident_kib > middle.resident_kib + GROWTH_KIB
     }
 }
 
-/// What a player tells.
+/// A message of a player.
 enum Word {
     Began(Plan),
     Ended(u64, Result<String, String>),
 }
 
-/// Plays until the end of the extent, or until too much has failed.
+/// Plays until the end of the extent, or until too many machines have failed.
 ///
-/// Ends the program where a machine hangs: its thread would never be joined.
+/// Ends the program if a machine hangs, because its thread would never be joined.
 ///
 /// # Errors
-/// Where not even a machine without a fault is launched and ended.
+/// A machine without a fault could not be launched and ended.
 pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
     let begun = Instant::now();
-    // So that what stays by design is there: the engine and what it holds, and
-    // the guardian, which is ours once the shell has ended that left it behind.
+    // This starts everything that stays on purpose: the engine and the guardian.
+    // The guardian becomes a child of this process when its shell has ended.
     end_a_plain_machine(world)?;
     if !testbed::wait_for_ends(&BTreeSet::new(), begun + SETTLE) {
-        return Err("the guardian's shell does not end".to_owned());
+        return Err("the guardian's shell did not end".to_owned());
     }
     let mut before = Census::take(&[&world.base]);
     let mut outcome = Outcome {
@@ -85,7 +85,7 @@ pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
         End::After(limit) => (Some(begun + limit), u64::MAX),
         End::AfterLaunches(launches) => (None, launches),
     };
-    // Two at least, so that there is a middle.
+    // At least two rounds, so that there is a middle.
     let round_size = ROUND.min(launches.div_ceil(2));
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut first = 0;
@@ -105,10 +105,10 @@ pub(crate) fn run(extent: Extent, world: &World) -> Result<Outcome, String> {
         outcome.samples.push(Sample::take(played, &census));
         for leak in &leaks {
             let seed = extent.seed;
-            println!("LEAKED: seed {seed}, in the round up to machine {end}: {leak}");
+            println!("LEAKED: seed {seed}, in the round that ends with machine {end}: {leak}");
         }
         outcome.leaks.extend(leaks);
-        // What was told once is not waited for again.
+        // A leak that was reported once does not count again.
         before = census;
     }
     Ok(outcome)
@@ -138,7 +138,7 @@ impl Round<'_> {
                 std::process::exit(1);
             }
             for player in players {
-                // What a machine panics with is told by its thread.
+                // The thread of the machine prints the panic.
                 let _ = player.join();
             }
         });
@@ -158,15 +158,15 @@ impl Round<'_> {
                 None => Plan::of(self.extent.seed, number),
             };
             let plan = Plan { number, ..plan };
-            // Nobody hears it only where the program ends.
+            // The receiver is gone only at the end of the program.
             let _ = teller.send(Word::Began(plan.clone()));
             let played = catch_unwind(AssertUnwindSafe(|| play(&plan, self.world)));
-            let ended = played.unwrap_or_else(|_| Err("a panic, told above".to_owned()));
+            let ended = played.unwrap_or_else(|_| Err("a panic, see above".to_owned()));
             let _ = teller.send(Word::Ended(number, ended));
         }
     }
 
-    /// Hears the players until all have ended.
+    /// Receives the players' messages until all players have ended.
     fn watch(&self, told: &Receiver<Word>, tally: &mut Tally) -> Result<(), String> {
         let mut playing: BTreeMap<u64, (Instant, Plan)> = BTreeMap::new();
         loop {
@@ -188,7 +188,7 @@ impl Round<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some((_, plan)) = oldest {
-                        let wrong = format!("it has not ended within {HANG:?}");
+                        let wrong = format!("the machine did not end within {HANG:?}");
                         return Err(self.failure("HANGS", plan, &wrong));
                     }
                 }
@@ -200,14 +200,13 @@ impl Round<'_> {
         let seed = self.extent.seed;
         let number = self.extent.only.unwrap_or(plan.number);
         format!(
-            "{what}: seed {seed}, machine {number} (again by --seed {seed} --only {number})\n  \
+            "{what}: seed {seed}, machine {number} (to repeat: --seed {seed} --only {number})\n  \
              plan: {plan:?}\n  {wrong}"
         )
     }
 }
 
-/// Counts what is there and was not before, when all that ends in the
-/// background has had its chance.
+/// Lists what is left, after waiting for everything that ends in the background.
 fn settle(world: &World, before: &Census) -> Result<(Census, Vec<String>), String> {
     let deadline = Instant::now() + SETTLE;
     loop {
@@ -216,28 +215,28 @@ fn settle(world: &World, before: &Census) -> Result<(Census, Vec<String>), Strin
         if leaks.is_empty() || Instant::now() >= deadline {
             return Ok((census, leaks));
         }
-        // A launch that was given up has nobody to tell of its end.
+        // A dropped launch ends in the background, without a notice.
         end_a_plain_machine(world)?;
     }
 }
 
-/// How many machines there may be at once.
+/// The largest number of machines at once.
 const CROWD: usize = 64;
 
-/// So many machines, then all must be gone.
+/// The number of machines in a round. After a round, all must be gone.
 const ROUND: u64 = 640;
 
-/// Longer than any machine can take: the library's own deadlines are 30 s, and
-/// few come one after the other.
+/// Longer than any machine can take: the library's deadlines are 30 s, and only a
+/// few follow each other.
 const HANG: Duration = Duration::from_secs(120);
 
-/// How long what ends in the background may take.
+/// The longest time of an end in the background.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// By how much the memory of a process without leaks may differ.
+/// How much the memory of a process without leaks may vary.
 const GROWTH_KIB: u64 = 64 << 10;
 
-/// There is no sense in going on after so many.
+/// The run stops after this number of failures.
 const ENOUGH_FAILURES: u64 = 20;
 
 #[cfg(test)]

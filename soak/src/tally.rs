@@ -1,4 +1,4 @@
-//! What was counted, and how it is told.
+//! The counts of a run, and their text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,13 @@ use crate::plan::Plan;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     launches: u64,
-    /// By kind, then by peer.
+    /// Counts by kind, then by peer.
     faults: BTreeMap<String, BTreeMap<&'static str, u64>>,
     ends: BTreeMap<String, u64>,
     pub(crate) failures: u64,
 }
 
-/// What this process holds at one moment, when no machine is there.
+/// The resources of this process at one moment without machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) launches: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Sample {
 }
 
 impl Tally {
-    /// Counts a machine that was played, and how it ended, if all was well.
+    /// Counts a machine, and its end if there was no failure.
     pub(crate) fn count(&mut self, plan: &Plan, ended: Option<&str>) {
         self.launches += 1;
         let by_peer = self.faults.entry(plan.fault.kind()).or_default();
@@ -43,7 +43,7 @@ impl Tally {
 }
 
 impl Sample {
-    /// Now.
+    /// The resources now.
     pub(crate) fn take(launches: u64, census: &testbed::Census) -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {

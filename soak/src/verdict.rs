@@ -1,5 +1,5 @@
-//! What the library may tell of a machine, as its plan implies. Pure: what was
-//! told comes in, and whether it is right comes out.
+//! Decides whether the library's report of a machine is right for its plan.
+//! Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use qemu_machine::{ExitCause, ExitReport};
 use crate::peer::LAST_WORDS;
 use crate::plan::{Ending, Fault, Haste, Left, Peer, Plan, Signal};
 
-/// How a machine's end was told.
+/// How the library reported the end of a machine.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) report: Arc<ExitReport>,
@@ -21,7 +21,7 @@ pub(crate) struct Told {
 
 impl Told {
     /// # Errors
-    /// What was told of a machine that has not ended.
+    /// The error, if it has no report because the machine has not ended.
     pub(crate) fn new(end: Result<Arc<ExitReport>, ShutdownError>) -> Result<Self, String> {
         let (forced, failed) = match &end {
             Ok(_) => (false, false),
@@ -40,7 +40,7 @@ impl Told {
     }
 }
 
-/// Whether this is the error that the launch of such a machine must end in.
+/// Whether the launch of such a machine must fail with this error.
 pub(crate) fn launch_failed_rightly(plan: &Plan, error: &LaunchError) -> bool {
     let status = error.report.as_ref().map(|report| report.status);
     let code = status.and_then(qemu_machine::ExitStatus::code);
@@ -69,7 +69,7 @@ pub(crate) fn launch_failed_rightly(plan: &Plan, error: &LaunchError) -> bool {
     }
 }
 
-/// Whether a machine that its fault ended was told of so.
+/// Whether the report is right for a machine that its fault ended.
 pub(crate) fn ended_rightly(plan: &Plan, told: &Told) -> bool {
     let report = &*told.report;
     let by_signal = |wanted: Signal| report.status.signal() == Some(wanted.number()) && told.failed;
@@ -97,7 +97,7 @@ pub(crate) fn ended_rightly(plan: &Plan, told: &Told) -> bool {
     right && report.rungs.is_empty() && report.warnings.is_empty()
 }
 
-/// Whether a machine that was ended so was told of so.
+/// Whether the report is right for a machine that was ended in this way.
 pub(crate) fn was_ended_rightly(plan: &Plan, ending: Ending, told: &Told) -> bool {
     let report = &*told.report;
     let (code, signal) = (report.status.code(), report.status.signal());
@@ -115,18 +115,18 @@ pub(crate) fn was_ended_rightly(plan: &Plan, ending: Ending, told: &Told) -> boo
         Ending::HastyShutdown(haste)
         | Ending::ShutdownGivenUp(haste)
         | Ending::TwoShutdowns(haste) => was_ended_hastily(left, haste, told),
-        // Whichever came first. A failure is what the signal from outside was.
+        // Either may come first. A failure is the signal from outside.
         Ending::KilledMeanwhile(from_outside) => {
             !told.failed || signal == Some(from_outside.number())
         }
-        // Nothing is told.
+        // There is no report.
         Ending::Drop | Ending::DropInPanic => false,
     };
     right && report.warnings.is_empty() && (!told.failed || is_from_outside(ending))
 }
 
-/// Whether a real QEMU crashed on its way out, told rightly so: 10.0 may, where
-/// SIGTERM meets it while it does as `quit` says. That is no fault of ours.
+/// Whether a real QEMU crashed while it exited, and the report is right. QEMU
+/// 10.0 may crash if SIGTERM arrives during `quit`. That is no fault of ours.
 pub(crate) fn crashed_on_its_way_out(plan: &Plan, told: &Told) -> bool {
     let report = &*told.report;
     let crashes = [Signal::Segv, Signal::Abrt].map(|signal| Some(signal.number()));
@@ -143,7 +143,7 @@ fn is_from_outside(ending: Ending) -> bool {
     matches!(ending, Ending::KilledMeanwhile(_))
 }
 
-/// Each rung has its time, or fails at once; the last one is the cause.
+/// Each rung takes its time, or fails at once. The last one is the cause.
 fn was_ended_hastily(left: Left, haste: Haste, told: &Told) -> bool {
     let report = &*told.report;
     let ExitCause::Requested(rung) = report.cause else {

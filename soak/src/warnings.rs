@@ -1,4 +1,4 @@
-//! What the library warns of, printed: a failure is often told there first.
+//! Prints the warnings of the library. A failure often shows there first.
 
 struct Printer;
 
@@ -18,7 +18,7 @@ impl log::Log for Printer {
 
 /// Prints every warning from now on.
 pub(crate) fn print() {
-    // It fails only where somebody prints them already.
+    // It fails only if a logger is already set.
     if log::set_logger(&Printer).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);
     }

@@ -1,10 +1,11 @@
-//! An allocator that counts, to the byte. The crate's unsafe beside `sys`.
+//! An allocator that counts every byte. Beside `sys`, the only file with unsafe
+//! code.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, and how much of it is in use: for a program's
+/// The system's allocator, which also counts the bytes in use. For a program's
 /// `#[global_allocator]`.
 #[derive(Debug, Default)]
 pub struct CountingAllocator {
@@ -13,7 +14,7 @@ pub struct CountingAllocator {
 }
 
 impl CountingAllocator {
-    /// Of which nothing is in use yet.
+    /// An allocator with nothing in use.
     pub const fn new() -> Self {
         Self {
             used_bytes: AtomicUsize::new(0),
@@ -21,18 +22,18 @@ impl CountingAllocator {
         }
     }
 
-    /// How much is in use now.
+    /// The bytes in use now.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// How much was in use at the most, since that was last
-    /// [forgotten](Self::forget_most).
+    /// The largest number of bytes in use since the last
+    /// [`forget_most`](Self::forget_most).
     pub fn most_bytes(&self) -> usize {
         self.most_bytes.load(Ordering::Relaxed)
     }
 
-    /// Looks for the most from now on.
+    /// Restarts the maximum at the current use.
     pub fn forget_most(&self) {
         self.most_bytes.store(self.used_bytes(), Ordering::Relaxed);
     }
@@ -47,7 +48,7 @@ impl CountingAllocator {
     }
 }
 
-// SAFETY: All is done by the system's allocator, with what the caller gave.
+// SAFETY: The system's allocator does all work, with the caller's arguments.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.took(layout.size());

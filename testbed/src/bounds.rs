@@ -1,5 +1,5 @@
-//! What something may cost: trials that are alone in their process, with their
-//! memory counted, and nothing left of them.
+//! Bounds on cost: each trial runs alone in its process, its memory is counted,
+//! and nothing of it may be left.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::{Census, CountingAllocator};
 /// A trial and its name.
 pub type Named = (&'static str, fn());
 
-/// Functions as trials, each by its name.
+/// Functions as trials, each with its name.
 #[macro_export]
 macro_rules! trials {
     ($($name:ident),* $(,)?) => {
@@ -21,8 +21,8 @@ macro_rules! trials {
     };
 }
 
-/// Runs trials as a program's `main`, one after the other in this thread: who
-/// counts what a process has must be alone in it.
+/// Runs trials as a program's `main`, one after the other in this thread. Counting
+/// the resources of a process needs the process alone.
 pub fn run_alone(trials: Vec<Named>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -35,11 +35,11 @@ pub fn run_alone(trials: Vec<Named>) -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// Does `work`, which may use so much memory more than there was, and nothing
-/// is left of it: no memory, descriptor, thread or child.
+/// Does `work`, which may use up to this much more memory. Afterwards no memory,
+/// descriptor, thread or child may be left.
 ///
 /// # Panics
-/// It has used more, or something is left.
+/// The work used more, or something is left.
 pub fn costs(allocator: &CountingAllocator, limit_bytes: usize, work: impl FnOnce()) {
     let before = census();
     let used_bytes = allocator.used_bytes();
@@ -55,9 +55,9 @@ pub fn costs(allocator: &CountingAllocator, limit_bytes: usize, work: impl FnOnc
     );
     assert!(
         most_bytes <= limit_bytes,
-        "it took {most_bytes} bytes, and not {limit_bytes}"
+        "it used {most_bytes} bytes; the limit is {limit_bytes}"
     );
-    // What a thread in the background lets go of, it does in its next turn.
+    // A thread in the background frees its memory in its next turn.
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = census().since(&before);
@@ -77,11 +77,10 @@ fn census() -> Census {
     Census::take::<&Path>(&[])
 }
 
-/// What is kept for the next: room in tables that have grown, or what a thread
-/// reads into, which is 64 KiB and a cache line; and what the standard library
-/// has for each thread that waits on a channel, from its first wait on, which is
-/// 48 bytes and comes late on a busy host.
+/// Memory that may stay for reuse: grown tables, and a thread's read buffer of
+/// 64 KiB and a cache line. The standard library also keeps 48 bytes for each
+/// thread that has waited on a channel; on a busy host that comes late.
 const KEPT_BYTES: usize = (64 << 10) + 64 + 2 * 48;
 
-/// What is waited for comes long before that, or never.
+/// Everything happens long before that, or never.
 const PATIENCE: Duration = Duration::from_secs(20);

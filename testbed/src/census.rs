@@ -1,4 +1,4 @@
-//! The guard against leaks: what there is before, and what there is after.
+//! Finds leaks: compares the resources of this process before and after.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,22 +6,22 @@ use std::path::Path;
 
 use crate::children;
 
-/// All that this process has and could leak: its children, its open
-/// descriptors, its threads, and what is in some folders.
+/// Everything that this process could leak: its children, open descriptors and
+/// threads, and the files of some folders.
 ///
-/// To be taken where nothing else in the process comes or goes.
+/// Nothing else in the process may change while it is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census(BTreeMap<String, String>);
 
 impl Census {
-    /// Counts now. A folder that is not there is empty.
+    /// Counts now. A missing folder counts as empty.
     pub fn take<P: AsRef<Path>>(folders: &[P]) -> Self {
         let mut all = BTreeMap::new();
         for child in children::of_this_process() {
             all.insert(format!("child {}", child.pid), child.description);
         }
         for (number, target) in links("/proc/self/fd") {
-            // That of the listing itself.
+            // The descriptor of this listing.
             if !target.ends_with("/fd") {
                 all.insert(format!("descriptor {number}"), target);
             }
@@ -38,7 +38,7 @@ impl Census {
         Self(all)
     }
 
-    /// What is here and was not there before, each in a line.
+    /// Everything that is new since `before`, one line each.
     pub fn since(&self, before: &Self) -> Vec<String> {
         self.0
             .iter()
@@ -47,16 +47,16 @@ impl Census {
             .collect()
     }
 
-    /// How many things of this kind there are: `child`, `descriptor`, `thread`
-    /// or `file`.
+    /// The number of things of this kind: `child`, `descriptor`, `thread` or
+    /// `file`.
     pub fn count(&self, kind: &str) -> usize {
         let prefix = format!("{kind} ");
         self.0.keys().filter(|key| key.starts_with(&prefix)).count()
     }
 }
 
-/// The name of a thread, from its stat, unless it is on its way out: a thread
-/// that was joined is listed for an instant more.
+/// The name of a thread from its stat, unless the thread is exiting: a joined
+/// thread is still listed for a moment.
 fn living(stat: &str) -> Option<String> {
     const PF_EXITING: u64 = 0x4;
     let (name, rest) = stat.rsplit_once(')')?;
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// Alone in its process, or other tests' threads would be counted too.
+    /// Alone in its process, because threads of other tests would count.
     #[test]
     fn each_kind_of_leak_is_seen_and_nothing_else() {
         let folder = std::env::temp_dir().join(format!("census-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! The children of this process, those that it adopted included.
+//! The children of this process, including adopted ones.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,14 +14,14 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Whether it leads a group of its own, as whom we start does, and whom
-    /// those have forked does not.
+    /// Whether it leads its own process group. A child that this process has started
+    /// does; a child that was forked by one of them does not.
     fn is_leader(&self) -> bool {
         self.group == self.pid
     }
 }
 
-/// Makes this process the parent of whatever its descendants leave behind.
+/// Makes this process adopt the orphans of its descendants.
 pub fn adopt_orphans() {
     sys::become_subreaper();
 }
@@ -34,7 +34,7 @@ pub fn children() -> BTreeSet<u32> {
         .collect()
 }
 
-/// The children whose command line has these words.
+/// The children with this text in their command line.
 pub fn children_like(words: &str) -> Vec<u32> {
     of_this_process()
         .into_iter()
@@ -43,9 +43,8 @@ pub fn children_like(words: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Waits until all children but these have ended that were started, not
-/// adopted, and leaves it to who started them to reap them. `false` where the
-/// deadline comes first.
+/// Waits until all started children except these have ended. Adopted children do
+/// not count. Their starter reaps them. `false` if the deadline comes first.
 pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
     of_this_process()
         .into_iter()
@@ -53,8 +52,8 @@ pub fn wait_for_ends(but: &BTreeSet<u32>, deadline: Instant) -> bool {
         .all(|child| sys::wait_by(child.pid, deadline))
 }
 
-/// The children of this process that have not been reaped, with the name of
-/// their program, whether they are zombies, and their command line.
+/// The unreaped children of this process: the program's name, whether it is a
+/// zombie, and the command line of each.
 pub fn described_children() -> Vec<(u32, String)> {
     let children = of_this_process().into_iter();
     children
@@ -62,15 +61,16 @@ pub fn described_children() -> Vec<(u32, String)> {
         .collect()
 }
 
-/// Waits until this process has no children but these, and reaps those that
-/// end. Together with [`adopt_orphans`] that is until a process and all that it
-/// ever started, whoever of them forked it, are gone.
+/// Waits until this process has no children except these, and reaps those that
+/// end. After [`adopt_orphans`], this waits for a process and all of its
+/// descendants.
 ///
 /// # Errors
 /// The children that are left at the deadline.
 pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), Vec<String>> {
     loop {
-        // Anew each time: whom an ended child leaves behind becomes our child.
+        // Read again each time, because orphans of an ended child become children of
+        // this process.
         let Some(child) = children().difference(but).next().copied() else {
             return Ok(());
         };
@@ -84,14 +84,14 @@ pub fn wait_for_children(but: &BTreeSet<u32>, deadline: Instant) -> Result<(), V
     }
 }
 
-/// Waits for the end of one child of this process, and leaves it to whoever
-/// reaps it; `false` where the deadline comes first.
+/// Waits for the end of one child of this process without reaping it. `false` if
+/// the deadline comes first.
 pub fn wait_for_end(pid: u32, deadline: Instant) -> bool {
     sys::wait_by(pid, deadline)
 }
 
-/// Waits for the end of one child of this process, adopted or not, and reaps
-/// it; `false` where the deadline comes first. One that is gone is none.
+/// Waits for the end of one child of this process, adopted or not, and reaps it.
+/// `false` if the deadline comes first. A child that is gone has ended.
 pub fn reap(pid: u32, deadline: Instant) -> bool {
     let ended = sys::wait_by(pid, deadline);
     if ended {
@@ -120,7 +120,7 @@ pub(crate) fn of_this_process() -> Vec<Child> {
             }
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words = String::from_utf8_lossy(&words).replace('\0', " ");
-            // No other state is told, for they come and go.
+            // Other states are left out, because they change all the time.
             let zombie = if state == "Z" { "(zombie) " } else { "" };
             let name = name.rsplit_once('(').map_or("", |(_, name)| name);
             Some(Child {

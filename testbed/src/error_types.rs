@@ -1,4 +1,4 @@
-//! Which error types a crate has, by its sources, and which of them its macro
+//! Finds the error types in the sources of a crate, and those that the macro
 //! `debug_is_display!` lists.
 
 use std::fs;
@@ -7,15 +7,15 @@ use std::path::Path;
 /// The error types below `sources` that no use of `debug_is_display!` lists.
 ///
 /// # Panics
-/// The sources cannot be read, or have fewer than `least` error types: then they
-/// are read wrongly.
+/// The sources cannot be read, or fewer than `least` error types are found, which
+/// means that this search is wrong.
 pub fn errors_with_another_debug(sources: &Path, least: usize) -> Vec<String> {
     let (mut lines, mut listed) = (Vec::new(), Vec::new());
     read(sources, &mut lines, &mut listed);
     let errors: Vec<_> = lines.iter().filter_map(|line| error_of(line)).collect();
     assert!(
         errors.len() >= least,
-        "the sources are read wrongly: {errors:?}"
+        "too few error types were found: {errors:?}"
     );
     errors
         .into_iter()
@@ -24,8 +24,8 @@ pub fn errors_with_another_debug(sources: &Path, least: usize) -> Vec<String> {
         .collect()
 }
 
-/// The words of each line of the crate that begins a definition or an `impl`,
-/// and what all uses of the macro list.
+/// The words of each line that begins a definition or an `impl`, and the lists of
+/// all uses of the macro.
 fn read(folder: &Path, lines: &mut Vec<Vec<String>>, listed: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -45,7 +45,7 @@ fn read(folder: &Path, lines: &mut Vec<Vec<String>>, listed: &mut Vec<String>) {
     }
 }
 
-/// The type, where the line makes one that is an error.
+/// The type, if the line makes it an error.
 fn error_of(line: &[String]) -> Option<&str> {
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     match line[..] {

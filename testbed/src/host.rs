@@ -1,5 +1,4 @@
-//! What a program that uses the library may do to itself, or have done to it;
-//! and where the host has room for what the tests make.
+//! Bad conditions for a process that uses the library, and a folder for sockets.
 
 use std::path::PathBuf;
 
@@ -7,25 +6,24 @@ use crate::sys;
 
 pub use crate::sys::Forked;
 
-/// This process may open no more descriptors than these; the limit that was
-/// before holds again when this is dropped.
+/// A limit on the descriptors of this process. A drop restores the limit before.
 #[derive(Debug)]
-#[must_use = "the limit holds as long as this lives"]
+#[must_use = "a drop ends the limit"]
 pub struct DescriptorLimit {
     before: u64,
     now: u64,
 }
 
 impl DescriptorLimit {
-    /// Lets this process have no descriptor of this number, or a higher one;
-    /// but all lower ones, where the limit was lower yet and may be raised.
+    /// Limits this process to descriptors below this number. If the limit was lower,
+    /// it is raised as far as permitted.
     pub fn below(number: u64) -> Self {
         let (before, now) = sys::limit_descriptors(number);
         Self { before, now }
     }
 
-    /// The lowest number that this process may not have: less than was asked
-    /// for, where nobody but root may raise the limit so far.
+    /// The lowest forbidden number. It is lower than requested if only root could
+    /// raise the limit that far.
     pub fn number(&self) -> u64 {
         self.now
     }
@@ -37,17 +35,17 @@ impl Drop for DescriptorLimit {
     }
 }
 
-/// Memory that this process holds and has written to, in small pages: what
-/// makes a copy of a large process dear. It is given back when this is dropped.
+/// Written memory in small pages, which makes a copy of this process expensive.
+/// A drop frees it.
 #[derive(Debug)]
-#[must_use = "the memory is held as long as this lives"]
+#[must_use = "a drop frees the memory"]
 pub struct Ballast {
     memory: *mut libc::c_void,
     bytes: usize,
 }
 
 impl Ballast {
-    /// Takes so much memory, and writes to all of it.
+    /// Allocates this much memory, and writes to all of it.
     pub fn of(bytes: usize) -> Self {
         Self {
             memory: sys::map_and_touch(bytes),
@@ -62,9 +60,8 @@ impl Drop for Ballast {
     }
 }
 
-/// The folder for folders with sockets in them: that for temporary files, or
-/// `/tmp` where its path is so long that a socket's, which has 107 bytes at the
-/// most, has no room for a name.
+/// The parent of folders for sockets: the folder for temporary files. If its path
+/// is too long, it is `/tmp`, because a socket's path has up to 107 bytes.
 pub fn folder_for_sockets() -> PathBuf {
     let folder = std::env::temp_dir();
     if folder.as_os_str().len() > ROOM_FOR_A_NAME {
@@ -73,33 +70,33 @@ pub fn folder_for_sockets() -> PathBuf {
     folder
 }
 
-/// What is left to a folder's path: a name in it has up to 50 letters.
+/// The longest path of the folder. A name in it has up to 50 characters.
 const ROOM_FOR_A_NAME: usize = 107 - 50;
 
-/// Traces a process as a debugger does, until this one ends. Whoever is not root
-/// may do so where `/proc/sys/kernel/yama/ptrace_scope` is 0.
+/// Traces a process like a debugger, until this process ends. A user other than
+/// root needs a 0 in `/proc/sys/kernel/yama/ptrace_scope`.
 ///
 /// # Panics
-/// It may not.
+/// The system does not permit it.
 pub fn trace(pid: u32) {
     sys::trace(pid);
 }
 
-/// Waits until a process has ended that this one traces, and does not reap it.
+/// Waits until a traced process has ended, and does not reap it.
 ///
 /// # Panics
-/// This one does not trace it.
+/// This process does not trace it.
 pub fn wait_for_the_end_of_a_tracee(pid: u32) {
     sys::wait_for_the_end_of_a_tracee(pid);
 }
 
-/// Sends SIGKILL to a process, from this very thread and at once.
+/// Sends SIGKILL to a process at once, from this thread.
 pub fn kill(pid: u32) {
     sys::kill(pid);
 }
 
-/// Has every further start of a process or thread fail, for as long as this
-/// process lives. It gives up being root for that.
+/// Makes every later start of a process or thread fail, until this process ends.
+/// For that, the process stops being root.
 pub fn forbid_processes() {
     sys::forbid_processes();
 }
@@ -109,13 +106,13 @@ pub fn ignore_children() {
     sys::ignore_children();
 }
 
-/// Reaps a child, whichever ends first; `None` where there is none.
+/// Reaps the next child that ends; `None` if there is none.
 pub fn reap_any() -> Option<u32> {
     sys::reap_any()
 }
 
-/// Forks without exec. The child runs `work`, and exits by 0 when it returns,
-/// or by 101 when it panics, with nothing of its parent's dropped.
+/// Forks without exec. The child runs `work`, and exits with 0 when it returns,
+/// or with 101 when it panics. It drops nothing of its parent.
 pub fn fork(work: impl FnOnce()) -> Forked {
     sys::fork(work)
 }

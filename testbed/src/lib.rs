@@ -1,7 +1,7 @@
-//! What the suites and the soak stand on: a census of all that a process can
-//! leak, a count of its memory, and the bad conditions that a host can be in.
+//! Tools for the tests and the soak: they find leaks, count memory, and cause bad
+//! conditions of a host.
 //!
-//! Unpublished, and for programs of this workspace that test.
+//! Not published; only for tests of this workspace.
 
 mod allocator;
 mod bounds;

@@ -1,16 +1,15 @@
-//! The fuzzer's seeds, tried once each.
+//! Tries each of the fuzzer's seeds once.
 
 use std::fs;
 use std::path::Path;
 
-/// The name of a target of the fuzzer, and what tries an input.
+/// The name of a fuzz target, and its function.
 pub type Tried<'a> = (&'a str, fn(&[u8]));
 
-/// Hands each seed of each target to it, and what comes of the seed where its
-/// end is missing.
+/// Calls each target with each of its seeds, and with each seed without its end.
 ///
 /// # Panics
-/// A target has no seeds, or fails on one; its path is printed before.
+/// A target has no seeds, or fails on a seed, whose path is printed before.
 pub fn try_seeds(targets: &[Tried<'_>]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     for (name, target) in targets {

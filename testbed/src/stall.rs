@@ -1,4 +1,4 @@
-//! Somebody who is held up by the waker of another's future.
+//! Blocks the thread that wakes a future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -19,11 +19,11 @@ impl Wake for Stalls {
     }
 }
 
-/// Has whoever wakes `future` stand still until what is returned is dropped.
-/// `go` lets it be woken: before that, nobody may.
+/// Blocks the thread that wakes `future` until the returned value is dropped.
+/// `go` makes something wake it; before that, nothing may wake it.
 ///
 /// # Panics
-/// The future has ended before anybody woke it.
+/// The future ended before it was woken.
 pub fn stall_who_wakes<F: Future>(future: F, go: impl FnOnce()) -> Sender<()> {
     let (reached, is_reached) = channel();
     let (release, released) = channel();
@@ -33,7 +33,7 @@ pub fn stall_who_wakes<F: Future>(future: F, go: impl FnOnce()) -> Sender<()> {
     }));
     let mut future = pin!(future);
     let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-    assert!(polled.is_pending(), "answered before it was waited for");
+    assert!(polled.is_pending(), "the future ended at its first poll");
     go();
     is_reached.recv().unwrap();
     release

@@ -1,4 +1,5 @@
-//! The system calls of the crate; its unsafe, beside that of `allocator`.
+//! The system calls of the crate. Beside `allocator`, the only file with unsafe
+//! code.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -7,14 +8,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-/// A new pseudo-terminal: the end that a person sits at, and the terminal.
+/// A new pseudo-terminal: the user's end, and the terminal.
 ///
 /// # Panics
 /// The system has none left.
 pub fn pseudo_terminal() -> (File, OwnedFd) {
     let (mut person, mut terminal) = (-1, -1);
-    // SAFETY: The call fills both numbers, and is given nothing else; the
-    // kernel made the descriptors for us.
+    // SAFETY: The call fills both numbers and gets nothing else. The kernel made
+    // the descriptors for this process.
     unsafe {
         let (name, mode, size) = (
             std::ptr::null_mut(),
@@ -27,8 +28,8 @@ pub fn pseudo_terminal() -> (File, OwnedFd) {
     }
 }
 
-/// Brings a process group of this session to the foreground of its terminal, and
-/// so this process into the background.
+/// Brings a process group of this session to the foreground of its terminal. This
+/// process is then in the background.
 ///
 /// # Panics
 /// The terminal or the group is not this session's.
@@ -45,8 +46,8 @@ pub(crate) fn become_subreaper() {
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
-/// Waits for a child's end; `false` where the deadline comes first. A child
-/// that is none, or not any more, has ended.
+/// Waits for a child's end; `false` if the deadline comes first. A process that is
+/// not a child, or is already reaped, has ended.
 pub(crate) fn wait_by(pid: u32, deadline: Instant) -> bool {
     Target::of(pid).is_none_or(|target| target.ends_by(deadline))
 }
@@ -59,15 +60,15 @@ pub(crate) fn reap(pid: u32) {
     }
 }
 
-/// A process, held so that no other is taken for it when it has ended.
+/// A process by its descriptor, so that a reused id is never mistaken for it.
 #[derive(Debug)]
 pub struct Target(OwnedFd);
 
 impl Target {
-    /// The process of this id; `None` where there is none.
+    /// The process with this id; `None` if there is none.
     pub fn of(pid: u32) -> Option<Self> {
         let number = libc::pid_t::try_from(pid).ok()?;
-        // SAFETY: Numbers alone; the kernel made the descriptor for us.
+        // SAFETY: Numbers alone. The kernel made the descriptor for this process.
         unsafe {
             match libc::syscall(libc::SYS_pidfd_open, number, 0) {
                 descriptor @ 0.. => Some(Self(OwnedFd::from_raw_fd(
@@ -78,7 +79,7 @@ impl Target {
         }
     }
 
-    /// Sends it a signal; `false` where it has ended.
+    /// Sends a signal; `false` if the process has ended.
     pub fn signal(&self, number: i32) -> bool {
         let null = std::ptr::null::<libc::siginfo_t>();
         let descriptor = self.0.as_raw_fd();
@@ -86,7 +87,7 @@ impl Target {
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, number, null, 0) == 0 }
     }
 
-    /// Waits for its end; `false` where the deadline comes first.
+    /// Waits for its end; `false` if the deadline comes first.
     fn ends_by(&self, deadline: Instant) -> bool {
         let mut poll = libc::pollfd {
             fd: self.0.as_raw_fd(),
@@ -99,12 +100,11 @@ impl Target {
         unsafe { libc::poll(&raw mut poll, 1, left) > 0 }
     }
 
-    /// Stops it, which must be our child, and waits until it stands still: a
-    /// signal that comes before that may be the first to be heard. `false`
-    /// where it has ended.
+    /// Stops this process, which must be a child, and waits until it has stopped.
+    /// Otherwise a later signal could take effect first. `false` if it has ended.
     pub fn stop(&self) -> bool {
         let id = libc::id_t::from(self.0.as_raw_fd().cast_unsigned());
-        // SAFETY: Plain data, which the call fills and nobody reads.
+        // SAFETY: Plain data, which the call fills and nothing reads.
         self.signal(libc::SIGSTOP)
             && unsafe {
                 let mut info: libc::siginfo_t = std::mem::zeroed();
@@ -148,10 +148,10 @@ pub(crate) fn wait_for_the_end_of_a_tracee(pid: u32) {
     assert_eq!(waited, 0, "{}", io::Error::last_os_error());
 }
 
-/// Maps so many bytes and writes to every page of them.
+/// Maps this number of bytes and writes to every page.
 pub(crate) fn map_and_touch(bytes: usize) -> *mut libc::c_void {
-    // SAFETY: A new mapping, of our own, within which alone is written. The
-    // advice is one: a kernel without large pages may refuse it.
+    // SAFETY: A new mapping of this process; all writes are within it. The
+    // advice may fail: a kernel without large pages refuses it.
     unsafe {
         let memory = libc::mmap(
             std::ptr::null_mut(),
@@ -168,7 +168,7 @@ pub(crate) fn map_and_touch(bytes: usize) -> *mut libc::c_void {
     }
 }
 
-/// Ends a mapping that [`map_and_touch`] has made, of this size.
+/// Unmaps a mapping of [`map_and_touch`] with this size.
 pub(crate) fn unmap(memory: *mut libc::c_void, bytes: usize) {
     // SAFETY: The mapping is whole, and only its owner had its address.
     let done = unsafe { libc::munmap(memory, bytes) };
@@ -180,7 +180,7 @@ pub(crate) fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
-/// Sets the limit, as far as that may be; gives that before, and that now.
+/// Sets the limit as far as permitted. Returns the limits before and now.
 pub(crate) fn limit_descriptors(number: u64) -> (u64, u64) {
     // SAFETY: Plain data, which the calls fill and read.
     unsafe {
@@ -223,12 +223,12 @@ const NOBODY: u32 = 65534;
 pub struct Forked(libc::pid_t);
 
 impl Forked {
-    /// Its process.
+    /// The child's process.
     pub fn id(&self) -> u32 {
         self.0.unsigned_abs()
     }
 
-    /// Waits for its end; `true` where it exited by 0.
+    /// Waits for its end; `true` if it exited with 0.
     pub fn succeeded(self) -> bool {
         let mut status = 0;
         // SAFETY: The status outlives the call.
@@ -238,12 +238,12 @@ impl Forked {
 }
 
 pub(crate) fn fork(work: impl FnOnce()) -> Forked {
-    // SAFETY: The child has one thread, this one. Locks that others held stay
-    // locked there, which the work must bear; that is what is tested by it.
+    // SAFETY: The child has only this thread. Locks of other threads stay locked
+    // there; the tests check that the work copes with that.
     match unsafe { libc::fork() } {
         0 => {
             let result = std::panic::catch_unwind(AssertUnwindSafe(work));
-            // SAFETY: It ends the process without running anything of ours.
+            // SAFETY: It ends the process without running code of this program.
             unsafe { libc::_exit(if result.is_ok() { 0 } else { 101 }) }
         }
         pid => {

@@ -1,25 +1,27 @@
-//! The bench: builds what it measures, optimised, and runs the program of that
-//! name on the newest QEMU.
+//! The bench: makes a release build, and runs the program `bench` with the
+//! newest QEMU.
 
 use std::{path::PathBuf, process::Command};
 
 use crate::{failure::Failure, process, process::cargo, setup, workspace};
 
-/// Measures; `words` are the program's own.
+/// Measures; `words` are the arguments of the program `bench`.
 pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
     setup::run()?;
     process::run_shown(&mut bench(words)?)
 }
 
-/// Sets up the peers that come from elsewhere, if that can be; the tests have
-/// each row measured once, with those that are there.
+/// Sets up the peers in Python, if that is possible. The tests measure each row
+/// once, with the peers that exist.
 pub(crate) fn set_up() -> Option<PathBuf> {
     python()
-        .inspect_err(|reason| tell!("without the peers in Python: {reason}"))
+        .inspect_err(|reason| {
+            tell!("bench: the peers in Python are not measured: {reason}");
+        })
         .ok()
 }
 
-/// The program, and what it takes.
+/// The program with all of its arguments.
 fn bench(words: &[&str]) -> Result<Command, Failure> {
     let build = ["build", "--quiet", "--release", "--package", "fake-qemu"];
     process::run_shown(&mut cargo(build))?;
@@ -35,7 +37,7 @@ fn bench(words: &[&str]) -> Result<Command, Failure> {
     Ok(bench)
 }
 
-/// A Python with the peer `qemu.qmp`, in an environment of its own.
+/// A Python with the peer `qemu.qmp`, in a virtual environment.
 fn python() -> Result<PathBuf, Failure> {
     let folder = workspace::target().join("bench/python");
     let python = folder.join("bin/python");

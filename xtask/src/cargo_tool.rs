@@ -1,10 +1,10 @@
-//! Programs that cargo installs for the project alone, below `target/tools`.
+//! Programs that cargo installs below `target/tools`, for this project only.
 
 use std::{env, path::PathBuf};
 
 use crate::{failure::Failure, process, process::cargo, workspace};
 
-/// The program of this crate, which is installed if it is missing.
+/// The program of this crate. It is installed if it is missing.
 pub(crate) fn ensure(name: &str) -> Result<PathBuf, Failure> {
     let folder = workspace::target().join("tools");
     let program = folder.join("bin").join(name);
@@ -13,7 +13,7 @@ pub(crate) fn ensure(name: &str) -> Result<PathBuf, Failure> {
     }
     tell!("installing {name} into target/tools ...");
     let mut install = cargo(["install", "--quiet", "--locked", name, "--root"]);
-    // For itself alone, not for the workspace.
+    // In another folder, so that the workspace's settings do not apply.
     install.arg(folder).current_dir(env::temp_dir());
     process::run_shown(&mut install)?;
     Ok(program)

@@ -1,9 +1,9 @@
-//! How a check ended that did not fail.
+//! The result of a check that did not fail.
 
-/// Whether there was something to check.
+/// Whether the check ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checked {
     Passed,
-    /// What it compares with is not there yet. It has printed a line that says so.
+    /// Something that the check needs is missing. A printed line says what.
     Skipped,
 }

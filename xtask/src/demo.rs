@@ -1,5 +1,4 @@
-//! The main job, shown on a real QEMU: sets up what it needs, and runs the
-//! library's example of that name.
+//! The demo on a real QEMU: runs the set-up, then the library's example `demo`.
 
 use crate::{failure::Failure, process, setup};
 

@@ -1,5 +1,5 @@
-//! Holds the dependencies against `deny.toml`: licences, sources, versions that
-//! are banned, and what is known to be unsafe. `cargo-deny` does the work.
+//! Checks the dependencies against `deny.toml`: licences, sources, banned
+//! versions and known vulnerabilities. `cargo-deny` does the work.
 
 use std::{
     env,
@@ -27,20 +27,20 @@ pub(crate) fn run() -> Result<(), Failure> {
         .map_err(process::not_started(&advisories))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() && is_out_of_reach(&said) {
-        tell!("advisories: not checked, because their database on GitHub is out of reach");
+        tell!("advisories: not checked: cannot reach their database on GitHub");
         return Ok(());
     }
     tell!("{}", said.trim_end());
     process::succeeded(&advisories, output.status)
 }
 
-/// Whether the database of advisories could not be fetched, as cargo-deny
-/// prints it.
+/// Whether cargo-deny reports that it could not fetch the database of
+/// advisories.
 fn is_out_of_reach(said: &str) -> bool {
     said.contains("failed to fetch advisory database")
 }
 
-/// The system's cargo-deny, or ours.
+/// The cargo-deny of the `PATH`, or of `target/tools`.
 fn program() -> Result<PathBuf, Failure> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut programs = env::split_paths(&path).map(|folder| folder.join(NAME));

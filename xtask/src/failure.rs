@@ -1,4 +1,4 @@
-//! The one error of these commands: what to tell the person, and the exit code.
+//! The error of these commands: a message for the user, and the exit code.
 
 use std::{
     fmt::{self, Display},
@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-/// Why a command ended without doing its work.
+/// Why a command did not do its work.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
@@ -22,7 +22,7 @@ impl Failure {
         }
     }
 
-    /// Nothing went wrong, but the person has to do something first.
+    /// Nothing went wrong, but the user must do something first.
     pub(crate) fn advice(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -30,24 +30,24 @@ impl Failure {
         }
     }
 
-    /// Something went wrong, and the person has been told already.
-    pub(crate) fn told() -> Self {
+    /// Something went wrong, and the message has been printed.
+    pub(crate) fn printed() -> Self {
         Self::new("")
     }
 
-    /// For `map_err`: names what the input or output was for.
+    /// For `map_err`: `doing` names the purpose of the input or output.
     pub(crate) fn io(doing: impl Display) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::new(format!("cannot {doing}: {error}"))
     }
 
-    /// Adds what to do about it.
+    /// Adds advice for the user.
     pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.message.push('\n');
         self.message.push_str(hint);
         self
     }
 
-    pub(crate) fn is_told(&self) -> bool {
+    pub(crate) fn is_printed(&self) -> bool {
         self.message.is_empty()
     }
 

@@ -1,5 +1,6 @@
-//! The fuzzer: installs it where it is missing, and runs the targets of `fuzz`,
-//! one after the other, each from its seeds and from what earlier runs found.
+//! The fuzzer: installs cargo-fuzz if it is missing, and runs the targets of
+//! `fuzz` one after the other. Each starts from its seeds and from the inputs of
+//! earlier runs.
 
 use std::{
     fs,
@@ -9,7 +10,7 @@ use std::{
 
 use crate::{cargo_tool, failure::Failure, process, workspace};
 
-/// Fuzzes, as these arguments say: a target's name, or none for all of them.
+/// Fuzzes the target that the arguments name, or all targets.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let (name, minutes) = match *arguments {
         [] => (None, MINUTES),
@@ -22,8 +23,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     if let Some(name) = name {
         if !names.iter().any(|it| it == name) {
             let all = names.join(", ");
-            let words = format!("there is no target '{name}', but: {all}");
-            return Err(Failure::advice(words));
+            let message = format!("there is no fuzz target '{name}'; the targets are: {all}");
+            return Err(Failure::advice(message));
         }
         names.retain(|it| it == name);
     }
@@ -39,8 +40,8 @@ fn fuzz(program: &Path, name: &str, minutes: u64) -> Result<(), Failure> {
     let target = workspace::target().join("fuzz");
     let found = target.join("corpus").join(name);
     fs::create_dir_all(&found).map_err(Failure::io(format!("make {}", found.display())))?;
-    // No sanitizer: those need a nightly toolchain, and there is no unsafe code
-    // in what is fuzzed. Panics, time and memory are watched by the fuzzer itself.
+    // No sanitizer: they need a nightly toolchain, and the fuzzed code has no
+    // unsafe parts. The fuzzer itself finds panics, hangs and memory growth.
     let mut fuzzer = Command::new(program);
     fuzzer
         .current_dir(workspace::root())
@@ -53,8 +54,8 @@ fn fuzz(program: &Path, name: &str, minutes: u64) -> Result<(), Failure> {
         .arg(format!("-max_total_time={}", minutes * 60));
     process::run_shown(&mut fuzzer).map_err(|failure| {
         failure.hint(
-            "It has written the input that fails, and said where. Put it into the \
-             target's folder of fuzz/seeds, so that the tests try it from now on.",
+            "The fuzzer has written the failing input; see its output for the path. Copy the \
+             input to the target's folder below fuzz/seeds, so that the tests always try it.",
         )
     })
 }
@@ -79,7 +80,7 @@ fn folder() -> PathBuf {
 }
 
 fn minutes(text: &str) -> Result<u64, Failure> {
-    // None at all would be without end to the fuzzer.
+    // With 0 the fuzzer would never stop.
     let minutes = text.parse().ok().filter(|&minutes| minutes > 0);
     minutes.ok_or_else(|| Failure::advice(USAGE))
 }

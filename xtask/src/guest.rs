@@ -1,11 +1,11 @@
-//! The tiny guest firmware: built from its source by its own script, and kept
-//! in the repository, so that its users need no assembler.
+//! The tiny guest firmware. A script builds it from its source. The result is
+//! in the repository, so users need no assembler.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use crate::{failure::Failure, process, setup, workspace};
 
-/// Builds the firmware and replaces the one that is kept.
+/// Builds the firmware and replaces the file in the repository.
 pub(crate) fn rebuild() -> Result<(), Failure> {
     let built = build()?;
     let kept = kept();

@@ -1,8 +1,9 @@
-//! The tests pass however they are started: by a script in the background, in
-//! another language, with few descriptors, as another user.
+//! Runs the tests under hardships: in the background of a script, in another
+//! language, with few descriptors, as another user. The tests must pass.
 //!
-//! `cargo xtask hardships` runs the quick part under one after the other. Three
-//! that one process can bear at once are part of every `cargo xtask test`.
+//! `cargo xtask hardships` runs the quick tests under one hardship after the
+//! other. Three hardships that one process can have at once are part of every
+//! `cargo xtask test`.
 
 use std::{
     env,
@@ -15,30 +16,30 @@ use std::{
 
 use crate::{failure::Failure, process as command, setup};
 
-/// Something that a program may have to bear.
+/// A condition that is hard for a program.
 pub(crate) struct Hardship {
-    /// By which it is asked for.
+    /// The name on the command line.
     pub(crate) name: &'static str,
     about: &'static str,
-    /// A script of `sh` that runs the program and its arguments, which are `"$@"`.
+    /// A script of `sh` that runs `"$@"`: the program and its arguments.
     script: fn() -> String,
 }
 
-/// All, in the order in which they are tried.
+/// All hardships, in the order in which they run.
 pub(crate) const ALL: [Hardship; 12] = [
     Hardship {
         name: "background",
-        about: "in the background of a script: SIGINT and SIGQUIT are ignored",
+        about: "in the background of a script, with SIGINT and SIGQUIT ignored",
         script: || r#""$@" & wait "$!""#.to_owned(),
     },
     Hardship {
         name: "nohup",
-        about: "under nohup: SIGHUP is ignored",
+        about: "under nohup, with SIGHUP ignored",
         script: || r#"exec nohup "$@""#.to_owned(),
     },
     Hardship {
         name: "setsid",
-        about: "in a session of its own, without a terminal",
+        about: "in a new session, without a terminal",
         script: || r#"exec setsid --wait "$@""#.to_owned(),
     },
     Hardship {
@@ -78,7 +79,7 @@ pub(crate) const ALL: [Hardship; 12] = [
     },
     Hardship {
         name: "tmpdir",
-        about: "with a TMPDIR of 90 letters, one of them a blank",
+        about: "with a TMPDIR of 90 characters, including a space",
         script: tmpdir,
     },
     Hardship {
@@ -88,7 +89,7 @@ pub(crate) const ALL: [Hardship; 12] = [
     },
 ];
 
-/// Those of every `cargo xtask test`, all three at once.
+/// The three of every `cargo xtask test`, for one run under all of them.
 pub(crate) fn of_every_test() -> Vec<Hardship> {
     let chosen = ["background", "umask", "tmpdir"];
     let mut all = Vec::from(ALL);
@@ -96,7 +97,7 @@ pub(crate) fn of_every_test() -> Vec<Hardship> {
     all
 }
 
-/// Runs the quick part of the tests under these, or under all.
+/// Runs the quick tests under each of these hardships, or under each of all.
 pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
     if let Some(unknown) = names
         .iter()
@@ -105,11 +106,11 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
         let lines = ALL.map(|it| format!("  {:12} {}", it.name, it.about));
         let lines = lines.join("\n");
         return Err(Failure::advice(format!(
-            "there is no hardship '{unknown}', but these:\n{lines}"
+            "there is no hardship '{unknown}'; the hardships are:\n{lines}"
         )));
     }
     setup::locale::ensure()?;
-    let own = env::current_exe().map_err(Failure::io("find our own program"))?;
+    let own = env::current_exe().map_err(Failure::io("find the program xtask"))?;
     let mut failed = Vec::new();
     let chosen = |it: &Hardship| names.is_empty() || names.contains(&it.name);
     for hardship in ALL.into_iter().filter(chosen) {
@@ -140,13 +141,13 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
 }
 
 impl Hardship {
-    /// What stands before a program to have it run under this.
+    /// The words to put before a program.
     pub(crate) fn words(&self) -> [OsString; 4] {
         ["sh", "-c", &(self.script)(), "sh"].map(OsString::from)
     }
 }
 
-/// The locale is one of the system's, or the one that the set-up made.
+/// The locale is from the system, or the set-up has made it.
 fn german() -> String {
     let made = setup::locale::folder();
     let place = if made.is_dir() {
@@ -157,7 +158,7 @@ fn german() -> String {
     format!(r#"{place}export LC_ALL=de_DE.UTF-8 LANGUAGE=de; exec "$@""#)
 }
 
-/// Of this run alone. The path of a socket has room for 107 letters.
+/// For this run only. The path of a socket has room for 107 characters.
 fn tmpdir_folder() -> PathBuf {
     let mut folder = env::temp_dir().into_os_string();
     folder.push(format!("/qemu machine {}", process::id()));
@@ -167,10 +168,10 @@ fn tmpdir_folder() -> PathBuf {
     folder.into()
 }
 
-/// Removes what the hardships have made.
+/// Removes the folder that the hardships have made.
 ///
 /// # Errors
-/// The tests have left something there.
+/// The tests have left files there.
 pub(crate) fn tidy() -> Result<(), Failure> {
     let folder = tmpdir_folder();
     let left: Vec<_> = fs::read_dir(&folder)
@@ -182,21 +183,23 @@ pub(crate) fn tidy() -> Result<(), Failure> {
     if !left.is_empty() {
         let folder = folder.display();
         let left = left.join("\n  ");
-        return Err(Failure::new(format!("left in {folder}:\n  {left}")));
+        return Err(Failure::new(format!(
+            "the tests left files in {folder}:\n  {left}"
+        )));
     }
-    // It is there only after that hardship.
+    // It exists only after the hardship `tmpdir`.
     let _ = fs::remove_dir(&folder);
     Ok(())
 }
 
 fn tmpdir() -> String {
     let quoted = command::quoted(&tmpdir_folder());
-    // As any folder for temporary files, it is open to every user.
+    // Like every folder for temporary files, it is open to every user.
     format!(r#"mkdir -p {quoted} && chmod 1777 {quoted} && export TMPDIR={quoted} && exec "$@""#)
 }
 
-/// Root becomes nobody, who keeps but the right to use files that are root's:
-/// the toolchain and what is built.
+/// Root becomes the user nobody. It keeps only the right to use files of root:
+/// the toolchain and the build.
 fn user() -> String {
     if setup::is_root() {
         let files = "+dac_override,+dac_read_search,+fowner";

@@ -1,6 +1,6 @@
 //! The project's own commands, run as `cargo xtask <command>`.
 
-/// Prints a line. Nobody may be reading: the work is done all the same.
+/// Prints a line. A closed standard output is no error.
 macro_rules! tell {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.is_told() {
+            if !failure.is_printed() {
                 let _ = writeln!(io::stderr(), "{failure}");
             }
             failure.exit_code()
@@ -78,22 +78,24 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  setup            fetch whatever is missing: QEMU, a second QEMU, a Linux guest
-  test             set up, then check formatting, lints and documents, and run all tests
-  test --quick     the same without set-up and without what needs a real QEMU
-  hardships        run the quick part in the background, under nohup, with few
+  setup            install or download what is missing: QEMU, a second QEMU,
+                   a Linux guest
+  test             run the set-up, then all checks and all tests
+  test --quick     run the checks and tests that need no set-up and no real QEMU
+  hardships        run the quick tests in the background, under nohup, with few
                    descriptors, and so on; [NAME...]
   guest            build the tiny guest firmware from its source
   demo             show what the library does
-  bench            set up, then measure against bare calls and against peers;
+  bench            run the set-up, then measure the library and other libraries;
                    [--smoke] [ID...]
-  fuzz             try what reads others' bytes with any bytes, each target for 15
-                   minutes; [TARGET] [--minutes N]
-  api              compare the public face of the crates with docs/api; [--keep]
+  fuzz             feed random bytes to every reader of foreign bytes, each for
+                   15 minutes; [TARGET] [--minutes N]
+  api              compare the public API of the crates with docs/api; [--keep]
   language         count words, sentences and paragraphs that are not plain English;
                    [--keep | PATH...]
-  deny             hold the dependencies against deny.toml
+  deny             check the dependencies against deny.toml
   package          pack the published crates, and build each from its package
-  rooms            hold the imports between modules against ARCHITECTURE.md; [--measure]
-  soak             set up, then play random machines with random faults, for 10
+  rooms            check the imports between modules against ARCHITECTURE.md;
+                   [--measure]
+  soak             run the set-up, then random machines with random faults for 10
                    minutes; [--minutes N | --launches N] [--seed S] [--only K]";

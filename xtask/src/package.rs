@@ -1,6 +1,6 @@
-//! What would be published: each crate is packed, built from its package alone,
-//! and looked through for its README and its licences. Beside that, the crates
-//! are built by the oldest Rust that they promise, where that is installed.
+//! Checks the packages to publish. Each crate is packed and built from its
+//! package, which must have a README and the licences. The crates are also built
+//! with their oldest supported Rust, if that is installed.
 
 use std::{
     env, fs,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{checked::Checked, failure::Failure, process, process::cargo, workspace};
 
-/// Checks the packages, and the oldest Rust.
+/// Checks the packages and the oldest supported Rust.
 pub(crate) fn run() -> Result<(), Failure> {
     forget_unpacked();
     process::run_shown(&mut packages())?;
@@ -18,8 +18,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     oldest_rust().map(drop)
 }
 
-/// Packs every published crate, and builds each from its package. Those that it
-/// depends on are taken from their packages, too.
+/// Packs every published crate, and builds each from its package. The crates
+/// that it depends on also come from their packages.
 pub(crate) fn packages() -> Command {
     // The warnings of metadata ask for the address of a repository.
     let mut package = cargo(["package", "--allow-dirty", "--no-metadata"]);
@@ -27,18 +27,18 @@ pub(crate) fn packages() -> Command {
         package.args(["--package", name]);
     }
     package.arg("--target-dir").arg(folder());
-    // Nobody runs what is built: without debug information it takes a quarter less.
+    // The build is not run. Without debug information it is a quarter faster.
     package.env("CARGO_PROFILE_DEV_DEBUG", "0");
     package
 }
 
-/// Where packages are made and built.
+/// The folder in which packages are made and built.
 fn folder() -> PathBuf {
     workspace::target().join("packages")
 }
 
-/// Removes what cargo keeps of the packages that it verified before. It takes
-/// them for the same as long as their version is, whatever has changed.
+/// Removes what cargo keeps of packages that it has verified before. Cargo
+/// compares only the version, and would use a stale build.
 pub(crate) fn forget_unpacked() {
     remove_ours(&folder().join("debug/.fingerprint"));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -47,7 +47,7 @@ pub(crate) fn forget_unpacked() {
     };
     let sources = fs::read_dir(home.join("registry/src"));
     for registry in sources.into_iter().flatten().flatten() {
-        // The registry that cargo makes for this has no name.
+        // Cargo's temporary registry for this has no name.
         if !registry.file_name().to_string_lossy().starts_with('-') {
             continue;
         }
@@ -61,13 +61,13 @@ fn remove_ours(folder: &Path) {
         let name = entry.file_name();
         let name = name.to_str().and_then(|it| it.rsplit_once('-'));
         if name.is_some_and(|(name, _)| workspace::PUBLISHED.contains(&name)) {
-            // If it stays, the verification says what is wrong.
+            // If it stays, the verification fails and reports the reason.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Fails where what [`packages`] has packed lacks a file.
+/// Fails if a package of [`packages`] lacks a file.
 pub(crate) fn contents() -> Result<(), Failure> {
     let root = workspace::root();
     let mut faults = Vec::new();
@@ -88,8 +88,8 @@ pub(crate) fn contents() -> Result<(), Failure> {
     Err(Failure::new(faults.join("\n")))
 }
 
-/// What a package lacks. It is unpacked here; its crate's folder and the
-/// workspace have the files as they should be in it.
+/// What is missing or wrong in an unpacked package. The crate's folder and the
+/// workspace have the expected files.
 fn faults_of(package: &Path, folder: &Path, root: &Path) -> Vec<String> {
     let licences = LICENCES.map(|name| (name, root.join(name)));
     let files = [("README.md", folder.join("README.md"))];
@@ -99,32 +99,32 @@ fn faults_of(package: &Path, folder: &Path, root: &Path) -> Vec<String> {
         Ok(packed) if packed.trim_ascii().is_empty() => Some(format!("{name} is empty")),
         Ok(packed) => match fs::read(&original) {
             Ok(original) if original == packed => None,
-            _ => Some(format!("{name} is not as in {}", original.display())),
+            _ => Some(format!("{name} differs from {}", original.display())),
         },
     };
     files.filter_map(fault).collect()
 }
 
-/// The version in what `cargo pkgid` prints: `path+file:///x/name#0.1.0`, or
+/// The version in the output of `cargo pkgid`: `path+file:///x/name#0.1.0` or
 /// `...#name@0.1.0`.
 fn version(id: &str) -> &str {
     id.trim().rsplit(['#', '@']).next().unwrap_or_default()
 }
 
-/// Builds the published crates with the oldest Rust that they promise to work
-/// with. Without that toolchain, it prints so.
+/// Builds the published crates with their oldest supported Rust. Without that
+/// toolchain, it prints a line.
 pub(crate) fn oldest_rust() -> Result<Checked, Failure> {
     let manifest = workspace::root().join("Cargo.toml");
     let manifest = fs::read_to_string(manifest).map_err(Failure::io("read Cargo.toml"))?;
     let oldest = rust_version(&manifest)
-        .ok_or_else(|| Failure::new("Cargo.toml says no rust-version of the workspace"))?;
+        .ok_or_else(|| Failure::new("Cargo.toml has no rust-version of the workspace"))?;
     let Ok(list) = process::output(Command::new("rustup").args(["toolchain", "list"])) else {
-        tell!("Rust {oldest}: not checked, because there is no rustup");
+        tell!("Rust {oldest}: not checked: rustup is not installed");
         return Ok(Checked::Skipped);
     };
     let Some(toolchain) = toolchain(&list, oldest) else {
         tell!(
-            "Rust {oldest}: not checked, because it is not installed. To check it: \
+            "Rust {oldest}: not checked: it is not installed; to install it: \
              rustup toolchain install {oldest} --profile minimal"
         );
         return Ok(Checked::Skipped);
@@ -135,7 +135,7 @@ pub(crate) fn oldest_rust() -> Result<Checked, Failure> {
         .arg("--target-dir")
         .arg(workspace::target().join("oldest-rust"))
         .current_dir(workspace::root());
-    // Those of the toolchain that runs us.
+    // They belong to the toolchain that runs this program.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
         check.env_remove(name);
     }
@@ -153,7 +153,7 @@ fn rust_version(manifest: &str) -> Option<&str> {
     Some(value.trim().strip_prefix('=')?.trim().trim_matches('"'))
 }
 
-/// Among what `rustup toolchain list` prints, a toolchain of this version.
+/// A toolchain of this version in the output of `rustup toolchain list`.
 fn toolchain<'a>(list: &'a str, version: &str) -> Option<&'a str> {
     let names = list.lines().filter_map(|line| line.split(' ').next());
     let is_it = |name: &&str| {
@@ -201,7 +201,7 @@ mod tests {
         let found = faults();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
-            found[0].starts_with("LICENSE-APACHE is not as in "),
+            found[0].starts_with("LICENSE-APACHE differs from "),
             "{found:?}"
         );
 

@@ -1,4 +1,4 @@
-//! Commands that are run to their end. None of them is given our input.
+//! Runs commands to their end. None of them reads this process's input.
 
 use std::{
     env,
@@ -10,14 +10,14 @@ use std::{
 
 use crate::{failure::Failure, workspace};
 
-/// Runs a command unseen; its output is shown if it fails.
+/// Runs a command without showing its output. The error has the output.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     output(command).map(drop)
 }
 
-/// Runs a command unseen and gives its standard output.
+/// Runs a command without showing its output. Returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
-    // The words of apt and dpkg are read, so they must not be translated.
+    // The output of apt and dpkg is parsed, so it must not be translated.
     command.env("LC_ALL", "C").stdin(Stdio::null());
     let output = command.output().map_err(not_started(command))?;
     if !output.status.success() {
@@ -26,14 +26,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command whose output goes where ours does.
+/// Runs a command that writes to this process's own output.
 pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
     command.stdin(Stdio::null());
     let status = command.status().map_err(not_started(command))?;
     succeeded(command, status)
 }
 
-/// Shows the standard output as it comes, and gives it.
+/// Shows the standard output as it comes, and returns it.
 pub(crate) fn run_kept(command: &mut Command) -> Result<(ExitStatus, String), Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(not_started(command))?;
@@ -53,7 +53,7 @@ pub(crate) fn run_kept(command: &mut Command) -> Result<(ExitStatus, String), Fa
     Ok((status, said))
 }
 
-/// For a command whose output has been shown.
+/// The result of a command whose output has been shown.
 pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
@@ -62,7 +62,7 @@ pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Fai
     Err(Failure::new(format!("`{line}` failed: {status}")))
 }
 
-/// The cargo that runs us.
+/// The cargo that runs this program.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut cargo = Command::new(program);
@@ -75,7 +75,7 @@ pub(crate) fn not_started(command: &Command) -> impl FnOnce(io::Error) -> Failur
     Failure::io(format!("run `{}`", line(command)))
 }
 
-/// The command as a person would type it.
+/// The command as a person types it.
 pub(crate) fn line(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -83,6 +83,14 @@ pub(crate) fn line(command: &Command) -> String {
         line.push_str(&argument.to_string_lossy());
     }
     line
+}
+
+/// Kills a process group. It is no error if the group is gone.
+pub(crate) fn kill_group(group: u32) -> Result<(), Failure> {
+    let mut kill = Command::new("sh");
+    kill.args(["-c", &format!("kill -KILL -{group}")]);
+    kill.stdin(Stdio::null()).stderr(Stdio::null());
+    kill.status().map(drop).map_err(not_started(&kill))
 }
 
 /// A path as one word of the shell.

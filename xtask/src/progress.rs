@@ -1,5 +1,5 @@
-//! What a person sees of a long step: a line when it starts, and its time when
-//! it ends; on a terminal also a live line in between.
+//! Shows the progress of a long step: a line at its start, and a line with its
+//! time at its end. On a terminal there is also a live line between them.
 
 use std::{
     fmt::Display,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{failure::Failure, process};
 
-/// Does one step of the work, with a line before and after.
+/// Runs one step, with a line before and after it.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     tell!("{name} ...");
     let started = Instant::now();
@@ -20,7 +20,7 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T, Failure>) -> 
     outcome
 }
 
-/// Runs a command that draws its own progress if it finds a terminal.
+/// Runs a command that draws its own progress on a terminal.
 pub(crate) fn run_live(command: &mut Command) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         process::run_shown(command)
@@ -29,7 +29,7 @@ pub(crate) fn run_live(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// Runs a command that prints a line for each thing it has done, and counts them.
+/// Runs a command that prints a line for each thing, and shows their number.
 pub(crate) fn run_counted(command: &mut Command, things: impl Display) -> Result<(), Failure> {
     if !io::stdout().is_terminal() {
         return process::run(command);

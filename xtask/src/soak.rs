@@ -1,12 +1,12 @@
-//! The soak: sets up what it needs, and runs the program of that name on every
-//! real QEMU there is.
+//! The soak: runs the set-up, then the program `soak` with every real QEMU of
+//! the set-up.
 
 use crate::{failure::Failure, process, process::cargo, setup};
 
-/// Soaks, as these arguments of the program say.
+/// Soaks; the arguments are those of the program `soak`.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     setup::run()?;
-    // It looks for the scripted peer where cargo builds both.
+    // The program looks for fake-qemu in its own folder.
     process::run_shown(&mut cargo(["build", "--quiet", "--package", "fake-qemu"]))?;
     let mut soak = cargo(["run", "--quiet", "--package", "soak", "--"]);
     for qemu in setup::launcher::all() {

@@ -1,4 +1,4 @@
-//! Where things are: the workspace, and what is made under its `target`.
+//! The folders and files of the workspace.
 
 use std::{
     fs,
@@ -13,15 +13,16 @@ pub(crate) fn root() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The folder of all that can be made again.
+/// The folder of everything that can be built or downloaded again.
 ///
-/// Never moved by `CARGO_TARGET_DIR`: the tests look for QEMU and guests here.
+/// It does not depend on `CARGO_TARGET_DIR`: the tests look for QEMU and guests
+/// here.
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
 /// Every file of the workspace with one of these extensions, in order, as a path
-/// below its root. What is made (`target`) and what is hidden is left out.
+/// below its root. Hidden files and the folder `target` are left out.
 pub(crate) fn files(extensions: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     let root = root();
     let mut files = Vec::new();
@@ -46,5 +47,5 @@ pub(crate) fn files(extensions: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// The crates that are published, each after those that it depends on.
+/// The published crates, each after the crates that it depends on.
 pub(crate) const PUBLISHED: [&str; 3] = ["qemu-qmp-engine", "qemu-qmp", "qemu-machine"];

@@ -1,5 +1,5 @@
-//! Every test file in a folder that is one program belongs to that program: of
-//! one that its `main.rs` does not name, nothing is run and nothing is said.
+//! Every file in a folder of tests must be a module of its `main.rs`. Otherwise
+//! its tests never run, and cargo reports nothing.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! How fast a flood is drained, from the word that begins it to the end of the
-//! machine and of whoever drains.
+//! How fast a flood is drained: from the command that starts it until the
+//! machine and the reader have ended.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use qemu_machine::{Console, Machine, MachineBuilder, Wait, guests};
 
 use crate::Failure;
 
-/// What floods.
+/// The source of a flood.
 pub(super) enum Source {
     /// The scripted peer, as fast as the socket takes it.
     Socket { program: PathBuf, bytes: u32 },
@@ -20,10 +20,10 @@ pub(super) enum Source {
     Guest { program: PathBuf, bytes: u32 },
 }
 
-/// What drains.
+/// The reader of a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drain {
-    /// `cat`, which is the floor here.
+    /// `cat`, the floor.
     Cat,
     Plain,
     CatToFile,
@@ -35,7 +35,7 @@ pub(super) enum Drain {
 
 pub(super) struct Run {
     pub(super) bytes_per_second: f64,
-    /// By how much the memory of this process grew.
+    /// The growth of this process's memory.
     pub(super) grown_bytes: f64,
 }
 
@@ -105,7 +105,7 @@ impl Source {
         if drain.searches() {
             let found = console.expect("never").timeout(None).wait();
             if found.is_ok() {
-                return Err("what is never said was found".into());
+                return Err("the search found a text that is not in the flood".into());
             }
         }
         if let Some(mut cat) = cat {
@@ -132,7 +132,7 @@ impl Source {
         }
     }
 
-    /// What begins the flood.
+    /// The command that starts the flood.
     fn word(&self) -> String {
         match self {
             Self::Socket { .. } => "go".to_owned(),

@@ -1,5 +1,4 @@
-//! How soon a byte that QEMU sends reaches who waits for it: there and back, by
-//! the library and by the barest calls.
+//! The time of a byte to QEMU and back, by the library and by bare system calls.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -32,10 +31,10 @@ pub(super) fn measure(fake_qemu: &Path, times: usize) -> Result<Operation, Failu
     });
     Ok(Operation {
         id: ID,
-        name: "a byte to a console, and the answer to it found".into(),
-        about: "From the `send` of one byte to the return of the `expect` that waits for the \
-                one byte of the answer: what a script pays for each prompt. The floor writes \
-                and reads the same socket by blocking calls, without anybody in between."
+        name: "a byte to a console, and its answer found".into(),
+        about: "From the `send` of one byte to the return of the `expect` for the answer of one \
+                byte: the cost of each prompt in a script. The floor writes and reads the same \
+                socket by blocking calls."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(times, vec![floor, ours])?,
@@ -47,7 +46,7 @@ pub(super) fn measure(fake_qemu: &Path, times: usize) -> Result<Operation, Failu
 }
 
 fn launch(fake_qemu: &Path, times: usize, console: ConsoleConfig) -> Result<Machine, Failure> {
-    // One more, which does not count.
+    // The first one does not count.
     let times = times + 1;
     let script =
         format!("greet\nnegotiate\nrepeat {times}\nconsole-expect a\nconsole b\nend\nserve");

@@ -1,4 +1,4 @@
-//! A console, against the plainest that could stand in its place.
+//! A console, compared with the simplest program for the same work.
 
 mod flood;
 mod latency;
@@ -43,7 +43,7 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
             program: setting.qemu.clone(),
             bytes,
         };
-        let name = format!("a console drained, {} kB said by a guest", bytes / 1000);
+        let name = format!("a console drained, {} kB from a guest", bytes / 1000);
         let rounds = setting.size(9, 1);
         operations.extend(flood(GUEST_FLOOD, name, &guest, rounds)?);
     }
@@ -71,8 +71,8 @@ fn flood(
             Ok(run.bytes_per_second)
         })
     });
-    // By how a QEMU's words meet who reads, a guest is at times fifty times as
-    // fast as it is at others: what one round of ours says of another is chance.
+    // Depending on how QEMU's writes meet the reader, a guest is sometimes fifty
+    // times as fast. A ratio of two of our own rounds would be chance.
     let searched_beside = match source {
         Source::Socket { .. } => Drain::Plain,
         Source::Guest { .. } => Drain::Cat,
@@ -84,11 +84,11 @@ fn flood(
     let rates = Operation {
         id,
         name,
-        about: "From the word that begins the flood to the end of the machine, with the console \
-                only drained into its ring of 1 MiB, with a log, with a search that finds \
-                nothing, with one that also looks past escape sequences and a kernel's lines, \
-                and with a terminal's screen kept. The floor is `cat` on the same socket, to \
-                nowhere or into a file."
+        about: "From the command that starts the flood to the end of the machine. *Drained*: the \
+                console only fills its ring of 1 MiB. *Logged*: it also writes a log. *Searched*: \
+                a search runs that finds nothing. *Past noise*: the search also ignores escape \
+                sequences and kernel lines. *With screen*: it also keeps a terminal's screen. The \
+                floor is `cat` on the same socket, to `/dev/null` or to a file."
             .into(),
         unit: Unit::BytesPerSecond,
         contenders: in_turns(rounds, Vec::from(contenders))?,
@@ -100,9 +100,9 @@ fn flood(
     };
     let memory = Operation {
         id: memory_id,
-        name: "the memory that the same flood takes at most".into(),
-        about: "By how much the resident memory of the whole process grew, at most, in any round \
-                of the row above; 1 MiB of it is the ring."
+        name: "the most memory that the same flood takes".into(),
+        about: "The largest growth of the process's resident memory in any round of the row \
+                above. The ring takes 1 MiB of it."
             .into(),
         unit: Unit::Bytes,
         contenders: vec![Measured {

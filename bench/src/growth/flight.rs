@@ -1,4 +1,4 @@
-//! Commands, and how many have no answer yet.
+//! The cost of a command, by the number of commands in flight.
 
 use std::future::IntoFuture;
 use std::task::{Context, Poll, Waker};
@@ -39,8 +39,8 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         values: Vec::new(),
     };
     let mut points: Vec<Point> = counts.iter().map(point).collect();
-    // The numbers have turns in each round, so that a slow time of the host is
-    // one for all. The first round is not counted.
+    // All sizes take turns in each round, so that a slow moment of the host
+    // affects all of them. The first round does not count.
     for round in 0..=setting.size(15, 1) {
         for ((&count, session), point) in counts.iter().zip(&sessions).zip(&mut points) {
             let seconds = flights(&session.client, count, commands)?;
@@ -55,9 +55,9 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     Ok(vec![Curve {
         id: ID,
         name: "a command among many that wait for their replies".into(),
-        about: "So many commands are sent on one monitor before the first is answered; then all \
-                are, the last one first. The time from the first command to the last reply, per \
-                command. One alone costs most: it waits for its way there and back by itself."
+        about: "All commands are sent on one monitor before the first is answered. Then all are \
+                answered, the last one first. The time from the first command to the last reply, \
+                per command. A single command costs most, because it pays for the whole round trip."
             .into(),
         grows: "commands in flight",
         sizes: Unit::Count,
@@ -67,7 +67,7 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     }])
 }
 
-/// As often as makes at least so many commands.
+/// The number of repeats is chosen so that at least this many commands run.
 fn flights(client: &Client, count: u32, commands: u32) -> Result<f64, Failure> {
     let times = commands.div_ceil(count);
     let begun = Instant::now();
@@ -81,7 +81,7 @@ fn flights(client: &Client, count: u32, commands: u32) -> Result<f64, Failure> {
                 .poll(&mut Context::from_waker(Waker::noop()));
             match sent {
                 Poll::Pending => flying.push(command),
-                // The last one may be answered already.
+                // The last one may already be answered.
                 Poll::Ready(answer) => drop(answer?),
             }
         }

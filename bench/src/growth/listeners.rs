@@ -1,4 +1,4 @@
-//! Events, and how many listen.
+//! The cost of an event, by the number of listeners.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
@@ -42,11 +42,10 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         id: ID,
         name: "an event through many listeners, per listener".into(),
         about: format!(
-            "A monitor sends events, as many as makes {deliveries} with so many listeners, at \
-             once; each listener takes all of them from its own queue. The time from the command \
-             that causes them to the last listener's last event, divided by all that were taken. The \
-             floor is one thread that reads line by line, puts a handle of each into as many \
-             queues, and then takes all from each."
+            "A monitor sends events at once; all listeners together take {deliveries}. Each listener \
+             takes every event from its own queue. The time from the command that causes them to the \
+             last event of the last listener, per event taken. The floor is one thread. It reads the \
+             lines, puts a handle of each event into every queue, and then takes all from each queue."
         ),
         grows: "listeners",
         sizes: Unit::Count,
@@ -104,7 +103,7 @@ fn round(events: u32, listeners: u32) -> Result<f64, Failure> {
         // The events came before the reply.
         let taken = listener.take_all().len();
         if taken != events as usize {
-            return Err(format!("{taken} of {events} events were heard").into());
+            return Err(format!("only {taken} of {events} events arrived").into());
         }
     }
     let seconds = begun.elapsed().as_secs_f64();

@@ -1,4 +1,4 @@
-//! Machines, and how many are alive.
+//! The cost of a machine, by the number of machines.
 
 use std::time::{Duration, Instant};
 
@@ -44,10 +44,10 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     Ok(vec![
         curve(
             0,
-            "a machine more, and one less, among many",
-            "Scripted peers are launched one after the other until so many are alive, and later \
-             ended again. The time of each that was added, and that was ended, since the size \
-             before. The floor is the same by bare calls, which keep a process and a socket each.",
+            "launch and end of one machine among many",
+            "Scripted peers are launched one after the other until this number is alive, and later \
+             ended again. The time of each launch and each end since the size before. The floor does \
+             the same by bare system calls, with a process and a socket each.",
             Unit::Seconds,
             vec![
                 bare_line(FLOOR_LAUNCH, |figures| figures.launch),
@@ -63,16 +63,16 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         curve(
             1,
             "a command and its reply among many machines",
-            "On one of them, while all others are alive.",
+            "On one machine, while all of the others are alive.",
             Unit::Seconds,
             vec![line(ROUND_TRIP, |figures| figures.round_trip)],
             level(&[ROUND_TRIP]),
         ),
         curve(
             2,
-            "memory for a machine among many",
-            "Of a process that launches so many, with a console each: by how much the memory grew \
-             that is its own (`Private_Dirty`), after one machine that does not count.",
+            "memory of a machine among many",
+            "A process launches this number of machines, each with a console. The growth of its \
+             private memory (`Private_Dirty`), per machine. The first machine does not count.",
             Unit::Bytes,
             vec![Line {
                 who: MEMORY,
@@ -83,8 +83,8 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         curve(
             3,
             "processor time of many idle machines",
-            "What all threads of this process took in a second in which nobody did anything, for \
-             all machines together; the reading of the clock is in it.",
+            "The processor time of all threads of this process in one idle second, for all machines \
+             together. It includes the reading of the clock.",
             Unit::Seconds,
             vec![line(IDLE, |figures| figures.idle)],
             level(&[IDLE]),
@@ -127,7 +127,8 @@ fn memory(setting: &Setting) -> Result<Vec<Point>, Failure> {
     counts(setting).iter().map(point).collect()
 }
 
-/// With so many machines alive. Seconds, if nothing else is said.
+/// Results with this number of machines alive. The unit is seconds, unless the
+/// name has another.
 #[derive(Default)]
 struct Figures {
     launch: f64,
@@ -137,7 +138,7 @@ struct Figures {
 }
 
 fn builder(setting: &Setting) -> MachineBuilder {
-    // Its caller holds the guest, so a launch sends no more than the floor does.
+    // The caller keeps the guest paused, so a launch sends no more than the floor.
     Machine::builder(&setting.fake_qemu)
         .arg("-preconfig")
         .args(["-fake-script", "greet\nnegotiate\nserve"])
@@ -162,7 +163,7 @@ fn bare_crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
     Ok(all)
 }
 
-/// Ends those that each size has added, and times that.
+/// Ends the machines that each size has added, and measures the time.
 fn shrink<M>(
     setting: &Setting,
     all: &mut [Figures],
@@ -182,7 +183,7 @@ fn shrink<M>(
     Ok(())
 }
 
-/// Grows through all sizes, and shrinks again.
+/// Goes up through all sizes, and down again.
 fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
     let builder = builder(setting);
     let (mut machines, mut all) = (Vec::new(), Vec::new());
@@ -204,7 +205,7 @@ fn crowd(setting: &Setting) -> Result<Vec<Figures>, Failure> {
         let round_trip = begun.elapsed().as_secs_f64() / f64::from(trips);
         let idle_for = setting.size(Duration::from_secs(1), Duration::from_millis(20));
         let cpu_begun = cpu_seconds();
-        // Nothing is waited for: the time itself is what is measured.
+        // The measurement is what happens in this time, so it only passes.
         std::thread::sleep(idle_for);
         let idle = (cpu_seconds() - cpu_begun) / idle_for.as_secs_f64();
         all.push(Figures {
@@ -234,5 +235,5 @@ const SHUTDOWN: &str = "ours, shutdown";
 const ROUND_TRIP: &str = "ours, .wait()";
 const MEMORY: &str = "ours, memory";
 const IDLE: &str = "ours, idle";
-/// Less than the measurement itself takes says nothing.
+/// A smaller value is less than the cost of the measurement.
 const CLOCK: f64 = 100e-6;

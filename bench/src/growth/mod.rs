@@ -1,6 +1,6 @@
-//! The figures while something grows, from one to a thousand machines, say. What
-//! is told is always a share, per machine or per byte, so that a level line is a
-//! cost that grows with its work and no faster.
+//! Results while something grows, for example from one to a thousand machines.
+//! Each result is per item (machine, byte), so a level line is a cost that grows
+//! in proportion to the work.
 
 mod flight;
 mod listeners;
@@ -22,7 +22,7 @@ pub(crate) const TOPICS: [Topic<Curve>; 5] = [
     ring::TOPIC,
 ];
 
-/// A bar for each of these: that it does not grow.
+/// A bar for each of these lines: it does not grow.
 fn level(whose: &[&'static str]) -> Vec<SlopeBar> {
     let bar = |&who| SlopeBar {
         who,
@@ -32,7 +32,7 @@ fn level(whose: &[&'static str]) -> Vec<SlopeBar> {
     whose.iter().map(bar).collect()
 }
 
-/// The bar that it grows no more than its floor does.
+/// The bar for a line that grows no more than its floor.
 fn beside(who: &'static str, floor: &'static str) -> SlopeBar {
     SlopeBar {
         who,
@@ -41,18 +41,18 @@ fn beside(who: &'static str, floor: &'static str) -> SlopeBar {
     }
 }
 
-/// How many there are of what is counted.
+/// The unit of items that are counted.
 fn counts(setting: &Setting) -> &'static [u32] {
     setting.size(&[1, 3, 10, 30, 100, 300, 1000], &[1, 2, 4])
 }
 
-/// How large it is, where it has a size.
+/// The unit of items that have a size.
 fn sizes(setting: &Setting) -> Vec<usize> {
     let shifts: &[u32] = setting.size(&[10, 12, 14, 16, 18, 20, 22, 24, 26], &[10, 12, 14]);
     shifts.iter().map(|shift| 1 << shift).collect()
 }
 
-/// A quarter more for each tenfold: the caches of a processor are left behind
-/// on the way, and the host is not always quiet. A cost that grows with the
-/// logarithm of a thousand stays within it, one with the root does not.
+/// A quarter more for each factor of ten. Large sizes do not fit the processor's
+/// caches, and the host is not always quiet. Logarithmic growth up to a thousand
+/// meets this limit, and growth with the square root does not.
 const TOLERANCE: f64 = 0.1;

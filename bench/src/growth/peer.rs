@@ -1,5 +1,5 @@
-//! A server in a thread of this process, that answers as it is told and does no
-//! more: its own work is little beside ours.
+//! A server in a thread of this process. It only sends prepared answers, so its
+//! work is small beside the library's.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::net::UnixStream;
@@ -10,17 +10,17 @@ use qemu_machine::qmp::Client;
 
 use crate::Failure;
 
-/// What it does with commands, once it has greeted.
+/// The server's answers after the greeting.
 pub(super) struct Answers {
-    /// How many commands it reads before it answers them, the last one first.
+    /// The number of commands that it reads before it answers them, the last first.
     pub(super) at_once: usize,
-    /// What each is answered with: JSON.
+    /// The answer to each command, as JSON.
     pub(super) return_value: Vec<u8>,
-    /// What is sent before the answers.
+    /// Bytes that are sent before the answers.
     pub(super) before: Vec<u8>,
 }
 
-/// A client, and its server: that ends when the client has closed.
+/// A client and its server. The server ends when the client has closed.
 pub(super) struct Session {
     pub(super) client: Client,
     server: JoinHandle<std::io::Result<()>>,
@@ -40,13 +40,13 @@ impl Session {
         self.client.close();
         match self.server.join() {
             Ok(done) => Ok(done?),
-            Err(_) => Err("the server has panicked".into()),
+            Err(_) => Err("the server panicked".into()),
         }
     }
 }
 
-/// The server alone, which takes commands by now, for who speaks with it by
-/// bare calls and reads so much at a time. It ends with them.
+/// The server alone, after the negotiation, for a client of bare system calls
+/// with a buffer of this size. The server ends with the client.
 pub(super) fn meet(answers: Answers, bytes: usize) -> Result<BufReader<UnixStream>, Failure> {
     let (ours, theirs) = UnixStream::pair()?;
     thread::spawn(move || serve(theirs, &answers));
@@ -62,7 +62,7 @@ pub(super) fn meet(answers: Answers, bytes: usize) -> Result<BufReader<UnixStrea
 
 fn serve(stream: UnixStream, answers: &Answers) -> std::io::Result<()> {
     let mut commands = BufReader::new(stream.try_clone()?);
-    // What is larger than its buffer goes past it.
+    // A larger write bypasses the buffer.
     let mut out = BufWriter::with_capacity(64 << 10, stream);
     out.write_all(GREETING)?;
     out.flush()?;

@@ -1,4 +1,4 @@
-//! Replies, and how long they are.
+//! The cost of a reply, by its length.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -43,10 +43,10 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         id: ID,
         name: "a long reply, per byte".into(),
         about: "From the command to its return value as a `serde_json::Value`: one long text, or \
-                a list of small objects. What every command costs is shared by the bytes, so the \
-                small ones are dear; a long line that were searched or copied again for each \
-                piece that arrives would rise instead. The floors read the line from the socket \
-                into new memory, and have `serde_json` make the same value of it."
+                a list of small objects. Small replies are expensive per byte, because of the \
+                fixed cost of a command. The line would rise if the library searched or copied \
+                old bytes again for each piece that arrives. The floors read the line from the \
+                socket into new memory, and `serde_json` parses it into the same value."
             .into(),
         grows: "bytes of the reply",
         sizes: Unit::Bytes,
@@ -56,7 +56,7 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
     }])
 }
 
-/// Asks once, in a session of its own.
+/// Asks once, in a new session.
 type Ask = Box<dyn FnMut() -> Result<Value, Failure>>;
 
 fn ours(answers: Answers) -> Result<Ask, Failure> {
@@ -78,9 +78,9 @@ fn bare(answers: Answers) -> Result<Ask, Failure> {
     }))
 }
 
-/// Of the floor and of ours, in turns.
+/// The floor and the library, in turns.
 fn points(value: &[u8], setting: &Setting) -> Result<[Point; 2], Failure> {
-    // Some 64 MiB in all, but no more often than is good for a median.
+    // About 64 MiB in total, with a limited number of repeats.
     let rounds = ((64 << 20) / value.len()).clamp(9, 200);
     let bytes = f64::from(u32::try_from(value.len())?);
     let answers = || Answers {
@@ -118,7 +118,7 @@ fn list(bytes: usize) -> Vec<u8> {
         list.extend_from_slice(OBJECT);
         list.push(b',');
     }
-    // What is left becomes blanks, so that the sizes are those of the text.
+    // The rest becomes blanks, so that the sizes are exact.
     list.pop();
     list.resize(bytes - 1, b' ');
     list.push(b']');

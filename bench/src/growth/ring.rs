@@ -1,4 +1,4 @@
-//! A console's ring, and how much it holds.
+//! The cost of a console's ring, by its size.
 
 use std::path::Path;
 use std::time::Instant;
@@ -48,26 +48,24 @@ fn measure(setting: &Setting) -> Result<Vec<Curve>, Failure> {
         curve(
             0,
             "a full console's ring, per byte",
-            "A console says twice what its ring holds, and then one word. *Drained*: from the \
-             word that begins it to the end of the machine. *Searched*: that last word is found, \
-             behind all that is in the ring, and what came before it is given too. *Copied*: all \
-             that is kept.",
+            "A console prints twice the size of its ring, and then one word. *Drained*: from the \
+             command that starts it to the end of the machine. *Searched*: `expect` finds the last \
+             word behind the full ring, and returns all text before it. *Copied*: the whole ring.",
             Unit::Seconds,
             vec![(DRAINED, drained), (SEARCHED, searched), (COPIED, copied)],
         ),
         curve(
             1,
-            "the memory of a full ring, per byte that it holds",
-            "By how much the resident memory of this process has grown when the ring is full; \
-             what every machine takes is in it.",
+            "the memory of a full ring, per byte of the ring",
+            "The growth of this process's resident memory when the ring is full. It includes the \
+             memory of a machine.",
             Unit::Bytes,
             vec![(HELD, held)],
         ),
         curve(
             2,
-            "a byte to a console whose ring is full, and the answer to it found",
-            "As for [console-byte](#console-byte), behind a ring that is full: what is new is \
-             searched, however much is old.",
+            "a byte to a console with a full ring, and its answer found",
+            "Like [console-byte](#console-byte), with a full ring: the search reads only new bytes.",
             Unit::Seconds,
             vec![(EXCHANGED, exchanged)],
         ),
@@ -95,7 +93,7 @@ fn curve(
     }
 }
 
-/// Seconds, if nothing else is said.
+/// The unit is seconds, unless the name has another.
 struct Run {
     drained: f64,
     copied: f64,
@@ -158,8 +156,8 @@ impl Run {
     }
 }
 
-/// By how much the resident memory has grown since it was so large. Less than
-/// what the allocator takes from the system at a time says nothing.
+/// The growth of the resident memory since it had this size. A growth of less
+/// than one request of the allocator does not count.
 fn grown_bytes(before_kib: u32) -> Result<f64, Failure> {
     let grown_kib = resident_kib()?.saturating_sub(before_kib);
     Ok(f64::from(grown_kib.max(HEAP_STEP_KIB)) * 1024.0)

@@ -1,5 +1,4 @@
-//! A build of the library from nothing, and of a peer that a user would have
-//! for a part of the same.
+//! A cold build of the library, and of a peer that offers a part of it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -29,10 +28,9 @@ pub(super) fn build(setting: &Setting) -> Result<Operation, Failure> {
     Ok(Operation {
         id: BUILD,
         name: "a cold debug build, 2 crates at a time".into(),
-        about: "`cargo build` of the library into a folder that is empty, as of a dependency: \
-                what comes from a registry is not built incrementally. Once without features, and \
-                once with that by which pictures are PNG files. Beside it, `qapi` with QMP and \
-                tokio, which speaks the protocol and leaves the process to others."
+        about: "`cargo build` of the library as a dependency, into an empty folder and not \
+                incrementally. Once without features, and once with the feature `png`. The peer is \
+                `qapi` with QMP and tokio, which offers the protocol but no processes."
             .into(),
         unit: Unit::Seconds,
         contenders: Package::measured(&packages, values),
@@ -46,8 +44,8 @@ pub(super) fn crates(setting: &Setting) -> Result<Operation, Failure> {
     let counts = counts.collect::<Result<_, Failure>>()?;
     Ok(Operation {
         id: CRATES,
-        name: "crates that a user gets with it".into(),
-        about: "All in `cargo tree -e normal`, its own included.".into(),
+        name: "crates that a user gets with the library".into(),
+        about: "All crates in `cargo tree -e normal`, including the library's.".into(),
         unit: Unit::Count,
         contenders: Package::measured(&packages, counts),
         bars: at_most(40.0),
@@ -65,7 +63,7 @@ struct Package {
     who: &'static str,
     name: &'static str,
     features: &'static str,
-    /// Where its workspace is.
+    /// The workspace.
     folder: PathBuf,
 }
 
@@ -73,7 +71,7 @@ impl Package {
     fn all(setting: &Setting) -> Result<Vec<Self>, Failure> {
         Ok(match setting.extent {
             Extent::Full => vec![Self::ours(), Self::ours_with_pictures(), Self::qapi()?],
-            // The peer is nothing that could rot here.
+            // The peer is not part of this project.
             Extent::Smoke => vec![Self::ours(), Self::ours_with_pictures()],
         })
     }
@@ -95,7 +93,7 @@ impl Package {
         }
     }
 
-    /// A crate that depends on the peer, and has nothing else in it.
+    /// An empty crate that depends on the peer.
     fn qapi() -> Result<Self, Failure> {
         let folder = scratch().join("user-of-qapi");
         fs::create_dir_all(folder.join("src"))?;
@@ -116,7 +114,7 @@ impl Package {
         if words != ["fetch"] {
             command.args(["--package", self.name, "--features", self.features]);
         }
-        // What the cargo that runs us has set is not meant for this one.
+        // The cargo that runs this program has set them for itself.
         for (key, _) in std::env::vars_os() {
             let text = key.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -127,7 +125,7 @@ impl Package {
     }
 
     fn build(&self, setting: &Setting) -> Result<f64, Failure> {
-        // Too long for a smoke run, which sees that the package is there.
+        // Too long for a smoke run, which only checks that the package exists.
         let mut build = self.cargo(&["tree", "--offline", "--quiet"]);
         if setting.extent == Extent::Full {
             let folder = scratch().join("cold").join(self.name);
@@ -136,7 +134,7 @@ impl Package {
             }
             build = self.cargo(&["build", "--offline", "--quiet", "--jobs", "2"]);
             build.command.arg("--target-dir").arg(&folder);
-            // As what comes from a registry is built, be it ours or another's.
+            // Cargo builds crates of a registry in this way, too.
             build.command.env("CARGO_INCREMENTAL", "0");
         }
         let begun = Instant::now();
@@ -153,13 +151,13 @@ impl Package {
     fn crates(&self) -> Result<f64, Failure> {
         let tree = ["tree", "--edges", "normal", "--prefix", "none", "--quiet"];
         let text = self.cargo(&tree).run()?;
-        // What was told before has a mark behind its name and version.
+        // A crate that cargo has listed before has a mark after its version.
         let names = text
             .lines()
             .filter(|line| !line.is_empty())
             .map(|line| line.split(' ').take(2).collect::<Vec<_>>());
         let count = names.collect::<BTreeSet<_>>().len();
-        // The crate that is but there to depend on it is none.
+        // The empty crate does not count.
         let own = usize::from(!self.who.starts_with(OURS));
         Ok(u32::try_from(count - own)?.into())
     }
@@ -176,7 +174,7 @@ impl Cargo {
             return Ok(String::from_utf8(output.stdout)?);
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{:?} has failed: {said}", self.command).into())
+        Err(format!("{:?} failed: {said}", self.command).into())
     }
 }
 
@@ -185,7 +183,7 @@ fn workspace() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The folder for what is made here.
+/// The folder for temporary builds.
 fn scratch() -> PathBuf {
     workspace().join("target/bench")
 }

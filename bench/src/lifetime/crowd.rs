@@ -1,4 +1,4 @@
-//! Many machines, some at once.
+//! Many machines, several at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::life::{By, Recipe};
 use crate::{Failure, runtime};
 
-/// Has `machines` of them live, `at_once` at a time, and gives how many seconds
-/// that took.
+/// Launches and ends `machines` machines, `at_once` at a time. Returns the
+/// seconds.
 pub(super) fn live(
     by: By,
     recipe: &Arc<Recipe>,
@@ -37,7 +37,7 @@ fn by_threads(by: By, recipe: &Recipe, left: &AtomicUsize, at_once: usize) -> Re
         });
         let threads: Vec<_> = threads.collect();
         for thread in threads {
-            thread.join().map_err(|_| "a thread has panicked")??;
+            thread.join().map_err(|_| "a thread panicked")??;
         }
         Ok(())
     })
@@ -65,7 +65,7 @@ async fn by_tasks(
     Ok(())
 }
 
-/// Whether there was one left.
+/// Takes one machine from the rest; `false` if none is left.
 fn take(left: &AtomicUsize) -> bool {
     let less = |left: usize| left.checked_sub(1);
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)

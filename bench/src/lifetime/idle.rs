@@ -1,4 +1,4 @@
-//! What machines cost us that are there and do nothing.
+//! The cost of idle machines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
         Operation {
             id: ROWS[0],
             name: format!("{machines} machines idle for {seconds} s: our processor time"),
-            about: "What all threads of a process use in that time whose machines, scripted peers \
-                    with a console that is drained, say nothing. The process itself waits."
+            about: "The processor time of all threads of a process in that time. Its machines are \
+                    silent scripted peers with a drained console. The process itself waits."
                 .into(),
             unit: Unit::Seconds,
             contenders: ours(used),
@@ -40,10 +40,11 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
         },
         Operation {
             id: ROWS[1],
-            name: format!("{machines} machines idle: our memory for each"),
-            about: "By how much the memory of that process grew that is its own \
-                    (`Private_Dirty`), after one machine that does not count."
-                .into(),
+            name: format!("{machines} machines idle: our memory per machine"),
+            about:
+                "The growth of that process's private memory (`Private_Dirty`), per machine. The \
+                    first machine does not count."
+                    .into(),
             unit: Unit::Bytes,
             contenders: ours(grown),
             bars: bars(128.0 * 1024.0),
@@ -62,7 +63,7 @@ fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure>
     let bytes = keeper.grown_bytes()?;
     fall_asleep(&keeper.process)?;
     let begun = sys::processor_time(keeper.worker.id())?;
-    // What is measured is what happens in a time in which nothing does.
+    // The measurement is the processor time while nothing happens.
     std::thread::sleep(time);
     let used = sys::processor_time(keeper.worker.id())?.saturating_sub(begun);
     Ok(Run {
@@ -71,10 +72,10 @@ fn run(setting: &Setting, machines: u32, time: Duration) -> Result<Run, Failure>
     })
 }
 
-/// A process that keeps machines, after one that does not count.
+/// A process with machines. The first machine does not count.
 pub(crate) struct Keeper {
     worker: Worker,
-    /// In `/proc`.
+    /// The process's folder in `/proc`.
     process: PathBuf,
     before_kib: u32,
 }
@@ -92,19 +93,19 @@ impl Keeper {
         })
     }
 
-    /// Launches so many more.
+    /// Launches this number of further machines.
     pub(crate) fn launch(&mut self, machines: u32) -> Result<(), Failure> {
         self.worker.ask(&machines.to_string()).map(drop)
     }
 
-    /// What all of them have taken.
+    /// The processor time of all threads so far.
     pub(crate) fn grown_bytes(&self) -> Result<f64, Failure> {
         let grown_kib = private_kib(&self.process)?.saturating_sub(self.before_kib);
         Ok(f64::from(grown_kib) * 1024.0)
     }
 }
 
-/// Waits until every thread of a process does, that of the answer included.
+/// Waits until every thread of a process sleeps, including the answering one.
 fn fall_asleep(process: &Path) -> Result<(), Failure> {
     loop {
         let mut awake = false;
@@ -124,8 +125,7 @@ fn fall_asleep(process: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What is in memory for this process alone, and would be free without it:
-/// `Private_Dirty` of `proc(5)`.
+/// The memory that belongs to this process alone: `Private_Dirty` of `proc(5)`.
 fn private_kib(process: &Path) -> Result<u32, Failure> {
     let text = std::fs::read_to_string(process.join("smaps_rollup"))?;
     let mut lines = text.lines();

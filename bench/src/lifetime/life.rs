@@ -1,5 +1,5 @@
-//! One life of a machine, from nothing to the first command that may be sent,
-//! and from there to its end: by bare calls, by the library, and by a fork.
+//! One life of a machine: from nothing to the first possible command, and from
+//! there to its end. By bare system calls, by the library, and by a fork.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -15,34 +15,35 @@ use qemu_machine::{Machine, MachineBuilder, Wait};
 use crate::sys::{self, Bare};
 use crate::{Failure, runtime};
 
-/// A machine to be: the smallest of a PC, whose guest does not run.
+/// The smallest PC; its guest does not run.
 pub(super) struct Recipe {
     pub(super) builder: MachineBuilder,
-    /// What the library runs for it.
+    /// The command line of the library.
     words: Vec<CString>,
 }
 
-/// How long both took, in seconds.
+/// The times of launch and end, in seconds.
 pub(super) struct Life {
     pub(super) launch: f64,
     pub(super) end: f64,
 }
 
-/// By whom it is lived.
+/// The way to launch and end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     /// The floor: `vfork`, `execv`, blocking reads and writes, `waitpid`.
     BareCalls,
     Wait,
     Await,
-    /// The same, and hears what QEMU says at its end before it waits for that.
+    /// The same, but it reads the monitor to its end before it waits for the
+    /// process.
     BareCallsHearing,
-    /// The same as the floor, but for the standard library's `fork`.
+    /// The same as the floor, but with the standard library's `fork`.
     Fork,
 }
 
 impl By {
-    /// From its name on a line of words.
+    /// Parses the name.
     pub(super) fn parse(word: &str) -> Option<Self> {
         let all = [
             Self::BareCalls,
@@ -122,7 +123,7 @@ impl Recipe {
     }
 }
 
-/// What the library runs for such a machine.
+/// The command line of the library for such a machine.
 pub(crate) fn words(builder: &MachineBuilder) -> Result<Vec<CString>, Failure> {
     let command_line = builder.dry_run().command_line;
     let words = command_line.words().iter();
@@ -131,7 +132,7 @@ pub(crate) fn words(builder: &MachineBuilder) -> Result<Vec<CString>, Failure> {
         .collect::<Result<_, _>>()?)
 }
 
-/// A QEMU that has greeted, and takes commands.
+/// A QEMU that has greeted and accepts commands.
 pub(crate) struct Met {
     child: Child,
     monitor: BufReader<UnixStream>,
@@ -194,7 +195,7 @@ impl Met {
     fn quit_and_hear(mut self) -> Result<(), Failure> {
         self.ask_to_quit()?;
         let mut line = String::new();
-        // It may also end with a reset.
+        // The stream may also end with a reset.
         while matches!(self.monitor.read_line(&mut line), Ok(1..)) {
             line.clear();
         }
@@ -214,10 +215,10 @@ impl Met {
         if ended_well {
             Ok(())
         } else {
-            Err("QEMU has ended badly".into())
+            Err("QEMU exited with a failure".into())
         }
     }
 }
 
-/// The number by which the library gives a QEMU its monitor.
+/// The descriptor number of the monitor in QEMU.
 const MONITOR: i32 = 3;

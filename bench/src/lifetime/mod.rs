@@ -1,5 +1,5 @@
-//! The life of machines, against the same life by bare calls; and what the
-//! library costs where nothing happens, and where it is built.
+//! The life of machines, compared with the same life by bare system calls. Also
+//! the cost of idle machines, and of building the library.
 
 mod cold;
 mod crowd;
@@ -65,12 +65,12 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
 fn launch(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
     Ok(Operation {
         id: LAUNCH,
-        name: "launch to the first command possible".into(),
+        name: "launch to the first possible command".into(),
         about:
-            "From nothing to a QEMU (a PC of 16 MiB whose guest does not run, `-nodefaults -S`, \
-                emulated) that has greeted and left the negotiation. The floor is the same command \
-                line, started in the same process by `vfork` and `execv` with one end of a socket \
-                pair, and a blocking exchange on the other."
+            "From nothing to a QEMU after the greeting and the negotiation. It emulates a PC with \
+                16 MiB and a paused guest (`-nodefaults -S`). The floor starts the same command line \
+                in the same process by `vfork` and `execv`, and talks to it on a socket pair by \
+                blocking calls."
                 .into(),
         unit: Unit::Seconds,
         contenders: in_turns(
@@ -87,10 +87,10 @@ fn shutdown(setting: &Setting, recipe: &Recipe) -> Result<Operation, Failure> {
     Ok(Operation {
         id: SHUTDOWN,
         name: "`shutdown` to reaped and cleaned".into(),
-        about: "The end of the same machine, by `quit`. The floor writes `quit`, and waits for \
-                the process by `waitpid`; ours has also read what was left, removed the private \
-                log, and taken the machine off the guardian's list. *And hears*: the floor also \
-                reads what QEMU says on the monitor to its end."
+        about: "The end of the same machine, by `quit`. The floor writes `quit` and waits for the \
+                process by `waitpid`. Ours also reads the remaining output, removes the private log, \
+                and takes the machine off the guardian's list. *And hears*: the floor also reads the \
+                monitor to its end."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(
@@ -124,10 +124,10 @@ fn launch_from_large(setting: &Setting, recipe: &Recipe) -> Result<Operation, Fa
     Ok(Operation {
         id: LAUNCH_FROM_LARGE,
         name: format!("launch from a process of {} MiB", bytes >> 20),
-        about: "The same launch from a process that holds so much memory, in pages of 4 KiB that \
-                have all been written. The floor is that of a small process; beside it stand the \
-                same calls in the large one, and a true `fork` as the standard library makes it \
-                where something is to be done in the child."
+        about: "The same launch from a process with this much memory, in written pages of 4 KiB. \
+                The floor runs in a small process. *In the large one*: the same calls in the large \
+                process. *By fork*: a true `fork`, which the standard library uses to run code in \
+                the child."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(setting.size(LAUNCHES, 1), contenders)?,
@@ -144,9 +144,9 @@ fn crowd(setting: &Setting, recipe: &Arc<Recipe>) -> Result<Operation, Failure> 
     Ok(Operation {
         id: CROWD,
         name: format!("launch and end of {machines} machines, {at_once} at once"),
-        about: "The time by the clock of the wall, for lives of such machines that follow each \
-                other at once in threads of the floor, and of ours, and in tasks of a tokio \
-                runtime of one thread."
+        about: "The elapsed time. Each thread of the floor and of `.wait()` launches and ends one \
+                machine after the other. With `.await`, these are tasks of a tokio runtime with one \
+                thread."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(setting.size(11, 1), contenders.into())?,
@@ -195,7 +195,7 @@ fn both_at_most(limit: f64) -> Vec<Bar> {
         .into()
 }
 
-/// In how many rounds single ones are launched.
+/// The number of rounds for single machines.
 const LAUNCHES: usize = 60;
 
 const LAUNCH: &str = "launch";

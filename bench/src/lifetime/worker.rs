@@ -1,5 +1,5 @@
-//! A process of our own in which something is measured apart: this program
-//! once more, which does what lines of its input say and answers each.
+//! A separate process for a measurement. It is this program again; it runs each
+//! line of its input as a command, and answers it.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use qemu_machine::{Console, Machine, Wait};
 use super::life::{By, Recipe};
 use crate::{Failure, sys};
 
-/// Such a process; it ends with its input.
+/// A separate process. It ends with its input.
 pub(super) struct Worker {
     child: Child,
     input: Option<ChildStdin>,
@@ -19,14 +19,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// One that holds so much memory, and launches this QEMU by whom it is told
-    /// to; it answers with the seconds of that.
+    /// A process with this much memory, which launches this QEMU. The command is the
+    /// way to launch; the answer is the seconds of a launch.
     pub(super) fn large(bytes: usize, qemu: &Path) -> Result<Self, Failure> {
         Self::start(&["large".into(), bytes.to_string().into(), qemu.into()])
     }
 
-    /// One that launches as many scripted peers as it is told to, and keeps
-    /// them; it answers when they are all there.
+    /// A process that launches scripted peers and keeps them. The command is their
+    /// number; the answer comes when all of them run.
     pub(super) fn keeper(fake_qemu: &Path) -> Result<Self, Failure> {
         Self::start(&["keeper".into(), fake_qemu.into()])
     }
@@ -51,15 +51,15 @@ impl Worker {
         self.child.id()
     }
 
-    /// Has it do something, and gives its answer.
+    /// Sends a command, and returns the answer.
     pub(super) fn ask(&mut self, line: &str) -> Result<String, Failure> {
-        let mut input = self.input.as_ref().ok_or("it has ended")?;
+        let mut input = self.input.as_ref().ok_or("the worker has ended")?;
         input.write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
         match answer.strip_suffix('\n') {
             Some(answer) => Ok(answer.to_owned()),
-            None => Err(format!("'{line}' has failed in a process apart").into()),
+            None => Err(format!("command '{line}' failed in a worker process").into()),
         }
     }
 }
@@ -71,17 +71,17 @@ impl Drop for Worker {
     }
 }
 
-/// What this process is to do, if it is such a one.
+/// The work of this process, if it is a worker.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> Option<Result<(), Failure>> {
     let words: Vec<_> = words.collect();
     let (first, words) = words.split_first()?;
     (first == WORD).then(|| match words {
         [kind, bytes, qemu] if kind == "large" => {
-            let bytes = bytes.to_str().ok_or("no number")?.parse()?;
+            let bytes = bytes.to_str().ok_or("not a number")?.parse()?;
             launch_from_large(bytes, Path::new(qemu))
         }
         [kind, fake_qemu] if kind == "keeper" => keep(Path::new(fake_qemu)),
-        _ => Err("no such work".into()),
+        _ => Err("unknown kind of worker".into()),
     })
 }
 
@@ -90,7 +90,7 @@ fn launch_from_large(bytes: usize, qemu: &Path) -> Result<(), Failure> {
     let memory = std::hint::black_box(vec![1_u8; bytes]);
     let recipe = Recipe::new(qemu)?;
     answer(|line| {
-        let by = By::parse(line).ok_or("nobody launches so")?;
+        let by = By::parse(line).ok_or("unknown way to launch")?;
         Ok(by.live(&recipe)?.launch.to_string())
     })?;
     drop(std::hint::black_box(memory));
@@ -101,7 +101,7 @@ fn keep(fake_qemu: &Path) -> Result<(), Failure> {
     let builder = Machine::builder(fake_qemu)
         .args(["-fake-script", "greet\nnegotiate\nserve"])
         .console(Console::serial());
-    // Room for all, so that what is seen to grow is the machines.
+    // Allocated now, so that only the machines make the memory grow.
     let mut kept = Vec::with_capacity(1000);
     answer(|line| {
         for _ in 0..line.parse()? {

@@ -1,4 +1,4 @@
-//! The floor: a blocking unix socket, a write for each command, and lines.
+//! The floor: a blocking unix socket, one write for each command, and lines.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -9,21 +9,21 @@ use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
-/// A connection on which capabilities were negotiated as the library does it,
-/// for the server works otherwise without.
+/// A connection with the same capabilities as the library's, because they change
+/// how the server works.
 pub(super) struct Bare {
     commands: Commands,
     replies: Replies,
 }
 
-/// The half that sends.
+/// The sending half.
 pub(super) struct Commands {
     socket: UnixStream,
     command: Vec<u8>,
     next_id: u64,
 }
 
-/// The half that reads.
+/// The reading half.
 pub(super) struct Replies {
     socket: BufReader<UnixStream>,
     line: Vec<u8>,
@@ -61,16 +61,16 @@ impl Bare {
         (self.commands, self.replies)
     }
 
-    /// Sends a command; `arguments` is what stands in the line for them.
+    /// Sends a command; `arguments` is their text in the line.
     pub(super) fn send(&mut self, name: &str, arguments: &str) -> Result<(), Failure> {
         self.commands.send(name, arguments)
     }
 
-    /// The return value of the oldest command that waits for one.
+    /// The return value of the oldest command in flight.
     pub(super) fn reply<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let (id, result) = self.replies.next()?;
         if id > self.commands.next_id {
-            return Err("a reply to what was not sent".into());
+            return Err("the server replied to a command that was not sent".into());
         }
         Ok(result)
     }
@@ -89,7 +89,7 @@ impl Commands {
     }
 }
 
-/// A command's line, in the place of the one before.
+/// Writes a command's line over the one before.
 pub(super) fn write_command(
     line: &mut Vec<u8>,
     name: &str,
@@ -101,7 +101,7 @@ pub(super) fn write_command(
 }
 
 impl Replies {
-    /// The id of the next, and what was returned.
+    /// The id of the reply, and its return value.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<(u64, T), Failure> {
         let reply: Reply<T> = serde_json::from_slice(self.line()?)?;
         Ok((reply.id, reply.result))

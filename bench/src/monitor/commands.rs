@@ -1,5 +1,5 @@
-//! Commands to a real QEMU: one after the other, eight at once, and one whose
-//! reply is long.
+//! Commands to a real QEMU: one after the other, eight at once, and one with a
+//! long reply.
 
 use qemu_machine::Wait;
 use qemu_machine::qmp::{Client, QuerySchema, QueryStatus, Schema};
@@ -25,7 +25,7 @@ pub(super) enum Asked {
     Schema,
 }
 
-/// Each who can do it, one round of so many commands.
+/// The contenders, with rounds of this number of commands.
 pub(super) fn contenders<'a>(
     asked: Asked,
     qemu: &'a Qemu,
@@ -35,7 +35,7 @@ pub(super) fn contenders<'a>(
 ) -> Result<Vec<Costing<'a>>, Failure> {
     let mut bare = Bare::connect(&qemu.monitor(0))?;
     let by_threads = qemu.vm.monitor();
-    // A longer id takes a QEMU longer to read, so nobody's grow by another's.
+    // QEMU reads a longer id more slowly, so each contender counts its own ids.
     let by_tasks = Client::connect_unix(qemu.monitor(4)).wait()?;
     let mut contenders = vec![
         Costing::new(FLOOR, move || {
@@ -122,9 +122,9 @@ fn floor(asked: Asked, bare: &mut Bare, times: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the floor reads of a reply: what [`QueryStatus`] gives.
+/// The part of a reply that the floor reads, as in [`QueryStatus`].
 #[derive(serde::Deserialize)]
-#[expect(dead_code, reason = "it is read to be had")]
+#[expect(dead_code, reason = "only the parsing is measured")]
 struct Status {
     running: bool,
     status: String,
@@ -189,5 +189,5 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
 const FLOOR_RELAYED: &str = "floor, to a task";
 const FLOOR_TASKED: &str = "floor, by a task";
 
-/// So many does QEMU take before it has answered.
+/// QEMU accepts this number of commands before it answers one.
 pub(super) const AT_ONCE: u32 = 8;

@@ -1,4 +1,4 @@
-//! What a round costs: time, and this process's processor time.
+//! The cost of a round: time, and this process's processor time.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -9,16 +9,16 @@ use crate::Failure;
 use crate::operation::Measured;
 use crate::turns::{Contender, in_turns};
 
-/// Of one operation, of those that a round consists of.
+/// The cost of one of the operations in a round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
     pub(super) seconds: f64,
-    /// Of all threads of whoever did it.
+    /// The processor time of all threads.
     pub(super) cpu_seconds: f64,
 }
 
 impl Cost {
-    /// Of each of so many operations that `work` does.
+    /// Measures `work`, which does this number of operations.
     pub(super) fn of(
         operations: u32,
         work: impl FnOnce() -> Result<(), Failure>,
@@ -32,7 +32,7 @@ impl Cost {
     }
 }
 
-/// One who does the operation, and what it cost in one round.
+/// A contender, and its cost in one round.
 pub(super) struct Costing<'a> {
     who: &'static str,
     round: Box<dyn FnMut() -> Result<Cost, Failure> + 'a>,
@@ -50,7 +50,7 @@ impl<'a> Costing<'a> {
     }
 }
 
-/// The seconds of all, and their processor time.
+/// The seconds of all contenders, and their processor time.
 pub(super) fn costs(
     rounds: usize,
     costing: Vec<Costing<'_>>,
@@ -70,7 +70,7 @@ pub(super) fn costs(
     let seconds = in_turns(rounds, contenders.collect())?;
     let cpu = cpu.into_iter().map(|(who, values)| Measured {
         who,
-        // The first round does not count there either.
+        // The first round does not count here either.
         values: values.into_inner().split_off(1),
     });
     Ok([seconds, cpu.collect()])
@@ -84,7 +84,7 @@ pub(crate) fn cpu_seconds() -> f64 {
         reason = "a second in nanoseconds is exact"
     )]
     let nanoseconds = time.tv_nsec as f64;
-    #[expect(clippy::cast_precision_loss, reason = "it runs for no aeons")]
+    #[expect(clippy::cast_precision_loss, reason = "a run takes less than 2^53 ns")]
     let seconds = time.tv_sec as f64;
     seconds + nanoseconds / 1e9
 }

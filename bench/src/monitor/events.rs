@@ -1,5 +1,5 @@
-//! A flood of events from the scripted peer, which is faster than a QEMU, and
-//! who hears them.
+//! A flood of events from the scripted peer, which is faster than a QEMU, and its
+//! listeners.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ use crate::Failure;
 use crate::operation::{AWAIT, FLOOR, WAIT};
 use crate::setting::Setting;
 
-/// Who sends the events, as long as they are heard.
+/// The scripted peers that send the events.
 pub(super) struct Sources<'a> {
     setting: &'a Setting,
     started: Vec<Scripted>,
@@ -34,7 +34,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The socket of one more, that sends so many before each of its replies.
+    /// Starts a peer that sends this number of events before each reply. Returns its
+    /// socket.
     fn start(&mut self, events: u32) -> Result<PathBuf, Failure> {
         let script = format!(
             r#"greet
@@ -52,7 +53,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Each who can do it, a round of so many events to so many listeners.
+/// The contenders, with rounds of this number of events and listeners.
 pub(super) fn contenders<'a>(
     id: &str,
     sources: &mut Sources<'_>,
@@ -74,7 +75,7 @@ pub(super) fn contenders<'a>(
             })
         }),
     ];
-    // Peers take longer at an event, so they have fewer.
+    // Peers need longer for an event, so they get fewer.
     let events = events.div_ceil(10);
     if listeners == 1 {
         let mut qapi = Blocking::connect(&sources.start(events)?)?;
@@ -93,8 +94,8 @@ pub(super) fn contenders<'a>(
     Ok(contenders)
 }
 
-/// Has each line as what ours give of an event: its name, its data as it was
-/// received, and its time.
+/// Parses each line into the same parts as the library: the event's name, its
+/// data as it was received, and its time.
 fn floor(bare: &mut Bare, events: u32) -> Result<(), Failure> {
     bare.send("query-name", "")?;
     for _ in 0..events {

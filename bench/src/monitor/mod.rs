@@ -35,11 +35,11 @@ pub(crate) const TOPIC: Topic = Topic {
 
 fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     let mut operations = Vec::new();
-    // As most tests have it: tasks take turns on the thread that waits for them.
+    // As in most tests: tasks take turns on the thread that waits for them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Many and short ones: what a host does beside this changes within seconds.
+    // Many short rounds, because the load of a host changes within seconds.
     let rounds = setting.size(105, 1);
     let python = setting.python.as_deref();
     let ask = |asked, times| -> Result<_, Failure> {
@@ -49,7 +49,7 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     };
     let without = match python {
         Some(_) => "",
-        None => " `qemu.qmp` was not there: it needs a Python with `venv`.",
+        None => " `qemu.qmp` was not measured: it needs a Python with `venv`.",
     };
     if setting.wants(ROUND_TRIP) {
         let [seconds, cpu] = ask(Asked::Status, setting.size(400, 20))?;
@@ -63,10 +63,10 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
         });
         operations.push(Operation {
             id: ROUND_TRIP_CPU,
-            name: "the processor's time of a command and its reply".into(),
+            name: "the processor time of a command and its reply".into(),
             about: format!(
-                "What the client's process took of the processors in the row above, all threads, \
-                 in the kernel and out of it; what QEMU took does not count.{without}"
+                "The processor time of the client's process in the row above: all threads, in the \
+                 kernel and in user space. QEMU's time does not count.{without}"
             ),
             unit: Unit::Seconds,
             contenders: cpu,
@@ -106,7 +106,7 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     if setting.wants(EVENTS) {
         operations.push(Operation {
             id: EVENTS,
-            name: format!("an event heard, of {events}"),
+            name: format!("an event received, of {events}"),
             about: format!("{ABOUT_EVENTS}{without}"),
             unit: Unit::Seconds,
             contenders: hear(EVENTS, 1)?,
@@ -116,7 +116,7 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     if setting.wants(EVENTS_TEN) {
         operations.push(Operation {
             id: EVENTS_TEN,
-            name: format!("an event heard by ten, of {events}"),
+            name: format!("an event received by ten, of {events}"),
             about: format!("{ABOUT_EVENTS_TEN}{without}"),
             unit: Unit::Seconds,
             contenders: hear(EVENTS_TEN, 10)?,
@@ -126,7 +126,7 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     Ok(operations)
 }
 
-/// For both faces.
+/// The same bar for `.wait()` and `.await`.
 fn bars(most: f64) -> Vec<Bar> {
     let bar = |who| Bar {
         who,
@@ -142,32 +142,31 @@ const SCHEMA: &str = "schema";
 const EVENTS: &str = "events";
 const EVENTS_TEN: &str = "events-ten";
 
-const ABOUT_STATUS: &str = "From the call to the answer as a value with its two members; the mean \
-    of each round's commands. The QEMU is stopped and has no devices, and serves each contender \
-    on a monitor of its own. The floor is a blocking unix socket: a write, reads to the line's \
-    end, and `serde_json` into a structure of the same two members. *To a task*: the same, where a \
-    thread reads, and hands each reply to a task of the runtime that `.await` has: what any \
-    executor can run. *By a task*: the task itself reads, which needs a tokio with its I/O on.";
+const ABOUT_STATUS: &str = "From the call to the answer as a value with two members; the mean of a \
+    round's commands. The QEMU has a paused guest, no devices, and a separate monitor for each \
+    contender. The floor is a blocking unix socket: one write, reads to the end of the line, and \
+    `serde_json` into a structure of the same two members. *To a task*: a thread reads and hands each \
+    reply to a task of the runtime of `.await`; this works with any executor. *By a task*: the task \
+    itself reads; this needs tokio with its I/O driver.";
 
 const ABOUT_PEERS: &str = " Tasks run on tokio's current-thread runtime. `qapi`'s blocking client \
-    leaves out-of-band execution off, the others have it on.";
+    does not enable out-of-band execution; the others do.";
 
-const ABOUT_IN_FLIGHT: &str = "The time of a round divided by its commands, of which eight are \
-    always in flight: of eight tasks on tokio's current-thread runtime, of eight threads that \
-    `.wait()`, and for the floor of one thread that sends the next when it has read a reply. More \
-    than eight QEMU does not take.";
+const ABOUT_IN_FLIGHT: &str = "The time of a round divided by its commands. Eight are always in \
+    flight, because QEMU accepts no more. With `.await` they come from eight tasks on tokio's \
+    current-thread runtime, with `.wait()` from eight threads. The floor is one thread, which sends \
+    the next command when it has read a reply.";
 
-const ABOUT_SCHEMA: &str = "From the call to the answer as a value that can be asked what this \
-    QEMU can do; the reply is some 200 KB. The floor reads the line and gives it to the same \
-    reader of that value, without a thread, a routing by id or a copy between them: what it lacks \
-    is what the library adds. The peers read it as values of their own.";
+const ABOUT_SCHEMA: &str = "From the call to the answer as a parsed schema of this QEMU. The reply \
+    has about 200 KB. The floor reads the line and passes it to the same parser. It has no thread, no \
+    routing by id and no copy between them: the difference is what the library adds. The peers parse \
+    it into their own types.";
 
-const ABOUT_EVENTS: &str = "From the command that lets the scripted peer send all of them, as \
-    fast as the socket takes them, until the last is heard and the reply has come; divided by \
-    their number. Each is taken by `next()`. The floor reads line by line, and has of each its \
-    name, its data as received, and its time. The peers hear a tenth of the number; `qapi`'s \
-    blocking client has all at once, with the reply.";
+const ABOUT_EVENTS: &str = "The scripted peer sends all events as fast as the socket accepts them. \
+    The time from the command that starts this until the last event and the reply have arrived, \
+    divided by the number of events. Each event is taken by `next()`. The floor reads the lines, and \
+    parses the name, the unparsed data and the time of each. The peers receive a tenth of the events. \
+    `qapi`'s blocking client returns all of them together with the reply.";
 
-const ABOUT_EVENTS_TEN: &str = "As the row above, with ten listeners, each with a thread or a \
-    task of its own, so that each event is heard ten times. The floor is the same: each line is \
-    read once.";
+const ABOUT_EVENTS_TEN: &str = "Like the row above, with ten listeners. Each has its own thread or \
+    task, so each event is received ten times. The floor is the same: it reads each line once.";

@@ -1,5 +1,5 @@
-//! The peer `qemu.qmp`: a Python that stays alive over the rounds, so that its
-//! start does not count.
+//! The peer `qemu.qmp`. One Python process serves all rounds, so that its start
+//! does not count.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::Failure;
 
 pub(super) const QEMU_QMP: &str = "qemu.qmp";
 
-/// Does one of the operations that its script knows, when it is told to.
+/// A Python process that runs one operation of its script on request.
 pub(super) struct Python {
     child: Child,
     told: Option<ChildStdin>,
@@ -33,15 +33,15 @@ impl Python {
         })
     }
 
-    /// One round of so many operations.
+    /// One round of this number of operations.
     pub(super) fn round(&mut self, operations: u32) -> Result<Cost, Failure> {
-        let told = self.told.as_mut().ok_or("it was told to end")?;
+        let told = self.told.as_mut().ok_or("the Python peer has ended")?;
         writeln!(told, "{operations}")?;
         let mut line = String::new();
         self.tells.read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::parse::<f64>);
         let mut seconds = || -> Result<f64, Failure> {
-            let word = words.next().ok_or("the Python peer told nothing")?;
+            let word = words.next().ok_or("the Python peer sent no result")?;
             Ok(word? / f64::from(operations))
         };
         Ok(Cost {
@@ -53,7 +53,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // Its input's end is its own.
+        // It ends when its input is closed.
         self.told = None;
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! The peer `qapi`: its blocking client, and the one for tokio.
+//! The peer `qapi`: its blocking client, and its client for tokio.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,7 +20,7 @@ use crate::Failure;
 pub(super) const QAPI: &str = "qapi, blocking";
 pub(super) const QAPI_TOKIO: &str = "qapi, tokio";
 
-/// The blocking client, which has one command in flight.
+/// The blocking client, with one command in flight.
 pub(super) struct Blocking(::qapi::Qmp<::qapi::Stream<io::BufReader<UnixStream>, UnixStream>>);
 
 impl Blocking {
@@ -43,7 +43,7 @@ impl Blocking {
         Ok(())
     }
 
-    /// It has events together with the reply that comes after them.
+    /// The client returns events together with the reply after them.
     pub(super) fn hear(&mut self, events: u32) -> Result<(), Failure> {
         self.0.execute(&query_name {})?;
         all(self.0.events().map(std::hint::black_box).count(), events)
@@ -91,7 +91,7 @@ impl OnTokio {
     }
 }
 
-/// The same, where the one task that hears events is what reads.
+/// The same; the task that receives events also reads the socket.
 pub(super) struct Hearing {
     service: QapiService<QmpStreamTokio<WriteHalf<tokio::net::UnixStream>>>,
     events: QapiEvents<QmpStreamTokio<ReadHalf<tokio::net::UnixStream>>>,
@@ -126,6 +126,6 @@ fn all(heard: usize, events: u32) -> Result<(), Failure> {
     if heard == events as usize {
         Ok(())
     } else {
-        Err(format!("{heard} of {events} events were heard").into())
+        Err(format!("only {heard} of {events} events arrived").into())
     }
 }

@@ -1,5 +1,5 @@
-//! The floor with a thread in between, which reads each reply and hands it to
-//! the task that waits: a task must not be blocked itself.
+//! The floor with a thread that reads each reply and hands it to the waiting
+//! task, because a task must not block.
 
 use std::path::Path;
 use std::thread;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::bare::{Bare, Commands};
 use crate::Failure;
 
-/// It ends with its server.
+/// The thread ends with the server.
 pub(super) struct Relayed<T> {
     commands: Commands,
     replies: UnboundedReceiver<Result<T, String>>,

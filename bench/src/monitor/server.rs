@@ -1,5 +1,5 @@
-//! Who answers: a real QEMU with as many monitors as there are contenders, and
-//! the scripted peer.
+//! The servers: a real QEMU with a monitor for each contender, and the scripted
+//! peer.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use qemu_machine::{Machine, Wait};
 
 use crate::Failure;
 
-/// A stopped machine without devices. What it does beside its monitors is the
-/// same for all.
+/// A machine with a paused guest and no devices. Its other work is the same for
+/// all contenders.
 pub(super) struct Qemu {
     pub(super) vm: Machine,
     folder: Folder,
@@ -35,16 +35,16 @@ impl Qemu {
         Ok(Self { vm, folder })
     }
 
-    /// The socket of a monitor; each takes one connection at a time.
+    /// The socket of a monitor. A monitor accepts one connection at a time.
     pub(super) fn monitor(&self, index: usize) -> PathBuf {
         self.folder.socket(index)
     }
 }
 
-/// Of each contender that does not use the machine's own.
+/// The contenders that do not use the machine's own monitor.
 const MONITORS: usize = 7;
 
-/// The scripted peer, by itself.
+/// The scripted peer alone.
 pub(super) struct Scripted {
     child: Child,
     folder: Folder,
@@ -63,7 +63,7 @@ impl Scripted {
             .args(["-fake-script", &format!("stdout listening\\n\n{script}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // There it tells of who leaves it.
+            // The peer reports there when a client disconnects.
             .stderr(Stdio::null())
             .spawn()?;
         let mut scripted = Self { child, folder };
@@ -84,7 +84,7 @@ impl Drop for Scripted {
     }
 }
 
-/// Where sockets are, as long as somebody needs them.
+/// The folder of sockets, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -93,7 +93,7 @@ impl Folder {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("bench-monitor-{}-{next}", std::process::id());
         let mut folder = std::env::temp_dir();
-        // A socket's path has 107 bytes at the most.
+        // The path of a socket has up to 107 bytes.
         if folder.as_os_str().len() > 57 {
             folder = PathBuf::from("/tmp");
         }

@@ -1,5 +1,4 @@
-//! The floor where the task that waits reads itself, by the reactor of its own
-//! runtime.
+//! The floor in which the waiting task itself reads, by its runtime's reactor.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The machine that measures, as far as a figure may depend on it.
+//! Facts about this host that may change the results.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Failure;
 
-/// What is written beside figures.
+/// Facts to print beside the results.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Host {
     pub(crate) processor: String,
@@ -15,15 +15,15 @@ pub(crate) struct Host {
     pub(crate) memory_bytes: u64,
     pub(crate) system: String,
     pub(crate) kernel: String,
-    /// It is itself a virtual machine, by its processor's account.
+    /// The host is a virtual machine, by the flags of its processor.
     pub(crate) is_virtual: bool,
     pub(crate) qemu: String,
-    /// What was measured; whether with changes that are in no commit.
+    /// The commit, and whether there are uncommitted changes.
     pub(crate) commit: String,
     pub(crate) is_changed: bool,
 }
 
-/// How many were running or wanted to, on the average of the last minute.
+/// The load average of the last minute.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Load(pub(crate) f64);
 

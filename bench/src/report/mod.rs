@@ -1,5 +1,5 @@
-//! All that was measured, for machines and for people: JSON, and a page with
-//! charts.
+//! The report of all results: JSON for programs, and a page with charts for
+//! people.
 
 mod chart;
 mod host;
@@ -18,13 +18,13 @@ use crate::operation::Operation;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) host: Host,
-    /// When it began, and when it had ended.
+    /// The load at the begin and at the end.
     pub(crate) load: [Load; 2],
     pub(crate) operations: Vec<Operation>,
     pub(crate) curves: Vec<Curve>,
 }
 
-/// A text, and its path in the folder of the report.
+/// A path in the folder of the report, and the text of the file.
 pub(crate) type File = (PathBuf, String);
 
 impl Report {
@@ -34,8 +34,8 @@ impl Report {
         self.operations.iter().all(operation) && self.curves.iter().all(curve)
     }
 
-    /// The report as files. That each can be made is seen in every run, also in
-    /// one that keeps none.
+    /// The report as files. Every run makes them, even if it does not keep them, so
+    /// that a failure is found.
     pub(crate) fn files(&self) -> Result<Vec<File>, Failure> {
         let charts = Path::new(CHARTS);
         let mut files = vec![
@@ -51,18 +51,18 @@ impl Report {
         Ok(files)
     }
 
-    /// A line for each row; what is read back is what was measured.
+    /// The results as JSON. Reading it back gives the same values.
     fn json(&self) -> Result<String, Failure> {
         let text = serde_json::to_string_pretty(self)?;
         let read: serde_json::Value = serde_json::from_str(&text)?;
         if read != serde_json::to_value(self)? {
-            return Err("the JSON, read back, is not what was measured".into());
+            return Err("the JSON, when read back, differs from the results".into());
         }
         Ok(text + "\n")
     }
 }
 
-/// Puts them in place, and removes the charts of a report before.
+/// Writes the files, and removes the charts of an earlier report.
 pub(crate) fn keep(files: &[File], folder: &Path) -> Result<(), Failure> {
     let charts = folder.join(CHARTS);
     if charts.exists() {

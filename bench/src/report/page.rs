@@ -1,4 +1,4 @@
-//! The page that is read by people, in Markdown.
+//! The page for people, in Markdown.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ pub(super) fn write(report: &Report) -> String {
     page + FOOT
 }
 
-/// How many bars are met, and each that is not.
+/// The number of bars that are met, and each bar that is not.
 fn verdict(report: &Report) -> String {
     let of_operations = report.operations.iter().flat_map(|operation| {
         let told = move |bar| (operation.meets(bar), operation.id, told(operation, bar));
@@ -40,8 +40,8 @@ fn verdict(report: &Report) -> String {
     let met = bars.iter().filter(|(met, ..)| *met).count();
     let mut text = format!("\n## In short\n\n{met} of {} bars are met.", bars.len());
     if met < bars.len() {
-        text += " Not met, for reasons that [ARCHITECTURE.md](../ARCHITECTURE.md#measured) tells \
-                 where they are not the noise of one run:\n\n";
+        text += " These are not met. [ARCHITECTURE.md](../ARCHITECTURE.md#measured) has the \
+                 reasons, except for the noise of one run:\n\n";
     }
     for (_, id, told) in bars.iter().filter(|(met, ..)| !met) {
         let _ = writeln!(text, "- [{id}](#{}): {told}", anchor(id));
@@ -69,7 +69,7 @@ fn machine(report: &Report) -> String {
          | processor | {}, {} cores{kind} |\n\
          | memory | {memory} |\n\
          | system | {}, Linux {} |\n\
-         | QEMU, where a real one takes part | {} |\n\
+         | real QEMU | {} |\n\
          | commit | `{}`{changed} |\n\
          | load before and after | {:.2}, {:.2} |\n",
         host.processor,
@@ -85,7 +85,7 @@ fn machine(report: &Report) -> String {
     text
 }
 
-/// By how much one and the same thing differs here from round to round.
+/// How much the floor differs from round to round.
 fn noise(operations: &[Operation]) -> String {
     let floors = operations.iter().filter_map(|operation| {
         let floor = operation.contenders.first()?;
@@ -99,9 +99,9 @@ fn noise(operations: &[Operation]) -> String {
         return String::new();
     };
     format!(
-        "\nIts noise: the middle half of a floor's rounds, in which nothing of ours takes part, \
-         lies within {:.1} % of their median for the median operation, and within {:.1} % for \
-         the worst (`{id}`).\n",
+        "\nThe noise of this machine is the range of the middle half of a floor's rounds, as a share \
+         of their median. It is {:.1} % for the median operation, and {:.1} % for the worst \
+         (`{id}`).\n",
         median.0 * 100.0,
         worst * 100.0,
     )
@@ -113,8 +113,8 @@ fn overview(operations: &[Operation]) -> String {
     }
     let mut text = format!(
         "\n## Operations\n\n\
-         ![How many times the floor's cost each takes, for each operation]({CHARTS}/{RATIOS})\n\n\
-         Medians; in brackets the ratio to the floor.\n\n\
+         ![The cost of each contender as a ratio to the floor, for each operation]({CHARTS}/{RATIOS})\n\n\
+         Medians, with the ratio to the floor in brackets.\n\n\
          | operation | floor | ours | peers | bar | |\n|---|---|---|---|---|---|\n"
     );
     for operation in operations {
@@ -166,14 +166,14 @@ fn brief(operation: &Operation, contender: &Measured) -> String {
         .to_owned()
 }
 
-/// Without what the name begins with in any case.
+/// The name without its role.
 fn short(who: &str) -> &str {
     who.split_once(", ").map_or("", |(_, name)| name)
 }
 
 fn section(operation: &Operation) -> String {
     let mut text = heading(operation.id, &operation.name, &operation.about);
-    text += "\n| who | median | half of the rounds within | ratio |\n|---|--:|--:|--:|\n";
+    text += "\n| who | median | middle half of the rounds | ratio |\n|---|--:|--:|--:|\n";
     for contender in &operation.contenders {
         let spread = contender.spread();
         let value = |value| Value(value, operation.unit);
@@ -279,7 +279,7 @@ fn outcome(met: bool) -> &'static str {
     if met { "met" } else { "**not met**" }
 }
 
-/// As GitHub makes one of a heading: letters, digits and dashes stay.
+/// GitHub's anchor of a heading: letters, digits and dashes stay.
 fn anchor(heading: &str) -> String {
     heading
         .chars()
@@ -292,38 +292,38 @@ fn gib(bytes: u64) -> String {
 }
 
 const HEAD: &str = "\
-<!-- `cargo xtask bench` writes this page. What is changed here is lost. -->
+<!-- `cargo xtask bench` writes this page. Changes by hand are lost. -->
 
 # Benchmarks
 
-What the library costs, compared with the least that the same work can cost on the same machine, \
-and with what others need for it.
+The cost of the library, compared with the least possible cost of the same work on the same host, \
+and with other libraries.
 
 - The **floor** is a small program that does the same work by bare system calls: a blocking \
 socket, `vfork` and `exec`, `waitpid`. It has no deadlines, checks nothing and can do nothing else.
-- **Ours** is this library, optimised, from plain code (`.wait()`) and from a task (`.await` on \
-tokio).
+- **Ours** is a release build of this library, from plain code (`.wait()`) and from a task \
+(`.await` on tokio).
 - **Peers** are [`qapi`](https://crates.io/crates/qapi), a Rust client of QMP (blocking, and on \
-tokio), and [`qemu.qmp`](https://pypi.org/project/qemu.qmp/), QEMU's own Python client; each where \
-it can do the operation.
+tokio), and [`qemu.qmp`](https://pypi.org/project/qemu.qmp/), QEMU's own Python client. A peer is \
+in a row if it can do the operation.
 
-All of them have their turn in each round, in alternating order, so that a slow time of the host \
-is one for all. A **ratio** is the median of the rounds' ratios: 1 is the floor itself. A **bar** \
-is what was to be reached before anything was measured.
+All contenders take turns in each round, in alternating order, so that a slow moment of the host \
+affects all of them. A **ratio** is the median of the rounds' ratios; the floor is 1. A **bar** is \
+a limit that was set before anything was measured.
 
-The rows of the monitor's commands, of the lifetime and of what a guest says have a real QEMU on the \
-other side; floods and growth have a scripted peer, so that QEMU's own time, which is the same for \
-all, does not hide the difference.
+The server is a real QEMU in the rows of commands, of the lifetime and of the guest's output. In \
+the rows of floods and growth it is a scripted peer: QEMU's own time, the same for all contenders, \
+would hide the difference.
 ";
 
 const GROWTH: &str = "
 ## Growth
 
-The same figures where something grows. Each is of a share (per machine, per event, per byte), so \
-it should not grow at all: both axes are logarithmic, and a level line is a cost in proportion to \
-the work. The **slope** is the exponent that fits the larger half of the sizes best: 0 is level, 1 \
-would be work that grows with the square. The dashes show the steepest that a line may be; it is a \
-little above 0, as caches, which are smaller than the largest sizes, and noise take their part.
+The same measurements while something grows. Each result is per item (machine, event, byte), so it \
+should not grow. Both axes are logarithmic; a level line is a cost in proportion to the work. The \
+**slope** is the exponent that fits the larger half of the sizes best: 0 is level, and 1 is work \
+that grows with the square. The dashes show the steepest allowed line. It is a little above 0, \
+because of noise, and because the largest sizes do not fit the processor's caches.
 ";
 
 const FOOT: &str = "
@@ -333,8 +333,22 @@ const FOOT: &str = "
 cargo xtask bench
 ```
 
-sets up what is missing, builds everything optimised, measures for some minutes and writes this \
-page, its charts and [benchmarks.json](benchmarks.json), which has the value of each round. On a \
-machine that does anything else the figures mean little. Names (`cargo xtask bench console-byte`) \
-choose what is measured; then nothing is written, unless `--out FOLDER` says where.
+This runs the set-up, makes a release build and measures for some minutes. It writes this page, its \
+charts and [benchmarks.json](benchmarks.json), which has the value of each round. On a busy host \
+the results mean little. Names select rows: `cargo xtask bench console-byte`. Then nothing is \
+written, unless `--out FOLDER` names a folder.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kept_page_has_the_text_of_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert!(kept.starts_with(HEAD), "the head differs");
+        assert!(kept.contains(GROWTH), "the text of the growth differs");
+        assert!(kept.ends_with(FOOT), "the foot differs");
+    }
+}

@@ -1,13 +1,12 @@
-//! Findings that are kept, so that one probe serves everybody until the host
-//! boots anew or the binary is another.
+//! Keeps findings until the host reboots or the binary's file changes.
 //!
-//! They are kept in this process, and in a small file for other processes: a
-//! test runner starts one for each test. What the host permits is never kept,
-//! as it is asked in no time and may change; nor is a trial that failed, or that
-//! had not the time, as it may go well the next time.
+//! This process keeps them in memory. A small file keeps them for other
+//! processes, because a test runner starts a process for each test. What the
+//! host permits is not kept: it may change, and is quick to check. A trial that
+//! failed or timed out is not kept: it may succeed the next time.
 //!
-//! Never an error: a file that cannot be read or written, or that has anything
-//! else in it, is as good as none.
+//! Never an error: a file that cannot be read, parsed or written counts as no
+//! file.
 
 use crate::host::AccelDenial;
 use std::ffi::OsStr;
@@ -25,32 +24,33 @@ use serde_json::{Value, json};
 use super::{Accel, AccelFinding};
 use crate::process;
 
-/// Everything that was found out in one probe, in the order of the list.
+/// The results of one probe, in the order of QEMU's list.
 pub(super) type Findings = Arc<[(Accel, AccelFinding)]>;
 
-/// What findings are of: this binary, on this host, since it booted.
+/// What findings are about: this binary, on this host, since it booted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subject {
-    /// Of the file: device, inode, size, and when it was changed, in seconds
-    /// and nanoseconds.
+    /// The file's device, inode, size, and the time of its last change in
+    /// seconds and nanoseconds.
     file: [i64; 5],
     boot: String,
-    /// A boot may go on on another processor, where a VM is moved or cloned.
+    /// The processor's model. It can change within a boot: a VM may be moved to
+    /// another host, or cloned.
     processor: String,
 }
 
-/// Where one process keeps the findings of a subject.
+/// The findings of one subject in this process.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    /// How many probes there have been.
+    /// How many probes have ended.
     pub(super) probes: AtomicU64,
-    /// Of the last one. Locked for as long as a probe takes, so that there is
-    /// one at a time.
+    /// The findings of the last probe. A probe holds the lock until it ends, so
+    /// one probe runs at a time.
     pub(super) last: TurnLock<Option<Findings>>,
 }
 
 impl Subject {
-    /// `None` where the binary or the boot cannot be told from others.
+    /// `None` if the binary or the boot cannot be identified.
     pub(super) fn of(binary: &OsStr) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let file = fs::metadata(process::find(binary, &path).ok()?).ok()?;
@@ -71,9 +71,10 @@ impl Subject {
         })
     }
 
-    /// Where this process keeps what it knows of it.
+    /// This process's place for the subject.
     pub(super) fn place(&self) -> Arc<Place> {
-        // A fork without exec has a copy of a lock that nobody there opens.
+        // The process id is part of the key: after a fork without exec, the
+        // child has a copy of a lock that no thread there releases.
         type Places = Vec<((u32, Subject), Arc<Place>)>;
         static PLACES: Mutex<Places> = Mutex::new(Vec::new());
         let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,8 +90,8 @@ impl Subject {
         place
     }
 
-    /// Its file's name in the folder: the same for all boots, so that a binary
-    /// has one file.
+    /// The file's name in the folder. It does not depend on the boot, so each
+    /// binary has one file.
     fn file_name(&self) -> String {
         format!("accel-{:x}-{:x}.json", self.file[0], self.file[1])
     }
@@ -100,8 +101,8 @@ impl Subject {
     }
 }
 
-/// The user's folder for what can be made anew, by the XDG Base Directory
-/// Specification: `XDG_CACHE_HOME`, or `.cache` in the home.
+/// The user's cache folder by the XDG Base Directory Specification:
+/// `XDG_CACHE_HOME`, or `.cache` in the home directory.
 pub(super) fn user_folder() -> Option<PathBuf> {
     let of = |name| Some(PathBuf::from(std::env::var_os(name)?));
     let cache = of("XDG_CACHE_HOME")
@@ -110,10 +111,10 @@ pub(super) fn user_folder() -> Option<PathBuf> {
     Some(cache.join("qemu-machine"))
 }
 
-/// What the file of a subject says.
+/// Reads the file of a subject; `None` if it has no findings of this subject.
 pub(super) fn read(folder: &Path, subject: &Subject) -> Option<Findings> {
     let path = folder.join(subject.file_name());
-    // Whatever else may be there, it shall not be waited for, nor be large.
+    // Another kind of file could block the read, or never end.
     let file = fs::metadata(&path).ok()?;
     if !file.is_file() || file.len() > LONGEST_FILE_BYTES {
         return None;
@@ -129,18 +130,21 @@ pub(super) fn read(folder: &Path, subject: &Subject) -> Option<Findings> {
         .collect()
 }
 
-/// Writes the file of a subject, where the findings are to be kept.
+/// Writes the file of a subject, if all of the findings can be kept.
 pub(super) fn write(folder: &Path, subject: &Subject, findings: &Findings) {
-    if !findings.iter().all(|(_, finding)| lasts(findings, finding)) {
+    if !findings
+        .iter()
+        .all(|(_, finding)| can_be_kept(findings, finding))
+    {
         return;
     }
     let findings: Option<Vec<Value>> = findings.iter().map(finding_to_json).collect();
     let Some(findings) = findings else { return };
     let value = json!({"subject": subject.to_json(), "findings": findings});
     let path = folder.join(subject.file_name());
-    // A name that is always the same: a process that dies here leaves no more
-    // than one, for the next to take. Two who write at a time write over one
-    // another, and what is read then is one of both, or no JSON.
+    // The name is always the same, so a process that dies here leaves one file,
+    // and the next process overwrites it. If two processes write at once, a
+    // reader finds the text of one of them, or invalid JSON.
     let new = path.with_extension("new");
     let written = || {
         fs::DirBuilder::new()
@@ -151,60 +155,64 @@ pub(super) fn write(folder: &Path, subject: &Subject, findings: &Findings) {
         fs::rename(&new, &path)
     };
     if let Err(error) = written() {
-        log::debug!("{} is not kept: {error}", path.display());
+        log::debug!(
+            "cannot write the accelerator findings to {}: {error}",
+            path.display()
+        );
     }
 }
 
-/// Findings of before, as they are now; `None` where a trial is to be made.
+/// Kept findings, with what the host permits now; `None` if a trial must run.
 ///
-/// With `at_once` they were made just now, and a failure among them counts.
-pub(super) fn renew(
+/// With `is_fresh`, a concurrent probe has just made them, and a failed trial
+/// counts.
+pub(super) fn reuse(
     findings: &Findings,
-    at_once: bool,
+    is_fresh: bool,
     permitted: impl Fn(&Accel) -> Result<(), AccelDenial>,
 ) -> Option<Findings> {
-    let renewed = |(accel, finding): &(Accel, AccelFinding)| {
+    let reused = |(accel, finding): &(Accel, AccelFinding)| {
         let finding = match (permitted(accel), finding) {
-            (_, AccelFinding::RunsNoGuest | AccelFinding::Untried { .. }) => finding.clone(),
+            (_, AccelFinding::RunsNoGuest | AccelFinding::NotTried { .. }) => finding.clone(),
             (Err(denial), _) => AccelFinding::Denied(denial),
-            // QEMU itself may be denied what is permitted to us.
-            (Ok(()), AccelFinding::Denied(_)) if !at_once => return None,
-            (Ok(()), finding) if at_once || lasts(findings, finding) => finding.clone(),
+            // QEMU may be denied what this process is permitted.
+            (Ok(()), AccelFinding::Denied(_)) if !is_fresh => return None,
+            (Ok(()), finding) if is_fresh || can_be_kept(findings, finding) => finding.clone(),
             (Ok(()), _) => return None,
         };
         Some((accel.clone(), finding))
     };
-    findings.iter().map(renewed).collect()
+    findings.iter().map(reused).collect()
 }
 
-/// Whether it will be so the next time. A time that was not enough is no more
-/// than that where TCG, too, had not come to the end: the host was too busy.
-fn lasts(findings: &Findings, finding: &AccelFinding) -> bool {
+/// Whether the next trial would find the same. A timeout is kept only if TCG
+/// worked in the same probe; otherwise the host was too busy.
+fn can_be_kept(findings: &Findings, finding: &AccelFinding) -> bool {
     match finding {
         AccelFinding::Failed { .. } => false,
-        AccelFinding::Silent { .. } | AccelFinding::Endless { .. } => findings
+        AccelFinding::Silent { .. } | AccelFinding::TooSlow { .. } => findings
             .iter()
             .any(|(accel, finding)| *accel == Accel::TCG && finding.works()),
         _ => true,
     }
 }
 
-/// `None` for what is never kept.
+/// `None` for a finding that is never kept.
 fn finding_to_json((accel, finding): &(Accel, AccelFinding)) -> Option<Value> {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).ok();
     let found = match finding {
         AccelFinding::Works { greeting, run } => {
             json!({"is": "works", "greeting_ns": nanos(*greeting)?, "run_ns": nanos(*run)?})
         }
-        AccelFinding::Silent { limit, said } => {
-            json!({"is": "silent", "limit_ns": nanos(*limit)?, "said": said})
+        AccelFinding::Silent { limit, message } => {
+            json!({"is": "silent", "limit_ns": nanos(*limit)?, "message": message})
         }
-        AccelFinding::Endless { limit, said } => {
-            json!({"is": "endless", "limit_ns": nanos(*limit)?, "said": said})
+        AccelFinding::TooSlow { limit, message } => {
+            json!({"is": "too slow", "limit_ns": nanos(*limit)?, "message": message})
         }
         AccelFinding::RunsNoGuest => json!({"is": "no guest"}),
-        AccelFinding::Untried { target } => json!({"is": "untried", "target": target}),
-        // Asked anew whenever it is read.
+        AccelFinding::NotTried { target } => json!({"is": "not tried", "target": target}),
+        // A reader checks again what the host permits.
         AccelFinding::Denied(_) => json!({"is": "denied"}),
         AccelFinding::Failed { .. } => return None,
     };
@@ -222,14 +230,14 @@ fn finding_from_json(value: &Value) -> Option<(Accel, AccelFinding)> {
         },
         "silent" => AccelFinding::Silent {
             limit: nanos("limit_ns")?,
-            said: text("said")?,
+            message: text("message")?,
         },
-        "endless" => AccelFinding::Endless {
+        "too slow" => AccelFinding::TooSlow {
             limit: nanos("limit_ns")?,
-            said: text("said")?,
+            message: text("message")?,
         },
         "no guest" => AccelFinding::RunsNoGuest,
-        "untried" => AccelFinding::Untried {
+        "not tried" => AccelFinding::NotTried {
             target: text("target")?,
         },
         "denied" => AccelFinding::Denied(AccelDenial::Other {
@@ -240,7 +248,7 @@ fn finding_from_json(value: &Value) -> Option<(Accel, AccelFinding)> {
     Some((Accel::new(value["accel"].as_str()?), finding))
 }
 
-/// More binaries than a program has to do with at once.
+/// More binaries than a program uses at once.
 const KEPT_PLACES: usize = 16;
 
 const LONGEST_FILE_BYTES: u64 = 64 << 10;
@@ -274,20 +282,20 @@ mod tests {
                 Accel::KVM,
                 AccelFinding::Silent {
                     limit,
-                    said: "a \"b\"\n".to_owned(),
+                    message: "a \"b\"\n".to_owned(),
                 },
             ),
             (
                 Accel::new("zoom"),
-                AccelFinding::Endless {
+                AccelFinding::TooSlow {
                     limit,
-                    said: String::new(),
+                    message: String::new(),
                 },
             ),
             (Accel::QTEST, AccelFinding::RunsNoGuest),
             (
                 Accel::XEN,
-                AccelFinding::Untried {
+                AccelFinding::NotTried {
                     target: "arm".to_owned(),
                 },
             ),
@@ -315,7 +323,7 @@ mod tests {
         write(&folder.0, &subject("a"), &lasting());
         assert_eq!(read(&folder.0, &subject("a")), Some(lasting()));
         assert_eq!(read(&folder.0, &subject("b")), None);
-        // The next boot's takes its place, and nothing else is left there.
+        // The findings of the next boot replace them, and no other file stays.
         write(&folder.0, &subject("b"), &lasting());
         assert_eq!(read(&folder.0, &subject("a")), None);
         assert_eq!(read(&folder.0, &subject("b")), Some(lasting()));
@@ -325,10 +333,12 @@ mod tests {
     #[test]
     fn a_trial_that_failed_or_had_not_the_time_is_not_kept() {
         let folder = Folder::new("failed");
-        let said = String::new();
+        let message = String::new();
         let limit = Duration::from_secs(5);
-        let failed = AccelFinding::Failed { said: said.clone() };
-        let silent = AccelFinding::Silent { limit, said };
+        let failed = AccelFinding::Failed {
+            message: message.clone(),
+        };
+        let silent = AccelFinding::Silent { limit, message };
         for (tcg, kvm) in [
             (works(), failed.clone()),
             (failed, silent.clone()),
@@ -338,8 +348,8 @@ mod tests {
             let findings: Findings = Arc::new([(Accel::TCG, tcg), (Accel::KVM, kvm)]);
             write(&folder.0, &subject("a"), &findings);
             assert_eq!(read(&folder.0, &subject("a")), None);
-            assert_eq!(renew(&findings, false, |_| Ok(())), None);
-            let shared = renew(&findings, true, |_| Ok(()));
+            assert_eq!(reuse(&findings, false, |_| Ok(())), None);
+            let shared = reuse(&findings, true, |_| Ok(()));
             assert_eq!(shared.as_ref(), Some(&findings));
         }
     }
@@ -373,7 +383,7 @@ mod tests {
             fs::write(&path, odd).unwrap();
             assert_eq!(read(&folder.0, &subject), None);
         }
-        // It is written over.
+        // A write replaces it.
         write(&folder.0, &subject, &lasting());
         assert_eq!(read(&folder.0, &subject), Some(lasting()));
         // Neither a file that never ends nor a folder in its place.
@@ -384,7 +394,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert_eq!(read(&folder.0, &subject), None);
         write(&folder.0, &subject, &lasting());
-        // Nor a folder that cannot be made.
+        // Nor a folder that cannot be created.
         write(Path::new("/dev/null/x"), &subject, &lasting());
         assert_eq!(read(Path::new("/dev/null/x"), &subject), None);
     }
@@ -400,22 +410,22 @@ mod tests {
             |finding| -> Findings { Arc::new([(Accel::TCG, works()), (Accel::KVM, finding)]) };
         let denied = |denial| of_kvm(AccelFinding::Denied(denial));
         let failed = of_kvm(AccelFinding::Failed {
-            said: String::new(),
+            message: String::new(),
         });
 
-        assert_eq!(renew(&lasting(), false, permitted), Some(lasting()));
+        assert_eq!(reuse(&lasting(), false, permitted), Some(lasting()));
         let now_denied = Some(denied(AccelDenial::NotPermitted));
         for before in [of_kvm(works()), denied(AccelDenial::Busy), failed.clone()] {
-            assert_eq!(renew(&before, false, denies_kvm), now_denied);
+            assert_eq!(reuse(&before, false, denies_kvm), now_denied);
         }
-        // It is permitted now, so there is a trial to be made.
-        assert_eq!(renew(&denied(AccelDenial::Busy), false, permitted), None);
-        assert_eq!(renew(&failed, false, permitted), None);
-        // Whoever has waited for the trial takes it as it is.
-        assert_eq!(renew(&failed, true, permitted), Some(failed.clone()));
+        // It is permitted now, so a trial must run.
+        assert_eq!(reuse(&denied(AccelDenial::Busy), false, permitted), None);
+        assert_eq!(reuse(&failed, false, permitted), None);
+        // A caller that waited for the probe takes its findings unchanged.
+        assert_eq!(reuse(&failed, true, permitted), Some(failed.clone()));
         let denied_to_qemu = denied(AccelDenial::Busy);
         assert_eq!(
-            renew(&denied_to_qemu, true, permitted),
+            reuse(&denied_to_qemu, true, permitted),
             Some(denied_to_qemu)
         );
     }

@@ -1,4 +1,4 @@
-//! Which accelerator is best: the decision, on findings alone.
+//! Decides which accelerator is best, from findings alone.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,24 +6,23 @@ use std::time::Duration;
 
 use super::{Accel, AccelFinding, AccelReport};
 
-/// The best accelerator that a binary and this host have together; from
-/// [`Accel::best`].
+/// The best accelerator of a binary on this host; returned by [`Accel::best`].
 ///
-/// It is given to [`MachineBuilder::accel`](crate::MachineBuilder::accel) as it
-/// is. Its `Display` also says why the others were passed over, a line each.
+/// Pass it to [`MachineBuilder::accel`](crate::MachineBuilder::accel). Its
+/// `Display` also says why each of the others was rejected, one line each.
 #[derive(Debug, Clone)]
 pub struct AccelChoice {
     accel: Accel,
     report: AccelReport,
 }
 
-/// An accelerator that was passed over. Its `Display` says why.
+/// An accelerator that was not chosen. Its `Display` says why.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct PassedOver {
-    /// Which one.
+pub struct RejectedAccel {
+    /// The accelerator.
     pub accel: Accel,
-    /// What was found out of it. One that works was slower.
+    /// What the probe found. If the accelerator works, it was slower.
     pub finding: AccelFinding,
 }
 
@@ -37,34 +36,35 @@ impl AccelChoice {
         &self.accel
     }
 
-    /// What it was chosen by.
+    /// The report that the choice is based on.
     pub fn report(&self) -> &AccelReport {
         &self.report
     }
 
-    /// Every other one that the binary lists.
-    pub fn passed_over(&self) -> impl Iterator<Item = PassedOver> {
+    /// Every other accelerator that the binary lists.
+    pub fn rejected(&self) -> impl Iterator<Item = RejectedAccel> {
         let others = self
             .report
             .findings()
             .filter(|(accel, _)| **accel != self.accel);
-        others.map(|(accel, finding)| PassedOver {
+        others.map(|(accel, finding)| RejectedAccel {
             accel: accel.clone(),
             finding: finding.clone(),
         })
     }
 }
 
-/// The index of the best: the one that works and runs the loop fastest, the
-/// earlier one of two alike, and TCG of any. Where the guest of the trial
-/// cannot run, it is TCG, which needs nothing of the host.
+/// The index of the best accelerator: it works, and runs the loop fastest.
+///
+/// Of two that are equally fast, TCG wins, then the earlier one. If the trial
+/// guest cannot run, TCG is best, because it needs nothing from the host.
 pub(super) fn choose(findings: &[(Accel, AccelFinding)]) -> Option<usize> {
     let running = |index: usize| {
         let (accel, finding) = &findings[index];
         let is_tcg = *accel == Accel::TCG;
         let run = match finding {
             AccelFinding::Works { run, .. } => *run,
-            AccelFinding::Untried { .. } if is_tcg => Duration::MAX,
+            AccelFinding::NotTried { .. } if is_tcg => Duration::MAX,
             _ => return None,
         };
         Some((run, !is_tcg, index))
@@ -79,15 +79,12 @@ impl AsRef<OsStr> for AccelChoice {
     }
 }
 
-impl fmt::Display for PassedOver {
+impl fmt::Display for RejectedAccel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { accel, finding } = self;
         match finding {
             AccelFinding::Works { run, .. } => {
-                write!(
-                    f,
-                    "{accel}: slower, for it ran the guest's loop in {run:.1?}"
-                )
+                write!(f, "{accel}: slower: it ran the guest's loop in {run:.1?}")
             }
             finding => write!(f, "{accel}: {finding}"),
         }
@@ -100,8 +97,8 @@ impl fmt::Display for AccelChoice {
         if let Some(AccelFinding::Works { run, .. }) = self.report.finding(&self.accel) {
             write!(f, ", which ran the guest's loop in {run:.1?}")?;
         }
-        for other in self.passed_over() {
-            write!(f, "\n  passed over {other}")?;
+        for other in self.rejected() {
+            write!(f, "\n  rejected {other}")?;
             if let Some(advice) = other.finding.advice() {
                 write!(f, "\n  advice: {advice}")?;
             }
@@ -123,27 +120,27 @@ mod tests {
     }
 
     fn endless() -> AccelFinding {
-        AccelFinding::Endless {
+        AccelFinding::TooSlow {
             limit: Duration::from_secs(1),
-            said: String::new(),
+            message: String::new(),
         }
     }
 
     fn silent() -> AccelFinding {
         AccelFinding::Silent {
             limit: Duration::from_secs(1),
-            said: String::new(),
+            message: String::new(),
         }
     }
 
     fn failed() -> AccelFinding {
         AccelFinding::Failed {
-            said: "out of memory".to_owned(),
+            message: "out of memory".to_owned(),
         }
     }
 
     fn untried() -> AccelFinding {
-        AccelFinding::Untried {
+        AccelFinding::NotTried {
             target: "aarch64".to_owned(),
         }
     }
@@ -167,7 +164,7 @@ mod tests {
                 vec![("qtest", AccelFinding::RunsNoGuest), ("tcg", works(90))],
                 Some("tcg"),
             ),
-            // Without TCG, what works is good enough.
+            // Without TCG, any accelerator that works is good enough.
             (vec![("kvm", works(4))], Some("kvm")),
             (vec![("tcg", failed()), ("kvm", works(900))], Some("kvm")),
             (
@@ -201,16 +198,19 @@ mod tests {
         let best = report.best().unwrap();
         assert_eq!(best.accel(), &Accel::new("zoom"));
         assert_eq!(best.as_ref(), OsStr::new("zoom"));
-        let told = best.to_string();
-        let lines: Vec<&str> = told.lines().collect();
+        let denial = AccelDenial::NotPermitted;
+        let kvm = format!("  rejected kvm: unavailable: {denial}");
+        let advice = format!("  advice: {}", denial.advice().unwrap());
+        let text = best.to_string();
+        let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
             [
                 "zoom, which ran the guest's loop in 4.0ms",
-                "  passed over tcg: slower, for it ran the guest's loop in 90.0ms",
-                "  passed over kvm: not to be had: KVM is not permitted: this user cannot read and write /dev/kvm",
-                "  advice: join the group of /dev/kvm (`sudo usermod -aG kvm $USER`, then log in again); a container also needs the device and its group",
-                "  passed over slow: too slow: the guest greeted, but its loop was not done within 1.0s",
+                "  rejected tcg: slower: it ran the guest's loop in 90.0ms",
+                &kvm,
+                &advice,
+                "  rejected slow: too slow: the guest greeted, but did not finish its loop within 1.0s",
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! What was found out of each accelerator, and the report of it all.
+//! What a probe found about each accelerator, and the report of all of them.
 
 use crate::host::AccelDenial;
 use std::ffi::{OsStr, OsString};
@@ -8,50 +8,51 @@ use std::time::Duration;
 
 use super::{Accel, AccelChoice, choice};
 
-/// What an accelerator is worth to a binary on this host.
+/// How well an accelerator works for a binary on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccelFinding {
-    /// The tiny guest greeted, and ran its loop to the end, with the right sum.
+    /// The tiny guest greeted, and ran its loop to the end with the right sum.
     Works {
-        /// From the start of QEMU to the guest's greeting.
+        /// The time from the start of QEMU to the guest's greeting.
         greeting: Duration,
-        /// The loop, which is the same for every accelerator: in protected
-        /// mode, with paging on, over 512 KiB of memory.
+        /// The time of the loop. It is the same for every accelerator: in
+        /// protected mode, with paging on, over 512 KiB of memory.
         run: Duration,
     },
-    /// QEMU ran, but the guest had not greeted in its time.
+    /// QEMU ran, but the guest did not greet in time.
     Silent {
-        /// Its time, from the start of QEMU.
+        /// The time limit, from the start of QEMU.
         limit: Duration,
-        /// What QEMU complained of; empty where it did not.
-        said: String,
+        /// QEMU's error message; empty if it printed none.
+        message: String,
     },
-    /// The guest greeted, but had not come to the end of its loop in its time.
-    Endless {
-        /// Its time, from the start of QEMU.
+    /// The guest greeted, but did not finish its loop in time.
+    TooSlow {
+        /// The time limit, from the start of QEMU.
         limit: Duration,
-        /// What QEMU complained of; empty where it did not.
-        said: String,
+        /// QEMU's error message; empty if it printed none.
+        message: String,
     },
-    /// QEMU or the guest gave up, or the guest came to a wrong sum.
+    /// QEMU or the guest failed, or the guest computed a wrong sum.
     Failed {
-        /// What was said, or seen.
-        said: String,
+        /// QEMU's error message, or what went wrong.
+        message: String,
     },
     /// The host does not permit it.
     Denied(AccelDenial),
-    /// It runs no guests at all, as `qtest`.
+    /// It cannot run guests, like `qtest`.
     RunsNoGuest,
-    /// The tiny guest is for x86 alone, and the binary is not.
-    Untried {
+    /// It was not tried: the tiny guest needs x86, and the binary emulates
+    /// another processor.
+    NotTried {
         /// What the binary emulates, as QEMU names it: `aarch64`.
         target: String,
     },
 }
 
-/// What each accelerator that a binary lists is worth on this host; from
-/// [`Accel::probe`]. Its `Display` is a table.
+/// How well each accelerator that a binary lists works on this host; returned
+/// by [`Accel::probe`]. Its `Display` is a table.
 #[derive(Debug, Clone)]
 pub struct AccelReport {
     binary: OsString,
@@ -59,12 +60,12 @@ pub struct AccelReport {
 }
 
 impl AccelFinding {
-    /// Whether a guest runs with it.
+    /// Whether it runs a guest.
     pub fn works(&self) -> bool {
         matches!(self, Self::Works { .. })
     }
 
-    /// What to do about it, where that is known.
+    /// What to do about it; `None` if nothing is known.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Denied(denial) => denial.advice(),
@@ -83,22 +84,20 @@ impl AccelReport {
         &self.binary
     }
 
-    /// Every accelerator that the binary lists, in its order, and what was
-    /// found out of it.
+    /// Every accelerator that the binary lists, in its order, with its finding.
     pub fn findings(&self) -> impl Iterator<Item = (&Accel, &AccelFinding)> {
         self.findings
             .iter()
             .map(|(accel, finding)| (accel, finding))
     }
 
-    /// What was found out of this one; `None` where the binary does not list
-    /// it.
+    /// The finding of this accelerator; `None` if the binary does not list it.
     pub fn finding(&self, accel: &Accel) -> Option<&AccelFinding> {
         self.findings()
             .find_map(|(its, finding)| (its == accel).then_some(finding))
     }
 
-    /// The best one; `None` where none works.
+    /// The best accelerator; `None` if none works.
     pub fn best(&self) -> Option<AccelChoice> {
         let best = choice::choose(&self.findings)?;
         Some(AccelChoice::new(
@@ -110,32 +109,35 @@ impl AccelReport {
 
 impl fmt::Display for AccelFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = |f: &mut fmt::Formatter<'_>, said: &str| match said {
+        let qemu_said = |f: &mut fmt::Formatter<'_>, message: &str| match message {
             "" => Ok(()),
-            said => write!(f, "; QEMU said: {said}"),
+            message => write!(f, "; QEMU said: {message}"),
         };
         match self {
             Self::Works { greeting, run } => write!(
                 f,
                 "works: the guest greeted after {greeting:.1?} and ran its loop in {run:.1?}"
             ),
-            Self::Silent { limit, said } => {
-                write!(f, "does not work: no guest had greeted within {limit:.1?}")?;
-                words(f, said)
-            }
-            Self::Endless { limit, said } => {
+            Self::Silent { limit, message } => {
                 write!(
                     f,
-                    "too slow: the guest greeted, but its loop was not done within {limit:.1?}"
+                    "does not work: the guest did not greet within {limit:.1?}"
                 )?;
-                words(f, said)
+                qemu_said(f, message)
             }
-            Self::Failed { said } => write!(f, "does not work: {said}"),
-            Self::Denied(denial) => write!(f, "not to be had: {denial}"),
+            Self::TooSlow { limit, message } => {
+                write!(
+                    f,
+                    "too slow: the guest greeted, but did not finish its loop within {limit:.1?}"
+                )?;
+                qemu_said(f, message)
+            }
+            Self::Failed { message } => write!(f, "does not work: {message}"),
+            Self::Denied(denial) => write!(f, "unavailable: {denial}"),
             Self::RunsNoGuest => f.write_str("runs no guests"),
-            Self::Untried { target } => write!(
+            Self::NotTried { target } => write!(
                 f,
-                "not tried: the guest of this trial is for x86, and this QEMU emulates {target}"
+                "not tried: the test guest needs x86, and this QEMU emulates {target}"
             ),
         }
     }
@@ -177,19 +179,23 @@ mod tests {
                 Accel::new("zoom"),
                 AccelFinding::Silent {
                     limit: Duration::from_millis(1400),
-                    said: "KVM internal error. Suberror: 1".to_owned(),
+                    message: "KVM internal error. Suberror: 1".to_owned(),
                 },
             ),
             (Accel::KVM, AccelFinding::Denied(AccelDenial::Busy)),
         ];
+        let busy = AccelDenial::Busy;
         let report = AccelReport::new("qemu".into(), findings.into());
         assert_eq!(
             report.to_string(),
-            "accelerators of qemu:\n  \
+            format!(
+                "accelerators of qemu:\n  \
              tcg   works: the guest greeted after 61.3ms and ran its loop in 88.1ms\n  \
-             zoom  does not work: no guest had greeted within 1.4s; QEMU said: KVM internal error. Suberror: 1\n  \
-             kvm   not to be had: KVM is busy: another hypervisor uses the processor's virtualization\n        \
-             advice: stop the other hypervisor, such as VirtualBox or VMware"
+             zoom  does not work: the guest did not greet within 1.4s; QEMU said: KVM internal error. Suberror: 1\n  \
+             kvm   unavailable: {busy}\n        \
+             advice: {}",
+                busy.advice().unwrap()
+            )
         );
         assert!(report.finding(&Accel::TCG).unwrap().works());
         assert_eq!(report.finding(&Accel::QTEST), None);

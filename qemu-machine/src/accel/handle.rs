@@ -1,4 +1,4 @@
-//! An accelerator's name.
+//! The name of an accelerator, and its operations.
 
 use crate::accel::AccelList;
 use crate::accel::AccelProbe;
@@ -9,15 +9,15 @@ use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-/// An accelerator of QEMU's, by the name that `-accel` has for it.
+/// An accelerator of QEMU, by its name in `-accel`.
 ///
 /// # Examples
-/// The best one that the binary and this host have together:
+/// Launch with the best accelerator of a binary on this host:
 /// ```no_run
 /// use qemu_machine::{Accel, Machine, Wait};
 ///
 /// let best = Accel::best("qemu-system-x86_64").wait()?;
-/// println!("{best}"); // and why the others were passed over
+/// println!("{best}"); // and why the others were rejected
 /// let vm = Machine::builder("qemu-system-x86_64").accel([best]).launch().wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -25,16 +25,17 @@ use std::fmt;
 pub struct Accel(Cow<'static, str>);
 
 impl Accel {
-    /// Emulation by translation, which needs nothing of the host.
+    /// Emulation by binary translation. It needs nothing from the host.
     pub const TCG: Self = Self(Cow::Borrowed("tcg"));
-    /// Linux's own hypervisor.
+    /// The hypervisor of the Linux kernel.
     pub const KVM: Self = Self(Cow::Borrowed("kvm"));
     /// The Xen hypervisor.
     pub const XEN: Self = Self(Cow::Borrowed("xen"));
-    /// No guest runs: what would be its doing is said by a test.
+    /// No guest runs; a test drives the devices, see
+    /// [`Machine::qtest`](crate::Machine::qtest).
     pub const QTEST: Self = Self(Cow::Borrowed("qtest"));
 
-    /// The accelerator of this name, whether or not anyone has it.
+    /// An accelerator of this name. Whether QEMU has it is not checked.
     pub fn new(name: impl Into<String>) -> Self {
         Self(Cow::Owned(name.into()))
     }
@@ -44,12 +45,14 @@ impl Accel {
         &self.0
     }
 
-    /// Whether this host lets us use it, as far as can be told without a
-    /// guest: for KVM, that its device is there to be read and written. What is
-    /// permitted may not work, or not be worth it: see [`probe`](Self::probe).
+    /// Checks whether this host permits the accelerator, without running a
+    /// guest. For KVM, this process must be able to read and write `/dev/kvm`.
+    ///
+    /// A permitted accelerator may still fail or be slow: see
+    /// [`probe`](Self::probe).
     ///
     /// # Errors
-    /// [`AccelDenial`] says what keeps us from it.
+    /// [`AccelDenial`] says why this process cannot use it.
     pub fn permitted(&self) -> Result<(), AccelDenial> {
         match self.name() {
             "kvm" => host::kvm(),
@@ -58,8 +61,10 @@ impl Accel {
         }
     }
 
-    /// Which accelerators a binary says that it has (`-accel help`), looked
-    /// for in `PATH` unless it has a slash. QEMU leaves out `qtest`.
+    /// The accelerators that a binary lists (`-accel help`). QEMU leaves out
+    /// `qtest`.
+    ///
+    /// A `binary` without a slash is searched in `PATH`.
     ///
     /// # Examples
     /// ```no_run
@@ -73,8 +78,8 @@ impl Accel {
         AccelList::new(binary.into())
     }
 
-    /// What each accelerator of a binary is worth on this host: whether it is
-    /// permitted, whether the tiny guest runs with it, and how fast.
+    /// Tries each accelerator of a binary on this host: whether the host
+    /// permits it, whether the tiny guest runs with it, and how fast.
     ///
     /// # Examples
     /// ```no_run
@@ -93,8 +98,8 @@ impl Accel {
         AccelProbe::new(binary.into())
     }
 
-    /// The accelerator of a binary that runs a guest fastest on this host, and
-    /// why the others were passed over.
+    /// The accelerator of a binary that runs a guest fastest on this host, with
+    /// the reasons against the others.
     pub fn best(binary: impl Into<OsString>) -> BestAccel {
         BestAccel::new(binary.into())
     }
@@ -112,8 +117,8 @@ impl AsRef<OsStr> for Accel {
     }
 }
 
-/// The accelerators in what `-accel help` prints: a title, and a name on each
-/// line after it. A module that cannot be loaded is complained of before it.
+/// Parses the output of `-accel help`: a title, then one name a line. QEMU
+/// reports modules that it cannot load before the title.
 pub(super) fn parse_help(printed: &str) -> Vec<Accel> {
     let mut accels: Vec<Accel> = Vec::new();
     let titled = printed

@@ -1,12 +1,17 @@
-//! Which accelerator runs a guest, and which of them is worth it.
+//! Which accelerators run a guest on this host, and which one is fastest.
 //!
 //! ```text
-//! binary --`-accel help`--> listed --host--> permitted --trial--> AccelFinding --> AccelReport --> AccelChoice
+//! binary --`-accel help`--> listed --host--> permitted --trial--> AccelFinding
+//! AccelFinding of each --> AccelReport --> AccelChoice
 //! ```
 //!
-//! Each step is its own file: `host` asks what may be used, `trial` runs
-//! the tiny guest with it, `finding` is the result, `choice` is the
-//! decision, `cache` keeps findings, and `probe` has the operations.
+//! Each step has its own file:
+//! - `crate::host` checks what the host permits.
+//! - `trial` runs the tiny guest.
+//! - `finding` is the result.
+//! - `choice` decides which accelerator is best.
+//! - `cache` keeps findings.
+//! - `probe` has the operations.
 
 mod cache;
 mod choice;
@@ -15,7 +20,7 @@ pub(crate) mod handle;
 pub(crate) mod probe;
 mod trial;
 
-pub use choice::{AccelChoice, PassedOver};
+pub use choice::{AccelChoice, RejectedAccel};
 pub use finding::{AccelFinding, AccelReport};
 pub(crate) use handle::Accel;
 pub use probe::{AccelList, AccelProbe, BestAccel};

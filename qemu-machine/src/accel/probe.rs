@@ -1,8 +1,9 @@
-//! The operations: what is listed, what each is worth, which is best.
+//! The operations: list the accelerators, try each, find the best.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,15 +16,16 @@ use super::cache::{self, Findings, Subject};
 use super::trial::{self, NotListed};
 use super::{Accel, AccelChoice, AccelFinding, AccelReport};
 use crate::ExitReport;
+use crate::error::ErrorKind;
 use crate::launch::LaunchError;
 
-/// Asks a binary which accelerators it has; made by [`Accel::listed`].
+/// Lists the accelerators of a binary; returned by [`Accel::listed`].
 ///
 /// # Errors
 /// Each variant of [`AccelError`] says when.
 ///
 /// # Cancel safety
-/// If the future is dropped, QEMU is ended in the background.
+/// If the future is dropped, QEMU is killed in the background.
 #[derive(Debug)]
 #[must_use = "nothing is asked until awaited or waited for"]
 pub struct AccelList {
@@ -31,39 +33,40 @@ pub struct AccelList {
     timeout: Option<Duration>,
 }
 
-/// Finds out what each accelerator of a binary is worth; made by
-/// [`Accel::probe`].
+/// Tries each accelerator of a binary; returned by [`Accel::probe`].
 ///
-/// TCG is tried first. Any other one is then given three times as long as that
-/// took, and a second: so a whole probe takes some two seconds at the most on a
-/// host that is not busy, and half a second where each one is denied or works.
+/// TCG runs first. Each of the others then has three times as long as TCG took,
+/// plus one second. On an idle host a whole probe takes up to two seconds. It
+/// takes half a second if each accelerator works or is denied.
 ///
-/// What came of it is kept until the host boots or the binary's file is another
-/// one (of a script that starts QEMU, that is the script): in this process, and
-/// for others in the user's cache (`$XDG_CACHE_HOME/qemu-machine`, else
-/// `~/.cache/qemu-machine`). Then only the host is asked whether it permits what
-/// there is, which takes well under a millisecond. A trial that failed is not
-/// kept. Whoever asks while a probe of the same binary is under way shares what
-/// comes of it.
+/// The findings are kept until the host reboots or the binary's file changes.
+/// If the binary is a script that starts QEMU, the script is that file. This
+/// process keeps them in memory, and other processes read them in the user's
+/// cache: `$XDG_CACHE_HOME/qemu-machine`, else `~/.cache/qemu-machine`.
+///
+/// With kept findings, a probe only checks what the host permits, which takes
+/// well under a millisecond. A failed trial is not kept. Concurrent probes of
+/// the same binary share one result.
 ///
 /// # Errors
-/// Each variant of [`AccelError`] says when. That no accelerator works is not
-/// one.
+/// Each variant of [`AccelError`] says when. It is no error if no accelerator
+/// works.
 ///
 /// # Cancel safety
-/// If the future is dropped, its machines are ended in the background. Another
-/// that has waited for what it would find goes on by a probe of its own.
+/// If the future is dropped, its machines are killed in the background. Another
+/// caller that waited for the same probe runs the probe itself.
 #[derive(Debug)]
 #[must_use = "nothing is tried until awaited or waited for"]
 pub struct AccelProbe {
     binary: OsString,
     timeout: Option<Duration>,
-    anew: bool,
+    refresh: bool,
     folder: Option<PathBuf>,
 }
 
-/// Finds the best accelerator of a binary; made by [`Accel::best`]. What is
-/// said of [`AccelProbe`] holds for it too.
+/// Finds the best accelerator of a binary; returned by [`Accel::best`].
+///
+/// It runs an [`AccelProbe`], with the same time, cache and cancel safety.
 ///
 /// # Errors
 /// Each variant of [`BestAccelError`] says when.
@@ -73,7 +76,7 @@ pub struct BestAccel {
     probe: AccelProbe,
 }
 
-/// It is not known which accelerators a binary has, or what they are worth.
+/// The accelerators of a binary could not be listed or tried.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum AccelError {
@@ -84,26 +87,26 @@ pub enum AccelError {
         /// Why not.
         cause: Arc<LaunchError>,
     },
-    /// The binary ended without a list of accelerators: it may be no QEMU.
+    /// The binary exited without a list of accelerators; it may not be a QEMU.
     NotListed {
         /// The binary, as it was given.
         binary: OsString,
-        /// How it ended, and what it printed.
+        /// How it exited, and what it printed.
         report: Arc<ExitReport>,
     },
-    /// It was not known in time.
+    /// The probe did not end in time.
     Timeout {
         /// The binary, as it was given.
         binary: OsString,
         /// The deadline.
         limit: Duration,
-        /// What was still to come.
+        /// The step that had not ended.
         waited_for: String,
     },
-    /// This process has no thread left for the engine.
+    /// The engine's thread cannot be started.
     Resources {
-        /// What the system says.
-        cause: Arc<std::io::Error>,
+        /// The error of the system.
+        cause: Arc<io::Error>,
     },
 }
 
@@ -112,12 +115,12 @@ impl fmt::Display for AccelError {
         match self {
             Self::Launch { binary, cause } => write!(
                 f,
-                "{} could not be asked for its accelerators: {cause}",
+                "{}: cannot list its accelerators: {cause}",
                 Quoted(binary.display())
             ),
             Self::NotListed { binary, report } => write!(
                 f,
-                "{} does not say which accelerators it has (`-accel help`): {report}",
+                "{}: cannot list its accelerators: `-accel help` printed no list: {report}",
                 Quoted(binary.display())
             ),
             Self::Timeout {
@@ -126,7 +129,7 @@ impl fmt::Display for AccelError {
                 waited_for,
             } => write!(
                 f,
-                "the accelerators of {} were not known within {limit:?}: {waited_for}",
+                "{}: the probe of its accelerators did not end within {limit:?}: {waited_for}",
                 Quoted(binary.display())
             ),
             Self::Resources { cause } => write!(f, "cannot start a thread: {cause}"),
@@ -136,13 +139,34 @@ impl fmt::Display for AccelError {
 
 impl Error for AccelError {}
 
-/// There is no best accelerator.
+impl AccelError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Launch { cause, .. } => cause.kind(),
+            Self::NotListed { .. } => ErrorKind::Unsupported,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Resources { cause } => ErrorKind::of_io(cause),
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Launch { cause, .. } => cause.io_error(),
+            Self::Resources { cause } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// No best accelerator was found.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BestAccelError {
-    /// It is not known which there are.
+    /// The probe failed.
     Probe(AccelError),
-    /// None of those that the binary lists runs a guest here.
+    /// No accelerator of the binary runs a guest on this host.
     NoneWorks(AccelReport),
 }
 
@@ -150,12 +174,32 @@ impl fmt::Display for BestAccelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Probe(cause) => write!(f, "{cause}"),
-            Self::NoneWorks(report) => write!(f, "no accelerator runs a guest here; {report}"),
+            Self::NoneWorks(report) => {
+                write!(f, "no accelerator runs a guest on this host; {report}")
+            }
         }
     }
 }
 
 impl Error for BestAccelError {}
+
+impl BestAccelError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Probe(cause) => cause.kind(),
+            Self::NoneWorks(_) => ErrorKind::Unsupported,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Probe(cause) => cause.io_error(),
+            Self::NoneWorks(_) => None,
+        }
+    }
+}
 
 impl AccelList {
     pub(super) fn new(binary: OsString) -> Self {
@@ -182,19 +226,19 @@ impl AccelProbe {
         Self {
             binary,
             timeout: DEFAULT_TIMEOUT,
-            anew: false,
+            refresh: false,
             folder: None,
         }
     }
 
-    /// Tries every accelerator now, whatever is kept of before.
-    pub fn anew(mut self) -> Self {
-        self.anew = true;
+    /// Tries every accelerator again, and replaces kept findings.
+    pub fn refresh(mut self) -> Self {
+        self.refresh = true;
         self
     }
 
-    /// Keeps what is found for other processes in this folder, instead of in
-    /// the user's cache. It is made if it is not there.
+    /// Keeps the findings in this folder, instead of in the user's cache. A
+    /// missing folder is created.
     pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.folder = Some(path.into());
         self
@@ -222,13 +266,13 @@ impl BestAccel {
         }
     }
 
-    /// As [`AccelProbe::anew`].
-    pub fn anew(self) -> Self {
-        let probe = self.probe.anew();
+    /// Tries every accelerator again, see [`AccelProbe::refresh`].
+    pub fn refresh(self) -> Self {
+        let probe = self.probe.refresh();
         Self { probe }
     }
 
-    /// As [`AccelProbe::cache_dir`].
+    /// Keeps the findings in this folder, see [`AccelProbe::cache_dir`].
     pub fn cache_dir(self, path: impl Into<PathBuf>) -> Self {
         let probe = self.probe.cache_dir(path);
         Self { probe }
@@ -246,20 +290,20 @@ impl BestAccel {
     }
 }
 
-/// What is being done, for who has no time to see it done.
+/// The current step, for the error of a timeout.
 struct Stage(String);
 
-/// Does it within this time.
+/// Runs `work` within this time.
 async fn within<T>(
     timeout: Option<Duration>,
     binary: &OsStr,
     work: impl AsyncFnOnce(&mut Stage) -> Result<T, AccelError>,
 ) -> Result<T, AccelError> {
-    // Before the first deadline, which it keeps.
+    // Before the first deadline, because the engine keeps the deadlines.
     Engine::start().map_err(|cause| AccelError::Resources {
         cause: Arc::new(cause),
     })?;
-    let mut stage = Stage("its list was waited for".to_owned());
+    let mut stage = Stage(LISTING.to_owned());
     match engine::timeout(timeout, work(&mut stage)).await {
         Ok(result) => result,
         Err(Elapsed(limit)) => Err(AccelError::Timeout {
@@ -279,33 +323,33 @@ async fn list(binary: &OsStr) -> Result<Vec<Accel>, AccelError> {
             cause: Arc::new(cause),
         },
         NotListed::Exit(report) => AccelError::NotListed { binary, report },
-        NotListed::Endless(limit) => AccelError::Timeout {
+        NotListed::Timeout(limit) => AccelError::Timeout {
             binary,
             limit,
-            waited_for: "it lists them, and does not end".to_owned(),
+            waited_for: "`-accel help` did not exit".to_owned(),
         },
     })
 }
 
 impl AccelProbe {
-    /// What is known, or what a probe finds.
+    /// The kept findings, or those of a new probe.
     async fn findings(&self, stage: &mut Stage) -> Result<Findings, AccelError> {
         let Some(subject) = Subject::of(&self.binary) else {
             return self.find(stage).await;
         };
         let place = subject.place();
         let probes_before = place.probes.load(Ordering::Acquire);
-        "another probe of it was waited for".clone_into(&mut stage.0);
+        "another probe of this binary is running".clone_into(&mut stage.0);
         let mut last = place.last.lock().await;
-        let at_once = place.probes.load(Ordering::Acquire) != probes_before;
+        let is_fresh = place.probes.load(Ordering::Acquire) != probes_before;
         let folder = self.folder.clone().or_else(cache::user_folder);
-        if !self.anew || at_once {
+        if !self.refresh || is_fresh {
             let on_disk = || cache::read(folder.as_deref()?, &subject);
             let before = last.clone().or_else(on_disk);
-            let renewed = before
+            let reused = before
                 .as_ref()
-                .and_then(|findings| cache::renew(findings, at_once, Accel::permitted));
-            if let Some(findings) = renewed {
+                .and_then(|findings| cache::reuse(findings, is_fresh, Accel::permitted));
+            if let Some(findings) = reused {
                 *last = before;
                 return Ok(findings);
             }
@@ -319,23 +363,24 @@ impl AccelProbe {
         Ok(found)
     }
 
-    /// Asks and tries. TCG comes first, by which the others are given time.
+    /// Lists the accelerators and tries each. TCG runs first, because its time
+    /// decides the time limit of the others.
     async fn find(&self, stage: &mut Stage) -> Result<Findings, AccelError> {
         let binary = &self.binary;
-        "its list was waited for".clone_into(&mut stage.0);
+        LISTING.clone_into(&mut stage.0);
         let listed = list(binary).await?;
         let mut target = None;
         if listed.contains(&Accel::TCG) {
-            "what it emulates was asked for".clone_into(&mut stage.0);
+            "`query-target` was running".clone_into(&mut stage.0);
             target = trial::target(binary).await;
         }
         let runs_x86 = |target: &str| matches!(target, "x86_64" | "i386");
         let untried = target
             .filter(|target| !runs_x86(target))
-            .map(|target| AccelFinding::Untried { target });
+            .map(|target| AccelFinding::NotTried { target });
         let mut tcg = None;
         let mut find = async |accel: &Accel, limit: Duration| {
-            stage.0 = format!("the tiny guest was tried with {accel}");
+            stage.0 = format!("the tiny guest was running with {accel}");
             match (&untried, accel.permitted()) {
                 _ if *accel == Accel::QTEST => AccelFinding::RunsNoGuest,
                 (_, Err(denial)) => AccelFinding::Denied(denial),
@@ -344,9 +389,9 @@ impl AccelProbe {
             }
         };
         if listed.contains(&Accel::TCG) {
-            tcg = Some(find(&Accel::TCG, trial::TIME_OF_TCG).await);
+            tcg = Some(find(&Accel::TCG, trial::TCG_TIME_LIMIT).await);
         }
-        let limit = trial::time_beside(tcg.as_ref());
+        let limit = trial::time_limit(tcg.as_ref());
         let mut findings = Vec::new();
         for accel in listed {
             let finding = match &tcg {
@@ -358,5 +403,7 @@ impl AccelProbe {
         Ok(findings.into())
     }
 }
+
+const LISTING: &str = "`-accel help` was running";
 
 const DEFAULT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));

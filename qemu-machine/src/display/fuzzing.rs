@@ -1,10 +1,10 @@
-//! Any file that a picture is to be read from.
+//! Fuzzes the readers of picture files.
 #![allow(clippy::missing_panics_doc)]
 
 use super::Screenshot;
 
-/// A file is a picture or refused; a picture has the pixels that stand in its
-/// file, and is the same after it was a PNG.
+/// Reads any file as a picture, or refuses it. A picture has the pixels of its
+/// file, and stays the same through a PNG.
 pub fn picture(input: &[u8]) {
     if let Ok(picture) = Screenshot::from_png(input) {
         check(&picture);
@@ -17,11 +17,11 @@ pub fn picture(input: &[u8]) {
     let header = &input[..input.len() - picture.rgb().len()];
     let header = String::from_utf8(header.to_vec()).expect("it is text");
     let size = [picture.width(), picture.height(), 255];
-    let told: Result<Vec<u32>, _> = header[2..]
+    let sizes: Result<Vec<u32>, _> = header[2..]
         .split_ascii_whitespace()
         .map(str::parse)
         .collect();
-    assert_eq!(told.as_deref(), Ok(size.as_slice()));
+    assert_eq!(sizes.as_deref(), Ok(size.as_slice()));
 }
 
 fn check(picture: &Screenshot) {

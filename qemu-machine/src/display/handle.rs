@@ -1,4 +1,4 @@
-//! The handle on what a machine shows.
+//! The handle to a machine's screen.
 
 use crate::channel::MachineContext;
 use crate::display::Canvas;
@@ -7,20 +7,22 @@ use crate::display::TakeScreenshot;
 use crate::display::WatchDisplay;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{Client, ExecuteError};
+use qemu_qmp::{Client, ErrorKind, ExecuteError};
 use qemu_qmp_engine::Engine;
 
 use super::watch::Goal;
 
-/// What a machine shows; made by [`Machine::display`](crate::Machine::display).
+/// The screen of a machine; returned by
+/// [`Machine::display`](crate::Machine::display).
 ///
-/// Cheap to clone. A machine shows nothing unless it was given a display, for
-/// each is launched with `-vga none`: by a device, as in the example, or by
-/// `-vga std`. No window is opened for it in any case.
+/// Cheap to clone. Every machine is launched with `-vga none`, so it has no
+/// screen by default. Add a display device, as in the example, or `-vga std`.
+/// QEMU opens no window.
 ///
 /// # Examples
 /// ```no_run
@@ -34,10 +36,10 @@ use super::watch::Goal;
 ///     .device(&OptionGroup::new("VGA"))
 ///     .launch()
 ///     .wait()?;
-/// // Once it has drawn all it will draw:
+/// // Wait until the picture stops changing:
 /// let shown = vm.display().still(Duration::from_secs(1)).wait()?;
 /// shown.save("shown.png")?; // with the feature `png`
-/// // Until it looks like this again:
+/// // Wait until the screen looks like this again:
 /// vm.display().expect(Screenshot::open("shown.png")?).wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,59 +49,84 @@ pub struct Display {
     pub(super) qmp: Client,
     pub(super) context: MachineContext,
     pub(super) canvas: Arc<Canvas>,
-    /// The device's id, and which of its heads.
+    /// The device's id, and the number of its head.
     pub(super) head: Option<(String, u32)>,
 }
 
-/// A screen was not seen, or not as it was expected.
+/// No picture of a screen was taken, or the expected picture did not appear.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum DisplayError {
     /// The machine has no display.
     NoDisplay {
-        /// Which one, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
     },
-    /// QEMU could not be asked, or refused.
+    /// QEMU refused to take the picture, or its monitor failed.
     Execute(ExecuteError),
-    /// The file for the picture cannot be had, or read.
+    /// The file for the picture cannot be created or read.
     File {
-        /// Whose screen, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
-        /// What the system says.
-        cause: std::io::Error,
+        /// The error of the system.
+        cause: Arc<io::Error>,
     },
-    /// QEMU wrote something else than a picture.
+    /// The file that QEMU wrote is not a picture.
     NoPicture {
-        /// Whose screen, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: &'static str,
     },
-    /// The screen was not seen in time, or not as it was expected.
+    /// No picture was taken in time, or the expected picture did not appear.
     Timeout {
-        /// Whose screen, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
-        /// What was waited for, and how near it came.
+        /// What was expected, and how much the last picture differed.
         expected: String,
         /// The deadline.
         limit: Duration,
-        /// What it showed last; `None` if it was not seen at all.
+        /// The last picture; `None` if none was taken.
         last: Option<Box<Screenshot>>,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, on lines of their own.
         seen: String,
     },
-    /// The guest is off or has panicked, and QEMU holds it: its screen does
-    /// not change any more.
-    GuestHeld {
-        /// Whose screen, such as `machine 'qemu-1'`.
+    /// QEMU keeps the guest paused after it shut down or panicked, so its
+    /// screen does not change any more.
+    GuestPaused {
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
-        /// What was waited for, and how near it came.
+        /// What was expected, and how much the last picture differed.
         expected: String,
-        /// What it shows.
+        /// The last picture.
         last: Option<Box<Screenshot>>,
-        /// Why the guest is held, and what QEMU and the console said last.
+        /// Why the guest is paused, and the last output of QEMU and the
+        /// console, on lines of their own.
         seen: String,
     },
+}
+
+impl DisplayError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoDisplay { .. } => ErrorKind::Unsupported,
+            Self::Execute(cause) => cause.kind(),
+            Self::File { cause, .. } => ErrorKind::of_io(cause),
+            Self::NoPicture { .. } => ErrorKind::Protocol,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::GuestPaused { .. } => ErrorKind::Guest,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::File { cause, .. } => Some(cause),
+            Self::Execute(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for DisplayError {
@@ -107,17 +134,17 @@ impl fmt::Display for DisplayError {
         match self {
             Self::NoDisplay { machine } => write!(
                 f,
-                "{machine} shows nothing, for it has no display: give it one by \
+                "{machine}: cannot take a picture of its screen: it has no display; add one by \
                  `.device(&OptionGroup::new(\"VGA\"))` or `.args([\"-vga\", \"std\"])`"
             ),
             Self::Execute(cause) => write!(f, "{cause}"),
             Self::File { machine, cause } => write!(
                 f,
-                "{machine}: there is no file for a picture of its screen: {cause}"
+                "{machine}: cannot create or read the file for a picture of its screen: {cause}"
             ),
             Self::NoPicture { machine, reason } => write!(
                 f,
-                "{machine}: QEMU wrote no picture of its screen: {reason}"
+                "{machine}: QEMU wrote an invalid picture of its screen: {reason}"
             ),
             Self::Timeout {
                 machine,
@@ -129,12 +156,15 @@ impl fmt::Display for DisplayError {
                 f,
                 "{machine}: its screen did not {expected} within {limit:?}{seen}"
             ),
-            Self::GuestHeld {
+            Self::GuestPaused {
                 machine,
                 expected,
                 seen,
                 ..
-            } => write!(f, "{machine}: its screen will not {expected}{seen}"),
+            } => write!(
+                f,
+                "{machine}: its screen will not {expected}: the guest is paused{seen}"
+            ),
         }
     }
 }
@@ -157,8 +187,8 @@ impl Display {
         }
     }
 
-    /// What this head of a device shows, for a machine of several displays:
-    /// the device's id, and a number that counts from 0.
+    /// Selects the screen of one head of a device, for a machine with several
+    /// displays. `device` is the device's id; `head` counts from 0.
     pub fn head(&self, device: impl Into<String>, head: u32) -> Self {
         Self {
             head: Some((device.into(), head)),
@@ -166,7 +196,7 @@ impl Display {
         }
     }
 
-    /// What is shown now.
+    /// Takes a picture of the screen.
     pub fn screenshot(&self) -> TakeScreenshot {
         TakeScreenshot::new(self.clone())
     }
@@ -177,16 +207,17 @@ impl Display {
         WatchDisplay::new(self.clone(), Goal::Match(picture))
     }
 
-    /// Waits until the screen has stood still for so long. Unless another
-    /// [`tolerance`](WatchDisplay::tolerance) is given, one pixel in a thousand
-    /// may change, which leaves room for the cursor of a text screen, as this
-    /// blinks.
+    /// Waits until the screen has not changed for this time.
+    ///
+    /// One pixel in a thousand may change, unless another
+    /// [`tolerance`](WatchDisplay::tolerance) is given. That is enough for the
+    /// blinking cursor of a text screen.
     pub fn still(&self, time: Duration) -> WatchDisplay {
         WatchDisplay::new(self.clone(), Goal::Still(time))
     }
 
-    pub(super) fn guest_held(&self, expected: String, last: Option<Screenshot>) -> DisplayError {
-        DisplayError::GuestHeld {
+    pub(super) fn guest_paused(&self, expected: String, last: Option<Screenshot>) -> DisplayError {
+        DisplayError::GuestPaused {
             machine: self.context.name(),
             expected,
             last: last.map(Box::new),

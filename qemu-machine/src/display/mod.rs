@@ -1,8 +1,8 @@
-//! What a machine shows.
+//! The screen of a machine: pictures of it, and waits for what it shows.
 //!
 //! ```text
-//! screendump --a file in memory--> Screenshot --> whoever asked
-//!                                             --> Watch (pure) --> done, or once more
+//! screendump --a file in memory--> Screenshot --> the caller
+//!                                             --> Watch (pure) --> done, or again
 //! ```
 
 #[cfg(any(test, fuzzing))]

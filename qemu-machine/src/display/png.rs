@@ -1,4 +1,4 @@
-//! Pictures as PNG files: what the feature `png` is for.
+//! Pictures as PNG files, with the feature `png`.
 
 use std::fs;
 use std::io::{self, Cursor};
@@ -7,11 +7,11 @@ use std::path::Path;
 use super::Screenshot;
 
 impl Screenshot {
-    /// With the feature `png`: a picture from the bytes of a PNG of any kind;
-    /// what is transparent in it is taken as if it were not.
+    /// Reads a picture from the bytes of a PNG of any color type. Transparency
+    /// is ignored. Needs the feature `png`.
     ///
     /// # Errors
-    /// The bytes are no PNG, or one of more than 64 MiB of pixels.
+    /// The bytes are not a PNG, or its pixels need more than 64 MiB.
     pub fn from_png(png: &[u8]) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut decoder = png::Decoder::new(Cursor::new(png));
@@ -19,8 +19,8 @@ impl Screenshot {
         let mut reader = decoder.read_info().map_err(invalid)?;
         let size = reader.output_buffer_size();
         let size = size.filter(|&bytes| bytes <= LIMIT_BYTES).ok_or_else(|| {
-            let words = "it has no pixels, or more than 64 MiB of them";
-            io::Error::new(io::ErrorKind::InvalidData, words)
+            let reason = "the picture has no pixels, or needs more than 64 MiB for them";
+            io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;
         let mut bytes = vec![0; size];
         let frame = reader.next_frame(&mut bytes).map_err(invalid)?;
@@ -40,19 +40,18 @@ impl Screenshot {
             _ => bytes,
         };
         Self::from_rgb(frame.width, frame.height, rgb)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no pixels"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the picture has no pixels"))
     }
 
-    /// With the feature `png`: a picture from a PNG file.
+    /// Reads a picture from a PNG file. Needs the feature `png`.
     ///
     /// # Errors
-    /// The file cannot be read, or is none that
-    /// [`from_png`](Self::from_png) takes.
+    /// The file cannot be read, or [`from_png`](Self::from_png) refuses it.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::from_png(&fs::read(path)?)
     }
 
-    /// With the feature `png`: the picture as a PNG.
+    /// The picture as a PNG. Needs the feature `png`.
     pub fn to_png(&self) -> Vec<u8> {
         let mut png = Vec::new();
         let mut encoder = png::Encoder::new(&mut png, self.width(), self.height());
@@ -61,11 +60,14 @@ impl Screenshot {
         let written = encoder
             .write_header()
             .and_then(|mut writer| writer.write_image_data(self.rgb()));
-        debug_assert!(written.is_ok(), "what may fail is the size, or the writing");
+        debug_assert!(
+            written.is_ok(),
+            "only a size of 0 or a failed write is an error"
+        );
         png
     }
 
-    /// With the feature `png`: writes the picture to a file, as a PNG.
+    /// Writes the picture to a PNG file. Needs the feature `png`.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -74,7 +76,7 @@ impl Screenshot {
     }
 }
 
-/// The most that a picture from a file may take: a header says anything.
+/// The largest picture that is read from a file. A header can claim any size.
 const LIMIT_BYTES: usize = 64 << 20;
 
 #[cfg(test)]

@@ -1,49 +1,50 @@
-//! A picture of a screen: its pixels, compared; and as QEMU writes it.
+//! A picture of a screen: its pixels, their comparison, and QEMU's file format.
 
 use std::fmt;
 use std::io;
 
-/// A picture of a screen: rows of pixels, from the top, each from the left.
+/// A picture of a screen: rows of pixels from top to bottom, each from left to
+/// right.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Screenshot {
     width: u32,
     height: u32,
-    /// Three bytes for each pixel; never none.
+    /// Three bytes for each pixel; never empty.
     rgb: Vec<u8>,
 }
 
-/// How far two pictures of the same size may differ and still match. Pictures
-/// of different sizes never do.
+/// How much two pictures may differ and still match. Pictures of different
+/// sizes never match.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
-    /// By how much red, green or blue of a pixel may be off, of 255, for the
-    /// pixel not to count as different.
+    /// How far each of red, green and blue may differ, of 255. A larger
+    /// difference makes the pixel count as different.
     pub channel: u8,
-    /// What part of all pixels may be different: 0.01 is one in a hundred.
+    /// The share of all pixels that may be different: 0.01 is one in a hundred.
     pub share: f64,
 }
 
 impl Screenshot {
-    /// A picture of these pixels, three bytes each; `None` if they are not as
-    /// many as its size says, or none.
+    /// A picture of these pixels, three bytes each; `None` if there are none,
+    /// or their number does not match the size.
     pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
         let pixels = (width as usize).checked_mul(height as usize)?;
         let fits = pixels > 0 && pixels.checked_mul(CHANNELS)? == rgb.len();
         fits.then_some(Self { width, height, rgb })
     }
 
-    /// A picture from the bytes of a PPM, as [`to_ppm`](Self::to_ppm) and QEMU
-    /// write it: binary, of 8 bits a channel, without comments.
+    /// Reads a picture from the bytes of a PPM, as [`to_ppm`](Self::to_ppm) and
+    /// QEMU write it: binary, 8 bits a channel, without comments.
     ///
     /// # Errors
-    /// The bytes are none.
+    /// The bytes are not such a PPM.
     pub fn from_ppm(ppm: Vec<u8>) -> io::Result<Self> {
         Self::read_ppm(ppm).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 
-    /// As [`from_ppm`](Self::from_ppm); tells what is wrong with the bytes.
+    /// Like [`from_ppm`](Self::from_ppm), with the reason as the error.
     pub(super) fn read_ppm(ppm: Vec<u8>) -> Result<Self, &'static str> {
-        const NO_PPM: &str = "it does not begin as a PPM file";
+        const NO_PPM: &str = "the file has no valid PPM header";
         let mut rest = ppm.strip_prefix(b"P6").ok_or(NO_PPM)?;
         let mut number = || {
             rest = rest.trim_ascii_start();
@@ -62,15 +63,15 @@ impl Screenshot {
         let header = ppm.len() - pixels.len();
         let mut rgb = ppm;
         rgb.drain(..header);
-        Self::from_rgb(width, height, rgb).ok_or("its pixels are not as many as its size says")
+        Self::from_rgb(width, height, rgb).ok_or("the number of pixels does not match the header")
     }
 
-    /// How many pixels a row has.
+    /// The width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// How many rows there are.
+    /// The height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
@@ -80,8 +81,8 @@ impl Screenshot {
         &self.rgb
     }
 
-    /// Red, green and blue of a pixel, counted from 0 from the left and the
-    /// top; `None` outside of the picture.
+    /// Red, green and blue of the pixel in column `x` and row `y`, counted from
+    /// 0 at the top left; `None` outside of the picture.
     pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 3]> {
         if x >= self.width {
             return None;
@@ -91,9 +92,8 @@ impl Screenshot {
         pixel.copied()
     }
 
-    /// The picture as a PPM, which needs no crate to be read by another program
-    /// and three bytes for each pixel. As a PNG, it is had with the feature
-    /// `png`.
+    /// The picture as a PPM: a simple format of three bytes a pixel, which many
+    /// programs read. PNG output needs the feature `png`.
     ///
     /// # Examples
     /// ```no_run
@@ -107,9 +107,10 @@ impl Screenshot {
         ppm
     }
 
-    /// What part of all pixels is different in another picture, from 0 to 1,
-    /// where red, green and blue may each be off by `channel` of 255. Pictures
-    /// of different sizes are different in all.
+    /// The share of pixels that differ from another picture, from 0 to 1.
+    ///
+    /// A pixel differs if red, green or blue differs by more than `channel` of
+    /// 255. For pictures of different sizes the result is 1.
     pub fn difference(&self, other: &Self, channel: u8) -> f64 {
         if (self.width, self.height) != (other.width, other.height) {
             return 1.0;
@@ -126,7 +127,7 @@ impl Screenshot {
         share
     }
 
-    /// Whether another picture is the same, but for this tolerance.
+    /// Whether another picture is the same, within this tolerance.
     pub fn matches(&self, other: &Self, tolerance: Tolerance) -> bool {
         let same_size = (self.width, self.height) == (other.width, other.height);
         same_size && self.difference(other, tolerance.channel) <= tolerance.share
@@ -140,7 +141,7 @@ impl fmt::Debug for Screenshot {
 }
 
 impl Tolerance {
-    /// Not a pixel may be different.
+    /// No pixel may be different.
     pub const EXACT: Self = Self {
         channel: 0,
         share: 0.0,

@@ -1,13 +1,15 @@
-//! One picture of a screen, from QEMU's command to its pixels.
+//! Takes one picture of a screen, from QEMU's command to the pixels.
 //!
-//! QEMU writes it to a file in memory, whose descriptor it gets with the first
-//! one (QEMU's `add-fd`): nothing lies on a disk, and no directory needs to let
-//! QEMU in. There it stays for the next ones: QEMU does not close what is
-//! removed while the guest is stopped, so a file for each picture would stay too.
-//! Over TCP no descriptor is passed; there the file is in a private directory.
+//! QEMU writes the picture to a file in memory. It gets the file's descriptor
+//! with the first picture (`add-fd`), so nothing is on a disk, and QEMU needs
+//! access to no directory. All pictures of a machine share this file: while the
+//! guest is paused, QEMU does not close a descriptor that was removed.
 //!
-//! It is always a PPM, as every QEMU writes it, at once and with all its pixels,
-//! while QEMU packs a PNG with all its other work standing still.
+//! A TCP connection passes no descriptors. There the file is in a private
+//! directory.
+//!
+//! The format is always PPM: every QEMU writes it, quickly. QEMU does nothing
+//! else while it compresses a PNG.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -27,14 +29,14 @@ use super::{Display, DisplayError, Screenshot};
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::sys;
 
-/// Takes a picture of the screen; made by [`Display::screenshot`].
+/// Takes a picture of the screen; returned by [`Display::screenshot`].
 ///
 /// # Errors
 /// Each variant of [`DisplayError`] says when.
 ///
 /// # Cancel safety
-/// If the future is dropped, nothing is left of the picture when QEMU has
-/// written it. The next one is taken after that.
+/// If the future is dropped, the picture is discarded when QEMU has written it.
+/// The next picture waits for that.
 #[derive(Debug, Clone)]
 #[must_use = "no picture is taken until awaited or waited for"]
 pub struct TakeScreenshot {
@@ -60,20 +62,20 @@ impl TakeScreenshot {
         let Self { display, timeout } = self;
         let taken = display.qmp.deadlines().timeout(timeout, display.take());
         taken.await.unwrap_or_else(|Elapsed(limit)| {
-            Err(display.timeout("show itself".to_owned(), limit, None))
+            Err(display.timeout(NO_PICTURE.to_owned(), limit, None))
         })
     }
 }
 
 impl Display {
-    /// What is shown now, without a deadline.
+    /// Takes a picture, without a deadline.
     pub(super) async fn take(&self) -> Result<Screenshot, DisplayError> {
         let machine = || self.context.name();
         let no_file = |cause| DisplayError::File {
             machine: machine(),
-            cause,
+            cause: Arc::new(cause),
         };
-        // On the engine, so that it is done to its end, whoever gives up.
+        // On the engine: it runs to its end even if this future is dropped.
         let (qmp, head) = (self.qmp.clone(), self.head.clone());
         let canvas = Arc::clone(&self.canvas);
         let drawn = self
@@ -88,7 +90,7 @@ impl Display {
             }
             NotDrawn::Execute(error) => DisplayError::Execute(error),
         })?;
-        // But it is not made sense of there, where others are to be served.
+        // The engine does not parse it, because it serves other tasks.
         Screenshot::read_ppm(ppm).map_err(|reason| DisplayError::NoPicture {
             machine: machine(),
             reason,
@@ -96,21 +98,21 @@ impl Display {
     }
 }
 
-/// What a machine's pictures are put in, one after the other.
+/// The file of a machine's pictures. It holds one picture at a time.
 #[derive(Debug)]
 pub(crate) struct Canvas {
-    /// Held by whoever takes one.
+    /// Locked while a picture is taken.
     file: TurnLock<Option<SharedFile>>,
-    /// Where a directory is made, where that is needed.
+    /// The parent of a private directory, if one is needed.
     base: PathBuf,
     is_closed: Watched<bool>,
 }
 
-/// A file in memory that QEMU has too.
+/// A file in memory that is shared with QEMU.
 #[derive(Debug)]
 struct SharedFile {
     file: File,
-    /// What QEMU has, with the place to which it has written.
+    /// The description that QEMU writes to, with its position.
     written: File,
 }
 
@@ -128,8 +130,8 @@ impl Canvas {
         }
     }
 
-    /// The machine has ended: lets go of it, and of what a picture that is under
-    /// way is put in.
+    /// Stops a picture in progress and closes the file, after the machine has
+    /// ended.
     pub(crate) async fn close(&self) {
         self.is_closed.set(true);
         *self.file.lock().await = None;
@@ -139,13 +141,13 @@ impl Canvas {
         self.is_closed.until(|it| it.then_some(())).await;
     }
 
-    /// Has QEMU draw its screen, and gives the picture.
+    /// Makes QEMU write its screen, and returns the bytes of the file.
     async fn draw(&self, qmp: &Client, head: Option<(String, u32)>) -> Result<Vec<u8>, NotDrawn> {
         let drawn = race(self.closed(), self.draw_while_open(qmp, head));
         if let Either::Right(drawn) = drawn.await {
             return drawn;
         }
-        // How the machine ended is what the monitor tells who asks now.
+        // The machine has ended, so this fails with the reason.
         screendump(qmp, json!({})).await?;
         Err(NotDrawn::File(io::Error::other("the machine has ended")))
     }
@@ -194,7 +196,7 @@ async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), No
 impl SharedFile {
     async fn new(qmp: &Client) -> Result<Self, NotDrawn> {
         let file = sys::memory_file(c"screen").map_err(NotDrawn::File)?;
-        // QEMU takes a descriptor only if it is open as it would open it.
+        // QEMU accepts only a descriptor with the access mode that it needs.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let written = File::options().write(true).open(path);
         let written = written.map_err(NotDrawn::File)?;
@@ -204,7 +206,7 @@ impl SharedFile {
         Ok(Self { file, written })
     }
 
-    /// All that is in it; nothing is, afterwards.
+    /// Reads the file and empties it.
     async fn take(&mut self) -> io::Result<Vec<u8>> {
         self.file.rewind()?;
         let bytes = read(&self.file).await?;
@@ -213,7 +215,7 @@ impl SharedFile {
     }
 }
 
-/// All of a file, in pieces between which others on the engine have their turn.
+/// Reads a file in pieces. Other tasks of the engine run between two pieces.
 async fn read(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while file.take(PIECE_BYTES).read_to_end(&mut bytes)? > 0 {
@@ -226,16 +228,19 @@ fn passes_none(error: &ExecuteError) -> bool {
     matches!(*error.failure, ExecuteFailure::NoDescriptors)
 }
 
-/// Whether QEMU complains that there is no screen at all. It has no class of
-/// its own for it.
+/// Whether QEMU reports that there is no screen. QEMU has no error class for
+/// it.
 fn has_no_display(error: &ExecuteError) -> bool {
     let reply = error.reply();
     reply.is_some_and(|reply| reply.desc.contains("no console to take a screendump from"))
 }
 
-/// The set of descriptors that the file is in: the last one there can be, for
-/// those that people choose, and QEMU gives away, are small.
+/// The expectation that a picture can be taken, for errors.
+pub(super) const NO_PICTURE: &str = "show a picture";
+
+/// The number of the descriptor set with the file: the largest one, because
+/// users and QEMU choose small ones.
 const SET: u32 = i32::MAX as u32;
 
-/// As much as is read of a socket in one turn.
+/// The same as one read of a socket.
 const PIECE_BYTES: u64 = 64 << 10;

@@ -1,7 +1,7 @@
-//! Waiting for what a screen shows.
+//! Waits until a screen shows the expected picture, or stops changing.
 //!
-//! QEMU has no event of a change on its screen, so it is asked again and again,
-//! at a pace. [`Watch`] decides by what it is shown, and asks for nothing.
+//! QEMU has no event for a change of its screen, so pictures are taken at
+//! intervals. [`Watch`] is pure: it decides from the pictures that it receives.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp_engine::{self as engine, Elapsed, operation, race, timeout_option};
 
+use super::take::NO_PICTURE;
 use super::{Display, DisplayError, Screenshot, Tolerance};
 
-/// Waits for what the screen shows, and gives it; made by [`Display::expect`] and
-/// [`Display::still`].
+/// Waits for a picture on the screen and returns it; returned by
+/// [`Display::expect`] and [`Display::still`].
 ///
 /// # Errors
 /// Each variant of [`DisplayError`] says when.
@@ -20,7 +21,7 @@ use super::{Display, DisplayError, Screenshot, Tolerance};
 /// # Cancel safety
 /// As for [`TakeScreenshot`](super::TakeScreenshot).
 #[derive(Debug, Clone)]
-#[must_use = "nothing is waited for until awaited or waited for"]
+#[must_use = "no picture is taken until awaited or waited for"]
 pub struct WatchDisplay {
     display: Display,
     goal: Goal,
@@ -50,15 +51,15 @@ impl WatchDisplay {
         }
     }
 
-    /// How far what is shown may differ from the picture, or from what it was
-    /// when it came to stand still.
+    /// Sets how much the screen may differ from the expected picture, or from
+    /// the first picture of the still screen.
     pub fn tolerance(mut self, tolerance: Tolerance) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// Looks again so long after each look, instead of 100 ms. What comes and
-    /// goes between two looks is not seen.
+    /// Sets the time between two pictures, instead of 100 ms. A change that
+    /// disappears between two pictures is not seen.
     pub fn pace(mut self, pace: Duration) -> Self {
         self.pace = pace;
         self
@@ -80,20 +81,20 @@ impl WatchDisplay {
         } = self;
         let deadlines = display.qmp.deadlines();
         let mut watch = Watch::new(goal, tolerance);
-        // The end of the connection, and what may hold the guest, do not
-        // wait for the next look.
+        // An event that may pause the guest, and the end of the connection,
+        // make the next look start at once.
         let mut end = display.qmp.events_named(["GUEST_PANICKED", "STOP"]);
         let looks = async {
             loop {
                 let asked = deadlines.now();
-                // Known before the look, which shows what such a guest shows
-                // for good.
-                let is_held = display.context.paused_for_good().is_some();
+                // Read before the look: a guest that was paused by then does
+                // not change its screen after the look.
+                let is_paused = display.context.paused_for_good().is_some();
                 let shown = display.take().await.map_err(Some)?;
                 if watch.look(asked, deadlines.now(), shown) {
                     return Ok(());
                 }
-                if is_held && watch.awaits_change() {
+                if is_paused && watch.awaits_change() {
                     return Err(None);
                 }
                 // After the end, the next look fails with its cause.
@@ -101,24 +102,24 @@ impl WatchDisplay {
             }
         };
         match deadlines.timeout(timeout, looks).await {
-            Ok(Ok(())) => Ok(watch.last.expect("what was waited for was seen")),
+            Ok(Ok(())) => Ok(watch.last.expect("a look has succeeded")),
             Ok(Err(Some(error))) => Err(error),
-            Ok(Err(None)) => Err(display.guest_held(watch.to_string(), watch.last)),
+            Ok(Err(None)) => Err(display.guest_paused(watch.to_string(), watch.last)),
             Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
         }
     }
 }
 
-/// What was seen of a screen, and whether it is what is waited for.
+/// The pictures seen so far, and the decision whether the wait is over.
 #[derive(Debug)]
 struct Watch {
     goal: Goal,
     tolerance: Tolerance,
     last: Option<Screenshot>,
-    /// What part of the last picture was different from what it was compared
-    /// with.
+    /// The share of pixels in which the last picture differed from the expected
+    /// one.
     difference: f64,
-    /// Since when it stands still, and what it showed then.
+    /// Since when the screen is still, and its first picture since then.
     still: Option<(Instant, Screenshot)>,
 }
 
@@ -133,30 +134,30 @@ impl Watch {
         }
     }
 
-    /// Whether what is waited for is a change.
+    /// Whether the goal needs a change of the screen.
     fn awaits_change(&self) -> bool {
         matches!(self.goal, Goal::Match(_))
     }
 
-    /// Takes what was shown at a time between these two; tells whether that was
-    /// waited for.
-    fn look(&mut self, asked: Instant, told: Instant, shown: Screenshot) -> bool {
-        let wanted = match &self.goal {
+    /// Takes a picture that was made between these two times. Returns whether
+    /// the goal is reached.
+    fn look(&mut self, asked: Instant, answered: Instant, shown: Screenshot) -> bool {
+        let expected = match &self.goal {
             Goal::Match(picture) => Some(picture),
-            // With the first one, so that no slow change is taken for none.
+            // Compared with the first picture, so a slow change counts.
             Goal::Still(_) => self.still.as_ref().map(|(_, first)| first),
         };
         let (channel, tolerance) = (self.tolerance.channel, self.tolerance);
-        self.difference = wanted.map_or(1.0, |it| it.difference(&shown, channel));
-        let matches = wanted.is_some_and(|it| it.matches(&shown, tolerance));
+        self.difference = expected.map_or(1.0, |it| it.difference(&shown, channel));
+        let matches = expected.is_some_and(|it| it.matches(&shown, tolerance));
         let is_seen = match (&self.goal, &self.still) {
             (Goal::Match(_), _) => matches,
-            // The least that can have passed between the two.
+            // The shortest time that can be between the two pictures.
             (Goal::Still(time), Some((since, _))) if matches => {
                 asked.saturating_duration_since(*since) >= *time
             }
             (Goal::Still(time), _) => {
-                self.still = Some((told, shown.clone()));
+                self.still = Some((answered, shown.clone()));
                 time.is_zero()
             }
         };
@@ -169,25 +170,25 @@ impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = self.difference * 100.0;
         match (&self.goal, &self.last) {
-            (_, None) => f.write_str("show itself"),
+            (_, None) => f.write_str(NO_PICTURE),
             (Goal::Match(picture), Some(last)) => {
                 let size = |it: &Screenshot| (it.width(), it.height());
                 f.write_str("look as expected")?;
                 if size(picture) == size(last) {
-                    return write!(f, " (last, {part:.3} % of its pixels were different)");
+                    return write!(f, " ({part:.3} % of its pixels were different)");
                 }
-                write!(f, " (last, it was a {last:?}, and not a {picture:?})")
+                write!(f, " (it was a {last:?}, not a {picture:?})")
             }
-            (Goal::Still(time), Some(_)) => write!(f, "stand still for {time:?}"),
+            (Goal::Still(time), Some(_)) => write!(f, "stay the same for {time:?}"),
         }
     }
 }
 
-/// How long after a look the next one is: a person would not see it sooner, and
-/// a look costs QEMU some milliseconds.
+/// The time between two looks: a person would not react sooner, and a look costs
+/// QEMU a few milliseconds.
 const PACE: Duration = Duration::from_millis(100);
 
-/// A cursor of text is no larger than 9x16 of 720x400 pixels.
+/// The cursor of a text screen has up to 9x16 of 720x400 pixels.
 const BLINKING: Tolerance = Tolerance {
     channel: 0,
     share: 0.001,
@@ -222,14 +223,14 @@ mod tests {
             seen(&mut watch, &[0, 97, 98, 103]),
             [false, false, true, false]
         );
-        let told = watch.to_string();
-        assert!(told.contains("100.000 % of its pixels"), "{told}");
+        let text = watch.to_string();
+        assert!(text.contains("100.000 % of its pixels"), "{text}");
         assert_eq!(watch.last, Some(plain(103)));
     }
 
     #[test]
     fn it_stands_still_if_it_has_for_the_whole_time() {
-        // From the end of a look to the begin of another there are 9 s, 19 s, …
+        // From the end of one look to the start of a later one: 9 s, 19 s, …
         let still = |seconds| Goal::Still(Duration::from_secs(seconds));
         let mut watch = Watch::new(still(19), Tolerance::EXACT);
         assert_eq!(
@@ -250,7 +251,7 @@ mod tests {
         };
         let mut watch = Watch::new(Goal::Still(Duration::from_secs(19)), tolerance);
         assert_eq!(seen(&mut watch, &[1, 2, 3, 4, 5, 6]), [false; 6]);
-        let told = watch.to_string();
-        assert!(told.contains("stand still for 19s"), "{told}");
+        let text = watch.to_string();
+        assert!(text.contains("stay the same for 19s"), "{text}");
     }
 }

@@ -1,53 +1,75 @@
-//! What can go wrong at a keyboard or with a mouse.
+//! The error of a keyboard or mouse.
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use qemu_qmp::ExecuteError;
+use qemu_qmp::{ErrorKind, ExecuteError};
 use qemu_qmp_engine::error_text::Quoted;
 
 use super::KeyboardLayout;
 
-/// What was to be done at a keyboard or with a mouse was not, or not all of it.
+/// A keyboard or mouse action was not done, or not completely.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum InputError {
-    /// The keyboard's layout has no key for a character. Nothing was typed.
+    /// The keyboard layout has no key for a character. Nothing was typed.
     NoKey {
-        /// Whose keyboard, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
         /// The layout.
         layout: KeyboardLayout,
         /// The character.
         character: char,
-        /// Where it stands, counted from 1.
+        /// The character's place in the text, counted from 1.
         position: usize,
     },
     /// A chord lacks the name of a key. Nothing was pressed.
     NoChord {
-        /// Whose keyboard, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
         /// The chord as it was given.
         chord: String,
     },
-    /// QEMU refused it, as for a key of a name unknown to it, a guest that is
-    /// stopped, or a machine without such a device; or it could not be asked.
+    /// QEMU refused the action, or its monitor failed. QEMU refuses an unknown
+    /// name of a key, a paused guest, and a machine without such a device.
     Execute(ExecuteError),
-    /// The guest did not take it in time.
+    /// The guest did not accept the action in time.
     Timeout {
-        /// Whose keyboard or mouse, such as `machine 'qemu-1'`.
+        /// The machine, such as `machine 'qemu-1'`.
         machine: String,
-        /// How many were made. The guest may not have taken the last one.
+        /// How many keys or moves were sent. The guest may not have read the
+        /// last one.
         done: usize,
-        /// How many there were to make.
+        /// How many keys or moves the action has.
         all: usize,
-        /// The deadline, with the time that the typing itself takes.
+        /// The deadline.
         limit: Duration,
-        /// Whom was waited for.
+        /// Who kept the action waiting.
         waited_for: &'static str,
-        /// What QEMU and the console said last, in lines of their own.
+        /// The last output of QEMU and the console, on lines of their own.
         seen: String,
     },
+}
+
+impl InputError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoKey { .. } | Self::NoChord { .. } => ErrorKind::InvalidInput,
+            Self::Execute(cause) => cause.kind(),
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for InputError {
@@ -60,12 +82,12 @@ impl fmt::Display for InputError {
                 position,
             } => write!(
                 f,
-                "{machine}: the {layout} keyboard layout has no key for {character:?}, \
-                 character {position} of the text"
+                "{machine}: nothing was typed: the {layout} keyboard layout has no key for \
+                 {character:?}, character {position} of the text"
             ),
             Self::NoChord { machine, chord } => write!(
                 f,
-                "{machine}: {} is no chord: it must be names of keys, with a '-' between two",
+                "{machine}: nothing was pressed: {} is not a chord; join names of keys with '-'",
                 Quoted(chord)
             ),
             Self::Execute(cause) => write!(f, "{cause}"),
@@ -78,7 +100,7 @@ impl fmt::Display for InputError {
                 seen,
             } => write!(
                 f,
-                "{machine}: of {all} keys or moves, {done} were made within {limit:?}; \
+                "{machine}: sent only {done} of {all} keys or moves within {limit:?}: \
                  {waited_for}{seen}"
             ),
         }

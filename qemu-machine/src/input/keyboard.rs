@@ -6,12 +6,12 @@ use super::perform::Input;
 use super::stroke::Stroke;
 use super::{InputAction, InputError, KeyboardLayout};
 
-/// The keyboard of a machine; made by
+/// The keyboard of a machine; returned by
 /// [`Machine::keyboard`](crate::Machine::keyboard).
 ///
-/// What is typed by several callers at once comes one after the other. It is
-/// for firmware, boot menus and screens; a guest with a console on a serial port
-/// is typed to faster by [`Console::send`](crate::Console::send).
+/// Use it for firmware, boot menus and screens. For a guest with a console on a
+/// serial port, [`Console::send`](crate::Console::send) is faster. Concurrent
+/// actions of several callers run one after the other.
 ///
 /// # Examples
 /// ```no_run
@@ -21,7 +21,7 @@ use super::{InputAction, InputError, KeyboardLayout};
 /// # fn log_in(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
 /// vm.keyboard().type_text("root\n").wait()?;
 /// vm.keyboard().press("ctrl-alt-delete").wait()?;
-/// // A guest that takes its keyboard for a German one:
+/// // A guest that is set to a German keyboard:
 /// vm.keyboard().layout(KeyboardLayout::German).type_text("über@example.org\n").wait()?;
 /// # Ok(())
 /// # }
@@ -40,18 +40,21 @@ impl Keyboard {
         }
     }
 
-    /// Types texts by this handle for a guest whose keyboard has this layout,
-    /// instead of a US one. QEMU passes on which keys are pressed, and the guest
-    /// makes characters of them, so it must be the guest's own layout.
+    /// Sets the keyboard layout of the guest, instead of US.
+    ///
+    /// QEMU sends keys, and the guest translates them into characters. So this
+    /// must be the layout that the guest is set to.
     pub fn layout(mut self, layout: KeyboardLayout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// Types a text, a key each 20 ms unless another
-    /// [`pace`](InputAction::pace) is set: what the [layout](Self::layout) has
-    /// keys for, line ends (`\n`), tabs, backspaces (`\x08`) and escapes
-    /// (`\x1b`). If it has no key for one of the characters, nothing is typed.
+    /// Types a text, one key every 20 ms unless another
+    /// [`pace`](InputAction::pace) is set.
+    ///
+    /// The text may have the characters of the [layout](Self::layout), line
+    /// ends (`\n`), tabs, backspaces (`\x08`) and escapes (`\x1b`). If the layout
+    /// has no key for one of its characters, nothing is typed.
     pub fn type_text(&self, text: &str) -> InputAction {
         let strokes = text.chars().enumerate().map(|(index, character)| {
             let chords = self.layout.chords(character);
@@ -70,13 +73,14 @@ impl Keyboard {
         InputAction::new(self.input.clone(), strokes, Duration::ZERO)
     }
 
-    /// Presses a key, or several at once, by QEMU's names with a `-` between
-    /// two: `esc`, `f12`, `ctrl-alt-delete`, `shift-a`. They go down in this
-    /// order, and up in the other 100 ms later, unless they are
-    /// [held](InputAction::hold) for another time.
+    /// Presses a key, or several together, by QEMU's names joined with `-`:
+    /// `esc`, `f12`, `ctrl-alt-delete`, `shift-a`.
     ///
-    /// The names are those of `QKeyCode` in QEMU's reference of QMP. They name a
-    /// key by what it is on a US keyboard, whatever the layout.
+    /// The keys go down in this order, and up in reverse order. They are held
+    /// for 100 ms, unless [`hold`](InputAction::hold) sets another time.
+    ///
+    /// `QKeyCode` in QEMU's QMP reference lists the names. A name stands for
+    /// the key's place on a US keyboard, in every layout.
     pub fn press(&self, chord: &str) -> InputAction {
         let names: Vec<&str> = chord.split('-').collect();
         let strokes = if names.contains(&"") {
@@ -87,9 +91,9 @@ impl Keyboard {
         } else {
             Ok(vec![Stroke::keys(&names)])
         };
-        InputAction::new(self.input.clone(), strokes, HELD)
+        InputAction::new(self.input.clone(), strokes, HOLD)
     }
 }
 
-/// As long as QEMU's own `send-key` holds it.
-const HELD: Duration = Duration::from_millis(100);
+/// The default of QEMU's `send-key`.
+const HOLD: Duration = Duration::from_millis(100);

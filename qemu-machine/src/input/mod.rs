@@ -1,11 +1,11 @@
-//! What is done at a machine's keyboard and with its mouse.
+//! The keyboard and the mouse of a machine.
 //!
 //! ```text
 //! text, chord, move, click --> Stroke, Stroke, … (pure) --input-send-event--> QEMU
 //! ```
 //!
-//! By `input-send-event`, and not by `send-key`: this drops keys without a word
-//! where many wait, or the guest is stopped, and that says so.
+//! Keys go through `input-send-event`, because QEMU's `send-key` silently drops
+//! keys if many wait or the guest is paused. `input-send-event` reports that.
 
 pub(crate) mod error;
 pub(crate) mod keyboard;

@@ -6,11 +6,11 @@ use super::InputAction;
 use super::perform::Input;
 use super::stroke::Stroke;
 
-/// The mouse of a machine; made by [`Machine::mouse`](crate::Machine::mouse).
+/// The mouse of a machine; returned by [`Machine::mouse`](crate::Machine::mouse).
 ///
-/// A PC has one that is told distances ([`move_by`](Self::move_by)). To be told
-/// places ([`move_to`](Self::move_to)) a machine needs a tablet as well, such as
-/// `usb-tablet` on a USB controller.
+/// The mouse of a PC moves by distances ([`move_by`](Self::move_by)). To move to
+/// a place ([`move_to`](Self::move_to)), the machine also needs a tablet, such
+/// as `usb-tablet` on a USB controller.
 ///
 /// # Examples
 /// ```no_run
@@ -33,19 +33,19 @@ pub struct Mouse {
     input: Input,
 }
 
-/// A button of a mouse. A turn of the wheel is one too.
+/// A button of a mouse. A notch of the wheel counts as a button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Button {
-    /// The left one.
+    /// The left button.
     Left,
-    /// The one in the middle.
+    /// The middle button.
     Middle,
-    /// The right one.
+    /// The right button.
     Right,
-    /// The wheel, by one notch away from the user.
+    /// One notch of the wheel, away from the user.
     WheelUp,
-    /// The wheel, by one notch towards the user.
+    /// One notch of the wheel, towards the user.
     WheelDown,
 }
 
@@ -54,23 +54,23 @@ impl Mouse {
         Self { input }
     }
 
-    /// Moves to a place of the screen: 0 is its left or upper border, 1 the
-    /// other one; what is beyond is taken for the border.
+    /// Moves to a place of the screen: 0 is the left or upper border, 1 the
+    /// right or lower border. Values beyond are clamped to the border.
     pub fn move_to(&self, x: f64, y: f64) -> InputAction {
-        // What is no number is taken for 0.
+        // The cast makes 0 of NaN.
         #[allow(clippy::cast_possible_truncation)]
         let place = |share: f64| (share.clamp(0.0, 1.0) * f64::from(FAR)).round() as i32;
         self.action(Stroke::motion("abs", place(x), place(y)))
     }
 
-    /// Moves by a distance, to the right and downwards, in the mouse's own
-    /// steps. What the guest makes of them is its choice.
+    /// Moves by a distance, to the right and downwards, in steps of the mouse.
+    /// The guest decides how far one step moves its pointer.
     pub fn move_by(&self, x: i32, y: i32) -> InputAction {
         self.action(Stroke::motion("rel", x, y))
     }
 
-    /// Presses a button, and releases it 20 ms later, unless it is
-    /// [held](InputAction::hold) for another time.
+    /// Presses a button and releases it 20 ms later, unless
+    /// [`hold`](InputAction::hold) sets another time.
     pub fn click(&self, button: Button) -> InputAction {
         let name = match button {
             Button::Left => "left",
@@ -83,11 +83,11 @@ impl Mouse {
     }
 
     fn action(&self, stroke: Stroke) -> InputAction {
-        InputAction::new(self.input.clone(), Ok(vec![stroke]), HELD)
+        InputAction::new(self.input.clone(), Ok(vec![stroke]), HOLD)
     }
 }
 
-const HELD: Duration = Duration::from_millis(20);
+const HOLD: Duration = Duration::from_millis(20);
 
 /// `INPUT_EVENT_ABS_MAX`: the right or lower border of a screen of any size.
 const FAR: i32 = 0x7fff;

@@ -1,11 +1,12 @@
-//! Strokes, one after the other, none faster than the guest takes them.
+//! Sends strokes one after the other, no faster than the guest reads them.
 //!
-//! QEMU keeps 16 bytes, some 5 keys, for a guest that has not read them yet, and
-//! drops what comes then without a word. It has no event that tells when the
-//! guest has read; but on a PC the keyboard controller's own status does (port
-//! 0x64, "output buffer full"), which can be read without changing it. So it is
-//! asked for, at a pace, before each stroke and after the last one. Where there
-//! is no such controller, the pace of the strokes alone keeps them few.
+//! QEMU buffers 16 bytes, about 5 keys, until the guest reads them. It silently
+//! drops further keys, and has no event for a read by the guest. On a PC, the
+//! status of the keyboard controller shows it: port 0x64, "output buffer full".
+//! Reading this port changes nothing. So it is read at intervals before each
+//! stroke and after the last one.
+//!
+//! Without such a controller, only the pace of the strokes limits them.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -14,25 +15,25 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::supervise::PeerContext;
 use qemu_qmp::{Client, ExecuteError, QueryStatus};
-use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation, timeout_option};
+use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation};
 use serde_json::{Value, json};
 
 use super::InputError;
 use super::stroke::Stroke;
 
-/// What is done at a keyboard or with a mouse; made by
+/// An action of a keyboard or mouse; returned by the methods of
 /// [`Keyboard`](super::Keyboard) and [`Mouse`](super::Mouse).
 ///
-/// It ends when all of it was given to the guest; on a PC's own keyboard and
-/// mouse, when the guest's driver has taken it. What the guest makes of it shows
-/// on its screen.
+/// It ends when QEMU has passed all of it to the guest. With a PC's built-in
+/// keyboard and mouse, it ends when the guest's driver has read it. The effect
+/// is visible on the guest's screen.
 ///
 /// # Errors
 /// Each variant of [`InputError`] says when.
 ///
 /// # Cancel safety
-/// If the future is dropped, what is pressed just then is released all the same
-/// when its time has come; what was to follow is not done.
+/// If the future is dropped, pressed keys and buttons are still released in
+/// time. The rest of the action is not done.
 #[derive(Debug)]
 #[must_use = "nothing is done until awaited or waited for"]
 pub struct InputAction {
@@ -40,10 +41,29 @@ pub struct InputAction {
     strokes: Result<Vec<Stroke>, InputError>,
     hold: Duration,
     pace: Duration,
-    timeout: Option<Duration>,
+    timeout: Timeout,
 }
 
-/// The way to a machine's keyboard and mouse.
+/// The deadline of an action.
+#[derive(Debug, Clone, Copy)]
+enum Timeout {
+    /// This time, and the time that the strokes need.
+    BesideStrokes(Option<Duration>),
+    /// This time for the whole action.
+    Whole(Option<Duration>),
+}
+
+impl Timeout {
+    /// The time limit of an action whose strokes need `strokes` themselves.
+    fn limit(self, strokes: Duration) -> Option<Duration> {
+        match self {
+            Self::BesideStrokes(limit) => limit.map(|it| it.saturating_add(strokes)),
+            Self::Whole(limit) => limit,
+        }
+    }
+}
+
+/// Sends input to a machine.
 #[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) engine: &'static Engine,
@@ -52,7 +72,7 @@ pub(crate) struct Input {
     pub(crate) turns: Turns,
 }
 
-/// Whoever types on a machine does so alone.
+/// One action at a time on each machine.
 pub(crate) type Turns = TurnLock<()>;
 
 impl InputAction {
@@ -62,7 +82,7 @@ impl InputAction {
         hold: Duration,
     ) -> Self {
         Self {
-            timeout: input.qmp.deadlines().limit(),
+            timeout: Timeout::BesideStrokes(input.qmp.deadlines().limit()),
             input,
             strokes,
             hold,
@@ -70,22 +90,34 @@ impl InputAction {
         }
     }
 
-    /// Holds each key, chord or button for so long.
+    /// Sets how long each key, chord or button is held.
     pub fn hold(mut self, time: Duration) -> Self {
         self.hold = time;
         self
     }
 
-    /// Has so much time pass from one key to the next, instead of 20 ms. A
-    /// guest's software may lose what comes faster than it reads, as a firmware
-    /// that keeps but 15 keys; its keyboard controller does not.
+    /// Sets the time from one key to the next, instead of 20 ms.
+    ///
+    /// The software of a guest may lose keys that arrive faster than it reads
+    /// them: some firmware keeps only 15 keys. The keyboard controller loses
+    /// none.
     pub fn pace(mut self, time: Duration) -> Self {
         self.pace = time;
         self
     }
-}
 
-timeout_option!(InputAction, timeout);
+    // Not by `timeout_option!`: the default depends on the length of the text,
+    // because a long text needs more than 30 s to type.
+    /// Waits at most this long for the whole action. With `None` it waits until
+    /// the machine ends.
+    ///
+    /// The default is the default of the machine (30 s, if that was not
+    /// changed), plus the time that the strokes themselves need.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = Timeout::Whole(timeout.into());
+        self
+    }
+}
 
 operation!(InputAction => Result<(), InputError>);
 
@@ -101,7 +133,7 @@ impl InputAction {
         let (strokes, mut progress) = (strokes?, Progress::new());
         let all = strokes.len();
         let each = u32::try_from(all).unwrap_or(u32::MAX);
-        let limit = timeout.map(|it| it.saturating_add(hold.max(pace).saturating_mul(each)));
+        let limit = timeout.limit(hold.max(pace).saturating_mul(each));
         let perform = input.perform(strokes, hold, pace, &mut progress);
         match input.qmp.deadlines().timeout(limit, perform).await {
             Ok(performed) => performed.map_err(InputError::Execute),
@@ -117,7 +149,7 @@ impl InputAction {
     }
 }
 
-/// How far it has come, for an error.
+/// The progress of an action, for its error.
 struct Progress {
     done: usize,
     waited_for: &'static str,
@@ -127,7 +159,7 @@ impl Progress {
     fn new() -> Self {
         Self {
             done: 0,
-            waited_for: "others are typing",
+            waited_for: "another keyboard or mouse action is running",
         }
     }
 }
@@ -141,14 +173,14 @@ impl Input {
         progress: &mut Progress,
     ) -> Result<(), ExecuteError> {
         let turn = Arc::new(self.turns.lock().await);
-        // Of a guest that is stopped this says so, before it is waited for.
+        // This fails if the guest is paused, before anything waits for it.
         progress.waited_for = QEMU;
         send(&self.qmp, &[]).await?;
         for stroke in strokes {
             self.guest_has_read(progress).await?;
             let begun = Instant::now();
-            // On the engine, so that what goes down comes up again, whoever
-            // gives up; and nobody else's turn comes before.
+            // On the engine: keys that went down come up again even if the
+            // future is dropped, and no other action runs before that.
             let (qmp, turn) = (self.qmp.clone(), Arc::clone(&turn));
             let made = self.engine.spawn(async move {
                 let made = make(&qmp, &stroke, hold).await;
@@ -162,12 +194,12 @@ impl Input {
         self.guest_has_read(progress).await
     }
 
-    /// Waits until nothing is left in a PC's keyboard controller.
+    /// Waits until the keyboard controller of a PC is empty.
     async fn guest_has_read(&self, progress: &mut Progress) -> Result<(), ExecuteError> {
-        // QMP has no command for it.
+        // QMP has no command to read a port.
         while is_full(&self.qmp.human("i /1b 0x64").timeout(None).await?) {
-            progress.waited_for = "the guest does not read its keyboard or mouse";
-            // One that was stopped meanwhile never will.
+            progress.waited_for = "the guest is not reading its keyboard or mouse";
+            // This fails if the guest was paused: it will not read any more.
             send(&self.qmp, &[]).await?;
             pause(&self.qmp, LOOK).await;
         }
@@ -187,8 +219,8 @@ async fn make(qmp: &Client, stroke: &Stroke, hold: Duration) -> Result<(), Execu
         if error.reply().is_none() {
             return Err(error);
         }
-        // A guest that was stopped meanwhile takes nothing. It is not left with
-        // a key that is down when it goes on.
+        // QEMU refuses input for a paused guest. When the guest resumes, the
+        // keys must come up.
         let runs = qmp.execute(QueryStatus).timeout(None).await?.running;
         let has_resumed = if runs {
             resumed.try_next().is_some()
@@ -207,7 +239,7 @@ async fn send(qmp: &Client, events: &[Value]) -> Result<(), ExecuteError> {
     command.timeout(None).await.map(drop)
 }
 
-/// Waits so long, or until there is no machine to wait for.
+/// Waits for this time, or until the monitor's connection ends.
 async fn pause(qmp: &Client, time: Duration) {
     if !time.is_zero() {
         let mut end = qmp.events_named([""; 0]);
@@ -215,9 +247,9 @@ async fn pause(qmp: &Client, time: Duration) {
     }
 }
 
-/// Whether a PC's keyboard controller holds what the guest has not read, by what
-/// the monitor says of its port. Where there is no controller, every bit of the
-/// port is set, or there are no ports at all.
+/// Whether a PC's keyboard controller has unread bytes, from the monitor's
+/// answer about its port. Without a controller, every bit of the port is set, or
+/// the machine has no ports.
 fn is_full(said: &str) -> bool {
     const OUTPUT_BUFFER_FULL: u8 = 1;
     let value = said.rsplit("0x").next().map(str::trim);
@@ -233,18 +265,31 @@ impl fmt::Debug for Input {
     }
 }
 
-const QEMU: &str = "QEMU does not answer";
+const QEMU: &str = "QEMU is not answering";
 
-/// 50 keys a second: faster than a person, and slow enough for a USB keyboard,
-/// whose two events for a key are fetched 8 ms apart.
+/// 50 keys a second: faster than a person, and slow enough for a USB keyboard.
+/// Its guest fetches the two events of a key 8 ms apart.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How often the guest's keyboard controller is looked at until it is empty.
+/// The time between two reads of the keyboard controller's status.
 const LOOK: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_has_the_time_to_type_it_unless_a_timeout_is_set() {
+        let [limit, strokes] = [30, 60].map(Duration::from_secs);
+        let of = |timeout: Timeout| timeout.limit(strokes);
+        assert_eq!(
+            of(Timeout::BesideStrokes(Some(limit))),
+            Some(limit + strokes)
+        );
+        assert_eq!(of(Timeout::BesideStrokes(None)), None);
+        assert_eq!(of(Timeout::Whole(Some(limit))), Some(limit));
+        assert_eq!(of(Timeout::Whole(None)), None);
+    }
 
     #[test]
     fn a_full_keyboard_controller_is_told_from_an_empty_and_from_none() {

@@ -1,9 +1,10 @@
-//! What is sent to QEMU for a key, a chord, a move or a click
+//! The events that are sent to QEMU for a key, a chord, a move or a click
 //! (`InputEvent` in QEMU's `qapi/ui.json`).
 
 use serde_json::{Value, json};
 
-/// What goes down at once, or moves, and what comes up again afterwards.
+/// The events to send first (keys down, or a move), and the events to send
+/// afterwards (keys up).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stroke {
     pub(super) down: Vec<Value>,
@@ -11,7 +12,7 @@ pub(super) struct Stroke {
 }
 
 impl Stroke {
-    /// Keys by QEMU's names, pressed in this order, and released in the other.
+    /// Keys by QEMU's names, pressed in this order, and released in reverse.
     pub(super) fn keys(names: &[&str]) -> Self {
         let event = |name: &&str, down: bool| {
             let key = json!({"type": "qcode", "data": name});
@@ -23,7 +24,7 @@ impl Stroke {
         }
     }
 
-    /// A button of the mouse by QEMU's name.
+    /// A button of the mouse, by QEMU's name.
     pub(super) fn button(name: &str) -> Self {
         let event = |down: bool| json!({"type": "btn", "data": {"down": down, "button": name}});
         Self {
@@ -32,7 +33,7 @@ impl Stroke {
         }
     }
 
-    /// A move on both axes: `abs` is to a place, `rel` by a distance.
+    /// A move on both axes: `abs` moves to a place, `rel` by a distance.
     pub(super) fn motion(kind: &str, x: i32, y: i32) -> Self {
         let event = |axis, value| json!({"type": kind, "data": {"axis": axis, "value": value}});
         Self {

@@ -1,4 +1,4 @@
-//! What the handles of a qtest channel and its reader have in common.
+//! The state that the handles of a qtest channel share with its reader.
 
 use crate::channel::MachineContext;
 use std::future::Future;
@@ -30,7 +30,7 @@ pub(super) struct Shared {
 
 struct State {
     connection: Connection<Waiter>,
-    /// Why the reader has ended; who waits is not told yet.
+    /// Why the reader has ended. The waiters are not notified yet.
     read: Option<QtestEnd>,
     ended: Option<QtestEnd>,
     listeners: Vec<Arc<IrqQueue>>,
@@ -46,7 +46,7 @@ impl Queued for Irq {
 
 type Waiter = oneshot::Sender<Result<Reply, QtestEnd>>;
 
-/// Our end of a machine's qtest channel: the handle, and what serves it.
+/// This process's end of a machine's qtest channel: the handle and the reader.
 pub(crate) fn connect(
     socket: Socket,
     deadlines: &Deadlines,
@@ -98,7 +98,7 @@ impl Shared {
         reply.map_err(QtestFailure::Ended)
     }
 
-    /// A listener for every change of an intercepted line from now on.
+    /// Adds a listener for every later change of an intercepted line.
     pub(super) fn listen(&self) -> Irqs {
         let queue = Arc::new(IrqQueue::with_limit(IRQ_LIMIT));
         let mut state = self.lock();
@@ -125,13 +125,13 @@ impl Shared {
         let _ = self.controls_clock.set(is_ours);
     }
 
-    /// Why there is no channel any more.
+    /// Why the channel has ended.
     pub(super) fn cause(&self) -> QtestEnd {
         self.lock().ended.clone().unwrap_or(QtestEnd::Closed)
     }
 
-    /// Locked from the queue to the socket, so that replies come in the order
-    /// in which they are waited for.
+    /// Locked from the queue to the socket, so that the waiters stand in the
+    /// order of the replies.
     fn submit(&self, mut line: String, waiter: Waiter) -> Result<(), QtestFailure> {
         line.push('\n');
         let mut state = self.lock();
@@ -143,24 +143,24 @@ impl Shared {
         {
             return Err(QtestFailure::Congested);
         }
-        // Where the channel is over, the reading side tells why.
+        // If the channel has ended, the reader notifies the waiter.
         state.connection.submit(waiter);
         Ok(())
     }
 
     fn receive(&self, bytes: &[u8]) -> Result<(), QtestEnd> {
         let received = self.lock().connection.receive(bytes);
-        // What came before a fault counts.
+        // Everything before a breach of the protocol counts.
         loop {
             let mut state = self.lock();
             let Some(output) = state.connection.poll_output() else {
                 return received.map_err(QtestEnd::from);
             };
-            // Unlocked, for waking may run code of an executor.
+            // Unlocked, because a waker may run code of an executor.
             match output {
                 Output::Reply { waiter, reply } => {
                     drop(state);
-                    // Whoever has given up waiting needs no reply.
+                    // The waiter may have given up.
                     let _ = waiter.send(Ok(reply));
                 }
                 Output::Irq(irq) => {
@@ -202,7 +202,7 @@ impl Channel for Shared {
         Box::pin(async move {
             let Some(stream) = &self.stream else { return };
             let read = stream.drive(|bytes| self.receive(bytes)).await;
-            // QEMU must not wait for a reader that has gone.
+            // QEMU must not block on a reader that has ended.
             stream.shutdown();
             self.lock().read = Some(read.err().unwrap_or(QtestEnd::Closed));
         })
@@ -224,11 +224,11 @@ impl Channel for Shared {
     }
 }
 
-/// How many changes wait for a listener.
+/// How many changes are queued for a listener.
 const IRQ_LIMIT: usize = 4096;
 
-/// What may wait for a QEMU that does not read.
+/// The send queue's limit, for a QEMU that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;
 
-/// The longest reply: to a raw read of 32 MiB.
+/// Enough for the reply to a raw read of almost 32 MiB.
 const LINE_LIMIT_BYTES: usize = 64 << 20;

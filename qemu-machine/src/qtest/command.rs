@@ -1,4 +1,4 @@
-//! One command on a qtest channel: from its lines to what their replies bring.
+//! One command on a qtest channel: sends its lines and collects the replies.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::fmt;
@@ -11,19 +11,20 @@ use super::lines::Line;
 use super::wire::Reply;
 use super::{Qtest, QtestError, QtestFailure};
 
-/// A command on a qtest channel, not sent yet; made by [`Qtest`].
+/// A command on a qtest channel, not sent yet; returned by the methods of
+/// [`Qtest`].
 ///
 /// # Errors
-/// [`QtestError`], whose [`failure`](QtestError::failure) says which.
+/// [`QtestError`], with the reason in its [`failure`](QtestError::failure).
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the command may be carried
-/// out all the same, that of a large buffer in part; its reply is dropped and
-/// reaches nobody else.
+/// If the future is dropped after it was polled, QEMU may still run the command.
+/// A command with a large buffer may run in part. Its reply is dropped and
+/// reaches no other caller.
 #[must_use = "nothing is sent until awaited or waited for"]
 pub struct QtestCommand<T> {
     qtest: Qtest,
-    /// What errors call it.
+    /// The command as errors show it.
     name: String,
     lines: Result<Lines, QtestFailure>,
     output: T,
@@ -31,10 +32,11 @@ pub struct QtestCommand<T> {
     timeout: Option<Duration>,
 }
 
-/// The lines to be sent, each when the one before has been answered.
+/// The lines to send. Each waits for the reply to the line before it.
 pub(super) type Lines = Box<dyn Iterator<Item = Line> + Send>;
 
-/// Takes in the reply to a line that is about so many bytes.
+/// Adds a reply to the output. The number is the line's
+/// [`bytes`](Line::bytes).
 pub(super) type Take<T> = fn(&mut T, &Reply, usize) -> Result<(), QtestFailure>;
 
 impl<T> QtestCommand<T> {
@@ -56,7 +58,7 @@ impl<T> QtestCommand<T> {
         }
     }
 
-    /// Has it fail for an argument, before anything is sent.
+    /// Makes the command fail for an argument. Nothing is sent.
     pub(super) fn refuse(&mut self, reason: &'static str) {
         self.lines = Err(QtestFailure::Argument { reason });
     }

@@ -1,4 +1,4 @@
-//! What can go wrong on a qtest channel.
+//! The errors of a qtest channel.
 
 use std::error::Error;
 use std::fmt;
@@ -9,19 +9,20 @@ use std::time::Duration;
 use qemu_qmp_engine::error_text::Quoted;
 
 use super::QtestProtocolError;
+use crate::error::ErrorKind;
 use crate::life::ExitReport;
 
-/// A command on a qtest channel did not bring what was asked for.
+/// A command on a qtest channel failed.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct QtestError {
-    /// Whom it was for, such as `machine 'qemu-1'`.
+    /// The machine, such as `machine 'qemu-1'`.
     pub server: String,
-    /// The command, without the data that it was to write.
+    /// The command, without the data to write.
     pub command: String,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<QtestFailure>,
-    /// What QEMU and the console said last, in lines of their own; empty where
+    /// The last output of QEMU and the console, on lines of their own; empty if
     /// it would not help.
     pub seen: String,
 }
@@ -40,56 +41,58 @@ impl fmt::Display for QtestError {
 
 impl Error for QtestError {}
 
-/// Why a command on a qtest channel did not bring what was asked for.
+/// Why a command on a qtest channel failed.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestFailure {
-    /// QEMU refused it.
+    /// QEMU refused the command.
     Refused {
-        /// What QEMU says.
-        words: String,
+        /// QEMU's message.
+        message: String,
     },
-    /// The clock is not the caller's. Nothing was sent.
+    /// The caller does not control the clock, see
+    /// [`Qtest::controls_clock`](super::Qtest::controls_clock). Nothing was
+    /// sent.
     NeedsAccelerator,
-    /// It has an argument that cannot be sent. Nothing was sent.
+    /// An argument cannot be sent. Nothing was sent.
     Argument {
-        /// What is wrong with it.
+        /// What is wrong with the argument.
         reason: &'static str,
     },
-    /// No reply came in time. The command may be carried out still; its reply
-    /// will be dropped.
+    /// No reply came in time. QEMU may still run the command; its reply will be
+    /// dropped.
     Timeout {
         /// The deadline.
         limit: Duration,
     },
-    /// The reply came, but not in the form that such a command has.
+    /// The reply does not have the form that this command needs.
     Unexpected {
-        /// How it begins.
+        /// The beginning of the reply.
         reply: String,
     },
-    /// QEMU has not read its channel for long, and much waits to be sent.
+    /// The send queue is full, because QEMU is not reading the channel. Nothing
+    /// was sent.
     Congested,
-    /// The channel ended before the reply. Whether the command was carried out
-    /// is not known.
+    /// The channel ended before the reply. It is not known whether QEMU ran the
+    /// command.
     Ended(QtestEnd),
 }
 
 impl fmt::Display for QtestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { words } => write!(f, "failed: {words}"),
+            Self::Refused { message } => write!(f, "failed: {message}"),
             Self::NeedsAccelerator => f.write_str(
-                "needs QEMU's accelerator 'qtest', which alone lets the clock be set: this QEMU \
-                 could not start with it, as its binary was built without it or lacks the \
-                 module, and runs on TCG",
+                "was not sent: only QEMU's accelerator 'qtest' lets the caller set the clock, and this \
+                 QEMU runs on TCG because it has no 'qtest'; install the module or another QEMU",
             ),
-            Self::Argument { reason } => write!(f, "cannot be sent: {reason}"),
-            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::Argument { reason } => write!(f, "was not sent: {reason}"),
+            Self::Timeout { limit } => write!(f, "failed: no reply within {limit:?}"),
             Self::Unexpected { reply } => {
-                write!(f, "had a reply of another form: {}", Quoted(reply))
+                write!(f, "failed: its reply has an unexpected form: {}", Quoted(reply))
             }
             Self::Congested => f.write_str(
-                "was not sent: QEMU does not read the channel, and much waits before it",
+                "was not sent: QEMU does not read the channel, and the queue to it is full",
             ),
             Self::Ended(cause) => write!(f, "was interrupted: {cause}"),
         }
@@ -98,14 +101,36 @@ impl fmt::Display for QtestFailure {
 
 impl Error for QtestFailure {}
 
-/// Why a qtest channel is of no more use. Everyone who waited on it is told
-/// the same.
+impl QtestFailure {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::NeedsAccelerator => ErrorKind::Unsupported,
+            Self::Argument { .. } => ErrorKind::InvalidInput,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Unexpected { .. } => ErrorKind::Protocol,
+            Self::Congested => ErrorKind::Congested,
+            Self::Ended(cause) => cause.kind(),
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Ended(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a qtest channel has ended. Every waiter gets the same cause.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum QtestEnd {
     /// The machine was launched without a qtest channel.
     NotAdded,
-    /// QEMU closed it, and lives on.
+    /// QEMU closed the channel and is still running.
     Closed,
     /// Sending or receiving failed.
     Broken(Arc<io::Error>),
@@ -119,10 +144,10 @@ impl fmt::Display for QtestEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAdded => f.write_str(
-                "the machine was launched without a qtest channel: add it by `builder.qtest()`",
+                "the machine was launched without a qtest channel; add it by `builder.qtest()`",
             ),
             Self::Closed => f.write_str("QEMU closed the qtest channel"),
-            Self::Broken(cause) => write!(f, "the qtest channel broke: {cause}"),
+            Self::Broken(cause) => write!(f, "the qtest channel failed: {cause}"),
             Self::Protocol(cause) => write!(f, "{cause}"),
             Self::MachineEnded(report) => write!(f, "{report}"),
         }
@@ -131,8 +156,38 @@ impl fmt::Display for QtestEnd {
 
 impl Error for QtestEnd {}
 
+impl QtestEnd {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotAdded => ErrorKind::Unsupported,
+            Self::Closed | Self::MachineEnded(_) => ErrorKind::Ended,
+            Self::Broken(cause) => ErrorKind::of_io(cause),
+            Self::Protocol(cause) => cause.kind(),
+        }
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Broken(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 impl QtestError {
-    /// Why the channel has ended, where it has.
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The error of the system, if one is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+
+    /// Why the channel has ended; `None` if that is not the cause.
     pub fn ended(&self) -> Option<&QtestEnd> {
         match &*self.failure {
             QtestFailure::Ended(cause) => Some(cause),
@@ -144,8 +199,8 @@ impl QtestError {
 impl From<io::Error> for QtestEnd {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A unix socket tells so of a peer that closed with something of
-            // ours unread.
+            // A unix socket reports this if the peer closed it with unread
+            // bytes.
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
             _ => Self::Broken(Arc::new(error)),
         }

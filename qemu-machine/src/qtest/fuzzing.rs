@@ -1,4 +1,4 @@
-//! Any lines from QEMU on a qtest channel.
+//! Fuzzes the reader of a qtest channel.
 #![allow(clippy::missing_panics_doc)]
 
 use std::collections::BTreeSet;
@@ -7,11 +7,11 @@ use super::lines;
 use super::wire::{Connection, Irq, Output, Reply};
 use crate::fuzzing::CUTS;
 
-/// What comes of a stream does not depend on the pieces in which it comes;
-/// replies go to who waits, in their order; nothing is made of a line but what
-/// it says; bytes are read back as they were written.
+/// Reads any stream. The result does not depend on how the stream is cut.
+/// Replies reach the waiters in order. Every line keeps its meaning, and bytes
+/// are read back as they were written.
 ///
-/// The first byte of the input tells how many wait.
+/// The first byte of the input is the number of waiters.
 pub fn qtest(input: &[u8]) {
     let Some((&waiters, stream)) = input.split_first() else {
         return;
@@ -24,7 +24,7 @@ pub fn qtest(input: &[u8]) {
     bytes_are_read_back(stream);
 }
 
-/// All that comes of it, as text.
+/// All outputs of a stream, as text.
 fn play(waiters: u32, pieces: &[&[u8]]) -> Vec<String> {
     let mut connection = Connection::new(LIMIT_BYTES);
     (0..waiters).for_each(|waiter| connection.submit(waiter));
@@ -57,7 +57,7 @@ fn play(waiters: u32, pieces: &[&[u8]]) -> Vec<String> {
             break;
         }
     }
-    // What was told is the stream's lines, one after the other.
+    // The outputs are the lines of the stream, in order.
     let lines: Vec<&[u8]> = came.split(|&byte| byte == b'\n').collect();
     let mut pairs = told.iter().zip(&lines);
     assert!(pairs.all(|(told, line)| says(told, line)), "{told:?}");
@@ -73,7 +73,8 @@ fn play(waiters: u32, pieces: &[&[u8]]) -> Vec<String> {
     told
 }
 
-/// Whether a line is told as it is, but for zeros before an interrupt's number.
+/// Whether an output shows its line, except for zeros before the number of an
+/// interrupt.
 fn says(told: &str, line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     let irq = |text: &str| {
@@ -103,7 +104,7 @@ fn means_what_it_says(reply: &Reply) {
     }
 }
 
-/// And cover what they are about.
+/// Bytes are read back as written, and pieces cover every byte once.
 fn bytes_are_read_back(data: &[u8]) {
     let line = lines::write(7, data);
     let digits = line

@@ -1,4 +1,4 @@
-//! The handle on a qtest channel.
+//! The handle to a qtest channel.
 
 use super::lines;
 use super::wire;
@@ -18,27 +18,27 @@ use super::channel::Shared;
 use super::command::{Lines, Take};
 use super::lines::Line;
 
-/// Receives every change of an intercepted interrupt line, from the moment it
-/// was made, in order; made by [`Qtest::irqs`]. It holds up to 4,096 changes.
+/// Receives every later change of an intercepted interrupt line, in order;
+/// returned by [`Qtest::irqs`]. It queues up to 4,096 changes.
 pub type Irqs = Subscription<Irq, QtestEnd>;
 
-/// No interrupt came.
+/// The listener received no interrupt.
 pub type IrqError = EventError<QtestEnd>;
 
-/// A handle on a machine's qtest channel.
+/// A handle to a machine's qtest channel: it drives devices and memory without
+/// guest software.
 ///
-/// Cheap to clone, and of use from any thread: commands are carried out in the
-/// order in which they were sent, and each caller has the reply to their own.
+/// Cheap to clone, and usable from any thread. QEMU runs the commands in the
+/// order in which they were sent, and each caller gets its own reply.
 ///
 /// The processors of such a machine do not run. With QEMU's accelerator
-/// `qtest` there are none that could, and the clock is the caller's. A QEMU
-/// that does not have it, as Debian's, starts with TCG, stopped (`-S`): there
-/// the clock stands still, and what sets it is refused; `cont` on the monitor
-/// lets the guest run.
+/// `qtest`, the caller controls the clock. A QEMU without it, such as Debian's,
+/// starts with TCG and a paused guest (`-S`). Then the clock stands still and
+/// commands that set it fail; `cont` on the monitor makes the guest run.
 ///
-/// QEMU aborts at what it takes for a mistake in a test, and each method says
-/// at which. It dies too of any access to memory on a machine without a
-/// processor (`-machine none`).
+/// QEMU aborts on some mistakes in a test; each method says on which. It also
+/// aborts on any access to memory of a machine without a processor
+/// (`-machine none`).
 ///
 /// # Examples
 /// ```no_run
@@ -57,8 +57,8 @@ pub struct Qtest {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Ports, which x86 alone has. Of a device that has none there, a read gives
-/// ones.
+/// I/O ports, which only x86 has. A read from a port without a device returns
+/// all ones.
 impl Qtest {
     /// Writes a byte to a port.
     pub fn outb(&self, port: u16, value: u8) -> QtestCommand<()> {
@@ -91,9 +91,9 @@ impl Qtest {
     }
 }
 
-/// The address space of the first processor: memory, and what is mapped there.
-/// Values are in the byte order of the guest. Where nothing is mapped, what is
-/// written is lost, and a read gives zeros.
+/// The address space of the first processor: memory and mapped devices. Values
+/// are in the byte order of the guest. At an unmapped address, a write has no
+/// effect and a read returns zeros.
 impl Qtest {
     /// Writes a byte.
     pub fn writeb(&self, address: u64, value: u8) -> QtestCommand<()> {
@@ -135,15 +135,15 @@ impl Qtest {
         self.value(format!("readq {address:#x}"))
     }
 
-    /// Reads so many bytes, in pieces of 64 KiB; between these, commands of
-    /// other callers may be carried out.
+    /// Reads `length` bytes, in pieces of 64 KiB. Commands of other callers may
+    /// run between two pieces.
     pub fn read(&self, address: u64, length: usize) -> QtestCommand<Vec<u8>> {
         let lines = pieces(address, length as u64, lines::read);
         let name = format!("read {address:#x} {length:#x}");
         self.command(name, lines, Vec::new(), lines::append)
     }
 
-    /// Writes bytes, in pieces as [`read`](Self::read) reads them.
+    /// Writes bytes, in pieces like [`read`](Self::read).
     pub fn write(&self, address: u64, data: impl Into<Vec<u8>>) -> QtestCommand<()> {
         let data = data.into();
         let name = format!("write {address:#x} {:#x}", data.len());
@@ -156,8 +156,8 @@ impl Qtest {
         self.command(name, lines, (), take_done)
     }
 
-    /// Writes the same byte so many times, in pieces as
-    /// [`read`](Self::read) reads them.
+    /// Writes the same byte `length` times, in pieces like
+    /// [`read`](Self::read).
     pub fn memset(&self, address: u64, length: u64, byte: u8) -> QtestCommand<()> {
         let line = move |at, bytes| format!("memset {at:#x} {bytes:#x} {byte:#x}").into();
         let name = format!("memset {address:#x} {length:#x} {byte:#x}");
@@ -167,12 +167,14 @@ impl Qtest {
 
 /// Interrupts.
 impl Qtest {
-    /// Has every change told of the unnamed interrupt lines that go into the
-    /// device at this QOM path, such as `ioapic` on a PC. One device of a
-    /// machine can be intercepted, once and for all; another is refused.
+    /// Makes QEMU report every change of the unnamed interrupt inputs of the
+    /// device at this QOM path, such as `ioapic` on a PC.
     ///
-    /// QEMU aborts, or in older versions worse, where the path is an object's
-    /// that is no device.
+    /// One device of a machine can be intercepted, until the machine ends. QEMU
+    /// refuses a second device.
+    ///
+    /// QEMU aborts if the object at the path is not a device. In older versions
+    /// the behavior is undefined.
     ///
     /// # Examples
     /// ```no_run
@@ -191,19 +193,18 @@ impl Qtest {
         self.on_device("irq_intercept_in", path, "")
     }
 
-    /// Has every change told of the unnamed interrupt lines that come out of
-    /// the device at this QOM path; as
-    /// [`irq_intercept_in`](Self::irq_intercept_in) otherwise.
+    /// Makes QEMU report every change of the unnamed interrupt outputs of the
+    /// device at this QOM path; otherwise like
+    /// [`irq_intercept_in`](Self::irq_intercept_in).
     pub fn irq_intercept_out(&self, path: &str) -> QtestCommand<()> {
         self.on_device("irq_intercept_out", path, "")
     }
 
-    /// Sets the level of an interrupt line that goes into the device at this
-    /// QOM path; `name` is that of its list of lines, `None` for the unnamed
-    /// one.
+    /// Sets the level of an interrupt input of the device at this QOM path.
+    /// `name` is the name of the list of lines; `None` is the unnamed list.
     ///
-    /// QEMU aborts, or in older versions worse, where the path is an object's
-    /// that is no device; and where the device has no such line.
+    /// QEMU aborts if the object at the path is not a device, or the device has
+    /// no such line. In older versions the behavior is undefined.
     pub fn set_irq_in(
         &self,
         path: &str,
@@ -219,13 +220,14 @@ impl Qtest {
         command
     }
 
-    /// A listener that hears every change of an intercepted line from now on.
-    /// What a command changes is told before its reply.
+    /// A listener that receives every later change of an intercepted line. A
+    /// change by a command arrives before the command's reply.
     pub fn irqs(&self) -> Irqs {
         self.shared.listen()
     }
 
-    /// Whether this intercepted line is raised, as far as it has been told.
+    /// Whether this intercepted line is raised, by the last change that QEMU
+    /// reported.
     pub fn is_raised(&self, line: u16) -> bool {
         self.shared.is_raised(line)
     }
@@ -233,14 +235,14 @@ impl Qtest {
 
 /// The guest's clock.
 impl Qtest {
-    /// Whether the clock is the caller's, as QEMU started with its accelerator
+    /// Whether the caller controls the clock: QEMU started with its accelerator
     /// `qtest`.
     pub fn controls_clock(&self) -> bool {
         self.shared.controls_clock()
     }
 
-    /// Lets so much of the guest's time pass, or `None` until the next timer
-    /// is due, and gives the time then.
+    /// Advances the guest's clock by this time, or with `None` to the next
+    /// timer. Returns the new time.
     pub fn clock_step(&self, time: Option<Duration>) -> QtestCommand<Duration> {
         match time {
             None => self.clock("clock_step".to_owned()),
@@ -248,9 +250,9 @@ impl Qtest {
         }
     }
 
-    /// Lets the guest's time pass until it is this, and gives the time then. A
-    /// time that has passed already changes nothing, and newer QEMUs refuse
-    /// it.
+    /// Advances the guest's clock to this time. Returns the new time.
+    ///
+    /// A time in the past changes nothing; newer versions of QEMU refuse it.
     pub fn clock_set(&self, time: Duration) -> QtestCommand<Duration> {
         self.clock_by("clock_set", time)
     }
@@ -258,7 +260,7 @@ impl Qtest {
     pub(super) fn clock_by(&self, name: &str, time: Duration) -> QtestCommand<Duration> {
         let mut command = self.clock(format!("{name} {}", time.as_nanos()));
         if i64::try_from(time.as_nanos()).is_err() {
-            command.refuse("the guest's clock has no such time");
+            command.refuse("the time is beyond the range of the guest's clock");
         }
         command
     }
@@ -277,11 +279,11 @@ impl Qtest {
 }
 
 impl Qtest {
-    /// Sends a line as it is, and gives the line that it is answered with,
-    /// `FAIL` and all: for what has no method here.
+    /// Sends a line unchanged, for a command without a method here. Returns
+    /// QEMU's reply line, also if it is a `FAIL`.
     ///
-    /// QEMU aborts at a command that lacks an argument, or has one that is no
-    /// number where it must be one.
+    /// QEMU aborts if the command lacks an argument, or an argument is not a
+    /// number where a number must be.
     pub fn raw(&self, line: &str) -> QtestCommand<String> {
         let mut command = self.command(
             Shown(line).to_string().chars().take(80).collect(),
@@ -293,11 +295,11 @@ impl Qtest {
             },
         );
         if line.is_empty() {
-            command.refuse("it is empty, at which QEMU would abort");
+            command.refuse("the line is empty, and QEMU would abort");
         } else if line.contains('\n') {
             command.refuse("it is more than one line");
         } else if line.contains('\0') {
-            command.refuse("it has a NUL in it, at which QEMU would stop to read");
+            command.refuse("the line has a NUL, and QEMU would stop reading there");
         }
         command
     }
@@ -336,12 +338,12 @@ impl Qtest {
         QtestCommand::new(self.clone(), name, lines, output, take)
     }
 
-    /// Finds out whose the clock is, by a command that changes nothing and
-    /// that QEMU knows only where it is the caller's.
+    /// Finds out whether the caller controls the clock. The command changes
+    /// nothing, and QEMU knows it only with the accelerator `qtest`.
     pub(crate) async fn ask_for_clock(&self) {
         let reply = self.shared.exchange("clock_set 0".to_owned()).await;
         let known = |line: &str| !line.starts_with("FAIL Unknown command");
-        // A channel that has ended tells so whoever uses it.
+        // If the channel has ended, the next command reports it.
         self.shared
             .set_clock(reply.is_ok_and(|reply| known(&reply.line)));
     }
@@ -350,7 +352,7 @@ impl Qtest {
 impl fmt::Debug for Qtest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Qtest")
-            .field("of", &self.shared.context.name())
+            .field("machine", &self.shared.context.name())
             .field("controls_clock", &self.controls_clock())
             .finish_non_exhaustive()
     }
@@ -368,7 +370,7 @@ fn pieces(
 ) -> Result<Lines, QtestFailure> {
     let Some(pieces) = lines::pieces(address, length) else {
         return Err(QtestFailure::Argument {
-            reason: "it reaches past the end of the address space",
+            reason: "the buffer reaches past the end of the address space",
         });
     };
     Ok(Box::new(pieces.map(move |(at, bytes)| line(at, bytes))))
@@ -378,7 +380,7 @@ fn take_done(_: &mut (), reply: &wire::Reply, _: usize) -> Result<(), QtestFailu
     lines::done(reply)
 }
 
-/// Whether QEMU takes it for one argument.
+/// Whether QEMU reads the text as one argument.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.contains([' ', '\n', '\0'])
 }

@@ -1,9 +1,9 @@
-//! The lines of commands, and the values of their replies: pure.
+//! Writes the lines of commands, and reads the values of replies. Pure.
 
 use super::QtestFailure;
 use super::wire::Reply;
 
-/// One line to be sent, and how many bytes of the guest's it is about.
+/// One line to send, and the number of guest bytes that it reads or writes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) text: String,
@@ -16,8 +16,8 @@ impl From<String> for Line {
     }
 }
 
-/// The pieces of so many bytes from an address, each an address and a length.
-/// `None` where they reach past the end of the address space.
+/// Splits a buffer into pieces, each an address and a length. `None` if the
+/// buffer reaches past the end of the address space.
 pub(super) fn pieces(
     address: u64,
     length: u64,
@@ -53,18 +53,18 @@ pub(super) fn write(address: u64, data: &[u8]) -> Line {
     Line { text, bytes }
 }
 
-/// What an `OK` brings.
+/// The text after `OK`.
 pub(super) fn value(reply: &Reply) -> Result<&str, QtestFailure> {
     match reply.outcome() {
         Some(Ok(value)) => Ok(value),
-        Some(Err(words)) => Err(QtestFailure::Refused {
-            words: words.to_owned(),
+        Some(Err(message)) => Err(QtestFailure::Refused {
+            message: message.to_owned(),
         }),
         None => Err(unexpected(reply)),
     }
 }
 
-/// An `OK` that brings nothing.
+/// Checks that the reply is `OK` without a value.
 pub(super) fn done(reply: &Reply) -> Result<(), QtestFailure> {
     match value(reply)? {
         "" => Ok(()),
@@ -72,14 +72,14 @@ pub(super) fn done(reply: &Reply) -> Result<(), QtestFailure> {
     }
 }
 
-/// A number, with `0x` before it as of a register, or without as of a clock.
+/// Reads a number: with `0x` for a register, without it for a clock.
 pub(super) fn number<N: TryFrom<u64>>(reply: &Reply) -> Result<N, QtestFailure> {
     let value = value(reply)?;
     let (digits, radix) = match value.strip_prefix("0x") {
         Some(digits) => (digits, 16),
         None => (value, 10),
     };
-    // A sign before them would be read, too.
+    // `from_str_radix` would also accept a sign.
     let is_number = digits.starts_with(|first: char| first.is_digit(radix));
     let number = u64::from_str_radix(digits, radix).ok();
     let number = number
@@ -88,7 +88,7 @@ pub(super) fn number<N: TryFrom<u64>>(reply: &Reply) -> Result<N, QtestFailure> 
     number.ok_or_else(|| unexpected(reply))
 }
 
-/// So many bytes, as hexadecimal digits.
+/// Appends this number of bytes, which the reply has as hexadecimal digits.
 pub(super) fn append(data: &mut Vec<u8>, reply: &Reply, bytes: usize) -> Result<(), QtestFailure> {
     let digits = value(reply)?.strip_prefix("0x").map(str::as_bytes);
     let Some(digits) = digits.filter(|digits| digits.len() == 2 * bytes) else {
@@ -108,9 +108,9 @@ fn unexpected(reply: &Reply) -> QtestFailure {
     QtestFailure::Unexpected { reply }
 }
 
-/// How much of the guest's memory one line is about at most. QEMU takes 1 KiB
-/// of a line at a time and looks through all that it has for the end each
-/// time: a line of some MiB takes it long.
+/// The most guest memory that one line reads or writes. QEMU reads 1 KiB of a
+/// line at a time, and each time searches the whole line for its end. So a line
+/// of several MiB takes it long.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -177,6 +177,8 @@ mod tests {
             Err(QtestFailure::Unexpected { .. })
         ));
         let refused = done(&reply("FAIL Unknown device")).unwrap_err();
-        assert!(matches!(refused, QtestFailure::Refused { words } if words == "Unknown device"));
+        assert!(
+            matches!(refused, QtestFailure::Refused { message } if message == "Unknown device")
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! The qtest channel of a machine: its devices and memory driven from outside,
-//! in place of a guest's program (QEMU's `docs/devel/testing/qtest`).
+//! The qtest channel of a machine. The caller drives devices and memory, instead
+//! of guest software (QEMU's `docs/devel/testing/qtest`).
 //!
 //! ```text
 //! QtestCommand --lines--> QEMU's socket                          (on the caller's thread)
 //! QEMU's socket --pump (engine)--> Connection --reply--> QtestCommand
-//!                                             --change of a line--> Irqs
+//!                                             --change of an interrupt--> Irqs
 //! ```
 
 mod channel;

@@ -1,45 +1,47 @@
 //! The qtest protocol without a socket: bytes in, replies and interrupts out
 //! (QEMU's `docs/devel/testing/qtest`).
 //!
-//! A command is a line, and so is its reply; interrupts come between them.
-//! Replies carry no id and come in the order of their commands. So whoever
-//! waits stands in a queue until the reply has come, wanted or not: a command
-//! that is given up never leaves its reply to the next one.
+//! A command is a line, and so is its reply. Interrupts come between replies.
+//! Replies have no id and come in the order of their commands. So each waiter
+//! stays in a queue until its reply has come, even if its caller gave up. The
+//! reply to a cancelled command never reaches the next command.
 
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 
+use crate::error::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
 
-/// One connection, and who waits on it.
+/// One connection and its waiters.
 #[derive(Debug)]
 pub(super) struct Connection<W> {
-    /// The part of a line that has not ended yet.
+    /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     limit_bytes: usize,
     waiters: VecDeque<W>,
-    /// Of each line, by its number, as far as any was told of.
+    /// Whether each interrupt line is raised, by its number, up to the highest
+    /// number that QEMU has reported.
     raised: Vec<bool>,
     outputs: VecDeque<Output<W>>,
 }
 
-/// What comes of the bytes that were received.
+/// An output for received bytes.
 #[derive(Debug, PartialEq)]
 pub(super) enum Output<W> {
     Reply { waiter: W, reply: Reply },
     Irq(Irq),
 }
 
-/// A reply: `OK`, `OK VALUE`, or a refusal in QEMU's own words.
+/// A reply: `OK`, `OK VALUE`, or QEMU's refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) line: String,
 }
 
-/// An interrupt line has changed.
+/// A change of an interrupt line.
 ///
-/// Displays as QEMU tells it: `IRQ raise 4`.
+/// Its `Display` is QEMU's own text: `IRQ raise 4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Irq {
@@ -49,26 +51,34 @@ pub struct Irq {
     pub raised: bool,
 }
 
-/// What came on a qtest channel is not of the protocol. The channel has ended
-/// with it, as no later reply could be told whose it is.
+/// QEMU broke the protocol of a qtest channel.
+///
+/// It ends the channel: the waiters of later replies would be unknown.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QtestProtocolError {
-    /// A line has grown past the limit without an end.
+    /// A line is longer than the limit.
     LineTooLong {
         /// The limit.
         limit_bytes: usize,
     },
     /// A line is neither a reply nor an interrupt.
     Malformed {
-        /// How it begins, with what is no text escaped.
+        /// The beginning of the line. Bytes that are not text are escaped.
         line: String,
     },
-    /// A reply came that answers no command.
-    Unasked {
-        /// How it begins.
+    /// A reply came although no command was waiting for one.
+    UnexpectedReply {
+        /// The beginning of the reply.
         line: String,
     },
+}
+
+impl QtestProtocolError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Protocol
+    }
 }
 
 impl fmt::Display for QtestProtocolError {
@@ -80,13 +90,13 @@ impl fmt::Display for QtestProtocolError {
             ),
             Self::Malformed { line } => write!(
                 f,
-                "QEMU sent a line on the qtest channel that is no reply and no interrupt: \
-                 {}",
+                "QEMU sent a line on the qtest channel that is neither a reply nor an \
+                 interrupt: {}",
                 Quoted(line)
             ),
-            Self::Unasked { line } => write!(
+            Self::UnexpectedReply { line } => write!(
                 f,
-                "QEMU sent a reply on the qtest channel that nobody had asked for: {}",
+                "QEMU sent a reply on the qtest channel without a command: {}",
                 Quoted(line)
             ),
         }
@@ -106,13 +116,13 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Enters who waits for the reply to the line that is sent next.
+    /// Adds the waiter for the reply to the line that is sent next.
     pub(super) fn submit(&mut self, waiter: W) {
         self.waiters.push_back(waiter);
     }
 
-    /// Takes in what was received. What came before a fault counts, and is to
-    /// be had from [`poll_output`](Self::poll_output).
+    /// Takes received bytes. [`poll_output`](Self::poll_output) also returns
+    /// everything that came before an error.
     pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Result<(), QtestProtocolError> {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             self.extend(&bytes[..end])?;
@@ -127,12 +137,12 @@ impl<W> Connection<W> {
         self.outputs.pop_front()
     }
 
-    /// Whether this line was raised when it was last told of.
+    /// Whether the last change of this line raised it.
     pub(super) fn is_raised(&self, line: u16) -> bool {
         self.raised.get(usize::from(line)) == Some(&true)
     }
 
-    /// Everyone whose reply has not come.
+    /// Removes and returns the waiters whose reply has not come.
     pub(super) fn take_waiters(&mut self) -> VecDeque<W> {
         std::mem::take(&mut self.waiters)
     }
@@ -166,7 +176,7 @@ impl<W> Connection<W> {
             return Err(malformed(reply.line.as_bytes()));
         }
         let Some(waiter) = self.waiters.pop_front() else {
-            return Err(QtestProtocolError::Unasked {
+            return Err(QtestProtocolError::UnexpectedReply {
                 line: beginning(reply.line.as_bytes()),
             });
         };
@@ -176,8 +186,8 @@ impl<W> Connection<W> {
 }
 
 impl Reply {
-    /// What stands behind `OK`, or else what QEMU says of its refusal; `None`
-    /// for what is no reply.
+    /// The text after `OK`, or QEMU's message of a refusal; `None` if the line
+    /// is not a reply.
     pub(super) fn outcome(&self) -> Option<Result<&str, &str>> {
         let (word, rest) = self.line.split_once(' ').unwrap_or((&self.line, ""));
         match word {
@@ -195,7 +205,7 @@ impl Irq {
             ("lower", number) => (false, number),
             _ => return None,
         };
-        // A sign would be read, too.
+        // `parse` would also accept a sign.
         let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
         let line = is_number.then(|| number.parse().ok())??;
         Some(Self { line, raised })
@@ -209,7 +219,7 @@ impl fmt::Display for Irq {
     }
 }
 
-/// As much of a line as an error shows.
+/// The beginning of a line, as an error shows it.
 fn beginning(line: &[u8]) -> String {
     let shown = line[..line.len().min(80)].iter().map(|&byte| match byte {
         b'\'' | b'"' | b'\\' => char::from(byte).to_string(),
@@ -222,8 +232,8 @@ fn beginning(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Everything that comes of a transcript which is received in pieces of
-    /// this size, by commands that are numbered from 1.
+    /// The outputs of a transcript that is received in pieces of this size.
+    /// Commands are numbered from 1.
     fn play(
         transcript: &[u8],
         piece_bytes: usize,
@@ -234,11 +244,11 @@ mod tests {
         let mut pieces = transcript.chunks(piece_bytes);
         let end = pieces.try_for_each(|piece| connection.receive(piece));
         let outputs = std::iter::from_fn(|| connection.poll_output());
-        let told = outputs.map(|output| match output {
+        let texts = outputs.map(|output| match output {
             Output::Reply { waiter, reply } => format!("{waiter}: {:?}", reply.outcome().unwrap()),
             Output::Irq(irq) => irq.to_string(),
         });
-        (told.collect(), end)
+        (texts.collect(), end)
     }
 
     #[test]
@@ -276,7 +286,7 @@ mod tests {
             ("IRQ toggle 1", malformed("IRQ toggle 1")),
             (
                 "OK 2",
-                QtestProtocolError::Unasked {
+                QtestProtocolError::UnexpectedReply {
                     line: "OK 2".into(),
                 },
             ),

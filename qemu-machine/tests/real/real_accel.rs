@@ -45,7 +45,7 @@ fn kvm_is_permitted_where_its_device_opens() {
 scenario! {
     fn what_works_is_told_and_the_best_of_it_boots_a_machine(qemu) {
         let scratch = Scratch::new("accel");
-        let best = run!(Accel::best(&qemu.binary).anew().cache_dir(scratch.path())).unwrap();
+        let best = run!(Accel::best(&qemu.binary).refresh().cache_dir(scratch.path())).unwrap();
         let report = best.report();
         let of_tcg = report.finding(&Accel::TCG).unwrap();
         let AccelFinding::Works { run: by_tcg, .. } = of_tcg else { panic!("{report}") };
@@ -67,8 +67,8 @@ scenario! {
             }
         };
         assert_eq!(best.accel(), &expected, "{best}");
-        for other in best.passed_over() {
-            assert!(best.to_string().contains(&format!("passed over {other}")), "{best}");
+        for other in best.rejected() {
+            assert!(best.to_string().contains(&format!("rejected {other}")), "{best}");
         }
         let builder = Machine::builder(&qemu.binary)
             .accel([best])
@@ -94,9 +94,9 @@ scenario! {
         ]);
         let best = run!(Accel::best(&played).cache_dir(scratch.path())).unwrap();
         assert_eq!(best.accel().name(), "zoom", "{best}");
-        let other = best.passed_over().next().unwrap();
+        let other = best.rejected().next().unwrap();
         assert!(other.accel == Accel::TCG && other.finding.works(), "{best}");
-        assert!(best.to_string().contains("passed over tcg: slower"), "{best}");
+        assert!(best.to_string().contains("rejected tcg: slower"), "{best}");
     }
 }
 
@@ -143,10 +143,10 @@ fn each_way_of_having_no_kvm_is_told_with_what_to_do() {
         let scratch = Scratch::new("accel-denied");
         let told = |script| in_another_dev(&scratch, script, &qemu.binary);
         for (script, reason, advice) in [
-            (":", "kvm  not to be had: this host has no KVM", "advice: "),
+            (":", "kvm  unavailable: this host has no KVM", "advice: "),
             (
                 "touch \"$dev/kvm\"; chmod 0 \"$dev/kvm\"",
-                "kvm  not to be had: KVM is not permitted",
+                "kvm  unavailable: KVM is not permitted",
                 "advice: join the group of /dev/kvm",
             ),
         ] {

@@ -140,8 +140,8 @@ scenario! {
             waiting.join().unwrap()
         });
         for error in [waiting, run!(expect()).unwrap_err()] {
-            assert!(matches!(error, DisplayError::GuestHeld { .. }), "{error}");
-            assert!(error.to_string().contains("shut down"), "{error}");
+            assert!(matches!(error, DisplayError::GuestPaused { .. }), "{error}");
+            assert!(error.to_string().contains("has shut down"), "{error}");
         }
         run!(vm.shutdown()).unwrap();
     }

@@ -42,7 +42,7 @@ scenario! {
             panic!("{error}");
         };
         assert!(done < all && all == typed.len(), "{done} of {all}");
-        assert!(error.to_string().contains("the guest does not read"), "{error}");
+        assert!(error.to_string().contains("the guest is not reading"), "{error}");
 
         run!(vm.console().send("g")).unwrap();
         run!(vm.keyboard().type_text(&typed[done..])).unwrap();
@@ -105,7 +105,7 @@ scenario! {
         // Nobody else types before it is up again, and that it cannot be now.
         let error = run!(vm.keyboard().type_text("x").timeout(hold)).unwrap_err();
         let told = error.to_string();
-        assert!(told.contains("others are typing") || told.contains("VM not running"), "{told}");
+        assert!(told.contains("another keyboard or mouse action is running") || told.contains("VM not running"), "{told}");
         run!(vm.monitor().execute_json("cont", ())).unwrap();
         run!(vm.keyboard().type_text("b")).unwrap();
         let heard = run!(vm.console().expect(Pattern::regex("[bB]").unwrap())).unwrap();

@@ -39,9 +39,9 @@ scenario! {
         let AccelFinding::Works { greeting, run } = found("tcg") else { panic!("{best}") };
         let expected = 3 * (greeting + run) + Duration::from_secs(1);
         assert!(matches!(found("silent"), AccelFinding::Silent { limit, .. } if limit == expected), "{best}");
-        assert!(matches!(found("endless"), AccelFinding::Endless { limit, said }
-            if limit == expected && said == "qemu: a lame processor"), "{best}");
-        assert!(best.to_string().contains("passed over endless: too slow"), "{best}");
+        assert!(matches!(found("endless"), AccelFinding::TooSlow { limit, message }
+            if limit == expected && message == "qemu: a lame processor"), "{best}");
+        assert!(best.to_string().contains("rejected endless: too slow"), "{best}");
         // They are kept, as TCG had the time.
         run!(Accel::best(&qemu).cache_dir(scratch.path())).unwrap();
         assert_eq!(qemu.starts_with("endless"), 1);
@@ -79,7 +79,7 @@ scenario! {
         ] {
             let finding = found(name);
             assert!(
-                matches!(&finding, AccelFinding::Failed { said } if said.contains(words)),
+                matches!(&finding, AccelFinding::Failed { message } if message.contains(words)),
                 "{name}: {finding}"
             );
         }
@@ -89,7 +89,7 @@ scenario! {
         let order = best.report().findings().map(|(accel, _)| accel.to_string());
         let order: Vec<String> = order.collect();
         assert_eq!(order.join(" "), "wrong dies closes refused busy qtest works");
-        assert_eq!(best.passed_over().count(), 6);
+        assert_eq!(best.rejected().count(), 6);
     }
 }
 
@@ -102,7 +102,7 @@ scenario! {
         let best = run!(Accel::best(&qemu).cache_dir(scratch.path())).unwrap();
         assert_eq!(best.accel(), &Accel::TCG);
         let target = "aarch64".to_owned();
-        assert_eq!(best.report().finding(&Accel::TCG), Some(&AccelFinding::Untried { target }));
+        assert_eq!(best.report().finding(&Accel::TCG), Some(&AccelFinding::NotTried { target }));
         assert!(best.to_string().contains("this QEMU emulates aarch64"), "{best}");
         assert_eq!(qemu.starts_with("tcg") + qemu.starts_with("zoom"), 0);
     }
@@ -143,7 +143,7 @@ fn findings_are_kept_until_the_binary_is_another_and_what_failed_is_not() {
         Some(&first)
     );
     assert_eq!((qemu.starts_with("help"), qemu.starts_with("tcg")), (1, 1));
-    findings(probe().anew());
+    findings(probe().refresh());
     assert_eq!(qemu.starts_with("tcg"), 2);
     std::fs::remove_file(&qemu.binary).unwrap();
     make();
@@ -178,7 +178,14 @@ fn those_who_ask_at_once_share_one_probe_whatever_comes_of_it() {
     let probe = || Accel::probe(&qemu).cache_dir(scratch.path());
     // The first poll of each has put it in the queue.
     let mut askers: Vec<_> = (0..ASKERS)
-        .map(|number| if number == 1 { probe().anew() } else { probe() }.into_future())
+        .map(|number| {
+            if number == 1 {
+                probe().refresh()
+            } else {
+                probe()
+            }
+            .into_future()
+        })
         .collect();
     runtime.block_on(async {
         for asker in &mut askers {

@@ -42,7 +42,7 @@ scenario! {
         let error = run!(qtest.inb(1).timeout(SHORT)).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::Timeout { limit: SHORT }), "{error}");
         let told = error.to_string();
-        assert!(told.contains(vm.name()) && told.contains("'inb 0x1' had no reply"), "{told}");
+        assert!(told.contains(vm.name()) && told.contains("'inb 0x1' failed: no reply"), "{told}");
         // One that was sent and dropped, and one that was never sent.
         drop(begun(qtest.inb(2)));
         drop(qtest.inb(9).into_future());
@@ -57,7 +57,7 @@ scenario! {
         for (sent, breach) in [
             ("HELLO\\n", QtestProtocolError::Malformed { line: "HELLO".into() }),
             ("\\n", QtestProtocolError::Malformed { line: String::new() }),
-            ("OK 0x0001\\nOK 2\\n", QtestProtocolError::Unasked { line: "OK 2".into() }),
+            ("OK 0x0001\\nOK 2\\n", QtestProtocolError::UnexpectedReply { line: "OK 2".into() }),
         ] {
             let script = format!("expect stop\nqtest IRQ raise 4\\n{sent}\nreply {{}}\nserve");
             let vm = run!(without_clock(&script).launch()).unwrap();
@@ -174,7 +174,7 @@ scenario! {
         assert_eq!(run!(qtest.clock_step(Some(nanos(1000)))).unwrap(), nanos(55925));
         assert_eq!(run!(qtest.clock_set(Duration::from_secs(2))).unwrap(), nanos(2_000_000_000));
         let error = run!(qtest.clock_set(nanos(1))).unwrap_err();
-        assert!(matches!(&*error.failure, QtestFailure::Refused { words } if words == "2000000000"), "{error}");
+        assert!(matches!(&*error.failure, QtestFailure::Refused { message } if message == "2000000000"), "{error}");
         let error = run!(qtest.clock_step(Some(Duration::MAX))).unwrap_err();
         assert!(matches!(*error.failure, QtestFailure::Argument { .. }), "{error}");
         run!(vm.shutdown()).unwrap();

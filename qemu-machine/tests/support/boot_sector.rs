@@ -17,7 +17,7 @@ pub fn boots(qemu: &Qemu, name: &str, scratch: &Scratch) -> MachineBuilder {
         .console(Console::serial())
 }
 
-/// Assembles a guest; gives a disk that begins with it.
+/// Assembles a guest. Returns a disk that begins with it.
 pub fn disk(name: &str, scratch: &Scratch) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.S"));
     let (object, disk) = (scratch.join("boot.o"), scratch.join("boot.img"));

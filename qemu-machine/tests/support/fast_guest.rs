@@ -1,5 +1,5 @@
-//! A firmware that says its line, ends the machine by its debug exit, and so
-//! lives for less than a millisecond.
+//! A firmware that prints its line and ends the machine by its debug exit. It
+//! runs for less than a millisecond.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use qemu_machine::{Console, MachineBuilder};
 
 use super::{Qemu, Scratch};
 
-/// What it says.
+/// The firmware's line.
 pub const LINE: &str = "all tests passed";
 
-/// QEMU's exit code for the guest's 0x10: twice it, and one.
+/// QEMU's exit code for the guest's 0x10: twice that, plus one.
 pub const CODE: i32 = 0x21;
 
-/// A machine that runs it.
+/// A machine with this firmware.
 pub fn fast(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
     let exit = OptionGroup::new("isa-debug-exit")
         .set("iobase", "0xf4")
@@ -26,7 +26,7 @@ pub fn fast(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
 }
 
 fn firmware(scratch: &Scratch) -> PathBuf {
-    // Mapped at 0xf0000; the processor begins at its last 16 bytes.
+    // Mapped at 0xf0000; the processor starts in its last 16 bytes.
     let mut image = vec![0xf4; 64 << 10];
     let code = [
         0xba, 0xf8, 0x03, // mov dx, 0x3f8

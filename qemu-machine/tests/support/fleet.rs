@@ -1,5 +1,5 @@
-//! Many machines at once, and what each of their processes has open, seen
-//! from outside.
+//! Many machines at once, and the open descriptors of each process, read from
+//! outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use qemu_machine::{Machine, MachineBuilder};
 use testbed::DescriptorLimit;
 
-/// Makes room for the descriptors of so many machines, and tells how many it is
-/// enough for: fewer, where this process may not have that many.
+/// Raises the limit for the descriptors of this number of machines. Returns the
+/// number that the limit is enough for.
 pub fn room_for(count: usize) -> (DescriptorLimit, usize) {
     let needed = u64::try_from(OTHERS + count * EACH).unwrap();
     let limit = DescriptorLimit::below(needed);
@@ -26,21 +26,21 @@ pub fn room_for(count: usize) -> (DescriptorLimit, usize) {
     (limit, count)
 }
 
-/// The descriptors of ours that a launch has at the most.
+/// The most descriptors of this process that a launch uses.
 const EACH: usize = 10;
 
-/// Those that are there for however many.
+/// The descriptors that do not depend on the number of machines.
 const OTHERS: usize = 64;
 
-/// Launches machines from 8 threads, all at once: each thread has all of its
-/// own under way together, and none begins before the others are there.
+/// Launches machines from 8 threads at once. Each thread starts all of its
+/// launches together, and all threads start at the same time.
 pub fn launch(count: usize, builder: &MachineBuilder) -> Vec<Machine> {
     assert_eq!(count % THREADS, 0, "each thread launches as many");
     let all_there = Barrier::new(THREADS);
     let share = || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let launches: Vec<_> = (0..count / THREADS)
-            // How long each takes beside all the others is not the question.
+            // The time of one launch beside all others does not matter here.
             .map(|_| builder.clone().launch_timeout(LONG).launch())
             .collect();
         all_there.wait();
@@ -63,23 +63,23 @@ pub fn launch(count: usize, builder: &MachineBuilder) -> Vec<Machine> {
     })
 }
 
-/// So long that no deadline of a launch falls into a test, met or stale.
+/// Longer than any test, so that no deadline of a launch passes in it.
 pub const LONG: Duration = Duration::from_secs(3600);
 
 const THREADS: usize = 8;
 
-/// What one process has open.
+/// The open descriptors of one process.
 #[derive(Debug)]
 pub struct Open {
     pub number: u32,
     /// `/dev/null`, `socket:[7]`, `pipe:[7]`, `anon_inode:[eventfd]`, …
     pub target: String,
-    /// Whether it can be written and not be read.
+    /// Whether it is write-only.
     pub only_written: bool,
 }
 
 impl Open {
-    /// Whether it leads to another process, and not to a file or the kernel.
+    /// Whether it is connected to another process, not to a file or the kernel.
     fn is_channel(&self) -> bool {
         self.target.starts_with("socket:") || self.target.starts_with("pipe:")
     }
@@ -93,7 +93,7 @@ pub fn descriptors(process: &str) -> Vec<Open> {
         .filter_map(|entry| {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            // The listing of our own has one that is closed by now.
+            // The listing of this process has a descriptor that is already closed.
             let target = std::fs::read_link(&path).ok()?;
             let info = std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap();
             Some(Open {
@@ -107,10 +107,10 @@ pub fn descriptors(process: &str) -> Vec<Open> {
     open
 }
 
-/// Asserts that each machine, which has one channel beside its monitor, has its
-/// own six descriptors, and no end of a channel that is anybody else's. The last
-/// of the six tells that a process of the machine lives. Gives what else its
-/// process has open: what it opened itself.
+/// Asserts that each machine has its own six descriptors, and no end of another
+/// machine's channel. Each machine has one channel beside its monitor. The last of
+/// the six shows that a process of the machine is alive. Returns the other
+/// descriptors, which the process opened itself.
 pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
     let mut owners: BTreeMap<String, u32> = BTreeMap::new();
     let mut outputs = BTreeSet::new();
@@ -130,7 +130,7 @@ pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
             assert!(channel.target.starts_with("socket:"), "{open:?}");
         }
         outputs.insert(open[1].target.clone());
-        // A number within this machine twice, too, but for the pipe's.
+        // Within one machine, only the pipe may have two numbers.
         for channel in open
             .iter()
             .skip(2)
@@ -142,8 +142,8 @@ pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
         }
         opened_themselves.push(rest);
     }
-    // The ends that we kept. A pipe has one name for both of its ends; theirs
-    // was told from ours by what can be done with it.
+    // The ends of this process. Both ends of a pipe have one name; the access
+    // mode distinguishes them.
     for ours in descriptors("self").iter().filter(|it| it.is_channel()) {
         let owner = owners.get(&ours.target);
         if outputs.contains(&ours.target) {
@@ -155,7 +155,7 @@ pub fn assert_each_has_its_own(machines: &[Machine]) -> Vec<Vec<Open>> {
     opened_themselves
 }
 
-/// The flags of open(2), in octal, as `proc_pid_fdinfo(5)` has them.
+/// The flags of open(2) in octal, from `proc_pid_fdinfo(5)`.
 fn access_mode(info: &str) -> u32 {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     u32::from_str_radix(flags.unwrap().trim(), 8).unwrap() & O_ACCMODE

@@ -1,5 +1,5 @@
-//! What the suites share: where the programs are, and scenarios that run with
-//! both faces of the API.
+//! Shared by the suites: the paths of programs, and scenarios that run with both
+//! `.wait()` and `.await`.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
 pub mod boot_sector;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use qemu_machine::{Console, Machine, MachineBuilder, guests};
 
-/// A real QEMU that the set-up found or unpacked.
+/// A real QEMU of the set-up.
 #[derive(Debug, Clone)]
 pub struct Qemu {
     pub version: String,
@@ -21,14 +21,14 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// A machine that runs the tiny guest, with its greeting still to come.
+    /// A machine with the tiny guest, before its greeting.
     pub fn tiny(&self) -> MachineBuilder {
         self.bare()
             .firmware(guests::tiny())
             .console(Console::serial())
     }
 
-    /// A machine with nothing in it but what its type brings.
+    /// A machine with only the devices of its type.
     pub fn bare(&self) -> MachineBuilder {
         Machine::builder(&self.binary)
             .accel(["tcg"])
@@ -36,10 +36,10 @@ impl Qemu {
     }
 }
 
-/// Every real QEMU there is to test with.
+/// Every real QEMU of the set-up.
 ///
 /// # Panics
-/// There is none: a test that needs one must not pass without.
+/// There is none. A test that needs one must not pass without it.
 pub fn qemus() -> Vec<Qemu> {
     let folder = target().join("qemu");
     let versions = std::fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -59,7 +59,7 @@ pub fn qemus() -> Vec<Qemu> {
     qemus
 }
 
-/// The scripted peer, played by this script.
+/// The scripted peer with this script.
 pub fn fake(script: &str) -> MachineBuilder {
     Machine::builder(fake_qemu()).args(["-fake-script", script])
 }
@@ -86,7 +86,7 @@ pub fn linux_guest() -> PathBuf {
     folder
 }
 
-/// A folder for one test, removed at its end.
+/// A folder for one test. A drop removes it.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -94,7 +94,7 @@ impl Scratch {
         Self::within(&std::env::temp_dir(), test)
     }
 
-    /// One with room for sockets, whose paths must be short.
+    /// A folder for sockets, whose paths must be short.
     pub fn for_sockets(test: &str) -> Self {
         Self::within(&testbed::folder_for_sockets(), test)
     }
@@ -113,12 +113,12 @@ impl Scratch {
         &self.0
     }
 
-    /// A file of this name, which need not be there.
+    /// The path of a file with this name, which need not exist.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// The names of all that is in it.
+    /// The names of all of its files.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -138,17 +138,17 @@ impl Scratch {
     }
 }
 
-/// Lets the scripted peer go on from `wait-file`; waits until it is there.
+/// Makes the scripted peer continue after `wait-file`. Waits until it is there.
 pub fn release(fifo: &Path) {
     drop(std::fs::File::options().write(true).open(fifo).unwrap());
 }
 
-/// Whether nothing is left of a process: it has ended, and was reaped.
+/// Whether a process has ended and was reaped.
 pub fn is_gone(pid: u32) -> bool {
     !Path::new("/proc").join(pid.to_string()).exists()
 }
 
-/// Whether this process is root's.
+/// Whether this process runs as root.
 pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0)
@@ -162,7 +162,7 @@ pub fn signal(pid: u32, name: &str) {
     assert!(sent.unwrap().success());
 }
 
-/// Bytes as text, whatever they are.
+/// Bytes as text; invalid UTF-8 is replaced.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -191,9 +191,9 @@ macro_rules! by_await {
 }
 pub(crate) use by_await;
 
-/// Writes a scenario once and runs it twice: `run!(operation)` in its body is
-/// `operation.wait()` in the test `NAME::wait`, and `operation.await` under
-/// tokio in `NAME::r#await`. With `(qemu)` it runs on every real QEMU.
+/// Makes two tests of one scenario. `run!(operation)` in its body is
+/// `operation.wait()` in the test `NAME::wait`, and `operation.await` under tokio
+/// in `NAME::r#await`. With `(qemu)` it runs on every real QEMU.
 macro_rules! scenario {
     ($(#[$doc:meta])* fn $name:ident($qemu:ident) $body:block) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! A QEMU whose accelerators are as a test says: a script that starts another
+//! A QEMU with the accelerators that a test needs: a script that starts another
 //! program for each.
 
 use std::ffi::OsString;
@@ -8,22 +8,22 @@ use std::process::Command;
 
 use super::{Scratch, fake_qemu};
 
-/// What the tiny guest's loop comes to, as a probe asks for it.
+/// The answer of the tiny guest to the loop of a probe.
 pub const ANSWER: &str = "bench 100 3177809671";
 
-/// A script in a scratch folder, run as QEMU is. It keeps the words of each of
-/// its starts in `starts`.
+/// A script in a scratch folder, which runs in place of QEMU. It writes the
+/// arguments of each start to `starts`.
 pub struct PlayedQemu {
     pub binary: PathBuf,
     starts: PathBuf,
 }
 
-/// Who plays an accelerator.
+/// The program that plays an accelerator.
 pub enum Player<'a> {
-    /// The scripted peer, by this script.
+    /// The scripted peer with this script.
     Fake(&'a str),
-    /// The same, after as much work as TCG has with a guest: what it takes
-    /// grows with the host's load, and with it what others are given.
+    /// The same, after as much work as TCG has with a guest. Its time grows with
+    /// the host's load, and so does the time limit of the others.
     Tcg(&'a str),
     /// A real QEMU.
     Real(&'a Path),
@@ -32,7 +32,7 @@ pub enum Player<'a> {
 }
 
 impl PlayedQemu {
-    /// Lists these accelerators, and has each played; emulates `target`.
+    /// Lists these accelerators, and starts the program of each. Emulates `target`.
     pub fn new(scratch: &Scratch, target: &str, accels: &[(&str, Player<'_>)]) -> Self {
         let binary = scratch.join("qemu-system-played");
         let starts = scratch.join("starts");
@@ -71,14 +71,13 @@ impl PlayedQemu {
         Self { binary, starts }
     }
 
-    /// The words that it was started with each time so far, after the process's
-    /// id.
+    /// The process id and the arguments of each start so far.
     pub fn starts(&self) -> Vec<String> {
         let starts = std::fs::read_to_string(&self.starts).unwrap_or_default();
         starts.lines().map(str::to_owned).collect()
     }
 
-    /// How often it was started with this accelerator, or as `-accel help`.
+    /// The number of starts with this accelerator, or with `-accel help`.
     pub fn starts_with(&self, accel: &str) -> usize {
         let words = format!(" -accel {accel}");
         let starts = self.starts();
@@ -90,7 +89,7 @@ impl PlayedQemu {
             .count()
     }
 
-    /// The ids of all its processes so far.
+    /// The ids of all processes so far.
     pub fn pids(&self) -> Vec<u32> {
         let pid = |start: &String| start.split(' ').next().unwrap().parse().unwrap();
         self.starts().iter().map(pid).collect()
@@ -103,8 +102,8 @@ impl From<&PlayedQemu> for OsString {
     }
 }
 
-/// By another process: while this one has a program open for writing, a fork of
-/// another thread's may have it open too, and then it cannot be executed.
+/// Writes the program from another process. While this process has it open for
+/// writing, a fork of another thread may have it open too, and exec would fail.
 fn write_program(path: &Path, text: &str) {
     let written = Command::new("sh")
         .args([

@@ -1,4 +1,4 @@
-//! A guest agent that plays a script.
+//! A scripted guest agent.
 
 use std::fmt::Display;
 use std::io::BufRead;
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use super::{Received, Server};
 
-/// What qemu-ga says to a sentinel.
+/// qemu-ga's answer to a sentinel.
 pub const COMPLAINT: &str =
     r#"{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\uFFFD'"}}"#;
 
-/// A command that an agent was asked, with its fence.
+/// A command that an agent received, with its fence.
 pub struct Asked {
     pub command: Received,
     pub fence: u64,
 }
 
 impl Server {
-    /// The next line as JSON, and whether a sentinel stood before it.
+    /// The next line as JSON, and whether a sentinel came before it.
     pub fn agent_line(&mut self) -> (bool, Value) {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
@@ -28,7 +28,7 @@ impl Server {
         (text.is_some(), value)
     }
 
-    /// The next line, which must be a sync out of step; gives its number.
+    /// The next line, which must be a sync out of step. Returns its number.
     pub fn asked_to_sync(&mut self) -> u64 {
         let (after_sentinel, line) = self.agent_line();
         assert!(after_sentinel, "{line}");
@@ -40,28 +40,28 @@ impl Server {
         self.send_bytes(&sync_answer(number));
     }
 
-    /// Is asked to sync, and does as qemu-ga.
+    /// Receives a sync, and answers it like qemu-ga.
     pub fn sync(&mut self) {
         let number = self.asked_to_sync();
         self.send(COMPLAINT);
         self.answer_sync(number);
     }
 
-    /// Is synced with, and found ready.
+    /// Answers the sync and the check that make the agent ready.
     pub fn ready_agent(&mut self) {
         self.sync();
         self.fence();
     }
 
-    /// Is found ready, in step.
+    /// Answers the check for readiness, in step.
     pub fn fence(&mut self) {
         let (after_sentinel, line) = self.agent_line();
         assert!(!after_sentinel, "{line}");
         self.answer_sync(number(&line));
     }
 
-    /// The next command with its fence, which must be this one, unless the
-    /// client leaves or gives it up.
+    /// The next command with its fence. It must be this command, unless the client
+    /// leaves or drops it.
     pub fn asked_again(&mut self, name: &str) -> Option<Asked> {
         let next = self.0.fill_buf().unwrap().first().copied()?;
         (next != 0xff).then(|| self.asked(name))
@@ -80,14 +80,14 @@ impl Server {
         }
     }
 
-    /// Replies to a command, and answers its fence: at once, for the client may
-    /// leave with the reply.
+    /// Replies to a command and its fence in one write, because the client may leave
+    /// after the reply.
     pub fn reply(&mut self, asked: &Asked, value: impl Display) {
         let reply = format!("{{\"return\": {value}}}\n").into_bytes();
         self.send_bytes(&[reply, sync_answer(asked.fence)].concat());
     }
 
-    /// Is asked a command, and replies to it.
+    /// Receives a command, and replies to it.
     pub fn asked_and_replies(&mut self, name: &str, value: impl Display) -> Asked {
         let asked = self.asked(name);
         self.reply(&asked, value);
@@ -131,7 +131,7 @@ pub fn decode(text: &str) -> Vec<u8> {
     bits.chunks_exact(8).map(byte).collect()
 }
 
-/// The lowest bits of a number, the highest of them first.
+/// The lowest bits of a number, from the highest to the lowest.
 fn bits(number: u8, count: u32) -> impl Iterator<Item = u8> {
     (0..count).rev().map(move |place| number >> place & 1)
 }

@@ -1,5 +1,5 @@
-//! A QMP server that plays a script, and scenarios that run with both faces
-//! of the API.
+//! A scripted QMP server, and scenarios that run with both `.wait()` and
+//! `.await`.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)]
 
 pub mod agent;
@@ -19,13 +19,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use socket2::Socket;
 
-/// What QEMU 10.0.2 says first.
+/// The greeting of QEMU 10.0.2.
 pub const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": ""}, "capabilities": ["oob"]}}"#;
 
-/// The same of a server that has no out-of-band execution.
+/// The same from a server without out-of-band execution.
 pub const GREETING_WITHOUT_OOB: &str = r#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}"#;
 
-/// What QEMU says to a line that its JSON parser refuses.
+/// QEMU's answer to a line that its JSON parser refuses.
 pub const UNREADABLE: &str =
     r#"{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\\'"}}"#;
 
@@ -53,7 +53,7 @@ impl Server {
         self.answer(&capabilities, "{}");
     }
 
-    /// Sends one line, ended as QEMU ends it.
+    /// Sends one line, with QEMU's line end.
     pub fn send(&mut self, line: impl Display) {
         self.send_bytes(format!("{line}\r\n").as_bytes());
     }
@@ -66,7 +66,7 @@ impl Server {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
-    /// Whether the client took all of it, and is still there.
+    /// Whether the client read everything and is still connected.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         self.0.get_mut().write_all(bytes).is_ok()
     }
@@ -91,7 +91,7 @@ impl Server {
         ));
     }
 
-    /// The next command, whatever it is.
+    /// The next command.
     pub fn command(&mut self) -> Received {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
@@ -99,15 +99,15 @@ impl Server {
         Received(serde_json::from_str(&line).unwrap())
     }
 
-    /// The next command, which must be this one.
+    /// The next command, which must have this name.
     pub fn expect(&mut self, name: &str) -> Received {
         let command = self.command();
         assert_eq!(command.name(), name);
         command
     }
 
-    /// Answers every command by its arguments until the client leaves; gives
-    /// their names.
+    /// Answers every command with its arguments until the client leaves. Returns the
+    /// names.
     pub fn echo(&mut self) -> Vec<String> {
         let mut names = Vec::new();
         while !self.0.fill_buf().unwrap().is_empty() {
@@ -118,7 +118,7 @@ impl Server {
         names
     }
 
-    /// Waits for the client to close; nothing may come before.
+    /// Waits until the client closes. Nothing else may come.
     pub fn ends(&mut self) {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).unwrap();
@@ -131,7 +131,7 @@ impl Server {
 pub struct Received(pub Value);
 
 impl Received {
-    /// Its name, in band or out of band.
+    /// The command's name, in band or out of band.
     pub fn name(&self) -> &str {
         let name = self.0.get("execute").or(self.0.get("exec-oob"));
         name.and_then(Value::as_str).expect("a command")
@@ -150,12 +150,12 @@ impl Received {
     }
 }
 
-/// A server at play on a thread of its own.
+/// A server that plays its script in its own thread.
 #[must_use = "what fails in it fails the test only where it is ended"]
 pub struct Play<T = ()>(JoinHandle<T>);
 
 impl<T: Send + 'static> Play<T> {
-    /// Plays `script` on the connection that a thread of its own waits for.
+    /// Waits for a connection in a new thread, and plays `script` on it.
     pub fn accepted(
         accept: impl FnOnce() -> Socket + Send + 'static,
         script: impl FnOnce(&mut Server) -> T + Send + 'static,
@@ -163,7 +163,7 @@ impl<T: Send + 'static> Play<T> {
         Self(thread::spawn(move || script(&mut Server::new(accept()))))
     }
 
-    /// Waits for the end of the script, and fails where it failed.
+    /// Waits for the end of the script, and fails if it failed.
     pub fn end(self) -> T {
         self.0
             .join()
@@ -171,8 +171,8 @@ impl<T: Send + 'static> Play<T> {
     }
 }
 
-/// Plays `script` on a new connection; gives the client's end of it. The
-/// server closes its end when the script ends.
+/// Plays `script` on a new connection. Returns the client's end. The server
+/// closes its end when the script ends.
 pub fn serve<T: Send + 'static>(
     script: impl FnOnce(&mut Server) -> T + Send + 'static,
 ) -> (UnixStream, Play<T>) {
@@ -180,7 +180,7 @@ pub fn serve<T: Send + 'static>(
     (client, serve_on(server, script))
 }
 
-/// Plays `script` on a connection that is there.
+/// Plays `script` on an existing connection.
 pub fn serve_on<T: Send + 'static>(
     socket: impl Into<Socket>,
     script: impl FnOnce(&mut Server) -> T + Send + 'static,
@@ -189,16 +189,16 @@ pub fn serve_on<T: Send + 'static>(
     Play(thread::spawn(move || script(&mut server)))
 }
 
-/// Asks a future once whether it has ended: what it does before it waits, it
-/// has done then.
+/// Polls a future once, so that it does everything that comes before its first
+/// wait. Returns its result, if it has ended.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// An operation under way.
+/// A running operation.
 pub type Begun<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Has an operation do what it does before it waits: a command is sent then.
+/// Starts an operation up to its first wait. A command is then sent.
 pub fn begin<'a, T: Send + 'a>(
     operation: impl IntoFuture<Output = T, IntoFuture = Begun<'a, T>>,
 ) -> Begun<'a, T> {
@@ -209,15 +209,15 @@ pub fn begin<'a, T: Send + 'a>(
     }
 }
 
-/// Whether the library warns of something with these words, soon: a thread of
-/// its own tells the logger.
+/// Waits for a warning of the library with this text. Another thread writes it to
+/// the logger.
 pub fn warned(words: &str) -> bool {
     let is_missing = |noted: &mut Vec<String>| !noted.iter().any(|it| it.contains(words));
     let waited = NOTED.wait_timeout_while(warnings(), PATIENCE, is_missing);
     !waited.unwrap().1.timed_out()
 }
 
-/// Begins to note what the library warns of.
+/// Starts to record the warnings of the library.
 pub fn note_warnings() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -226,7 +226,7 @@ pub fn note_warnings() {
     });
 }
 
-/// A folder for one test, removed at its end.
+/// A folder for one test. A drop removes it.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -239,7 +239,7 @@ impl Scratch {
         Self(path)
     }
 
-    /// A socket's path.
+    /// The path of a socket.
     pub fn socket(&self) -> PathBuf {
         self.file("s")
     }
@@ -255,7 +255,7 @@ impl Drop for Scratch {
     }
 }
 
-/// How long the scripted server waits for its client before the test fails.
+/// The longest wait of the scripted server for its client. Then the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Notes;
@@ -296,9 +296,9 @@ macro_rules! by_await {
 }
 pub(crate) use by_await;
 
-/// Writes a scenario once and runs it twice: `run!(operation)` in its body is
-/// `operation.wait()` in the test `NAME::wait`, and `operation.await` under
-/// smol in `NAME::r#await`.
+/// Makes two tests of one scenario. `run!(operation)` in its body is
+/// `operation.wait()` in the test `NAME::wait`, and `operation.await` under smol
+/// in `NAME::r#await`.
 macro_rules! scenario {
     ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
         mod $name {

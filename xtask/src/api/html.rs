@@ -1,6 +1,6 @@
-//! The text of a piece of HTML, as rustdoc writes it.
+//! Extracts the text of rustdoc's HTML.
 
-/// The text, with its blanks made single. Tags are left out.
+/// The text without tags, with single blanks.
 pub(super) fn text(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;
@@ -12,7 +12,7 @@ pub(super) fn text(html: &str) -> String {
         let (mark, behind) = rest.split_at(length);
         rest = behind;
         if mark.starts_with("<summary") {
-            // The words of a part that can be folded away.
+            // The label of a part that can be folded.
             rest = rest.split_once("</summary>").map_or("", |(_, it)| it);
         } else if mark.starts_with('<') {
             let is_block = ["<div", "</div", "<br"]
@@ -24,12 +24,12 @@ pub(super) fn text(html: &str) -> String {
         }
     }
     text += rest;
-    // The sign of a tooltip is no part of a signature.
+    // The mark of a tooltip is not part of a signature.
     let text = text.replace('ⓘ', "");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The character that an entity stands for; itself where that is not known.
+/// The character of an entity; an unknown entity stays as it is.
 fn entity(entity: &str) -> &str {
     match entity {
         "&amp;" => "&",
@@ -42,7 +42,7 @@ fn entity(entity: &str) -> &str {
     }
 }
 
-/// What stands between two marks, and what comes behind the second.
+/// The text between two marks, and the text after the second.
 pub(super) fn between<'a>(html: &'a str, start: &str, end: &str) -> Option<(&'a str, &'a str)> {
     let (_, rest) = html.split_once(start)?;
     rest.split_once(end)

@@ -1,5 +1,4 @@
-//! All lines of a crate, from the folder of its documents; and how two listings
-//! differ.
+//! Lists a crate from the folder of its documents, and compares two listings.
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +13,10 @@ use super::{
     page,
 };
 
-/// One line for each thing that a user of a crate can name, in order.
+/// One line for each public item of a crate, in order.
 pub(super) type Listing = BTreeSet<String>;
 
-/// Lists a crate by the documents in this folder.
+/// Lists a crate from the documents in this folder.
 pub(super) fn read(name: &str, folder: &Path) -> Result<Listing, Failure> {
     let mut listing = Listing::new();
     add_modules(name, folder, &mut listing)?;
@@ -26,8 +25,8 @@ pub(super) fn read(name: &str, folder: &Path) -> Result<Listing, Failure> {
         let path = format!("{name}::{path}");
         let page = page::read(&path, &page_at(&folder.join(address))?);
         if page.lines.is_empty() {
-            let words = format!("{path} has no declaration: has rustdoc changed its pages?");
-            return Err(Failure::new(words));
+            let message = format!("{path} has no declaration: did rustdoc change its pages?");
+            return Err(Failure::new(message));
         }
         listing.extend(page.lines);
         implementors.extend(page.implementors);
@@ -38,7 +37,7 @@ pub(super) fn read(name: &str, folder: &Path) -> Result<Listing, Failure> {
     Ok(listing)
 }
 
-/// The addresses and paths of all items but modules.
+/// The addresses and paths of all items except modules.
 fn items(all: &str) -> Vec<(&str, String)> {
     let lists = all.split("<ul class=\"all-items\">").skip(1);
     let lists = lists.filter_map(|list| list.split("</ul>").next());
@@ -51,7 +50,7 @@ fn items(all: &str) -> Vec<(&str, String)> {
     items.filter_map(item).collect()
 }
 
-/// Adds a module, what it gives another name, and all modules in it.
+/// Adds a module, its re-exports and all modules in it.
 fn add_modules(path: &str, folder: &Path, listing: &mut Listing) -> Result<(), Failure> {
     listing.insert(format!("{path}: mod"));
     let index = page_at(&folder.join("index.html"))?;
@@ -77,7 +76,7 @@ fn page_at(path: &PathBuf) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(Failure::io(format!("read {}", path.display())))
 }
 
-/// The lines that are kept and gone, with `-`, and those that are new, with `+`.
+/// The differences: removed lines with `-`, and new lines with `+`.
 pub(super) fn differences(kept: &Listing, is: &Listing) -> Vec<String> {
     let all = kept.union(is);
     let difference = |line: &String| match (kept.contains(line), is.contains(line)) {

@@ -1,7 +1,6 @@
-//! The public face of the crates, written down so that a change is seen in a
-//! diff: one line for each item, field, variant, method and trait. It is read
-//! from the documents of the stable toolchain, which are built as docs.rs builds
-//! them.
+//! The public API of the crates as a listing, so that a diff shows each change.
+//! It has one line for each item, field, variant, method and trait. It is read
+//! from documents of the stable toolchain, which are built as on docs.rs.
 
 mod html;
 mod listing;
@@ -12,7 +11,7 @@ use std::{fs, path::PathBuf, process::Command};
 use crate::{checked::Checked, failure::Failure, process, process::cargo, workspace};
 use listing::Listing;
 
-/// Compares the public face with the listings, or writes those.
+/// Compares the public API with the listings, or writes the listings.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
         [] => {
@@ -37,7 +36,7 @@ pub(crate) fn documents() -> Command {
     doc
 }
 
-/// Compares what [`documents`] has built with the listings.
+/// Compares the output of [`documents`] with the listings.
 pub(crate) fn compare() -> Result<Checked, Failure> {
     let mut has_changed = false;
     let mut checked = Checked::Passed;
@@ -60,7 +59,7 @@ pub(crate) fn compare() -> Result<Checked, Failure> {
     }
     if has_changed {
         return Err(Failure::new(
-            "The public face has changed. If that is meant: cargo xtask api --keep",
+            "The public API has changed. To keep the change: cargo xtask api --keep",
         ));
     }
     Ok(checked)
@@ -90,7 +89,7 @@ fn path(name: &str) -> PathBuf {
     workspace::root().join(FOLDER).join(format!("{name}.txt"))
 }
 
-/// The crates whose public face is a promise.
+/// The crates whose public API is stable.
 const LISTED: [&str; 2] = ["qemu-qmp", "qemu-machine"];
 
 const FOLDER: &str = "docs/api";

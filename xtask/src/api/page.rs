@@ -1,14 +1,14 @@
-//! The lines of one item, from its page.
+//! Reads the lines of one item from its page.
 
 use super::html::{between, text};
 
-/// What a page says of its item.
+/// The contents of a page.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
     /// The item, its fields, variants and methods, the traits it implements.
     pub(super) lines: Vec<String>,
-    /// Of a trait: what implements it. A type of the same crate has that on its
-    /// own page too.
+    /// The implementors of a trait. A type of the same crate also has this on its
+    /// own page.
     pub(super) implementors: Vec<String>,
 }
 
@@ -28,16 +28,15 @@ pub(super) fn read(path: &str, html: &str) -> Page {
     reader.page
 }
 
-/// What a part of a page lists.
+/// The kind of a part of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// The item, and what it consists of.
+    /// The item and its parts.
     Item,
     RequiredMethods,
     Traits,
     Implementors,
-    /// What the compiler and the standard library give to every type, and what
-    /// an item has from another one.
+    /// Implementations that every type has, and items that come from another type.
     Rest,
 }
 
@@ -60,13 +59,13 @@ impl Part {
 struct Reader<'a> {
     path: &'a str,
     part: Part,
-    /// The `impl` that the next methods are in.
+    /// The `impl` of the next methods.
     block: String,
     page: Page,
 }
 
 impl Reader<'_> {
-    /// Reads what begins here, if it is of interest, and gives what comes then.
+    /// Reads the next element, if it is relevant. Returns the rest.
     fn read<'a>(&mut self, html: &'a str) -> Option<&'a str> {
         let (tag, rest) = html.split_once('>')?;
         let class = attribute(tag, "class").unwrap_or_default();
@@ -76,7 +75,7 @@ impl Reader<'_> {
             self.part = Part::of(id);
             self.block.clear();
         } else if self.part == Part::Rest {
-            // Nothing of it is listed.
+            // None of its contents is listed.
         } else if tag.starts_with("<pre ") && has("item-decl") {
             let (code, rest) = between(rest, "<code>", "</code></pre>")?;
             self.line(&declaration(&text(code)));
@@ -108,14 +107,14 @@ impl Reader<'_> {
     fn section(&mut self, class: &str, signature: &str) {
         match (self.part, class) {
             (Part::Implementors, "impl") => self.page.implementors.push(signature.to_owned()),
-            // The compiler's own mark of a derived `PartialEq`.
+            // The compiler's marker of a derived `PartialEq`.
             (Part::Traits, "impl") if signature.contains(" StructuralPartialEq for ") => {}
             (Part::Traits, "impl") => {
                 self.line(signature);
                 self.block = format!("{signature}: ");
             }
             (Part::Item, "impl") => {
-                // Every item is the name of its path; only more is worth its words.
+                // The path is already in the line; only a longer signature is added.
                 let name = self.path.rsplit("::").next().unwrap_or_default();
                 let is_plain = signature.strip_prefix("impl ") == Some(name);
                 self.block = if is_plain {
@@ -139,7 +138,7 @@ impl Reader<'_> {
     }
 }
 
-/// The declaration without its body, whose parts have lines of their own.
+/// The declaration without its body, whose parts have separate lines.
 fn declaration(code: &str) -> String {
     let Some((head, body)) = code.split_once('{') else {
         return code.to_owned();

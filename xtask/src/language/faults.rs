@@ -1,12 +1,12 @@
-//! What is wrong with a passage: words on the list, sentences and paragraphs
-//! that are too long. Causatives ("has it wait") are left to a person.
+//! Finds the faults of a passage: phrases on the list, and sentences and
+//! paragraphs that are too long. It does not find causatives ("has it wait").
 
 use super::{
     inline::{CODE, Word},
     markdown::Passage,
 };
 
-/// Something that a reader stumbles over.
+/// Something that is hard to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,
@@ -15,7 +15,7 @@ pub(super) struct Fault {
     pub(super) text: String,
 }
 
-/// What is wrong.
+/// The kind of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// A phrase of the list.
@@ -68,13 +68,13 @@ fn fault(words: &[Word], what: What) -> Fault {
     }
 }
 
-/// How many of these are words. A dash or a sign is none.
+/// The number of words. A dash or a sign does not count.
 pub(super) fn count(words: &[Word]) -> usize {
     let is_word = |c: char| c.is_alphanumeric() || c == CODE;
     words.iter().filter(|it| it.text.contains(is_word)).count()
 }
 
-/// Cuts behind each word that ends a sentence.
+/// Cuts after each word that ends a sentence.
 fn sentences(words: &[Word]) -> impl Iterator<Item = &[Word]> {
     words.split_inclusive(|word| ends_sentence(&word.text))
 }
@@ -88,7 +88,7 @@ fn ends_sentence(word: &str) -> bool {
     word.len() > 1 && word.ends_with(['.', '!', '?']) && !is_abbreviation
 }
 
-/// Whether these words begin with a phrase that no comma parts.
+/// Whether these words begin with a phrase, without a comma in it.
 fn begins_with(words: &[Word], phrase: &[&str]) -> bool {
     let last = phrase.len() - 1;
     words.len() > last
@@ -105,15 +105,15 @@ fn begins_with(words: &[Word], phrase: &[&str]) -> bool {
         })
 }
 
-/// More words than this are too many for a sentence.
+/// The most words of a sentence.
 const SENTENCE: usize = 30;
 
-/// More words than this are too many for a paragraph.
+/// The most words of a paragraph.
 const PARAGRAPH: usize = 120;
 
 const ABBREVIATIONS: [&str; 4] = ["e.g.", "i.e.", "cf.", "vs."];
 
-/// What is not written here. Each has a plain word in its place.
+/// The phrases to avoid. Each has a plain alternative.
 const PHRASES: [&[&str]; 24] = [
     &["shall"],
     &["anew"],
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(found(&sentence(31)), [(1, What::Sentence(31))]);
         let two = format!("{}\n{}", sentence(30), sentence(31));
         assert_eq!(found(&two), [(2, What::Sentence(31))]);
-        // Neither a cell nor an item goes on in the next one.
+        // A sentence ends with its cell or item.
         let cell = "a ".repeat(20);
         assert_eq!(
             found(&format!("| {cell} | {cell} |\n- {cell}\n- {cell}")),

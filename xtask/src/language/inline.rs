@@ -1,6 +1,6 @@
-//! The words of one passage: what a reader reads of Markdown, and no marks.
+//! The words of one passage of Markdown, without its marks.
 
-/// A word, and the line it is on.
+/// A word and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) line: usize,
@@ -67,8 +67,7 @@ impl Reader {
         true
     }
 
-    /// Code between two equal runs of backquotes. A run without a second is left
-    /// out.
+    /// Code between two equal runs of backquotes. A single run is ignored.
     fn code(&mut self) {
         let length = self.run(self.at);
         let mut end = self.at + length;
@@ -86,7 +85,7 @@ impl Reader {
         self.at += length;
     }
 
-    /// How many backquotes there are from here.
+    /// The number of backquotes from here.
     fn run(&self, start: usize) -> usize {
         let rest = self.text[start..].iter();
         rest.take_while(|(c, _)| *c == '`').count()
@@ -113,7 +112,7 @@ impl Reader {
         self.at = end + 1;
     }
 
-    /// What stands behind a link's text: `(address)`, `[name]`, or nothing.
+    /// Skips the part after a link's text: `(address)`, `[name]`, or nothing.
     fn link_target(&mut self) {
         if self.peek(0) == Some('[') {
             self.at = self.find(']').map_or(self.at, |end| end + 1);

@@ -1,5 +1,5 @@
-//! The counts that each file may still have, in `xtask/language.txt`. They only
-//! fall: more faults than kept fail, and so do fewer.
+//! The counts that each file may still have, in `xtask/language.txt`. They may
+//! only fall: the check fails with more faults than kept, and with fewer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 
 use super::faults::{Fault, What};
 
-/// How many faults of each sort.
+/// The number of faults of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) words: usize,
@@ -20,7 +20,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts one more.
+    /// Counts a fault.
     pub(super) fn add(&mut self, fault: &Fault) {
         match fault.what {
             What::Phrase(_) => self.words += 1,
@@ -29,7 +29,7 @@ impl Counts {
         }
     }
 
-    /// The same in an order that is always the same.
+    /// The numbers in a fixed order.
     fn each(self) -> [usize; 3] {
         [self.words, self.sentences, self.paragraphs]
     }
@@ -54,10 +54,10 @@ impl Display for Counts {
     }
 }
 
-/// The counts of each file that has any.
+/// The counts of each file with faults.
 pub(super) type Kept = BTreeMap<String, Counts>;
 
-/// How the counts of a file differ from those that are kept.
+/// The difference between the counts of a file and the kept counts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     More {
@@ -72,7 +72,7 @@ pub(super) enum Difference {
     },
 }
 
-/// Every file whose counts are not those that are kept.
+/// Every file whose counts differ from the kept counts.
 pub(super) fn differences(is: &Kept, kept: &Kept) -> Vec<Difference> {
     let paths: BTreeSet<&String> = is.keys().chain(kept.keys()).collect();
     let difference = |path: &String| {
@@ -90,8 +90,8 @@ pub(super) fn differences(is: &Kept, kept: &Kept) -> Vec<Difference> {
     paths.into_iter().filter_map(difference).collect()
 }
 
-/// Whether the sums of all files have not risen. Faults may move with their text
-/// from file to file.
+/// Whether no sum over all files has risen. Faults may move between files with
+/// their text.
 pub(super) fn falls(is: &Kept, kept: &Kept) -> bool {
     !sum(is.values()).exceeds(sum(kept.values()))
 }
@@ -107,7 +107,7 @@ pub(super) fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
     sum
 }
 
-/// Reads what [`write()`] has written.
+/// Parses the output of [`write()`].
 pub(super) fn read(text: &str) -> Result<Kept, Failure> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let lines = lines.filter(|line| !line.trim().is_empty());
@@ -132,7 +132,7 @@ fn line(line: &str) -> Result<(String, Counts), Failure> {
     numbers().ok_or_else(|| Failure::new(format!("not `path words sentences paragraphs`: {line}")))
 }
 
-/// The counts as a file keeps them.
+/// The counts as the text of a file.
 pub(super) fn write(kept: &Kept) -> String {
     let lines = kept.iter().map(|(path, counts)| {
         let [words, sentences, paragraphs] = counts.each();

@@ -1,9 +1,9 @@
-//! Markdown as passages: paragraphs, headings, and cells of tables. Code blocks
-//! and comments are no passages.
+//! Splits Markdown into passages: paragraphs, headings, and cells of tables. Code
+//! blocks and comments are left out.
 
 use super::inline::{Word, pieces};
 
-/// Words that belong together.
+/// The words of a paragraph, heading, item or cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Passage {
     pub(super) words: Vec<Word>,
@@ -26,9 +26,9 @@ pub(super) fn passages<'a>(lines: impl IntoIterator<Item = (usize, &'a str)>) ->
 #[derive(Default)]
 struct Reader {
     passages: Vec<Passage>,
-    /// The lines of the paragraph that is being read.
+    /// The lines of the current paragraph.
     open: Vec<(usize, String)>,
-    /// The mark that ends the code block that is being read.
+    /// The mark that ends the current code block.
     fence: Option<String>,
     in_comment: bool,
     in_list: bool,
@@ -59,7 +59,7 @@ impl Reader {
             self.after_blank = true;
             return;
         } else if is_indented && !self.in_list && self.open.is_empty() {
-            // A block of code without a fence.
+            // A code block without a fence.
         } else if let Some(heading) = heading(text) {
             self.end();
             self.in_list = false;
@@ -108,7 +108,7 @@ fn fence(text: &str) -> Option<String> {
         .iter()
         .find(|mark| text.starts_with(**mark))?;
     let rest = text.trim_start_matches(&mark[..1]);
-    // Inline code may begin with three marks, and ends in the same line.
+    // Inline code may also begin with three marks. It ends in the same line.
     let is_block = !rest.contains('`');
     is_block.then(|| text[..text.len() - rest.len()].to_owned())
 }
@@ -120,7 +120,7 @@ fn heading(text: &str) -> Option<&str> {
     (1..=6).contains(&level).then_some(rest)
 }
 
-/// The words behind the mark of a list's item.
+/// The text after the mark of a list item.
 fn item(text: &str) -> Option<&str> {
     let marks = ["- ", "* ", "+ "];
     if let Some(rest) = marks.iter().find_map(|mark| text.strip_prefix(mark)) {
@@ -133,7 +133,7 @@ fn item(text: &str) -> Option<&str> {
     rest.strip_prefix(". ").or_else(|| rest.strip_prefix(") "))
 }
 
-/// A line across the page, or below a title.
+/// A horizontal rule, or a line below a title.
 fn is_rule(text: &str) -> bool {
     text.len() > 2
         && ["-", "=", "*", "_"]
@@ -147,7 +147,7 @@ fn is_definition(text: &str) -> bool {
     name.is_some_and(|(name, rest)| !name.contains(']') && rest.trim().split(' ').count() == 1)
 }
 
-/// The cells of a row. A `|` in code or behind a backslash parts nothing.
+/// The cells of a row. A `|` in code or after a backslash does not end a cell.
 fn cells(row: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut in_code = false;

@@ -1,8 +1,8 @@
-//! Counts what can be counted of the language: words that are not written here,
-//! sentences of more than 30 words, paragraphs of more than 120. It reads every
-//! Markdown file, and the documents, comments and messages of every source.
+//! Counts phrases to avoid, sentences of more than 30 words, and paragraphs of
+//! more than 120. It reads every Markdown file, and the doc comments, comments and
+//! messages of every source file.
 //!
-//! What a file may still have is kept, so that it can only become less.
+//! The count of each file is kept, and may only fall.
 
 mod faults;
 mod inline;
@@ -24,7 +24,7 @@ use crate::{
 use faults::{Fault, What};
 use kept::{Counts, Difference, Kept};
 
-/// Checks, keeps the counts, or prints what these files and folders have.
+/// Checks the counts, keeps them, or prints the faults of these paths.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
         [] => check(),
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Fails where a file has more or fewer faults than are kept for it.
+/// Fails if a file has more or fewer faults than its kept count.
 pub(crate) fn check() -> Result<(), Failure> {
     let pages = pages()?;
     let differences = kept::differences(&counts(&pages), &kept()?);
@@ -100,7 +100,7 @@ fn show(paths: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a passage is part of.
+/// The kind of a passage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Markdown,
@@ -127,11 +127,11 @@ impl Kind {
     }
 }
 
-/// A file, what it has that can be read, and what is wrong with it.
+/// A file, its size in words, and its faults.
 struct Page {
-    /// Below the root.
+    /// The path below the root.
     path: String,
-    /// How many words each kind has.
+    /// The number of words of each kind.
     sizes: BTreeMap<Kind, usize>,
     faults: Vec<(Kind, Fault)>,
 }
@@ -165,7 +165,7 @@ impl Page {
     }
 }
 
-/// Every file that is read.
+/// Every file of the check.
 fn pages() -> Result<Vec<Page>, Failure> {
     let root = workspace::root();
     let mut sources = Vec::new();
@@ -199,7 +199,7 @@ fn pages() -> Result<Vec<Page>, Failure> {
     Ok(pages)
 }
 
-/// Where the modules are that this file declares.
+/// The folder of the modules that this file declares.
 fn folder(path: &Path) -> PathBuf {
     let is_own = path
         .file_stem()
@@ -211,7 +211,7 @@ fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether a file is below a folder `tests`, or is a module that only tests have.
+/// Whether a file is below a folder `tests`, or is a module only for tests.
 fn is_for_tests(path: &Path, modules: &BTreeSet<PathBuf>) -> bool {
     path.iter().any(|part| part == "tests")
         || path
@@ -264,7 +264,7 @@ fn print_row(name: &str, size: usize, counts: Counts) {
     tell!("{name:14}{size:9}{words:9}{sentences:11}{paragraphs:12}");
 }
 
-/// The counts that are kept; none without a list.
+/// The kept counts; none without a list.
 fn kept() -> Result<Kept, Failure> {
     if !path().is_file() {
         return Ok(Kept::new());

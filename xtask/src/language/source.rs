@@ -1,4 +1,4 @@
-//! What a file of Rust has to read: documents, comments and messages.
+//! Finds the passages of a Rust file: doc comments, comments and messages.
 
 use crate::rust::{Token, TokenKind};
 
@@ -8,8 +8,8 @@ use super::{
     markdown::{Passage, passages},
 };
 
-/// Every passage of these tokens. Of what is built `for_tests`, comments are read
-/// and messages are not.
+/// Every passage of these tokens. In parts that are built `for_tests`, comments
+/// count and messages do not.
 pub(super) fn passages_of(tokens: &[Token], for_tests: &[bool]) -> Vec<(Kind, Passage)> {
     let mut found = Vec::new();
     let comments = tokens
@@ -34,7 +34,7 @@ pub(super) fn passages_of(tokens: &[Token], for_tests: &[bool]) -> Vec<(Kind, Pa
     found
 }
 
-/// Whether two comments are of the same sort, and on neighbouring lines.
+/// Whether two comments are of the same kind, and on adjacent lines.
 fn is_next_line(first: &Token, second: &Token) -> bool {
     use TokenKind::{Comment, Doc};
     let is_same = matches!(
@@ -44,8 +44,8 @@ fn is_next_line(first: &Token, second: &Token) -> bool {
     is_same && first.line + 1 == second.line
 }
 
-/// The passages of a string literal; each of its lines is by itself. A literal that
-/// does not look like prose has none.
+/// The passages of a string literal: one for each line. A literal that does not
+/// look like prose has none.
 fn message(line: usize, text: &str) -> impl Iterator<Item = Passage> {
     let text = with_values(text);
     let lines: Vec<String> = if is_prose(&text) {
@@ -57,7 +57,7 @@ fn message(line: usize, text: &str) -> impl Iterator<Item = Passage> {
     each.flat_map(move |text| passages([(line, text.as_str())]))
 }
 
-/// A format string with a word in place of each value.
+/// A format string with a placeholder word for each value.
 fn with_values(text: &str) -> String {
     let mut written = String::new();
     let mut rest = text;
@@ -78,7 +78,7 @@ fn with_values(text: &str) -> String {
     written + rest
 }
 
-/// Whether there are three words at least, and more words than anything else.
+/// Whether there are at least three words, and more words than other parts.
 fn is_prose(text: &str) -> bool {
     let all = text.split_whitespace().count();
     let is_word = |word: &&str| {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Who imports whom.
+/// The imports of each room.
 pub(super) type Arrows<'a> = BTreeSet<(&'a str, &'a str)>;
 
-/// The shortest circle of each arrow that is in one;
-/// each circle once, beginning with its first name in the alphabet.
+/// The shortest circle of each arrow in a circle. Each circle is listed once, and
+/// begins with its first name in the alphabet.
 pub(super) fn circles<'a>(arrows: &Arrows<'a>) -> BTreeSet<Vec<&'a str>> {
     let circle = |&(from, to): &(&'a str, &'a str)| {
         let mut circle = shortest(arrows, to, from)?;
@@ -18,7 +18,7 @@ pub(super) fn circles<'a>(arrows: &Arrows<'a>) -> BTreeSet<Vec<&'a str>> {
     arrows.iter().filter_map(circle).collect()
 }
 
-/// The names on the shortest way, with both ends.
+/// The names on the shortest path, including both ends.
 fn shortest<'a>(arrows: &Arrows<'a>, from: &'a str, to: &'a str) -> Option<Vec<&'a str>> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
     let mut open = VecDeque::from([from]);
@@ -43,7 +43,7 @@ fn shortest<'a>(arrows: &Arrows<'a>, from: &'a str, to: &'a str) -> Option<Vec<&
     None
 }
 
-/// The rooms that reach each other, where there are several; each set once.
+/// The sets of several rooms that reach each other.
 pub(super) fn knots<'a>(rooms: &BTreeSet<&'a str>, arrows: &Arrows<'a>) -> BTreeSet<Vec<&'a str>> {
     let reach = reach(rooms, arrows);
     let knot = |room: &&'a str| {
@@ -58,7 +58,7 @@ pub(super) fn knots<'a>(rooms: &BTreeSet<&'a str>, arrows: &Arrows<'a>) -> BTree
         .collect()
 }
 
-/// The rooms from the top: no arrow goes up, but within a knot.
+/// The rooms from the top: no arrow goes up, except within a knot.
 pub(super) fn from_the_top<'a>(rooms: &BTreeSet<&'a str>, arrows: &Arrows<'a>) -> Vec<&'a str> {
     let reach = reach(rooms, arrows);
     let mut left = rooms.clone();
@@ -79,7 +79,7 @@ pub(super) fn from_the_top<'a>(rooms: &BTreeSet<&'a str>, arrows: &Arrows<'a>) -
     order
 }
 
-/// Every pair of which one reaches the other.
+/// Every pair in which the first reaches the second.
 fn reach<'a>(rooms: &BTreeSet<&'a str>, arrows: &Arrows<'a>) -> Arrows<'a> {
     let mut reach = arrows.clone();
     for middle in rooms {

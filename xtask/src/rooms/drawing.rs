@@ -1,5 +1,5 @@
-//! The drawing of a crate's rooms: who may import whom. It is held against the
-//! imports that there are.
+//! The drawing of a crate's rooms: the permitted imports. It is compared with the
+//! actual imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use super::{
     sources::Imports,
 };
 
-/// A drawing, as it stands in a text.
+/// A drawing in a text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Drawing {
-    /// The rooms from the top: each with the line it is on, and whom it imports.
+    /// The rooms from the top, each with its line and its imports.
     rooms: Vec<(usize, String, Vec<String>)>,
 }
 
 impl Drawing {
-    /// The drawing in a text's block of code whose first line is its title.
+    /// Finds the drawing in a text: a code block whose first line is its title.
     pub(super) fn find(text: &str, name: &str) -> Option<Self> {
         let mut lines = (1..).zip(text.lines());
         while let Some((_, line)) = lines.next() {
@@ -50,8 +50,8 @@ impl Drawing {
         Self { rooms }
     }
 
-    /// Everything in which the drawing and the imports differ, and every circle.
-    /// `path` is where the drawing is.
+    /// Every difference between the drawing and the imports, and every circle. `path`
+    /// is the file of the drawing.
     pub(super) fn faults(&self, path: &str, imports: &Imports) -> Vec<String> {
         let mut faults = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
@@ -117,7 +117,7 @@ pub(super) fn circles_with_places(imports: &Imports) -> Vec<String> {
     circles.collect()
 }
 
-/// The drawing of what there is.
+/// The drawing of the actual imports.
 pub(super) fn draw(name: &str, imports: &Imports) -> String {
     let rooms = imports.rooms.iter().map(String::as_str).collect();
     let pairs = imports.pairs();

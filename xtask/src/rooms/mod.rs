@@ -1,7 +1,7 @@
-//! Holds the imports between a crate's rooms against the drawing of them in
-//! ARCHITECTURE.md. A room is a module at the crate's root. The drawing is a
-//! block of code: its first line is `rooms of NAME, from the top`, and each line
-//! after that is `room -> room, room`. No arrow may go up.
+//! Compares the imports between a crate's rooms with their drawing in
+//! ARCHITECTURE.md. A room is a module at the crate's root. The drawing is a code
+//! block: its first line is `rooms of NAME, from the top`, and each further line
+//! is `room -> room, room`. No arrow may go up.
 
 mod circles;
 mod drawing;
@@ -15,7 +15,7 @@ use circles::{circles, knots};
 use drawing::Drawing;
 use sources::Imports;
 
-/// Checks the drawings, or prints what they would have to be.
+/// Checks the drawings, or prints the drawings of the actual imports.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
         [] => check().map(drop),
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Fails where a drawing and the imports differ, or rooms import in a circle.
+/// Fails if a drawing and the imports differ, or if imports form a circle.
 pub(crate) fn check() -> Result<Checked, Failure> {
     let text = fs::read_to_string(workspace::root().join(PAGE))
         .map_err(Failure::io(format!("read {PAGE}")))?;
@@ -34,7 +34,7 @@ pub(crate) fn check() -> Result<Checked, Failure> {
         let Some(drawing) = Drawing::find(&text, name) else {
             if name == REQUIRED {
                 let title = drawing::title(name);
-                tell!("skipped: {PAGE} has no block of code that begins with `{title}`");
+                tell!("skipped: {PAGE} has no code block that begins with `{title}`");
                 checked = Checked::Skipped;
             }
             continue;
@@ -53,8 +53,8 @@ pub(crate) fn check() -> Result<Checked, Failure> {
     }
     if has_faults {
         return Err(Failure::new(
-            "The rooms are not as they are drawn. Mend the imports, or the drawing. What there \
-             is, as a drawing: cargo xtask rooms --measure",
+            "The imports differ from the drawing. Correct the imports or the drawing. To print \
+             the actual drawing: cargo xtask rooms --measure",
         ));
     }
     Ok(checked)

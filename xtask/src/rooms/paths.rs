@@ -1,4 +1,4 @@
-//! Paths from a crate's root, and what the root gives another name.
+//! Finds paths from a crate's root, and the re-exports of the root.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,18 @@ use crate::rust::{Token, TokenKind};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RootPath {
     pub(super) line: usize,
-    /// The module it is in.
+    /// The module of the path.
     pub(super) module: Vec<String>,
-    /// Its first name; `*` for all that the root has.
+    /// Its first name; `*` for everything in the root.
     pub(super) name: String,
 }
 
-/// Every path from the root in these tokens of a module, by `crate::` or by as
-/// many `super::` as lead there.
+/// Every path from the root in these tokens of a module, by `crate::` or by
+/// enough `super::`.
 pub(super) fn root_paths(tokens: &[Token], module: &[String]) -> Vec<RootPath> {
     let mut paths = Vec::new();
     let mut module = module.to_vec();
-    // For each brace that is open, whether it is that of a module.
+    // For each open brace, whether it belongs to a module.
     let mut braces = Vec::new();
     let mut is_module = false;
     for (at, token) in tokens.iter().enumerate() {
@@ -55,7 +55,7 @@ fn is_inline_module(tokens: &[Token], at: usize) -> bool {
         && tokens.get(at + 1).is_some_and(|it| it.kind.is_mark('{'))
 }
 
-/// Where a path goes on that has come to the root, if one begins here.
+/// The rest of a path after the root, if a path begins here.
 fn root_at(tokens: &[Token], at: usize, depth: usize) -> Option<usize> {
     // `pub(in crate::room)` imports nothing.
     let before = at.checked_sub(1).map(|before| &tokens[before].kind);
@@ -79,7 +79,7 @@ fn after_colons(tokens: &[Token], at: usize) -> Option<usize> {
     (is_colon(at) && is_colon(at + 1)).then_some(at + 2)
 }
 
-/// The first names of what stands behind `crate::`: one, or those of a group.
+/// The first names after `crate::`: one name, or the names of a group.
 fn first_names(tokens: &[Token]) -> Vec<String> {
     leaves(tokens)
         .into_iter()
@@ -87,7 +87,7 @@ fn first_names(tokens: &[Token]) -> Vec<String> {
         .collect()
 }
 
-/// One name that a `use` brings.
+/// One name that a `use` imports.
 struct Leaf {
     path: Vec<String>,
     alias: Option<String>,
@@ -101,7 +101,7 @@ impl Leaf {
     }
 }
 
-/// The names that a tree of a `use` brings.
+/// The names that the tree of a `use` imports.
 fn leaves(tokens: &[Token]) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     tree(tokens, 0, &[], &mut leaves);
@@ -109,7 +109,7 @@ fn leaves(tokens: &[Token]) -> Vec<Leaf> {
     leaves
 }
 
-/// Reads one tree, and gives the place behind it.
+/// Reads one tree. Returns the place after it.
 fn tree(tokens: &[Token], start: usize, before: &[String], leaves: &mut Vec<Leaf>) -> usize {
     let mut path = before.to_vec();
     let mut at = start;
@@ -148,8 +148,8 @@ fn tree(tokens: &[Token], start: usize, before: &[String], leaves: &mut Vec<Leaf
     at
 }
 
-/// What the root gives a name: the room that it is of, or nothing where it is
-/// another crate's.
+/// The names that the root re-exports, each with its room. A name of another crate
+/// has none.
 pub(super) fn root_names(
     tokens: &[Token],
     rooms: &BTreeSet<String>,
@@ -176,7 +176,7 @@ pub(super) fn root_names(
     names
 }
 
-/// The macros that a source puts at the crate's root.
+/// The macros that a source exports to the crate's root.
 pub(super) fn exported_macros(tokens: &[Token]) -> Vec<String> {
     let has_mark = tokens.iter().any(|it| it.kind.is_word("macro_export"));
     let name = |window: &[Token]| match &window[2].kind {

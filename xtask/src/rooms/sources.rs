@@ -1,4 +1,4 @@
-//! Which room of a crate imports which, read from its sources. A room is a
+//! Reads the imports between the rooms of a crate from its sources. A room is a
 //! module at the crate's root.
 
 use std::{
@@ -21,7 +21,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Imports {
     pub(super) rooms: BTreeSet<String>,
-    /// From whom to whom, and the first place where.
+    /// The importing and the imported room, and the first place.
     pub(super) arrows: BTreeMap<(String, String), String>,
 }
 
@@ -35,8 +35,8 @@ impl Imports {
     }
 }
 
-/// Reads the crate whose `lib.rs` is in this folder of the workspace. What is
-/// built for tests or the fuzzer alone is left out.
+/// Reads the crate whose `lib.rs` is in this folder of the workspace. Code that is
+/// built only for tests or the fuzzer is left out.
 pub(super) fn read(root: &Path, folder: &Path) -> Result<Imports, Failure> {
     let top = Source::read(root, folder.join("lib.rs"), Vec::new())?;
     let mut sources = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn read(root: &Path, folder: &Path) -> Result<Imports, Failure> {
     imports(&sources)
 }
 
-/// The imports of these sources, of which the first is the crate's root.
+/// The imports of these sources. The first source is the crate's root.
 fn imports(sources: &[Source]) -> Result<Imports, Failure> {
     let mut imports = Imports::default();
     let modules = sources.iter().filter_map(|it| it.module.first());
@@ -65,7 +65,7 @@ fn imports(sources: &[Source]) -> Result<Imports, Failure> {
         let found = root_paths(&source.tokens, &source.module);
         paths.extend(found.into_iter().map(|path| (source, path)));
     }
-    // A module within the text of `lib.rs` is a room as well.
+    // A module inside of `lib.rs` is also a room.
     let inline = paths.iter().filter_map(|(_, path)| path.module.first());
     imports.rooms.extend(inline.cloned());
 
@@ -108,7 +108,7 @@ fn imports(sources: &[Source]) -> Result<Imports, Failure> {
 /// A file of a crate.
 struct Source {
     path: PathBuf,
-    /// The names from the crate's root to it.
+    /// The module path from the crate's root.
     module: Vec<String>,
     tokens: Vec<Token>,
 }
@@ -120,7 +120,7 @@ impl Source {
         Ok(Self::new(path, module, &text))
     }
 
-    /// What is for tests alone is left out, and so are comments.
+    /// The tokens without comments and without code only for tests.
     fn new(path: PathBuf, module: Vec<String>, text: &str) -> Self {
         let tokens = tokens(text);
         let parts = test_parts(&tokens);
@@ -138,7 +138,7 @@ impl Source {
         declarations.map(|(_, name)| name.to_owned()).collect()
     }
 
-    /// Where the files of its modules are.
+    /// The folder of its modules' files.
     fn folder(&self) -> PathBuf {
         let is_own = self.module.is_empty() || self.path.ends_with("mod.rs");
         if is_own {

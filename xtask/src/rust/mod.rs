@@ -1,5 +1,5 @@
-//! Rust's source as far as the checks read it: its tokens, and which of them
-//! are built for tests alone.
+//! Reads Rust source for the checks: its tokens, and which of them are built only
+//! for tests.
 
 mod test_parts;
 mod tokens;

@@ -1,8 +1,8 @@
-//! Finds the tokens that are built for tests or fuzzing alone.
+//! Finds the tokens that are built only for tests or fuzzing.
 
 use super::{Token, TokenKind};
 
-/// For each token, whether it is part of something that only tests have.
+/// For each token, whether it is built only for tests.
 ///
 /// That is an item below `#[cfg(test)]`, `#[cfg(fuzzing)]`, `#[cfg(any(test, ...))]`
 /// or `#[test]`, and a module with the name `tests`.
@@ -32,8 +32,8 @@ pub(crate) fn test_parts(tokens: &[Token]) -> Vec<bool> {
     parts
 }
 
-/// The modules whose text is in a file of their own: the place of each `mod`
-/// among the tokens, and the name.
+/// The modules with a separate file: the place of each `mod` among the tokens, and
+/// the name.
 pub(crate) fn module_declarations(tokens: &[Token]) -> Vec<(usize, &str)> {
     let declaration = |at: usize| {
         let name = is_module(tokens, at)?;
@@ -42,7 +42,7 @@ pub(crate) fn module_declarations(tokens: &[Token]) -> Vec<(usize, &str)> {
     (0..tokens.len()).filter_map(declaration).collect()
 }
 
-/// The name, where `mod NAME` is at this place.
+/// The name, if `mod NAME` is at this place.
 fn is_module(tokens: &[Token], at: usize) -> Option<&str> {
     match &tokens.get(at + 1)?.kind {
         TokenKind::Word(name) if tokens[at].kind.is_word("mod") => Some(name),
@@ -51,7 +51,7 @@ fn is_module(tokens: &[Token], at: usize) -> Option<&str> {
 }
 
 struct Attribute {
-    /// The place behind it.
+    /// The place after it.
     end: usize,
     is_inner: bool,
     is_for_tests: bool,
@@ -82,8 +82,8 @@ impl Attribute {
     }
 }
 
-/// The place behind the item that begins here, with more attributes before it.
-/// A field, a variant or an arm of a `match` ends at its comma.
+/// The place after the item that begins here; it may have more attributes. A
+/// field, a variant or an arm of a `match` ends at its comma.
 fn item_end(tokens: &[Token], start: usize) -> usize {
     let mut at = start;
     let mut is_item = false;
@@ -92,7 +92,7 @@ fn item_end(tokens: &[Token], start: usize) -> usize {
             TokenKind::Mark('{') => return group_end(tokens, at),
             TokenKind::Mark(';') => return at + 1,
             TokenKind::Mark(',') if !is_item => return at + 1,
-            // What follows belongs to what the item is in.
+            // The rest belongs to the enclosing item.
             TokenKind::Mark('}') => return at,
             TokenKind::Mark('(' | '[') => {
                 at = group_end(tokens, at);
@@ -106,7 +106,7 @@ fn item_end(tokens: &[Token], start: usize) -> usize {
     at
 }
 
-/// The place behind the group of brackets that opens here.
+/// The place after the group of brackets that opens here.
 fn group_end(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
@@ -122,7 +122,7 @@ fn group_end(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// What an item begins with that may have commas before its braces.
+/// The first words of items that may have commas before their braces.
 const ITEMS: [&str; 9] = [
     "const", "enum", "fn", "impl", "static", "struct", "trait", "type", "use",
 ];

@@ -1,6 +1,6 @@
-//! Cuts Rust's source into tokens. Comments are tokens too, one a line.
+//! Cuts Rust source into tokens. Each line of a comment is a token.
 
-/// A piece of source, and the line it begins on.
+/// A token and its first line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     /// Counted from 1.
@@ -8,7 +8,7 @@ pub(crate) struct Token {
     pub(crate) kind: TokenKind,
 }
 
-/// What a piece of source is.
+/// The kind of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     /// One line of documentation, without its marks.
@@ -19,7 +19,7 @@ pub(crate) enum TokenKind {
     Text(String),
     /// An identifier, a keyword or a number.
     Word(String),
-    /// Any other character that is no blank.
+    /// Any other character except blanks.
     Mark(char),
 }
 
@@ -34,14 +34,13 @@ impl TokenKind {
         *self == Self::Mark(mark)
     }
 
-    /// Whether the compiler ignores it, or makes an attribute of it.
+    /// Whether the compiler ignores it, or converts it to an attribute.
     pub(crate) fn is_comment(&self) -> bool {
         matches!(self, Self::Doc(_) | Self::Comment(_))
     }
 }
 
-/// All tokens of a source. A source that the compiler would refuse gives some
-/// tokens as well.
+/// All tokens of a source. An invalid source also gives some tokens.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut scanner = Scanner {
         rest: source,
@@ -98,7 +97,7 @@ impl<'a> Scanner<'a> {
         let length = block_length(self.rest);
         let first = self.line;
         let comment = self.take(length);
-        // `/**/` has nothing in it, and `/***` is no documentation.
+        // `/**/` is empty, and `/***` is not documentation.
         let is_doc = comment.len() > 4
             && (comment.starts_with("/**") || comment.starts_with("/*!"))
             && !comment.starts_with("/***");
@@ -140,7 +139,7 @@ impl<'a> Scanner<'a> {
                     break;
                 }
                 Some('\\') => match chars.next() {
-                    // The line goes on where the next one has its first word.
+                    // The line continues at the first word of the next one.
                     Some('\n') => rest = chars.as_str().trim_start(),
                     escaped => {
                         text.extend(escaped.map(resolved));
@@ -157,7 +156,7 @@ impl<'a> Scanner<'a> {
         self.push(line, TokenKind::Text(text));
     }
 
-    /// A character, which is left out, or a lifetime, which is a mark and a word.
+    /// A character, which is skipped, or a lifetime, which is a mark and a word.
     fn quote(&mut self) {
         if let Some(length) = character(self.rest) {
             self.take(length);
@@ -181,7 +180,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// `//` and what follows, to the line's end.
+/// A comment from `//` to the end of the line.
 fn comment_line(comment: &str) -> TokenKind {
     let is_doc =
         comment.starts_with("//!") || (comment.starts_with("///") && !comment.starts_with("////"));
@@ -198,7 +197,7 @@ fn comment_line(comment: &str) -> TokenKind {
     }
 }
 
-/// The length of the comment that begins here, with those inside it.
+/// The length of the comment that begins here, including nested comments.
 fn block_length(source: &str) -> usize {
     let mut depth = 0;
     let mut at = 0;
@@ -220,7 +219,7 @@ fn block_length(source: &str) -> usize {
     source.len()
 }
 
-/// How many bytes there are up to a raw text, and how many `#` it has.
+/// The number of bytes before a raw string, and its number of `#`.
 fn raw_text(source: &str) -> Option<(usize, usize)> {
     let marks = ["r", "br", "cr"];
     let rest = marks.iter().find_map(|mark| source.strip_prefix(mark))?;
@@ -230,14 +229,14 @@ fn raw_text(source: &str) -> Option<(usize, usize)> {
     Some((source.len() - words.len(), hashes))
 }
 
-/// How many bytes there are up to a text.
+/// The number of bytes before a string.
 fn text(source: &str) -> Option<usize> {
     let starts = ["\"", "b\"", "c\""];
     let start = starts.iter().find(|start| source.starts_with(**start))?;
     Some(start.len())
 }
 
-/// The character that an escape begins with, as text. A number stays what it is.
+/// The character of an escape, as text. A number stays as it is.
 fn resolved(escape: char) -> char {
     match escape {
         'n' => '\n',
@@ -246,7 +245,7 @@ fn resolved(escape: char) -> char {
     }
 }
 
-/// The length of a character's literal.
+/// The length of a character literal.
 fn character(source: &str) -> Option<usize> {
     let start = if source.starts_with('b') { 2 } else { 1 };
     let mut chars = source[start..].char_indices();
@@ -268,7 +267,7 @@ fn is_word(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// As one would write them down: the line, a letter, the text.
+    /// Each token as its line, a letter and its text.
     fn told(source: &str) -> Vec<String> {
         let tokens = tokens(source).into_iter();
         let tokens = tokens.map(|Token { line, kind }| match kind {

@@ -1,5 +1,5 @@
-//! What the Linux guest needs to run the guest agent: Debian's `qemu-ga` with
-//! its libraries, and the kernel's modules for its port.
+//! The guest agent for the Linux guest: Debian's `qemu-ga` with its libraries,
+//! and the kernel modules for its port.
 
 use std::{
     fs, io,
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{failure::Failure, workspace};
 
-/// Leaves in `place` the agent, its loader and libraries, and the modules of
-/// the kernel that was unpacked below `kernel`. Works in `folder`.
+/// Copies to `place` the agent, its loader and libraries, and the modules of the
+/// kernel that was unpacked below `kernel`. Works in `folder`.
 pub(crate) fn gather(kernel: &Path, folder: &Path, place: &Path) -> Result<(), Failure> {
     let root = folder.join("agent-root");
     programs::unpack(&[PACKAGE], &folder.join("agent-packages"), &root)?;
@@ -37,7 +37,7 @@ pub(crate) fn gather(kernel: &Path, folder: &Path, place: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Whether [`gather`] has been here.
+/// Whether [`gather`] has filled this place.
 pub(crate) fn is_gathered(place: &Path) -> bool {
     place.join("files").join(AGENT).exists()
 }
@@ -77,7 +77,7 @@ pub(crate) fn archive(place: &Path) -> Result<Vec<u8>, Failure> {
     Ok(archive.into_bytes())
 }
 
-/// Those of [`MODULES`], each with its place there.
+/// Finds the files of [`MODULES`], each with its index.
 fn find_modules(folder: &Path, found: &mut Vec<(usize, PathBuf)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -100,8 +100,8 @@ fn find_modules(folder: &Path, found: &mut Vec<(usize, PathBuf)>) -> io::Result<
 const PACKAGE: &str = "qemu-guest-agent";
 const AGENT: &str = "qemu-ga";
 
-/// In the order in which they need each other. Those that are not there are
-/// built into the kernel.
+/// The modules in the order in which to load them. Missing modules are built
+/// into the kernel.
 const MODULES: [&str; 6] = [
     "virtio_ring",
     "virtio",

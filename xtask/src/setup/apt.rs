@@ -1,5 +1,5 @@
-//! Debian's apt: the system's own, or one that knows another suite through
-//! lists of the project's own and leaves the system as it is.
+//! Debian's apt: with the system's sources, or with another suite. The lists of
+//! the other suite are below `target`, and the system does not change.
 
 use std::{
     collections::HashSet,
@@ -12,25 +12,25 @@ use std::{
 use super::{make_folder, sources, tools};
 use crate::{failure::Failure, process, progress};
 
-/// One view of the packages that can be had.
+/// Apt with one set of sources.
 pub(crate) struct Apt {
     options: Vec<OsString>,
     may_update: bool,
 }
 
 impl Apt {
-    /// What this system is made from.
+    /// Apt with the sources of this system.
     pub(crate) fn system() -> Self {
-        // Apt fetches as a user of its own, who cannot write to a checkout
-        // that belongs to root.
+        // By default apt downloads as the user `_apt`, which cannot write to a
+        // checkout of root.
         Self {
             options: vec!["-o".into(), "APT::Sandbox::User=root".into()],
             may_update: tools::is_root(),
         }
     }
 
-    /// Another suite of the archive that a release comes from; its lists are
-    /// fetched into the folder.
+    /// Apt with another suite of a release's archive. Its lists are downloaded
+    /// to the folder.
     pub(crate) fn suite(suite: &str, release: &str, folder: &Path) -> Result<Self, Failure> {
         let system = Self::system();
         let place = system.with_fresh_lists(|| {
@@ -47,7 +47,7 @@ impl Apt {
 
         let lists = folder.join("lists");
         let cache = folder.join("cache");
-        // Apt tells the two formats of an entry by the name of the file.
+        // Apt knows the format of a file by its extension.
         let sources = match Path::new(&place.file).extension() {
             Some(extension) => folder.join("suite").with_extension(extension),
             None => folder.join("suite.list"),
@@ -63,13 +63,13 @@ impl Apt {
         apt.set("Dir::Etc::sourceparts", Path::new("-"));
         apt.set("Dir::State::Lists", &lists);
         apt.set("Dir::Cache", &cache);
-        // Backports have a low priority unless they are asked for by name.
+        // Backports have a low priority unless they are the default release.
         apt.set("APT::Default-Release", Path::new(suite));
         apt.update()?;
         Ok(apt)
     }
 
-    /// Installs a package into the system; asks nothing.
+    /// Installs a package into the system, without questions.
     pub(crate) fn install(&self, package: &str) -> Result<(), Failure> {
         progress::step(&format!("install {package}"), || {
             self.with_fresh_lists(|| {
@@ -85,8 +85,7 @@ impl Apt {
         })
     }
 
-    /// Downloads packages into a folder of their own below this one; gives
-    /// their files.
+    /// Downloads packages to a new folder below `parent`. Returns their files.
     pub(crate) fn download(
         &self,
         packages: &[String],
@@ -111,13 +110,14 @@ impl Apt {
         list().map_err(Failure::io(format!("list {}", folder.display())))
     }
 
-    /// Whether there is such a package, and not only one that stands in for it.
+    /// Whether there is a package of this name. A virtual package does not count.
     pub(crate) fn has(&self, package: &str) -> bool {
         self.output("apt-cache", &["show", "--no-all-versions", package])
             .is_ok_and(|text| text.starts_with("Package:"))
     }
 
-    /// The packages that this one depends on by name, the first of each choice.
+    /// The names of the packages that this one depends on. Of alternatives, it
+    /// is the first.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>, Failure> {
         self.with_fresh_lists(|| {
             let text = self.output("apt-cache", &["show", "--no-all-versions", package])?;
@@ -130,17 +130,17 @@ impl Apt {
     }
 
     fn update(&self) -> Result<(), Failure> {
-        progress::step("update the lists of packages", || {
+        progress::step("update the package lists", || {
             progress::run_live(self.command("apt-get").arg("update"))
         })
     }
 
-    /// Tries a second time with new lists: a fresh system has none, and old ones
-    /// name versions that their mirror no longer has.
+    /// Tries a second time with new lists: a new system has none, and old lists
+    /// name versions that the mirror no longer has.
     fn with_fresh_lists<T>(&self, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
         attempt().or_else(|failure| {
             if !self.may_update {
-                return Err(failure.hint("If the lists of packages are old: sudo apt-get update"));
+                return Err(failure.hint("If the package lists are old: sudo apt-get update"));
             }
             self.update()?;
             attempt()
@@ -165,7 +165,7 @@ impl Apt {
     }
 }
 
-/// Unpacks the files of packages below a folder, without installing them.
+/// Unpacks packages below a folder, without installing them.
 pub(crate) fn unpack(packages: &[PathBuf], folder: &Path) -> Result<(), Failure> {
     // `<name>_<version>_<architecture>.deb`
     let names: Vec<_> = packages
@@ -183,8 +183,8 @@ pub(crate) fn unpack(packages: &[PathBuf], folder: &Path) -> Result<(), Failure>
     })
 }
 
-/// What downloaded packages are and stand in for, and what they depend on, the
-/// first of each choice.
+/// The names that downloaded packages provide, and the names that they depend
+/// on. Of alternatives, it is the first.
 pub(crate) fn relations(packages: &[PathBuf]) -> Result<(Vec<String>, Vec<String>), Failure> {
     let (mut provides, mut depends) = (Vec::new(), Vec::new());
     for package in packages {
@@ -201,7 +201,7 @@ pub(crate) fn relations(packages: &[PathBuf]) -> Result<(Vec<String>, Vec<String
     Ok((provides, depends))
 }
 
-/// What the system has: its installed packages, and what they stand in for.
+/// The names of the installed packages, and the names that they provide.
 pub(crate) fn installed() -> Result<HashSet<String>, Failure> {
     let mut query = Command::new("dpkg-query");
     query.args([
@@ -214,7 +214,7 @@ pub(crate) fn installed() -> Result<HashSet<String>, Failure> {
     Ok(installed.flat_map(names).map(str::to_owned).collect())
 }
 
-/// The names in a field of packages, without versions and second choices.
+/// The names in a field of packages, without versions and alternatives.
 fn names(field: &str) -> impl Iterator<Item = &str> {
     field
         .split(',')

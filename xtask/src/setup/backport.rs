@@ -1,5 +1,5 @@
-//! A second, newer QEMU on Debian 12: from its backports, unpacked below
-//! `target` and never installed.
+//! A second, newer QEMU on Debian 12, from its backports. It is unpacked below
+//! `target` and not installed.
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{failure::Failure, process};
 
-/// The version that Debian 12's backports have.
+/// The version in the backports of Debian 12.
 pub(crate) const VERSION: &str = "10.0";
 
-/// Makes the second QEMU and its launcher, unless they are there.
+/// Makes the second QEMU and its launcher, if they are missing.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = launcher::folder(VERSION);
-    // For its final place, whatever the folder is called until then.
+    // The launcher has the final path, not that of the scratch folder.
     let launcher = launcher::unpacked(&place.join("root"));
     if !place.join("root").is_dir() {
         let folder = scratch("backport")?;
@@ -24,12 +24,12 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
         publish(&folder.join(VERSION), &place)?;
         remove(&folder)?;
     }
-    // Every time: the whole checkout may have been moved.
+    // In every run, because the checkout may have been moved.
     let program = place.join(launcher::PROGRAM);
     keep_up_to_date(&program, launcher.as_bytes(), 0o755)
 }
 
-/// Leaves `<folder>/<VERSION>/root`, a tree that runs.
+/// Makes `<folder>/<VERSION>/root`, a tree with a QEMU that runs.
 fn fetch(system: &System, folder: &Path) -> Result<(), Failure> {
     let release = &system.codename;
     let backports = Apt::suite(&format!("{release}-backports"), release, folder)?;
@@ -40,8 +40,8 @@ fn fetch(system: &System, folder: &Path) -> Result<(), Failure> {
     let mut present = apt::installed()?;
     loop {
         apt::unpack(&files, &root)?;
-        // What an unpacked package needs and the system does not have: little,
-        // as the installed QEMU needs nearly the same.
+        // Dependencies that the system lacks. They are few, because the
+        // installed QEMU has nearly the same.
         let (provides, mut missing) = apt::relations(&files)?;
         present.extend(provides);
         missing.retain(|package| present.insert(package.clone()));
@@ -57,7 +57,7 @@ fn fetch(system: &System, folder: &Path) -> Result<(), Failure> {
     try_out(&root)
 }
 
-/// Finds a missing library now and not in every test.
+/// Runs QEMU once, to find a missing library now and not in every test.
 fn try_out(root: &Path) -> Result<(), Failure> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &launcher::unpacked(root), launcher::PROGRAM]);
@@ -73,8 +73,8 @@ const PACKAGES: [&str; 6] = [
     "qemu-system-common",
     "qemu-system-data",
     "seabios",
-    // Modules that the installed QEMU has: one that is not found here is looked
-    // for there, and QEMU complains that it is of another build.
+    // Modules that the installed QEMU has. QEMU would find the installed ones,
+    // and report that they are from another build.
     "qemu-system-modules-opengl",
     "qemu-system-modules-spice",
 ];

@@ -1,4 +1,4 @@
-//! bash for the Linux guest: Debian's, of the package that has it in one file.
+//! bash for the Linux guest, from Debian's package with a static program.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Leaves the program at this place.
+/// Puts the program at this place.
 pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
     let folder = scratch("bash")?;
     let packages = Apt::system().download(&[PACKAGE.to_owned()], &folder.join("packages"))?;
@@ -23,14 +23,14 @@ pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
     fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))
 }
 
-/// The archive that adds it to an initramfs, whose `init` then starts it.
+/// The archive that adds bash to an initramfs. `init` then starts it.
 pub(crate) fn archive(program: &[u8]) -> Vec<u8> {
     let mut archive = Archive::default();
     archive.program("bin/bash", program);
     archive.into_bytes()
 }
 
-/// Releases differ in whether `/bin` is a folder of its own.
+/// In some releases `/bin` is a folder, in others a link to `/usr/bin`.
 fn program(root: &Path) -> io::Result<PathBuf> {
     ["bin", "usr/bin"]
         .map(|folder| root.join(folder).join(PACKAGE))

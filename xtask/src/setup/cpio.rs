@@ -1,10 +1,10 @@
-//! A cpio archive in the `newc` format, as the kernel reads an initramfs
-//! (its `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! Writes a cpio archive in the `newc` format, for an initramfs (the kernel's
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
-//! The same entries always make the same bytes: no times, owners or inodes of
-//! this machine.
+//! The same entries always make the same bytes. The archive has no times, owners
+//! or inodes of this host.
 
-/// An archive in the making.
+/// An unfinished archive.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
@@ -16,7 +16,7 @@ impl Archive {
         self.entry(name, 0o040_755, (0, 0), &[]);
     }
 
-    /// A file that all may run.
+    /// A file that every user may run.
     pub(crate) fn program(&mut self, name: &str, contents: &[u8]) {
         self.entry(name, 0o100_755, (0, 0), contents);
     }
@@ -29,14 +29,14 @@ impl Archive {
         self.entry(name, 0o020_600, device, &[]);
     }
 
-    /// The archive's bytes, closed by its trailer.
+    /// The archive's bytes, with the trailer.
     pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }
 
     fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), contents: &[u8]) {
-        // Inodes tell hard links, so each entry has one of its own.
+        // Entries with the same inode would be hard links.
         self.entries += 1;
         let size = |bytes: usize| u32::try_from(bytes).expect("a guest's file is below 4 GiB");
         let header = [

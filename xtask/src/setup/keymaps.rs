@@ -1,5 +1,5 @@
-//! Keyboard layouts as the Linux guest's `loadkmap` reads them, made of those of
-//! X (Debian's `xkb-data`) as Debian makes those of its consoles.
+//! Keyboard layouts for the Linux guest's `loadkmap`. They are made from the
+//! layouts of X (`xkb-data`), as Debian does for its consoles.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{failure::Failure, process};
 
-/// Leaves `LAYOUT.bkmap` of each layout in this folder.
+/// Makes `LAYOUT.bkmap` for each layout in this folder.
 pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
     let folder = scratch("keymaps")?;
     let packages = PACKAGES.map(str::to_owned);
@@ -38,13 +38,13 @@ pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
     fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))
 }
 
-/// Releases differ in whether `/bin` is a folder of its own.
+/// In some releases `/bin` is a folder, in others a link to `/usr/bin`.
 fn loadkeys(root: &Path) -> Result<PathBuf, Failure> {
     ["bin/loadkeys", "usr/bin/loadkeys"]
         .map(|program| root.join(program))
         .into_iter()
         .find(|program| program.is_file())
-        .ok_or_else(|| Failure::new("no loadkeys in its package"))
+        .ok_or_else(|| Failure::new("the package kbd has no program loadkeys"))
 }
 
 const COMPILE: &str = r#""$0" "-I$1" "$2" >"$3" && "$4" -u -b "$3" >"$5""#;

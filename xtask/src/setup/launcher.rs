@@ -1,5 +1,5 @@
-//! Scripts that make every QEMU here look the same to the tests:
-//! `target/qemu/<version>/qemu-system-x86_64`, one for each.
+//! Launchers: a script for each QEMU, so that the tests start every version in
+//! the same way. The path is `target/qemu/<version>/qemu-system-x86_64`.
 
 use std::{
     env, fs,
@@ -10,26 +10,26 @@ use std::{
 use super::keep_up_to_date;
 use crate::{failure::Failure, process, process::quoted, workspace};
 
-/// The program, and the name of each launcher.
+/// The name of the program and of each launcher.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Where the launchers and what they need is.
+/// The folder of a launcher and its files.
 pub(crate) fn folder(version: &str) -> PathBuf {
     workspace::target().join("qemu").join(version)
 }
 
-/// Writes the launcher of the installed QEMU, and gives its version.
+/// Writes the launcher of the installed QEMU. Returns its version.
 ///
-/// Launchers of installed ones before it are taken away.
+/// Launchers of earlier installed versions are removed.
 pub(crate) fn write_installed() -> Result<String, Failure> {
     let path = env::var_os("PATH").unwrap_or_default();
     let program = env::split_paths(&path)
         .map(|folder| folder.join(PROGRAM))
         .find(|program| program.is_file())
-        .ok_or_else(|| Failure::new(format!("{PROGRAM} is not on the PATH")))?;
+        .ok_or_else(|| Failure::new(format!("{PROGRAM} is not in the PATH")))?;
     let said = process::output(Command::new(&program).arg("--version"))?;
     let version = version(&said)
-        .ok_or_else(|| Failure::new(format!("{} has no version: {said}", program.display())))?;
+        .ok_or_else(|| Failure::new(format!("{} printed no version: {said}", program.display())))?;
 
     let launcher = installed(&program);
     remove_others(&launcher, version);
@@ -38,13 +38,13 @@ pub(crate) fn write_installed() -> Result<String, Failure> {
     Ok(version.to_owned())
 }
 
-/// The launcher of the newest QEMU there is.
+/// The launcher of the newest QEMU.
 pub(crate) fn newest() -> Result<PathBuf, Failure> {
     let newest = all().pop();
-    newest.ok_or_else(|| Failure::new("no QEMU was set up"))
+    newest.ok_or_else(|| Failure::new("no QEMU is set up; run: cargo xtask setup"))
 }
 
-/// The launchers of all QEMUs there are, the newest last.
+/// The launchers of all QEMUs, the newest last.
 pub(crate) fn all() -> Vec<PathBuf> {
     let folders = fs::read_dir(workspace::target().join("qemu"));
     let mut folders: Vec<PathBuf> = folders
@@ -67,15 +67,15 @@ pub(crate) fn all() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A launcher for an installed QEMU, which knows where its own parts are.
+/// A launcher for an installed QEMU, which finds its own files.
 fn installed(program: &Path) -> String {
     format!("#!/bin/sh\nexec {} \"$@\"\n", quoted(program))
 }
 
 /// A launcher for a QEMU that is unpacked below `root`.
 ///
-/// It has the path of the modules, for else those of the installed QEMU are
-/// found first, and they crash one of another version.
+/// It sets the path of the modules. Otherwise QEMU finds the modules of the
+/// installed version first, and crashes.
 pub(crate) fn unpacked(root: &Path) -> String {
     let libraries = format!("lib/{}-linux-gnu", env::consts::ARCH);
     let below = |path: &str| quoted(&root.join(path));
@@ -94,7 +94,7 @@ pub(crate) fn unpacked(root: &Path) -> String {
     )
 }
 
-/// The major and minor number in what `--version` says.
+/// The major and minor version in the output of `--version`.
 fn version(said: &str) -> Option<&str> {
     let version = said.strip_prefix("QEMU emulator version ")?;
     let major = version.find('.')?;
@@ -107,7 +107,8 @@ fn version(said: &str) -> Option<&str> {
         .then_some(both)
 }
 
-/// After an upgrade of the system, the same text under an older version lies.
+/// After an upgrade of the system, the same launcher in the folder of the older
+/// version is wrong.
 fn remove_others(launcher: &str, version: &str) {
     let Ok(folders) = fs::read_dir(workspace::target().join("qemu")) else {
         return;
@@ -115,7 +116,7 @@ fn remove_others(launcher: &str, version: &str) {
     for folder in folders.flatten() {
         let text = fs::read_to_string(folder.path().join(PROGRAM));
         if folder.file_name() != version && text.is_ok_and(|text| text == launcher) {
-            // What cannot be removed is only superfluous.
+            // A folder that stays does no harm.
             let _ = fs::remove_dir_all(folder.path());
         }
     }

@@ -1,7 +1,6 @@
-//! The Linux guest: Debian's kernel for clouds, and an initramfs of busybox and
-//! the script `guests/linux/init`; a second one has the guest agent too, a third
-//! one bash, a fourth one Debian's log-in. Beside them are layouts for its
-//! keyboard.
+//! The Linux guest: Debian's cloud kernel, and an initramfs with busybox and the
+//! script `guests/linux/init`. Further initramfs files add the guest agent, bash
+//! and Debian's login. Keyboard layouts are also there.
 
 use std::{
     fs,
@@ -18,13 +17,13 @@ use super::{
 };
 use crate::{failure::Failure, workspace};
 
-/// Where the guest is.
+/// The folder of the guest.
 pub(crate) fn folder() -> PathBuf {
     workspace::target().join("guests/linux")
 }
 
 /// Makes `target/guests/linux/{vmlinuz,initramfs}` and
-/// `initramfs-{agent,bash,login}`, unless they are there.
+/// `initramfs-{agent,bash,login}`, if they are missing.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = folder();
     let busybox = place.join("busybox");
@@ -35,7 +34,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let is_there = busybox.exists() && agent::is_gathered(&agent);
     let all_is_there = is_there && bash.exists() && login.exists() && keymaps.exists();
     if !(all_is_there || system.has_debian_packages()) {
-        tell!("no Linux guest here: it is made from Debian's packages for x86-64");
+        tell!("no Linux guest: it can only be made on Debian for x86-64, from its packages");
         return Ok(());
     }
     if !is_there {
@@ -53,7 +52,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     if !keymaps.exists() {
         keymaps::fetch(&keymaps)?;
     }
-    // Every time, and quickly: the scripts may have been edited.
+    // In every run, because the scripts may have been edited. It is fast.
     let init = workspace::root().join("guests/linux/init");
     let mut archive = initramfs(&read(&busybox)?, &read(&init)?);
     keep_up_to_date(&place.join("initramfs"), &archive, 0o644)?;
@@ -66,7 +65,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     keep_up_to_date(&place.join("initramfs-agent"), &archive, 0o644)
 }
 
-/// Leaves `<folder>/linux/{vmlinuz,busybox,agent}`.
+/// Makes `<folder>/linux/{vmlinuz,busybox,agent}`.
 fn fetch(folder: &Path) -> Result<(), Failure> {
     let system = Apt::system();
     let kernel = system
@@ -104,11 +103,11 @@ fn initramfs(busybox: &[u8], init: &[u8]) -> Vec<u8> {
     for folder in ["bin", "dev", "proc", "root", "sys"] {
         archive.directory(folder);
     }
-    // The kernel opens it for /init, before that has mounted anything.
+    // The kernel opens it for /init, before /init has mounted anything.
     archive.character_device("dev/console", (5, 1));
     archive.program("bin/busybox", busybox);
-    // Busybox's shell finds its own commands without links; these are for the
-    // script's first line, and until /proc is mounted.
+    // Busybox's shell needs no links for its own commands. These are for the
+    // script's first line, and for the time until /proc is mounted.
     for command in ["mount", "sh"] {
         archive.symlink(&format!("bin/{command}"), "busybox");
     }

@@ -1,5 +1,5 @@
-//! A German locale, for the tests to be run under: where the system has none, it
-//! is made from the system's own sources.
+//! A German locale, for tests under it. If the system has none, it is made from
+//! the system's locale sources.
 
 use std::{
     fs,
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{failure::Failure, process, workspace};
 
-/// Where it is, if the system has none; to be told by `LOCPATH`.
+/// The folder of the locale, if the system has none. It must be in `LOCPATH`.
 pub(crate) fn folder() -> PathBuf {
     workspace::target().join("locale")
 }
 
-/// Makes the locale, unless it is there.
+/// Makes the locale, if it is missing.
 pub(crate) fn ensure() -> Result<(), Failure> {
     let known = process::output(Command::new("locale").arg("-a"))?;
     if folder().is_dir() || known.lines().any(|name| name == "de_DE.utf8") {
@@ -37,7 +37,8 @@ pub(crate) fn ensure() -> Result<(), Failure> {
         .arg(half.join("de_DE.utf8"));
     process::run(&mut make).map_err(|failure| {
         failure.hint(
-            "The sources of locales are in Debian's package locales, Fedora's glibc-locale-source.",
+            "Install the locale sources: Debian's package locales, or Fedora's \
+             glibc-locale-source.",
         )
     })?;
     make_folder(&workspace::target())?;

@@ -1,5 +1,5 @@
-//! What the Linux guest needs for a log-in as Debian has it: `agetty`, `login`,
-//! PAM's modules, their libraries, and the accounts of `guests/linux/login`.
+//! Debian's login for the Linux guest: `agetty`, `login`, PAM's modules, their
+//! libraries, and the accounts of `guests/linux/login`.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{failure::Failure, workspace};
 
-/// Leaves the programs, their libraries and the modules in this place.
+/// Puts the programs, their libraries and the modules in this place.
 pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
     let folder = scratch("login")?;
     let root = folder.join("root");
@@ -35,14 +35,15 @@ pub(crate) fn fetch(place: &Path) -> Result<(), Failure> {
             .map(|folder| folder.join("security").join(module))
             .into_iter()
             .find(|file| file.is_file());
-        let file = file.ok_or_else(|| Failure::new(format!("no {module} in its package")))?;
+        let file =
+            file.ok_or_else(|| Failure::new(format!("the package of {module} does not have it")))?;
         gather(&file, "modules")?;
     }
     publish(&finished, place)?;
     fs::remove_dir_all(&folder).map_err(Failure::io(format!("remove {}", folder.display())))
 }
 
-/// The archive that adds all this to an initramfs.
+/// The archive that adds the login to an initramfs.
 pub(crate) fn archive(place: &Path) -> Result<Vec<u8>, Failure> {
     let mut archive = Archive::default();
     for folder in [
@@ -57,7 +58,7 @@ pub(crate) fn archive(place: &Path) -> Result<Vec<u8>, Failure> {
     ] {
         archive.directory(folder);
     }
-    // Both are where the modules and libraries of Debian are looked for.
+    // The loader and PAM search Debian's libraries and modules here.
     for folder in ["lib", MODULE_FOLDERS[0], MODULE_FOLDERS[1]] {
         archive.directory(folder);
     }
@@ -85,19 +86,19 @@ pub(crate) fn archive(place: &Path) -> Result<Vec<u8>, Failure> {
     Ok(archive.into_bytes())
 }
 
-/// A program, wherever its package has it.
+/// Finds a program in the folders of its package.
 fn find(root: &Path, program: &str) -> Result<PathBuf, Failure> {
     ["bin", "sbin", "usr/bin", "usr/sbin"]
         .map(|folder| root.join(folder).join(program))
         .into_iter()
         .find(|file| file.is_file())
-        .ok_or_else(|| Failure::new(format!("no {program} in its package")))
+        .ok_or_else(|| Failure::new(format!("the package of {program} does not have it")))
 }
 
 const PACKAGES: [&str; 3] = ["login", "util-linux", "libpam-modules"];
 const PROGRAMS: [&str; 3] = ["agetty", "login", "nologin"];
 
-/// Those of `guests/linux/login/login`.
+/// The modules in `guests/linux/login/login`.
 const MODULES: [&str; 5] = [
     "pam_faildelay.so",
     "pam_lastlog.so",

@@ -1,10 +1,9 @@
-//! Sets up whatever the tests need and this machine lacks: the tools, a second
-//! QEMU, uniform launchers, a Linux guest. A second run finds all done.
+//! Sets up what the tests need and this host lacks: the tools, a second QEMU,
+//! uniform launchers and a Linux guest. A second run has nothing to do.
 //!
-//! What is fetched and unpacked stays under `target`; only the tools are
-//! installed into the system.
+//! Downloads stay below `target`. Only the tools are installed into the system.
 //!
-//! Never takes half-done work for done: everything is made in the scratch
+//! Unfinished work never counts as done: everything is built in the scratch
 //! folder and moved to its place by one rename.
 
 mod agent;
@@ -45,18 +44,18 @@ pub(crate) fn run() -> Result<(), Failure> {
     linux::ensure(&system)
 }
 
-/// Fails at once, with advice, where a person has to install tools first.
+/// Fails with advice if the user must install tools first.
 pub(crate) fn check() -> Result<(), Failure> {
     tools::check(&System::this())
 }
 
-/// Sets up the tools alone, for what needs neither a second QEMU nor a guest.
+/// Sets up only the tools, for work that needs no second QEMU and no guest.
 pub(crate) fn run_tools() -> Result<(), Failure> {
     let _lock = lock()?;
     tools::ensure(&System::this())
 }
 
-/// Writes a file in one move, so that nobody meets half of it.
+/// Writes a file by a rename, so that no reader finds half of it.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
@@ -71,7 +70,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Fai
     write().map_err(Failure::io(format!("write {}", path.display())))
 }
 
-/// The same, unless the file has these contents already.
+/// Like [`replace`], unless the file already has these contents.
 fn keep_up_to_date(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
     if fs::read(path).is_ok_and(|bytes| bytes == contents) {
         return Ok(());
@@ -110,7 +109,7 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(Failure::io(format!("make {}", folder.display())))
 }
 
-/// Held while anything is set up; gone with the process, however it ends.
+/// Locks the set-up. The kernel releases the lock at the end of the process.
 fn lock() -> Result<File, Failure> {
     let path = workspace::target().join("setup.lock");
     let take = || {
@@ -118,7 +117,9 @@ fn lock() -> Result<File, Failure> {
         let file = File::create(&path)?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tell!("waiting for another set-up to end ..."),
+            Err(TryLockError::WouldBlock) => {
+                tell!("another set-up is running; waiting until it ends ...");
+            }
             Err(TryLockError::Error(error)) => return Err(error),
         }
         file.lock()?;

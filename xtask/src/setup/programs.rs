@@ -1,5 +1,5 @@
-//! Programs for the Linux guest, of Debian's packages: with all that these depend
-//! on, the loader, and the libraries that it finds for them.
+//! Programs for the Linux guest from Debian's packages, with their dependencies,
+//! the loader and the libraries.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ use crate::{failure::Failure, process};
 /// The loader's file.
 pub(crate) const LOADER: &str = "ld-linux-x86-64.so.2";
 
-/// Unpacks packages, and all that they depend on, below `root`.
+/// Unpacks packages and all of their dependencies below `root`.
 pub(crate) fn unpack(packages: &[&str], downloads: &Path, root: &Path) -> Result<(), Failure> {
     let system = Apt::system();
     let mut wanted: Vec<String> = packages.iter().map(ToString::to_string).collect();
@@ -33,15 +33,14 @@ pub(crate) fn unpack(packages: &[&str], downloads: &Path, root: &Path) -> Result
     Ok(())
 }
 
-/// The loader and the libraries of a program or module, as its own loader finds
-/// them.
+/// The loader of a program or module, and the libraries that the loader finds.
 pub(crate) fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>, Failure> {
     let folders = library_folders(root);
     let loader = folders
         .iter()
         .map(|folder| folder.join(LOADER))
         .find(|loader| loader.is_file())
-        .ok_or_else(|| Failure::new(format!("no {LOADER} in its package")))?;
+        .ok_or_else(|| Failure::new(format!("the package of {LOADER} does not have it")))?;
     let path = folders.map(|folder| folder.display().to_string()).join(":");
     let mut list = Command::new(&loader);
     list.args(["--library-path", &path, "--list"]);
@@ -54,7 +53,7 @@ pub(crate) fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>, Fai
             Some(path) => {
                 let (program, path) = (program.display(), path.display());
                 return Err(Failure::new(format!(
-                    "{program} needs {path} of this system"
+                    "{program} needs a library that its packages do not have: the loader found {path}"
                 )));
             }
             None => {}
@@ -63,8 +62,8 @@ pub(crate) fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>, Fai
     Ok(files)
 }
 
-/// Where packages have their libraries: releases differ in whether `/lib` is a
-/// folder of its own.
+/// The folders of libraries. In some releases `/lib` is a folder, in others a
+/// link to `/usr/lib`.
 pub(crate) fn library_folders(root: &Path) -> [PathBuf; 2] {
     ["lib", "usr/lib"].map(|folder| {
         let architecture = format!("{}-linux-gnu", env::consts::ARCH);
@@ -72,7 +71,7 @@ pub(crate) fn library_folders(root: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// The files of a folder by their names, always in the same order.
+/// The files of a folder, sorted by name.
 pub(crate) fn listed(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     let list = || -> io::Result<_> {
         let mut files = Vec::new();
@@ -86,7 +85,7 @@ pub(crate) fn listed(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     list().map_err(Failure::io(format!("list {}", folder.display())))
 }
 
-/// Copies a file into a folder, under its name behind a prefix.
+/// Copies a file into a folder, with a prefix before its name.
 pub(crate) fn copy_into(file: &Path, folder: &Path, prefix: &str) -> Result<(), Failure> {
     make_folder(folder)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -99,7 +98,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(file).map_err(Failure::io(format!("read {}", file.display())))
 }
 
-/// Where a library was found, in a line of what a loader lists.
+/// The path of a library in a line of the loader's list.
 fn found(line: &str) -> Option<&Path> {
     let (_, found) = line.split_once(" => ")?;
     found.rsplit_once(" (").map(|(path, _)| Path::new(path))

@@ -1,21 +1,21 @@
-//! Finds apt's own entry for a release, and makes from it one for another suite
-//! of the same archive: the same mirror, the same keys.
+//! Finds apt's entry for a release, and makes an entry for another suite of the
+//! same archive, with the same mirror and keys.
 
-/// Where apt has an entry.
+/// The place of an entry in apt's sources.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
-    /// From one: the line of a `.list`, the paragraph of a `.sources`.
+    /// Counted from 1: the line of a `.list`, or the paragraph of a `.sources`.
     pub(crate) number: usize,
 }
 
-/// What to ask of `apt-get indextargets`, for [`place`].
+/// The format of `apt-get indextargets` for [`place`].
 pub(crate) const FORMAT: &str = "$(CREATED_BY) $(RELEASE) $(CODENAME) $(COMPONENT) $(SOURCESENTRY)";
 
-/// The first entry that gives the packages of a release's `main`.
+/// The first entry for the packages of a release's `main`.
 ///
-/// The release is named by its codename or, once its lists are fetched, by any
-/// of its names.
+/// The release is named by its codename or, if its lists have been downloaded,
+/// by any of its names.
 pub(crate) fn place(targets: &str, codename: &str) -> Option<Place> {
     targets.lines().find_map(|line| {
         let [created_by, release, known_as, component, entry] =
@@ -32,9 +32,8 @@ pub(crate) fn place(targets: &str, codename: &str) -> Option<Place> {
 }
 
 impl Place {
-    /// The entry's text, made over for the `main` of another suite.
-    ///
-    /// `None`: the file has no such entry.
+    /// The entry's text for the `main` of another suite; `None` if the file has
+    /// no such entry.
     pub(crate) fn retarget(&self, text: &str, suite: &str) -> Option<String> {
         let index = self.number.checked_sub(1)?;
         if self.file.ends_with(".sources") {
@@ -45,7 +44,7 @@ impl Place {
     }
 }
 
-/// Lines between blank ones. What has only comments is no paragraph.
+/// The blocks between blank lines. A block of comments is not a paragraph.
 fn paragraphs(text: &str) -> Vec<Vec<&str>> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     lines
@@ -59,8 +58,8 @@ fn retarget_paragraph(paragraph: &[&str], suite: &str) -> Option<String> {
     let mut made = format!("Types: deb\nSuites: {suite}\nComponents: main\n");
     let mut kept = false;
     for line in paragraph {
-        // A line that starts with a space goes on with the field before it, as
-        // a key does that is written out in `Signed-By`.
+        // A line that starts with a space continues the field before it, such
+        // as a whole key in `Signed-By`.
         if !line.starts_with([' ', '\t']) {
             let (field, _) = line.split_once(':')?;
             kept = !["types", "suites", "components"]

@@ -1,4 +1,4 @@
-//! What system this is, as far as setting up has to know.
+//! Facts about this system for the set-up.
 
 use std::{env, fs};
 
@@ -11,14 +11,14 @@ pub(crate) enum Family {
     MacOs,
 }
 
-/// This system, or one that a test makes up.
+/// An operating system.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct System {
-    /// `None`: none that we know.
+    /// `None` if it is unknown.
     pub(crate) family: Option<Family>,
-    /// For people: `Debian GNU/Linux 12 (bookworm)`.
+    /// The name to show: `Debian GNU/Linux 12 (bookworm)`.
     pub(crate) name: String,
-    /// Debian's name of this release, such as `bookworm`; else empty.
+    /// The name of a Debian release, such as `bookworm`; else empty.
     pub(crate) codename: String,
 }
 
@@ -31,7 +31,7 @@ impl System {
                 codename: String::new(),
             };
         }
-        // The order of the two names is that of os-release(5).
+        // os-release(5) requires this order.
         let release = fs::read_to_string("/etc/os-release")
             .or_else(|_| fs::read_to_string("/usr/lib/os-release"));
         Self::from_os_release(&release.unwrap_or_default())
@@ -56,12 +56,12 @@ impl System {
         }
     }
 
-    /// Whether packages that only Debian has can be had.
+    /// Whether Debian's own packages are available.
     pub(crate) fn has_debian_packages(&self) -> bool {
         !self.codename.is_empty() && env::consts::ARCH == "x86_64"
     }
 
-    /// Whether a second, newer QEMU can be had from the release's backports.
+    /// Whether the backports of the release have a second, newer QEMU.
     pub(crate) fn has_backported_qemu(&self) -> bool {
         self.codename == "bookworm" && self.has_debian_packages()
     }

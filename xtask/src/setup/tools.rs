@@ -1,4 +1,4 @@
-//! The installed tools: what is missing, and how this system gets it.
+//! The tools to install: which are missing, and how to install them.
 
 use std::{env, fs, os::unix::fs::MetadataExt};
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Installs the tools that are missing, or says how to.
+/// Installs the missing tools, or fails with advice.
 ///
 /// # Errors
-/// An advice if a person has to install them: no root, or not Debian.
+/// Advice, if the user must install them: without root, or not on Debian.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     match plan(&missing(), system, is_root()) {
         Plan::Nothing => Ok(()),
@@ -23,7 +23,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
             match missing().as_slice() {
                 [] => Ok(()),
                 still => Err(Failure::new(format!(
-                    "all is installed, yet these are not found on the PATH: {}",
+                    "all packages are installed, but the PATH lacks these programs: {}",
                     programs(still)
                 ))),
             }
@@ -31,7 +31,7 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
 }
 
-/// Says how to install what is missing, where [`ensure`] could but say so too.
+/// Fails with advice if [`ensure`] would.
 pub(crate) fn check(system: &System) -> Result<(), Failure> {
     match plan(&missing(), system, is_root()) {
         Plan::Advise(text) => Err(Failure::advice(text)),
@@ -39,12 +39,12 @@ pub(crate) fn check(system: &System) -> Result<(), Failure> {
     }
 }
 
-/// Tools that come together.
+/// Tools of the same packages.
 #[derive(Debug, PartialEq, Eq)]
 struct Tools {
     programs: &'static [&'static str],
-    /// Installed one after the other, each by a call of its own: asked for in
-    /// one call, apt may choose a `qemu-utils` that does not fit the other.
+    /// Apt installs each in a separate call. In one call it may choose a
+    /// `qemu-utils` of another version.
     debian: &'static [&'static str],
     fedora: &'static [&'static str],
     arch: &'static [&'static str],
@@ -59,7 +59,7 @@ const TOOLS: [Tools; 3] = [
         arch: &["qemu-base"],
         macos: &["qemu"],
     },
-    // For semihosting, which no PC has.
+    // For semihosting, which a PC does not have.
     Tools {
         programs: &["qemu-system-arm"],
         debian: &["qemu-system-arm"],
@@ -81,11 +81,11 @@ enum Plan {
     Nothing,
     /// Debian packages, in this order.
     Install(Vec<&'static str>),
-    /// What to tell the person.
+    /// The advice for the user.
     Advise(String),
 }
 
-/// Decides from what is missing, on which system, and whether we are root.
+/// Decides by the missing tools, the system, and whether the user is root.
 fn plan(missing: &[&Tools], system: &System, root: bool) -> Plan {
     if missing.is_empty() {
         return Plan::Nothing;
@@ -95,7 +95,7 @@ fn plan(missing: &[&Tools], system: &System, root: bool) -> Plan {
         return Plan::Install(packages.copied().collect());
     }
 
-    let mut paragraphs = vec![format!("These are needed: {}", programs(missing))];
+    let mut paragraphs = vec![format!("Missing programs: {}", programs(missing))];
     let commands = |family| commands(missing, family);
     if let Some(family) = system.family {
         let name = &system.name;
@@ -106,11 +106,11 @@ fn plan(missing: &[&Tools], system: &System, root: bool) -> Plan {
             paragraphs.push(format!("{}:\n{}", family.name(), commands(family)));
         }
     }
-    paragraphs.push("Then run this again.".to_owned());
+    paragraphs.push("Then run this command again.".to_owned());
     Plan::Advise(paragraphs.join("\n\n"))
 }
 
-/// The lines to paste.
+/// The commands to paste.
 fn commands(missing: &[&Tools], family: Family) -> String {
     let packages = |of: fn(&Tools) -> &'static [&'static str]| -> Vec<&str> {
         let all = missing.iter().flat_map(|tools| of(tools));
@@ -141,7 +141,7 @@ fn missing() -> Vec<&'static Tools> {
         .collect()
 }
 
-/// Whether a program is on the `PATH`.
+/// Whether a program is in the `PATH`.
 fn is_found(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -217,7 +217,7 @@ mod tests {
     fn an_unknown_system_is_told_all() {
         let text = advice(&[&TOOLS[2]], None, false);
         assert!(!text.contains("On this system"));
-        assert!(text.starts_with("These are needed: as, ld, objcopy\n"));
+        assert!(text.starts_with("Missing programs: as, ld, objcopy\n"));
         for manager in ["apt-get", "dnf", "pacman", "brew"] {
             assert!(text.contains(manager));
         }

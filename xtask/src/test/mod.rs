@@ -1,5 +1,5 @@
-//! Every check of the project, one after the other. A step that fails does not
-//! keep the later ones from running; the last lines sum up.
+//! Runs every check of the project, one after the other. A failed step does not
+//! stop the later steps. The last lines are a summary.
 
 mod programs;
 mod results;
@@ -24,19 +24,19 @@ use programs::Program;
 use results::Tally;
 use runner::Outcome;
 
-/// How much is run.
+/// Which checks and tests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// All.
+    /// All of them.
     Full,
-    /// What needs neither set-up nor a real QEMU.
+    /// Only those that need neither the set-up nor a real QEMU.
     Quick,
 }
 
 /// Runs the checks.
 pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
     let mut outcome = match extent {
-        Extent::Full => checked_while_set_up()?,
+        Extent::Full => check_during_setup()?,
         Extent::Quick => checks(extent),
     };
     let mut programs = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
             let mut outcome = runner::run(quick, &all);
             if let Err(failure) = hardships::tidy() {
                 tell!("{failure}");
-                outcome += Outcome::failed("what is left among the temporary files");
+                outcome += Outcome::failed("temporary files of the tests are left");
             }
             Ok(outcome)
         });
@@ -75,10 +75,10 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
     conclude(outcome)
 }
 
-/// The checks of the source, while what the tests need is set up: one waits for
-/// what it fetches, the other one has the processors.
-fn checked_while_set_up() -> Result<Outcome, Failure> {
-    // What only a person can do is told before anything else is done.
+/// Checks the source while the set-up runs: the set-up mostly waits for
+/// downloads, and the checks need the processors.
+fn check_during_setup() -> Result<Outcome, Failure> {
+    // If a user must act first, this fails before anything else runs.
     setup::check()?;
     thread::scope(|scope| {
         let set_up = scope.spawn(|| {
@@ -87,13 +87,13 @@ fn checked_while_set_up() -> Result<Outcome, Failure> {
             Ok(())
         });
         let outcome = checks(Extent::Full);
-        let panicked = |_| Err(Failure::new("the set-up has panicked"));
-        // Without what the tests need there is no sense in going on.
+        let panicked = |_| Err(Failure::new("the set-up panicked"));
+        // The tests cannot run without the set-up.
         set_up.join().unwrap_or_else(panicked).map(|()| outcome)
     })
 }
 
-/// What is checked without running it.
+/// The checks that run no test.
 fn checks(extent: Extent) -> Outcome {
     let check = |mut command: Command| {
         process::run_shown(incremental(extent, &mut command)).map(|()| Outcome::PASSED)
@@ -137,7 +137,7 @@ fn checks(extent: Extent) -> Outcome {
         "documents as they are published",
         || check(api::documents()),
     );
-    outcome += step("public face", || api::compare().map(Outcome::from));
+    outcome += step("public API", || api::compare().map(Outcome::from));
     outcome += step("packages", || {
         package::forget_unpacked();
         check(package::packages())?;
@@ -147,7 +147,7 @@ fn checks(extent: Extent) -> Outcome {
     outcome
 }
 
-/// The `cargo test` that has all tests of this extent, but those of documents.
+/// The `cargo test` with all tests of this extent, except document tests.
 fn tests_of(extent: Extent) -> Result<Command, Failure> {
     let mut test = cargo(["test", "--workspace"]);
     if extent == Extent::Quick {
@@ -160,8 +160,9 @@ fn tests_of(extent: Extent) -> Result<Command, Failure> {
     Ok(test)
 }
 
-/// All is built but once, without what a next build could take up again: that
-/// costs a fifth of the time. Who works on it and runs the quick part has it.
+/// The full run builds everything once, so it writes no files for incremental
+/// builds: they cost a fifth of the time. The quick run writes them, because
+/// developers repeat it.
 fn incremental(extent: Extent, cargo: &mut Command) -> &mut Command {
     if extent == Extent::Full {
         cargo.env("CARGO_INCREMENTAL", "0");
@@ -169,7 +170,7 @@ fn incremental(extent: Extent, cargo: &mut Command) -> &mut Command {
     cargo
 }
 
-/// The last lines of all.
+/// Prints the summary.
 fn conclude(mut outcome: Outcome) -> Result<(), Failure> {
     outcome.times.sort_by_key(|&(_, time)| Reverse(time));
     tell!("\nslowest tests:");
@@ -183,11 +184,11 @@ fn conclude(mut outcome: Outcome) -> Result<(), Failure> {
     if outcome.tally.failed == 0 {
         Ok(())
     } else {
-        Err(Failure::told())
+        Err(Failure::printed())
     }
 }
 
-/// Runs one step between its two lines; an error of its own counts as failed.
+/// Runs one step between its two lines. An error of the step counts as failed.
 fn step(name: &str, work: impl FnOnce() -> Result<Outcome, Failure>) -> Outcome {
     tell!("\n== {name}");
     let started = Instant::now();
@@ -205,12 +206,12 @@ fn step(name: &str, work: impl FnOnce() -> Result<Outcome, Failure>) -> Outcome 
     outcome
 }
 
-/// Makes sure of a part of the toolchain that can be left out.
+/// Fails if an optional part of the toolchain is missing.
 fn component(command: &str, name: &str) -> Result<(), Failure> {
     process::run(&mut cargo([command, "--version"])).map_err(|failure| {
         failure.hint(&format!(
             "{name} is not installed. With rustup: rustup component add {name}. \
-             Else install your system's package of {name}."
+             Without rustup, install the package of your system."
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! The test programs, as cargo builds them and tells of them.
+//! Builds the test programs, and reads their paths from cargo's messages.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,24 +8,24 @@ use std::{
 
 use crate::{failure::Failure, process};
 
-/// One program that has tests in it.
+/// One program with tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
     /// `package/target`, or `package/lib` and `package/bin` for unit tests.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    /// The folder of its package, in which cargo would run it.
+    /// The folder of its package. Cargo would run it there.
     pub(crate) folder: PathBuf,
 }
 
 impl Program {
-    /// The name without that of the package.
+    /// The name without the package.
     pub(crate) fn target(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 }
 
-/// Builds what this `cargo test` would run, and runs nothing.
+/// Builds the programs of this `cargo test` without running them.
 pub(crate) fn build(mut cargo: Command) -> Result<Vec<Program>, Failure> {
     cargo
         .args(["--no-run", "--message-format", "json-render-diagnostics"])
@@ -35,7 +35,7 @@ pub(crate) fn build(mut cargo: Command) -> Result<Vec<Program>, Failure> {
     let mut programs = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         for message in BufReader::new(stdout).lines() {
-            let message = message.map_err(Failure::io("read what cargo tells"))?;
+            let message = message.map_err(Failure::io("read the messages of cargo"))?;
             programs.extend(program(&message));
         }
     }
@@ -44,9 +44,9 @@ pub(crate) fn build(mut cargo: Command) -> Result<Vec<Program>, Failure> {
     Ok(programs)
 }
 
-/// The program that a message of cargo's tells of, if it has tests.
+/// The program in a message of cargo, if it has tests.
 ///
-/// The format is that of "External tools" in cargo's book.
+/// The chapter "External tools" of cargo's book has the format.
 fn program(message: &str) -> Option<Program> {
     let (artifact, profile) = message.split_once(r#""profile":{"#)?;
     let (profile, files) = profile.split_once('}')?;
@@ -69,7 +69,7 @@ fn program(message: &str) -> Option<Program> {
     })
 }
 
-/// The text that a key has for its value.
+/// The text value of a key.
 fn string(json: &str, key: &str) -> Option<String> {
     let (_, value) = json.split_once(&format!(r#""{key}":""#))?;
     let mut text = String::new();
@@ -77,7 +77,7 @@ fn string(json: &str, key: &str) -> Option<String> {
     loop {
         match characters.next()? {
             '"' => return Some(text),
-            // Paths have no other escapes.
+            // Paths have no other escapes than `\"` and `\\`.
             '\\' => text.push(characters.next()?),
             other => text.push(other),
         }

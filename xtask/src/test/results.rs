@@ -1,19 +1,20 @@
-//! Counts tests from what the test harness prints.
+//! Reads the results of tests from the output of the test harness.
 
 use std::ops::AddAssign;
 
-/// Tells from the lines of a program which test has ended, and how.
+/// Finds in the lines of a program which test has ended, and its result.
 #[derive(Default)]
 pub(crate) struct Ends {
-    /// Whose result is still to come: it has printed something itself.
+    /// A test that printed something before its result.
     open: Option<String>,
 }
 
 impl Ends {
-    /// The test that has ended by this line, and its result.
+    /// The test that ends with this line, and its result.
     ///
-    /// `test some::name ... ok`, padded or with a remark behind the name. Where
-    /// tests print what they like, the result may stand in a line of its own.
+    /// The line is `test some::name ... ok`, with padding or a remark after the
+    /// name. If the test prints something itself, the result may have its own
+    /// line.
     pub(crate) fn read(&mut self, line: &str) -> Option<(String, String)> {
         let line = line.trim_end();
         if let Some((name, result)) = start(line) {
@@ -31,7 +32,7 @@ impl Ends {
     }
 }
 
-/// `test some::name ... `, and what stands behind.
+/// Splits `test some::name ... ` from the rest.
 fn start(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ...")?;
     let name = name.trim_end();
@@ -44,12 +45,12 @@ fn is_result(words: &str) -> bool {
     matches!(first, Some("ok" | "FAILED" | "ignored"))
 }
 
-/// Whether this line says of a test that it still runs.
+/// Whether this line says that a test is still running.
 pub(crate) fn is_slow_test(line: &str) -> bool {
     line.starts_with("test ") && line.contains(" has been running for over ")
 }
 
-/// How many of each outcome.
+/// The number of each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: usize,
@@ -58,19 +59,19 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// One thing that passed.
+    /// One pass.
     pub(crate) const PASSED: Self = Self {
         passed: 1,
         failed: 0,
         skipped: 0,
     };
-    /// One thing that was skipped.
+    /// One skip.
     pub(crate) const SKIPPED: Self = Self {
         passed: 0,
         failed: 0,
         skipped: 1,
     };
-    /// One thing that failed.
+    /// One failure.
     pub(crate) const FAILED: Self = Self {
         passed: 0,
         failed: 1,
@@ -88,8 +89,8 @@ impl AddAssign for Tally {
 
 /// Sums up the output of any number of test programs.
 ///
-/// A program that says how many tests it runs and never gives their result has
-/// died (an abort, a signal): that counts as one failed.
+/// A program that prints the number of its tests, but no result, has died by an
+/// abort or a signal. That counts as one failure.
 pub(crate) fn of(output: &str) -> Tally {
     let mut sum = Tally::default();
     let mut running = false;
@@ -173,7 +174,7 @@ all doctests ran in 0.50s; merged doctests compilation took 0.40s
             ("test result: ok. 1 passed", None),
             ("a test ... ok", None),
             ("ok", None),
-            // What it prints itself comes between.
+            // The test's own output comes between.
             ("test c ... 3 KiB of 4, 0.1 s\n", None),
             ("5 KiB of 9, 0.2 s\n", None),
             ("FAILED\n", Some(("c", "FAILED"))),

@@ -1,12 +1,13 @@
-//! Runs test programs: two side by side, and then those that are to be alone.
+//! Runs test programs: two side by side, then those that must run alone.
 //!
-//! Cargo runs one after the other, so that every one that waits, or has but one
-//! thread, leaves processors idle.
+//! Cargo runs one program after the other. A program that waits, or has one
+//! thread, then leaves processors idle.
 
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     ops::AddAssign,
+    os::unix::process::CommandExt,
     process::{Command, ExitStatus, Stdio},
     sync::{
         Mutex, PoisonError,
@@ -24,17 +25,17 @@ use super::{
 };
 use crate::{checked::Checked, failure::Failure, hardships::Hardship, process};
 
-/// What came of all programs.
+/// The results of all programs.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
-    /// Each test with the time that it took.
+    /// Each test with its time.
     pub(crate) times: Vec<(String, Duration)>,
-    /// The tests that failed, and the programs that did.
+    /// The tests and programs that failed.
     pub(crate) failed: Vec<String>,
 }
 
-/// Runs all, each under all of these hardships.
+/// Runs all programs, each under all of these hardships.
 pub(crate) fn run(programs: Vec<Program>, hardships: &[Hardship]) -> Outcome {
     let suites = suites::sort(programs);
     let outcome = Mutex::new(Outcome::default());
@@ -67,8 +68,8 @@ pub(crate) fn run(programs: Vec<Program>, hardships: &[Hardship]) -> Outcome {
     outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The second one has the processor where the first one waits. Each runs as
-/// many tests at once as there are processors.
+/// The second program uses the processors while the first one waits. Each runs
+/// as many tests at once as there are processors.
 const SIDE_BY_SIDE: usize = 2;
 
 impl Outcome {
@@ -79,7 +80,7 @@ impl Outcome {
         failed: Vec::new(),
     };
 
-    /// One check, or program, of this name that failed as a whole.
+    /// One check or program of this name that failed as a whole.
     pub(crate) fn failed(name: &str) -> Self {
         Self {
             tally: Tally::FAILED,
@@ -115,8 +116,8 @@ impl From<Tally> for Outcome {
     }
 }
 
-/// Runs one program to its end. The result of each test shows as it comes; all
-/// else that is said shows at the end, together, if a test has failed.
+/// Runs one program to its end. The result of each test shows as it comes. All
+/// other output shows at the end, together, if a test has failed.
 fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure> {
     let name = &program.name;
     let places = if suites::is_one_by_one(program) {
@@ -124,25 +125,65 @@ fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure
     } else {
         thread::available_parallelism().map_or(2, usize::from)
     };
-    let listed = listed(program)?;
-    let started = Instant::now();
-    let mut times = Times::start(listed, places, started);
+    let times = Times::start(listed(program)?, places, Instant::now());
     let mut command = command(program, hardships);
     command.env("RUST_TEST_THREADS", places.to_string());
-    let tells = start(&mut command)?;
 
+    let started = Instant::now();
+    let ended = watch(name, &mut command, times, TIME_LIMIT)?;
+    let mut tally = results::of(&ended.results);
+    if tally.failed == 0 && !ended.failed.is_empty() {
+        tally += Tally::FAILED;
+    }
+    if tally.failed > 0 {
+        tell!("\noutput of {name}:\n{}", ended.rest);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    tell!("{name}: {tally} in {seconds:.1} s");
+    let times = ended.times.into_ended().into_iter();
+    Ok(Outcome {
+        tally,
+        times: times
+            .map(|(test, time)| (format!("{name}: {test}"), time))
+            .collect(),
+        failed: ended.failed,
+    })
+}
+
+/// A test program that has ended, or was killed.
+struct Ended {
+    /// Its standard output.
+    results: String,
+    /// Its output without the results of tests.
+    rest: String,
+    /// The tests that failed, and what else went wrong.
+    failed: Vec<String>,
+    times: Times,
+}
+
+/// Starts a program and shows its results until it ends. A program that does not
+/// end within `limit` is killed with its process group.
+fn watch(
+    name: &str,
+    command: &mut Command,
+    mut times: Times,
+    limit: Duration,
+) -> Result<Ended, Failure> {
+    let (group, outputs) = start(command)?;
+    let deadline = Instant::now() + limit;
     let (mut results, mut rest) = (String::new(), String::new());
-    let mut ends = results::Ends::default();
+    let mut parser = results::Ends::default();
     let mut failed = Vec::new();
-    let mut ended = None;
+    let (mut status, mut is_killed) = (None, false);
     loop {
-        let told = match ended {
-            None => tells.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(_) => tells.recv_timeout(PATIENCE),
+        let patience = if status.is_none() && !is_killed {
+            deadline.saturating_duration_since(Instant::now())
+        } else {
+            PATIENCE
         };
-        match told {
-            Ok(Told::Out(line, at)) => {
-                if let Some((test, result)) = ends.read(&line) {
+        match outputs.recv_timeout(patience) {
+            Ok(Output::Stdout(line, at)) => {
+                if let Some((test, result)) = parser.read(&line) {
                     times.end(&test, at);
                     tell!("{name}: {test} ... {result}");
                     if result.starts_with("FAILED") {
@@ -156,74 +197,92 @@ fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure
                 }
                 results += &line;
             }
-            Ok(Told::Err(line)) => rest += &line,
-            Ok(Told::Ended(status)) => {
-                ended = Some(status.map_err(Failure::io(format!("wait for {name}")))?);
+            Ok(Output::Stderr(line)) => rest += &line,
+            Ok(Output::Ended(ended)) => {
+                status = Some(ended.map_err(Failure::io(format!("wait for {name}")))?);
             }
             Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if status.is_none() && !is_killed => {
+                let failure = format!(
+                    "{name}: killed because it did not end within {} s; running: {}",
+                    limit.as_secs_f64(),
+                    running(&times)
+                );
+                tell!("{failure}");
+                failed.push(failure);
+                process::kill_group(group)?;
+                is_killed = true;
+            }
             Err(RecvTimeoutError::Timeout) => {
-                failed.push(format!("{name}: a process that it left holds its output"));
+                failed.push(format!(
+                    "{name}: a process that it started still has its output open"
+                ));
                 break;
             }
         }
     }
-    let mut tally = results::of(&results);
-    let is_success = ended.is_some_and(|status| status.success());
-    if tally.failed == 0 && (!is_success || !failed.is_empty()) {
-        tally += Tally::FAILED;
-        let end = ended.map_or_else(String::new, |status| status.to_string());
-        let running = times.running().collect::<Vec<_>>().join(", ");
-        failed.push(format!("{name}: {end}; running: {running}"));
+    let is_success = status.is_some_and(|status| status.success());
+    if failed.is_empty() && !is_success {
+        let end = status.map_or_else(String::new, |status| status.to_string());
+        failed.push(format!("{name}: {end}; running: {}", running(&times)));
     }
-    if tally.failed > 0 {
-        tell!("\n{name} said:\n{rest}");
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    tell!("{name}: {tally} in {seconds:.1} s");
-    let times = times.into_ended().into_iter();
-    Ok(Outcome {
-        tally,
-        times: times
-            .map(|(test, time)| (format!("{name}: {test}"), time))
-            .collect(),
+    Ok(Ended {
+        results,
+        rest,
         failed,
+        times,
     })
 }
 
-/// What a program says ends with it, but where a process that it left has the
-/// pipes open, which may be for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is told of a program.
-enum Told {
-    Out(String, Instant),
-    Err(String),
-    Ended(std::io::Result<ExitStatus>),
+/// The tests that run now, for a message.
+fn running(times: &Times) -> String {
+    times.running().collect::<Vec<_>>().join(", ")
 }
 
-/// Starts a program; what is told of it ends when it has ended, and all is told.
-fn start(command: &mut Command) -> Result<Receiver<Told>, Failure> {
+/// The time limit of one test program. A program that hangs must not stop the
+/// whole run. The longest one, `qemu-machine/real`, takes 5 minutes on a host
+/// with two processors.
+const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The output of a program ends with the program. A process that it started may
+/// keep the pipes open, which may be for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is received from a program.
+enum Output {
+    Stdout(String, Instant),
+    Stderr(String),
+    Ended(io::Result<ExitStatus>),
+}
+
+/// Starts a program in a new process group. Returns the group and the program's
+/// output, which ends with the program and its pipes.
+fn start(command: &mut Command) -> Result<(u32, Receiver<Output>), Failure> {
+    // A Ctrl-C does not reach that group. It ends this process, and then the
+    // program at its next write, because its pipes are closed.
     let mut child = command
+        .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(process::not_started(command))?;
-    let (told, tells) = mpsc::channel();
+    let (sender, outputs) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
-        read_lines(stdout, told.clone(), Told::Out);
+        read_lines(stdout, sender.clone(), Output::Stdout);
     }
     if let Some(stderr) = child.stderr.take() {
-        read_lines(stderr, told.clone(), |line, _| Told::Err(line));
+        read_lines(stderr, sender.clone(), |line, _| Output::Stderr(line));
     }
-    thread::spawn(move || told.send(Told::Ended(child.wait())));
-    Ok(tells)
+    let group = child.id();
+    thread::spawn(move || sender.send(Output::Ended(child.wait())));
+    Ok((group, outputs))
 }
 
-/// Tells each line with the time at which it came, on a thread of its own.
+/// Starts a thread that sends each line with its time.
 fn read_lines(
     from: impl Read + Send + 'static,
-    to: Sender<Told>,
-    told: impl Fn(String, Instant) -> Told + Send + 'static,
+    to: Sender<Output>,
+    output: impl Fn(String, Instant) -> Output + Send + 'static,
 ) {
     thread::spawn(move || {
         let mut from = BufReader::new(from);
@@ -233,7 +292,7 @@ fn read_lines(
             .is_ok_and(|length| length > 0)
         {
             let text = String::from_utf8_lossy(&line).into_owned();
-            if to.send(told(text, Instant::now())).is_err() {
+            if to.send(output(text, Instant::now())).is_err() {
                 return;
             }
             line.clear();
@@ -241,7 +300,7 @@ fn read_lines(
     });
 }
 
-/// The names of a program's tests, in the order in which it runs them.
+/// The names of a program's tests, in the order in which they run.
 fn listed(program: &Program) -> Result<Vec<String>, Failure> {
     let mut command = command(program, &[]);
     let list = process::output(command.args(["--list", "--format", "terse"]))?;
@@ -249,7 +308,7 @@ fn listed(program: &Program) -> Result<Vec<String>, Failure> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Runs a program as cargo would, but for the hardships.
+/// A program as cargo would run it, under these hardships.
 fn command(program: &Program, hardships: &[Hardship]) -> Command {
     let mut words = hardships.iter().flat_map(Hardship::words);
     let mut command = match words.next() {
@@ -265,4 +324,48 @@ fn command(program: &Program, hardships: &[Hardship]) -> Command {
         .env("CARGO_MANIFEST_DIR", &program.folder)
         .stdin(Stdio::null());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_script(script: &str, limit: Duration) -> Ended {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null());
+        let tests = ["quick", "hangs"].map(str::to_owned).to_vec();
+        let times = Times::start(tests, 1, Instant::now());
+        watch("x/y", &mut command, times, limit).unwrap()
+    }
+
+    const HANG: &str = "
+        echo 'running 2 tests'
+        echo 'test quick ... ok'
+        echo 'it prints this last' >&2
+        tail -f /dev/null & # it has the pipes, too
+        wait
+    ";
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_all_it_started_and_shows_its_output() {
+        let started = Instant::now();
+        let ended = run_script(HANG, Duration::from_secs(1));
+        assert!(started.elapsed() < PATIENCE);
+        assert_eq!(
+            ended.failed,
+            ["x/y: killed because it did not end within 1 s; running: hangs"]
+        );
+        assert!(ended.rest.contains("it prints this last"), "{}", ended.rest);
+        assert_eq!(results::of(&ended.results).failed, 1);
+    }
+
+    #[test]
+    fn a_program_that_ends_in_time_fails_by_its_status_alone() {
+        let limit = Duration::from_secs(60);
+        assert_eq!(run_script("exit 0", limit).failed, [""; 0]);
+        assert_eq!(
+            run_script("exit 3", limit).failed,
+            ["x/y: exit status: 3; running: quick"]
+        );
+    }
 }

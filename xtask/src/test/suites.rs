@@ -1,12 +1,13 @@
-//! Which test programs run side by side, in which order, and which alone.
+//! Decides which test programs run side by side, their order, and which run
+//! alone.
 
 use super::programs::Program;
 
-/// In the order in which they are started.
+/// The programs in the order in which they start.
 pub(crate) struct Suites {
-    /// Two at a time, the longest first, so that the last to start is short.
+    /// Two at a time. The longest start first, so that the last one is short.
     pub(crate) beside: Vec<Program>,
-    /// One at a time, with nothing beside it.
+    /// One at a time, alone.
     pub(crate) alone: Vec<Program>,
 }
 
@@ -22,12 +23,12 @@ pub(crate) fn sort(programs: Vec<Program>) -> Suites {
 }
 
 /// Whether a program runs its tests one after the other in its main thread,
-/// however many it is told to run at once.
+/// whatever `RUST_TEST_THREADS` is.
 pub(crate) fn is_one_by_one(program: &Program) -> bool {
     ONE_BY_ONE.contains(&program.name.as_str())
 }
 
-/// Those measure time that passes, or leave the host to nobody else for a while.
+/// They measure time, or need the whole host for a while.
 const ALONE: [&str; 5] = [
     "qemu-machine/real_fleet",
     "qemu-machine/real_tiny_guest",
@@ -36,7 +37,7 @@ const ALONE: [&str; 5] = [
     "qemu-machine/scripted_spawning",
 ];
 
-/// Those that take longer than the rest, the longest first.
+/// The programs that take longer than the rest, the longest first.
 const LONGEST: [&str; 10] = [
     "qemu-machine/real",
     "bench/real_smoke",
@@ -50,7 +51,7 @@ const LONGEST: [&str; 10] = [
     "qemu-machine/interact",
 ];
 
-/// Those with a harness of their own.
+/// The programs with their own test harness.
 const ONE_BY_ONE: [&str; 4] = [
     "qemu-machine/real_faults",
     "qemu-machine/scripted_faults",
@@ -109,7 +110,7 @@ mod tests {
         }
     }
 
-    /// The harness of the toolchain runs many at once; times are told by that.
+    /// The toolchain's harness runs many tests at once; `Times` depends on that.
     #[test]
     fn every_program_with_a_harness_of_its_own_is_known_to_run_one_by_one() {
         let mut found = BTreeSet::new();

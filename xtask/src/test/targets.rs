@@ -1,13 +1,13 @@
-//! Which test targets there are. `real`, and those whose name begins with
-//! `real_`, need a real QEMU; cargo can only be told the others one by one.
+//! Lists the test targets. `real` and names that begin with `real_` need a real
+//! QEMU. Cargo cannot exclude targets, so the others are named one by one.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
 use crate::failure::Failure;
 
-/// The names of the test targets that need no QEMU, of all crates of a workspace.
+/// The names of all test targets of a workspace that need no real QEMU.
 ///
-/// Crates may have targets of the same name, which cargo runs together.
+/// Several crates may have targets of the same name; cargo runs all of them.
 pub(crate) fn without_qemu(root: &Path) -> Result<BTreeSet<String>, Failure> {
     let find = || {
         let mut names = BTreeSet::new();
@@ -28,7 +28,7 @@ pub(crate) fn needs_qemu(target: &str) -> bool {
     target == "real" || target.starts_with("real_")
 }
 
-/// What cargo makes a target of: `tests/<name>.rs` and `tests/<name>/main.rs`.
+/// The targets that cargo finds: `tests/<name>.rs` and `tests/<name>/main.rs`.
 fn targets(tests: &Path) -> Result<Vec<String>, io::Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(tests)? {

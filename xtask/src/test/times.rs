@@ -1,8 +1,9 @@
-//! How long each test took, told from when each ended.
+//! The time of each test, computed from the times of their ends.
 //!
-//! The harness of the stable toolchain has no option for this. It starts tests
-//! in the order in which it lists them, one in each of its places, and the next
-//! one as soon as a place is free: so the end of one is the start of another.
+//! The test harness of the stable toolchain has no option for this. It starts
+//! tests in the order of its list, in a fixed number of places. When a test
+//! ends, the next one starts in its place at once. So the end of one test is the
+//! start of another.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// All tests, as they are listed; so many run at once from now on.
+    /// All tests in the order of the list. `places` of them run at once.
     pub(crate) fn start(listed: Vec<String>, places: usize, now: Instant) -> Self {
         let mut times = Self {
             waiting: listed.into(),
@@ -30,8 +31,8 @@ impl Times {
         times
     }
 
-    /// This test has ended, and its place is free. Of one that is not known to
-    /// run, no time is known.
+    /// This test has ended, and its place is free. A test that is not running is
+    /// ignored.
     pub(crate) fn end(&mut self, name: &str, now: Instant) {
         let is_it = |(running, _): &(String, Instant)| running == name;
         if let Some(place) = self.running.iter().position(is_it) {
@@ -41,7 +42,7 @@ impl Times {
         }
     }
 
-    /// Those that run now.
+    /// The tests that run now.
     pub(crate) fn running(&self) -> impl Iterator<Item = &str> {
         self.running.iter().map(|(name, _)| name.as_str())
     }

@@ -1,4 +1,4 @@
-//! A chart of what a growing number of something costs.
+//! A chart of a cost by a growing number or size.
 
 use plotters::prelude::*;
 
@@ -7,15 +7,15 @@ use super::{Colour, FAINT, INK, MUTED, SERIES, draw, text_style};
 use crate::Failure;
 use crate::curve::{Curve, Line, SlopeBar};
 
-/// Both axes are logarithmic, so that a straight line is a power: level, if the
-/// figure does not grow. The dashes say how steep a line may be at most.
+/// Both axes are logarithmic, so a straight line is a power. It is level if the
+/// cost does not grow. The dashes show the steepest allowed line.
 pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
     let points = || curve.lines.iter().flat_map(Line::medians);
     let sizes: Vec<f64> = points().map(|(size, _)| size).collect();
     let values: Vec<f64> = points().map(|(_, value)| value).collect();
     let across = Scale::marked_at(&sizes);
     let mut up = Scale::of_decades(&values, 2.0);
-    // Room for the legend, a line of it for each of ours.
+    // Space for the legend, one row for each line of ours.
     let lines: f64 = curve.lines.iter().map(|_| LEGEND_LINE).sum();
     up.range.end += (up.range.end - up.range.start) * lines;
     draw(SIZE, |area| {
@@ -80,12 +80,12 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
     })
 }
 
-/// How steep a line may be at most.
+/// The steepest allowed line.
 fn steepest(curve: &Curve, bar: &SlopeBar) -> f64 {
     bar.at_most + bar.beside.map_or(0.0, |floor| curve.slope(floor))
 }
 
-/// How much of the height below the legend one line of it takes.
+/// The height of one row of the legend, as a share of the chart below it.
 const LEGEND_LINE: f64 = 0.1;
 
 const SIZE: (u32, u32) = (760, 400);

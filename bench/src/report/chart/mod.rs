@@ -1,5 +1,5 @@
-//! Charts as SVG, which are read on a light and on a dark screen alike: each
-//! colour has a twin, and the reader's preference chooses.
+//! Charts as SVG, for light and dark screens. Each colour has a variant for dark
+//! screens, and the reader's preference selects it.
 
 mod growth;
 mod ratios;
@@ -12,14 +12,14 @@ use crate::Failure;
 pub(crate) use growth::growth;
 pub(crate) use ratios::ratios;
 
-/// A colour on a light ground, and on a dark one.
+/// A colour for a light background, and one for a dark background.
 #[derive(Debug, Clone, Copy)]
 struct Colour {
     light: RGBColor,
     dark: RGBColor,
 }
 
-/// How points of one kind are told from others, by shape too.
+/// The colour and shape of points of one kind.
 #[derive(Debug, Clone, Copy)]
 enum Marker {
     Circle,
@@ -27,7 +27,7 @@ enum Marker {
     Cross,
 }
 
-/// Draws, and gives the text of the SVG.
+/// Draws, and returns the text of the SVG.
 fn draw(
     size: (u32, u32),
     paint: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<(), Failure>,
@@ -42,8 +42,8 @@ fn draw(
     Ok(with_twins(&text))
 }
 
-/// Adds the rule that swaps the colours where the reader prefers a dark screen.
-/// A rule of style outranks an attribute of the same meaning.
+/// Adds a rule that swaps the colours if the reader prefers a dark screen.
+/// A CSS rule has priority over an attribute.
 fn with_twins(svg: &str) -> String {
     let mut rules = String::new();
     for Colour { light, dark } in ALL {

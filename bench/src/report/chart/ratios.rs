@@ -1,4 +1,4 @@
-//! A chart of how far from the floor everybody is.
+//! A chart of every contender's ratio to the floor.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -8,8 +8,8 @@ use super::{Colour, FAINT, INK, MUTED, Marker, SERIES, draw, text_style};
 use crate::Failure;
 use crate::operation::{AWAIT, Measured, Operation, Role, Unit, WAIT};
 
-/// A line for each operation that has a floor; a point for each who does it, at
-/// the cost in floors.
+/// A row for each operation with a floor, and a point for each contender at its
+/// ratio to the floor.
 pub(crate) fn ratios(operations: &[Operation]) -> Result<String, Failure> {
     let rows: Vec<(&str, Vec<(Kind, f64)>)> = operations.iter().filter_map(row).collect();
     let costs: Vec<f64> = rows
@@ -77,7 +77,7 @@ pub(crate) fn ratios(operations: &[Operation]) -> Result<String, Failure> {
     })
 }
 
-/// Which kind of contender, in the order of the legend.
+/// The kinds of contenders, in the order of the legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Wait,

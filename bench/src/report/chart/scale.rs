@@ -1,5 +1,5 @@
-//! Pure: a logarithmic axis, from its least to its most, and where it has marks.
-//! Its coordinates are the decimal logarithms.
+//! Pure: a logarithmic axis, its range and its marks. Its coordinates are decimal
+//! logarithms.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// With a mark at each of a few values.
+    /// An axis with a mark at each of these values.
     pub(super) fn marked_at(values: &[f64]) -> Self {
         let mut marks: Vec<f64> = values.iter().map(|value| value.log10()).collect();
         marks.sort_by(f64::total_cmp);
@@ -29,7 +29,7 @@ impl Scale {
         }
     }
 
-    /// Of lines, one below the other: the first is the topmost.
+    /// An axis of rows, the first at the top.
     pub(super) fn of_lines(count: usize) -> Self {
         let marks: Vec<f64> = (1..=count).map(|line| -place(line)).collect();
         Self {
@@ -38,8 +38,8 @@ impl Scale {
         }
     }
 
-    /// Wide enough for all, and at least `decades`, so that what hardly changes
-    /// looks so. Where it has few, 2 and 5 are marked too.
+    /// Wide enough for all values, and at least `decades`, so that small changes look
+    /// small. An axis of few decades also has marks at 2 and 5.
     pub(super) fn of_decades(values: &[f64], decades: f64) -> Self {
         let logarithms: Vec<f64> = values
             .iter()
@@ -74,7 +74,7 @@ impl Ranged for Scale {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // The small ones, between the marks, are not wanted.
+        // No small marks between the marks.
         if hint.weight().allow_light_points() {
             return Vec::new();
         }
@@ -86,7 +86,7 @@ impl Ranged for Scale {
     }
 }
 
-/// The value at a mark, as short as can be.
+/// The value at a mark, as short as possible.
 pub(super) fn label(mark: f64, unit: Unit) -> String {
     // The logarithm may have cost the last digits.
     let value = 10_f64.powf(mark);
@@ -105,12 +105,12 @@ pub(super) fn label(mark: f64, unit: Unit) -> String {
     }
 }
 
-/// Where a line is, counted from 1; exact below 65,536.
+/// The coordinate of a row, counted from 1; exact below 65,536.
 fn place(line: usize) -> f64 {
     f64::from(u16::try_from(line).unwrap_or(u16::MAX))
 }
 
-/// The least and the most; of nothing, 0 and 1.
+/// The minimum and maximum; 0 and 1 if there are no values.
 fn ends(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
     let most = values.iter().copied().reduce(f64::max).unwrap_or(1.0);

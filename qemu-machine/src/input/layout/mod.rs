@@ -1,6 +1,6 @@
-//! Which keys type a character on a keyboard of some layout, by QEMU's names of
-//! keys (`QKeyCode` in QEMU's `qapi/ui.json`), which name a key by its place and
-//! are those of a US keyboard.
+//! Which keys type a character in a keyboard layout. The names of keys are
+//! QEMU's (`QKeyCode` in QEMU's `qapi/ui.json`): each stands for a place on a US
+//! keyboard.
 
 mod french;
 mod german;
@@ -8,13 +8,13 @@ mod us;
 
 use std::fmt;
 
-/// The layout that a guest takes its keyboard for, so that a text is typed as it
-/// is meant: on a German keyboard `y` is where a US one has `z`.
+/// The keyboard layout that a guest is set to. For example, a German keyboard
+/// has `y` where a US keyboard has `z`.
 ///
-/// The layouts are as Linux has them (`us`, `de` and `fr` of
-/// xkeyboard-config, without a variant), dead keys among them: a letter with an
-/// accent that has no key is typed by the dead key and the letter, and the
-/// accent alone by the dead key and a space.
+/// The layouts are those of Linux: `us`, `de` and `fr` of xkeyboard-config,
+/// without a variant. They include dead keys. An accented letter without a key
+/// is typed with the dead key and the letter. The accent alone is typed with
+/// the dead key and a space.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyboardLayout {
@@ -22,33 +22,37 @@ pub enum KeyboardLayout {
     #[default]
     Us,
     /// German (QWERTZ): all of ASCII, `ä ö ü ß § ° € µ ² ³`, and vowels with
-    /// an acute, a grave, or a circumflex. For `´` alone, Linux takes the dead
-    /// key and a space for an apostrophe; Windows does not.
+    /// an acute, a grave, or a circumflex.
+    ///
+    /// For `´` alone, Linux reads the dead key and a space as an apostrophe;
+    /// Windows does not.
     German,
     /// French (AZERTY): all of ASCII, `é è à ç ù § ° € £ ¤ µ ²`, and vowels with
     /// a circumflex or a diaeresis. It has no keys for `É`, `È`, `À`, `Ç` and
-    /// `Ù`. For `¨` alone, Linux takes the dead key and a space for a quotation
-    /// mark; Windows does not. Some variants, and Windows, have dead keys for
-    /// `~` and the grave accent; for them, type a space after each.
+    /// `Ù`.
+    ///
+    /// For `¨` alone, Linux reads the dead key and a space as a quotation mark;
+    /// Windows does not. Some variants, and Windows, have dead keys for `~` and
+    /// the grave accent. With these, type a space after each.
     French,
 }
 
 /// Keys that are pressed together, in this order.
 pub(super) type Chord = Vec<&'static str>;
 
-/// What the keys of a layout type, each in the order of [`KEYS`]; a blank
-/// is nothing, or a dead key.
+/// The characters on the keys of a layout, in the order of [`KEYS`]. A blank
+/// stands for no character, or for a dead key.
 struct Legends {
     plain: &'static str,
     shift: &'static str,
     alt_gr: &'static str,
-    /// The accents that have a dead key, with the keys to press.
+    /// The accents with a dead key, and the keys to press.
     dead: &'static [(char, &'static [&'static str])],
 }
 
 impl KeyboardLayout {
-    /// The chords that type a character, one after the other; `None` where the
-    /// layout has none.
+    /// The chords that type a character, in order; `None` if the layout has no
+    /// key for it.
     pub(super) fn chords(self, character: char) -> Option<Vec<Chord>> {
         if let Some((_, key)) = ANYWHERE.iter().find(|it| it.0 == character) {
             return Some(vec![vec![key]]);
@@ -87,7 +91,7 @@ impl fmt::Display for KeyboardLayout {
 }
 
 impl Legends {
-    /// The keys that type a character at once.
+    /// The keys that type a character without a dead key.
     fn live(&self, character: char) -> Option<Chord> {
         let levels = [
             (None, self.plain),
@@ -101,15 +105,15 @@ impl Legends {
         })
     }
 
-    /// The keys that put an accent on what is typed next.
+    /// The keys that add an accent to the next letter.
     fn dead(&self, accent: char) -> Option<Chord> {
         let (_, keys) = self.dead.iter().find(|it| it.0 == accent)?;
         Some(keys.to_vec())
     }
 }
 
-/// The keys that type something else in each layout, row by row. The last row
-/// begins with the key that US keyboards do not have.
+/// The keys whose characters depend on the layout, row by row. The last row
+/// begins with a key that US keyboards do not have.
 #[rustfmt::skip]
 const KEYS: [&str; 48] = [
     "grave_accent", "1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "minus", "equal",
@@ -118,7 +122,7 @@ const KEYS: [&str; 48] = [
     "less", "z", "x", "c", "v", "b", "n", "m", "comma", "dot", "slash",
 ];
 
-/// What is typed by the same key in every layout.
+/// Characters that have the same key in every layout.
 const ANYWHERE: [(char, &str); 5] = [
     (' ', "spc"),
     ('\n', "ret"),
@@ -145,7 +149,7 @@ mod tests {
         KeyboardLayout::French,
     ];
 
-    /// The chords as people write them.
+    /// The chords in the notation of [`Keyboard::press`](crate::Keyboard::press).
     fn typed(layout: KeyboardLayout, character: char) -> String {
         let chords = layout.chords(character).unwrap_or_default();
         let chords = chords.iter().map(|chord| chord.join("-"));
