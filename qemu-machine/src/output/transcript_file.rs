@@ -35,6 +35,6 @@ impl TranscriptFile {
 
     /// Why it is not whole; `None` where all was written.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.transcript.trouble()
+        self.transcript.write_error()
     }
 }
