@@ -27,7 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The launch does not wait for the agent: the guest is still booting.
     let agent = vm.guest_agent();
-    agent.ready().timeout(Duration::from_secs(120)).wait()?;
+    agent
+        .wait_until_ready()
+        .timeout(Duration::from_secs(120))
+        .wait()?;
     println!("agent {}", agent.info().wait()?.version);
 
     agent.write_file("/root/words", "b\nc\na\n").wait()?;

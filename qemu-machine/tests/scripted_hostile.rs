@@ -145,7 +145,7 @@ fn a_monitor_without_an_end_of_line_ends_the_launch_at_the_limit() {
         let error = builder.launch().wait().unwrap_err();
         told(
             &error,
-            "the server sent a line of over 16777216 bytes; a higher limit can be set",
+            "the server sent a line longer than 16777216 bytes; set a higher limit",
         );
     });
 }

@@ -153,7 +153,7 @@ pub fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
 /// A bell to wait at, to be [put back](put_bell_back); `None` without a
 /// descriptor for it.
 pub(crate) fn take_bell() -> Option<Arc<Bell>> {
-    let parts = started().hidden.parts();
+    let parts = Engine::start().ok()?.hidden.parts();
     if parts.bell_is_taken.swap(true, Ordering::AcqRel) {
         return Bell::new().ok().map(Arc::new);
     }

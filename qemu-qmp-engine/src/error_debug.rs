@@ -1,7 +1,8 @@
-//! `Debug` of an error as its `Display`: what `unwrap`, `expect` and an error
-//! returned from `main` show.
+//! Makes the `Debug` of an error its `Display`, because `unwrap`, `expect` and an
+//! error returned from `main` print `Debug`.
 
-/// Implements `Debug` of these types by their `Display`.
+/// Implements `Debug` of these types by their `Display`. The generics of a type
+/// come before it, in braces.
 #[macro_export]
 macro_rules! debug_is_display {
     ($($({$($generics:tt)*})? $error:ty),+ $(,)?) => {$(

@@ -168,6 +168,11 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         }
     }
 
+    /// How long a wait takes at most, unless it has its own timeout.
+    pub fn limit(&self) -> Option<Duration> {
+        self.deadlines.limit()
+    }
+
     pub fn try_next(&mut self) -> Option<T> {
         self.take_if_none(|_| true);
         self.taken.pop()

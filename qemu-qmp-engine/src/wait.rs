@@ -1,6 +1,20 @@
-//! Waiting for a future from plain code.
+//! Waiting for a future in plain code: on the calling thread, without a runtime.
+//!
+//! It receives a future and returns its output. A future may offer a [`Source`]:
+//! a descriptor that the waiting thread can read itself, instead of the engine.
+//! That saves one wake-up per reply.
+//!
+//! ```text
+//!           wait at the bell            wake
+//! Waiting <------------------> AtBell ------> Woken
+//!    |                                          ^
+//!    `------------------ wake ------------------'
+//! ```
+//!
+//! Never leaves a source with a thread that no longer waits.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,10 +31,10 @@ use tokio::task::unconstrained;
 use crate::engine;
 use crate::watch::Bell;
 
-/// `.wait()` for every future and every operation of these crates: the plain
-/// twin of `.await`.
+/// `.wait()` for every future and every operation of these crates: the blocking
+/// form of `.await`.
 ///
-/// It blocks the calling thread, so inside an async task use `.await`.
+/// It blocks the calling thread, so use `.await` inside an async task.
 ///
 /// # Examples
 /// ```
@@ -31,78 +45,199 @@ use crate::watch::Bell;
 pub trait Wait: IntoFuture + Sized {
     /// Blocks the calling thread until the operation has ended.
     fn wait(self) -> Self::Output {
-        let mut future = pin!(unsparing(self));
-        let waits = Waits(Parked::here());
-        let (parked, waker) = (&waits.0, waits.waker());
-        loop {
-            match polled(future.as_mut(), &waker) {
-                Ok(output) => return output,
-                Err(Some(source)) => parked.read_until_woken(&*source, &waker),
-                Err(None) => {}
-            }
-            parked.until_woken();
+        match wait_checking(self, NoCheck) {
+            Ok(output) => output,
+            Err(never) => match never {},
         }
+    }
+
+    /// Blocks the calling thread until the operation has ended, or until `check`
+    /// fails.
+    ///
+    /// It calls `check` when a signal interrupts the thread, and at least every
+    /// 50 ms while it waits. It does not call `check` for an operation that has
+    /// ended already. So a binding for a language with its own signal handling
+    /// can end a wait on Ctrl-C.
+    ///
+    /// # Errors
+    /// The error of `check`. The operation is dropped at once; its `Cancel
+    /// safety` section documents the effect.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// use qemu_qmp_engine::Wait;
+    ///
+    /// // A handler of Ctrl-C sets it.
+    /// static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    ///
+    /// # INTERRUPTED.store(true, Ordering::Relaxed);
+    /// let outcome = std::future::pending::<()>().wait_with(|| {
+    ///     if INTERRUPTED.load(Ordering::Relaxed) {
+    ///         Err("interrupted")
+    ///     } else {
+    ///         Ok(())
+    ///     }
+    /// });
+    /// assert_eq!(outcome, Err("interrupted"));
+    /// ```
+    fn wait_with<E>(self, check: impl FnMut() -> Result<(), E>) -> Result<Self::Output, E> {
+        wait_checking(self, Periodic::new(check, CHECK_INTERVAL))
     }
 }
 
 impl<F: IntoFuture> Wait for F {}
 
-/// Blocks the calling thread until the future has ended, but no longer than
-/// `limit`; `None` where that passed. The thread itself tells the time, so it
-/// goes on also where the engine has no turn.
+/// Blocks the calling thread until the future has ended or `limit` has passed;
+/// then it returns `None`. The thread measures the time itself, so this works even
+/// if the engine does not run.
 pub fn wait_at_most<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let begun = Instant::now();
-    let mut future = pin!(unsparing(future));
-    let waits = Waits(Parked::here());
-    let (parked, waker) = (&waits.0, waits.waker());
+    let start = Instant::now();
+    let mut future = pin!(without_budget(future));
+    let current = CurrentWait::begin();
+    let (thread, waker) = (&current.0, current.waker());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        while !parked.was_woken() {
-            thread::park_timeout(limit.checked_sub(begun.elapsed())?);
+        while !thread.take_woken() {
+            thread::park_timeout(limit.checked_sub(start.elapsed())?);
         }
     }
 }
 
-/// The future, also where a task of tokio's waits: what is tokio's in it would be
-/// pending once the task has had its share of a turn, which lasts as long as the
-/// wait does.
-fn unsparing<F: IntoFuture>(future: F) -> impl Future<Output = F::Output> {
+/// Waits for a future, and calls `check` when it is due.
+///
+/// The process may receive a signal in any of its threads, and nothing reports it
+/// to the waiting thread. So an interrupted system call is not enough, and a due
+/// time limits each step here.
+pub(crate) fn wait_checking<F: IntoFuture, C: Check>(
+    future: F,
+    mut check: C,
+) -> Result<F::Output, C::Error> {
+    let mut future = pin!(without_budget(future));
+    let current = CurrentWait::begin();
+    let (thread, waker) = (&current.0, current.waker());
+    loop {
+        let source = match poll_once(future.as_mut(), &waker) {
+            Ok(output) => return Ok(output),
+            Err(source) => source,
+        };
+        // Here too, because a future that is woken all the time never sleeps.
+        check.run_if_due()?;
+        if let Some(source) = source {
+            thread.read_until_woken(&*source, &waker, &mut check)?;
+        }
+        thread.sleep_until_woken(&mut check)?;
+    }
+}
+
+/// What a waiting thread must check while it waits.
+pub(crate) trait Check {
+    type Error;
+
+    /// When the check is due; `None` is never.
+    fn due_in(&self) -> Option<Duration>;
+
+    /// Checks now.
+    fn run(&mut self) -> Result<(), Self::Error>;
+
+    fn run_if_due(&mut self) -> Result<(), Self::Error> {
+        match self.due_in() {
+            Some(Duration::ZERO) => self.run(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A wait that nothing interrupts.
+struct NoCheck;
+
+impl Check for NoCheck {
+    type Error = Infallible;
+
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
+
+    fn run(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// A check that is due after each interval.
+pub(crate) struct Periodic<F> {
+    check: F,
+    interval: Duration,
+    due: Instant,
+}
+
+impl<E, F: FnMut() -> Result<(), E>> Periodic<F> {
+    pub(crate) fn new(check: F, interval: Duration) -> Self {
+        Self {
+            check,
+            interval,
+            due: Instant::now() + interval,
+        }
+    }
+}
+
+impl<E, F: FnMut() -> Result<(), E>> Check for Periodic<F> {
+    type Error = E;
+
+    fn due_in(&self) -> Option<Duration> {
+        Some(self.due.saturating_duration_since(Instant::now()))
+    }
+
+    fn run(&mut self) -> Result<(), E> {
+        (self.check)()?;
+        self.due = Instant::now() + self.interval;
+        Ok(())
+    }
+}
+
+/// How often a check runs at least.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The future without tokio's budget. A task of tokio has a budget per turn. A
+/// blocking wait is one turn, so tokio's parts would become pending for ever when
+/// the budget is used up.
+fn without_budget<F: IntoFuture>(future: F) -> impl Future<Output = F::Output> {
     unconstrained(future.into_future())
 }
 
-/// What a thread that waits can read itself meanwhile: what it waits for comes
-/// by it, and need not wake the engine first.
+/// A descriptor that a waiting thread can read itself, because the result that it
+/// waits for comes through it.
 pub trait Source {
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Has the calling thread read, and not the engine, if that is possible now.
-    /// By the waker, it is asked to give that back.
+    /// Lets the calling thread read instead of the engine, if that is possible
+    /// now. The waker asks the thread to give the source back.
     fn take_over(&self, waker: &Waker) -> bool;
 
-    /// Reads what there is, and tells whether more can come.
+    /// Reads the data that is there. Returns whether more can come.
     fn read(&self) -> bool;
 
-    /// Has the engine read again.
+    /// Lets the engine read again.
     fn give_back(&self);
 }
 
-/// Tells the thread, where it is one that waits by this context, what it can
-/// read itself until it is woken.
+/// Offers a source to the waiting thread, if this context is a waiting thread's.
 pub fn offer<S: Source + 'static>(context: &Context<'_>, source: &Arc<S>) {
     let polled = POLLED.get();
-    // There are wakers of nothing, too.
+    // A waker without data exists too.
     if !polled.is_null() && ptr::eq(polled, context.waker().data()) {
-        // At a thread's end there is no place for it any more.
+        // At the end of a thread its thread-locals are gone.
         let _ = OFFERED.try_with(|it| it.replace(Some(Arc::clone(source) as _)));
     }
 }
 
-/// Polls the future of a wait, and gives what it has offered.
-fn polled<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Result<F::Output, Option<Offer>> {
-    let outer = Outer(POLLED.replace(waker.data()));
+/// Polls the future of a wait. While it is pending, returns the source that it
+/// has offered.
+fn poll_once<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Result<F::Output, Option<Offer>> {
+    let outer = RestoreOuter(POLLED.replace(waker.data()));
     let polled = future.poll(&mut Context::from_waker(waker));
     let offered = OFFERED.try_with(RefCell::take).unwrap_or_default();
     drop(outer);
@@ -112,11 +247,11 @@ fn polled<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Result<F::Output, Op
     }
 }
 
-/// The wait around this one has its place back, also by a panic, which leaves no
-/// offer to anybody.
-struct Outer(*const ());
+/// Restores the state of the outer wait on drop, also on a panic. A panic leaves
+/// no offer behind.
+struct RestoreOuter(*const ());
 
-impl Drop for Outer {
+impl Drop for RestoreOuter {
     fn drop(&mut self) {
         POLLED.set(self.0);
         let _ = OFFERED.try_with(RefCell::take);
@@ -126,78 +261,110 @@ impl Drop for Outer {
 type Offer = Arc<dyn Source>;
 
 thread_local! {
-    /// Whose future is polled now: what its waker is of, by which a wait is
-    /// told from others within it.
+    /// The data of the waker of the future that is polled now. It distinguishes a
+    /// wait from the waits inside it.
     static POLLED: Cell<*const ()> = const { Cell::new(ptr::null()) };
     static OFFERED: RefCell<Option<Offer>> = const { RefCell::new(None) };
-    /// Kept for the next wait, as many need not even park.
-    static SPARE: Cell<Option<Arc<Parked>>> = const { Cell::new(None) };
+    /// Kept for the next wait: many waits do not even sleep.
+    static SPARE: Cell<Option<Arc<WaitingThread>>> = const { Cell::new(None) };
 }
 
 /// A thread that waits.
-struct Parked {
+struct WaitingThread {
     thread: Thread,
     state: AtomicU8,
     bell: OnceLock<Arc<Bell>>,
 }
 
-/// Nobody has woken it yet.
-const WAITS: u8 = 0;
-/// The same, and it hears the bell alone.
+/// It was not woken yet.
+const WAITING: u8 = 0;
+/// It was not woken yet, and only the bell can wake it.
 const AT_BELL: u8 = 1;
 const WOKEN: u8 = 2;
 
-impl Parked {
-    fn here() -> Arc<Self> {
+impl WaitingThread {
+    fn current() -> Arc<Self> {
         let spare = SPARE.try_with(Cell::take).unwrap_or_default();
         spare.unwrap_or_else(|| {
             Arc::new(Self {
                 thread: thread::current(),
-                state: AtomicU8::new(WAITS),
+                state: AtomicU8::new(WAITING),
                 bell: OnceLock::new(),
             })
         })
     }
 
-    fn until_woken(&self) {
-        while !self.was_woken() {
-            thread::park();
+    fn sleep_until_woken<C: Check>(&self, check: &mut C) -> Result<(), C::Error> {
+        while !self.take_woken() {
+            let Some(limit) = check.due_in() else {
+                thread::park();
+                continue;
+            };
+            if self.sleep_interruptibly(limit) {
+                check.run()?;
+            } else {
+                check.run_if_due()?;
+            }
         }
+        Ok(())
     }
 
-    /// Whether it was woken since this was asked last. A park alone does not
-    /// tell: whatever else the thread waits for, also within the poll, may have
-    /// used up the unpark.
-    fn was_woken(&self) -> bool {
-        self.state.swap(WAITS, Ordering::AcqRel) == WOKEN
+    /// Sleeps until the thread is woken or `limit` has passed. Returns whether a
+    /// signal interrupted it: parking would not return then, but the bell does.
+    fn sleep_interruptibly(&self, limit: Duration) -> bool {
+        let Some(bell) = self.bell() else {
+            thread::park_timeout(limit);
+            return false;
+        };
+        if !self.transition(WAITING, AT_BELL) {
+            return false;
+        }
+        let rung = bell.wait_beside(None, Some(limit));
+        self.transition(AT_BELL, WAITING);
+        rung.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted)
     }
 
-    /// Reads `source` until the thread is woken, or until that cannot be done;
-    /// then the engine reads, as it does otherwise.
-    fn read_until_woken(&self, source: &dyn Source, waker: &Waker) {
+    /// Whether it was woken since the last call. `park` alone does not show it:
+    /// another wait on this thread, also inside the poll, may have consumed the
+    /// `unpark`.
+    fn take_woken(&self) -> bool {
+        self.state.swap(WAITING, Ordering::AcqRel) == WOKEN
+    }
+
+    /// Reads `source` until the thread is woken, or until reading is not possible.
+    /// Then the engine reads, as usual.
+    fn read_until_woken<C: Check>(
+        &self,
+        source: &dyn Source,
+        waker: &Waker,
+        check: &mut C,
+    ) -> Result<(), C::Error> {
         if !source.take_over(waker) {
-            return;
+            return Ok(());
         }
-        let _reads = GivenBack(source);
-        // Without a descriptor for it, there is the engine.
-        let Some(bell) = self.bell() else { return };
-        while self.moves(WAITS, AT_BELL) {
-            let readable = bell.wait_beside(source.descriptor());
-            if !self.moves(AT_BELL, WAITS) {
-                return;
+        let _guard = GiveBack(source);
+        // Without a descriptor for the bell, the engine reads.
+        let Some(bell) = self.bell() else {
+            return Ok(());
+        };
+        while self.transition(WAITING, AT_BELL) {
+            let readable = bell.wait_beside(Some(source.descriptor()), check.due_in());
+            if !self.transition(AT_BELL, WAITING) {
+                return Ok(());
             }
             match readable {
-                Ok(true) if !source.read() => return,
-                // It has rung for what was over already.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Ok(true) if !source.read() => return Ok(()),
+                // The bell may have rung for an earlier wait.
+                Ok(_) => check.run_if_due()?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => check.run()?,
+                Err(_) => return Ok(()),
             }
         }
+        Ok(())
     }
 
-    /// From one state to another, unless it was woken.
-    fn moves(&self, from: u8, to: u8) -> bool {
+    /// Changes the state; `false` if it has another state, because it was woken.
+    fn transition(&self, from: u8, to: u8) -> bool {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         self.state
             .compare_exchange(from, to, success, failure)
@@ -212,29 +379,33 @@ impl Parked {
     }
 }
 
-/// One wait. When it is over, also by a panic, its parts serve the next, where
-/// nobody can wake it any more.
-struct Waits(Arc<Parked>);
+/// One wait. On drop, also on a panic, its parts are kept for the next wait, if
+/// no waker of this one exists any more.
+struct CurrentWait(Arc<WaitingThread>);
 
-impl Waits {
+impl CurrentWait {
+    fn begin() -> Self {
+        Self(WaitingThread::current())
+    }
+
     fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.0))
     }
 }
 
-impl Drop for Waits {
+impl Drop for CurrentWait {
     fn drop(&mut self) {
         if let Some(bell) = self.0.bell.get() {
             engine::put_bell_back(bell);
         }
-        if let Some(parked) = Arc::get_mut(&mut self.0) {
-            (parked.state, parked.bell) = (AtomicU8::new(WAITS), OnceLock::new());
+        if let Some(thread) = Arc::get_mut(&mut self.0) {
+            (thread.state, thread.bell) = (AtomicU8::new(WAITING), OnceLock::new());
             let _ = SPARE.try_with(|it| it.set(Some(Arc::clone(&self.0))));
         }
     }
 }
 
-impl Wake for Parked {
+impl Wake for WaitingThread {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -247,10 +418,10 @@ impl Wake for Parked {
     }
 }
 
-/// Has the engine read again when it is dropped, also by a panic.
-struct GivenBack<'a>(&'a dyn Source);
+/// Gives a source back to the engine on drop, also on a panic.
+struct GiveBack<'a>(&'a dyn Source);
 
-impl Drop for GivenBack<'_> {
+impl Drop for GiveBack<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }
@@ -269,7 +440,7 @@ mod tests {
     use super::*;
     use crate::oneshot;
 
-    /// A socket of which each byte that is read wakes who waits.
+    /// A socket. Each byte that is read from it wakes the waiter.
     struct Bytes {
         socket: UnixStream,
         is_taken: AtomicBool,
@@ -292,7 +463,7 @@ mod tests {
     }
 
     impl Bytes {
-        /// Waits for so many, and reads them where nobody else does.
+        /// Waits for `count` bytes, and reads them if no other thread does.
         async fn until(self: &Arc<Self>, count: usize) {
             poll_fn(|context| {
                 *self.waker.lock().unwrap() = Some(context.waker().clone());
@@ -338,6 +509,99 @@ mod tests {
         }
     }
 
+    /// Sets the flag on drop.
+    struct SetOnDrop<'a>(&'a AtomicBool);
+
+    impl Drop for SetOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    #[test]
+    fn a_check_that_fails_ends_the_wait_in_time_and_the_next_wait_works() {
+        let is_dropped = AtomicBool::new(false);
+        let start = Instant::now();
+        let mut checks = 0;
+        let endless = async {
+            let _set = SetOnDrop(&is_dropped);
+            std::future::pending::<()>().await;
+        };
+        let outcome = endless.wait_with(|| {
+            checks += 1;
+            if checks < 3 { Ok(()) } else { Err(checks) }
+        });
+        assert_eq!(outcome, Err(3));
+        assert!(is_dropped.load(Ordering::Acquire));
+        let elapsed = start.elapsed();
+        assert!(elapsed >= 3 * CHECK_INTERVAL, "{elapsed:?}");
+        assert!(elapsed < 20 * CHECK_INTERVAL, "{elapsed:?}");
+
+        let (sender, receiver) = oneshot::channel();
+        let sends = thread::spawn(move || sender.send(7));
+        assert_eq!(receiver.wait_with(|| Ok::<_, ()>(())), Ok(Ok(7)));
+        sends.join().unwrap().unwrap();
+        assert_eq!(async { 8 }.wait(), 8);
+    }
+
+    #[test]
+    fn a_wait_does_not_check_more_often_than_it_must() {
+        let mut checks = 0;
+        let mut count = || {
+            checks += 1;
+            Ok::<_, ()>(())
+        };
+        assert_eq!(async { 7 }.wait_with(&mut count), Ok(7));
+        let start = Instant::now();
+        let mut polls = 0;
+        let often = poll_fn(|context| {
+            polls += 1;
+            engine::wake_all([context.waker().clone()]);
+            if polls < 1000 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        often.wait_with(&mut count).unwrap();
+        let most = start.elapsed().as_millis() / CHECK_INTERVAL.as_millis() + 1;
+        assert!(checks <= most, "{checks} checks");
+    }
+
+    #[test]
+    fn a_future_that_is_always_woken_is_checked_too() {
+        let busy = poll_fn(|context| {
+            engine::wake_all([context.waker().clone()]);
+            Poll::<()>::Pending
+        });
+        assert_eq!(busy.wait_with(|| Err("ended")), Err("ended"));
+    }
+
+    #[test]
+    fn a_check_ends_a_wait_that_reads_itself_and_gives_the_source_back() {
+        let (bytes, mut peer, has_begun) = bytes();
+        let start = Instant::now();
+        let outcome = bytes.until(1).wait_with(|| Err("ended"));
+        assert_eq!(outcome, Err("ended"));
+        has_begun.recv().unwrap();
+        assert!(!bytes.is_taken());
+        assert!(start.elapsed() < 20 * CHECK_INTERVAL);
+        peer.write_all(b"a").unwrap();
+        assert_eq!(bytes.until(1).wait_with(|| Err("too late")), Ok(()));
+    }
+
+    #[test]
+    fn a_panic_of_the_check_gives_the_source_back() {
+        let (bytes, _peer, _) = bytes();
+        let wait = || {
+            bytes
+                .until(1)
+                .wait_with(|| -> Result<(), ()> { panic!("checked") })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(wait)).is_err());
+        assert!(!bytes.is_taken());
+    }
+
     #[test]
     fn who_waits_reads_what_it_waits_for_and_gives_that_back() {
         let (bytes, mut peer, _) = bytes();
@@ -370,7 +634,7 @@ mod tests {
         inner_peer.write_all(b"b").unwrap();
         let nested = async {
             inner.until(1).wait();
-            // Not by our own waker, so it is nothing that the thread may read.
+            // With another waker, so the thread may not read it.
             let mut other = pin!(outer.until(1));
             let mut context = Context::from_waker(Waker::noop());
             assert!(other.as_mut().poll(&mut context).is_pending());
@@ -378,7 +642,7 @@ mod tests {
             outer.until(1).await;
         };
         nested.wait();
-        // Nor has who is polled by nobody that waits.
+        // A poll outside of a wait offers nothing either.
         let mut context = Context::from_waker(Waker::noop());
         assert!(pin!(outer.until(2)).poll(&mut context).is_pending());
         assert!(POLLED.get().is_null());
@@ -416,7 +680,7 @@ mod tests {
 
     #[test]
     fn a_task_that_waits_has_all_that_is_there() {
-        // A task has 128 shares in a turn.
+        // A task has a budget of 128 in a turn.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -449,7 +713,7 @@ mod tests {
         let (has_waited, waited) = mpsc::channel();
         let thread = thread::spawn(move || {
             LAST.set(Some(Waits(told, has_waited)));
-            // So that what waits keep is gone before it is.
+            // So the spare parts of this wait are dropped before `LAST`.
             async {}.wait();
         });
         tell.send(()).unwrap();

@@ -1,8 +1,8 @@
 //! Commands as types.
 //!
-//! Those here are the ones that the life of a machine needs. Any other is
-//! sent by [`Client::execute_json`](crate::Client::execute_json), or made a
-//! type by its user in the same way.
+//! These are the commands that a machine's life needs. Send any other by
+//! [`Client::execute_json`](crate::Client::execute_json), or make it a type in
+//! the same way.
 
 use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
@@ -10,14 +10,13 @@ use serde_json::Value;
 
 use crate::schema::Schema;
 
-/// A QMP command: its fields are its arguments.
+/// A QMP command as a type: its fields are the arguments.
 ///
 /// # Examples
 /// ```
 /// use qemu_qmp::Command;
 /// use serde::{Deserialize, Serialize};
 ///
-/// /// `query-rtc-reset-reinjection` would go the same way.
 /// #[derive(Serialize)]
 /// struct QueryName {}
 ///
@@ -34,17 +33,17 @@ use crate::schema::Schema;
 pub trait Command: Serialize {
     /// The command's name on the wire.
     const NAME: &'static str;
-    /// Whether it is executed out of band, ahead of what waits its turn. Few
-    /// commands allow it (`allow-oob` in QEMU's schema).
+    /// Whether it is executed out of band: before the commands that the server
+    /// has queued. Few commands allow it (`allow-oob` in QEMU's schema).
     const OOB: bool = false;
-    /// What the server returns.
+    /// The type of the server's return value.
     type Return: DeserializeOwned;
 }
 
 /// Commands without arguments.
 ///
-/// Written out, and not derived, for that would bring every build a compiler
-/// of macros for six empty structures.
+/// Written by hand: a derive would add a compiler of macros to every build, for a
+/// few empty structures.
 macro_rules! plain_commands {
     ($($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty;)*) => {$(
         $(#[$doc])*
@@ -71,31 +70,31 @@ pub(crate) use plain_commands;
 plain_commands! {
     /// `query-status`: whether the guest runs.
     QueryStatus = "query-status" -> Status;
-    /// `query-qmp-schema`: every command and event that there is, with all that
-    /// they take and give. The reply is some 200 KB.
+    /// `query-qmp-schema`: every command and event of the server, with its
+    /// arguments, return values and data. The reply has about 200 KB.
     QuerySchema = "query-qmp-schema" -> Schema;
-    /// `quit`: ends QEMU, without a word to the guest.
+    /// `quit`: ends QEMU, without notice to the guest.
     Quit = "quit" -> IgnoredAny;
-    /// `system_powerdown`: presses the guest's power button. What follows is
-    /// the guest's choice.
+    /// `system_powerdown`: presses the guest's power button. The guest decides
+    /// what follows.
     SystemPowerdown = "system_powerdown" -> IgnoredAny;
     /// `system_reset`: presses the guest's reset button.
     SystemReset = "system_reset" -> IgnoredAny;
-    /// `stop`: halts the guest's processors.
+    /// `stop`: stops the guest's processors.
     Stop = "stop" -> IgnoredAny;
-    /// `cont`: lets the guest's processors run, for the first time or again.
+    /// `cont`: starts the guest's processors, for the first time or again.
     Cont = "cont" -> IgnoredAny;
 }
 
-/// `human-monitor-command`: a command of the monitor for people, whose answer
-/// is text. It says also in text, and not as an error, what it refuses.
+/// `human-monitor-command`: a command of the human monitor (HMP), whose answer is
+/// text. A failure is text too, and not an error reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HumanMonitorCommand {
     command_line: String,
 }
 
 impl HumanMonitorCommand {
-    /// This line, as a person would type it.
+    /// The line, as a person would type it.
     pub fn new(command_line: impl Into<String>) -> Self {
         Self {
             command_line: command_line.into(),

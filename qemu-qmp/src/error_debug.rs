@@ -1,5 +1,5 @@
-//! What `unwrap`, `expect` and an error of `main` show: the `Debug` of every error
-//! is its `Display`.
+//! The `Debug` of every error is its `Display`, because `unwrap`, `expect` and an
+//! error returned from `main` print `Debug`.
 
 use qemu_qmp_engine::debug_is_display;
 
@@ -28,7 +28,7 @@ mod tests {
         let forgotten = testbed::errors_with_another_debug(&sources, 16);
         assert!(
             forgotten.is_empty(),
-            "give them to `debug_is_display!`, and derive no `Debug`: {forgotten:?}"
+            "add these to `debug_is_display!`, and do not derive `Debug`: {forgotten:?}"
         );
     }
 }

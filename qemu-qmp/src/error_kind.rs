@@ -1,44 +1,44 @@
-//! What kind of failure an error is, for callers that decide by it.
+//! The kind of a failure, for callers that decide what to do next.
 
-/// What kind of failure an error is, the same for every error of these crates:
+/// The kind of a failure, the same for every error of these crates:
 /// `error.kind()`.
 ///
-/// Decide by it whether to try again, to skip, or to fail. For details match
-/// on the error itself.
+/// Use it to decide whether to try again, to skip, or to fail. For details,
+/// match on the error itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The deadline passed. What was waited for may still come.
+    /// The deadline passed. The result may still come later.
     Timeout,
-    /// The machine or the server has ended, or the connection to it has.
+    /// The machine or the server has ended, or its connection has.
     Ended,
     /// QEMU, the guest agent or the guest refused, or reported a failure.
     Refused,
-    /// An argument cannot be used. Nothing was sent or started.
+    /// The caller's argument is invalid. Nothing was sent or started.
     InvalidInput,
-    /// The other side broke the protocol, or sent something of another form.
+    /// The other side broke the protocol, or sent an unexpected form.
     Protocol,
-    /// This QEMU, machine or host does not offer what is needed.
+    /// This QEMU, machine or host does not support the operation.
     Unsupported,
     /// A program or a file was not found.
     NotFound,
     /// Access was denied.
     PermissionDenied,
-    /// This host lacks memory, descriptors, processes or disk space, or an
-    /// operation of the system failed.
+    /// This host lacks memory, descriptors, processes or disk space, or a
+    /// system call failed.
     System,
-    /// The other side does not read, and the queue to it is full.
+    /// The other side is busy or does not read. Nothing was sent.
     Congested,
     /// The listener lagged, and items were dropped.
     Lagged,
-    /// The guest is paused for good, panicked, or was reset meanwhile.
+    /// The guest is paused for good, has panicked, or was reset.
     Guest,
     /// The machine did not end as asked.
     Unclean,
 }
 
 impl ErrorKind {
-    /// The kind of an error of the system.
+    /// The kind of a system error.
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         match error.kind() {

@@ -1,22 +1,22 @@
-//! A client of the QEMU Machine Protocol (QMP), by which QEMU is told what to
-//! do and tells what happens (QEMU's `docs/interop/qmp-spec`).
+//! A client of the QEMU Machine Protocol (QMP). With it, a program sends commands
+//! to QEMU and receives its events (QEMU's `docs/interop/qmp-spec`).
 //!
-//! One API has two faces: every operation is a future that needs no runtime
-//! of its own, so `.await` it under tokio, smol or any other, or call
-//! [`.wait()`](Wait::wait) from plain code.
+//! Every operation is one future, and needs no runtime. `.await` it under
+//! tokio, smol or any other, or call [`.wait()`](Wait::wait) in plain code.
 //!
-//! - [`Client`] connects ([`Client::connect_unix`], [`Client::connect_tcp`],
-//!   [`Client::over`] a socket), or a [`Listener`] is connected to.
-//! - [`Client::execute`] sends a [`Command`] that is a type,
+//! - [`Client`] connects to a server ([`Client::connect_unix`],
+//!   [`Client::connect_tcp`], [`Client::over`] a socket). With a [`Listener`],
+//!   the server connects.
+//! - [`Client::execute`] sends a typed [`Command`],
 //!   [`Client::execute_json`] any other.
-//! - [`QuerySchema`] asks the server what it can do: its [`Schema`].
+//! - [`QuerySchema`] asks the server for its commands and events: its
+//!   [`Schema`].
 //! - [`Client::events`] listens. Listen before the command whose events you
-//!   want, and none is missed.
+//!   want, and you miss none.
 //!
-//! Each reply reaches the caller whose command it answers, whatever happens
-//! to the others; each wait has a deadline (30 s where nothing else is said)
-//! and ends at once when the connection does; a server that floods costs a
-//! known amount of memory.
+//! Each reply reaches only the caller of its command. Each wait has a deadline,
+//! 30 s by default, and ends at once when the connection ends. A server that
+//! floods the client uses a bounded amount of memory.
 //!
 //! # Examples
 //! ```no_run
@@ -28,8 +28,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The protocol itself, without sockets, is [`wire`]. The agent in a guest,
-//! which speaks a dialect of it, is [`agent`].
+//! [`wire`] is the protocol itself, without sockets. [`agent`] is the guest
+//! agent, which uses a dialect of the protocol.
 
 #![forbid(unsafe_code)]
 
@@ -50,10 +50,11 @@ pub mod supervise;
 pub mod wire;
 
 pub use client::{
-    CancelMigration, Client, Completed, Direction, EventError, EventPattern, Events, Execute,
-    ExecuteError, ExecuteFailure, ExecuteJson, Incoming, JobError, JobFailure, JobReport, Message,
-    Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextItem, NextMessage,
-    Passed, Progress, RunJob, Subscription, Tap, Transcript,
+    CancelMigration, Client, Direction, EventError, EventPattern, Events, Execute, ExecuteError,
+    ExecuteFailure, ExecuteJson, IncomingMigration, IntoNext, JobError, JobFailure, JobReport,
+    Message, Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextItem,
+    NextMessage, NextTyped, PassedFd, Progress, RunJob, Subscription, Tap, Transcript, TypedEvent,
+    WaitForMigration,
 };
 pub use command::{
     Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,

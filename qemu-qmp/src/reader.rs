@@ -179,9 +179,9 @@ impl Drop for Reader {
 }
 
 /// Notified when commands may be sent.
-pub struct Ready(pub(crate) oneshot::Receiver<()>);
+pub struct ReadySignal(pub(crate) oneshot::Receiver<()>);
 
-impl Ready {
+impl ReadySignal {
     /// Waits until commands may be sent; `false` if the connection ended
     /// first.
     pub async fn wait(&mut self) -> bool {

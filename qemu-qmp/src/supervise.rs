@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub use crate::agent::AgentLink;
 use crate::agent::GuestAgent;
 pub use crate::client::on_event;
-pub use crate::reader::{PeerContext, PendingNotices, Reader, Ready};
+pub use crate::reader::{PeerContext, PendingNotices, Reader, ReadySignal};
 use crate::wire::{AgentSettings, Settings};
 use crate::{Client, Deadlines, Disconnected, Listener, Transcript};
 
@@ -26,7 +26,7 @@ pub fn monitor(
     deadlines: Deadlines,
     context: Arc<dyn PeerContext>,
     transcript: Option<Transcript>,
-) -> io::Result<(Client, Reader, Ready)> {
+) -> io::Result<(Client, Reader, ReadySignal)> {
     crate::client::open(socket.into(), settings, deadlines, context, transcript)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use qemu_qmp::agent::GuestAgent;
 use qemu_qmp::supervise::{self, AgentLink, PendingNotices, Reader};
-use qemu_qmp::wire::{AgentHold, AgentSettings, Port};
+use qemu_qmp::wire::{AgentSettings, PauseReason, Port};
 use qemu_qmp::{Deadlines, Disconnected, Event};
 use serde_json::Value;
 use socket2::Socket;
@@ -78,7 +78,7 @@ impl Channel for AgentChannel {
     fn observe(&self, event: &Event) {
         if let "RESUME" | "RESET" = event.name() {
             // Before the reply of the command that caused it.
-            self.link.guest_is_held(None);
+            self.link.guest_paused(None);
         }
         if event.name() != "VSERPORT_CHANGE" {
             return;
@@ -93,9 +93,9 @@ impl Channel for AgentChannel {
 
     /// A paused guest has no answer, so no caller waits for one.
     fn guest_paused(&self, paused: Option<&PausedForGood>) {
-        self.link.guest_is_held(paused.map(|paused| match paused {
-            PausedForGood::Panicked => AgentHold::Panicked,
-            PausedForGood::ShutDown { .. } => AgentHold::ShutDown,
+        self.link.guest_paused(paused.map(|paused| match paused {
+            PausedForGood::Panicked => PauseReason::Panicked,
+            PausedForGood::ShutDown { .. } => PauseReason::ShutDown,
         }));
     }
 

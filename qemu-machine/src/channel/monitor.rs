@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use qemu_qmp::supervise::{self, PendingNotices, Reader, Ready};
+use qemu_qmp::supervise::{self, PendingNotices, Reader, ReadySignal};
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Deadlines, Disconnected};
 use socket2::Socket;
@@ -22,7 +22,7 @@ pub(crate) fn connect(
     socket: Socket,
     deadlines: &Deadlines,
     context: MachineContext,
-) -> io::Result<(Client, MonitorChannel, Ready)> {
+) -> io::Result<(Client, MonitorChannel, ReadySignal)> {
     let (client, reader, ready) = supervise::monitor(
         socket.into(),
         Settings::default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use qemu_qmp::Client;
 use qemu_qmp::agent::GuestAgent;
-use qemu_qmp::supervise::Ready;
+use qemu_qmp::supervise::ReadySignal;
 use socket2::Socket;
 
 use crate::channel::{self, Channel, MachineFacts};
@@ -16,7 +16,7 @@ use crate::qtest::{self, Qtest};
 use crate::spec::ChannelConfig;
 
 /// The monitors that must be ready before the launch is done.
-pub(crate) type Readiness = Vec<(Client, Ready)>;
+pub(crate) type Readiness = Vec<(Client, ReadySignal)>;
 
 /// The ends of the channels in this process.
 #[derive(Default)]

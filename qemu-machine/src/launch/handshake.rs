@@ -114,7 +114,7 @@ impl Handshake {
         settings: Settings,
         transcript: Option<Transcript>,
         console: &Console,
-    ) -> Result<(Client, bool, supervise::Ready), LaunchFailure> {
+    ) -> Result<(Client, bool, supervise::ReadySignal), LaunchFailure> {
         let resources = |cause| LaunchFailure::Resources {
             action: "set up the monitor",
             cause,

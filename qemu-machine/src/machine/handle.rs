@@ -93,7 +93,7 @@ impl Machine {
     ///     .launch()
     ///     .wait()?;
     /// let agent = vm.guest_agent();
-    /// agent.ready().timeout(Duration::from_secs(120)).wait()?;
+    /// agent.wait_until_ready().timeout(Duration::from_secs(120)).wait()?;
     /// let output = agent.exec("systemctl").arg("is-system-running").wait()?;
     /// println!("{}", String::from_utf8_lossy(&output.stdout));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

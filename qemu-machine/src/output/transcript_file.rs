@@ -35,6 +35,6 @@ impl TranscriptFile {
 
     /// Why it is incomplete; `None` if everything was written.
     pub(crate) fn write_error(&self) -> Option<String> {
-        self.transcript.trouble()
+        self.transcript.write_error()
     }
 }

@@ -48,7 +48,7 @@ scenario! {
     fn the_agent_runs_programs_carries_files_and_shuts_the_guest_down(qemu) {
         let vm = run!(linux(&qemu).launch()).unwrap();
         let agent = vm.guest_agent();
-        run!(agent.ready().timeout(BOOT)).unwrap();
+        run!(agent.wait_until_ready().timeout(BOOT)).unwrap();
         run!(agent.ping()).unwrap();
         let info = run!(agent.info()).unwrap();
         assert!(info.has("guest-exec"), "{info:?}");
@@ -66,7 +66,7 @@ scenario! {
         let error = run!(agent.exec("nonesuch")).unwrap_err();
         assert!(error.reply().is_some() && error.command == "guest-exec", "{error}");
         let error = run!(agent.exec("busybox").args(["sleep", "600"]).timeout(Duration::from_secs(2))).unwrap_err();
-        assert!(matches!(*error.failure, AgentFailure::StillRuns { .. }), "{error}");
+        assert!(matches!(*error.failure, AgentFailure::StillRunning { .. }), "{error}");
 
         let mut noise = 1u32;
         let mut byte = || {
@@ -97,7 +97,7 @@ scenario! {
         let controller = OptionGroup::new("virtio-serial-pci").set("max_ports", "2");
         let vm = run!(linux(&qemu).guest_agent_controller(controller).launch()).unwrap();
         let agent = vm.guest_agent();
-        run!(agent.ready().timeout(BOOT)).unwrap();
+        run!(agent.wait_until_ready().timeout(BOOT)).unwrap();
         let shell = |script: &str| agent.exec("/bin/sh").args(["-c", script]).env("PATH", "/bin");
 
         // It goes on when it is told to, and is asked meanwhile.
@@ -106,7 +106,7 @@ scenario! {
         let error = run!(waits.wait_for_exit().timeout(Duration::from_secs(1))).unwrap_err();
         assert!(
             // Where the guest is slow, it may be the agent that is waited for.
-            matches!(*error.failure, AgentFailure::StillRuns { .. } | AgentFailure::Timeout { .. }),
+            matches!(*error.failure, AgentFailure::StillRunning { .. } | AgentFailure::Timeout { .. }),
             "{error}"
         );
         let goes = run!(shell("until [ -p /root/go ]; do :; done; echo gone >/root/go").spawn()).unwrap();
@@ -121,7 +121,7 @@ scenario! {
         let daemon = "busybox sleep 600 & echo $! >/root/pid";
         let error = run!(shell(daemon).timeout(Duration::from_secs(1))).unwrap_err();
         assert!(
-            matches!(*error.failure, AgentFailure::StillRuns { .. } | AgentFailure::Timeout { .. }),
+            matches!(*error.failure, AgentFailure::StillRunning { .. } | AgentFailure::Timeout { .. }),
             "{error}"
         );
         let output = run!(shell(daemon).capture_output(false)).unwrap();
@@ -139,7 +139,7 @@ scenario! {
     fn an_agent_that_goes_ends_who_waits_and_the_next_one_is_spoken_with(qemu) {
         let vm = run!(linux(&qemu).launch()).unwrap();
         let agent = vm.guest_agent();
-        run!(agent.ready().timeout(BOOT)).unwrap();
+        run!(agent.wait_until_ready().timeout(BOOT)).unwrap();
         run!(vm.console().expect("~ # ")).unwrap();
         run!(vm.console().send("killall -STOP qemu-ga; echo stopped $((6 * 7))\n")).unwrap();
         run!(vm.console().expect("stopped 42")).unwrap();
@@ -155,7 +155,7 @@ scenario! {
             "{error}"
         );
         assert!(error.to_string().contains("nothing in the guest has its port open"), "{error}");
-        let waits = begin(agent.ready().timeout(BOOT));
+        let waits = begin(agent.wait_until_ready().timeout(BOOT));
         run!(vm.console().send("/etc/init.d/agent &\n")).unwrap();
         run!(waits).unwrap();
         assert!(run!(agent.exec("busybox").arg("true")).unwrap().success());
@@ -172,7 +172,7 @@ scenario! {
     fn whoever_waits_on_the_agent_is_told_how_the_machine_ended(qemu) {
         let vm = run!(qemu.tiny().guest_agent().guest_agent().launch()).unwrap();
         let agent = vm.guest_agent();
-        let waits = [(); 2].map(|()| begin(agent.ready().timeout(None)));
+        let waits = [(); 2].map(|()| begin(agent.wait_until_ready().timeout(None)));
         let error = run!(agent.exec("busybox").arg("true").timeout(Duration::from_millis(20))).unwrap_err();
         assert!(
             matches!(*error.failure, AgentFailure::NotReady { port: Port::Closed, .. }),
@@ -186,7 +186,7 @@ scenario! {
         }
 
         let vm = run!(qemu.tiny().launch()).unwrap();
-        let error = run!(vm.guest_agent().ready().timeout(None)).unwrap_err();
+        let error = run!(vm.guest_agent().wait_until_ready().timeout(None)).unwrap_err();
         assert!(error.to_string().contains("without a port for a guest agent"), "{error}");
         run!(vm.shutdown()).unwrap();
     }
@@ -199,9 +199,9 @@ scenario! {
         let vm = run!(qemu.tiny().args(panics).guest_agent().launch()).unwrap();
         let agent = vm.guest_agent();
         run!(vm.console().expect("> ")).unwrap();
-        let waits = begin(agent.ready().timeout(None));
+        let waits = begin(agent.wait_until_ready().timeout(None));
         run!(vm.console().send("panic\n")).unwrap();
-        for waits in [waits, agent.ready().timeout(None).into_future()] {
+        for waits in [waits, agent.wait_until_ready().timeout(None).into_future()] {
             let error = run!(waits).unwrap_err();
             assert!(matches!(*error.failure, AgentFailure::GuestPanicked), "{error}");
         }

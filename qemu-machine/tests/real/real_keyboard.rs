@@ -154,7 +154,7 @@ scenario! {
             .guest_agent();
         let vm = run!(builder.launch()).unwrap();
         let agent = vm.guest_agent();
-        run!(agent.ready().timeout(Duration::from_secs(120))).unwrap();
+        run!(agent.wait_until_ready().timeout(Duration::from_secs(120))).unwrap();
         let ascii: String = (' '..='~').collect();
         for (layout, name, others) in [
             (KeyboardLayout::Us, None, ""),

@@ -265,7 +265,7 @@ scenario! {
             let is_long = matches!(&monitor, Monitor::Unix(path) if path.ends_with("long".repeat(40)));
             let launch = fake("serve").base_dir(scratch.path()).monitor(monitor).launch();
             let error = run!(launch).unwrap_err();
-            assert_eq!(error.to_string().contains("that of a socket has 107 at most"), is_long, "{error}");
+            assert_eq!(error.to_string().contains("a socket's path has 107 at most"), is_long, "{error}");
             assert!(matches!(*error.failure, LaunchFailure::Monitor(_)), "{error}");
             assert!(error.to_string().contains("cannot listen on"), "{error}");
             assert_clean(&error, &scratch);

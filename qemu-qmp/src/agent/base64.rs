@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648, section 4), in which the agent's protocol carries bytes.
+//! Base64 (RFC 4648, section 4): the agent's protocol encodes bytes with it.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// `None` where the text is no base64 with its padding.
+/// `None` if the text is not base64 with padding.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let (groups, rest) = text.as_chunks::<4>();
     if !rest.is_empty() {
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Bytes {
             fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
                 decode(text.as_bytes())
                     .map(Bytes)
-                    .ok_or_else(|| E::custom("no base64"))
+                    .ok_or_else(|| E::custom("not base64"))
             }
         }
 

@@ -1,17 +1,21 @@
-//! One operation on the agent, and the calls that it consists of.
+//! One operation on the agent, and its calls. All calls share the operation's
+//! deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::process::Said;
-use super::{AgentError, AgentFailure, GuestAgent, Keep, Lost, Shared, State, Told, Waiter};
-use crate::wire::{AgentAnswer, AgentHold, Line, Standing};
+use super::process::LastStatus;
+use super::{
+    AgentError, AgentFailure, ChannelEnd, GuestAgent, Keep, Outcome, Shared, State, Waiter,
+};
+use crate::wire::{AgentAnswer, Line, PauseReason, RequestStage};
 use qemu_qmp_engine::{self as engine, Elapsed, oneshot, race};
 
-/// An operation that has not begun.
+/// An operation that has not started.
 #[derive(Clone)]
 pub(super) struct Operation {
     agent: GuestAgent,
@@ -38,25 +42,25 @@ impl Operation {
     }
 }
 
-/// An operation under way; its calls share its deadline.
+/// A running operation. Its calls share its deadline.
 pub(super) struct Running<'a> {
     shared: &'a Shared,
     begun: Instant,
     limit: Option<Duration>,
 }
 
-/// What is asked of the agent.
+/// A request to the agent.
 pub(super) enum Request {
     Sync,
     Command(Line),
     /// A command that returns the handle of a file.
     Open(Line),
     /// A command that returns a program's state, which is kept here.
-    Status(Line, Said),
+    Status(Line, LastStatus),
 }
 
 impl Running<'_> {
-    /// Executes a command, and takes its return value as a type.
+    /// Executes a command, and returns its value as a type.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         command: &str,
@@ -66,7 +70,7 @@ impl Running<'_> {
             .await
     }
 
-    /// The same with arguments that are JSON already, if they are.
+    /// The same, with arguments that were converted to JSON.
     pub(super) async fn call_raw<T: DeserializeOwned>(
         &self,
         command: &str,
@@ -79,16 +83,17 @@ impl Running<'_> {
         outcome.await.map_err(|it| self.error(command, it))
     }
 
-    /// What becomes of a request, be it an error reply or none at all.
+    /// Waits for the answer to a request, which may be an error reply.
     pub(super) async fn answer(&self, request: Request) -> Result<AgentAnswer, AgentFailure> {
         let shared = self.shared;
         let mut call = match Call::begin(shared, request) {
             Ok(call) => call,
-            Err(over) => {
-                // Who comes between the end and its word has it with all others.
-                let told = shared.deadlines.timeout(self.left(), shared.notified());
-                let _ = told.await;
-                return Err(over);
+            Err(failure) => {
+                // The channel has ended, and its waiters may not be notified yet:
+                // this caller must not know before them.
+                let notified = shared.deadlines.timeout(self.left(), shared.notified());
+                let _ = notified.await;
+                return Err(failure);
             }
         };
         match shared.deadlines.timeout(self.left(), &mut call.reply).await {
@@ -96,12 +101,12 @@ impl Running<'_> {
                 Err(AgentFailure::NotUnderstood { error })
             }
             Ok(Ok(Ok(AgentAnswer::Gone))) => Err(AgentFailure::Gone),
-            Ok(Ok(Ok(AgentAnswer::Held(hold)))) => Err(match hold {
-                AgentHold::Panicked => AgentFailure::GuestPanicked,
-                AgentHold::ShutDown => AgentFailure::GuestShutDown,
+            Ok(Ok(Ok(AgentAnswer::GuestPaused(reason)))) => Err(match reason {
+                PauseReason::Panicked => AgentFailure::GuestPanicked,
+                PauseReason::ShutDown => AgentFailure::GuestShutDown,
             }),
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(Lost { cause, was_sent }))) => {
+            Ok(Ok(Err(ChannelEnd { cause, was_sent }))) => {
                 Err(AgentFailure::Interrupted { cause, was_sent })
             }
             // Its waiter was dropped with the channel.
@@ -111,13 +116,15 @@ impl Running<'_> {
             }),
             Err(Elapsed(_)) => {
                 let limit = self.limit.unwrap_or_default();
-                Err(AgentFailure::given_up(call.give_up(), limit))
+                Err(AgentFailure::timed_out(call.give_up(), limit))
             }
         }
     }
 
-    /// Lets some time pass, or less: the channel's end and the deadline come
-    /// first. Gives the deadline if it has.
+    /// Pauses. The channel's end and the deadline end the pause.
+    ///
+    /// # Errors
+    /// The deadline passed.
     pub(super) async fn pause(&self, pace: Duration) -> Result<(), Duration> {
         let either = race(self.shared.notified(), engine::pause(pace));
         let _ = self.shared.deadlines.timeout(self.left(), either).await;
@@ -132,7 +139,7 @@ impl Running<'_> {
         AgentError {
             server: context.name(),
             command: command.to_owned(),
-            seen: if failure.is_of_silence() {
+            seen: if failure.is_silence() {
                 context.seen()
             } else {
                 String::new()
@@ -141,19 +148,19 @@ impl Running<'_> {
         }
     }
 
-    /// Has the agent close a file when it can; nobody waits for that.
+    /// Makes the agent close a file, without waiting for it.
     pub(super) fn abandon_file(&self, handle: i64) {
         self.shared.close_file(handle);
     }
 
-    /// What is left of the operation's time.
+    /// The time until the operation's deadline.
     fn left(&self) -> Option<Duration> {
-        let passed = self.shared.deadlines.now() - self.begun;
-        self.limit.map(|limit| limit.saturating_sub(passed))
+        let elapsed = self.shared.deadlines.now() - self.begun;
+        self.limit.map(|limit| limit.saturating_sub(elapsed))
     }
 }
 
-/// The line of a command, if its arguments are an object or nothing.
+/// The line of a command. Its arguments must be an object or null.
 pub(super) fn line(
     command: &str,
     arguments: serde_json::Result<Box<RawValue>>,
@@ -163,17 +170,21 @@ pub(super) fn line(
         Ok(raw) if raw.get().starts_with('{') => {
             return Ok(Line::new(command, Some(raw.get().as_bytes()), false));
         }
-        Ok(raw) => format!("they must be an object, and are {raw}"),
+        Ok(raw) => format!("they must be an object, but are {raw}"),
         Err(error) => error.to_string(),
     };
     Err(AgentFailure::Arguments { reason })
 }
 
-/// Takes an answer as a return value of this type.
+/// Reads an answer as a return value of this type.
 pub(super) fn typed<T: DeserializeOwned>(answer: AgentAnswer) -> Result<T, AgentFailure> {
     match answer {
-        AgentAnswer::Return(received) => serde_json::from_str(received.get())
-            .map_err(|cause| AgentFailure::Shape { received, cause }),
+        AgentAnswer::Return(received) => {
+            serde_json::from_str(received.get()).map_err(|cause| AgentFailure::Shape {
+                received,
+                cause: Arc::new(cause),
+            })
+        }
         AgentAnswer::Error(reply) => Err(AgentFailure::Refused {
             reply: Box::new(reply),
         }),
@@ -181,24 +192,24 @@ pub(super) fn typed<T: DeserializeOwned>(answer: AgentAnswer) -> Result<T, Agent
     }
 }
 
-/// A request in the books; leaves them when it is dropped.
+/// A request in the table. It leaves the table when it is dropped.
 struct Call<'a> {
     shared: &'a Shared,
     id: u64,
-    reply: oneshot::Receiver<Told>,
+    reply: oneshot::Receiver<Outcome>,
     opens: bool,
 }
 
 impl<'a> Call<'a> {
     fn begin(shared: &'a Shared, request: Request) -> Result<Self, AgentFailure> {
         let opens = matches!(request, Request::Open(_));
-        let (told, reply) = oneshot::channel();
+        let (outcome, reply) = oneshot::channel();
         let keep = match &request {
             Request::Sync | Request::Command(_) => Keep::Nothing,
             Request::Open(_) => Keep::File,
-            Request::Status(_, said) => Keep::Status(said.clone()),
+            Request::Status(_, last) => Keep::Status(last.clone()),
         };
-        let waiter = Waiter { told, keep };
+        let waiter = Waiter { outcome, keep };
         let id = shared.change(|State { connection, ended }| {
             if let Some(cause) = ended {
                 return Err(AgentFailure::Interrupted {
@@ -222,7 +233,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    fn give_up(&self) -> Standing {
+    fn give_up(&self) -> RequestStage {
         let id = self.id;
         self.shared.change(|state| state.connection.give_up(id))
     }
@@ -230,13 +241,13 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // From here on it is `change` that finds nobody to tell.
+        // From here on, `change` finds that the receiver is gone.
         self.reply.close();
         self.give_up();
         if self.opens
             && let Ok(Ok(answer)) = self.reply.try_recv()
         {
-            self.shared.close_unheard_of(answer);
+            self.shared.close_unclaimed(answer);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The agent's commands that are types.
+//! The agent's typed commands.
 
 use serde_core::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::command::plain_commands;
 
 plain_commands! {
-    /// `guest-ping`: asks whether the agent is there.
+    /// `guest-ping`: asks whether the agent answers.
     GuestPing = "guest-ping" -> IgnoredAny;
     /// `guest-info`: asks for the agent's version and its commands.
     GuestInfo = "guest-info" -> AgentInfo;
@@ -16,9 +16,9 @@ plain_commands! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentInfo {
-    /// The agent's version, that of the QEMU it was built with.
+    /// The agent's version: the QEMU version that it was built with.
     pub version: String,
-    /// The commands that it has.
+    /// The agent's commands.
     pub commands: Vec<AgentCommand>,
 }
 
@@ -28,9 +28,9 @@ pub struct AgentInfo {
 pub struct AgentCommand {
     /// Its name.
     pub name: String,
-    /// Whether it may be executed; the agent's configuration may forbid it.
+    /// Whether it may be executed. The agent's configuration may forbid it.
     pub enabled: bool,
-    /// Whether it has a reply where it succeeds.
+    /// Whether it sends a reply when it succeeds.
     pub replies: bool,
 }
 
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for AgentInfo {
             Some(AgentCommand {
                 name: command["name"].as_str()?.to_owned(),
                 enabled: command["enabled"].as_bool()?,
-                // Agents before QEMU 1.7 do not say.
+                // Agents before QEMU 1.7 do not report it.
                 replies: command["success-response"].as_bool().unwrap_or(true),
             })
         });
@@ -64,15 +64,15 @@ impl<'de> Deserialize<'de> for AgentInfo {
     }
 }
 
-/// How a guest is shut down (`guest-shutdown`).
+/// How to shut a guest down (`guest-shutdown`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShutdownMode {
-    /// It powers off, which ends the machine.
+    /// Power off, which ends the machine.
     Powerdown,
-    /// It halts, and the machine runs on.
+    /// Halt; the machine continues to run.
     Halt,
-    /// It boots anew.
+    /// Reboot.
     Reboot,
 }
 

@@ -1,35 +1,39 @@
-//! What can go wrong between a caller and the agent.
+//! The errors of the guest agent's operations.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::Disconnected;
-use crate::wire::{ErrorReply, Port, ProtocolError, Standing};
+use crate::wire::{ErrorReply, Port, ProtocolError, RequestStage};
+use crate::{Disconnected, ErrorKind};
 use qemu_qmp_engine::error_text::Quoted;
 
-/// The agent did not do what it was asked for.
+/// An operation on the guest agent failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct AgentError {
-    /// Whose agent it is, such as `machine 'qemu-1'`.
+    /// The machine, such as `machine 'qemu-1'`.
     pub server: String,
-    /// The command that failed, of those that the operation consists of.
+    /// The command that failed. An operation may consist of several.
     pub command: String,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<AgentFailure>,
-    /// What was seen of the machine meanwhile, in lines of their own; empty
-    /// where nothing is known, or it would not help.
+    /// What was seen of the machine, in lines of their own. Empty where nothing
+    /// is known, or where it would not help.
     pub seen: String,
 }
 
-/// Why the agent did not do what it was asked for.
+/// Why an operation on the guest agent failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum AgentFailure {
     /// The agent refused the command.
     Refused {
-        /// Its answer.
+        /// The agent's answer.
         reply: Box<ErrorReply>,
     },
     /// The agent did not answer the sync in time. The command was not sent.
@@ -38,66 +42,66 @@ pub enum AgentFailure {
         limit: Duration,
         /// Whether something in the guest has opened the agent's port.
         port: Port,
-        /// How much came meanwhile that was no answer.
+        /// How many bytes came that were not an answer.
         passed_over_bytes: u64,
     },
-    /// The agent was busy with another command all the time. This one was not
+    /// The agent executed another command until the deadline. This one was not
     /// sent.
     Busy {
         /// The deadline of the operation.
         limit: Duration,
     },
-    /// No reply came in time. The command may be executed still; its reply
-    /// will be dropped.
+    /// No reply came in time. The agent may still execute the command; its
+    /// reply will be dropped.
     Timeout {
         /// The deadline of the operation.
         limit: Duration,
     },
-    /// The program has not ended in time, and runs on.
-    StillRuns {
+    /// The program did not exit in time. It is still running.
+    StillRunning {
         /// The deadline of the operation.
         limit: Duration,
         /// The program's process id in the guest.
         pid: i64,
     },
-    /// The agent has read the command, gone on, and given no reply. For
-    /// commands that do so where they succeed there is
-    /// [`GuestAgent::tell`](super::GuestAgent::tell).
+    /// The agent executed the command and sent no reply. Some commands send
+    /// none when they succeed: execute those by
+    /// [`GuestAgent::execute_without_reply`](super::GuestAgent::execute_without_reply).
     NoReply,
-    /// The agent has ended, or was started anew, before the reply. Whether the
-    /// command was executed is not known.
+    /// The agent ended or restarted before the reply. It may have executed the
+    /// command.
     Gone,
-    /// The guest has panicked, and the machine holds it.
+    /// The guest has panicked, and QEMU keeps it paused.
     GuestPanicked,
-    /// The guest has shut down, and the machine holds it.
+    /// The guest has shut down, and QEMU keeps it paused.
     GuestShutDown,
-    /// What came was no reply.
+    /// The agent sent something that is not a reply.
     NotUnderstood {
         /// What is wrong with it.
         error: ProtocolError,
     },
-    /// The channel has ended, for instance with the machine.
+    /// The channel ended before the reply, for example with the machine.
     Interrupted {
-        /// Why there is no channel.
+        /// Why the channel ended.
         cause: Disconnected,
-        /// Whether the command was sent, and so may have been executed.
+        /// Whether the command was sent, so that the agent may have executed it.
         was_sent: bool,
     },
-    /// The arguments cannot be written as a JSON object. Nothing was sent.
+    /// The arguments are not a JSON object. Nothing was sent.
     Arguments {
         /// What is wrong with them.
         reason: String,
     },
-    /// The reply came, but not in the shape that was asked for.
+    /// The reply has another form than the type that was asked for.
     Shape {
-        /// What was received.
+        /// The reply as it was received.
         received: Box<RawValue>,
-        /// Where the shapes differ.
-        cause: serde_json::Error,
+        /// Where the forms differ.
+        cause: Arc<serde_json::Error>,
     },
-    /// The file is larger than was allowed.
+    /// The file is larger than the limit.
     FileTooLarge {
-        /// The limit that was in force.
+        /// The limit, in bytes.
         limit_bytes: usize,
     },
 }
@@ -113,31 +117,31 @@ impl fmt::Display for AgentFailure {
             } => write!(
                 f,
                 "was not sent: the agent did not answer within {limit:?}{}",
-                unsynced(*port, *passed_over_bytes)
+                why_unsynced(*port, *passed_over_bytes)
             ),
             Self::Busy { limit } => write!(
                 f,
-                "was not sent: the agent was busy with another for {limit:?}"
+                "was not sent: the agent was busy with another command for {limit:?}"
             ),
-            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
-            Self::StillRuns { limit, pid } => write!(
+            Self::Timeout { limit } => write!(f, "failed: no reply within {limit:?}"),
+            Self::StillRunning { limit, pid } => write!(
                 f,
-                "runs a program that did not end within {limit:?}; its process in the guest is \
-                 {pid}"
+                "timed out: the program did not exit within {limit:?}; it is process {pid} in \
+                 the guest"
             ),
-            Self::NoReply => f.write_str("has no reply: the agent has read it, and gone on"),
-            Self::Gone => f.write_str("lost its agent, which has ended or was started anew"),
-            Self::GuestPanicked => f.write_str("has no reply: the guest has panicked, and is held"),
-            Self::GuestShutDown => {
-                f.write_str("has no reply: the guest has shut down, and is held")
-            }
-            Self::NotUnderstood { error } => write!(f, "had an answer that is none: {error}"),
+            Self::NoReply => f.write_str("failed: the agent executed it without a reply"),
+            Self::Gone => f.write_str("failed: the agent ended or restarted"),
+            Self::GuestPanicked => f.write_str("failed: the guest has panicked, and is paused"),
+            Self::GuestShutDown => f.write_str("failed: the guest has shut down, and is paused"),
+            Self::NotUnderstood { error } => write!(f, "failed: {error}"),
             Self::Interrupted { cause, .. } => write!(f, "was interrupted: {cause}"),
-            Self::Arguments { reason } => write!(f, "has arguments that cannot be sent: {reason}"),
-            Self::Shape { cause, .. } => write!(f, "had a reply of another shape: {cause}"),
+            Self::Arguments { reason } => write!(f, "was not sent: invalid arguments: {reason}"),
+            Self::Shape { cause, .. } => {
+                write!(f, "failed: its reply has an unexpected form: {cause}")
+            }
             Self::FileTooLarge { limit_bytes } => write!(
                 f,
-                "reads a file of over {limit_bytes} bytes; a higher limit can be set"
+                "failed: the file is longer than {limit_bytes} bytes; set a higher limit"
             ),
         }
     }
@@ -146,11 +150,35 @@ impl fmt::Display for AgentFailure {
 impl StdError for AgentFailure {}
 
 impl AgentFailure {
-    /// The failure of a request that was given up.
-    pub(super) fn given_up(standing: Standing, limit: Duration) -> Self {
-        match standing {
-            Standing::Queued => Self::Busy { limit },
-            Standing::Unsynced {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::NotReady { .. } | Self::Timeout { .. } | Self::StillRunning { .. } => {
+                ErrorKind::Timeout
+            }
+            Self::Busy { .. } => ErrorKind::Congested,
+            Self::NoReply | Self::NotUnderstood { .. } | Self::Shape { .. } => ErrorKind::Protocol,
+            Self::Gone => ErrorKind::Ended,
+            Self::GuestPanicked | Self::GuestShutDown => ErrorKind::Guest,
+            Self::Interrupted { cause, .. } => cause.kind(),
+            Self::Arguments { .. } | Self::FileTooLarge { .. } => ErrorKind::InvalidInput,
+        }
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Interrupted { cause, .. } => cause.io_error(),
+            _ => None,
+        }
+    }
+
+    /// The failure of a request that reached this stage before its deadline.
+    pub(super) fn timed_out(stage: RequestStage, limit: Duration) -> Self {
+        match stage {
+            RequestStage::Queued => Self::Busy { limit },
+            RequestStage::Unsynced {
                 port,
                 passed_over_bytes,
             } => Self::NotReady {
@@ -158,12 +186,12 @@ impl AgentFailure {
                 port,
                 passed_over_bytes,
             },
-            Standing::Sent => Self::Timeout { limit },
+            RequestStage::Sent => Self::Timeout { limit },
         }
     }
 
-    /// Whether it may help to see what the machine has said.
-    pub(super) fn is_of_silence(&self) -> bool {
+    /// Whether the machine's output may explain it.
+    pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,
             Self::NotReady { .. }
@@ -175,21 +203,31 @@ impl AgentFailure {
     }
 }
 
-fn unsynced(port: Port, passed_over_bytes: u64) -> String {
+fn why_unsynced(port: Port, passed_over_bytes: u64) -> String {
     match (port, passed_over_bytes) {
-        (Port::Closed, _) => ", and nothing in the guest has its port open".to_owned(),
+        (Port::Closed, _) => ": nothing in the guest has its port open".to_owned(),
         (Port::Unknown, 0) => {
-            "; it may not run in the guest, or another client may be connected to \
-             its socket, which serves one at a time"
+            ": it may not run in the guest, or another client may be connected to its \
+             socket, which serves one at a time"
                 .to_owned()
         }
         (Port::Open, 0) => String::new(),
-        (_, bytes) => format!("; {bytes} bytes came that are no answer"),
+        (_, bytes) => format!(": it sent {bytes} bytes that are not an answer"),
     }
 }
 
 impl AgentError {
-    /// The agent's own words, where it refused the command.
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+
+    /// The agent's error reply, if it refused the command.
     pub fn reply(&self) -> Option<&ErrorReply> {
         match &*self.failure {
             AgentFailure::Refused { reply } => Some(reply),
@@ -197,7 +235,7 @@ impl AgentError {
         }
     }
 
-    /// Why the channel was lost, where it was.
+    /// Why the channel ended, if it did.
     pub fn disconnected(&self) -> Option<&Disconnected> {
         match &*self.failure {
             AgentFailure::Interrupted { cause, .. } => Some(cause),

@@ -1,4 +1,4 @@
-//! Starting a program in the guest, and running one to its end.
+//! Starts a program in the guest, or runs one to its end.
 
 use qemu_qmp_engine::{operation, timeout_option};
 
@@ -7,26 +7,24 @@ use serde_json::{Value, json};
 
 use super::base64::encode;
 use super::call::{Operation, Running};
-use super::process::{GuestProcess, Said, end_of};
+use super::process::{GuestProcess, LastStatus, wait_for_exit};
 use super::{AgentError, GuestAgent};
 
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
 ///
-/// The agent does not tell when a program ends, so it is asked: at once, and
-/// then again and again after as long as the program has run by then, but
-/// at least every half second. So a short program is not waited for long, and
-/// a long one costs the guest little.
+/// The agent does not report when a program exits, so the agent is asked: at
+/// once, then after 5 ms, and then after pauses that double up to half a second.
+/// So a short program is not delayed, and a long one costs the guest little.
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which:
-/// [`AgentFailure::Refused`](super::AgentFailure::Refused) where the program is
-/// not found, [`AgentFailure::StillRuns`](super::AgentFailure::StillRuns) where
-/// it did not end in time. A program that ends with another code than 0 is no
-/// error.
+/// [`AgentError`], with
+/// [`AgentFailure::Refused`](super::AgentFailure::Refused) if the program was not
+/// found, and [`AgentFailure::StillRunning`](super::AgentFailure::StillRunning)
+/// if it did not exit in time. An exit code other than 0 is not an error.
 ///
 /// # Cancel safety
-/// If the future is dropped after the program was started, the program runs on,
-/// and its output is lost. [`spawn`](Self::spawn) gives a handle that keeps it.
+/// If the future is dropped after the program was started, the program continues,
+/// and its output is lost. Use [`spawn`](Self::spawn) to keep a handle.
 #[must_use = "nothing is run until awaited or waited for"]
 pub struct Exec {
     operation: Operation,
@@ -40,37 +38,36 @@ pub struct Exec {
 /// Starts a program in the guest; made by [`Exec::spawn`].
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which:
-/// [`AgentFailure::Refused`](super::AgentFailure::Refused) where the program is
-/// not found.
+/// [`AgentError`], with
+/// [`AgentFailure::Refused`](super::AgentFailure::Refused) if the program was not
+/// found.
 ///
 /// # Cancel safety
-/// If the future is dropped after the command was sent, the program may run all
-/// the same, and nobody has its handle.
+/// If the future is dropped after the command was sent, the program may still run,
+/// without a handle.
 #[must_use = "nothing is started until awaited or waited for"]
 pub struct Spawn {
     operation: Operation,
     exec: Exec,
 }
 
-/// How a program in the guest ended, and what it printed.
+/// How a program in the guest exited, and its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecOutput {
-    /// The code it exited with; `None` if it did not exit by itself.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i64>,
-    /// The signal that ended it, or on Windows the exception; `None` if none
-    /// did.
+    /// The signal that ended it, or the exception on Windows; `None` if it
+    /// exited.
     pub signal: Option<i64>,
-    /// What it printed, up to 16 MiB; nothing where that was
+    /// Its standard output, up to 16 MiB. Empty if it was
     /// [not captured](Exec::capture_output).
     pub stdout: Vec<u8>,
-    /// What it printed to its standard error, up to 16 MiB; nothing where that
-    /// was not captured.
+    /// Its standard error, up to 16 MiB. Empty if it was not captured.
     pub stderr: Vec<u8>,
-    /// Whether it printed more than that.
+    /// Whether its standard output was longer.
     pub stdout_truncated: bool,
-    /// Whether it printed more than that to its standard error.
+    /// Whether its standard error was longer.
     pub stderr_truncated: bool,
 }
 
@@ -96,43 +93,44 @@ impl Exec {
         }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// A variable of the program's environment. With one or more of them it has
-    /// no others; with none it has the agent's.
+    /// Sets a variable of the program's environment. The program then has only
+    /// the variables set here. Without any, it has the agent's environment.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push(format!("{key}={value}"));
         self
     }
 
-    /// What the program reads from its standard input, instead of nothing.
+    /// Sets the program's standard input. It is empty by default.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// Whether the agent keeps what the program prints (`capture-output`), as
-    /// it does by default. Otherwise the guest discards it: for what prints
-    /// much, and for a daemon, which leaves a process behind that has the
-    /// output open. While somebody has it open, the agent takes a program whose
-    /// output it keeps for one that runs.
+    /// Whether the agent keeps the program's output (`capture-output`). It does
+    /// by default; otherwise the guest discards the output.
+    ///
+    /// Turn it off for a program with much output, and for a daemon. While a
+    /// process has the captured output open, the agent reports the program as
+    /// running.
     pub fn capture_output(mut self, captures: bool) -> Self {
         self.captures = captures;
         self
     }
 
-    /// Starts the program and does not wait for its end: the result is a handle
-    /// that asks for its state, or waits for its end.
+    /// Starts the program without waiting for its exit. The result is a handle
+    /// that asks for its state, or waits for its exit.
     ///
     /// # Examples
     /// ```no_run
@@ -143,7 +141,7 @@ impl Exec {
     ///
     /// # fn run(agent: &GuestAgent) -> Result<(), AgentError> {
     /// let load = agent.exec("stress").arg("--cpu=1").capture_output(false).spawn().wait()?;
-    /// assert!(load.status().wait()?.is_none(), "it has ended");
+    /// assert!(load.status().wait()?.is_none(), "it has exited");
     /// let end = load.wait_for_exit().timeout(Duration::from_secs(600)).wait()?;
     /// assert!(end.success());
     /// # Ok(())
@@ -156,7 +154,7 @@ impl Exec {
         }
     }
 
-    /// Starts the program; gives its process id in the guest.
+    /// Starts the program. Returns its process id in the guest.
     async fn start(self, running: &Running<'_>) -> Result<i64, AgentError> {
         let mut command = json!({"path": self.program, "capture-output": self.captures});
         if !self.arguments.is_empty() {
@@ -180,7 +178,7 @@ impl Exec {
         let operation = self.operation.clone();
         let running = operation.begin();
         let pid = self.start(&running).await?;
-        end_of(&running, pid, &Said::default()).await
+        wait_for_exit(&running, pid, &LastStatus::default()).await
     }
 }
 

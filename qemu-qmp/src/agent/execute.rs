@@ -1,86 +1,104 @@
 //! One command of the agent, with a reply or without.
 
-use qemu_qmp_engine::{operation, timeout_option};
-use std::future::Future;
 use std::marker::PhantomData;
 
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use qemu_qmp_engine::{operation, timeout_option};
+
 use super::call::{Operation, Request, line, typed};
 use super::{AgentError, AgentFailure, GuestAgent};
 use crate::Command;
 use crate::wire::AgentAnswer;
 
-/// Waits until the agent answers; made by [`GuestAgent::ready`].
+/// Waits until the agent answers; made by [`GuestAgent::wait_until_ready`].
 ///
 /// # Errors
-/// [`AgentError`]; [`AgentFailure::NotReady`] where it did not in time.
+/// [`AgentError`], with [`AgentFailure::NotReady`] if it did not answer in time.
 ///
 /// # Cancel safety
-/// Nothing depends on it.
+/// Dropping the future has no effect.
 #[must_use = "nothing is waited for until awaited or waited for"]
-pub struct Ready {
+pub struct WaitUntilReady {
     operation: Operation,
 }
 
-/// A typed command, not sent yet; made by [`GuestAgent::execute`].
+/// Executes a typed command; made by [`GuestAgent::execute`].
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped after the command was sent, the command may be
-/// executed all the same; its reply is dropped and reaches nobody else.
+/// If the future is dropped after the command was sent, the agent may still
+/// execute it. Its reply is dropped, and reaches no other caller.
 #[must_use = "nothing is sent until awaited or waited for"]
 pub struct Execute<C> {
-    operation: Operation,
-    arguments: serde_json::Result<Box<RawValue>>,
-    command: PhantomData<fn() -> C>,
+    command: NamedCommand,
+    returned: PhantomData<fn() -> C>,
 }
 
-/// A command by its name, not sent yet; made by [`GuestAgent::execute_json`].
+/// Executes a command by its name; made by [`GuestAgent::execute_json`].
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
 ///
 /// # Cancel safety
 /// As for [`Execute`].
 #[must_use = "nothing is sent until awaited or waited for"]
-pub struct ExecuteJson {
-    operation: Operation,
-    command: String,
-    arguments: serde_json::Result<Box<RawValue>>,
+pub struct ExecuteJson<T = serde_json::Value> {
+    command: NamedCommand,
+    returned: PhantomData<fn() -> T>,
 }
 
-/// A command that has no reply where it succeeds, not sent yet; made by
-/// [`GuestAgent::tell`] and [`GuestAgent::shutdown`].
+/// Executes a command that sends no reply when it succeeds; made by
+/// [`GuestAgent::execute_without_reply`] and [`GuestAgent::shutdown`].
 ///
-/// It has succeeded when the agent has read on without refusing it, and also
-/// when the agent, or the machine, has ended before that. A guest that the
-/// command stops at once reads on only when it runs again: listen for the
+/// It succeeds when the agent has read on without refusing the command. It also
+/// succeeds when the agent or the machine ends before that. A guest that the
+/// command stops at once reads on only when it runs again: wait for the
 /// machine's event instead, such as `SUSPEND`.
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped after the command was sent, the command may be
-/// executed all the same.
+/// If the future is dropped after the command was sent, the agent may still
+/// execute it.
 #[must_use = "nothing is sent until awaited or waited for"]
-pub struct Tell {
+pub struct ExecuteWithoutReply {
+    command: NamedCommand,
+}
+
+/// One command with its options, for all three operations.
+struct NamedCommand {
     operation: Operation,
-    command: String,
+    name: String,
     arguments: serde_json::Result<Box<RawValue>>,
 }
 
-timeout_option!(Ready, operation.timeout);
-timeout_option!({C} Execute<C>, operation.timeout);
-timeout_option!(ExecuteJson, operation.timeout);
-timeout_option!(Tell, operation.timeout);
+timeout_option!(WaitUntilReady, operation.timeout);
+timeout_option!({C} Execute<C>, command.operation.timeout);
+timeout_option!({T} ExecuteJson<T>, command.operation.timeout);
+timeout_option!(ExecuteWithoutReply, command.operation.timeout);
 
-impl Ready {
+impl NamedCommand {
+    fn new(agent: GuestAgent, name: &str, arguments: impl Serialize) -> Self {
+        Self {
+            operation: Operation::new(agent),
+            name: name.to_owned(),
+            arguments: serde_json::value::to_raw_value(&arguments),
+        }
+    }
+
+    async fn run<T: DeserializeOwned>(self) -> Result<T, AgentError> {
+        let running = self.operation.begin();
+        running.call_raw(&self.name, self.arguments).await
+    }
+}
+
+impl WaitUntilReady {
     pub(super) fn new(agent: GuestAgent) -> Self {
         Self {
             operation: Operation::new(agent),
@@ -91,45 +109,43 @@ impl Ready {
 impl<C: Command> Execute<C> {
     pub(super) fn new(agent: GuestAgent, command: impl Serialize) -> Self {
         Self {
-            operation: Operation::new(agent),
-            arguments: serde_json::value::to_raw_value(&command),
-            command: PhantomData,
+            command: NamedCommand::new(agent, C::NAME, command),
+            returned: PhantomData,
         }
     }
 }
 
 impl ExecuteJson {
-    pub(super) fn new(agent: GuestAgent, command: &str, arguments: impl Serialize) -> Self {
+    pub(super) fn new(agent: GuestAgent, name: &str, arguments: impl Serialize) -> Self {
         Self {
-            operation: Operation::new(agent),
-            command: command.to_owned(),
-            arguments: serde_json::value::to_raw_value(&arguments),
-        }
-    }
-
-    /// Takes the return value as a type of the caller's instead of a
-    /// [`serde_json::Value`]. For what was received as it stands, take a
-    /// `Box<RawValue>`.
-    pub fn returning<T: DeserializeOwned>(
-        self,
-    ) -> impl Future<Output = Result<T, AgentError>> + Send {
-        execute(self.operation, self.command, self.arguments)
-    }
-}
-
-impl Tell {
-    pub(super) fn new(agent: GuestAgent, command: &str, arguments: impl Serialize) -> Self {
-        Self {
-            operation: Operation::new(agent),
-            command: command.to_owned(),
-            arguments: serde_json::value::to_raw_value(&arguments),
+            command: NamedCommand::new(agent, name, arguments),
+            returned: PhantomData,
         }
     }
 }
 
-operation!(Ready => Result<(), AgentError>);
+impl<T> ExecuteJson<T> {
+    /// Returns the value as a type of the caller's instead of a
+    /// [`serde_json::Value`]. A `Box<RawValue>` is the value as it was received.
+    pub fn returning<U: DeserializeOwned>(self) -> ExecuteJson<U> {
+        ExecuteJson {
+            command: self.command,
+            returned: PhantomData,
+        }
+    }
+}
 
-impl Ready {
+impl ExecuteWithoutReply {
+    pub(super) fn new(agent: GuestAgent, name: &str, arguments: impl Serialize) -> Self {
+        Self {
+            command: NamedCommand::new(agent, name, arguments),
+        }
+    }
+}
+
+operation!(WaitUntilReady => Result<(), AgentError>);
+
+impl WaitUntilReady {
     async fn run(self) -> Result<(), AgentError> {
         let running = self.operation.begin();
         match running.answer(Request::Sync).await {
@@ -143,30 +159,35 @@ operation!({C: Command + 'static} Execute<C> => Result<C::Return, AgentError>);
 
 impl<C: Command + 'static> Execute<C> {
     async fn run(self) -> Result<C::Return, AgentError> {
-        execute(self.operation, C::NAME.to_owned(), self.arguments).await
+        self.command.run().await
     }
 }
 
-operation!(ExecuteJson => Result<serde_json::Value, AgentError>);
+operation!({T: DeserializeOwned + 'static} ExecuteJson<T> => Result<T, AgentError>);
 
-impl ExecuteJson {
-    async fn run(self) -> Result<serde_json::Value, AgentError> {
-        self.returning().await
+impl<T: DeserializeOwned + 'static> ExecuteJson<T> {
+    async fn run(self) -> Result<T, AgentError> {
+        self.command.run().await
     }
 }
 
-operation!(Tell => Result<(), AgentError>);
+operation!(ExecuteWithoutReply => Result<(), AgentError>);
 
-impl Tell {
+impl ExecuteWithoutReply {
     async fn run(self) -> Result<(), AgentError> {
-        let running = self.operation.begin();
+        let NamedCommand {
+            operation,
+            name,
+            arguments,
+        } = self.command;
+        let running = operation.begin();
         let outcome = async {
-            let line = line(&self.command, self.arguments)?;
+            let line = line(&name, arguments)?;
             match running.answer(Request::Command(line)).await {
                 Ok(answer @ AgentAnswer::Error(_)) => typed(answer),
                 Ok(_) | Err(AgentFailure::Gone) => Ok(()),
                 Err(AgentFailure::Interrupted { cause, was_sent })
-                    if was_sent && cause.is_of_the_server() =>
+                    if was_sent && cause.is_by_server() =>
                 {
                     Ok(())
                 }
@@ -174,14 +195,6 @@ impl Tell {
             }
         };
         let outcome: Result<(), AgentFailure> = outcome.await;
-        outcome.map_err(|failure| running.error(&self.command, failure))
+        outcome.map_err(|failure| running.error(&name, failure))
     }
-}
-
-async fn execute<T: DeserializeOwned>(
-    operation: Operation,
-    command: String,
-    arguments: serde_json::Result<Box<RawValue>>,
-) -> Result<T, AgentError> {
-    operation.begin().call_raw(&command, arguments).await
 }

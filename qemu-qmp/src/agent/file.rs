@@ -1,6 +1,8 @@
-//! Files of the guest, read and written whole.
+//! Reads and writes whole files of the guest.
 //!
-//! Never leaves a file open in the guest, whatever fails or is given up.
+//! Never leaves a file open in the guest, also on failure or a dropped future.
+
+use std::sync::Arc;
 
 use qemu_qmp_engine::{operation, timeout_option};
 
@@ -15,10 +17,10 @@ use super::{AgentError, AgentFailure, GuestAgent};
 /// Reads a file of the guest; made by [`GuestAgent::read_file`].
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped, the agent is told to close the file.
+/// If the future is dropped, the agent closes the file.
 #[must_use = "nothing is read until awaited or waited for"]
 pub struct ReadFile {
     operation: Operation,
@@ -29,12 +31,12 @@ pub struct ReadFile {
 /// Writes a file in the guest; made by [`GuestAgent::write_file`].
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which. The file
-/// may hold a part of it then.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason. The file
+/// may then have only a part of the bytes.
 ///
 /// # Cancel safety
-/// If the future is dropped, the agent is told to close the file, which may
-/// hold a part of it.
+/// If the future is dropped, the agent closes the file. The file may then have
+/// only a part of the bytes.
 #[must_use = "nothing is written until awaited or waited for"]
 pub struct WriteFile {
     operation: Operation,
@@ -54,7 +56,7 @@ impl ReadFile {
         }
     }
 
-    /// Reads a file of so many bytes instead of 256 MiB at most.
+    /// Sets the longest file that is read, in bytes. The default is 256 MiB.
     pub fn limit_bytes(mut self, limit: usize) -> Self {
         self.limit_bytes = limit;
         self
@@ -106,15 +108,18 @@ impl WriteFile {
             let chunk = &rest[..rest.len().min(CHUNK_BYTES)];
             let arguments = json!({"handle": file.handle, "buf-b64": encode(chunk)});
             let received: Box<RawValue> = running.call(WRITE, arguments).await?;
-            match written(&received, chunk.len()) {
+            match written_bytes(&received, chunk.len()) {
                 Ok(count) => rest = &rest[count..],
                 Err(cause) => {
-                    let failure = AgentFailure::Shape { received, cause };
+                    let failure = AgentFailure::Shape {
+                        received,
+                        cause: Arc::new(cause),
+                    };
                     return Err(running.error(WRITE, failure));
                 }
             }
         }
-        // What the agent has not written yet may fail now.
+        // Closing writes what the agent has buffered, so it may fail.
         file.close().await
     }
 }
@@ -147,7 +152,7 @@ impl<'a> OpenFile<'a> {
             .running
             .call::<Value>("guest-file-close", arguments)
             .await;
-        // Unless it was not sent, the agent would not know it a second time.
+        // If the command was sent, the agent does not know the handle any more.
         let unsent = |error: &AgentError| {
             matches!(
                 *error.failure,
@@ -184,17 +189,17 @@ impl<'de> Deserialize<'de> for Chunk {
         let is_last = reply["eof"].as_bool();
         let is_last = is_last.ok_or_else(|| D::Error::custom("no `eof`"))?;
         if reply["count"].as_u64() != Some(read.len() as u64) {
-            return Err(D::Error::custom("`count` is not that of the bytes"));
+            return Err(D::Error::custom("`count` differs from the number of bytes"));
         }
         if read.is_empty() && !is_last {
-            return Err(D::Error::custom("no bytes, though not the end"));
+            return Err(D::Error::custom("no bytes, but not the end of the file"));
         }
         Ok(Self { read, is_last })
     }
 }
 
-/// How much `guest-file-write` says to have written of so many bytes.
-fn written(received: &RawValue, bytes: usize) -> serde_json::Result<usize> {
+/// How many bytes `guest-file-write` reports as written.
+fn written_bytes(received: &RawValue, bytes: usize) -> serde_json::Result<usize> {
     let reply: Value = serde_json::from_str(received.get())?;
     let count = reply["count"].as_u64();
     let count = count.and_then(|count| usize::try_from(count).ok());
@@ -203,8 +208,8 @@ fn written(received: &RawValue, bytes: usize) -> serde_json::Result<usize> {
         .ok_or_else(|| serde_json::Error::custom(format_args!("no `count` from 1 to {bytes}")))
 }
 
-/// How much is read or written by one command: others may have their turn
-/// between two.
+/// How many bytes one command reads or writes. Other commands may run between two
+/// of these.
 const CHUNK_BYTES: usize = 256 << 10;
 
 const OPEN: &str = "guest-file-open";

@@ -1,4 +1,4 @@
-//! Opening an agent's channel, and what a supervisor reports to it.
+//! Opens an agent's channel, and receives a supervisor's reports about it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -10,7 +10,7 @@ use socket2::Socket;
 
 use super::{GuestAgent, Handle, Shared};
 use crate::reader::{Connected, PeerContext, PendingNotices, Reader};
-use crate::wire::{AgentHold, AgentSettings};
+use crate::wire::{AgentSettings, PauseReason};
 use crate::{Deadlines, Disconnected};
 
 /// An agent's channel on a connected socket. Nothing is received before the
@@ -25,9 +25,9 @@ pub(crate) fn open(
     context: Arc<dyn PeerContext>,
 ) -> io::Result<(GuestAgent, Reader, AgentLink)> {
     let engine = Engine::start()?;
-    // Commands are small and wait for nothing. Only TCP has the option.
+    // Commands are small and must not be delayed. Only TCP has the option.
     let _ = socket.set_tcp_nodelay(true);
-    settings.first_sync = some_number();
+    settings.first_sync = random_sync();
     let stream = Stream::new(socket, OUTBOX_LIMIT_BYTES)?;
     let shared = Shared::new(Some(stream), &settings, deadlines, context);
     let agent = GuestAgent {
@@ -83,28 +83,29 @@ impl Connected for Shared {
     }
 }
 
-/// What a supervisor knows beyond the channel.
+/// A supervisor's handle, to report what the channel does not show.
 #[derive(Clone)]
 pub struct AgentLink(Arc<Shared>);
 
 impl AgentLink {
-    /// The guest has opened its end of the port, or closed it: QEMU's event
-    /// `VSERPORT_CHANGE`.
+    /// The guest has opened or closed its end of the port (QEMU's event
+    /// `VSERPORT_CHANGE`).
     pub fn port_changed(&self, open: bool) {
         self.0.change(|state| state.connection.port_changed(open));
     }
 
-    /// QEMU keeps the guest paused for good, for this reason; or it goes on.
-    pub fn guest_is_held(&self, hold: Option<AgentHold>) {
-        self.0.change(|state| state.connection.guest_is_held(hold));
+    /// QEMU keeps the guest paused for good, for this reason; or the guest runs
+    /// again.
+    pub fn guest_paused(&self, reason: Option<PauseReason>) {
+        self.0.change(|state| state.connection.guest_paused(reason));
     }
 }
 
-/// One that nobody before us is likely to have chosen, and that every JSON
-/// reader takes for an integer.
-fn some_number() -> u64 {
+/// A number that an earlier client is unlikely to have used, and that every JSON
+/// reader accepts as an integer.
+fn random_sync() -> u64 {
     RandomState::new().hash_one(()) >> 16
 }
 
-/// What may wait for an agent that does not read.
+/// The most that the queue to an agent holds that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;

@@ -2,16 +2,16 @@
 //! reads and writes files, and more (`docs/interop/qemu-ga-ref`).
 //!
 //! ```text
-//! caller --GuestAgent--> Shared::submit --bytes--> socket     (on the caller's thread)
-//! socket --bytes--> Driver --answers--> their waiters         (on the engine's thread)
+//! caller --GuestAgent--> Shared::change --bytes--> socket     (on the caller's thread)
+//! socket --bytes--> reader --answers--> their waiters         (on the engine's thread)
 //! ```
 //!
-//! Its commands are QMP's in form, but nothing else is: see
-//! [`wire::AgentConnection`](crate::wire::AgentConnection). The agent does one
-//! after the other, in the order in which they were sent here.
+//! Its commands have the form of QMP's, but the protocol differs: see
+//! [`wire::AgentConnection`](crate::wire::AgentConnection). The agent executes
+//! one command at a time, in the order of the calls here.
 //!
-//! The agent is the guest: it may send anything, or nothing. What it sends that
-//! is no answer is passed over, and costs the command that waited, at the most.
+//! The agent is part of the guest: it may send anything, or nothing. Data that is
+//! not an answer is skipped, and can at worst fail the command that waits.
 
 mod base64;
 mod call;
@@ -32,7 +32,7 @@ use serde_json::json;
 pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
 pub use error::{AgentError, AgentFailure};
 pub use exec::{Exec, ExecOutput, Spawn};
-pub use execute::{Execute, ExecuteJson, Ready, Tell};
+pub use execute::{Execute, ExecuteJson, ExecuteWithoutReply, WaitUntilReady};
 pub use file::{ReadFile, WriteFile};
 #[doc(hidden)]
 pub use link::AgentLink;
@@ -44,17 +44,18 @@ use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line
 use crate::{Command, Deadlines, Disconnected};
 use qemu_qmp_engine::{Engine, Stream, Watched, oneshot};
 
-/// A handle on the agent in a guest.
+/// A handle to the agent in a guest.
 ///
-/// Cheap to clone, and of use from any thread and under any runtime. The
+/// It is cheap to clone, and works in any thread and under any runtime. The
 /// channel is closed when the last handle is dropped, or by
 /// [`close`](Self::close).
 ///
-/// The agent need not run yet. A command waits for it first, within its own
-/// deadline, and is sent when the agent has answered a sync; what was given up
-/// before that was never sent. An agent that goes, or is started anew, ends the
-/// command under way at once where somebody can tell of it, as a machine's
-/// monitor can.
+/// The agent may not run yet. A command first waits for the agent, within the
+/// command's deadline, and is sent when the agent has answered a sync. A command
+/// that fails before that was never sent.
+///
+/// In a machine, the monitor reports when the agent ends or restarts. That ends
+/// the running command at once.
 ///
 /// # Examples
 /// ```no_run
@@ -62,7 +63,7 @@ use qemu_qmp_engine::{Engine, Stream, Watched, oneshot};
 /// use qemu_qmp::agent::GuestAgent;
 ///
 /// let agent = GuestAgent::connect_unix("/run/vm/agent.sock").wait()?;
-/// agent.ready().wait()?;
+/// agent.wait_until_ready().wait()?;
 /// let output = agent.exec("uname").arg("-r").wait()?;
 /// println!("{}", String::from_utf8_lossy(&output.stdout));
 /// agent.write_file("/etc/motd", "Hello\n").wait()?;
@@ -74,82 +75,83 @@ pub struct GuestAgent {
 }
 
 impl GuestAgent {
-    /// Waits until the agent answers: it runs, and what was said before has
-    /// been sorted out (`guest-sync-delimited`).
-    pub fn ready(&self) -> Ready {
-        Ready::new(self.clone())
+    /// Waits until the agent runs and answers, and data for earlier clients has
+    /// been skipped (`guest-sync-delimited`).
+    pub fn wait_until_ready(&self) -> WaitUntilReady {
+        WaitUntilReady::new(self.clone())
     }
 
-    /// Asks the agent whether it is there (`guest-ping`).
+    /// Asks whether the agent answers (`guest-ping`).
     pub fn ping(&self) -> Execute<GuestPing> {
         self.execute(GuestPing)
     }
 
-    /// Asks the agent for its version, and for the commands it has
-    /// (`guest-info`).
+    /// Asks the agent for its version and its commands (`guest-info`).
     pub fn info(&self) -> Execute<GuestInfo> {
         self.execute(GuestInfo)
     }
 
-    /// Executes a command that is a type. Whether it could be executed out of
-    /// band makes no difference here.
+    /// Executes a typed command. The agent has no out-of-band execution, so
+    /// [`Command::OOB`] has no effect.
     pub fn execute<C: Command>(&self, command: C) -> Execute<C> {
         Execute::new(self.clone(), command)
     }
 
     /// Executes a command by its name, such as `guest-fsfreeze-freeze`. The
-    /// arguments are a JSON object, or null for none; they are sent as they
-    /// are.
+    /// arguments are a JSON object, or null for none. They are sent unchanged.
     pub fn execute_json(&self, command: &str, arguments: impl Serialize) -> ExecuteJson {
         ExecuteJson::new(self.clone(), command, arguments)
     }
 
-    /// Executes a command that has no reply where it succeeds, such as
-    /// `guest-suspend-ram`; [`AgentCommand::replies`] tells which those are.
-    pub fn tell(&self, command: &str, arguments: impl Serialize) -> Tell {
-        Tell::new(self.clone(), command, arguments)
+    /// Executes a command that sends no reply when it succeeds, such as
+    /// `guest-suspend-ram`. For these, [`AgentCommand::replies`] is `false`.
+    pub fn execute_without_reply(
+        &self,
+        command: &str,
+        arguments: impl Serialize,
+    ) -> ExecuteWithoutReply {
+        ExecuteWithoutReply::new(self.clone(), command, arguments)
     }
 
-    /// Has the agent shut the guest down (`guest-shutdown`). The result tells
-    /// that the agent has begun to; wait for the machine to hear of the end.
-    pub fn shutdown(&self, mode: ShutdownMode) -> Tell {
-        self.tell("guest-shutdown", json!({"mode": mode.as_str()}))
+    /// Makes the agent shut the guest down (`guest-shutdown`). It succeeds when
+    /// the shutdown has started; to wait for its end, wait for the machine.
+    pub fn shutdown(&self, mode: ShutdownMode) -> ExecuteWithoutReply {
+        self.execute_without_reply("guest-shutdown", json!({"mode": mode.as_str()}))
     }
 
-    /// Runs a program in the guest to its end, or, with
-    /// [`spawn`](Exec::spawn), starts it only. It is looked for in the agent's
-    /// `PATH`, unless it has a slash; there is no shell between.
+    /// Runs a program in the guest to its end. With [`spawn`](Exec::spawn) it
+    /// only starts the program. The agent searches its `PATH`, unless the name
+    /// contains a slash. No shell is involved.
     pub fn exec(&self, program: impl Into<String>) -> Exec {
         Exec::new(self.clone(), program.into())
     }
 
-    /// Reads a file of the guest, whole.
+    /// Reads a whole file of the guest.
     pub fn read_file(&self, path: impl Into<String>) -> ReadFile {
         ReadFile::new(self.clone(), path.into())
     }
 
-    /// Writes a file in the guest, whole. One that is there is replaced.
+    /// Writes a whole file in the guest. It replaces an existing file.
     pub fn write_file(&self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> WriteFile {
         WriteFile::new(self.clone(), path.into(), bytes.into())
     }
 
-    /// What errors call the machine, such as `machine 'qemu-1'`.
+    /// The machine's name in errors, such as `machine 'qemu-1'`.
     pub fn server(&self) -> String {
         self.shared().context.name()
     }
 
-    /// The deadlines of all that is waited for on this agent, by which they can
-    /// be suspended.
+    /// The deadlines of all operations on this agent. They can be suspended.
     pub fn deadlines(&self) -> &Deadlines {
         &self.shared().deadlines
     }
 
-    /// Why there is no channel any more; `None` while there is one.
+    /// Why the channel has ended; `None` while it is open.
     pub fn disconnected(&self) -> Option<Disconnected> {
         self.shared().lock().ended.clone()
     }
 
-    /// Closes the channel. Everyone who waits on it is told
+    /// Closes the channel. Every waiter on it fails with
     /// [`Disconnected::ByClient`].
     pub fn close(&self) {
         self.handle.close();
@@ -171,7 +173,7 @@ impl fmt::Debug for GuestAgent {
 /// Closes the channel when the last handle drops it.
 struct Handle {
     shared: Arc<Shared>,
-    /// `None` where there never was a channel.
+    /// `None` if there never was a channel.
     engine: Option<&'static Engine>,
 }
 
@@ -184,14 +186,15 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The copy that a fork made must leave the parent's channel be.
+        // A forked process has a copy of this handle. It must not close the
+        // parent's channel.
         if self.engine.is_some_and(Engine::is_of_this_process) {
             self.close();
         }
     }
 }
 
-/// What callers and the reader have in common.
+/// The state that callers and the reader share.
 struct Shared {
     stream: Option<Stream>,
     state: Mutex<State>,
@@ -206,26 +209,26 @@ struct State {
     ended: Option<Disconnected>,
 }
 
-/// Who waits for an answer.
+/// A call that waits for an answer.
 struct Waiter {
-    told: oneshot::Sender<Told>,
+    outcome: oneshot::Sender<Outcome>,
     keep: Keep,
 }
 
-/// What of an answer is to be kept, whether or not somebody hears it.
+/// What must be kept of an answer, even if its caller has given up.
 enum Keep {
     Nothing,
-    /// It has a file's handle, which somebody must close.
+    /// A file's handle, which must be closed.
     File,
-    /// It is a program's state. The agent tells of its end but once.
-    Status(process::Said),
+    /// A program's state. The agent reports its exit only once.
+    Status(process::LastStatus),
 }
 
-type Told = Result<AgentAnswer, Lost>;
+type Outcome = Result<AgentAnswer, ChannelEnd>;
 
-/// The channel has ended.
+/// The channel ended before the answer.
 #[derive(Debug)]
-struct Lost {
+struct ChannelEnd {
     cause: Disconnected,
     was_sent: bool,
 }
@@ -249,15 +252,16 @@ impl Shared {
         })
     }
 
-    /// Changes the state, and does what comes of it.
+    /// Changes the state, and performs the outputs.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let changed = change(&mut state);
         let mut answers = Vec::new();
         while let Some(output) = state.connection.poll_output() {
             match output {
-                // Locked, so that the bytes stay in their order. Those of one
-                // who does not read are given up with their command.
+                // Locked, so that the bytes stay in order. If the agent does not
+                // read, they are dropped, and the command fails at its
+                // deadline.
                 AgentOutput::Transmit(bytes) => {
                     let _ = self.stream.as_ref().map(|stream| stream.send(&bytes));
                 }
@@ -265,36 +269,36 @@ impl Shared {
             }
         }
         drop(state);
-        // Unlocked, for waking a waiter may run code of its executor.
+        // Not locked: waking a waiter may run its executor's code.
         for (waiter, answer) in answers {
-            let Waiter { told, keep } = waiter;
+            let Waiter { outcome, keep } = waiter;
             let answer = match &keep {
-                Keep::Status(said) => said.keep(answer),
+                Keep::Status(last) => last.keep(answer),
                 Keep::File | Keep::Nothing => answer,
             };
-            if let Err(Ok(answer)) = told.send(Ok(answer))
+            if let Err(Ok(answer)) = outcome.send(Ok(answer))
                 && let Keep::File = keep
             {
-                self.close_unheard_of(answer);
+                self.close_unclaimed(answer);
             }
         }
         changed
     }
 
-    /// Has the agent close the file that it has opened, if it has, for one who
-    /// is not there any more.
-    fn close_unheard_of(&self, answer: AgentAnswer) {
+    /// Makes the agent close a file that it opened for a caller that has given
+    /// up.
+    fn close_unclaimed(&self, answer: AgentAnswer) {
         if let Ok(handle) = call::typed(answer) {
             self.close_file(handle);
         }
     }
 
-    /// Has the agent close a file; nobody waits for that.
+    /// Makes the agent close a file, without waiting for it.
     fn close_file(&self, handle: i64) {
         let arguments = format!(r#"{{"handle":{handle}}}"#);
         let line = Line::new("guest-file-close", Some(arguments.as_bytes()), false);
         let waiter = Waiter {
-            told: oneshot::channel().0,
+            outcome: oneshot::channel().0,
             keep: Keep::Nothing,
         };
         self.change(|state| state.connection.submit_unattended(line, waiter));
@@ -314,7 +318,7 @@ impl Shared {
             for (waiter, was_sent) in waiters {
                 let cause = cause.clone();
                 // A caller that has given up needs no notice.
-                let _ = waiter.told.send(Err(Lost { cause, was_sent }));
+                let _ = waiter.outcome.send(Err(ChannelEnd { cause, was_sent }));
             }
             is_notified.set(true);
         })

@@ -1,9 +1,10 @@
 //! A program that runs in the guest.
 //!
-//! The agent forgets a program once it has said how it ended. So that answer is
-//! kept for all who ask, and taken in also where the one who asked has gone.
+//! The agent forgets a program when it has reported the program's exit. So this
+//! module keeps that answer for every handle, even if the caller that asked has
+//! given up.
 //!
-//! Never loses an end that the agent has told, unless the channel is lost with
+//! Never loses an exit that the agent has reported, unless the channel ends with
 //! it.
 
 use qemu_qmp_engine::{operation, timeout_option};
@@ -22,38 +23,37 @@ use crate::wire::AgentAnswer;
 /// A program that was started in the guest; made by
 /// [`Exec::spawn`](super::Exec::spawn).
 ///
-/// Clones are of the same program, and all of them hear of its end. Dropping
-/// them changes nothing in the guest: the program runs on, and the agent keeps
-/// its output as long as it runs itself. An agent that was started again does
-/// not know the program any more, and refuses to tell of it.
+/// A clone is a handle to the same program; each can wait for its exit. Dropping
+/// the handles changes nothing in the guest: the program continues, and the agent
+/// keeps its output until the agent ends. An agent that restarted does not know
+/// the program, and refuses to report it.
 #[derive(Debug, Clone)]
 pub struct GuestProcess {
     agent: GuestAgent,
     pid: i64,
-    said: Said,
+    last: LastStatus,
 }
 
-/// Asks whether a program has ended; made by [`GuestProcess::status`].
+/// Asks whether a program has exited; made by [`GuestProcess::status`].
 ///
 /// The result is `None` while the program runs.
 ///
 /// # Errors
-/// [`AgentError`], whose [`failure`](AgentError::failure) says which.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped, nothing is lost: the next one that asks hears of
-/// the end too.
+/// If the future is dropped, nothing is lost: the next call also gets the exit.
 #[must_use = "nothing is asked until awaited or waited for"]
 pub struct ProcessStatus {
     operation: Operation,
     process: GuestProcess,
 }
 
-/// Waits for the end of a program; made by [`GuestProcess::wait_for_exit`].
+/// Waits for the exit of a program; made by [`GuestProcess::wait_for_exit`].
 ///
 /// # Errors
-/// [`AgentError`]; [`AgentFailure::StillRuns`] where the program did not end in
-/// time. It runs on then, and may be waited for again.
+/// [`AgentError`], with [`AgentFailure::StillRunning`] if the program did not exit
+/// in time. It continues, and the caller may wait again.
 ///
 /// # Cancel safety
 /// As for [`ProcessStatus`].
@@ -71,7 +71,7 @@ impl GuestProcess {
         Self {
             agent,
             pid,
-            said: Said::default(),
+            last: LastStatus::default(),
         }
     }
 
@@ -80,7 +80,7 @@ impl GuestProcess {
         self.pid
     }
 
-    /// Asks whether the program has ended, and how (`guest-exec-status`).
+    /// Asks whether the program has exited, and how (`guest-exec-status`).
     pub fn status(&self) -> ProcessStatus {
         ProcessStatus {
             operation: Operation::new(self.agent.clone()),
@@ -88,8 +88,8 @@ impl GuestProcess {
         }
     }
 
-    /// Waits until the program has ended. The agent is asked for that at a pace,
-    /// as [`Exec`](super::Exec) says.
+    /// Waits until the program has exited. It asks the agent repeatedly, with the
+    /// pauses that [`Exec`](super::Exec) documents.
     pub fn wait_for_exit(&self) -> WaitForProcessExit {
         WaitForProcessExit {
             operation: Operation::new(self.agent.clone()),
@@ -102,8 +102,8 @@ operation!(ProcessStatus => Result<Option<ExecOutput>, AgentError>);
 
 impl ProcessStatus {
     async fn run(self) -> Result<Option<ExecOutput>, AgentError> {
-        let GuestProcess { pid, said, .. } = &self.process;
-        ask(&self.operation.begin(), *pid, said).await
+        let GuestProcess { pid, last, .. } = &self.process;
+        ask(&self.operation.begin(), *pid, last).await
     }
 }
 
@@ -111,96 +111,97 @@ operation!(WaitForProcessExit => Result<ExecOutput, AgentError>);
 
 impl WaitForProcessExit {
     async fn run(self) -> Result<ExecOutput, AgentError> {
-        let GuestProcess { pid, said, .. } = &self.process;
-        end_of(&self.operation.begin(), *pid, said).await
+        let GuestProcess { pid, last, .. } = &self.process;
+        wait_for_exit(&self.operation.begin(), *pid, last).await
     }
 }
 
-/// What the agent has said last of one program. Clones share it.
+/// The agent's last report of one program. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Option<Arc<RawValue>>>>);
+pub(super) struct LastStatus(Arc<Mutex<Option<Arc<RawValue>>>>);
 
-impl Said {
-    /// Keeps what an answer returns, for whoever looks.
+impl LastStatus {
+    /// Keeps the value that an answer returns.
     pub(super) fn keep(&self, answer: AgentAnswer) -> AgentAnswer {
-        let AgentAnswer::Return(said) = answer else {
+        let AgentAnswer::Return(last) = answer else {
             return answer;
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(said.into());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.into());
         AgentAnswer::Return(RawValue::NULL.to_owned())
     }
 
-    /// The program's end, if it was told. What is no status is an error.
+    /// The program's exit, if it was reported. A value that is not a status is an
+    /// error.
     fn end(&self) -> Result<Option<ExecOutput>, AgentFailure> {
-        // Read unlocked, for it may be long.
-        let said = self
+        // Parsed without the lock, because it may be long.
+        let last = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let Some(said) = said else {
+        let Some(last) = last else {
             return Ok(None);
         };
-        match serde_json::from_str(said.get()) {
+        match serde_json::from_str(last.get()) {
             Ok(Status(end)) => Ok(end),
             Err(cause) => Err(AgentFailure::Shape {
-                received: said.as_ref().to_owned(),
-                cause,
+                received: last.as_ref().to_owned(),
+                cause: Arc::new(cause),
             }),
         }
     }
 }
 
-/// Waits until a program has ended.
-pub(super) async fn end_of(
+/// Waits until a program has exited.
+pub(super) async fn wait_for_exit(
     running: &Running<'_>,
     pid: i64,
-    said: &Said,
+    last: &LastStatus,
 ) -> Result<ExecOutput, AgentError> {
     let mut pace = SHORTEST_PACE;
     loop {
-        if let Some(output) = ask(running, pid, said).await? {
+        if let Some(output) = ask(running, pid, last).await? {
             return Ok(output);
         }
         if let Err(limit) = running.pause(pace).await {
-            let failure = AgentFailure::StillRuns { limit, pid };
+            let failure = AgentFailure::StillRunning { limit, pid };
             return Err(running.error("guest-exec", failure));
         }
         pace = LONGEST_PACE.min(2 * pace);
     }
 }
 
-/// Asks whether a program has ended.
+/// Asks whether a program has exited.
 async fn ask(
     running: &Running<'_>,
     pid: i64,
-    said: &Said,
+    last: &LastStatus,
 ) -> Result<Option<ExecOutput>, AgentError> {
-    let told = async {
-        if let Ok(end @ Some(_)) = said.end() {
+    let asked = async {
+        if let Ok(end @ Some(_)) = last.end() {
             return Ok(end);
         }
         let arguments = serde_json::value::to_raw_value(&json!({"pid": pid}));
-        let request = Request::Status(line(STATUS, arguments)?, said.clone());
+        let request = Request::Status(line(STATUS, arguments)?, last.clone());
         let answer = running.answer(request).await;
-        // Somebody else may have been told of the end meanwhile.
-        match (said.end(), answer) {
+        // Another caller may have received the exit first.
+        match (last.end(), answer) {
             (Ok(end @ Some(_)), _) => Ok(end),
             (end, Ok(AgentAnswer::Return(_))) => end,
             (_, answer) => typed::<Value>(answer?).map(|_| None),
         }
     };
-    told.await.map_err(|it| running.error(STATUS, it))
+    asked.await.map_err(|it| running.error(STATUS, it))
 }
 
-/// The answer to `guest-exec-status`: the program's end, if it has come.
+/// The answer to `guest-exec-status`: the program's exit, if it has exited.
 struct Status(Option<ExecOutput>);
 
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let reply = Value::deserialize(deserializer)?;
         let exited = reply["exited"].as_bool();
-        if !exited.ok_or_else(|| D::Error::custom("no `wait_for_exit`"))? {
+        if !exited.ok_or_else(|| D::Error::custom("no `exited`"))? {
             return Ok(Self(None));
         }
         let printed = |key: &str| match &reply[key] {
@@ -222,8 +223,8 @@ impl<'de> Deserialize<'de> for Status {
 
 const STATUS: &str = "guest-exec-status";
 
-/// After a program has begun it is asked for its end first after this time.
+/// The first pause before the agent is asked again.
 const SHORTEST_PACE: Duration = Duration::from_millis(5);
 
-/// A program that has run for long is asked for its end this often.
+/// The longest pause before the agent is asked again.
 const LONGEST_PACE: Duration = Duration::from_millis(500);

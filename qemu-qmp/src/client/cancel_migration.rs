@@ -1,4 +1,4 @@
-//! The end of a migration out that nobody wants any more.
+//! Cancels a migration out, and waits until the server has finished it.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::{Client, MigrationError};
 /// [`MigrationError::Timeout`], as for [`Migrate`](super::Migrate).
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the migration is cancelled all
-/// the same.
+/// If the future is dropped after it was polled, the migration is still
+/// cancelled.
 #[must_use = "nothing is cancelled until awaited or waited for"]
 pub struct CancelMigration {
     client: Client,
@@ -24,13 +24,14 @@ pub struct CancelMigration {
 }
 
 impl Client {
-    /// Cancels the migration out (`migrate_cancel`), and waits until QEMU is done
-    /// with it: then the guest can be let run again by `cont`. Returns its last
-    /// state (`MigrationStatus` in QEMU's schema): `cancelled`, or `completed` or
-    /// `failed` if it ended before. `None` if there was none.
+    /// Cancels the migration out (`migrate_cancel`), and waits until QEMU has
+    /// finished it. Then `cont` can resume the guest.
     ///
-    /// For migrations that this crate started, whose events are on. It waits for
-    /// those of another up to the deadline.
+    /// Returns the last state (`MigrationStatus` in QEMU's schema): `cancelled`,
+    /// or `completed` or `failed` if it ended before. `None` without a migration.
+    ///
+    /// It works for migrations of this crate, which turns their events on. For
+    /// other migrations it may wait until the deadline.
     pub fn cancel_migration(&self) -> CancelMigration {
         CancelMigration {
             client: self.clone(),
@@ -55,7 +56,7 @@ async fn cancel(client: &Client) -> Result<Option<String>, MigrationError> {
         let reply = client.execute_json(command, ()).timeout(None).await;
         reply.map_err(MigrationError::Execute)
     };
-    // Before the question, so that no state comes between the two.
+    // Listens before the query, so that it misses no state.
     let mut events = client.events_named(["MIGRATION"]);
     let _: Value = execute("migrate_cancel").await?;
     loop {
@@ -73,7 +74,7 @@ async fn cancel(client: &Client) -> Result<Option<String>, MigrationError> {
     }
 }
 
-/// Whether no other state follows this one.
+/// Whether this state is the last one.
 pub(super) fn has_ended(status: &str) -> bool {
     ["none", "completed", "failed", "cancelled"].contains(&status)
 }

@@ -1,117 +1,145 @@
-//! What can go wrong between a caller and the server, sorted by blame.
+//! The errors of commands and of listeners.
 //!
-//! Each message is whole by itself, with its cause in it. So a cause is a field
-//! like any other, and not a `source`, which who prints a chain would repeat.
+//! Each message is complete: it contains its cause. So a cause is a field, and
+//! not a `source`: a program that prints the chain would print it twice.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::Disconnected;
 use crate::wire::ErrorReply;
+use crate::{Disconnected, ErrorKind};
 use qemu_qmp_engine::error_text::Quoted;
 
-/// A command did not bring what was asked for.
+/// A command failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ExecuteError {
-    /// Whom the command was for, such as `machine 'qemu-1'`.
+    /// The server, such as `machine 'qemu-1'`.
     pub server: String,
     /// The command's name.
     pub command: String,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<ExecuteFailure>,
-    /// What was seen of the server meanwhile, in lines of their own; empty
-    /// where nothing is known, or it would not help.
+    /// What was seen of the server, in lines of their own. Empty where nothing
+    /// is known, or where it would not help.
     pub seen: String,
 }
 
-/// Why a command did not bring what was asked for.
+/// Why a command failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ExecuteFailure {
     /// The server refused the command.
     Refused {
-        /// Its arguments as they were sent; `None` if it had none.
+        /// The arguments as they were sent; `None` without arguments.
         arguments: Option<Box<RawValue>>,
         /// The server's answer.
         reply: Box<ErrorReply>,
     },
-    /// No reply came in time. The command may be executed still; its reply
-    /// will be dropped.
+    /// No reply came in time. The server may still execute the command; its
+    /// reply will be dropped.
     Timeout {
         /// The deadline.
         limit: Duration,
     },
-    /// The connection was lost before the reply. Whether the command was
-    /// executed is not known.
+    /// The connection ended before the reply. The server may have executed the
+    /// command.
     Interrupted {
-        /// Why there is no connection.
+        /// Why the connection ended.
         cause: Disconnected,
     },
-    /// The arguments cannot be written as a JSON object. Nothing was sent.
+    /// The arguments are not a JSON object. Nothing was sent.
     Arguments {
         /// What is wrong with them.
         reason: String,
     },
-    /// The reply came, but not in the shape that was asked for.
+    /// The reply has another form than the type that was asked for.
     Shape {
-        /// What was received.
+        /// The reply as it was received.
         received: Box<RawValue>,
-        /// Where the shapes differ.
-        cause: serde_json::Error,
+        /// Where the forms differ.
+        cause: Arc<serde_json::Error>,
     },
-    /// The server offers no out-of-band execution. Nothing was sent.
+    /// The server does not offer out-of-band execution. Nothing was sent.
     NoOutOfBand,
-    /// A command of this id waits for its reply already, even if nobody waits
-    /// for that. Nothing was sent.
+    /// Another command with this id has no reply yet, even if its caller has
+    /// given up. Nothing was sent.
     IdInFlight {
         /// The id that was asked for.
         id: String,
     },
-    /// The connection is no unix socket, so no descriptor can be passed.
+    /// The connection is not a unix socket, so it cannot pass descriptors.
     /// Nothing was sent.
     NoDescriptors,
-    /// The file that was to be passed cannot be opened. Nothing was sent.
+    /// The file to pass cannot be opened. Nothing was sent.
     File {
         /// Its path.
         path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
+        /// The system error.
+        cause: Arc<io::Error>,
     },
-    /// The server has not read its commands for long, or answered them, given
-    /// up or not, and too many wait. Nothing was sent.
+    /// The send queue is full, or 100,000 commands have no reply yet. Nothing
+    /// was sent.
     Congested,
+}
+
+impl ExecuteFailure {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Interrupted { cause } => cause.kind(),
+            Self::Arguments { .. } | Self::IdInFlight { .. } => ErrorKind::InvalidInput,
+            Self::Shape { .. } => ErrorKind::Protocol,
+            Self::NoOutOfBand | Self::NoDescriptors => ErrorKind::Unsupported,
+            Self::File { cause, .. } => ErrorKind::of_io(cause),
+            Self::Congested => ErrorKind::Congested,
+        }
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Interrupted { cause } => cause.io_error(),
+            Self::File { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ExecuteFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { reply, .. } => write!(f, "failed: {reply}"),
-            Self::Timeout { limit } => write!(f, "had no reply within {limit:?}"),
+            Self::Timeout { limit } => write!(f, "failed: no reply within {limit:?}"),
             Self::Interrupted { cause } => write!(f, "was interrupted: {cause}"),
-            Self::Arguments { reason } => write!(f, "has arguments that cannot be sent: {reason}"),
-            Self::Shape { cause, .. } => write!(f, "had a reply of another shape: {cause}"),
+            Self::Arguments { reason } => write!(f, "was not sent: invalid arguments: {reason}"),
+            Self::Shape { cause, .. } => {
+                write!(f, "failed: its reply has an unexpected form: {cause}")
+            }
             Self::NoOutOfBand => {
-                f.write_str("cannot be executed out of band: the server does not offer it")
+                f.write_str("was not sent: the server does not offer out-of-band execution")
             }
             Self::IdInFlight { id } => write!(
                 f,
-                "cannot be sent by the id {}: another command is, and has no reply yet",
+                "was not sent: another command with the id {} has no reply yet",
                 Quoted(id)
             ),
-            Self::NoDescriptors => f.write_str(
-                "cannot take a descriptor along: only unix sockets pass them, and this is none",
-            ),
-            Self::File { path, cause } => write!(
-                f,
-                "was to take {} along, which cannot be opened: {cause}",
-                path.display()
-            ),
+            Self::NoDescriptors => {
+                f.write_str("was not sent: only a unix socket can pass a descriptor")
+            }
+            Self::File { path, cause } => {
+                write!(f, "was not sent: cannot open {}: {cause}", path.display())
+            }
             Self::Congested => f.write_str(
-                "was not sent: the server does not read or answer, and much waits before it",
+                "was not sent: the server does not read or answer, and the queue to it is full",
             ),
         }
     }
@@ -120,7 +148,17 @@ impl fmt::Display for ExecuteFailure {
 impl StdError for ExecuteFailure {}
 
 impl ExecuteError {
-    /// The server's own words, where it refused the command.
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+
+    /// The server's error reply, if it refused the command.
     pub fn reply(&self) -> Option<&ErrorReply> {
         match &*self.failure {
             ExecuteFailure::Refused { reply, .. } => Some(reply),
@@ -128,7 +166,7 @@ impl ExecuteError {
         }
     }
 
-    /// Why the connection was lost, where it was.
+    /// Why the connection ended, if it did.
     pub fn disconnected(&self) -> Option<&Disconnected> {
         match &*self.failure {
             ExecuteFailure::Interrupted { cause } => Some(cause),
@@ -156,37 +194,72 @@ impl StdError for ExecuteError {}
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum EventError<C = Disconnected> {
-    /// It did not come in time. Other items that came are still there.
+    /// No matching item came in time. Items that did not match are kept.
     Timeout {
-        /// The server that was listened to.
+        /// The server, such as `machine 'qemu-1'`.
         server: String,
-        /// What was expected.
+        /// The item that was expected.
         expected: String,
         /// The deadline.
         limit: Duration,
-        /// What the server did meanwhile, in lines of their own; empty where
+        /// What was seen of the server, in lines of their own. Empty where
         /// nothing is known.
         seen: String,
     },
     /// The listener lagged, and its oldest items were dropped. Reported once;
-    /// then the listener goes on with what is there.
+    /// then the listener continues with the items that it has.
     Lagged {
-        /// The server that was listened to.
+        /// The server, such as `machine 'qemu-1'`.
         server: String,
-        /// What the items are, such as `event`.
+        /// The name of an item, such as `event`.
         what: &'static str,
-        /// How many were dropped since the last report.
+        /// How many items were dropped since the last report.
         missed: u64,
     },
-    /// No more items come, and none is left that matches.
+    /// The listener has ended, and no item that it has matches.
     Ended {
-        /// The server that was listened to.
+        /// The server, such as `machine 'qemu-1'`.
         server: String,
-        /// What the items are, such as `event`.
+        /// The name of an item, such as `event`.
         what: &'static str,
-        /// Why no more come.
+        /// Why it ended.
         cause: C,
     },
+    /// An event of the expected name has data of another form. Only
+    /// [`next_typed`](crate::Events::next_typed) returns this.
+    Shape {
+        /// The server, such as `machine 'qemu-1'`.
+        server: String,
+        /// The event that was expected.
+        expected: String,
+        /// Where the forms differ.
+        cause: Arc<serde_json::Error>,
+        /// The event as it was received.
+        event: Box<crate::Event>,
+    },
+}
+
+impl<C> EventError<C> {
+    /// The kind of failure, to decide by. `Ended` is [`ErrorKind::Ended`],
+    /// whatever its cause.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Lagged { .. } => ErrorKind::Lagged,
+            Self::Ended { .. } => ErrorKind::Ended,
+            Self::Shape { .. } => ErrorKind::Protocol,
+        }
+    }
+}
+
+impl EventError {
+    /// The system error, if that ended the connection.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Ended { cause, .. } => cause.io_error(),
+            _ => None,
+        }
+    }
 }
 
 impl<C: fmt::Display> fmt::Display for EventError<C> {
@@ -213,6 +286,12 @@ impl<C: fmt::Display> fmt::Display for EventError<C> {
                 what,
                 cause,
             } => write!(f, "{server}: no more {what}s: {cause}"),
+            Self::Shape {
+                server,
+                expected,
+                cause,
+                ..
+            } => write!(f, "{server}: {expected} has an unexpected form: {cause}"),
         }
     }
 }

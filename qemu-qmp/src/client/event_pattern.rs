@@ -1,4 +1,4 @@
-//! Which events are meant, as data: it can be looked at anywhere.
+//! A pattern of events, as data: it can be printed and matched anywhere.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::wire::Event;
 
-/// Which events are meant: those of a name, whose data holds a pattern.
+/// A pattern of events: a name, and a pattern of their data.
 ///
-/// A pattern that is an object is held by an object that has each of its keys,
-/// with a value that holds the key's pattern in turn; other keys do not matter.
-/// Null is held by anything, also by nothing. Any other pattern is held by
-/// what is equal to it; a list so by a list with the same members in the same
-/// order.
+/// | pattern | it matches |
+/// |---|---|
+/// | an object | an object with each of its keys, whose values match too; other keys are ignored |
+/// | null | any value, and an absent value |
+/// | anything else | an equal value; a list only with the same items in the same order |
 ///
 /// # Examples
 /// ```
@@ -32,7 +32,7 @@ pub struct EventPattern {
 }
 
 impl EventPattern {
-    /// Events of this name whose data holds this pattern.
+    /// Matches events with this name whose data matches this pattern.
     pub fn new(name: impl Into<String>, data: Value) -> Self {
         Self {
             name: name.into(),
@@ -40,13 +40,13 @@ impl EventPattern {
         }
     }
 
-    /// Whether an event is meant.
+    /// Whether the pattern matches an event.
     pub fn matches(&self, event: &Event) -> bool {
         self.name == event.name()
             && (self.data.is_null()
                 || event
                     .data::<Value>()
-                    .is_ok_and(|data| holds(&data, &self.data)))
+                    .is_ok_and(|data| is_match(&data, &self.data)))
     }
 }
 
@@ -79,12 +79,16 @@ impl fmt::Display for EventPattern {
     }
 }
 
-fn holds(value: &Value, pattern: &Value) -> bool {
+fn is_match(value: &Value, pattern: &Value) -> bool {
     match (value, pattern) {
         (_, Value::Null) => true,
-        (Value::Object(members), Value::Object(patterns)) => patterns
-            .iter()
-            .all(|(key, pattern)| members.get(key).is_some_and(|value| holds(value, pattern))),
+        (Value::Object(members), Value::Object(patterns)) => {
+            patterns.iter().all(|(key, pattern)| {
+                members
+                    .get(key)
+                    .is_some_and(|value| is_match(value, pattern))
+            })
+        }
         _ => value == pattern,
     }
 }
@@ -110,7 +114,7 @@ mod tests {
             json!({"in": {"b": {}}}),
             json!({"in": {"b": {"c": [1, {"d": 2}]}}}),
         ] {
-            assert!(holds(&data, &pattern), "{pattern}");
+            assert!(is_match(&data, &pattern), "{pattern}");
         }
         for pattern in [
             json!("d0"),
@@ -120,12 +124,12 @@ mod tests {
             json!({"n": "3"}),
             json!({"none": false}),
             json!({"in": []}),
-            // Neither a part of a list, nor a member, nor a subset within.
+            // A part of a list, one of its items, or a subset of an item.
             json!({"in": {"b": {"c": [1]}}}),
             json!({"in": {"b": {"c": 1}}}),
             json!({"in": {"b": {"c": [1, {}]}}}),
         ] {
-            assert!(!holds(&data, &pattern), "{pattern}");
+            assert!(!is_match(&data, &pattern), "{pattern}");
         }
     }
 }

@@ -1,23 +1,67 @@
-//! Events: which listener receives which, and when.
+//! Listening to events: by name, by pattern, or as a type.
 
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use serde_core::de::DeserializeOwned;
 
 use qemu_qmp_engine as engine;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::queue::{Queue, Queued};
+use qemu_qmp_engine::timeout_option;
 
-use super::{EventPattern, NextItem, Subscription};
+use super::{EventError, EventPattern, NextItem, Subscription};
 use crate::Disconnected;
 use crate::wire::Event;
 
-/// Receives the events of a server, from the moment it was made, in order.
+/// Receives the events of a server in order, from the moment it was made.
 pub type Events = Subscription<Event>;
 
 /// Waits for an event; made by [`Events`].
 pub type NextEvent<'a> = NextItem<'a, Event>;
 
+/// An event as a type: its fields are the event's data.
+///
+/// # Examples
+/// ```
+/// use qemu_qmp::{EventError, Events, TypedEvent, Wait};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Shutdown {
+///     guest: bool,
+///     reason: String,
+/// }
+///
+/// impl TypedEvent for Shutdown {
+///     const NAME: &'static str = "SHUTDOWN";
+/// }
+///
+/// fn wait_for_shutdown(events: &mut Events) -> Result<bool, EventError> {
+///     let shutdown = events.next_typed::<Shutdown>().wait()?;
+///     println!("shut down: {}", shutdown.reason);
+///     Ok(shutdown.guest)
+/// }
+/// ```
+pub trait TypedEvent: DeserializeOwned {
+    /// The event's name on the wire.
+    const NAME: &'static str;
+}
+
+/// Waits for an event of one type; made by [`Events::next_typed`].
+#[must_use = "does nothing until awaited or waited for"]
+pub struct NextTyped<'a, E> {
+    next: NextEvent<'a>,
+    event: PhantomData<fn() -> E>,
+}
+
+timeout_option!({E} NextTyped<'_, E>, next.next.timeout);
+
 impl Events {
-    /// Waits for the next event of this name. Events before it stay for later
+    /// Waits for the next event with this name. Events before it stay for later
     /// calls.
     ///
     /// # Errors
@@ -27,9 +71,23 @@ impl Events {
     /// No event is lost if the future is dropped.
     pub fn next_named(&mut self, name: &str) -> NextEvent<'_> {
         let wanted = name.to_owned();
-        self.next_where(format!("event {}", Quoted(name)), move |event| {
-            event.name() == wanted
-        })
+        self.next_where(expected(name), move |event| event.name() == wanted)
+    }
+
+    /// Waits for the next event of this type. Events before it stay for later
+    /// calls.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next); and [`EventError::Shape`] if the event's
+    /// data does not fit the type. That event is taken.
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    pub fn next_typed<E: TypedEvent>(&mut self) -> NextTyped<'_, E> {
+        NextTyped {
+            next: self.next_named(E::NAME),
+            event: PhantomData,
+        }
     }
 
     /// Waits for the next event that one of these patterns matches. Events
@@ -66,9 +124,27 @@ impl Events {
     }
 }
 
+impl<E: TypedEvent> Future for NextTyped<'_, E> {
+    type Output = Result<E, EventError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let event = ready!(Pin::new(&mut self.next).poll(context))?;
+        Poll::Ready(event.data().map_err(|cause| EventError::Shape {
+            server: self.next.server(),
+            expected: expected(E::NAME),
+            cause: Arc::new(cause),
+            event: Box::new(event),
+        }))
+    }
+}
+
+fn expected(name: &str) -> String {
+    format!("event {}", Quoted(name))
+}
+
 /// The reader's end of one listener's queue.
 pub(super) struct Listener {
-    /// The events that one of these matches; `None` is all.
+    /// The patterns of the wanted events; `None` is all events.
     wanted: Option<Vec<EventPattern>>,
     pub(super) queue: Arc<Queue<Event, Disconnected>>,
 }
@@ -86,7 +162,7 @@ impl Listener {
         let waker = match &self.wanted {
             None => self.queue.put_all(events.iter().cloned()),
             Some(wanted) => {
-                // Unlocked: a pattern may take long.
+                // The queue is not locked: a pattern may take long.
                 let is_wanted =
                     |event: &&Event| wanted.iter().any(|pattern| pattern.matches(event));
                 let events: Vec<Event> = events.iter().filter(is_wanted).cloned().collect();

@@ -4,71 +4,107 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Client, ExecuteError, ExecuteFailure, Passed, Reply};
+use super::{Client, ExecuteError, ExecuteFailure, PassedFd, Reply};
 use crate::wire::{ErrorReply, Id, Line};
 use crate::{Command, HumanMonitorCommand};
 use qemu_qmp_engine::{Elapsed, NotSent, oneshot, operation, timeout_option};
 
-/// A typed command, not sent yet; made by [`Client::execute`].
+/// Executes a typed command; made by [`Client::execute`].
 ///
 /// # Errors
-/// [`ExecuteError`], whose [`failure`](ExecuteError::failure) says which.
+/// [`ExecuteError`]; its [`failure`](ExecuteError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped after the command was sent, the command may be
-/// executed all the same; its reply is dropped and reaches nobody else.
+/// If the future is dropped after the command was sent, the server may still
+/// execute it. Its reply is dropped, and reaches no other caller.
 #[must_use = "nothing is sent until awaited or waited for"]
 pub struct Execute<C> {
     request: Request,
     command: PhantomData<fn() -> C>,
 }
 
-/// A command by its name, not sent yet; made by [`Client::execute_json`].
+/// Executes a command by its name; made by [`Client::execute_json`]. Its
+/// options are those of [`Execute`].
 ///
 /// # Errors
-/// [`ExecuteError`], whose [`failure`](ExecuteError::failure) says which.
+/// [`ExecuteError`]; its [`failure`](ExecuteError::failure) is the reason.
 ///
 /// # Cancel safety
 /// As for [`Execute`].
 #[must_use = "nothing is sent until awaited or waited for"]
-pub struct ExecuteJson {
+pub struct ExecuteJson<T = serde_json::Value> {
     request: Request,
+    returned: PhantomData<fn() -> T>,
 }
 
+/// One command with its options, for both operations.
 struct Request {
     client: Client,
     name: String,
     arguments: serde_json::Result<Box<RawValue>>,
     out_of_band: bool,
-    passed: Vec<Passed>,
+    descriptors: Vec<PassedFd>,
     id: Option<String>,
-    /// Whether a text that tells of an error is a refusal.
+    /// Whether a text that reports an error is a refusal.
     fails_on_error: bool,
     timeout: Option<Duration>,
 }
 
+/// The options of a command, which are the same for both operations.
+macro_rules! command_options {
+    ({$($generics:tt)*} $type:ty) => {
+        timeout_option!({$($generics)*} $type, request.timeout);
+
+        impl<$($generics)*> $type {
+            /// Executes the command out of band: before the commands that the
+            /// server has queued. Few commands allow it.
+            pub fn out_of_band(mut self) -> Self {
+                self.request.out_of_band = true;
+                self
+            }
+
+            /// Passes a descriptor with the command, for commands that take one.
+            /// Only a unix socket can pass it.
+            pub fn pass(mut self, descriptor: impl Into<PassedFd>) -> Self {
+                self.request.descriptors.push(descriptor.into());
+                self
+            }
+
+            /// Sends the command with this id instead of a generated one: to
+            /// find it in the server's log or in a
+            /// [transcript](crate::Transcript). Generated ids are numbers, so a
+            /// string never equals one.
+            pub fn id(mut self, id: impl Into<String>) -> Self {
+                self.request.id = Some(id.into());
+                self
+            }
+        }
+    };
+}
+
+command_options!({C: Command} Execute<C>);
+command_options!({T} ExecuteJson<T>);
+
 impl<C: Command> Execute<C> {
     pub(super) fn new(client: Client, command: C) -> Self {
-        let request = Request::new(client, C::NAME, command, C::OOB);
         Self {
-            request,
+            request: Request::new(client, C::NAME, command, C::OOB),
             command: PhantomData,
         }
     }
 }
 
-timeout_option!({C: Command} Execute<C>, request.timeout);
-
 impl Execute<HumanMonitorCommand> {
-    /// Fails with [`ExecuteFailure::Refused`] if the text has `Error:` in it,
-    /// which is how the monitor for people reports that a command failed. The
-    /// text is the description in the [reply](ExecuteError::reply).
+    /// Fails with [`ExecuteFailure::Refused`] if the text contains `Error:`.
+    /// The human monitor reports failures in this way. The text is the
+    /// description in the [reply](ExecuteError::reply).
     ///
     /// # Examples
     /// ```no_run
@@ -89,41 +125,38 @@ impl ExecuteJson {
     pub(super) fn new(client: Client, name: &str, arguments: impl Serialize) -> Self {
         Self {
             request: Request::new(client, name, arguments, false),
+            returned: PhantomData,
         }
-    }
-
-    /// Executes the command out of band, ahead of what waits its turn.
-    pub fn out_of_band(mut self) -> Self {
-        self.request.out_of_band = true;
-        self
-    }
-
-    /// Passes a descriptor along, for commands that take one. Over unix sockets
-    /// alone.
-    pub fn pass(mut self, descriptor: impl Into<Passed>) -> Self {
-        self.request.passed.push(descriptor.into());
-        self
-    }
-
-    /// Sends the command by this id, instead of one of ours: to find it in a log
-    /// of the server's, or in a [transcript](crate::Transcript). Ours are numbers,
-    /// so a text is never one of them.
-    pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.request.id = Some(id.into());
-        self
-    }
-
-    /// Takes the return value as a type of the caller's instead of a
-    /// [`serde_json::Value`]. For what was received as it stands, take a
-    /// `Box<RawValue>`.
-    pub fn returning<T: DeserializeOwned + 'static>(
-        self,
-    ) -> impl Future<Output = Result<T, ExecuteError>> + Send {
-        self.request.run()
     }
 }
 
-timeout_option!(ExecuteJson, request.timeout);
+impl<T> ExecuteJson<T> {
+    /// Returns the value as a type of the caller's instead of a
+    /// [`serde_json::Value`]. A `Box<RawValue>` is the value as it was received.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use qemu_qmp::{Client, Wait};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Name {
+    ///     name: Option<String>,
+    /// }
+    ///
+    /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let query = qmp.execute_json("query-name", ()).returning::<Name>();
+    /// println!("{:?}", query.timeout(Duration::from_secs(1)).wait()?.name);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn returning<U: DeserializeOwned>(self) -> ExecuteJson<U> {
+        ExecuteJson {
+            request: self.request,
+            returned: PhantomData,
+        }
+    }
+}
 
 operation!({C: Command + 'static} Execute<C> => Result<C::Return, ExecuteError>);
 
@@ -133,10 +166,10 @@ impl<C: Command + 'static> Execute<C> {
     }
 }
 
-operation!(ExecuteJson => Result<serde_json::Value, ExecuteError>);
+operation!({T: DeserializeOwned + 'static} ExecuteJson<T> => Result<T, ExecuteError>);
 
-impl ExecuteJson {
-    async fn run(self) -> Result<serde_json::Value, ExecuteError> {
+impl<T: DeserializeOwned + 'static> ExecuteJson<T> {
+    async fn run(self) -> Result<T, ExecuteError> {
         self.request.run().await
     }
 }
@@ -149,7 +182,7 @@ impl Request {
             name: name.to_owned(),
             arguments: serde_json::value::to_raw_value(&arguments),
             out_of_band,
-            passed: Vec::new(),
+            descriptors: Vec::new(),
             id: None,
             fails_on_error: false,
             timeout,
@@ -159,13 +192,13 @@ impl Request {
     async fn run<T: DeserializeOwned>(self) -> Result<T, ExecuteError> {
         let (client, command) = (self.client.clone(), self.name.clone());
         self.outcome().await.map_err(|failure| {
-            let witness = &client.handle.shared.context;
+            let context = &client.handle.shared.context;
             let seen = match failure {
-                ExecuteFailure::Timeout { .. } | ExecuteFailure::Congested => witness.seen(),
+                ExecuteFailure::Timeout { .. } | ExecuteFailure::Congested => context.seen(),
                 _ => String::new(),
             };
             ExecuteError {
-                server: witness.name(),
+                server: context.name(),
                 command,
                 failure: Box::new(failure),
                 seen,
@@ -176,10 +209,10 @@ impl Request {
     async fn outcome<T: DeserializeOwned>(self) -> Result<T, ExecuteFailure> {
         let arguments = match self.arguments {
             Ok(raw) if raw.get() == "null" => None,
-            // The server takes no arguments and an empty object for the same.
+            // For the server, an empty object is the same as no arguments.
             Ok(raw) if raw.get().starts_with('{') => Some(raw),
             Ok(raw) => {
-                let reason = format!("they must be an object, and are {raw}");
+                let reason = format!("they must be an object, but are {raw}");
                 return Err(ExecuteFailure::Arguments { reason });
             }
             Err(error) => {
@@ -193,20 +226,26 @@ impl Request {
         let text = arguments.as_ref().map(|raw| raw.get().as_bytes());
         let line = Line::new(&self.name, text, self.out_of_band);
         let mut descriptors = Vec::new();
-        for passed in self.passed {
-            let opened = passed.open();
-            let failed = |(path, cause)| ExecuteFailure::File { path, cause };
-            descriptors.push(opened.map_err(failed)?);
+        for descriptor in self.descriptors {
+            let failed = |(path, cause)| ExecuteFailure::File {
+                path,
+                cause: Arc::new(cause),
+            };
+            descriptors.push(descriptor.open().map_err(failed)?);
         }
         match exchange(&self.client, self.id, line, descriptors, self.timeout).await? {
-            Ok(received) if self.fails_on_error && tells_of_an_error(&received) => {
+            Ok(received) if self.fails_on_error && reports_an_error(&received) => {
                 Err(ExecuteFailure::Refused {
                     arguments,
                     reply: Box::new(ErrorReply::of_text(received)),
                 })
             }
-            Ok(received) => serde_json::from_str(received.get())
-                .map_err(|cause| ExecuteFailure::Shape { received, cause }),
+            Ok(received) => {
+                serde_json::from_str(received.get()).map_err(|cause| ExecuteFailure::Shape {
+                    received,
+                    cause: Arc::new(cause),
+                })
+            }
             Err(reply) => Err(ExecuteFailure::Refused {
                 arguments,
                 reply: Box::new(reply),
@@ -215,9 +254,9 @@ impl Request {
     }
 }
 
-/// Whether the monitor for people reports an error, by a text such as `Error:
-/// Device 'd' not found` (QEMU's `hmp_handle_error`).
-fn tells_of_an_error(text: &RawValue) -> bool {
+/// Whether the text of the human monitor reports an error, such as `Error: Device
+/// 'd' not found` (QEMU's `hmp_handle_error`).
+fn reports_an_error(text: &RawValue) -> bool {
     text.get().contains("Error:")
 }
 
@@ -236,8 +275,8 @@ async fn exchange(
     if !shared.stream.passes_descriptors() {
         return Err(ExecuteFailure::NoDescriptors);
     }
-    // QEMU keeps what was passed last, until a command takes it: the next may
-    // come when this one has been answered.
+    // QEMU keeps only the last descriptor that it received, until a command takes
+    // it. So the next command waits until this one has been answered.
     let in_turn = async {
         let _turn = shared.passing.lock().await;
         transmit(client, id, line, &descriptors, None).await
@@ -260,11 +299,12 @@ async fn transmit(
     let (waiter, reply) = oneshot::channel();
     let (id, bytes) = match shared.submit(id, line, waiter) {
         Ok(submitted) => submitted,
-        Err(over @ ExecuteFailure::Interrupted { .. }) => {
-            // Who comes between the end and its word has it with all others.
-            let told = shared.is_notified.until(|told| told.then_some(()));
-            let _ = shared.deadlines.timeout(timeout, told).await;
-            return Err(over);
+        Err(failure @ ExecuteFailure::Interrupted { .. }) => {
+            // The connection has ended, and its waiters may not be notified yet:
+            // this caller must not know before them.
+            let notified = shared.is_notified.until(|it| it.then_some(()));
+            let _ = shared.deadlines.timeout(timeout, notified).await;
+            return Err(failure);
         }
         Err(failure) => return Err(failure),
     };
@@ -289,13 +329,13 @@ async fn transmit(
     });
     match shared.deadlines.timeout(timeout, reply).await {
         Ok(Ok(answer)) => answer.map_err(interrupted),
-        // The books were dropped with the connection.
+        // The table of waiters was dropped with the connection.
         Ok(Err(_)) => Err(interrupted(crate::Disconnected::ByClient)),
         Err(Elapsed(limit)) => Err(ExecuteFailure::Timeout { limit }),
     }
 }
 
-/// Marks a command in the books when nobody waits for its reply any more.
+/// Marks the command in the table when its caller no longer waits.
 struct Abandon<'a> {
     client: &'a Client,
     id: Id,

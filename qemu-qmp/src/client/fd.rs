@@ -1,4 +1,4 @@
-//! Descriptors that go to the server with a command.
+//! Descriptors that are passed to the server with a command.
 
 use std::fs::File;
 use std::io;
@@ -7,22 +7,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// A descriptor for the server, or the path of a file that is opened for it,
-/// read-only, when the command is sent.
+/// A descriptor to pass to the server: a file, a socket, a pipe, or a path. A
+/// path is opened read-only when the command is sent.
 #[derive(Debug)]
-pub struct Passed(What);
+pub struct PassedFd(Source);
 
 #[derive(Debug)]
-enum What {
+enum Source {
     Descriptor(OwnedFd),
     Path(PathBuf),
 }
 
-impl Passed {
+impl PassedFd {
     pub(super) fn open(self) -> Result<OwnedFd, (PathBuf, io::Error)> {
         match self.0 {
-            What::Descriptor(descriptor) => Ok(descriptor),
-            What::Path(path) => match File::open(&path) {
+            Source::Descriptor(descriptor) => Ok(descriptor),
+            Source::Path(path) => match File::open(&path) {
                 Ok(file) => Ok(file.into()),
                 Err(error) => Err((path, error)),
             },
@@ -30,29 +30,29 @@ impl Passed {
     }
 }
 
-impl From<&Path> for Passed {
+impl From<&Path> for PassedFd {
     fn from(path: &Path) -> Self {
-        Self(What::Path(path.to_owned()))
+        Self(Source::Path(path.to_owned()))
     }
 }
 
-impl From<PathBuf> for Passed {
+impl From<PathBuf> for PassedFd {
     fn from(path: PathBuf) -> Self {
-        Self(What::Path(path))
+        Self(Source::Path(path))
     }
 }
 
-macro_rules! passed_from {
+macro_rules! from_descriptor {
     ($($type:ty),*) => {$(
-        impl From<$type> for Passed {
+        impl From<$type> for PassedFd {
             fn from(descriptor: $type) -> Self {
-                Self(What::Descriptor(descriptor.into()))
+                Self(Source::Descriptor(descriptor.into()))
             }
         }
     )*};
 }
 
-passed_from!(
+from_descriptor!(
     OwnedFd,
     File,
     UnixStream,

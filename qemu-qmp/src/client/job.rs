@@ -1,4 +1,4 @@
-//! A background job, started and followed to its end over all its states
+//! Starts a background job, and follows it through its states to its end
 //! (`JobStatus` in QEMU's schema).
 //!
 //! ```text
@@ -6,30 +6,32 @@
 //!                        complete             finalize     dismiss
 //! ```
 //!
-//! The server tells each state by an event, which is listened for before the
-//! job is started; what the job waits for in one is done when that comes.
+//! The server reports each state by an event. This module listens before it starts
+//! the job, and sends the command that a state needs when its event comes.
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use serde_core::Serialize;
 use serde_json::{Value, json};
 
 use super::{Client, EventError, Events, ExecuteError};
+use crate::ErrorKind;
 use crate::wire::Event;
 use qemu_qmp_engine::Elapsed;
 use qemu_qmp_engine::error_text::Quoted;
 
-/// A job, not started yet; made by [`Client::run_job`].
+/// Runs a background job; made by [`Client::run_job`].
 ///
 /// # Errors
-/// [`JobError`], whose [`failure`](JobError::failure) says which.
+/// [`JobError`]; its [`failure`](JobError::failure) is the reason.
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, the job goes on in the server,
-/// and nobody dismisses it.
+/// If the future is dropped after it was polled, the job continues in the server,
+/// and is not dismissed.
 #[must_use = "nothing is started until awaited or waited for"]
 pub struct RunJob {
     client: Client,
@@ -39,79 +41,78 @@ pub struct RunJob {
     timeout: Option<Duration>,
 }
 
-/// How often to ask for the progress, and who wants to know.
+/// The caller's function for progress, and how often to call it.
 struct Watch {
     every: Duration,
     watch: Box<dyn FnMut(Progress) + Send>,
 }
 
-/// How far a job is, in a unit of its own: bytes for most.
+/// How far a job is. The unit depends on the job: bytes for most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is done.
+    /// How much is done.
     pub current: u64,
-    /// What is done when all is, as estimated now.
+    /// How much must be done in all, as estimated now.
     pub total: u64,
 }
 
-/// What became of a job.
+/// How a job went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JobReport {
     /// Its id.
     pub id: String,
-    /// The states that it went through, by their names on the wire; the last
-    /// 1000.
+    /// The job's states, by their names on the wire: the last 1000.
     pub states: Vec<String>,
-    /// How far it came, as last known.
+    /// The last known progress.
     pub progress: Progress,
 }
 
-/// A job did not do what it was to do.
+/// A background job failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct JobError {
-    /// Whose job it is, such as `machine 'qemu-1'`.
+    /// The server, such as `machine 'qemu-1'`.
     pub server: String,
-    /// How far it came.
+    /// How far the job came.
     pub report: JobReport,
-    /// What went wrong.
+    /// Why it failed.
     pub failure: Box<JobFailure>,
 }
 
-/// Why a job did not do what it was to do.
+/// Why a background job failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum JobFailure {
-    /// The arguments have no `job-id`, by which it would be followed. Nothing
+    /// The arguments have no `job-id`, so the job cannot be followed. Nothing
     /// was started.
     NoId,
-    /// A command was refused, or got no reply.
+    /// A command failed.
     Execute(ExecuteError),
-    /// The job has failed, or was cancelled.
+    /// The job failed, or was cancelled.
     Failed {
-        /// The server's words.
+        /// The server's description.
         reason: String,
     },
-    /// It did not end in time, and goes on.
+    /// The job did not end in time. It continues in the server.
     Timeout {
         /// The deadline.
         limit: Duration,
-        /// What was seen of the server meanwhile, in lines of their own.
+        /// What was seen of the server, in lines of their own.
         seen: String,
     },
-    /// The connection was lost, or too many events came for the listener.
+    /// The connection ended, or the listener lagged.
     Events(EventError),
 }
 
 impl fmt::Display for JobFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoId => {
-                f.write_str("cannot be followed: its arguments have no text for 'job-id'")
-            }
+            Self::NoId => f.write_str("was not started: its arguments have no 'job-id' string"),
             Self::Execute(cause) => write!(f, "{cause}"),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
-            Self::Timeout { limit, seen } => write!(f, "has not ended within {limit:?}{seen}"),
+            Self::Timeout { limit, seen } => write!(f, "did not end within {limit:?}{seen}"),
             Self::Events(cause) => write!(f, "{cause}"),
         }
     }
@@ -119,21 +120,55 @@ impl fmt::Display for JobFailure {
 
 impl StdError for JobFailure {}
 
+impl JobFailure {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoId => ErrorKind::InvalidInput,
+            Self::Execute(cause) => cause.kind(),
+            Self::Failed { .. } => ErrorKind::Refused,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Events(cause) => cause.kind(),
+        }
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            Self::Events(cause) => cause.io_error(),
+            Self::NoId | Self::Failed { .. } | Self::Timeout { .. } => None,
+        }
+    }
+}
+
+impl JobError {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+}
+
 impl RunJob {
     pub(super) fn new(client: Client, command: &str, arguments: impl Serialize) -> Self {
         Self {
             timeout: client.deadlines().limit(),
             client,
             command: command.to_owned(),
-            // What is no JSON has no id either.
+            // Arguments that are not JSON have no id: it fails when it runs.
             arguments: serde_json::to_value(arguments).unwrap_or_default(),
             watch: None,
         }
     }
 
-    /// Calls `watch` with the job's progress while it runs, on the task or
-    /// thread that waits for it. The server is asked so often, for it has no
-    /// event for this.
+    /// Calls `watch` with the job's progress while it runs, in the task or thread
+    /// that waits. `every` is how often the server is asked: it has no event for
+    /// progress.
     pub fn on_progress(
         mut self,
         every: Duration,
@@ -179,7 +214,7 @@ impl RunJob {
             .to_owned();
         report.id.clone_from(&id);
         let finalizes_itself = self.arguments["auto-finalize"] != false;
-        // Or it is gone before it can be asked why it failed.
+        // Otherwise the job is gone before its error can be queried.
         if DISMISS_THEMSELVES.contains(&self.command.as_str())
             && self.arguments["auto-dismiss"].is_null()
         {
@@ -195,7 +230,7 @@ impl RunJob {
         loop {
             let event = self.next(&mut events, report).await?;
             let data: Value = event.data().unwrap_or_default();
-            // A job that dismisses itself tells its failure here alone.
+            // A job that dismisses itself reports its failure only here.
             if let Some(error) = data["error"].as_str() {
                 reason = Some(error.to_owned());
             }
@@ -229,7 +264,8 @@ impl RunJob {
         }
     }
 
-    /// The next event; asks for the progress meanwhile, if that is wanted.
+    /// Waits for the next event. Queries the progress while it waits, if the caller
+    /// watches it.
     async fn next(
         &mut self,
         events: &mut Events,
@@ -249,7 +285,7 @@ impl RunJob {
         }
     }
 
-    /// What the server tells of the job; `None` where it is gone.
+    /// Queries the job; `None` if it is gone.
     async fn query(&mut self, report: &mut JobReport) -> Result<Option<Value>, JobFailure> {
         let jobs = execute(&self.client, "query-jobs", &Value::Null).await?;
         let mut jobs = jobs.as_array().into_iter().flatten();
@@ -286,13 +322,13 @@ impl fmt::Display for JobError {
         } = report;
         let id = Quoted(id);
         match &**failure {
-            // They say themselves whose server it is.
+            // These messages start with the server's name.
             JobFailure::Execute(_) | JobFailure::Events(_) => write!(f, "job {id}: {failure}")?,
             _ => write!(f, "{server}: job {id} {failure}")?,
         }
         if let Some(state) = states.last() {
             let Progress { current, total } = progress;
-            write!(f, " (last '{state}', {current} of {total} done)")?;
+            write!(f, " (last state '{state}', {current} of {total} done)")?;
         }
         Ok(())
     }
@@ -300,11 +336,10 @@ impl fmt::Display for JobError {
 
 impl StdError for JobError {}
 
-/// Notes that this state was reached, in a list that no server can make grow
-/// without bound.
+/// Adds a state to a list. The list is bounded, whatever the server sends.
 pub(super) fn note_state(states: &mut Vec<String>, reached: &str) {
     const MOST: usize = 1000;
-    // More than the name of any state has.
+    // Longer than the name of any state.
     const LETTERS: usize = 64;
     if states.len() == MOST {
         states.remove(0);
@@ -312,8 +347,8 @@ pub(super) fn note_state(states: &mut Vec<String>, reached: &str) {
     states.push(reached.chars().take(LETTERS).collect());
 }
 
-/// Commands whose jobs are gone as soon as they have concluded, unless it is
-/// said otherwise. Those of the others wait to be dismissed.
+/// Commands whose jobs dismiss themselves by default when they have concluded. Other
+/// jobs wait to be dismissed.
 const DISMISS_THEMSELVES: [&str; 6] = [
     "block-commit",
     "block-stream",

@@ -1,12 +1,13 @@
-//! The state of a guest on its way: out to whatever a descriptor is, and in
-//! from there, each followed to its end.
+//! Migrates a guest's state out to a descriptor, or in from one, and follows the
+//! migration to its end.
 //!
-//! The server tells each state of a migration (`MigrationStatus` in QEMU's
-//! schema) by an event, where that capability is set, as it is here first.
+//! The server reports each state (`MigrationStatus` in QEMU's schema) by an event,
+//! if the capability `events` is set. This module sets it first.
 
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -15,100 +16,102 @@ use serde_json::{Value, json};
 
 use super::cancel_migration::has_ended;
 use super::job::note_state;
-use super::{Client, EventError, Events, ExecuteError, Passed};
-use crate::QueryStatus;
+use super::{Client, EventError, Events, ExecuteError, PassedFd};
+use crate::{ErrorKind, QueryStatus};
 use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 
-/// A migration out, not started yet; made by [`Client::migrate_over`].
+/// Migrates a guest out; made by [`Client::migrate_over`].
 ///
 /// # Errors
-/// Each variant of [`MigrationError`] says when.
+/// See the variants of [`MigrationError`].
 ///
 /// # Cancel safety
-/// If the future is dropped after it was polled, a migration that was started
-/// goes on; [`Client::cancel_migration`] ends it. One that was not leaves nothing.
+/// If the future is dropped after the migration has started, the migration
+/// continues; [`Client::cancel_migration`] ends it. Before that, nothing remains.
 #[must_use = "nothing is started until awaited or waited for"]
 pub struct Migrate {
     client: Client,
-    passed: Passed,
+    descriptor: PassedFd,
     timeout: Option<Duration>,
 }
 
-/// A migration in, not asked for yet; made by [`Client::migrate_incoming_over`].
+/// Starts a migration in; made by [`Client::migrate_incoming_over`].
 ///
 /// # Errors
-/// Each variant of [`MigrationError`] says when.
+/// See the variants of [`MigrationError`].
 ///
 /// # Cancel safety
 /// As for [`Migrate`].
 #[must_use = "nothing is asked for until awaited or waited for"]
 pub struct MigrateIncoming {
     client: Client,
-    passed: Passed,
+    descriptor: PassedFd,
     timeout: Option<Duration>,
 }
 
-/// A migration in that the server waits for, or is about; given by
+/// A migration in that has started, or that the server waits for; made by
 /// [`MigrateIncoming`].
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingMigration {
     client: Client,
     events: Events,
 }
 
-/// Waits for the end of a migration in; made by [`Incoming::completed`].
+/// Waits for the end of a migration in; made by
+/// [`IncomingMigration::wait_for_completion`].
 ///
 /// # Errors
-/// Each variant of [`MigrationError`] says when. A server that cannot take the
-/// state in ends, unless it was told otherwise.
+/// See the variants of [`MigrationError`]. By default, QEMU exits if it cannot
+/// load the state.
 ///
 /// # Cancel safety
-/// Nothing depends on it.
+/// Dropping the future has no effect on the migration.
 #[must_use = "nothing is waited for until awaited or waited for"]
-pub struct Completed {
-    incoming: Incoming,
+pub struct WaitForMigration {
+    incoming: IncomingMigration,
     timeout: Option<Duration>,
 }
 
-/// A migration that is complete.
+/// A completed migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MigrationReport {
-    /// The states that it went through, by their names on the wire; the last
-    /// 1000.
+    /// The migration's states, by their names on the wire: the last 1000.
     pub states: Vec<String>,
-    /// How long it took; `None` where the server does not say.
+    /// How long it took; `None` if the server does not report it.
     pub total_time: Option<Duration>,
-    /// How long the guest stood still for it; `None` likewise.
+    /// How long the guest was paused; `None` if the server does not report it.
     pub downtime: Option<Duration>,
-    /// How much of the guest's memory went out, in bytes; `None` likewise.
+    /// How much of the guest's memory was sent, in bytes; `None` if the server
+    /// does not report it.
     pub transferred_bytes: Option<u64>,
 }
 
-/// A migration did not come to its end.
+/// A migration did not complete.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum MigrationError {
-    /// A command was refused, or got no reply.
+    /// A command failed.
     Execute(ExecuteError),
-    /// It has failed, or was cancelled.
+    /// The migration failed, or was cancelled.
     Failed {
-        /// Whose it is, such as `machine 'qemu-1'`.
+        /// The server, such as `machine 'qemu-1'`.
         server: String,
         /// `failed` or `cancelled`.
         status: String,
-        /// The server's words, where it has some.
+        /// The server's description, if it gave one.
         reason: Option<String>,
     },
-    /// It is not complete in time, and goes on.
+    /// The migration did not complete in time. It continues.
     Timeout {
-        /// Whose it is.
+        /// The server, such as `machine 'qemu-1'`.
         server: String,
         /// The deadline.
         limit: Duration,
-        /// What was seen of the server meanwhile, in lines of their own.
+        /// What was seen of the server, in lines of their own.
         seen: String,
     },
-    /// The connection was lost, as where the server has ended.
+    /// The connection ended, for example with the server.
     Events(EventError),
 }
 
@@ -122,8 +125,8 @@ impl fmt::Display for MigrationError {
                 reason,
             } => write!(
                 f,
-                "{server}: the migration has {status}{}",
-                in_words(reason.as_deref())
+                "{server}: migration {status}{}",
+                after_colon(reason.as_deref())
             ),
             Self::Timeout {
                 server,
@@ -131,7 +134,7 @@ impl fmt::Display for MigrationError {
                 seen,
             } => write!(
                 f,
-                "{server}: the migration is not complete within {limit:?}{seen}"
+                "{server}: migration did not complete within {limit:?}{seen}"
             ),
             Self::Events(cause) => write!(f, "{cause}"),
         }
@@ -140,39 +143,60 @@ impl fmt::Display for MigrationError {
 
 impl Error for MigrationError {}
 
-fn in_words(reason: Option<&str>) -> String {
+impl MigrationError {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Execute(cause) => cause.kind(),
+            Self::Failed { .. } => ErrorKind::Refused,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Events(cause) => cause.kind(),
+        }
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            Self::Events(cause) => cause.io_error(),
+            Self::Failed { .. } | Self::Timeout { .. } => None,
+        }
+    }
+}
+
+fn after_colon(reason: Option<&str>) -> String {
     reason
         .map(|reason| format!(": {reason}"))
         .unwrap_or_default()
 }
 
 impl Client {
-    /// Migrates the guest over a descriptor: a socket to the other server, a
-    /// pipe, or a file that is open for writing; and follows it to its end. The
-    /// guest stands still then (run state `postmigrate`).
+    /// Migrates the guest over a descriptor, and follows the migration to its
+    /// end: a socket to the other server, a pipe, or a file that is open for
+    /// writing. The guest is then paused (run state `postmigrate`).
     ///
     /// Nothing is started before the result is awaited or waited for.
-    pub fn migrate_over(&self, passed: impl Into<Passed>) -> Migrate {
+    pub fn migrate_over(&self, descriptor: impl Into<PassedFd>) -> Migrate {
         Migrate {
             client: self.clone(),
-            passed: passed.into(),
+            descriptor: descriptor.into(),
             timeout: self.deadlines().limit(),
         }
     }
 
-    /// Has a server that was started with `-incoming defer` take a guest in
-    /// over a descriptor: a socket, a pipe, or a file that is open for reading.
+    /// Starts a migration in over a descriptor: a socket, a pipe, or a file that
+    /// is open for reading. The server must run with `-incoming defer`.
     ///
-    /// Nothing is asked for before the result is awaited or waited for.
-    pub fn migrate_incoming_over(&self, passed: impl Into<Passed>) -> MigrateIncoming {
+    /// Nothing is started before the result is awaited or waited for.
+    pub fn migrate_incoming_over(&self, descriptor: impl Into<PassedFd>) -> MigrateIncoming {
         MigrateIncoming {
             client: self.clone(),
-            passed: passed.into(),
+            descriptor: descriptor.into(),
             timeout: self.deadlines().limit(),
         }
     }
 
-    /// Has the states of migrations told, and listens.
+    /// Turns the events of migrations on, and listens.
     async fn migration_events(&self) -> Result<Events, ExecuteError> {
         let events = self.events_named(["MIGRATION"]);
         let on = json!({"capabilities": [{"capability": "events", "state": true}]});
@@ -181,41 +205,47 @@ impl Client {
         Ok(events)
     }
 
-    /// Has the states of migrations told, and starts one by this command over a
-    /// descriptor.
-    async fn start_migration(&self, command: &str, passed: Passed) -> Result<Events, ExecuteError> {
-        static PASSED: AtomicU64 = AtomicU64::new(1);
+    /// Turns the events of migrations on, and starts a migration by this command
+    /// over a descriptor.
+    async fn start_migration(
+        &self,
+        command: &str,
+        descriptor: PassedFd,
+    ) -> Result<Events, ExecuteError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let events = self.migration_events().await?;
-        let number = PASSED.fetch_add(1, Ordering::Relaxed);
-        let mut lent = Lent {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut named = NamedFd {
             client: self,
             name: format!("migration-{number}"),
             is_taken: false,
         };
-        self.getfd(&lent.name, passed).timeout(None).await?;
-        let arguments = json!({"uri": format!("fd:{}", lent.name)});
+        self.getfd(&named.name, descriptor).timeout(None).await?;
+        let arguments = json!({"uri": format!("fd:{}", named.name)});
         let started = self.execute_json(command, arguments).timeout(None).await;
-        lent.is_taken = started.is_ok();
+        named.is_taken = started.is_ok();
         started.map(|_: Value| events)
     }
 }
 
-/// A descriptor that the server is given by a name, until a migration takes it:
-/// one that is refused leaves it there.
-struct Lent<'a> {
+/// A descriptor that the server has under a name. A migration takes it; if the
+/// migration is refused, the drop closes it.
+struct NamedFd<'a> {
     client: &'a Client,
     name: String,
     is_taken: bool,
 }
 
-impl Drop for Lent<'_> {
+impl Drop for NamedFd<'_> {
     fn drop(&mut self) {
-        // The copy that a fork made must leave the parent's connection be.
+        // A forked process has a copy of this handle. It must not use the
+        // parent's connection.
         if self.is_taken || !self.client.handle.engine.is_of_this_process() {
             return;
         }
-        // Sent now, and nobody waits for the reply. Where the command is still
-        // under way and takes it, there is nothing left to close by this name.
+        // The first poll sends it, and no caller waits for the reply. If the
+        // migration command still takes the descriptor, the name does not exist
+        // any more and this fails.
         let arguments = json!({"fdname": self.name});
         let close = self.client.execute_json("closefd", arguments).timeout(None);
         let mut context = Context::from_waker(Waker::noop());
@@ -227,18 +257,18 @@ timeout_option!(Migrate, timeout);
 
 timeout_option!(MigrateIncoming, timeout);
 
-impl Incoming {
-    /// Waits until the guest is here.
-    pub fn completed(self) -> Completed {
+impl IncomingMigration {
+    /// Waits until the migration has completed.
+    pub fn wait_for_completion(self) -> WaitForMigration {
         let timeout = self.client.deadlines().limit();
-        Completed {
+        WaitForMigration {
             incoming: self,
             timeout,
         }
     }
 }
 
-timeout_option!(Completed, timeout);
+timeout_option!(WaitForMigration, timeout);
 
 operation!(Migrate => Result<MigrationReport, MigrationError>);
 
@@ -246,43 +276,43 @@ impl Migrate {
     async fn run(self) -> Result<MigrationReport, MigrationError> {
         let Self {
             client,
-            passed,
+            descriptor,
             timeout,
         } = self;
-        let ended = async {
-            let started = client.start_migration("migrate", passed).await;
+        let migration = async {
+            let started = client.start_migration("migrate", descriptor).await;
             let mut events = started.map_err(MigrationError::Execute)?;
             follow(&client, &mut events).await
         };
-        within(client.clone(), timeout, ended).await
+        within(client.clone(), timeout, migration).await
     }
 }
 
-operation!(MigrateIncoming => Result<Incoming, MigrationError>);
+operation!(MigrateIncoming => Result<IncomingMigration, MigrationError>);
 
 impl MigrateIncoming {
-    async fn run(self) -> Result<Incoming, MigrationError> {
+    async fn run(self) -> Result<IncomingMigration, MigrationError> {
         let Self {
             client,
-            passed,
+            descriptor,
             timeout,
         } = self;
-        let begun = async {
-            let started = client.start_migration("migrate-incoming", passed).await;
+        let start = async {
+            let started = client.start_migration("migrate-incoming", descriptor).await;
             started.map_err(MigrationError::Execute)
         };
-        let events = within(client.clone(), timeout, begun).await?;
-        Ok(Incoming { client, events })
+        let events = within(client.clone(), timeout, start).await?;
+        Ok(IncomingMigration { client, events })
     }
 }
 
-operation!(Completed => Result<MigrationReport, MigrationError>);
+operation!(WaitForMigration => Result<MigrationReport, MigrationError>);
 
-impl Completed {
+impl WaitForMigration {
     async fn run(self) -> Result<MigrationReport, MigrationError> {
-        let Incoming { client, mut events } = self.incoming;
-        let ended = follow(&client, &mut events);
-        within(client.clone(), self.timeout, ended).await
+        let IncomingMigration { client, mut events } = self.incoming;
+        let migration = follow(&client, &mut events);
+        within(client.clone(), self.timeout, migration).await
     }
 }
 
@@ -301,9 +331,8 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Waits until the guest may go on: the server tells that a migration is
-/// complete some instants before it is done with it, and refuses `cont` until
-/// then. For that it has no event, so it is asked.
+/// Waits until the server accepts `cont`. It reports a completed migration
+/// slightly before that, and has no event for it, so this queries the status.
 pub(super) async fn finalized(client: &Client) -> Result<(), ExecuteError> {
     while client.execute(QueryStatus).timeout(None).await?.status == "finish-migrate" {
         engine::pause(PACE).await;
@@ -313,7 +342,7 @@ pub(super) async fn finalized(client: &Client) -> Result<(), ExecuteError> {
 
 const PACE: Duration = Duration::from_millis(1);
 
-/// From state to state, to one that is an end.
+/// Follows the migration to its last state.
 async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport, MigrationError> {
     let mut states = Vec::new();
     loop {
@@ -322,28 +351,28 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
             .map_err(MigrationError::Events)?
             .data()
             .unwrap_or_default();
-        let reached = data["status"].as_str().unwrap_or_default().to_owned();
-        note_state(&mut states, &reached);
-        if !has_ended(&reached) {
+        let status = data["status"].as_str().unwrap_or_default().to_owned();
+        note_state(&mut states, &status);
+        if !has_ended(&status) {
             continue;
         }
-        let told = client.execute_json("query-migrate", ()).timeout(None).await;
-        if reached != "completed" {
-            let told = told.unwrap_or_default();
+        let reply = client.execute_json("query-migrate", ()).timeout(None).await;
+        if status != "completed" {
+            let reply = reply.unwrap_or_default();
             return Err(MigrationError::Failed {
                 server: client.server(),
-                status: reached,
-                reason: told["error-desc"].as_str().map(ToOwned::to_owned),
+                status,
+                reason: reply["error-desc"].as_str().map(ToOwned::to_owned),
             });
         }
-        let told = told.map_err(MigrationError::Execute)?;
+        let reply = reply.map_err(MigrationError::Execute)?;
         finalized(client).await.map_err(MigrationError::Execute)?;
-        let millis = |name: &str| told[name].as_u64().map(Duration::from_millis);
+        let millis = |name: &str| reply[name].as_u64().map(Duration::from_millis);
         return Ok(MigrationReport {
             states,
             total_time: millis("total-time"),
             downtime: millis("downtime"),
-            transferred_bytes: told["ram"]["transferred"].as_u64(),
+            transferred_bytes: reply["ram"]["transferred"].as_u64(),
         });
     }
 }

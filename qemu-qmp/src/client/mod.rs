@@ -1,9 +1,9 @@
 //! The client: a [`wire`](crate::wire) connection on a socket.
 //!
 //! ```text
-//! caller --execute--> Shared::submit --bytes--> socket        (on the caller's thread)
-//! socket --bytes--> Driver --replies, events--> their waiters (on the engine's thread,
-//!                                               or that of a caller that waits)
+//! caller --execute--> Shared::submit --bytes--> socket   (on the caller's thread)
+//! socket --bytes--> reader --replies, events--> waiters  (on the engine's thread,
+//!                                                 or on a waiting caller's thread)
 //! ```
 
 mod cancel_migration;
@@ -28,16 +28,16 @@ use serde_json::value::RawValue;
 pub use cancel_migration::CancelMigration;
 pub use error::{EventError, ExecuteError, ExecuteFailure};
 pub use event_pattern::EventPattern;
-pub use events::{Events, NextEvent};
+pub use events::{Events, NextEvent, NextTyped, TypedEvent};
 pub use execute::{Execute, ExecuteJson};
-pub use fd::Passed;
+pub use fd::PassedFd;
 pub use job::{JobError, JobFailure, JobReport, Progress, RunJob};
 pub use migration::{
-    Completed, Incoming, Migrate, MigrateIncoming, MigrationError, MigrationReport,
+    IncomingMigration, Migrate, MigrateIncoming, MigrationError, MigrationReport, WaitForMigration,
 };
 pub use reader::on_event;
 pub(crate) use reader::open;
-pub use subscription::{NextItem, Subscription};
+pub use subscription::{IntoNext, NextItem, Subscription};
 pub use tap::{Direction, Message, NextMessage, Tap, Transcript};
 
 use tap::Taps;
@@ -48,9 +48,9 @@ use crate::{Command, Deadlines, Disconnected, HumanMonitorCommand};
 use qemu_qmp_engine::queue::{Queue, Queued};
 use qemu_qmp_engine::{Engine, NotSent, Stream, TurnLock, Watched, oneshot};
 
-/// A handle on a connection with a QMP server.
+/// A handle to a connection with a QMP server.
 ///
-/// Cheap to clone, and of use from any thread and under any runtime. The
+/// It is cheap to clone, and works in any thread and under any runtime. The
 /// connection is closed when the last handle is dropped, or by
 /// [`close`](Self::close).
 ///
@@ -71,7 +71,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Executes a command that is a type.
+    /// Executes a typed command.
     ///
     /// Nothing is sent before the result is awaited or waited for.
     pub fn execute<C: Command>(&self, command: C) -> Execute<C> {
@@ -79,16 +79,17 @@ impl Client {
     }
 
     /// Executes a command by its name. The arguments are a JSON object, or
-    /// null for none; they are sent as they are.
+    /// null for none. They are sent unchanged.
     ///
     /// Nothing is sent before the result is awaited or waited for.
     pub fn execute_json(&self, command: &str, arguments: impl Serialize) -> ExecuteJson {
         ExecuteJson::new(self.clone(), command, arguments)
     }
 
-    /// Executes a line of the monitor for people; the answer is what it prints.
-    /// For what QMP has no command for: the text is not made to be read by
-    /// programs, and differs between versions. Errors are text too, unless
+    /// Executes a line of the human monitor (HMP), and returns its output.
+    ///
+    /// Use it only where QMP has no command: the text is for people, and
+    /// differs between versions. A failure is text too, unless
     /// [`fail_on_error`](Execute::fail_on_error) is set.
     ///
     /// Nothing is sent before the result is awaited or waited for.
@@ -96,9 +97,11 @@ impl Client {
         self.execute(HumanMonitorCommand::new(command_line))
     }
 
-    /// Starts a background job by this command, and follows it to its end:
-    /// completes it when it is ready, finalizes it where it does not do so
-    /// itself, and dismisses it. The arguments need a `job-id`.
+    /// Starts a background job by this command, and follows it to its end. The
+    /// arguments need a `job-id`.
+    ///
+    /// It completes the job when that is ready, finalizes it if
+    /// `auto-finalize` is off, and dismisses it.
     ///
     /// Nothing is started before the result is awaited or waited for.
     ///
@@ -116,11 +119,11 @@ impl Client {
         RunJob::new(self.clone(), command, arguments)
     }
 
-    /// Passes a descriptor, which other commands then call by this name
-    /// (`getfd`): a file, a socket, a pipe, or a path that is opened for
-    /// reading. Our copy is closed when the command has been answered.
+    /// Passes a descriptor to the server, for later commands that use this name
+    /// (`getfd`). It is a file, a socket, a pipe, or a path that is opened for
+    /// reading. This side's copy is closed when the command was answered.
     ///
-    /// Nothing is sent, or opened, before the result is awaited or waited for.
+    /// Nothing is sent or opened before the result is awaited or waited for.
     ///
     /// # Examples
     /// ```no_run
@@ -133,35 +136,34 @@ impl Client {
     /// qmp.execute_json("migrate", json!({"uri": "fd:out"})).wait()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn getfd(&self, name: &str, passed: impl Into<Passed>) -> ExecuteJson {
+    pub fn getfd(&self, name: &str, descriptor: impl Into<PassedFd>) -> ExecuteJson {
         let arguments = serde_json::json!({"fdname": name});
-        self.execute_json("getfd", arguments).pass(passed)
+        self.execute_json("getfd", arguments).pass(descriptor)
     }
 
     /// Passes a descriptor into a set, which QEMU opens as `/dev/fdset/SET`
-    /// (`add-fd`); as [`getfd`](Self::getfd) otherwise.
-    pub fn add_fd(&self, set: u32, passed: impl Into<Passed>) -> ExecuteJson {
+    /// (`add-fd`). Otherwise as [`getfd`](Self::getfd).
+    pub fn add_fd(&self, set: u32, descriptor: impl Into<PassedFd>) -> ExecuteJson {
         let arguments = serde_json::json!({"fdset-id": set});
-        self.execute_json("add-fd", arguments).pass(passed)
+        self.execute_json("add-fd", arguments).pass(descriptor)
     }
 
-    /// What errors call the server, such as `machine 'qemu-1'`.
+    /// The server's name in errors, such as `machine 'qemu-1'`.
     pub fn server(&self) -> String {
         self.handle.shared.context.name()
     }
 
-    /// A listener that hears every event from now on.
+    /// Listens to every event from now on.
     pub fn events(&self) -> Events {
         self.handle.shared.listen(None)
     }
 
-    /// A listener that hears the events of these names from now on.
+    /// Listens to the events with these names from now on.
     pub fn events_named<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Events {
         self.events_matching(names.into_iter().map(Into::into))
     }
 
-    /// A listener that hears the events from now on that one of these patterns
-    /// means.
+    /// Listens to the events that match one of these patterns, from now on.
     pub fn events_matching<P: Into<EventPattern>>(
         &self,
         patterns: impl IntoIterator<Item = P>,
@@ -170,8 +172,8 @@ impl Client {
         self.handle.shared.listen(Some(patterns))
     }
 
-    /// Sees every message from now on, both ways. To have all from the first on
-    /// in a file, see [`Connect::transcript`](crate::Connect::transcript).
+    /// Receives every message from now on, in both directions. To record all
+    /// messages in a file, see [`Connect::transcript`](crate::Connect::transcript).
     ///
     /// # Examples
     /// ```no_run
@@ -196,13 +198,13 @@ impl Client {
         shared.subscription("message", queue)
     }
 
-    /// What the server said of itself; `None` where the greeting was turned
-    /// off.
+    /// The server's greeting; `None` if the connection was opened without
+    /// one.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.handle.shared.greeting.get()
     }
 
-    /// Whether the greeting has come, or none is waited for.
+    /// Whether the greeting has come, or none is expected.
     pub(crate) fn has_greeted(&self) -> bool {
         self.handle.shared.lock().connection.has_greeted()
     }
@@ -212,18 +214,18 @@ impl Client {
         self.handle.shared.lock().connection.oob()
     }
 
-    /// The deadlines of all that is waited for on this connection, by which
-    /// they can be suspended.
+    /// The deadlines of all operations on this connection. They can be
+    /// suspended.
     pub fn deadlines(&self) -> &Deadlines {
         &self.handle.shared.deadlines
     }
 
-    /// Why there is no connection any more; `None` while there is one.
+    /// Why the connection has ended; `None` while it is open.
     pub fn disconnected(&self) -> Option<Disconnected> {
         self.handle.shared.lock().ended.clone()
     }
 
-    /// Closes the connection. Everyone who waits on it is told
+    /// Closes the connection. Every waiter on it fails with
     /// [`Disconnected::ByClient`].
     pub fn close(&self) {
         self.handle.close();
@@ -254,14 +256,15 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The copy that a fork made must leave the parent's connection be.
+        // A forked process has a copy of this handle. It must not close the
+        // parent's connection.
         if self.engine.is_of_this_process() {
             self.close();
         }
     }
 }
 
-/// What callers and the reader have in common.
+/// The state that callers and the reader share.
 struct Shared {
     stream: Stream,
     reader: Mutex<reader::ReadState>,
@@ -272,7 +275,7 @@ struct Shared {
     taps: Taps,
     /// Whether every waiter has been notified of the end.
     is_notified: Arc<Watched<bool>>,
-    /// Held by whoever passes descriptors.
+    /// Locked by a command that passes descriptors.
     passing: TurnLock<()>,
 }
 
@@ -282,7 +285,7 @@ struct State {
     ended: Option<Disconnected>,
 }
 
-/// How many commands may wait for their reply, or for that of one that was
+/// How many commands may have no reply yet, including those whose caller has
 /// given up.
 const IN_FLIGHT_LIMIT: usize = 100_000;
 
@@ -290,7 +293,7 @@ type Waiter = oneshot::Sender<Result<Reply, Disconnected>>;
 type Reply = Result<Box<RawValue>, ErrorReply>;
 
 impl Shared {
-    /// Enters a command into the books; its bytes are to be sent next.
+    /// Enters a command into the table. Its bytes must be sent next.
     fn submit(
         &self,
         id: Option<String>,
@@ -315,18 +318,22 @@ impl Shared {
         }
     }
 
-    /// Sends a line, and shows it to whom it is to be shown.
+    /// Sends a line, and shows it to the taps.
     fn send(&self, line: &[u8]) -> Result<(), NotSent> {
-        self.seen(line, || self.stream.send(line).map(drop))
+        self.show_and_send(line, || self.stream.send(line).map(drop))
     }
 
-    /// Sends a line with descriptors, and shows it likewise.
+    /// Sends a line with descriptors, and shows it to the taps.
     fn send_with(&self, line: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), NotSent> {
-        self.seen(line, || self.stream.send_with(line, descriptors))
+        self.show_and_send(line, || self.stream.send_with(line, descriptors))
     }
 
-    fn seen(&self, line: &[u8], send: impl FnOnce() -> Result<(), NotSent>) -> Result<(), NotSent> {
-        if self.taps.are_there() {
+    fn show_and_send(
+        &self,
+        line: &[u8],
+        send: impl FnOnce() -> Result<(), NotSent>,
+    ) -> Result<(), NotSent> {
+        if self.taps.exist() {
             self.taps.show_sent(line, send)
         } else {
             send()
@@ -357,7 +364,7 @@ impl Shared {
         self.subscription("event", queue)
     }
 
-    /// Ends the connection. Only the first cause counts. The notices hold
+    /// Ends the connection. Only the first cause counts. The notices own
     /// nothing of the connection.
     fn end(&self, cause: &Disconnected) -> PendingNotices {
         let mut state = self.lock();

@@ -1,4 +1,7 @@
-//! The reader of a connection: hands each message to its receivers.
+//! The reader of a connection: passes each message to its receivers.
+//!
+//! It receives bytes from the socket. It sends replies to their waiters, events to
+//! their listeners, and every message to the taps.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,20 +17,20 @@ use super::tap::{Direction, Taps, Transcript};
 use super::{Client, Handle, Shared, State};
 use crate::Deadlines;
 use crate::Disconnected;
-use crate::reader::{Connected, PeerContext, PendingNotices, Reader, Ready};
+use crate::reader::{Connected, PeerContext, PendingNotices, Reader, ReadySignal};
 use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
 
-/// What the reading thread needs beside the connection. That thread is the
-/// engine, or a caller's that waits for a reply.
+/// The state of the reading thread. That thread is the engine's, or that of a
+/// caller that waits for a reply.
 #[derive(Default)]
 pub(super) struct ReadState {
     ready: Option<oneshot::Sender<()>>,
     hook: Option<EventHook>,
-    /// Why nothing more is to be read.
+    /// Why reading has ended.
     failed: Option<Disconnected>,
 }
 
-/// What is shown each event before anybody else.
+/// Called with each event before any listener.
 type EventHook = Box<dyn FnMut(&Event) + Send>;
 
 /// A client on a connected socket. Nothing is received before the reader runs.
@@ -40,10 +43,10 @@ pub(crate) fn open(
     deadlines: Deadlines,
     context: Arc<dyn PeerContext>,
     transcript: Option<Transcript>,
-) -> io::Result<(Client, Reader, Ready)> {
+) -> io::Result<(Client, Reader, ReadySignal)> {
     let engine = Engine::start()?;
     let (ready, is_ready) = oneshot::channel();
-    // Commands are small and wait for nothing. Only TCP has the option.
+    // Commands are small and must not be delayed. Only TCP has the option.
     let _ = socket.set_tcp_nodelay(true);
     let shared = Arc::new(Shared {
         stream: Stream::new(socket, OUTBOX_LIMIT_BYTES)?,
@@ -69,11 +72,11 @@ pub(crate) fn open(
             engine,
         }),
     };
-    Ok((client, Reader::new(shared), Ready(is_ready)))
+    Ok((client, Reader::new(shared), ReadySignal(is_ready)))
 }
 
-/// Shows each event to `hook`, on the thread that reads, before any listener
-/// receives it, and before the reply to a command that comes after it.
+/// Calls `hook` with each event, on the reading thread. The call comes before any
+/// listener receives the event, and before a reply that comes after it.
 pub fn on_event(client: &Client, hook: impl FnMut(&Event) + Send + 'static) {
     client.handle.shared.reader().hook = Some(Box::new(hook));
 }
@@ -85,11 +88,10 @@ impl Connected for Shared {
 
     fn read_to_end(&self) -> Pin<Box<dyn Future<Output = Disconnected> + Send + '_>> {
         Box::pin(async {
-            // A connection without a greeting is ready, or has something to
-            // send, before anything was received.
+            // Without a greeting, there is output before anything was received.
             self.reader().dispatch(self);
             let read = self.stream.drive(|bytes| self.read(bytes)).await;
-            // A thread that read may have left a reason.
+            // A caller's thread that read may have left a cause.
             match (self.reader().failed.clone(), read) {
                 (Some(cause), _) | (None, Err(cause)) => cause,
                 (None, Ok(())) => Disconnected::ByServer,
@@ -102,7 +104,7 @@ impl Connected for Shared {
     }
 
     fn reader_is_gone(&self) {
-        // The clients live on, and these may hold anything, or be waited for.
+        // The clients may outlive the reader. Drop what they must not keep alive.
         let mut reader = self.reader();
         let gone = (reader.ready.take(), reader.hook.take());
         drop(reader);
@@ -110,14 +112,14 @@ impl Connected for Shared {
     }
 }
 
-/// Takes in what was received, and shows it to whom it is to be shown.
+/// Receives bytes, and shows the lines to the taps.
 fn receive(shared: &Shared, bytes: &[u8]) -> Result<(), ProtocolError> {
-    if !shared.taps.are_there() {
+    if !shared.taps.exist() {
         return shared.lock().connection.receive(bytes);
     }
     let mut lines = Vec::new();
-    let seen = |line: &[u8]| lines.push(line.to_vec());
-    let received = shared.lock().connection.receive_seen(bytes, seen);
+    let collect = |line: &[u8]| lines.push(line.to_vec());
+    let received = shared.lock().connection.receive_seen(bytes, collect);
     for line in lines {
         shared.taps.show(Direction::Received, &line);
     }
@@ -125,7 +127,7 @@ fn receive(shared: &Shared, bytes: &[u8]) -> Result<(), ProtocolError> {
 }
 
 impl ReadState {
-    /// Does what the connection wants done.
+    /// Performs the connection's outputs.
     fn dispatch(&mut self, shared: &Shared) {
         loop {
             let mut state = shared.lock();
@@ -135,12 +137,12 @@ impl ReadState {
             match output {
                 Output::Reply { waiter, reply } => {
                     drop(state);
-                    // Whoever has given up waiting needs no reply.
+                    // A waiter that has given up needs no reply.
                     let _ = waiter.send(Ok(reply));
                 }
                 Output::Event(first) => {
-                    // All that came together, so that a listener of a flood is
-                    // locked, and woken, once for a piece of it.
+                    // All events that came together, so that in a flood a
+                    // listener is locked and woken once for many.
                     let mut events = vec![first];
                     events.extend(std::iter::from_fn(|| state.connection.poll_event()));
                     if let Some(hook) = &mut self.hook {
@@ -150,7 +152,7 @@ impl ReadState {
                     }
                     let listeners = state.listeners.clone();
                     drop(state);
-                    // Unlocked, for waking a listener may run code of its executor.
+                    // Not locked: waking a listener may run its executor's code.
                     let mut gone = false;
                     for listener in listeners {
                         gone |= !listener.push(&events);
@@ -175,7 +177,7 @@ impl ReadState {
                         let _ = ready.send(());
                     }
                 }
-                Output::Stray(what) => {
+                Output::Unexpected(what) => {
                     drop(state);
                     engine::log(log::Level::Warn, module_path!(), || {
                         format!("dropped {what}")
@@ -187,14 +189,14 @@ impl ReadState {
 }
 
 impl Shared {
-    /// Takes in what was received.
+    /// Receives bytes, and passes the messages on.
     fn read(&self, bytes: &[u8]) -> Result<(), Disconnected> {
         let mut reader = self.reader();
         if let Some(cause) = &reader.failed {
             return Err(cause.clone());
         }
         let received = receive(self, bytes);
-        // What came before a fault counts.
+        // The messages before an error are valid.
         reader.dispatch(self);
         received.map_err(Disconnected::from)
     }
@@ -204,8 +206,8 @@ impl Shared {
     }
 }
 
-/// A thread that waits for a reply reads itself, where nobody else does: that
-/// is one wake-up less.
+/// A thread that waits for a reply may read the socket itself. That saves one
+/// wake-up.
 impl Source for Shared {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
@@ -220,7 +222,7 @@ impl Source for Shared {
             Ok(more) => more,
             Err(cause) => {
                 self.reader().failed = Some(cause);
-                // The engine finds the end then, and the reason.
+                // Then the engine finds the end, and this cause.
                 self.stream.shutdown();
                 false
             }
@@ -232,5 +234,5 @@ impl Source for Shared {
     }
 }
 
-/// What may wait for a server that does not read.
+/// The most that the queue to a server holds that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;

@@ -1,4 +1,7 @@
-//! Listening: one type for events, messages and whatever else comes in order.
+//! Listening: one type for events, messages and other items that come in order.
+//!
+//! A subscription owns the listener's end of a queue. The reader of the
+//! connection fills the other end.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,21 +9,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use qemu_qmp_engine::Deadlines;
 use qemu_qmp_engine::queue::{Next, NoItem, Queue, Queued, Receiver};
-use qemu_qmp_engine::timeout_option;
+use qemu_qmp_engine::{operation, timeout_option};
 
 use super::EventError;
 use crate::Disconnected;
 use crate::reader::PeerContext;
 
-/// Receives every item from the moment it was made, in order: events
-/// ([`Events`](crate::Events)), messages ([`Tap`](crate::Tap)).
+/// Receives items in order, from the moment it was made: events
+/// ([`Events`](crate::Events)) or messages ([`Tap`](crate::Tap)).
 ///
-/// Make it before the command whose events you want, and none is missed. Drop
-/// it to stop listening.
+/// Make it before the command whose events you want, and you miss none. Drop it
+/// to stop listening.
 ///
 /// Its queue is bounded: 100,000 items and 16 MiB. A listener that lags loses
 /// the oldest items, and gets [`EventError::Lagged`] with their number.
@@ -45,7 +49,7 @@ impl<T: Queued, C: Clone> Subscription<T, C> {
     /// No item is lost if the future is dropped.
     #[expect(
         clippy::should_implement_trait,
-        reason = "what is next is a future, as in a stream"
+        reason = "it returns a future, as for a stream"
     )]
     pub fn next(&mut self) -> NextItem<'_, T, C> {
         NextItem {
@@ -77,24 +81,40 @@ impl<T: Queued, C: Clone> Subscription<T, C> {
         }
     }
 
-    /// The next item, if one is there now. The next wait reports what was
-    /// missed.
+    /// Waits for the next item, and owns the subscription while it waits. The
+    /// result is the subscription and the item: for callers that cannot keep a
+    /// borrow, such as bindings for other languages.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next), in the second part of the result.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the subscription is dropped too.
+    pub fn into_next(self) -> IntoNext<T, C> {
+        IntoNext {
+            timeout: self.receiver.limit(),
+            subscription: self,
+        }
+    }
+
+    /// The next item, if it is in the queue now. Lost items are reported by the
+    /// next wait.
     pub fn try_next(&mut self) -> Option<T> {
         self.receiver.try_next()
     }
 
-    /// All items that are there now; otherwise as [`try_next`](Self::try_next).
+    /// All items in the queue now. Otherwise as [`try_next`](Self::try_next).
     pub fn take_all(&mut self) -> Vec<T> {
         self.receiver.take_all()
     }
 
-    /// Drops all items that are there now.
+    /// Drops all items in the queue now.
     pub fn clear(&mut self) {
         self.receiver.clear();
     }
 
-    /// Keeps a history from now on, which also has the items that were taken.
-    /// It has the same bounds as the queue; the oldest items go first.
+    /// Keeps a history from now on, which includes the items that were taken.
+    /// Its bounds are those of the queue: it drops its oldest items first.
     pub fn with_history(self) -> Self {
         self.receiver.keep_history();
         self
@@ -106,7 +126,8 @@ impl<T: Queued, C: Clone> Subscription<T, C> {
         self.receiver.history()
     }
 
-    /// For crates that build on this one. `what` names an item in errors.
+    /// For crates that build on this one. `what` is the name of an item in
+    /// errors.
     #[doc(hidden)]
     pub fn new(
         what: &'static str,
@@ -144,13 +165,46 @@ impl<T: Queued + Unpin, C: Clone + Unpin> Stream for Subscription<T, C> {
 /// Waits for an item; made by [`Subscription`].
 #[must_use = "does nothing until awaited or waited for"]
 pub struct NextItem<'a, T: Queued, C: Clone = Disconnected> {
-    next: Next<'a, T, C>,
+    pub(super) next: Next<'a, T, C>,
     expected: Cow<'static, str>,
     what: &'static str,
     context: Arc<dyn PeerContext>,
 }
 
 timeout_option!({T: Queued, C: Clone} NextItem<'_, T, C>, next.timeout);
+
+impl<T: Queued, C: Clone> NextItem<'_, T, C> {
+    /// The server's name in errors.
+    pub(super) fn server(&self) -> String {
+        self.context.name()
+    }
+}
+
+/// Waits for an item and returns the subscription with it; made by
+/// [`Subscription::into_next`].
+#[must_use = "does nothing until awaited or waited for"]
+pub struct IntoNext<T: Queued, C: Clone = Disconnected> {
+    subscription: Subscription<T, C>,
+    timeout: Option<Duration>,
+}
+
+timeout_option!({T: Queued, C: Clone} IntoNext<T, C>, timeout);
+
+operation!(
+    {T: Queued + Send + 'static, C: Clone + Send + 'static} IntoNext<T, C>
+        => (Subscription<T, C>, Result<T, EventError<C>>)
+);
+
+impl<T: Queued + Send + 'static, C: Clone + Send + 'static> IntoNext<T, C> {
+    async fn run(self) -> (Subscription<T, C>, Result<T, EventError<C>>) {
+        let Self {
+            mut subscription,
+            timeout,
+        } = self;
+        let next = subscription.next().timeout(timeout).await;
+        (subscription, next)
+    }
+}
 
 impl<T: Queued + Send, C: Clone + Send> Future for NextItem<'_, T, C> {
     type Output = Result<T, EventError<C>>;

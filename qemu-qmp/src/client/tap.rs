@@ -1,6 +1,7 @@
-//! Who sees every message of a connection, both ways: taps, and transcripts.
+//! Taps and transcripts: they receive every message of a connection, in both
+//! directions.
 //!
-//! Never lets a message be seen in another order than it had on the wire.
+//! Never shows messages in another order than on the wire.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -21,18 +22,18 @@ use crate::Disconnected;
 
 type Queue = qemu_qmp_engine::queue::Queue<Message, Disconnected>;
 
-/// Which way a message went.
+/// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From us to the server.
+    /// From this side to the server.
     Sent,
-    /// From the server to us.
+    /// From the server to this side.
     Received,
 }
 
-/// A line of the protocol, as it stood on the wire.
+/// A line of the protocol, as it was on the wire.
 ///
-/// A cheap handle: a clone shares the line.
+/// It is cheap to clone: a clone shares the line.
 #[derive(Clone)]
 pub struct Message {
     direction: Direction,
@@ -40,7 +41,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Which way it went.
+    /// The message's direction.
     pub fn direction(&self) -> Direction {
         self.direction
     }
@@ -53,7 +54,7 @@ impl Message {
     /// The line as JSON.
     ///
     /// # Errors
-    /// It is none: a hostile server may send anything.
+    /// The line is not JSON: a hostile server may send anything.
     pub fn json(&self) -> serde_json::Result<serde_json::Value> {
         serde_json::from_slice(&self.line)
     }
@@ -88,44 +89,47 @@ impl Direction {
     }
 }
 
-/// Receives every message of a connection, both ways and in the order of the
-/// wire, from the moment it was made; made by [`Client::tap`](crate::Client::tap).
+/// Receives every message of a connection from the moment it was made, in both
+/// directions and in the order of the wire; made by
+/// [`Client::tap`](crate::Client::tap).
 pub type Tap = Subscription<Message>;
 
 /// Waits for a message; made by [`Tap`].
 pub type NextMessage<'a> = NextItem<'a, Message>;
 
-/// A file to which a connection writes every message, both ways, from its
-/// first on: JSON lines, each with the direction (`>` to the server, `<` from
-/// it), the time in seconds since the connection was made, and the bytes.
+/// A file to which a connection writes every message, in both directions.
 ///
+/// It has JSON lines. Each has the direction `dir` (`>` to the server, `<` from
+/// it), the time `at` in seconds since the connection was made, and the `bytes`.
 /// A clone writes to the same file.
 #[derive(Debug, Clone)]
-pub struct Transcript(Arc<Mutex<Book>>);
+pub struct Transcript(Arc<Mutex<TranscriptFile>>);
 
 #[derive(Debug)]
-struct Book {
+struct TranscriptFile {
     file: File,
     begun: Instant,
     failed: Option<io::Error>,
 }
 
 impl Transcript {
-    /// Writes to a new file of this path, or over the one that is there.
+    /// Writes to a file with this path. It replaces an existing file.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::open(File::options().create(true).truncate(true), path.as_ref())
     }
 
-    /// Writes to this file, from where it stands. A pipe or a terminal is opened
-    /// once more, so that it stays as it is for others; one who does not read
-    /// from it loses what comes then, and is waited for by nobody.
+    /// Writes to this file, from its current position.
+    ///
+    /// A pipe or a terminal is opened a second time, so that the caller's mode
+    /// does not change. If its reader does not read, messages are lost: the
+    /// connection never waits for it.
     ///
     /// # Errors
-    /// It is a socket, which cannot be opened so, or a pipe of which the other
-    /// end is closed.
+    /// The file is a socket, which cannot be opened a second time, or a pipe
+    /// whose other end is closed.
     pub fn to_file(file: File) -> io::Result<Self> {
         if file.metadata()?.is_file() {
             return Ok(Self::new(file));
@@ -135,25 +139,25 @@ impl Transcript {
     }
 
     fn open(options: &mut OpenOptions, path: &Path) -> io::Result<Self> {
-        // One who does not read would be waited for, on the engine.
+        // Otherwise the engine would wait for a reader that does not read.
         let file = options.write(true).custom_flags(libc::O_NONBLOCK);
         file.open(path).map(Self::new)
     }
 
     fn new(file: File) -> Self {
-        Self(Arc::new(Mutex::new(Book {
+        Self(Arc::new(Mutex::new(TranscriptFile {
             file,
             begun: Instant::now(),
             failed: None,
         })))
     }
 
-    /// Why it is not whole; `None` where all was written. After a failure
-    /// nothing more is written.
-    pub fn trouble(&self) -> Option<String> {
-        let book = self.lock();
-        let failed = book.failed.as_ref();
-        failed.map(|error| format!("the transcript is not whole: {error}"))
+    /// Why the transcript is incomplete; `None` while all was written. After a
+    /// failure, nothing more is written.
+    pub fn write_error(&self) -> Option<String> {
+        let transcript = self.lock();
+        let failed = transcript.failed.as_ref();
+        failed.map(|error| format!("the transcript is incomplete: {error}"))
     }
 
     fn write(&self, direction: Direction, line: &[u8]) {
@@ -161,39 +165,39 @@ impl Transcript {
             Direction::Sent => "\n",
             Direction::Received => "\r\n",
         };
-        let mut book = self.lock();
-        if book.failed.is_some() {
+        let mut transcript = self.lock();
+        if transcript.failed.is_some() {
             return;
         }
         let entry = serde_json::json!({
             "dir": direction.sign(),
-            "at": book.begun.elapsed().as_secs_f64(),
+            "at": transcript.begun.elapsed().as_secs_f64(),
             "bytes": format!("{}{end}", String::from_utf8_lossy(line)),
         });
-        // One call for each line, so that what was written is there whatever
-        // becomes of us.
-        if let Err(error) = book.file.write_all(format!("{entry}\n").as_bytes()) {
+        // One call for each line, so that the lines are in the file even if this
+        // process ends.
+        if let Err(error) = transcript.file.write_all(format!("{entry}\n").as_bytes()) {
             engine::log(log::Level::Warn, module_path!(), || {
-                format!("a transcript is not whole: {error}")
+                format!("a transcript is incomplete: {error}")
             });
-            book.failed = Some(error);
+            transcript.failed = Some(error);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
+    fn lock(&self) -> MutexGuard<'_, TranscriptFile> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All that see a connection's messages.
+/// The receivers of a connection's messages.
 #[derive(Default)]
 pub(super) struct Taps {
-    are_there: AtomicBool,
-    books: Mutex<Books>,
+    exist: AtomicBool,
+    receivers: Mutex<Receivers>,
 }
 
 #[derive(Default)]
-struct Books {
+struct Receivers {
     transcript: Option<Transcript>,
     queues: Vec<Arc<Queue>>,
     is_over: bool,
@@ -202,68 +206,70 @@ struct Books {
 impl Taps {
     pub(super) fn new(transcript: Option<Transcript>) -> Self {
         Self {
-            are_there: AtomicBool::new(transcript.is_some()),
-            books: Mutex::new(Books {
+            exist: AtomicBool::new(transcript.is_some()),
+            receivers: Mutex::new(Receivers {
                 transcript,
-                ..Books::default()
+                ..Receivers::default()
             }),
         }
     }
 
-    /// Whether anybody sees anything: else nothing need be done.
-    pub(super) fn are_there(&self) -> bool {
-        self.are_there.load(Ordering::Acquire)
+    /// Whether there is a receiver.
+    pub(super) fn exist(&self) -> bool {
+        self.exist.load(Ordering::Acquire)
     }
 
-    /// `false` where the connection has ended.
+    /// `false` if the connection has ended.
     pub(super) fn add(&self, queue: &Arc<Queue>) -> bool {
-        let mut books = self.lock();
-        if books.is_over {
+        let mut receivers = self.lock();
+        if receivers.is_over {
             return false;
         }
-        books.queues.retain(|queue| !queue.is_abandoned());
-        books.queues.push(Arc::clone(queue));
-        self.are_there.store(true, Ordering::Release);
+        receivers.queues.retain(|queue| !queue.is_abandoned());
+        receivers.queues.push(Arc::clone(queue));
+        self.exist.store(true, Ordering::Release);
         true
     }
 
-    /// Shows a message that came.
+    /// Shows a received message.
     pub(super) fn show(&self, direction: Direction, line: &[u8]) {
         let wakers = self.lock().show(direction, line);
         engine::wake_all(wakers);
     }
 
-    /// Sends by `send`, and shows what was sent, before a reply to it can be
-    /// shown.
+    /// Sends by `send`, and shows the line before its reply can be shown.
     pub(super) fn show_sent<T, E>(
         &self,
         line: &[u8],
         send: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut books = self.lock();
+        let mut receivers = self.lock();
         let done = send()?;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let wakers = books.show(Direction::Sent, line);
-        drop(books);
+        let wakers = receivers.show(Direction::Sent, line);
+        drop(receivers);
         engine::wake_all(wakers);
         Ok(done)
     }
 
-    /// The connection has ended: gives whom to tell, and lets go of the rest.
+    /// Ends all receivers. Returns the queues that must be notified of the end.
     pub(super) fn end(&self) -> Vec<Arc<Queue>> {
-        let mut books = self.lock();
-        books.is_over = true;
-        books.transcript = None;
-        std::mem::take(&mut books.queues)
+        let mut receivers = self.lock();
+        receivers.is_over = true;
+        receivers.transcript = None;
+        std::mem::take(&mut receivers.queues)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Receivers> {
+        self.receivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
-    /// Gives whom to wake once nothing is locked: that may run code of theirs.
+impl Receivers {
+    /// Returns the wakers to wake when nothing is locked: waking may run their
+    /// executors' code.
     #[must_use]
     fn show(&mut self, direction: Direction, line: &[u8]) -> Vec<Waker> {
         if let Some(transcript) = &self.transcript {

@@ -1,36 +1,39 @@
-//! What can go wrong when connecting.
+//! The errors of connecting.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Disconnected;
+use crate::{Disconnected, ErrorKind};
 
-/// A connection did not come about.
+/// Connecting failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nobody is to be reached at the address, or it is not ours to use.
+    /// The address cannot be reached, or may not be used.
     Address {
         /// `connect to` or `listen on`.
         action: &'static str,
-        /// The address as it was given.
+        /// The address as the caller gave it.
         address: String,
-        /// What the system says.
-        cause: io::Error,
+        /// The system error.
+        cause: Arc<io::Error>,
     },
     /// This process has no thread or descriptor left.
-    Setup(io::Error),
+    Setup(Arc<io::Error>),
     /// The server was not ready in time.
     Timeout {
-        /// Where it is, as it was given; `the server` where that is not known.
+        /// The server's address as the caller gave it; `the server` for a connected
+        /// socket.
         server: String,
         /// The deadline.
         limit: Duration,
-        /// What was waited for at the end.
+        /// The step that was not finished.
         stage: ConnectStage,
     },
-    /// The connection was lost before it was of use.
+    /// The connection ended before the handshake finished.
     Disconnected(Disconnected),
 }
 
@@ -51,7 +54,10 @@ impl fmt::Display for ConnectError {
                 stage,
             } => stage.describe(f, server, *limit),
             Self::Disconnected(cause) => {
-                write!(f, "the connection ended before it was ready: {cause}")
+                write!(
+                    f,
+                    "the connection ended before the handshake finished: {cause}"
+                )
             }
         }
     }
@@ -59,16 +65,36 @@ impl fmt::Display for ConnectError {
 
 impl StdError for ConnectError {}
 
-/// What a connection lacked at its deadline.
+impl ConnectError {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Address { cause, .. } | Self::Setup(cause) => ErrorKind::of_io(cause),
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Disconnected(cause) => cause.kind(),
+        }
+    }
+
+    /// The system error, if that is the cause.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Address { cause, .. } | Self::Setup(cause) => Some(cause),
+            Self::Disconnected(cause) => cause.io_error(),
+            Self::Timeout { .. } => None,
+        }
+    }
+}
+
+/// The step of connecting that was not finished at the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectStage {
     /// The path of the server's socket did not exist.
     NoSocket,
-    /// Nothing listened at the address. A socket's file may be left from a
+    /// Nothing listened at the address. The file of a socket may remain from a
     /// server that has ended.
     NothingListens,
-    /// The server's queue of connections was full: it does not accept them.
+    /// The server's queue of connections was full: it did not accept them.
     QueueFull,
     /// The host did not answer.
     Connection,
@@ -76,8 +102,8 @@ pub enum ConnectStage {
     Accept,
     /// The server sent no greeting.
     Greeting {
-        /// Whether it may serve another client: it listens, so we are one of
-        /// several that may be connected.
+        /// Whether the server may serve another client: it listens, and serves
+        /// one client at a time.
         may_serve_another: bool,
     },
     /// The server did not answer the capabilities negotiation.
@@ -89,9 +115,7 @@ impl ConnectStage {
         let why = match self {
             Self::NoSocket => "nothing listens there yet, and the path does not exist",
             Self::NothingListens => "nothing listens there yet",
-            Self::QueueFull => {
-                "the server's queue of connections is full, as it does not accept them"
-            }
+            Self::QueueFull => "its queue of connections is full, because it does not accept them",
             Self::Connection => "the host does not answer",
             Self::Accept => {
                 return write!(f, "no server connected to {server} within {limit:?}");
@@ -112,7 +136,7 @@ impl ConnectStage {
             Self::Negotiation => {
                 return write!(
                     f,
-                    "connected to {server}, but the capabilities negotiation had no answer within \
+                    "connected to {server}, but capabilities negotiation had no answer within \
                      {limit:?}"
                 );
             }
@@ -123,6 +147,6 @@ impl ConnectStage {
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
-        Self::Setup(error)
+        Self::Setup(Arc::new(error))
     }
 }

@@ -1,24 +1,25 @@
-//! Listening for a server that connects to us.
+//! Listening for a server that connects to this side.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Connect, ConnectError, Peer, ServerAddress};
 use qemu_qmp_engine as engine;
 
-/// A socket that waits for one server to connect.
+/// A socket to which one server connects.
 ///
-/// The path of a unix socket is removed when the listener is dropped, or has
-/// accepted.
+/// The path of a unix socket is removed when the listener has accepted a
+/// connection, or is dropped.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     address: ServerAddress,
-    _path: Option<RemovedPath>,
+    _path: Option<BoundPath>,
 }
 
 impl Listener {
@@ -26,26 +27,28 @@ impl Listener {
     ///
     /// # Errors
     /// [`ConnectError::Address`]: the path exists, is too long for the system
-    /// (107 bytes on Linux), or its directory is not ours to write.
+    /// (107 bytes on Linux), or its directory is not writable.
     pub fn unix(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
         Self::bind(ServerAddress::Unix(path.as_ref().to_owned()))
     }
 
-    /// Listens on a TCP address; port 0 has the system choose one.
+    /// Listens on a TCP address. With port 0, the system chooses a port.
     ///
     /// # Errors
-    /// [`ConnectError::Address`]: the address is in use, or not ours.
+    /// [`ConnectError::Address`]: the address is in use, or is not an address of
+    /// this host.
     pub fn tcp(address: SocketAddr) -> Result<Self, ConnectError> {
         Self::bind(ServerAddress::Tcp(address))
     }
 
-    /// Where the listener is to be reached; the port is the real one.
+    /// The address of the listener, with the real port.
     pub fn address(&self) -> &ServerAddress {
         &self.address
     }
 
-    /// Waits for one server and makes it a [`Client`](crate::Client). Whoever
-    /// else has connected meanwhile is dropped, with a warning in the log.
+    /// Waits for one server, and connects a [`Client`](crate::Client) to it.
+    /// Other connections to the listener are dropped, with a warning in the
+    /// log.
     pub fn accept(self) -> Connect {
         Connect::new(Peer::Listener(self))
     }
@@ -62,19 +65,19 @@ impl Listener {
     }
 
     fn bind(address: ServerAddress) -> Result<Self, ConnectError> {
-        let bound = || {
+        let bind = || -> io::Result<_> {
             let (domain, name) = match &address {
                 ServerAddress::Unix(path) => (Domain::UNIX, unix_address(path)?),
                 ServerAddress::Tcp(at) => (Domain::for_address(*at), (*at).into()),
             };
             let socket = Socket::new(domain, Type::STREAM, None)?;
             if let ServerAddress::Tcp(_) = address {
-                // Or the port of a connection that has just ended is refused.
+                // Otherwise the port of a connection that has just ended is refused.
                 socket.set_reuse_address(true)?;
             }
             socket.bind(&name)?;
             let path = match &address {
-                ServerAddress::Unix(path) => Some(RemovedPath::new(path)?),
+                ServerAddress::Unix(path) => Some(BoundPath::new(path)?),
                 ServerAddress::Tcp(_) => None,
             };
             socket.listen(BACKLOG)?;
@@ -82,7 +85,7 @@ impl Listener {
             let real = socket.local_addr()?.as_socket();
             Ok((socket, path, real))
         };
-        match bound() {
+        match bind() {
             Ok((socket, path, real)) => {
                 let address = real.map_or(address, ServerAddress::Tcp);
                 Ok(Self {
@@ -94,13 +97,13 @@ impl Listener {
             Err(cause) => Err(ConnectError::Address {
                 action: "listen on",
                 address: address.to_string(),
-                cause,
+                cause: Arc::new(cause),
             }),
         }
     }
 }
 
-/// The address that a path is.
+/// The address of a path.
 ///
 /// # Errors
 /// The path is too long.
@@ -109,24 +112,24 @@ pub(super) fn unix_address(path: &Path) -> io::Result<SockAddr> {
     if length > PATH_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path has {length} bytes, and that of a socket has {PATH_BYTES} at most"),
+            format!("the path has {length} bytes, and a socket's path has {PATH_BYTES} at most"),
         ));
     }
     SockAddr::unix(path)
 }
 
-/// What unix(7) has room for, without the NUL at the end.
+/// The longest path that unix(7) allows, without the NUL at its end.
 const PATH_BYTES: usize = 107;
 
-/// The path of a unix socket that we bound; removed when dropped, if it is
-/// still ours.
+/// The path of a unix socket that this process bound. It is removed on drop, if it
+/// still belongs to that socket.
 #[derive(Debug)]
-struct RemovedPath {
+struct BoundPath {
     path: PathBuf,
     inode: u64,
 }
 
-impl RemovedPath {
+impl BoundPath {
     fn new(path: &Path) -> io::Result<Self> {
         let inode = std::fs::symlink_metadata(path)?.ino();
         Ok(Self {
@@ -136,11 +139,12 @@ impl RemovedPath {
     }
 }
 
-impl Drop for RemovedPath {
+impl Drop for BoundPath {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|now| now.ino() == self.inode);
-        if ours {
-            // What is gone need not be removed.
+        let is_ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|now| now.ino() == self.inode);
+        if is_ours {
+            // It fails only if the path is gone already.
             let _ = std::fs::remove_file(&self.path);
         }
     }

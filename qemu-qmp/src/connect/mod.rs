@@ -1,5 +1,8 @@
-//! Connecting: to a server that listens, over a connected socket, or by waiting
-//! for a server to connect. One operation for both dialects.
+//! Connecting: to a server that listens, over a connected socket, or from a
+//! listener to which a server connects. One operation for both dialects.
+//!
+//! It receives an address, a socket or a listener, and returns a handle whose
+//! reader runs on the engine.
 
 mod error;
 mod listen;
@@ -19,7 +22,7 @@ use qemu_qmp_engine::{Elapsed, Engine, operation, timeout_option};
 use socket2::Socket;
 
 use crate::agent::GuestAgent;
-use crate::reader::{PeerContext, Reader, Ready};
+use crate::reader::{PeerContext, Reader, ReadySignal};
 use crate::wire::{AgentSettings, Settings};
 use crate::{Client, Deadlines, Disconnected, Transcript};
 
@@ -27,57 +30,57 @@ pub use error::{ConnectError, ConnectStage};
 pub use listen::Listener;
 
 impl Client {
-    /// Connects to a server on a unix socket. Waits for one that does not listen
-    /// yet: see [`Connect::already_listening`].
+    /// Connects to a server on a unix socket. It waits if nothing listens
+    /// there yet: see [`Connect::already_listening`].
     pub fn connect_unix(path: impl AsRef<Path>) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
     }
 
-    /// Connects to a server on a TCP port. Waits for one that does not listen
-    /// yet: see [`Connect::already_listening`].
+    /// Connects to a server on a TCP port. It waits if nothing listens
+    /// there yet: see [`Connect::already_listening`].
     pub fn connect_tcp(address: SocketAddr) -> Connect {
         Connect::new(Peer::Address(ServerAddress::Tcp(address)))
     }
 
-    /// Takes over a socket that is connected to a server: a
-    /// [`UnixStream`], a [`TcpStream`] or an [`OwnedFd`].
+    /// Uses a socket that is connected to a server: a [`UnixStream`], a
+    /// [`TcpStream`] or an [`OwnedFd`].
     pub fn over(socket: impl Into<ConnectedSocket>) -> Connect {
         Connect::new(Peer::Socket(socket.into().0))
     }
 }
 
 impl GuestAgent {
-    /// Connects to an agent's channel on a unix socket of QEMU's. Waits for one
-    /// that does not listen yet: see [`Connect::already_listening`].
+    /// Connects to an agent's channel on a unix socket of QEMU's. It waits if
+    /// nothing listens there yet: see [`Connect::already_listening`].
     pub fn connect_unix(path: impl AsRef<Path>) -> Connect<Self> {
         Connect::new(Peer::Address(ServerAddress::Unix(path.as_ref().to_owned())))
     }
 
-    /// Connects to an agent's channel on a TCP port of QEMU's. Waits for one
-    /// that does not listen yet: see [`Connect::already_listening`].
+    /// Connects to an agent's channel on a TCP port of QEMU's. It waits if
+    /// nothing listens there yet: see [`Connect::already_listening`].
     pub fn connect_tcp(address: SocketAddr) -> Connect<Self> {
         Connect::new(Peer::Address(ServerAddress::Tcp(address)))
     }
 
-    /// Takes over a socket that is connected to an agent's channel.
+    /// Uses a socket that is connected to an agent's channel.
     pub fn over(socket: impl Into<ConnectedSocket>) -> Connect<Self> {
         Connect::new(Peer::Socket(socket.into().0))
     }
 }
 
-/// A connection to be made. It becomes a [`Client`], or a [`GuestAgent`], when
-/// awaited or waited for.
+/// Connects; made by [`Client`], [`GuestAgent`] or [`Listener`]. The result is a
+/// [`Client`] or a [`GuestAgent`].
 ///
-/// A client is ready for commands then. A guest agent need not run yet: the
-/// first command shows whether it does.
+/// A client is ready for commands. A guest agent may not run yet: the first
+/// command waits for it.
 ///
 /// # Errors
-/// Each variant of [`ConnectError`] says when. Nothing is left then, and the
-/// same may be tried again.
+/// See the variants of [`ConnectError`]. Nothing is left open, and the caller may
+/// try again.
 ///
 /// # Cancel safety
-/// If the future is dropped, the connection is closed; where a server was to
-/// connect, nothing listens any more.
+/// If the future is dropped, the connection is closed. A listener is closed
+/// too.
 #[derive(Debug)]
 #[must_use = "nothing is connected until awaited or waited for"]
 pub struct Connect<H: Dialect = Client> {
@@ -90,7 +93,7 @@ pub struct Connect<H: Dialect = Client> {
     handle: PhantomData<fn() -> H>,
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone)]
 pub enum ServerAddress {
     /// A unix socket.
@@ -99,11 +102,11 @@ pub enum ServerAddress {
     Tcp(SocketAddr),
 }
 
-/// A socket that is connected already.
+/// A connected socket.
 #[derive(Debug)]
 pub struct ConnectedSocket(Socket);
 
-/// Where a connected socket comes from.
+/// The source of the connected socket.
 #[derive(Debug)]
 enum Peer {
     Address(ServerAddress),
@@ -112,29 +115,29 @@ enum Peer {
 }
 
 impl Peer {
-    /// Connects; `stage` says what is waited for.
+    /// Connects, and keeps `stage` at the step that is not finished.
     async fn connect(
         self,
         must_listen: bool,
         stage: &mut ConnectStage,
-    ) -> Result<(Socket, UnknownPeer), ConnectError> {
+    ) -> Result<(Socket, PeerAddress), ConnectError> {
         match self {
             Self::Address(address) => {
                 let socket = address.reach(must_listen, stage).await?;
-                Ok((socket, UnknownPeer::At(address)))
+                Ok((socket, PeerAddress::At(address)))
             }
-            Self::Socket(socket) => Ok((socket, UnknownPeer::Connected)),
+            Self::Socket(socket) => Ok((socket, PeerAddress::Connected)),
             Self::Listener(listener) => {
                 *stage = ConnectStage::Accept;
-                let unknown = UnknownPeer::At(listener.address().clone());
-                Ok((listener.accept_socket().await?, unknown))
+                let context = PeerAddress::At(listener.address().clone());
+                Ok((listener.accept_socket().await?, context))
             }
         }
     }
 }
 
 impl Peer {
-    /// The server's name in an error.
+    /// The server's name in errors.
     fn server(&self) -> String {
         match self {
             Self::Address(address) => address.to_string(),
@@ -143,13 +146,13 @@ impl Peer {
         }
     }
 
-    /// Whether the server may serve another client, and not know of us.
+    /// Whether the server may be serving another client.
     fn may_serve_another(&self) -> bool {
         matches!(self, Self::Address(_))
     }
 }
 
-/// A protocol that a connection may have. For [`Client`] and [`GuestAgent`].
+/// The protocol of a connection: [`Client`] or [`GuestAgent`].
 #[doc(hidden)]
 pub trait Dialect: Sized {
     type Settings: fmt::Debug + Default + Send;
@@ -159,7 +162,7 @@ pub trait Dialect: Sized {
     fn open(opening: Opening<Self>) -> io::Result<Opened<Self>>;
 }
 
-/// A connected socket, and what its connection is to be.
+/// A connected socket, and the settings of its connection.
 #[doc(hidden)]
 pub struct Opening<H: Dialect> {
     socket: Socket,
@@ -169,13 +172,13 @@ pub struct Opening<H: Dialect> {
     transcript: Option<Transcript>,
 }
 
-/// A connection that is read when its reader runs.
+/// A connection whose reader does not run yet.
 #[doc(hidden)]
 pub struct Opened<H> {
     handle: H,
     reader: Reader,
-    /// The client whose handshake is to be waited for.
-    handshake: Option<(Client, Ready)>,
+    /// The client whose handshake must finish first.
+    handshake: Option<(Client, ReadySignal)>,
 }
 
 impl Dialect for Client {
@@ -236,27 +239,27 @@ impl<H: Dialect> Connect<H> {
         }
     }
 
-    /// Fails at once where nothing listens at the address. By default the
-    /// operation waits for such a server until its [`timeout`](Self::timeout):
-    /// QEMU makes its socket some time after its start (`server=on,wait=off`).
+    /// Fails at once if nothing listens at the address. By default the
+    /// operation waits until its [`timeout`](Self::timeout): QEMU creates its
+    /// socket some time after its start (`server=on,wait=off`).
     ///
-    /// It waits in any case for a server whose queue of connections is full. It
-    /// fails at once in any case where waiting cannot help: the directory does
-    /// not exist, the file is no socket, or access is denied.
+    /// With or without this option, it waits while the server's queue of
+    /// connections is full. It fails at once where waiting cannot help: the
+    /// directory does not exist, the file is not a socket, or access is denied.
     pub fn already_listening(mut self) -> Self {
         self.must_listen = true;
         self
     }
 
     /// Sets the deadlines of operations on the connection, instead of 30 s.
-    /// The connecting has its own [`timeout`](Self::timeout).
+    /// Connecting has its own [`timeout`](Self::timeout).
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
         self
     }
 
-    /// Sets the length in bytes of the longest line that is accepted: by default
-    /// 256 MiB from a server, 64 MiB from an agent.
+    /// Sets the longest line that is accepted, in bytes. The default is 256 MiB
+    /// from a server, and 64 MiB from an agent.
     pub fn line_limit_bytes(mut self, limit: usize) -> Self {
         H::limit_line(&mut self.settings, limit);
         self
@@ -264,22 +267,22 @@ impl<H: Dialect> Connect<H> {
 }
 
 impl Connect {
-    /// Writes every message of the connection to this file, from the greeting
-    /// on.
+    /// Writes every message of the connection to this file, starting with the
+    /// greeting.
     pub fn transcript(mut self, transcript: Transcript) -> Self {
         self.transcript = Some(transcript);
         self
     }
 
-    /// Does not wait for a greeting, because something else has read it.
+    /// Does not wait for a greeting, because another program has read it.
     pub fn no_greeting(mut self) -> Self {
         self.settings.greeting = false;
         self
     }
 
-    /// Leaves capabilities negotiation to the caller. Until then the server
-    /// refuses every command except `qmp_capabilities`. Out-of-band execution
-    /// needs a negotiation by this crate.
+    /// Leaves capabilities negotiation to the caller. Until it is done, the
+    /// server refuses every command except `qmp_capabilities`. Out-of-band
+    /// execution is not available: it needs negotiation by this crate.
     pub fn no_negotiation(mut self) -> Self {
         self.settings.negotiate = false;
         self
@@ -292,19 +295,19 @@ operation!({H: Dialect + Send + 'static} Connect<H> => Result<H, ConnectError>);
 
 impl<H: Dialect + Send> Connect<H> {
     async fn run(self) -> Result<H, ConnectError> {
-        // Its timers are needed from here on.
+        // The timers below need it.
         let engine = Engine::start()?;
         let (server, may_serve_another) = (self.peer.server(), self.peer.may_serve_another());
         let (deadlines, timeout) = (self.deadlines.clone(), self.timeout);
         let mut stage = ConnectStage::Connection;
-        let mut greeted_by = None;
+        let mut handshaking = None;
         let connected = async {
-            let (socket, unknown) = self.peer.connect(self.must_listen, &mut stage).await?;
+            let (socket, context) = self.peer.connect(self.must_listen, &mut stage).await?;
             let opened = H::open(Opening {
                 socket,
                 settings: self.settings,
                 deadlines: self.deadlines,
-                context: Arc::new(unknown),
+                context: Arc::new(context),
                 transcript: self.transcript,
             })?;
             let reader = opened.reader;
@@ -313,7 +316,7 @@ impl<H: Dialect + Send> Connect<H> {
                 reader.finish();
             });
             if let Some((client, mut ready)) = opened.handshake {
-                let client = greeted_by.insert(client);
+                let client = handshaking.insert(client);
                 if !ready.wait().await {
                     let cause = client.disconnected().unwrap_or(Disconnected::ByServer);
                     return Err(ConnectError::Disconnected(cause));
@@ -323,7 +326,7 @@ impl<H: Dialect + Send> Connect<H> {
         };
         let outcome = deadlines.timeout(timeout, connected).await;
         outcome.unwrap_or_else(|Elapsed(limit)| {
-            let stage = match greeted_by {
+            let stage = match handshaking {
                 None => stage,
                 Some(client) if client.has_greeted() => ConnectStage::Negotiation,
                 Some(_) => ConnectStage::Greeting { may_serve_another },
@@ -364,15 +367,15 @@ impl From<OwnedFd> for ConnectedSocket {
     }
 }
 
-/// A server of which only the address is known.
+/// Names a server by its address.
 #[derive(Debug)]
-enum UnknownPeer {
+enum PeerAddress {
     At(ServerAddress),
-    /// On a socket that was connected already.
+    /// The address of a connected socket is not known.
     Connected,
 }
 
-impl PeerContext for UnknownPeer {
+impl PeerContext for PeerAddress {
     fn name(&self) -> String {
         match self {
             Self::At(address) => format!("server at {address}"),

@@ -1,9 +1,10 @@
-//! Reaching a server that does not listen yet, or whose queue of connections is
-//! full: states that pass by themselves, so they are waited for.
+//! Connecting to a server that does not listen yet, or whose queue of connections
+//! is full. These states pass, so the operation waits.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -12,8 +13,8 @@ use super::{ConnectError, ConnectStage, ServerAddress};
 use qemu_qmp_engine as engine;
 
 impl ServerAddress {
-    /// Connects; `stage` says what is waited for. Waits for a server that does
-    /// not listen yet unless it must listen already.
+    /// Connects, and keeps `stage` at the step that is not finished. Waits for a
+    /// server that does not listen yet, unless it must listen already.
     pub(crate) async fn reach(
         &self,
         must_listen: bool,
@@ -22,7 +23,7 @@ impl ServerAddress {
         let failed = |cause| ConnectError::Address {
             action: "connect to",
             address: self.to_string(),
-            cause,
+            cause: Arc::new(cause),
         };
         let (domain, address) = match self {
             Self::Unix(path) => (
@@ -31,13 +32,13 @@ impl ServerAddress {
             ),
             Self::Tcp(address) => (Domain::for_address(*address), (*address).into()),
         };
-        // A timed guess, as nothing tells. Linux refuses a non-blocking connect
-        // by EAGAIN where the queue is full, and such a socket is never ready:
-        // only a thread that blocks in `connect` is woken. A path can be watched
-        // by inotify, but it is there before its server listens, and of that the
-        // system tells nobody; nor does it of a TCP port.
+        // It tries again after a pause, because Linux gives no notice. Where the
+        // queue is full, a non-blocking connect fails with EAGAIN and the socket
+        // never becomes ready: only a thread that blocks in `connect` is woken.
+        // inotify can watch a path, but a path exists before its server listens.
+        // Nothing reports when a server listens, on a path or on a TCP port.
         let mut pace = SHORTEST;
-        // What was found last stands while it is tried again.
+        // The last stage stays while it tries again.
         *stage = ConnectStage::Connection;
         loop {
             let socket = Socket::new(domain, Type::STREAM, None)?;
@@ -45,7 +46,7 @@ impl ServerAddress {
             let error = match engine::connect(socket, address.clone()).await {
                 Ok(socket) if is_its_own_peer(&socket) => io::ErrorKind::ConnectionRefused.into(),
                 Ok(socket) => return Ok(socket),
-                Err(error) => self.told_more_clearly(error),
+                Err(error) => self.explain(error),
             };
             *stage = match passes(&error) {
                 Some(ConnectStage::NoSocket | ConnectStage::NothingListens) if must_listen => {
@@ -59,8 +60,8 @@ impl ServerAddress {
         }
     }
 
-    /// What will not pass by itself is told from what does.
-    fn told_more_clearly(&self, error: io::Error) -> io::Error {
+    /// Gives a state that does not pass its own error.
+    fn explain(&self, error: io::Error) -> io::Error {
         let Self::Unix(path) = self else { return error };
         match error.kind() {
             io::ErrorKind::NotFound if !has_directory(path) => {
@@ -74,7 +75,7 @@ impl ServerAddress {
     }
 }
 
-/// What is to be waited for after this error; `None` where it does not pass.
+/// The stage that this error means; `None` if waiting cannot help.
 fn passes(error: &io::Error) -> Option<ConnectStage> {
     match error.kind() {
         io::ErrorKind::WouldBlock => Some(ConnectStage::QueueFull),
@@ -100,19 +101,18 @@ fn is_no_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket())
 }
 
-/// Whether the socket is connected to itself: TCP does that where a port of the
-/// range from which the system takes local ports is tried again and again, and
-/// nothing listens there.
+/// Whether the socket is connected to itself. TCP does that for a port in the
+/// range of local ports, if nothing listens there and a client tries repeatedly.
 fn is_its_own_peer(socket: &Socket) -> bool {
     let ends = [socket.local_addr(), socket.peer_addr()];
     let [local, peer] = ends.map(|end| end.ok().and_then(|end| end.as_socket()));
     local.is_some() && local == peer
 }
 
-/// Between the first tries: a server that starts takes some milliseconds.
+/// The pause between the first tries: a server needs some milliseconds to start.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Between the later ones.
+/// The pause between later tries.
 const LONGEST: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

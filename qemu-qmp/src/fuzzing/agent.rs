@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::{CUTS, Cut, Step, steps};
 use crate::wire::{
-    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Line, Port, Standing,
+    AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, PauseReason, Port, RequestStage,
 };
 
 /// Who is answered waits; a reply is the agent's own to this command, unless
@@ -103,8 +103,8 @@ impl Channel {
             6 => self.give_up(|waiting| waiting.last()),
             7 => self.connection.port_changed(true),
             8 => self.connection.port_changed(false),
-            11 => self.connection.guest_is_held(Some(AgentHold::Panicked)),
-            12 => self.connection.guest_is_held(None),
+            11 => self.connection.guest_paused(Some(PauseReason::Panicked)),
+            12 => self.connection.guest_paused(None),
             14 => self.answers(Guest::reply),
             15 => self.answers(Guest::error),
             16 => self.answers(Guest::silence),
@@ -156,7 +156,7 @@ impl Channel {
         let request = self.requests.get_mut(&waiter).expect("it was chosen");
         request.is_given_up = true;
         let standing = self.connection.give_up(request.id);
-        assert!(request.is_sync || (standing == Standing::Sent) == request.is_sent);
+        assert!(request.is_sync || (standing == RequestStage::Sent) == request.is_sent);
         if !(request.is_kept && request.is_sent) {
             self.requests.remove(&waiter);
         }
@@ -212,7 +212,7 @@ impl Channel {
     /// However it stands: an agent that is there is found, if one who waits for
     /// it gives up now and then.
     fn gets_in_step(&mut self) {
-        self.connection.guest_is_held(None);
+        self.connection.guest_paused(None);
         self.connection.port_changed(true);
         self.guest = Guest::default();
         for _ in 0..3 {
@@ -291,7 +291,7 @@ fn check(waiter: u32, request: &Request, answer: &AgentAnswer) {
         AgentAnswer::Return(value) => assert_eq!(value.get(), format!("\"{name}\"")),
         AgentAnswer::Error(reply) => assert_eq!(reply.desc, name),
         AgentAnswer::Silence => assert!(request.is_sync || request.is_silent, "{name} had a reply"),
-        AgentAnswer::Gone | AgentAnswer::Held(_) => {}
+        AgentAnswer::Gone | AgentAnswer::GuestPaused(_) => {}
         AgentAnswer::NotUnderstood(error) => panic!("{error}"),
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use qemu_qmp_engine::error_text::Quoted;
 
+use crate::ErrorKind;
+
 /// A question to a schema is malformed.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,6 +26,13 @@ impl fmt::Display for QuestionError {
 }
 
 impl Error for QuestionError {}
+
+impl QuestionError {
+    /// The kind of failure, to decide by: [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
 
 /// The name of a command or an event, and what is asked of it, step by step.
 #[derive(Debug, PartialEq, Eq)]

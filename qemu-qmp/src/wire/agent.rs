@@ -1,16 +1,21 @@
 //! The conversation with one guest agent, without its socket
 //! (`docs/interop/qemu-ga-ref`).
 //!
-//! The agent speaks QMP, but does not greet, tells of no events, and gives back
-//! ids only since QEMU 4.0. What carries it is a wire and no connection: it
-//! may hold what was meant for somebody before us, and the agent comes and
-//! goes. But it answers in order. So a command is sent in step alone, that is
-//! when nothing else can be on its way, and a `guest-sync-delimited` goes with
-//! it as its fence: what comes before the fence's answer is the reply, and if
-//! nothing does, there is none.
+//! It receives bytes from the agent and commands from callers. It returns
+//! [`AgentOutput`]: bytes to send, and answers with their waiters.
+//!
+//! The agent's protocol is like QMP, but it has no greeting and no events, and
+//! it returns ids only since QEMU 4.0. Its channel is a serial line: it may still
+//! carry data for an earlier client, and the agent may stop and restart. But the
+//! agent answers in order.
+//!
+//! So a command is sent only in step, that is, when no other answer can be on
+//! its way. A `guest-sync-delimited` follows each command as its fence. What
+//! comes before the fence's answer is the reply. If nothing comes before it, the
+//! command has no reply.
 //!
 //! ```text
-//!           somebody waits         its answer         somebody waits
+//!            a request             its answer           a request
 //! OutOfStep --------------> Syncing ---------> InStep --------------> Answering
 //!     ^                       | ^                 ^   no reply before the | |
 //!     |                       | |                 `----- fence's answer --' |
@@ -18,8 +23,8 @@
 //!     `-----------------------'--- given up, port closed, not understood ---'
 //! ```
 //!
-//! Never gives a reply to anyone but who waits for it, and never holds more of
-//! what the agent sends than one line.
+//! Never gives a reply to another waiter than its own, and never keeps more than
+//! one line of the agent's data.
 
 use std::collections::VecDeque;
 
@@ -31,36 +36,35 @@ use super::frame::{Frames, LineTooLong};
 use super::message::Message;
 use super::{ErrorReply, ProtocolError};
 
-/// The state of one conversation; `W` is whatever identifies who waits for a
-/// reply.
+/// The state of one conversation. `W` identifies the waiter for a reply.
 #[derive(Debug)]
 pub struct AgentConnection<W> {
     phase: Phase<W>,
     queue: VecDeque<Request<W>>,
     frames: Frames,
     line_limit_bytes: usize,
-    /// The sentinel has come, and no line has ended since.
+    /// A sentinel has come, and no line has ended since.
     delimited: bool,
     port: Port,
-    hold: Option<AgentHold>,
+    paused: Option<PauseReason>,
     next_id: u64,
     next_sync: u64,
-    /// How much was passed over since the last sync was sent.
+    /// How many bytes were skipped since the last sync was sent.
     passed_over_bytes: u64,
     outputs: VecDeque<AgentOutput<W>>,
 }
 
-/// What a conversation begins with, and what it bears.
+/// How a conversation begins, and its limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AgentSettings {
-    /// The longest line that is taken, in bytes. 64 MiB at first, for an agent
-    /// keeps 16 MiB of each output of a program.
+    /// The longest line that is accepted, in bytes. The default is 64 MiB: an
+    /// agent keeps 16 MiB of each of a program's outputs.
     pub line_limit_bytes: usize,
-    /// What is known of the guest's end before anything was heard of it.
+    /// Whether the guest's end is open at the start.
     pub port: Port,
-    /// The number of the first sync. It should be another each time, for the
-    /// wire may hold the answers to somebody else's.
+    /// The number of the first sync. Use another number each time, because the
+    /// channel may still carry answers to an earlier client's syncs.
     pub first_sync: u64,
 }
 
@@ -74,69 +78,69 @@ impl Default for AgentSettings {
     }
 }
 
-/// Whether something in the guest has opened its end, most likely the agent.
+/// Whether a program in the guest has opened its end: most likely the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// Nobody tells us.
+    /// Nothing reports it.
     Unknown,
-    /// It has not, or not any more. What is sent waits until it does.
+    /// It is closed. Data to the guest waits until it opens.
     Closed,
-    /// It has.
+    /// It is open.
     Open,
 }
 
-/// What the conversation wants done, or has to tell.
+/// What the caller of the conversation must do next.
 #[derive(Debug)]
 pub enum AgentOutput<W> {
-    /// Send these bytes, in the order in which they come out.
+    /// Send these bytes, in this order.
     Transmit(Vec<u8>),
-    /// It is known what becomes of a request.
+    /// A request has ended.
     Answer {
-        /// Who waits for it.
+        /// The waiter for its answer.
         waiter: W,
-        /// What the agent answered, if it did.
+        /// The agent's answer, or why there is none.
         answer: AgentAnswer,
     },
 }
 
-/// What became of a request that was sent.
+/// How a request ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AgentAnswer {
-    /// The agent returned something.
+    /// The agent returned a value.
     Return(Box<RawValue>),
-    /// The agent refused it.
+    /// The agent refused the request.
     Error(ErrorReply),
-    /// The agent has read it, gone on, and given no reply: as it does where a
-    /// command succeeds that has none, and to a sync, which is all fence.
+    /// The agent has read the request and sent no reply. Some commands have no
+    /// reply when they succeed, and a sync has none.
     Silence,
-    /// The agent is gone that was to answer it, or was started anew.
+    /// The agent ended or restarted before its answer.
     Gone,
-    /// The guest is held for good: nobody in it will answer.
-    Held(AgentHold),
-    /// What came is no reply.
+    /// The guest is paused for good, so it cannot answer.
+    GuestPaused(PauseReason),
+    /// The agent sent something that is not a reply.
     NotUnderstood(ProtocolError),
 }
 
-/// Why a guest is held that only a reset brings back.
+/// Why QEMU keeps the guest paused until a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AgentHold {
-    /// It has panicked.
+pub enum PauseReason {
+    /// The guest has panicked.
     Panicked,
-    /// It has shut down.
+    /// The guest has shut down.
     ShutDown,
 }
 
-/// How far a request had come that was given up.
+/// The stage of a request when its waiter gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Another was under way before it. It was not sent.
+pub enum RequestStage {
+    /// It was behind another request. It was not sent.
     Queued,
-    /// The agent had not answered the sync before it. It was not sent.
+    /// The agent had not answered the sync. It was not sent.
     Unsynced {
-        /// Whether something in the guest has opened its end.
+        /// Whether a program in the guest has opened its end.
         port: Port,
-        /// How much else has come meanwhile.
+        /// How many other bytes have come.
         passed_over_bytes: u64,
     },
     /// It was sent.
@@ -145,23 +149,24 @@ pub enum Standing {
 
 #[derive(Debug)]
 enum Phase<W> {
-    /// Whatever comes is not for us.
+    /// All data that comes is from an earlier client.
     OutOfStep,
-    /// So is what comes before the answer to the sync of this number.
+    /// Data before the answer to the sync of this number is skipped too.
     Syncing {
         number: u64,
-        /// It was sent to a port that was closed: it waits there.
+        /// It was sent to a closed port, and waits there.
         awaits_port: bool,
     },
-    /// Nothing is to come.
+    /// No data can come.
     InStep,
     Answering {
         request: Request<W>,
         fence: u64,
-        /// A sync sent later, to see whether the agent still has the request.
+        /// A later sync, to find out whether this agent has the request.
         probe: Option<u64>,
-        /// What came since then: the answer, if the fence's comes next, or else
-        /// the complaint of another agent, about the sentinel before the probe.
+        /// The error reply that came since the probe. It is the answer, if the
+        /// fence's answer comes next. Otherwise it is another agent's complaint
+        /// about the sentinel before the probe.
         refusal: Option<ErrorReply>,
     },
 }
@@ -172,13 +177,13 @@ struct Request<W> {
     /// Empty for a sync.
     line: Vec<u8>,
     waiter: W,
-    /// Its answer matters also when it was given up.
+    /// Its answer is an output even if its waiter has given up.
     is_kept: bool,
     is_given_up: bool,
 }
 
 impl<W> AgentConnection<W> {
-    /// A conversation in which nothing was said yet.
+    /// A conversation that has received and sent nothing yet.
     pub fn new(settings: &AgentSettings) -> Self {
         Self {
             phase: Phase::OutOfStep,
@@ -187,7 +192,7 @@ impl<W> AgentConnection<W> {
             line_limit_bytes: settings.line_limit_bytes,
             delimited: false,
             port: settings.port,
-            hold: None,
+            paused: None,
             next_id: 1,
             next_sync: settings.first_sync,
             passed_over_bytes: 0,
@@ -195,34 +200,34 @@ impl<W> AgentConnection<W> {
         }
     }
 
-    /// Begins a command; gives its id.
+    /// Begins a command. Returns its id.
     pub fn submit(&mut self, line: Line, waiter: W) -> u64 {
         self.push(line.without_id(), waiter, false, false)
     }
 
-    /// Begins a command whose answer comes out also if it is given up after it
-    /// was sent.
+    /// Begins a command whose answer is an output even if its waiter gives up
+    /// after it was sent.
     pub fn submit_kept(&mut self, line: Line, waiter: W) -> u64 {
         self.push(line.without_id(), waiter, true, false)
     }
 
-    /// Begins a command that nobody waits for.
+    /// Begins a command without a waiter.
     pub fn submit_unattended(&mut self, line: Line, waiter: W) {
         self.push(line.without_id(), waiter, true, true);
     }
 
-    /// Begins to find out whether the agent answers; if it does, that is
-    /// [`AgentAnswer::Silence`].
+    /// Begins a sync, which finds out whether the agent answers. If it does, the
+    /// answer is [`AgentAnswer::Silence`].
     pub fn submit_sync(&mut self, waiter: W) -> u64 {
         self.push(Vec::new(), waiter, false, false)
     }
 
-    /// Nobody waits for the request of this id any more; tells how far it had
-    /// come.
-    pub fn give_up(&mut self, id: u64) -> Standing {
-        let mut standing = Standing::Sent;
+    /// The waiter of the request with this id gives up. Returns the stage of the
+    /// request.
+    pub fn give_up(&mut self, id: u64) -> RequestStage {
+        let mut stage = RequestStage::Sent;
         let place = self.queue.iter().position(|request| request.id == id);
-        // Whether nobody waits who came before.
+        // Whether all requests before it are given up.
         let mut was_first = false;
         if let Some(place) = place {
             self.queue.remove(place);
@@ -230,19 +235,19 @@ impl<W> AgentConnection<W> {
         }
         match (&mut self.phase, place) {
             (Phase::Answering { request, .. }, Some(_)) => {
-                standing = Standing::Queued;
-                // Nobody else would ever give it up.
+                stage = RequestStage::Queued;
+                // No other caller would ever give it up.
                 if was_first && request.is_given_up {
                     self.phase = Phase::OutOfStep;
                 }
             }
             (_, Some(_)) => {
-                standing = Standing::Unsynced {
+                stage = RequestStage::Unsynced {
                     port: self.port,
                     passed_over_bytes: self.passed_over_bytes,
                 };
-                // The sync was for its sake. Were it anew for others' too, a
-                // slow agent would never be waited for long enough.
+                // The sync was for this request. A new sync for each of the
+                // others would restart the wait for a slow agent.
                 if was_first {
                     self.phase = Phase::OutOfStep;
                 }
@@ -256,19 +261,19 @@ impl<W> AgentConnection<W> {
             (_, None) => {}
         }
         self.advance();
-        standing
+        stage
     }
 
-    /// Takes in what was received, in pieces of any size; what it means comes
-    /// out of [`poll_output`](Self::poll_output).
+    /// Receives bytes, in pieces of any size. The outputs come from
+    /// [`poll_output`](Self::poll_output).
     pub fn receive(&mut self, mut bytes: &[u8]) {
         while let Some(at) = memchr(SENTINEL, bytes) {
             self.text(&bytes[..at]);
-            // A line that has not ended will never do.
+            // A line that has not ended never will.
             self.frames = Frames::new(self.line_limit_bytes);
             self.delimited = true;
             if let Phase::InStep = self.phase {
-                // Nobody asked for what stands behind it.
+                // No request of this client has this answer.
                 self.phase = Phase::OutOfStep;
             }
             bytes = &bytes[at + 1..];
@@ -277,11 +282,11 @@ impl<W> AgentConnection<W> {
         self.advance();
     }
 
-    /// Something in the guest has opened or closed its end. QEMU tells of this
-    /// up to a second late, and of several changes within one as of the last.
+    /// A program in the guest has opened or closed its end. QEMU reports this up
+    /// to a second late. It reports several changes within a second as the last.
     pub fn port_changed(&mut self, open: bool) {
         self.port = if open { Port::Open } else { Port::Closed };
-        // What nobody waits for was to be done for the agent that has gone.
+        // A request without a waiter was for the agent that has ended.
         self.queue.retain(|request| !request.is_given_up);
         match std::mem::replace(&mut self.phase, Phase::OutOfStep) {
             Phase::Answering { request, .. } if !open => self.answer(request, AgentAnswer::Gone),
@@ -291,7 +296,7 @@ impl<W> AgentConnection<W> {
                 refusal,
                 ..
             } => {
-                // Another agent than it was sent to, or not.
+                // This may be another agent than the one that got the request.
                 let probe = Some(self.sync(true));
                 self.phase = Phase::Answering {
                     request,
@@ -314,26 +319,26 @@ impl<W> AgentConnection<W> {
         self.advance();
     }
 
-    /// The guest is held for good, or goes on. Until then nothing is sent, and
-    /// nobody waits.
-    pub fn guest_is_held(&mut self, hold: Option<AgentHold>) {
-        self.hold = hold;
-        if let Some(hold) = hold {
+    /// The guest is paused for good, or runs again with `None`. While it is
+    /// paused, every request fails at once and nothing is sent.
+    pub fn guest_paused(&mut self, reason: Option<PauseReason>) {
+        self.paused = reason;
+        if let Some(reason) = reason {
             for (waiter, _) in self.take_waiters() {
-                let answer = AgentAnswer::Held(hold);
+                let answer = AgentAnswer::GuestPaused(reason);
                 self.outputs
                     .push_back(AgentOutput::Answer { waiter, answer });
             }
         }
     }
 
-    /// The next thing to do.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<AgentOutput<W>> {
         self.outputs.pop_front()
     }
 
-    /// Takes out everyone who still waits, for instance to tell them that the
-    /// channel has ended, and whether what they wait for was sent.
+    /// Takes all waiters out, for example to notify them that the channel has
+    /// ended; and whether the request of each was sent.
     pub fn take_waiters(&mut self) -> Vec<(W, bool)> {
         let sent = match std::mem::replace(&mut self.phase, Phase::OutOfStep) {
             Phase::Answering { request, .. } => Some((request.waiter, true)),
@@ -354,8 +359,8 @@ impl<W> AgentConnection<W> {
             is_kept,
             is_given_up,
         };
-        if let Some(hold) = self.hold {
-            self.answer(request, AgentAnswer::Held(hold));
+        if let Some(reason) = self.paused {
+            self.answer(request, AgentAnswer::GuestPaused(reason));
         } else {
             self.queue.push_back(request);
             self.advance();
@@ -363,7 +368,7 @@ impl<W> AgentConnection<W> {
         id
     }
 
-    /// Goes on, if somebody waits for it.
+    /// Continues, if there is a request.
     fn advance(&mut self) {
         match self.phase {
             Phase::OutOfStep if !self.queue.is_empty() => {
@@ -377,8 +382,8 @@ impl<W> AgentConnection<W> {
                 let Some(mut request) = self.queue.pop_front() else {
                     return;
                 };
-                // With its fence: a server that does not read takes both or
-                // neither.
+                // The fence goes in the same piece: an agent that does not read
+                // gets both or neither.
                 let line = std::mem::take(&mut request.line);
                 self.phase = Phase::Answering {
                     request,
@@ -391,13 +396,13 @@ impl<W> AgentConnection<W> {
         }
     }
 
-    /// Sends a sync, and gives its number. With a sentinel before it, the agent
-    /// first drops what it has of a line of somebody else's, and complains.
+    /// Sends a sync, and returns its number. With a sentinel before it, the agent
+    /// first drops the start of an earlier client's line, and complains.
     fn sync(&mut self, after_sentinel: bool) -> u64 {
         self.sync_behind(Vec::new(), after_sentinel)
     }
 
-    /// The same, sent in one piece with what stands before it.
+    /// The same, in one piece with the bytes before it.
     fn sync_behind(&mut self, mut bytes: Vec<u8>, after_sentinel: bool) -> u64 {
         let number = self.next_sync;
         self.next_sync += 1;
@@ -412,10 +417,10 @@ impl<W> AgentConnection<W> {
         number
     }
 
-    /// Takes in what stands between sentinels.
+    /// Receives the bytes between two sentinels.
     fn text(&mut self, bytes: &[u8]) {
         if !self.listens() {
-            self.pass_over(bytes);
+            self.skip(bytes);
             return;
         }
         let fresh = Frames::new(self.line_limit_bytes);
@@ -433,32 +438,32 @@ impl<W> AgentConnection<W> {
         }
     }
 
-    /// Whether what comes now may be for us.
+    /// Whether the next data may be for this client.
     fn listens(&self) -> bool {
         self.delimited || matches!(self.phase, Phase::Answering { .. })
     }
 
-    fn pass_over(&mut self, bytes: &[u8]) {
+    fn skip(&mut self, bytes: &[u8]) {
         if bytes.trim_ascii().is_empty() {
             return;
         }
         self.passed_over_bytes += bytes.len() as u64;
         if let Phase::InStep = self.phase {
-            // So it was not.
+            // Data came, so the channel is not in step.
             self.phase = Phase::OutOfStep;
         }
     }
 
     fn line(&mut self, line: &[u8]) {
         if std::mem::take(&mut self.delimited) {
-            match sync_answered(line) {
+            match parse_sync_answer(line) {
                 Some(number) => self.synced(number),
-                None => self.pass_over(line),
+                None => self.skip(line),
             }
             return;
         }
         if !self.listens() {
-            self.pass_over(line);
+            self.skip(line);
             return;
         }
         let answer = match Message::parse(line) {
@@ -474,7 +479,7 @@ impl<W> AgentConnection<W> {
                 }
                 _ => AgentAnswer::Error(error),
             },
-            // No agent has any.
+            // No agent sends these.
             Ok(Message::Event(_) | Message::Greeting(_)) => return,
             Err(error) => return self.not_understood(error),
         };
@@ -518,7 +523,7 @@ impl<W> AgentConnection<W> {
                 self.phase = Phase::InStep;
                 self.answer(request, AgentAnswer::Gone);
             }
-            // One that is not waited for any more.
+            // An earlier sync.
             phase => self.phase = phase,
         }
     }
@@ -539,14 +544,14 @@ impl<W> AgentConnection<W> {
     }
 }
 
-fn sync_answered(line: &[u8]) -> Option<u64> {
+fn parse_sync_answer(line: &[u8]) -> Option<u64> {
     match Message::parse(line) {
         Ok(Message::Return { value, .. }) => value.get().parse().ok(),
         _ => None,
     }
 }
 
-/// What no text has in it: who reads it forgets what came before.
+/// A byte that no text contains. Its receiver drops the line before it.
 const SENTINEL: u8 = 0xff;
 
 const SYNC: &str = "guest-sync-delimited";

@@ -1,16 +1,17 @@
 //! One connection with a QMP server, without its socket.
 //!
-//! Decides what every message means: who waits for it, and what comes next.
+//! It receives bytes from the server and commands from callers. It returns
+//! [`Output`]: bytes to send, replies with their waiters, and events.
 //!
 //! ```text
 //!            greeting                    return
 //! Greeting ------------> Negotiation ------------> Ready
 //!    `------------------------------------------------^
-//!         greeting, when negotiation is turned off
+//!            greeting, without negotiation
 //! ```
 //!
-//! Only [`Connection::receive`] moves the phase. Never gives a reply to
-//! anyone but the waiter whose id it carries, and never reuses an id of ours.
+//! Only [`Connection::receive`] changes the phase. Never gives a reply to another
+//! waiter than the one with its id, and never reuses a generated id.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -22,31 +23,30 @@ use super::greeting::OOB;
 use super::message::{Message, excerpt};
 use super::{ErrorReply, Event, Greeting, ProtocolError};
 
-/// The state of one connection; `W` is whatever identifies who waits for a
-/// reply.
+/// The state of one connection. `W` identifies the waiter for a reply.
 #[derive(Debug)]
 pub struct Connection<W> {
     phase: Phase,
     settings: Settings,
     frames: Frames,
-    /// `None` where the waiter has given up: the reply may still come.
+    /// `None` if the waiter has given up: the reply may still come.
     in_flight: HashMap<Id, Option<W>>,
     next_id: u64,
     oob: bool,
     outputs: VecDeque<Output<W>>,
 }
 
-/// How a connection begins, and what it bears.
+/// How a connection begins, and its limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Whether the server greets; `true` unless something else has read the
-    /// greeting already.
+    /// Whether the server sends a greeting. `true` unless another program has
+    /// read it.
     pub greeting: bool,
-    /// Whether to negotiate capabilities; until that is done the server
-    /// refuses every other command.
+    /// Whether to negotiate capabilities. Until that is done, the server refuses
+    /// every other command.
     pub negotiate: bool,
-    /// The longest line that is taken, in bytes. 256 MiB at first.
+    /// The longest line that is accepted, in bytes. The default is 256 MiB.
     pub line_limit_bytes: usize,
 }
 
@@ -60,26 +60,25 @@ impl Default for Settings {
     }
 }
 
-/// What the connection wants done, or has to tell.
+/// What the caller of the connection must do next.
 #[derive(Debug)]
 pub enum Output<W> {
     /// Send these bytes.
     Transmit(Vec<u8>),
-    /// Commands may be sent from now on. `None` where the greeting is turned
-    /// off.
+    /// Commands may be sent from now on. `None` without a greeting.
     Ready(Option<Greeting>),
-    /// A command was answered.
+    /// The reply to a command came.
     Reply {
-        /// Who waits for it.
+        /// The waiter for the reply.
         waiter: W,
         /// What the server returned.
         reply: Result<Box<RawValue>, ErrorReply>,
     },
-    /// An event happened.
+    /// An event came.
     Event(Event),
-    /// A message that nobody waits for: a reply of an unknown id, a late or a
-    /// second one. For a log; nothing need be done.
-    Stray(String),
+    /// A message without a waiter: a reply with an unknown id, or a second
+    /// reply. It is for a log only.
+    Unexpected(String),
 }
 
 #[derive(Debug)]
@@ -89,12 +88,12 @@ enum Phase {
     Ready,
 }
 
-/// What a command is known by until its reply.
+/// The id of a command, by which its reply is found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Id {
-    /// Ours: a number.
+    /// A generated id: a number.
     Counted(u64),
-    /// The user's: a text, which no number of ours can be.
+    /// The caller's id: a string, which never equals a number.
     Chosen(String),
 }
 
@@ -108,11 +107,11 @@ impl fmt::Display for Id {
     }
 }
 
-/// A command waits for its reply under this id already.
+/// Another command with this id has no reply yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdInFlight;
 
-/// A command on its way to the wire: all of the line but its id.
+/// A command's line without its id.
 #[derive(Debug)]
 pub struct Line {
     head: Vec<u8>,
@@ -121,8 +120,8 @@ pub struct Line {
 impl Line {
     /// The line that executes `command`; `arguments` is a JSON object's text.
     ///
-    /// An empty one is left out: QEMU reads its monitor a byte at a time, with
-    /// some five system calls for each.
+    /// An empty object is left out: QEMU reads its monitor byte by byte, with
+    /// about five system calls for each.
     pub fn new(command: &str, arguments: Option<&[u8]>, out_of_band: bool) -> Self {
         let mut head = Vec::with_capacity(64 + command.len() + arguments.map_or(0, <[u8]>::len));
         head.extend_from_slice(if out_of_band {
@@ -154,7 +153,7 @@ impl Line {
 }
 
 impl<W> Connection<W> {
-    /// A connection on which nothing was received yet.
+    /// A connection that has received nothing yet.
     pub fn new(settings: Settings) -> Self {
         let mut connection = Self {
             phase: Phase::Greeting,
@@ -176,29 +175,30 @@ impl<W> Connection<W> {
         self.oob
     }
 
-    /// Whether the greeting has come, or none is waited for.
+    /// Whether the greeting has come, or none is expected.
     pub fn has_greeted(&self) -> bool {
         !matches!(self.phase, Phase::Greeting)
     }
 
-    /// How many commands wait for their reply, given up or not.
+    /// How many commands have no reply yet, including those whose waiter has given
+    /// up.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Takes in what was received, in pieces of any size; what it means comes
-    /// out of [`poll_output`](Self::poll_output).
+    /// Receives bytes, in pieces of any size. The outputs come from
+    /// [`poll_output`](Self::poll_output).
     ///
     /// # Errors
-    /// The server broke the protocol. Drop the connection then: what was
-    /// received before still comes out, the waiters by
-    /// [`take_waiters`](Self::take_waiters).
+    /// The server broke the protocol, so the connection must be dropped. The
+    /// messages before the error are still in the outputs, and
+    /// [`take_waiters`](Self::take_waiters) returns the waiters.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
         self.receive_seen(bytes, |_line| ())
     }
 
-    /// As [`receive`](Self::receive), and shows each line, without its end,
-    /// before it is understood.
+    /// As [`receive`](Self::receive). It also passes each line to `seen`, without
+    /// its end, before it reads the line as a message.
     ///
     /// # Errors
     /// As for [`receive`](Self::receive).
@@ -211,23 +211,23 @@ impl<W> Connection<W> {
         let mut frames = std::mem::replace(&mut self.frames, Frames::new(limit_bytes));
         let result = frames.split(bytes, |line| {
             seen(line);
-            self.message(Message::parse(line).map_err(Broken::Protocol)?, line)
-                .map_err(Broken::Protocol)
+            self.message(Message::parse(line).map_err(ReceiveError::Protocol)?, line)
+                .map_err(ReceiveError::Protocol)
         });
         self.frames = frames;
-        result.map_err(|broken| match broken {
-            Broken::Protocol(error) => error,
-            Broken::LineTooLong => ProtocolError::LineTooLong { limit_bytes },
+        result.map_err(|error| match error {
+            ReceiveError::Protocol(error) => error,
+            ReceiveError::LineTooLong => ProtocolError::LineTooLong { limit_bytes },
         })
     }
 
-    /// The next thing to do, in the order in which the server's messages came.
+    /// The next output, in the order of the server's messages.
     pub fn poll_output(&mut self) -> Option<Output<W>> {
         self.outputs.pop_front()
     }
 
-    /// The same, where it is an event: so that those that came together are
-    /// handed on together.
+    /// The next output, if it is an event. So a caller can pass on several events
+    /// together.
     pub fn poll_event(&mut self) -> Option<Event> {
         if !matches!(self.outputs.front(), Some(Output::Event(_))) {
             return None;
@@ -238,7 +238,7 @@ impl<W> Connection<W> {
         }
     }
 
-    /// Begins a command: gives its id and the bytes to send.
+    /// Begins a command. Returns its id and the bytes to send.
     pub fn submit(&mut self, line: Line, waiter: W) -> (Id, Vec<u8>) {
         let id = self.fresh_id();
         let bytes = line.with_id(&id);
@@ -246,11 +246,11 @@ impl<W> Connection<W> {
         (id, bytes)
     }
 
-    /// Begins a command by an id of the user's: gives the bytes to send.
+    /// Begins a command with the caller's id. Returns the bytes to send.
     ///
     /// # Errors
-    /// A command of this id is in flight. Until its reply has come, though
-    /// nobody may wait for it any more, the id stands for it alone.
+    /// A command with this id is in flight. The id is free when its reply has
+    /// come, even if its waiter has given up.
     pub fn submit_as(&mut self, id: &str, line: Line, waiter: W) -> Result<Vec<u8>, IdInFlight> {
         let id = Id::Chosen(id.to_owned());
         if self.in_flight.contains_key(&id) {
@@ -261,21 +261,21 @@ impl<W> Connection<W> {
         Ok(bytes)
     }
 
-    /// Nobody waits for the reply of `id` any more. It is dropped when it
-    /// comes; until then the command counts as in flight.
+    /// The waiter of `id` has given up. The reply will be dropped when it comes.
+    /// Until then the command counts as in flight.
     pub fn abandon(&mut self, id: &Id) {
         if let Some(waiter) = self.in_flight.get_mut(id) {
             *waiter = None;
         }
     }
 
-    /// The command of `id` was not sent after all: no reply will come.
+    /// The command of `id` was not sent: no reply will come.
     pub fn withdraw(&mut self, id: &Id) {
         self.in_flight.remove(id);
     }
 
-    /// Takes out everyone who still waits, for instance to tell them that the
-    /// connection is lost.
+    /// Takes all waiters out, for example to notify them that the connection has
+    /// ended.
     pub fn take_waiters(&mut self) -> Vec<W> {
         self.in_flight
             .drain()
@@ -291,48 +291,48 @@ impl<W> Connection<W> {
 
     fn message(&mut self, message: Message<'_>, line: &[u8]) -> Result<(), ProtocolError> {
         match message {
-            // An event may come before anything else, even the greeting.
+            // An event may come at any time, even before the greeting.
             Message::Event(event) => self.outputs.push_back(Output::Event(event)),
             Message::Greeting(greeting) => match self.phase {
                 Phase::Greeting => self.greeted(Some(greeting)),
-                _ => self.stray("a greeting that is not due", line),
+                _ => self.unexpected("an unexpected greeting", line),
             },
             _ if matches!(self.phase, Phase::Greeting) => {
                 return Err(ProtocolError::NoGreeting {
                     line: excerpt(line),
                 });
             }
-            Message::Return { value, id } => match known(id) {
+            Message::Return { value, id } => match parse_id(id) {
                 Some(id) if self.negotiates(&id) => self.ready(),
                 Some(id) => match self.in_flight.remove(&id) {
                     Some(waiter) => self.reply(waiter, Ok(value.to_owned())),
-                    None => self.stray("a reply that nobody waits for", line),
+                    None => self.unexpected("a reply without a waiter", line),
                 },
-                None => self.stray("a reply without an id of ours", line),
+                None => self.unexpected("a reply with an unknown id", line),
             },
-            Message::Error { error, id } => match known(id) {
+            Message::Error { error, id } => match parse_id(id) {
                 Some(id) if self.negotiates(&id) => {
                     return Err(ProtocolError::NegotiationRefused { reply: error });
                 }
                 Some(id) => match self.in_flight.remove(&id) {
                     Some(waiter) => self.reply(waiter, Err(error)),
-                    None => self.stray("an error that nobody waits for", line),
+                    None => self.unexpected("an error without a waiter", line),
                 },
-                None if id.is_some() => self.stray("an error without an id of ours", line),
+                None if id.is_some() => self.unexpected("an error with an unknown id", line),
                 None => return self.error_without_id(error, line),
             },
         }
         Ok(())
     }
 
-    /// The server could not even read a line (it answers so to what its JSON
-    /// parser refuses), and thus could not know its id.
+    /// The server's JSON parser refused a line, so the server does not know the
+    /// line's id.
     fn error_without_id(&mut self, error: ErrorReply, line: &[u8]) -> Result<(), ProtocolError> {
         if let Phase::Negotiation { .. } = self.phase {
             return Err(ProtocolError::NegotiationRefused { reply: error });
         }
         match self.in_flight.len() {
-            0 => self.stray("an error that belongs to no command", line),
+            0 => self.unexpected("an error without a command", line),
             1 => {
                 let waiter = self.in_flight.drain().next().and_then(|(_, waiter)| waiter);
                 self.reply(waiter, Err(error));
@@ -383,28 +383,28 @@ impl<W> Connection<W> {
         }
     }
 
-    fn stray(&mut self, what: &str, line: &[u8]) {
+    fn unexpected(&mut self, what: &str, line: &[u8]) {
         self.outputs
-            .push_back(Output::Stray(format!("{what}: {}", excerpt(line))));
+            .push_back(Output::Unexpected(format!("{what}: {}", excerpt(line))));
     }
 }
 
-/// An id, where it is one that could be in flight.
-fn known(id: Option<&RawValue>) -> Option<Id> {
+/// The id of a reply, if a command can have it.
+fn parse_id(id: Option<&RawValue>) -> Option<Id> {
     let raw = id?.get();
     match raw.parse() {
         Ok(number) => Some(Id::Counted(number)),
-        // The server may write a text otherwise than it was written to it.
+        // The server may escape a string in another way than this side did.
         Err(_) => serde_json::from_str(raw).ok().map(Id::Chosen),
     }
 }
 
-enum Broken {
+enum ReceiveError {
     Protocol(ProtocolError),
     LineTooLong,
 }
 
-impl From<LineTooLong> for Broken {
+impl From<LineTooLong> for ReceiveError {
     fn from(LineTooLong: LineTooLong) -> Self {
         Self::LineTooLong
     }

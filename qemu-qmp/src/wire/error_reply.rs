@@ -1,4 +1,4 @@
-//! A command that the server refused.
+//! The error reply to a command that the server refused.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use super::members::members;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ErrorReply {
-    /// What kind of error it is. Nearly all are [`ErrorClass::GenericError`].
+    /// The class. Nearly all errors are [`ErrorClass::GenericError`].
     pub class: ErrorClass,
-    /// The server's words, for people; they change between versions.
+    /// The server's description, for people. It changes between versions.
     pub desc: String,
-    /// The error object as it was received; the text of a command of the monitor
-    /// for people.
+    /// The error object as it was received. For a failed command of the human
+    /// monitor, its text.
     pub raw: Box<RawValue>,
 }
 
@@ -23,17 +23,18 @@ pub struct ErrorReply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// An error without a class of its own.
+    /// Any error that has no other class.
     GenericError,
-    /// The command does not exist, is not allowed now, or negotiation is due.
+    /// The command does not exist or is not allowed now, or negotiation is not
+    /// done.
     CommandNotFound,
-    /// A device is not there.
+    /// The device does not exist.
     DeviceNotFound,
-    /// A device is not active.
+    /// The device is not active.
     DeviceNotActive,
-    /// KVM is not there.
+    /// KVM is not available.
     KvmMissingCap,
-    /// A class that this crate does not know.
+    /// Any other class, by its name.
     Other(String),
 }
 
@@ -52,7 +53,7 @@ impl ErrorReply {
         })
     }
 
-    /// An error that the monitor for people reported by this text.
+    /// An error that the human monitor reported by this text.
     pub(crate) fn of_text(raw: Box<RawValue>) -> Self {
         let text: String = serde_json::from_str(raw.get()).unwrap_or_default();
         Self {

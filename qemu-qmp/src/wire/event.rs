@@ -1,4 +1,4 @@
-//! What happened in the server, told without being asked.
+//! Events: what the server reports without a command.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,28 +8,30 @@ use std::time::{Duration, SystemTime};
 use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::TypedEvent;
+
 /// An event of the server (`docs/interop/qmp-spec`, "Asynchronous events").
 ///
 /// A cheap handle: a clone shares what was received.
 #[derive(Clone)]
 pub struct Event {
-    /// The name, the data as they were received, and the time likewise. In one
-    /// piece, as one thread makes an event and another drops it, which is
-    /// most of what a flood of them costs.
+    /// The name, the data and the time, as they were received. They are in one
+    /// allocation: in a flood, one thread allocates and another frees them, and
+    /// that is most of the cost.
     text: Arc<str>,
     name_end: usize,
     data_end: usize,
 }
 
 impl Event {
-    pub(super) fn parse(
+    pub(super) fn from_members(
         name: &RawValue,
         data: Option<&RawValue>,
         timestamp: Option<&RawValue>,
     ) -> Result<Self, String> {
         let name: Cow<'_, str> = match serde_json::from_str(name.get()) {
             Ok(name) => Cow::Borrowed(name),
-            // It is no name, or one with escapes.
+            // It is not a string, or has escapes.
             Err(_) => serde_json::from_str::<String>(name.get())
                 .map_err(|error| format!("an event's name: {error}"))?
                 .into(),
@@ -48,25 +50,33 @@ impl Event {
         &self.text[..self.name_end]
     }
 
-    /// When it happened, by the host's clock; `None` where the server could
-    /// not tell, which it writes as -1.
+    /// When it happened, by the host's clock. `None` if the server did not know
+    /// and sent -1.
     pub fn timestamp(&self) -> Option<SystemTime> {
         parse_timestamp(&self.text[self.data_end..])
     }
 
     /// The event's data as it was received; `None` for an event without data.
     pub fn raw_data(&self) -> Option<&RawValue> {
-        // It was such a value when it was received.
+        // It was valid JSON when it was received.
         serde_json::from_str(self.data_text()?).ok()
     }
 
-    /// The event's data as a type of the caller's; an event without data
-    /// reads as an empty object.
+    /// The event's data as a type of the caller's. For an event without data,
+    /// it reads an empty object.
     ///
     /// # Errors
-    /// The data does not have the shape of `T`.
+    /// The data does not fit `T`.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.data_text().unwrap_or("{}"))
+    }
+
+    /// The event as this type; `None` if it has another name.
+    ///
+    /// # Errors
+    /// The name is the same, but the data does not fit `E`.
+    pub fn parse<E: TypedEvent>(&self) -> Option<serde_json::Result<E>> {
+        (self.name() == E::NAME).then(|| self.data())
     }
 
     fn data_text(&self) -> Option<&str> {
@@ -74,7 +84,7 @@ impl Event {
         (!text.is_empty()).then_some(text)
     }
 
-    /// How much memory the event takes in a queue, roughly.
+    /// About how much memory the event uses in a queue.
     pub(crate) fn size_bytes(&self) -> usize {
         size_of::<Self>() + self.text.len()
     }
@@ -105,8 +115,8 @@ fn parse_timestamp(text: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since_epoch)
 }
 
-/// The seconds, and the microseconds of the next; `None` where it is no number
-/// of them.
+/// The seconds since 1970, and the microseconds after them. `None` where it is
+/// not a natural number.
 #[derive(Default)]
 struct Timestamp(Option<u64>, Option<u64>);
 
@@ -127,7 +137,7 @@ impl<'de> Visitor<'de> for TimestampVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Timestamp, A::Error> {
         let mut timestamp = Timestamp::default();
-        // Raw: a value may be anything, and these keys need no escapes.
+        // Raw: a value may be anything, and these keys have no escapes.
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             match key.get() {
                 r#""seconds""# => timestamp.0 = value.get().parse().ok(),

@@ -1,22 +1,22 @@
-//! Splits what the server sends into lines.
+//! Splits received bytes into lines.
 //!
-//! QEMU ends every message with CRLF and puts no line end inside one
-//! (`docs/interop/qmp-spec`, "General Definitions"; the `pretty` option of a
-//! monitor is not for programs). A line that lies whole in what was received
-//! is handed on without a copy.
+//! QEMU ends every message with CRLF, and a message contains no line end
+//! (`docs/interop/qmp-spec`, "General Definitions"; the monitor's `pretty` option
+//! is not for programs). A line that is complete in the received bytes is passed
+//! on without a copy.
 //!
-//! Never holds more than the limit and one received chunk.
+//! Never keeps more than the limit and one received chunk.
 
 use memchr::memchr;
 
-/// The part of a line that has not ended yet.
+/// The start of a line whose end has not come yet.
 #[derive(Debug)]
 pub(super) struct Frames {
     partial: Vec<u8>,
     limit_bytes: usize,
 }
 
-/// A line grew past the limit without an end.
+/// A line is longer than the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LineTooLong;
 
@@ -28,8 +28,8 @@ impl Frames {
         }
     }
 
-    /// Calls `each` with every line that ends in `bytes`, without its line
-    /// end, until one call fails; blank lines are passed over.
+    /// Calls `each` with every line that ends in `bytes`, without its line end,
+    /// until one call fails. Blank lines are skipped.
     pub(super) fn split<E: From<LineTooLong>>(
         &mut self,
         mut bytes: &[u8],

@@ -1,4 +1,4 @@
-//! What a server says of itself when a connection opens.
+//! The greeting, which a server sends when a connection opens.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use super::members::members;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Greeting {
-    /// The version of QEMU; `None` if it was told in a form unknown to us.
+    /// The version of QEMU; `None` if it has an unknown form.
     pub version: Option<Version>,
     /// The capabilities that the server offers, such as `oob`.
     pub capabilities: Vec<String>,
 }
 
-/// The version of QEMU that greeted.
+/// The version of QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Version {
@@ -27,15 +27,15 @@ pub struct Version {
     pub minor: u32,
     /// Micro number, 2 in 10.0.2.
     pub micro: u32,
-    /// What the packager calls it; often empty.
+    /// The packager's name of the build; often empty.
     pub package: String,
 }
 
 impl Greeting {
     pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
-        // As values it takes many times its length.
+        // Parsed, it uses many times its length in memory.
         if raw.get().len() > LIMIT_BYTES {
-            return Err(format!("a greeting of over {LIMIT_BYTES} bytes"));
+            return Err(format!("a greeting longer than {LIMIT_BYTES} bytes"));
         }
         let [capabilities, version] = members(raw, ["capabilities", "version"])
             .map_err(|error| format!("a greeting: {error}"))?;
@@ -46,7 +46,7 @@ impl Greeting {
         };
         Ok(Self {
             version: version.and_then(Version::parse),
-            // A capability of a kind to come need not be a string.
+            // In a later version, a capability may not be a string.
             capabilities: capabilities
                 .iter()
                 .filter_map(|name| name.as_str().map(ToOwned::to_owned))
@@ -79,7 +79,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Some thousand times as long as QEMU's.
+/// About a thousand times the length of QEMU's greeting.
 const LIMIT_BYTES: usize = 1 << 20;
 
 /// The name of the out-of-band capability.

@@ -1,12 +1,12 @@
-//! Some members of a JSON object, without the rest of it in memory.
+//! Reads some members of a JSON object without keeping the others in memory.
 
 use std::fmt;
 
 use serde_core::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The values of these members, as they stand; the last, of one that stands
-/// twice. Others cost nothing, however many there are.
+/// The values of these members, as raw JSON. A member that occurs twice has its last
+/// value. Other members use no memory.
 pub(super) fn members<'a, const N: usize>(
     object: &'a RawValue,
     names: [&str; N],
@@ -46,7 +46,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     }
 }
 
-/// Which of these names it is.
+/// Finds the index of a member's name.
 struct Place<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for Place<'_> {

@@ -1,9 +1,9 @@
-//! Reads one line into one message of the protocol.
+//! Reads one line as one message of the protocol.
 //!
-//! Only the envelope is read: the values of its members stay borrowed raw
-//! JSON until somebody asks for a type. An unknown member, event, error class
-//! or time is no error (`docs/interop/qmp-spec`: clients must ignore what they
-//! do not know).
+//! It reads only the envelope. The values of the members stay borrowed raw JSON
+//! until a caller reads them as a type. An unknown member, event, error class or
+//! time is not an error (`docs/interop/qmp-spec`: clients must ignore unknown
+//! information).
 
 use std::fmt;
 
@@ -52,7 +52,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The members that the protocol knows, as they stand on the wire.
+/// The members that the protocol defines, as raw JSON.
 #[derive(Default)]
 struct Envelope<'a> {
     greeting: Option<&'a RawValue>,
@@ -92,7 +92,7 @@ impl<'a> Envelope<'a> {
                 error: None,
                 event: Some(name),
                 ..
-            } => Event::parse(name, self.data, self.timestamp).map(Message::Event),
+            } => Event::from_members(name, self.data, self.timestamp).map(Message::Event),
             Self {
                 greeting: Some(raw),
                 result: None,
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
                 Member::Unknown => continue,
             };
             if place.replace(value).is_some() {
-                return Err(A::Error::custom(format_args!("{member:?} stands twice")));
+                return Err(A::Error::custom(format_args!("{member:?} occurs twice")));
             }
         }
         Ok(envelope)
@@ -197,8 +197,8 @@ fn malformed(line: &[u8], reason: &dyn fmt::Display) -> ProtocolError {
     }
 }
 
-/// The start of a line, as text for an error: what a terminal would obey is
-/// escaped.
+/// The start of a line, as text for an error. Control characters are escaped, so
+/// that a terminal does not execute them.
 pub(super) fn excerpt(line: &[u8]) -> String {
     const SHOWN_BYTES: usize = 200;
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The protocol as a sans-IO core: bytes in, messages out.
+//! The protocol without I/O: bytes in, messages out.
 //!
 //! ```text
 //! bytes -> frame (lines) -> message (envelopes) -> Connection -> Output
@@ -19,31 +19,33 @@ mod message;
 use std::error::Error;
 use std::fmt;
 
+use crate::ErrorKind;
+
 pub use agent::{
-    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Port, Standing,
+    AgentAnswer, AgentConnection, AgentOutput, AgentSettings, PauseReason, Port, RequestStage,
 };
 pub use connection::{Connection, Id, IdInFlight, Line, Output, Settings};
 pub use error_reply::{ErrorClass, ErrorReply};
 pub use event::Event;
 pub use greeting::{Greeting, Version};
 
-/// The server broke the protocol; the connection is of no more use.
+/// The server broke the protocol. The connection ends.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// What came is no JSON.
+    /// A line is not JSON.
     NotJson {
         /// The start of the line.
         line: String,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
-    /// What came is JSON, but no object.
+    /// A line is JSON, but not an object.
     NotAnObject {
         /// The start of the line.
         line: String,
     },
-    /// What came is an object, but no message of the protocol.
+    /// A line is an object, but not a message of the protocol.
     Malformed {
         /// The start of the line.
         line: String,
@@ -52,25 +54,25 @@ pub enum ProtocolError {
     },
     /// A line did not end within the limit.
     LineTooLong {
-        /// The limit that was in force.
+        /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// Something else than the greeting came first.
+    /// The first message was not the greeting.
     NoGreeting {
         /// The start of the line.
         line: String,
     },
     /// The server refused the negotiation of capabilities.
     NegotiationRefused {
-        /// Its answer.
+        /// The server's answer.
         reply: ErrorReply,
     },
-    /// The server could not read one of several commands and did not say
-    /// which, so none of them can count on its reply.
+    /// The server could not parse one of several commands and did not report
+    /// which. So no reply can be attributed any more.
     UnattributedError {
-        /// How many commands waited for their reply.
+        /// How many commands had no reply yet.
         in_flight: usize,
-        /// Its answer.
+        /// The server's answer.
         reply: ErrorReply,
     },
 }
@@ -79,29 +81,44 @@ impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotJson { line, reason } => {
-                write!(f, "the server sent what is no JSON ({reason}): {line}")
+                write!(
+                    f,
+                    "the server sent a line that is not JSON ({reason}): {line}"
+                )
             }
             Self::NotAnObject { line } => {
-                write!(f, "the server sent JSON that is no object: {line}")
+                write!(f, "the server sent JSON that is not an object: {line}")
             }
             Self::Malformed { line, reason } => write!(
                 f,
-                "the server sent an object that is no QMP message ({reason}): {line}"
+                "the server sent an object that is not a QMP message ({reason}): {line}"
             ),
             Self::LineTooLong { limit_bytes } => write!(
                 f,
-                "the server sent a line of over {limit_bytes} bytes; a higher limit can be set"
+                "the server sent a line longer than {limit_bytes} bytes; set a higher limit"
             ),
-            Self::NoGreeting { line } => write!(f, "the server did not greet; it sent: {line}"),
+            Self::NoGreeting { line } => {
+                write!(f, "the server sent no greeting first, but: {line}")
+            }
             Self::NegotiationRefused { reply } => {
                 write!(f, "the server refused capabilities negotiation: {reply}")
             }
             Self::UnattributedError { in_flight, reply } => write!(
                 f,
-                "the server could not read one of {in_flight} commands in flight: {reply}"
+                "the server could not parse one of {in_flight} commands in flight: {reply}"
             ),
         }
     }
 }
 
 impl Error for ProtocolError {}
+
+impl ProtocolError {
+    /// The kind of failure, to decide by.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NegotiationRefused { .. } => ErrorKind::Refused,
+            _ => ErrorKind::Protocol,
+        }
+    }
+}

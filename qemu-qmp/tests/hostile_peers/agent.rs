@@ -53,7 +53,7 @@ fn stale_answers_without_end_cost_a_deadline() {
             let piece = stale.repeat(1000);
             let (socket, server) = serve(move |agent| without_end(agent, &piece));
             let agent = GuestAgent::over(socket).wait().unwrap();
-            let ready = agent.ready().timeout(Duration::from_millis(300));
+            let ready = agent.wait_until_ready().timeout(Duration::from_millis(300));
             told(
                 &ready.wait().unwrap_err(),
                 "the agent did not answer within 300ms",
@@ -80,7 +80,7 @@ fn a_flood_before_the_answer_does_not_hide_it() {
             agent.ends();
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
-        agent.ready().wait().unwrap();
+        agent.wait_until_ready().wait().unwrap();
         agent.ping().wait().unwrap();
         drop(agent);
         server.end();
@@ -98,12 +98,12 @@ fn a_line_without_end_costs_its_command_and_the_limit() {
             agent.ends();
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
-        agent.ready().wait().unwrap();
+        agent.wait_until_ready().wait().unwrap();
         let error = agent.ping().wait().unwrap_err();
         told(
             &error,
-            "'guest-ping' had an answer that is none: the server sent a line of over 67108864 \
-             bytes; a higher limit can be set",
+            "'guest-ping' failed: the server sent a line longer than 67108864 \
+             bytes; set a higher limit",
         );
         agent.ping().wait().unwrap();
         drop(agent);
@@ -128,7 +128,7 @@ fn a_file_without_end_is_read_to_the_limit() {
             agent.ends();
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
-        agent.ready().wait().unwrap();
+        agent.wait_until_ready().wait().unwrap();
         let read = agent.read_file("/dev/zero").limit_bytes(SIZE);
         let error = read.wait().unwrap_err();
         assert!(matches!(
@@ -137,7 +137,7 @@ fn a_file_without_end_is_read_to_the_limit() {
         ));
         told(
             &error,
-            "reads a file of over 8388608 bytes; a higher limit can be set",
+            "failed: the file is longer than 8388608 bytes; set a higher limit",
         );
         // The file is closed before that.
         agent.ping().wait().unwrap();
@@ -156,11 +156,11 @@ fn a_program_that_never_ends_costs_its_deadline() {
             }
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
-        agent.ready().wait().unwrap();
+        agent.wait_until_ready().wait().unwrap();
         let error = agent.exec("yes").timeout(LIMIT).wait().unwrap_err();
         told(
             &error,
-            "runs a program that did not end within 1s; its process in the guest is 3",
+            "timed out: the program did not exit within 1s; it is process 3 in the guest",
         );
         drop(agent);
         server.end();

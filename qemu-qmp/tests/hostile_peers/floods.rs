@@ -183,8 +183,8 @@ fn commands_that_are_never_answered_are_bounded() {
         );
         told(
             &error,
-            "server: command 'x' was not sent: the server does not read or answer, and much \
-             waits before it",
+            "server: command 'x' was not sent: the server does not read or answer, and the \
+             queue to it is full",
         );
         // One that is answered makes room for one.
         answer.send(()).unwrap();
@@ -220,8 +220,8 @@ fn a_command_that_nobody_reads_costs_a_bounded_queue() {
         };
         told(
             &error,
-            "server: command 'x' was not sent: the server does not read or answer, and much \
-             waits before it",
+            "server: command 'x' was not sent: the server does not read or answer, and the \
+             queue to it is full",
         );
         drop((sent, qmp));
         drop(leave);

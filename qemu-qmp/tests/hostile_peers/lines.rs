@@ -55,11 +55,11 @@ fn a_line_without_end_ends_the_connection_at_the_limit() {
     const LIMIT: usize = 256 * MIB;
     // The room for a line doubles, so it comes to just this limit.
     costs(LIMIT + LIMIT / 2, || {
-        let words = "the server sent a line of over 268435456 bytes; a higher limit can be set";
+        let words = "the server sent a line longer than 268435456 bytes; set a higher limit";
         told_of(LIMIT, without_end(b'x'), words);
     });
     costs(assembled(MIB), || {
-        let words = "the server sent a line of over 1048576 bytes; a higher limit can be set";
+        let words = "the server sent a line longer than 1048576 bytes; set a higher limit";
         told_of(MIB, without_end(0), words);
     });
 }
@@ -73,7 +73,7 @@ fn nesting_without_end_ends_at_the_limit_of_a_line() {
         told_of(
             16 * MIB,
             script,
-            "the server sent a line of over 16777216 bytes",
+            "the server sent a line longer than 16777216 bytes",
         );
     });
 }
@@ -112,7 +112,7 @@ fn a_reply_of_nothing_but_nesting_costs_its_command_alone() {
         }
         told(
             &error,
-            "command 'deep' had a reply of another shape: recursion limit exceeded",
+            "command 'deep' failed: its reply has an unexpected form: recursion limit exceeded",
         );
         drop(error);
         let raw = qmp.execute_json("deep", ()).returning::<Box<RawValue>>();
@@ -135,8 +135,8 @@ fn a_greeting_far_too_long_is_refused() {
         let error = Client::over(socket).wait().unwrap_err();
         told(
             &error,
-            "the connection ended before it was ready: the server sent an object that is no \
-             QMP message (a greeting of over 1048576 bytes): {\"QMP\"",
+            "the connection ended before the handshake finished: the server sent an \
+             object that is not a QMP message (a greeting longer than 1048576 bytes): {\"QMP\"",
         );
         server.end();
     });
@@ -200,33 +200,33 @@ fn bytes_that_are_no_text_are_told_as_text() {
         for (line, words) in [
             (
                 b"{\"return\": \"\xff\xfe\"}".as_slice(),
-                "what is no JSON (invalid utf-8 sequence",
+                "a line that is not JSON (invalid utf-8 sequence",
             ),
             // Longer than it must be, a surrogate, and one that is cut short.
             (
                 b"{\"return\": \"\xc0\xaf\"}",
-                "what is no JSON (invalid utf-8 sequence",
+                "a line that is not JSON (invalid utf-8 sequence",
             ),
             (
                 b"{\"return\": \"\xed\xa0\x80\"}",
-                "what is no JSON (invalid utf-8 sequence",
+                "a line that is not JSON (invalid utf-8 sequence",
             ),
             (
                 b"{\"return\": \"\xf0\x9f",
-                "what is no JSON (incomplete utf-8 byte sequence",
+                "a line that is not JSON (incomplete utf-8 byte sequence",
             ),
             (
                 b"\0\0\0\0",
-                r"what is no JSON (expected value at line 1 column 1): \u{0}\u{0}",
+                r"a line that is not JSON (expected value at line 1 column 1): \u{0}\u{0}",
             ),
             (
                 b"{\"return\": \"\0\"}",
-                "what is no JSON (control character",
+                "a line that is not JSON (control character",
             ),
             // What would clear a terminal that shows it.
             (
                 b"\x1b[2J\x1b]0;x\x07",
-                r"what is no JSON (expected value at line 1 column 1): \u{1b}[2J",
+                r"a line that is not JSON (expected value at line 1 column 1): \u{1b}[2J",
             ),
         ] {
             let words = format!("the server sent {words}");
@@ -259,14 +259,14 @@ fn a_line_of_control_characters_costs_a_transcript_and_a_tap_a_multiple() {
         let error = qmp.events().next().timeout(None).wait().unwrap_err();
         told(
             &error,
-            "what is no JSON (expected value at line 1 column 1)",
+            "a line that is not JSON (expected value at line 1 column 1)",
         );
         assert!(matches!(
             qmp.disconnected(),
             Some(Disconnected::Protocol(ProtocolError::NotJson { .. }))
         ));
         assert_eq!(tap.next().wait().unwrap().line().len(), SIZE);
-        assert_eq!(transcript.trouble(), None);
+        assert_eq!(transcript.write_error(), None);
         let written = std::fs::metadata(scratch.socket()).unwrap().len();
         assert!(written >= 6 * SIZE as u64, "{written}");
         server.end();

@@ -46,14 +46,14 @@ fn a_member_that_stands_twice_is_told_at_the_top_and_the_last_counts_below() {
         for (line, words) in [
             (
                 r#"{"return": 1, "return": 2, "id": $id}"#,
-                "(Return stands twice",
+                "(Return occurs twice",
             ),
-            (r#"{"return": 1, "id": $id, "id": $id}"#, "(Id stands twice"),
-            (r#"{"event": "A", "event": "B"}"#, "(Event stands twice"),
+            (r#"{"return": 1, "id": $id, "id": $id}"#, "(Id occurs twice"),
+            (r#"{"event": "A", "event": "B"}"#, "(Event occurs twice"),
         ] {
             answered_by(line, |qmp| {
                 let error = qmp.execute_json("x", ()).wait().unwrap_err();
-                let words = format!("the server sent an object that is no QMP message {words}");
+                let words = format!("the server sent an object that is not a QMP message {words}");
                 told(&error, &words);
             });
         }
@@ -92,7 +92,7 @@ fn a_number_of_any_size_is_passed_over_or_told() {
             let error = qmp.execute_json("x", ()).wait().unwrap_err();
             told(
                 &error,
-                "command 'x' had a reply of another shape: number out of range",
+                "command 'x' failed: its reply has an unexpected form: number out of range",
             );
         });
         answered_by(r#"{"return": 1e999, "id": $id}"#, |qmp| {
@@ -133,7 +133,10 @@ fn a_text_that_is_half_a_character_costs_its_command_alone() {
     costs(0, || {
         answered_by(r#"{"return": "\ud800", "id": $id}"#, |qmp| {
             let error = qmp.execute_json("x", ()).wait().unwrap_err();
-            told(&error, "command 'x' had a reply of another shape: ");
+            told(
+                &error,
+                "command 'x' failed: its reply has an unexpected form: ",
+            );
         });
         answered_by(r#"{"return": "stray", "id": "\ud800"}"#, |qmp| {
             assert_eq!(qmp.execute_json("x", ()).wait().unwrap(), 7);
@@ -149,7 +152,7 @@ fn a_text_that_is_half_a_character_costs_its_command_alone() {
             let error = qmp.execute_json("x", ()).wait().unwrap_err();
             told(
                 &error,
-                "the server sent an object that is no QMP message (an event's name: ",
+                "the server sent an object that is not a QMP message (an event's name: ",
             );
         });
     });
@@ -181,7 +184,7 @@ fn a_reply_before_the_greeting_is_told() {
         let error = Client::over(socket).wait().unwrap_err();
         told(
             &error,
-            r#"the connection ended before it was ready: the server did not greet; it sent: {"return": {}, "id": 1}"#,
+            r#"the connection ended before the handshake finished: the server sent no greeting first, but: {"return": {}, "id": 1}"#,
         );
         server.end();
     });

@@ -68,7 +68,7 @@ fn a_slow_drip_does_not_move_a_deadline() {
                 );
             });
             scope.spawn(|| {
-                let words = "server: command 'x' had no reply within 1.2s";
+                let words = "server: command 'x' failed: no reply within 1.2s";
                 let starts = |server: &mut Server| server.ready();
                 dripped(starts, br#"{"return": {}, "id": 2"#, words, |socket| {
                     let qmp = Client::over(socket).wait().unwrap();

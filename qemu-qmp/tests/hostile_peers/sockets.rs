@@ -55,7 +55,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
             reader
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
-        agent.ready().wait().unwrap();
+        agent.wait_until_ready().wait().unwrap();
         ends(server.end());
     });
 }
@@ -152,7 +152,7 @@ fn one_that_closes_what_it_reads_by_has_closed_the_connection() {
         });
         let agent = GuestAgent::over(socket).wait().unwrap();
         is_closed.recv().unwrap();
-        let error = agent.ready().timeout(None).wait().unwrap_err();
+        let error = agent.wait_until_ready().timeout(None).wait().unwrap_err();
         told(&error, "was interrupted: the server closed the connection");
         server.end();
     });
@@ -174,7 +174,7 @@ fn one_that_stops_reading_with_a_command_queued_costs_its_deadline() {
         close.send(()).unwrap();
         // Of a socket that is full the kernel does not tell.
         let error = command.wait().unwrap_err();
-        told(&error, "server: command 'x' had no reply within 500ms");
+        told(&error, "server: command 'x' failed: no reply within 500ms");
         drop(qmp);
         server.end();
     });

@@ -39,7 +39,7 @@ scenario! {
             agent.ends();
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         run!(guest.ping()).unwrap();
         let info = run!(guest.info()).unwrap();
         assert_eq!((info.version.as_str(), info.commands.len()), ("7.2.0", 2));
@@ -110,12 +110,12 @@ scenario! {
             agent.asked_and_replies("last", r#""its own""#);
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         let began = Instant::now();
         failure!(guest.execute_json("slow", ()).timeout(SHORT), AgentFailure::Timeout { limit: SHORT });
         assert!(began.elapsed() >= SHORT);
         assert_eq!(run!(guest.execute_json("next", ())).unwrap(), "its own");
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         drop(begin(guest.execute_json("dropped", ())));
         assert_eq!(run!(guest.execute_json("last", ())).unwrap(), "its own");
         agent.end();
@@ -141,7 +141,7 @@ scenario! {
             agent.asked_and_replies("guest-ping", "{}");
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        let error = run!(guest.ready().timeout(SHORT)).unwrap_err();
+        let error = run!(guest.wait_until_ready().timeout(SHORT)).unwrap_err();
         assert!(
             matches!(*error.failure, AgentFailure::NotReady { limit: SHORT, port: Port::Unknown, .. }),
             "{error:?}"
@@ -188,7 +188,7 @@ scenario! {
             agent.asked("never");
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         let sent = begin(guest.execute_json("never", ()).timeout(None));
         let queued = begin(guest.ping().timeout(None));
         let error = run!(sent).unwrap_err();
@@ -208,7 +208,7 @@ scenario! {
             agent.ends();
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        let waits = begin(guest.ready().timeout(None));
+        let waits = begin(guest.wait_until_ready().timeout(None));
         guest.close();
         failure!(waits, AgentFailure::Interrupted { cause: Disconnected::ByClient, .. });
         agent.end();
@@ -265,13 +265,13 @@ scenario! {
             }
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         let error = run!(guest.exec("sleep").arg("60").timeout(Duration::from_millis(300))).unwrap_err();
         assert!(
             // Where the host is slow, it may be the agent that is waited for.
             matches!(
                 *error.failure,
-                AgentFailure::StillRuns { pid: 42, .. } | AgentFailure::Timeout { .. }
+                AgentFailure::StillRunning { pid: 42, .. } | AgentFailure::Timeout { .. }
             ),
             "{error:?}"
         );
@@ -303,7 +303,7 @@ scenario! {
         assert!(
             matches!(
                 *error.failure,
-                AgentFailure::StillRuns { pid: 42, .. } | AgentFailure::Timeout { .. }
+                AgentFailure::StillRunning { pid: 42, .. } | AgentFailure::Timeout { .. }
             ),
             "{error:?}"
         );
@@ -353,7 +353,7 @@ scenario! {
             agent.asked_and_replies("guest-ping", "{}");
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         let process = run!(guest.exec("x").spawn()).unwrap();
         drop(begin(process.status()));
         go_on.send(()).unwrap();
@@ -473,7 +473,7 @@ scenario! {
             agent.asked_and_replies("guest-ping", "{}");
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         drop(begin(guest.read_file("/f")));
         go_on.send(()).unwrap();
         run!(is_at.recv()).unwrap();
@@ -559,7 +559,7 @@ scenario! {
             while agent.try_send_bytes(b"\xff{\"return\": 1}\n\xff\xff{\"event\": \"X\"}\n") {}
         });
         let guest = run!(GuestAgent::over(socket).line_limit_bytes(1000)).unwrap();
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         failure!(
             guest.execute_json("long", ()),
             AgentFailure::NotUnderstood { error: ProtocolError::LineTooLong { limit_bytes: 1000 } }
@@ -567,7 +567,7 @@ scenario! {
         // Too deep for a value, but not for the channel.
         failure!(guest.execute_json("deep", ()), AgentFailure::Shape { .. });
         assert_eq!(run!(guest.execute_json("events", ())).unwrap(), 2);
-        run!(guest.ready()).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
         let began = Instant::now();
         failure!(guest.execute_json("never", ()).timeout(SHORT), AgentFailure::Timeout { .. });
         failure!(guest.ping().timeout(SHORT), AgentFailure::NotReady { .. });

@@ -3,7 +3,7 @@
 
 use qemu_qmp::ProtocolError;
 use qemu_qmp::wire::{
-    AgentAnswer, AgentConnection, AgentHold, AgentOutput, AgentSettings, Line, Port, Standing,
+    AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, PauseReason, Port, RequestStage,
 };
 
 type Agent = AgentConnection<&'static str>;
@@ -65,7 +65,7 @@ fn brief(answer: &AgentAnswer) -> String {
         AgentAnswer::Error(reply) => reply.desc.clone(),
         AgentAnswer::Silence => "silence".to_owned(),
         AgentAnswer::Gone => "gone".to_owned(),
-        AgentAnswer::Held(hold) => format!("held: {hold:?}"),
+        AgentAnswer::GuestPaused(hold) => format!("held: {hold:?}"),
         AgentAnswer::NotUnderstood(ProtocolError::LineTooLong { .. }) => "too long".to_owned(),
         AgentAnswer::NotUnderstood(_) => "not understood".to_owned(),
         other => panic!("{other:?}"),
@@ -171,7 +171,7 @@ fn the_late_reply_of_a_command_given_up_reaches_nobody() {
     in_step(&mut agent);
     let id = submit(&mut agent, "slow");
     sent(&mut agent);
-    assert_eq!(agent.give_up(id), Standing::Sent);
+    assert_eq!(agent.give_up(id), RequestStage::Sent);
     assert_eq!(sent(&mut agent), "");
     submit(&mut agent, "next");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(103)));
@@ -194,7 +194,7 @@ fn what_is_given_up_before_it_was_sent_never_is() {
     let second = submit(&mut agent, "b");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(100)));
     agent.receive(b"noise");
-    let unsynced = Standing::Unsynced {
+    let unsynced = RequestStage::Unsynced {
         port: Port::Closed,
         passed_over_bytes: 5,
     };
@@ -213,7 +213,7 @@ fn what_is_given_up_before_it_was_sent_never_is() {
         format!("{{\"execute\":\"c\"}}\n{}\n", sync(102))
     );
     let behind = submit(&mut agent, "d");
-    assert_eq!(agent.give_up(behind), Standing::Queued);
+    assert_eq!(agent.give_up(behind), RequestStage::Queued);
 }
 
 #[test]
@@ -372,12 +372,12 @@ fn while_the_guest_is_held_nobody_waits() {
     submit(&mut agent, "a");
     submit(&mut agent, "b");
     sent(&mut agent);
-    agent.guest_is_held(Some(AgentHold::ShutDown));
+    agent.guest_paused(Some(PauseReason::ShutDown));
     let held = |name| (name, "held: ShutDown".to_owned());
     assert_eq!(told(&mut agent), [held("a"), held("b")]);
     submit(&mut agent, "c");
     assert_eq!(told(&mut agent), [held("c")]);
-    agent.guest_is_held(None);
+    agent.guest_paused(None);
     assert_eq!(sent(&mut agent), "");
     submit(&mut agent, "d");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(103)));
@@ -403,7 +403,7 @@ fn the_answer_of_a_kept_command_comes_out_though_it_was_given_up() {
     agent.submit_unattended(line("close"), "close");
     let behind = submit(&mut agent, "behind");
     sent(&mut agent);
-    assert_eq!(agent.give_up(behind), Standing::Queued);
+    assert_eq!(agent.give_up(behind), RequestStage::Queued);
     submit(&mut agent, "after");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(105)));
 }

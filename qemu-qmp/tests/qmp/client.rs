@@ -577,7 +577,11 @@ fn clients_and_operations_may_go_to_another_thread() {
     });
     let qmp = Client::over(socket).wait().unwrap();
     future(&qmp.execute(QueryStatus).into_future());
-    future(&qmp.execute_json("x", ()).returning::<String>());
+    future(
+        &qmp.execute_json("x", ())
+            .returning::<String>()
+            .into_future(),
+    );
     future(&qmp.events().next().into_future());
     drop(qmp);
     server.end();

@@ -12,7 +12,7 @@ use crate::support::{
     GREETING, GREETING_WITHOUT_OOB, PATIENCE, Play, Scratch, Server, note_warnings, poll_once,
     scenario, serve, serve_on, warned,
 };
-use qemu_qmp::supervise::{self, PeerContext, Reader, Ready};
+use qemu_qmp::supervise::{self, PeerContext, Reader, ReadySignal};
 use qemu_qmp::wire::Settings;
 use qemu_qmp::{
     Client, ConnectError, Deadlines, Disconnected, EventError, Listener, ProtocolError,
@@ -37,7 +37,7 @@ impl PeerContext for Supervisor {
     }
 }
 
-fn supervised(socket: UnixStream) -> std::io::Result<(Client, Reader, Ready)> {
+fn supervised(socket: UnixStream) -> std::io::Result<(Client, Reader, ReadySignal)> {
     let deadlines = Deadlines::new(Some(Duration::from_millis(50)));
     supervise::monitor(
         socket.into(),
@@ -542,7 +542,7 @@ scenario! {
         assert!(run!(Box::pin(ready.wait())));
         // Deadlines are those of the connection, and say what was seen.
         let error = run!(qmp.execute_json("slow", ())).unwrap_err();
-        assert_eq!(error.to_string(), "machine 'one': command 'slow' had no reply within 50ms\n  it printed this");
+        assert_eq!(error.to_string(), "machine 'one': command 'slow' failed: no reply within 50ms\n  it printed this");
         let error = run!(events.next()).unwrap_err();
         assert_eq!(error.to_string(), "machine 'one': no event within 50ms\n  it printed this");
         let error = run!(qmp.execute_json("pending", ()).timeout(None)).unwrap_err();

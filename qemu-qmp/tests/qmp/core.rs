@@ -33,7 +33,7 @@ fn replies(connection: &mut Connection<&'static str>) -> Vec<(&'static str, Stri
     std::iter::from_fn(|| connection.poll_output())
         .filter_map(|output| match output {
             Output::Reply { waiter, reply } => Some((waiter, reply.unwrap().get().to_owned())),
-            Output::Stray(_) => None,
+            Output::Unexpected(_) => None,
             other => panic!("{other:?}"),
         })
         .collect()

@@ -99,7 +99,7 @@ scenario! {
             ),
             "{error:?}"
         );
-        assert!(error.to_string().contains("a line of over 1001 bytes"), "{error}");
+        assert!(error.to_string().contains("a line longer than 1001 bytes"), "{error}");
         server.end();
         // A line without any end is ended there as well.
         let error = told_of!(vec![b' '; 2000]);

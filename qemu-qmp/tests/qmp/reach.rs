@@ -66,7 +66,7 @@ scenario! {
             let (stage, text) = waited_for(&error);
             assert_eq!(stage, ConnectStage::QueueFull);
             assert!(text.contains(scratch.socket().to_str().unwrap()), "{text}");
-            assert!(text.ends_with("queue of connections is full, as it does not accept them"), "{text}");
+            assert!(text.ends_with("queue of connections is full, because it does not accept them"), "{text}");
         }
         let agent = GuestAgent::connect_unix(scratch.socket()).timeout(SHORT);
         let (stage, _) = waited_for(&run!(agent).unwrap_err());

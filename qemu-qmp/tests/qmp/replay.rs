@@ -124,7 +124,7 @@ fn show(output: Output<usize>) -> String {
             reply: Err(error),
         } => format!("{waiter} gets {error}"),
         Output::Event(event) => format!("event {event}"),
-        Output::Stray(what) => format!("stray {what}"),
+        Output::Unexpected(what) => format!("stray {what}"),
     }
 }
 

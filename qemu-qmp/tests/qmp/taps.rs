@@ -98,7 +98,7 @@ scenario! {
         // What broke the protocol is in it too.
         assert!(matches!(run!(events.next()), Err(EventError::Ended { .. })));
         server.end();
-        assert_eq!(transcript.trouble(), None);
+        assert_eq!(transcript.write_error(), None);
         file.rewind().unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
@@ -134,7 +134,7 @@ scenario! {
         let transcript = Transcript::to_file(full).unwrap();
         let qmp = run!(Client::over(socket).transcript(transcript.clone())).unwrap();
         run!(qmp.execute_json("go", json!({}))).unwrap();
-        let trouble = transcript.trouble().unwrap();
+        let trouble = transcript.write_error().unwrap();
         assert!(trouble.contains("No space left"), "{trouble}");
         drop(qmp);
         server.end();
@@ -155,8 +155,8 @@ scenario! {
         // More than a pipe holds.
         let long = "x".repeat(100_000);
         run!(qmp.execute_json("go", json!({"long": long}))).unwrap();
-        let trouble = transcript.trouble().unwrap();
-        assert!(trouble.contains("not whole"), "{trouble}");
+        let trouble = transcript.write_error().unwrap();
+        assert!(trouble.contains("incomplete"), "{trouble}");
         drop((qmp, reader));
         server.end();
         let (socket, _) = UnixStream::pair().unwrap();

@@ -74,7 +74,7 @@ async fn load(qmp: &Client, file: &SavedFile, paused: bool) -> Result<MigrationR
         .migrate_incoming_over(file.for_qemu()?)
         .timeout(None)
         .await?;
-    let report = incoming.completed().timeout(None).await?;
+    let report = incoming.wait_for_completion().timeout(None).await?;
     if ran == Some(true) && !paused {
         qmp.execute(Cont).timeout(None).await?;
     }

@@ -4,7 +4,7 @@ use qemu_qmp_engine::{operation, timeout_option};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use qemu_qmp::{Client, Cont, Disconnected, Incoming, MigrationReport, Quit};
+use qemu_qmp::{Client, Cont, Disconnected, IncomingMigration, MigrationReport, Quit};
 
 use super::operation::{self, GivenUp};
 use super::source::Source;
@@ -122,7 +122,7 @@ impl Transfer {
 
     /// Offers the guest to the other machine. If it is not sent later, that
     /// machine sees the end of the socket, and ends.
-    async fn offer(&self) -> Result<(UnixStream, Incoming), MoveError> {
+    async fn offer(&self) -> Result<(UnixStream, IncomingMigration), MoveError> {
         let (ours, theirs) = UnixStream::pair().map_err(|cause| MoveError::Socket {
             machine: self.name.clone(),
             cause,
@@ -134,10 +134,10 @@ impl Transfer {
     async fn migrate(
         &self,
         ours: UnixStream,
-        incoming: Incoming,
+        incoming: IncomingMigration,
     ) -> Result<MigrationReport, MoveError> {
         let report = self.from.migrate_over(ours).timeout(None).await?;
-        incoming.completed().timeout(None).await?;
+        incoming.wait_for_completion().timeout(None).await?;
         Ok(report)
     }
 
