@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use qemu_qmp::{ConnectError, Disconnected, ExecuteError};
 
+use crate::error::ErrorKind;
 use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
 use crate::spec::CommandLine;
@@ -18,6 +19,7 @@ use crate::spec::CommandLine;
 ///
 /// A killed process may still be blocked in the kernel. Then this process waits
 /// for it in the background.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct LaunchError {
     /// The machine's name.
@@ -34,6 +36,7 @@ pub struct LaunchError {
 }
 
 /// Why a launch failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum LaunchFailure {
     /// `PATH` has no such program.
@@ -47,7 +50,7 @@ pub enum LaunchFailure {
         /// Its path.
         program: PathBuf,
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// An option that makes QEMU leave the started process, so nothing could
     /// supervise it: `-daemonize`.
@@ -63,7 +66,7 @@ pub enum LaunchFailure {
     /// The arguments and the environment are longer than the system allows.
     ArgumentsTooLong {
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// A directory or file that the launch needs is not available.
     File {
@@ -72,7 +75,7 @@ pub enum LaunchFailure {
         /// Its path.
         path: PathBuf,
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// The system has no free process, thread or descriptor, or lacks a system
     /// call. Linux 5.9 is the minimum.
@@ -80,7 +83,7 @@ pub enum LaunchFailure {
         /// What the launch did.
         action: &'static str,
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// This process cannot listen on the address of the monitor.
     Monitor(ConnectError),
@@ -158,6 +161,41 @@ impl fmt::Display for LaunchFailure {
 
 impl StdError for LaunchFailure {}
 
+impl LaunchFailure {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotExecutable { cause, .. }
+            | Self::File { cause, .. }
+            | Self::Resources { cause, .. } => ErrorKind::of_io(cause),
+            Self::Refused { .. } | Self::Nul { .. } | Self::ArgumentsTooLong { .. } => {
+                ErrorKind::InvalidInput
+            }
+            Self::Monitor(cause) => cause.kind(),
+            Self::Exited => ErrorKind::Ended,
+            Self::NoMonitor(cause) => cause.kind(),
+            Self::NotRun(cause) => cause.kind(),
+            Self::NoSerialPort { .. } => ErrorKind::Unsupported,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::NotExecutable { cause, .. }
+            | Self::File { cause, .. }
+            | Self::Resources { cause, .. }
+            | Self::ArgumentsTooLong { cause } => Some(cause),
+            Self::Monitor(cause) => cause.io_error(),
+            Self::NoMonitor(cause) => cause.io_error(),
+            Self::NotRun(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -196,6 +234,16 @@ impl fmt::Display for LaunchError {
 }
 
 impl LaunchError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+
     /// What to do, if the cause is known: the package to install, a port in
     /// use, missing permission for KVM.
     pub fn advice(&self) -> Option<String> {

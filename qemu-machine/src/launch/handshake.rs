@@ -117,7 +117,7 @@ impl Handshake {
     ) -> Result<(Client, bool, supervise::ReadySignal), LaunchFailure> {
         let resources = |cause| LaunchFailure::Resources {
             action: "set up the monitor",
-            cause,
+            cause: Arc::new(cause),
         };
         let (socket, attached) = match side {
             MonitorSide::Off(socket) => (socket.into(), false),

@@ -58,7 +58,7 @@ impl Launch {
         };
         let no_engine = |cause| LaunchFailure::Resources {
             action: "start a thread",
-            cause,
+            cause: Arc::new(cause),
         };
         let engine = match Engine::start() {
             Ok(engine) => engine,

@@ -203,18 +203,21 @@ fn not_started(error: StartError, directory: Option<&Path>) -> LaunchFailure {
     match error {
         StartError::NotFound { program } => LaunchFailure::NotFound { program },
         StartError::NotExecutable { program, cause } => {
+            let cause = cause.into();
             LaunchFailure::NotExecutable { program, cause }
         }
         StartError::Nul { word } => LaunchFailure::Nul { word },
-        StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong { cause },
+        StartError::Arguments { cause } => LaunchFailure::ArgumentsTooLong {
+            cause: cause.into(),
+        },
         StartError::Directory { cause } => LaunchFailure::File {
             action: "enter the working directory",
             path: directory.unwrap_or(Path::new("")).to_owned(),
-            cause,
+            cause: cause.into(),
         },
         StartError::Resources { cause } => LaunchFailure::Resources {
             action: "start a process",
-            cause,
+            cause: cause.into(),
         },
     }
 }
@@ -282,7 +285,7 @@ impl Sockets {
 fn no_sockets(cause: io::Error) -> LaunchFailure {
     LaunchFailure::Resources {
         action: "make the machine's channels",
-        cause,
+        cause: cause.into(),
     }
 }
 
@@ -360,15 +363,15 @@ fn begin_tee(
     let Some(tee) = tee else {
         return Ok(None);
     };
-    let failure = |cause| match tee.path() {
+    let failure = |cause: io::Error| match tee.path() {
         Some(path) => LaunchFailure::File {
             action: "append to",
             path: path.to_owned(),
-            cause,
+            cause: cause.into(),
         },
         None => LaunchFailure::Resources {
             action: "start a thread for a tee",
-            cause,
+            cause: cause.into(),
         },
     };
     tee::begin(tee, source, label).map(Some).map_err(failure)
@@ -384,7 +387,7 @@ fn file<T>(action: &'static str, path: &Path, result: io::Result<T>) -> Result<T
     result.map_err(|cause| LaunchFailure::File {
         action,
         path: path.to_owned(),
-        cause,
+        cause: cause.into(),
     })
 }
 

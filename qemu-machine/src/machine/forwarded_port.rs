@@ -3,10 +3,13 @@
 use qemu_qmp_engine::{operation, timeout_option};
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use qemu_qmp::{Client, ExecuteError};
 use qemu_qmp_engine::error_text::Quoted;
+
+use crate::error::ErrorKind;
 
 /// Asks QEMU for the host port of a forward; made by
 /// [`Machine::forwarded_port`](crate::Machine::forwarded_port).
@@ -25,6 +28,7 @@ pub struct ForwardedPort {
 }
 
 /// The host port of a forward is not known.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// QEMU refused the command, or did not answer.
@@ -66,6 +70,24 @@ impl fmt::Display for ForwardError {
 }
 
 impl Error for ForwardError {}
+
+impl ForwardError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Execute(cause) => cause.kind(),
+            Self::None { .. } => ErrorKind::NotFound,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            Self::None { .. } => None,
+        }
+    }
+}
 
 impl ForwardedPort {
     pub(crate) fn new(qmp: Client, network: &str, guest_port: u16) -> Self {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use qemu_qmp::supervise::PeerContext;
 use qemu_qmp::{ExecuteError, QuerySchema, Schema, Version};
 use qemu_qmp_engine::{Elapsed, TurnLock, operation, timeout_option};
 
+use crate::error::ErrorKind;
 use crate::machine::Machine;
 
 /// Reads the schema of the QEMU of the machine; made by [`Machine::schema`].
@@ -34,6 +36,7 @@ pub struct ReadSchema {
 }
 
 /// The schema of the QEMU of a machine is not known.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum SchemaError {
     /// QEMU refused the command, or did not answer.
@@ -65,6 +68,24 @@ impl fmt::Display for SchemaError {
 }
 
 impl Error for SchemaError {}
+
+impl SchemaError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Execute(cause) => cause.kind(),
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            Self::Timeout { .. } => None,
+        }
+    }
+}
 
 impl ReadSchema {
     pub(crate) fn new(machine: Machine) -> Self {

@@ -4,11 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::{ExecuteError, MigrationError};
 
+use crate::error::ErrorKind;
+
 /// A move, save or load of a guest failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum MoveError {
     /// The migration failed, on either side.
@@ -22,7 +26,7 @@ pub enum MoveError {
         /// The file.
         path: PathBuf,
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// This process has no free descriptor for a socket between the two
     /// machines.
@@ -30,7 +34,7 @@ pub enum MoveError {
         /// The machine's name.
         machine: String,
         /// The error of the system.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// This QEMU would save a running guest with memory that is partly out of
     /// date. Nothing was started.
@@ -97,6 +101,25 @@ impl From<ExecuteError> for MoveError {
 }
 
 impl MoveError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Migration(cause) => cause.kind(),
+            Self::File { cause, .. } | Self::Socket { cause, .. } => ErrorKind::of_io(cause),
+            Self::NotLive { .. } => ErrorKind::Unsupported,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Migration(cause) => cause.io_error(),
+            Self::File { cause, .. } | Self::Socket { cause, .. } => Some(cause),
+            Self::NotLive { .. } | Self::Timeout { .. } => None,
+        }
+    }
+
     /// Whether QEMU refused to start, so no migration runs.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Migration(MigrationError::Execute(error)) if error.reply().is_some())

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::MoveError;
 
@@ -47,7 +48,7 @@ impl SavedFile {
                 machine,
                 action,
                 path,
-                cause,
+                cause: Arc::new(cause),
             }),
         }
     }
@@ -75,7 +76,7 @@ impl SavedFile {
             machine: self.machine.clone(),
             action: self.action,
             path: self.path.clone(),
-            cause,
+            cause: Arc::new(cause),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use qemu_qmp_engine::{operation, timeout_option};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::{Client, Cont, Disconnected, IncomingMigration, MigrationReport, Quit};
@@ -125,7 +126,7 @@ impl Transfer {
     async fn offer(&self) -> Result<(UnixStream, IncomingMigration), MoveError> {
         let (ours, theirs) = UnixStream::pair().map_err(|cause| MoveError::Socket {
             machine: self.name.clone(),
-            cause,
+            cause: Arc::new(cause),
         })?;
         let incoming = self.to.migrate_incoming_over(theirs).timeout(None).await?;
         Ok((ours, incoming))

@@ -2,11 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use qemu_qmp::{ExecuteError, JobError};
 
+use crate::error::ErrorKind;
+
 /// An operation on snapshots failed.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct SnapshotError {
     /// The machine's name.
@@ -19,6 +23,7 @@ pub struct SnapshotError {
 
 /// Why an operation on snapshots failed. Only the last four can come after QEMU
 /// started something.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum SnapshotFailure {
     /// A snapshot cannot have this name, or cannot be loaded by it.
@@ -131,6 +136,42 @@ impl fmt::Display for SnapshotFailure {
 
 impl Error for SnapshotError {}
 impl Error for SnapshotFailure {}
+
+impl SnapshotError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind()
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.failure.io_error()
+    }
+}
+
+impl SnapshotFailure {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name { .. } | Self::NoSuchDisk { .. } => ErrorKind::InvalidInput,
+            Self::NoDisk | Self::Disks { .. } | Self::NoMemory => ErrorKind::Unsupported,
+            Self::NotFound { .. } | Self::Lacking { .. } => ErrorKind::NotFound,
+            Self::Inactive { .. } => ErrorKind::Refused,
+            Self::Execute(cause) => cause.kind(),
+            Self::Job(cause) => cause.kind(),
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Execute(cause) => cause.io_error(),
+            Self::Job(cause) => cause.io_error(),
+            _ => None,
+        }
+    }
+}
 
 impl From<ExecuteError> for SnapshotFailure {
     fn from(error: ExecuteError) -> Self {
