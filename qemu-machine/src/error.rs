@@ -1,4 +1,15 @@
-//! What can go wrong: one error a kind of operation.
+//! What can go wrong: one error for each kind of operation. [`Error`](crate::Error)
+//! is one for all of them.
+//!
+//! Each error has
+//! - a message that is complete by itself: which machine, what failed, why,
+//!   what to do, and what was seen last;
+//! - `kind()`, to decide by: [`ErrorKind`];
+//! - `io_error()`: the error of the system behind it, if there is one;
+//! - fields, to match on.
+//!
+//! `source()` returns `None`, because the message contains its causes: a program
+//! that prints a chain would print them twice. The causes are fields.
 
 pub use qemu_qmp::agent::{AgentError, AgentFailure};
 pub use qemu_qmp::{

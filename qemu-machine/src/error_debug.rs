@@ -4,6 +4,7 @@
 use qemu_qmp_engine::debug_is_display;
 
 debug_is_display!(
+    crate::Error,
     crate::error::AccelDenial,
     crate::error::AccelError,
     crate::error::BestAccelError,

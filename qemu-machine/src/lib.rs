@@ -69,6 +69,7 @@ pub mod qtest;
 pub mod spec;
 mod supervise;
 mod sys;
+mod umbrella;
 
 pub use qemu_qmp as qmp;
 pub use qemu_qmp::agent;
@@ -89,6 +90,7 @@ pub use qemu_qmp::{Deadlines, Wait};
 pub use qtest::handle::Qtest;
 pub use spec::builder::MachineBuilder;
 pub use spec::machine::MachineSpec;
+pub use umbrella::Error;
 
 #[cfg(doctest)]
 mod guide;
