@@ -10,9 +10,10 @@ use crate::error::{
     ScreenError, SendError, ShellError, ShutdownError, SnapshotError,
 };
 
-/// Makes the error of these, each with its conversion.
+/// Makes the error of these, each with its conversion. Those that may hold an
+/// error of the system say by which method.
 macro_rules! errors {
-    ($($(#[$doc:meta])* $variant:ident($error:ty),)*) => {
+    ($($(#[$doc:meta])* $variant:ident($error:ty) $(by $io_error:ident)?,)*) => {
         /// Any error of this crate, for functions that return several: `?`
         /// converts to it.
         ///
@@ -54,7 +55,8 @@ macro_rules! errors {
             /// The error of the system behind it, if there is one.
             pub fn io_error(&self) -> Option<&io::Error> {
                 match self {
-                    $(Self::$variant(error) => error.io_error(),)*
+                    $($(Self::$variant(error) => error.$io_error(),)?)*
+                    _ => None,
                 }
             }
         }
@@ -77,23 +79,23 @@ macro_rules! errors {
 
 errors! {
     /// A machine was not launched.
-    Launch(LaunchError),
+    Launch(LaunchError) by io_error,
     /// A machine ended otherwise than asked, or not at all.
     Shutdown(ShutdownError),
     /// A machine did not end by itself.
     Exit(ExitError),
     /// A QMP command failed.
-    Execute(ExecuteError),
+    Execute(ExecuteError) by io_error,
     /// No event came.
-    Event(EventError),
+    Event(EventError) by io_error,
     /// A job failed.
-    Job(JobError),
+    Job(JobError) by io_error,
     /// A migration failed.
-    Migration(MigrationError),
+    Migration(MigrationError) by io_error,
     /// A connection was not made.
-    Connect(ConnectError),
+    Connect(ConnectError) by io_error,
     /// An operation of the guest agent failed.
-    Agent(AgentError),
+    Agent(AgentError) by io_error,
     /// A console did not show what was expected.
     Expect(ExpectError),
     /// Bytes were not sent to a console.
@@ -103,29 +105,29 @@ errors! {
     /// A shell failed.
     Shell(ShellError),
     /// A person could not use a console.
-    Interact(InteractError),
+    Interact(InteractError) by io_error,
     /// A pattern is not valid.
     Pattern(PatternError),
     /// A display did not show what was expected.
-    Display(DisplayError),
+    Display(DisplayError) by io_error,
     /// Keyboard or mouse input failed.
-    Input(InputError),
+    Input(InputError) by io_error,
     /// A qtest command failed.
-    Qtest(QtestError),
+    Qtest(QtestError) by io_error,
     /// No interrupt came.
     Irq(IrqError),
     /// Accelerators could not be listed or tried.
-    Accel(AccelError),
+    Accel(AccelError) by io_error,
     /// No accelerator works.
-    BestAccel(BestAccelError),
+    BestAccel(BestAccelError) by io_error,
     /// A forwarded port was not found.
-    Forward(ForwardError),
+    Forward(ForwardError) by io_error,
     /// A guest was not saved, loaded or moved.
-    Move(MoveError),
+    Move(MoveError) by io_error,
     /// The schema was not read.
-    Schema(SchemaError),
+    Schema(SchemaError) by io_error,
     /// A snapshot operation failed.
-    Snapshot(SnapshotError),
+    Snapshot(SnapshotError) by io_error,
 }
 
 impl std::error::Error for Error {}
