@@ -13,6 +13,11 @@ use crate::error::ErrorKind;
 /// Why this host does not permit an accelerator.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum AccelDenial {
     /// There is no `/dev/kvm`: the kernel module is not loaded.
     NotLoaded,

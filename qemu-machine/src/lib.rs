@@ -66,6 +66,8 @@ pub mod machine;
 mod output;
 mod process;
 pub mod qtest;
+#[cfg(feature = "serde")]
+mod serialize;
 pub mod spec;
 mod supervise;
 mod sys;

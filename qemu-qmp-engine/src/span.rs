@@ -8,8 +8,7 @@
 //! | `console` | the call | the match, or the last byte sent | `console`, `what` |
 //! | `end` | the request | the report | `machine` |
 //!
-//! All have the target `qemu_machine`. A span that begins in a launch is inside
-//! its span.
+//! All have the target `qemu_machine`. A command of a launch is inside its span.
 
 use std::future::Future;
 
@@ -20,18 +19,19 @@ pub struct Span {
     span: tracing::Span,
 }
 
-/// Makes a constructor: a span of this name with these text fields.
+/// Makes a constructor: a span of this name with these text fields. A text is
+/// made only if there is a span.
 macro_rules! spans {
     ($($(#[$doc:meta])* $name:ident($($field:ident),*);)*) => {$(
         $(#[$doc])*
         #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "no span"))]
-        pub fn $name($($field: &str),*) -> Self {
+        pub fn $name($($field: impl FnOnce() -> String),*) -> Self {
             Self {
                 #[cfg(feature = "tracing")]
                 span: tracing::info_span!(
                     target: "qemu_machine",
                     stringify!($name),
-                    $($field = $field),*
+                    $($field = $field()),*
                 ),
             }
         }

@@ -11,18 +11,26 @@ use super::{Accel, AccelChoice, choice};
 /// How well an accelerator works for a binary on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum AccelFinding {
     /// The tiny guest greeted, and ran its loop to the end with the right sum.
     Works {
         /// The time from the start of QEMU to the guest's greeting.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         greeting: Duration,
         /// The time of the loop. It is the same for every accelerator: in
         /// protected mode, with paging on, over 512 KiB of memory.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         run: Duration,
     },
     /// QEMU ran, but the guest did not greet in time.
     Silent {
         /// The time limit, from the start of QEMU.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         limit: Duration,
         /// QEMU's error message; empty if it printed none.
         message: String,
@@ -30,6 +38,7 @@ pub enum AccelFinding {
     /// The guest greeted, but did not finish its loop in time.
     TooSlow {
         /// The time limit, from the start of QEMU.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         limit: Duration,
         /// QEMU's error message; empty if it printed none.
         message: String,
@@ -54,8 +63,14 @@ pub enum AccelFinding {
 /// How well each accelerator that a binary lists works on this host; returned
 /// by [`Accel::probe`]. Its `Display` is a table.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AccelReport {
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::word"))]
     binary: OsString,
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serialize::findings")
+    )]
     findings: Arc<[(Accel, AccelFinding)]>,
 }
 

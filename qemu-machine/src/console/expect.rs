@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
-use qemu_qmp_engine::{Elapsed, oneshot, operation, timeout_option};
+use qemu_qmp_engine::{Elapsed, Span, oneshot, operation, timeout_option};
 
 use super::buffer::{Buffer, End, NoMatch};
 use super::searches::{FoundSpan, SearchSpec};
 use super::{Console, Match, Pattern, subject};
-use crate::life::{ExitReport, GuestState, PausedForGood, IfPaused, Tails};
+use crate::life::{ExitReport, GuestState, IfPaused, PausedForGood, Tails};
 use crate::spec::Noise;
 
 /// Waits for a match; made by [`Console::expect`] and [`Console::expect_any`].
@@ -188,6 +188,12 @@ operation!(Expect => Result<Match, ExpectError>);
 
 impl Expect {
     async fn run(self) -> Result<Match, ExpectError> {
+        let console = self.console.clone();
+        let span = Span::console(|| console.subject(), || "expect".to_owned());
+        span.around(self.search()).await
+    }
+
+    async fn search(self) -> Result<Match, ExpectError> {
         let Self {
             console,
             patterns,

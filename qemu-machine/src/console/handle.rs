@@ -16,7 +16,7 @@ use super::buffer::{Answer, Buffer, End};
 use super::screen::Terminal;
 use super::{ConsoleLog, Expect, Pattern, Screen, ScreenShows, SendBytes};
 use crate::channel::{Channel, MachineContext, MachineFacts, Seen};
-use crate::life::{ExitReport, PausedForGood, ObservedState};
+use crate::life::{ExitReport, ObservedState, PausedForGood};
 use crate::output::Output;
 use crate::output::tee::Feed;
 use crate::spec::{ConsoleConfig, Noise};
@@ -70,6 +70,11 @@ pub(super) enum Wire {
 }
 
 impl Console {
+    /// The console as the subject of an error.
+    pub(super) fn subject(&self) -> String {
+        subject(&self.shared.machine, self.shared.name.as_deref())
+    }
+
     /// The console, for reports.
     pub(crate) fn seen(&self) -> &dyn Seen {
         &*self.shared

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qemu_qmp::ErrorKind;
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp_engine::{Elapsed, NotSent, operation, timeout_option};
+use qemu_qmp_engine::{Elapsed, NotSent, Span, operation, timeout_option};
 
 use super::buffer::End;
 use super::{Console, Wire, subject};
@@ -118,6 +118,12 @@ operation!(SendBytes => Result<(), SendError>);
 
 impl SendBytes {
     async fn run(self) -> Result<(), SendError> {
+        let console = self.console.clone();
+        let span = Span::console(|| console.subject(), || "send".to_owned());
+        span.around(self.send()).await
+    }
+
+    async fn send(self) -> Result<(), SendError> {
         let Self {
             console,
             bytes,

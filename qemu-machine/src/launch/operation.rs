@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::Disconnected;
-use qemu_qmp_engine::{Either, Engine, first, oneshot, operation, race, timeout_option};
+use qemu_qmp_engine::{Either, Engine, Span, first, oneshot, operation, race, timeout_option};
 
 use super::handshake::Handshake;
 use super::start::{StartedMachine, start};
@@ -70,7 +70,8 @@ impl Launch {
         // process when the thread that started it ends.
         engine.spawn(async move {
             let mut sender = sender;
-            let launch = launch(engine, &self.spec, self.timeout, attempt);
+            let span = Span::launch(|| attempt.name.clone());
+            let launch = span.around(launch(engine, &self.spec, self.timeout, attempt));
             if let Either::Left(result) = race(launch, sender.closed()).await {
                 // If the caller is gone, the machine is dropped, and ends.
                 let _ = sender.send(result.map(|vm| Undelivered(Some(vm))));

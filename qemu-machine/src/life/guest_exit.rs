@@ -45,6 +45,7 @@ use crate::life::ExitStatus;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct GuestExit {
     /// The device.
     pub device: ExitDevice,
@@ -57,6 +58,11 @@ pub struct GuestExit {
 /// A device by which a guest ends its machine with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum ExitDevice {
     /// `-device isa-debug-exit`, of PCs. It makes the status `2 * value + 1`.
     IsaDebugExit,

@@ -26,6 +26,11 @@ use crate::life::Shutdown;
 /// A machine without a monitor counts as running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum GuestState {
     /// The guest runs.
     Running,
@@ -34,6 +39,7 @@ pub enum GuestState {
         /// Why it is paused.
         reason: PauseReason,
         /// How long it has been paused.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         elapsed: Duration,
     },
     /// The guest shut down, and QEMU keeps it paused (`-no-shutdown`, or
@@ -42,12 +48,14 @@ pub enum GuestState {
         /// The reason in the `SHUTDOWN` event, such as `guest-shutdown`.
         reason: String,
         /// How long it has been paused.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         elapsed: Duration,
     },
     /// The guest panicked, and QEMU keeps it paused (`-action panic=pause`).
     /// Only a reset makes it run again.
     Panicked {
         /// How long it has been paused.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         elapsed: Duration,
     },
 }
@@ -55,6 +63,11 @@ pub enum GuestState {
 /// Why a guest is paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum PauseReason {
     /// It was launched paused (`-S`, `-preconfig`), and not started yet.
     NotStarted,

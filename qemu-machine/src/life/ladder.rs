@@ -7,6 +7,11 @@ use std::time::Duration;
 /// One way to end a machine, softer before harder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Rung {
     /// Waits until the guest powers off by itself; sends nothing.
     Guest,
@@ -23,12 +28,14 @@ pub enum Rung {
 /// How one rung went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RungReport {
     /// The rung.
     pub rung: Rung,
     /// The time from its start to the end of the machine or to the next rung.
     /// It is measured by the [`Deadlines`](crate::Deadlines) of the machine,
     /// which can be suspended.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub took: Duration,
     /// Its result.
     pub outcome: RungOutcome,
@@ -37,6 +44,11 @@ pub struct RungReport {
 /// The result of a rung.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum RungOutcome {
     /// The machine ended.
     Ended,

@@ -14,6 +14,7 @@ use crate::life::{GuestExit, Rung, RungOutcome, RungReport};
 /// same report.
 #[derive(Clone)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ExitReport {
     /// The machine's name.
     pub name: String,
@@ -36,14 +37,22 @@ pub struct ExitReport {
     /// Whether the kernel of the guest reported a panic (`GUEST_PANICKED`).
     pub guest_panicked: bool,
     /// The time from the start of the process to its end.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub uptime: Duration,
     /// The last 64 KiB of the output of QEMU itself.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::text"))]
     pub output_tail: Vec<u8>,
     /// The last 4 KiB of the first console; empty if it was undrained.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::text"))]
     pub console_tail: Vec<u8>,
     /// The same for each added console, with its name.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serialize::named_texts")
+    )]
     pub named_console_tails: Vec<(String, Vec<u8>)>,
     /// The log of the output of QEMU; `None` if it was private, and is removed.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::path"))]
     pub log: Option<PathBuf>,
     /// The processes that still ran when the started process had ended, such as
     /// a QEMU that a wrapper left behind. A process that was killed together
@@ -57,6 +66,11 @@ pub struct ExitReport {
 /// The exit status of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum ExitStatus {
     /// It exited with this code.
     Code(i32),
@@ -74,6 +88,11 @@ pub enum ExitStatus {
 /// Who caused the end of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum ExitCause {
     /// A caller of this library, with the rung that ended the machine.
     Requested(Rung),

@@ -6,6 +6,7 @@ use std::fmt;
 /// that a wrapper left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Survivor {
     /// Its process id. After its end, another process can have it.
     pub pid: u32,
@@ -18,6 +19,11 @@ pub struct Survivor {
 /// What happened to a [`Survivor`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum SurvivorOutcome {
     /// It was killed, and has ended.
     Killed,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use qemu_qmp_engine::operation;
+use qemu_qmp_engine::{Span, operation};
 
 use super::{Machine, ShutdownError};
 use crate::life::{ExitReport, Ladder, Rung};
@@ -33,7 +33,8 @@ impl Machine {
     async fn end(&self, ladder: Ladder) -> Result<Arc<ExitReport>, ShutdownError> {
         let inner = &self.inner;
         inner.request(Request::End(ladder));
-        let settled = inner.settled().await;
+        let span = Span::end(|| inner.name.clone());
+        let settled = span.around(inner.settled()).await;
         inner.is_reported.store(true, Ordering::Relaxed);
         match settled {
             Some(report) if report.was_forced() => Err(ShutdownError::Forced(report)),

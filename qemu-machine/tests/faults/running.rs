@@ -521,7 +521,10 @@ fn consoles() -> Vec<Fault> {
                     "{error}"
                 );
                 let error = vm.console().send(&typed).wait().unwrap_err();
-                assert!(error.to_string().contains("the send queue is full"), "{error}");
+                assert!(
+                    error.to_string().contains("the send queue is full"),
+                    "{error}"
+                );
                 vm.shutdown().wait().unwrap();
             },
         ),

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::{Client, ExecuteError, ExecuteFailure, PassedFd, Reply};
 use crate::wire::{ErrorReply, Id, Line};
 use crate::{Command, HumanMonitorCommand};
-use qemu_qmp_engine::{Elapsed, NotSent, oneshot, operation, timeout_option};
+use qemu_qmp_engine::{Elapsed, NotSent, Span, oneshot, operation, timeout_option};
 
 /// Executes a typed command; made by [`Client::execute`].
 ///
@@ -191,7 +191,8 @@ impl Request {
 
     async fn run<T: DeserializeOwned>(self) -> Result<T, ExecuteError> {
         let (client, command) = (self.client.clone(), self.name.clone());
-        self.outcome().await.map_err(|failure| {
+        let span = Span::command(|| client.server(), || command.clone());
+        span.around(self.outcome()).await.map_err(|failure| {
             let context = &client.handle.shared.context;
             let seen = match failure {
                 ExecuteFailure::Timeout { .. } | ExecuteFailure::Congested => context.seen(),

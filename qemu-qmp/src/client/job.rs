@@ -50,6 +50,7 @@ struct Watch {
 /// How far a job is. The unit depends on the job: bytes for most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Progress {
     /// How much is done.
     pub current: u64,
@@ -60,6 +61,7 @@ pub struct Progress {
 /// How a job went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct JobReport {
     /// Its id.
     pub id: String,

@@ -75,6 +75,7 @@ pub struct WaitForMigration {
 /// A completed migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MigrationReport {
     /// The migration's states, by their names on the wire: the last 1000.
     pub states: Vec<String>,

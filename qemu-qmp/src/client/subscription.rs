@@ -56,7 +56,7 @@ impl<T: Queued, C: Clone> Subscription<T, C> {
             next: self.receiver.next(None),
             expected: self.what.into(),
             what: self.what,
-            context: Arc::clone(&self.context),
+            context: &*self.context,
         }
     }
 
@@ -77,7 +77,7 @@ impl<T: Queued, C: Clone> Subscription<T, C> {
             next: self.receiver.next(Some(Box::new(matches))),
             expected: expected.into().into(),
             what: self.what,
-            context: Arc::clone(&self.context),
+            context: &*self.context,
         }
     }
 
@@ -168,7 +168,7 @@ pub struct NextItem<'a, T: Queued, C: Clone = Disconnected> {
     pub(super) next: Next<'a, T, C>,
     expected: Cow<'static, str>,
     what: &'static str,
-    context: Arc<dyn PeerContext>,
+    context: &'a dyn PeerContext,
 }
 
 timeout_option!({T: Queued, C: Clone} NextItem<'_, T, C>, next.timeout);
@@ -211,7 +211,7 @@ impl<T: Queued + Send, C: Clone + Send> Future for NextItem<'_, T, C> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let next = Pin::new(&mut self.next).poll(context);
-        next.map(|next| next.map_err(|none| error(none, &self.expected, self.what, &*self.context)))
+        next.map(|next| next.map_err(|none| error(none, &self.expected, self.what, self.context)))
     }
 }
 

@@ -10,6 +10,7 @@ use super::members::members;
 /// The server's greeting (`docs/interop/qmp-spec`, "Server Greeting").
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Greeting {
     /// The version of QEMU; `None` if it has an unknown form.
     pub version: Option<Version>,
@@ -20,6 +21,7 @@ pub struct Greeting {
 /// The version of QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Version {
     /// Major number, 10 in 10.0.2.
     pub major: u32,

@@ -23,6 +23,7 @@ use crate::Machine;
 /// A snapshot in the disks of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Snapshot {
     /// Its name.
     pub name: String,
@@ -32,6 +33,7 @@ pub struct Snapshot {
     /// When it was taken, by the host's clock.
     pub taken: SystemTime,
     /// How long the guest had run.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub guest_clock: Duration,
     /// The disks with the snapshot: the names of their nodes.
     pub disks: Vec<String>,

@@ -45,6 +45,7 @@ impl fmt::Display for CommandLine {
 /// The command line of a launch, without running it; made by
 /// [`MachineBuilder::dry_run`](crate::MachineBuilder::dry_run).
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DryRun {
     /// The command line of a launch. Its descriptors exist only in a launch. A
