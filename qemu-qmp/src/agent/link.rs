@@ -40,7 +40,8 @@ pub(crate) fn open(
     Ok((agent, Reader::new(shared), link))
 }
 
-/// The agent of a machine that has none, for this cause.
+/// A handle for a machine without an agent. Every operation fails with this
+/// cause.
 pub(crate) fn absent(
     cause: Disconnected,
     deadlines: Deadlines,

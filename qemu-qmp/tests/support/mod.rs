@@ -150,12 +150,12 @@ impl Received {
     }
 }
 
-/// A server at play on a thread of its own.
+/// A scripted server on a separate thread.
 #[must_use = "what fails in it fails the test only where it is ended"]
 pub struct Play<T = ()>(JoinHandle<T>);
 
 impl<T: Send + 'static> Play<T> {
-    /// Plays `script` on the connection that a thread of its own waits for.
+    /// Plays `script` on the connection that a separate thread accepts.
     pub fn accepted(
         accept: impl FnOnce() -> Socket + Send + 'static,
         script: impl FnOnce(&mut Server) -> T + Send + 'static,
@@ -209,8 +209,8 @@ pub fn begin<'a, T: Send + 'a>(
     }
 }
 
-/// Whether the library warns of something with these words, soon: a thread of
-/// its own tells the logger.
+/// Whether the library soon logs a warning with these words. A separate thread calls
+/// the logger.
 pub fn warned(words: &str) -> bool {
     let is_missing = |noted: &mut Vec<String>| !noted.iter().any(|it| it.contains(words));
     let waited = NOTED.wait_timeout_while(warnings(), PATIENCE, is_missing);
