@@ -108,5 +108,5 @@ fn random_sync() -> u64 {
     RandomState::new().hash_one(()) >> 16
 }
 
-/// The most that the queue to an agent holds that does not read.
+/// The limit of the queue to an agent that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;
