@@ -1,5 +1,4 @@
-//! How long operations wait where they do not say so themselves, and the clock
-//! by which that is told.
+//! The default timeout of operations, and the clock that measures it.
 
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -10,8 +9,9 @@ use crate::{Elapsed, Watched};
 
 /// The deadlines of all operations on one server or machine.
 ///
-/// Clones are the same. While they are suspended, none of them passes, as for
-/// a server that is being debugged; afterwards each goes on where it stood.
+/// Clones share one clock. While they are suspended, no deadline passes: use it
+/// while a debugger stops the server. After that, each deadline continues with the
+/// time that it had left.
 ///
 /// # Examples
 /// ```
@@ -20,7 +20,7 @@ use crate::{Elapsed, Watched};
 ///
 /// let deadlines = Deadlines::new(Some(Duration::from_secs(5)));
 /// deadlines.suspend();
-/// // … here a debugger holds the server, and every wait goes on …
+/// // … here a debugger stops the server, and no wait times out …
 /// deadlines.resume();
 /// ```
 #[derive(Debug, Clone)]
@@ -36,13 +36,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Clock {
     stopped_at: Option<Instant>,
-    /// For how long it stood still in all, before the stop that lasts.
+    /// How long it was stopped in all, without the current stop.
     behind: Duration,
 }
 
 impl Deadlines {
-    /// Deadlines that are `limit` after an operation begins, unless it says
-    /// otherwise itself; `None` is never.
+    /// Sets the default timeout of operations. With `None` they wait without a
+    /// limit.
     pub fn new(limit: Option<Duration>) -> Self {
         Self(Arc::new(Shared {
             limit,
@@ -50,21 +50,19 @@ impl Deadlines {
         }))
     }
 
-    /// How long an operation waits that does not say so itself; `None` is
-    /// without end.
+    /// The default timeout of operations; `None` is no limit.
     pub fn limit(&self) -> Option<Duration> {
         self.0.limit
     }
 
-    /// Has no deadline pass from now on: neither of operations under way, nor
-    /// of those to come.
+    /// Suspends the deadlines of running and future operations.
     pub fn suspend(&self) {
         self.0.clock.change(|clock| {
             clock.stopped_at.get_or_insert_with(Instant::now);
         });
     }
 
-    /// Lets the deadlines go on, each with the time that it had left.
+    /// Resumes the deadlines, each with the time that it had left.
     pub fn resume(&self) {
         self.0.clock.change(|clock| {
             if let Some(at) = clock.stopped_at.take() {
@@ -78,8 +76,8 @@ impl Deadlines {
         self.0.clock.look(|clock| clock.stopped_at.is_some())
     }
 
-    /// The time by this clock, which stands still while it is suspended. It
-    /// is only to be compared with others of the same clock.
+    /// The time of this clock, which stops while it is suspended. Compare it only
+    /// with other times of the same clock.
     pub fn now(&self) -> Instant {
         self.0.clock.look(|clock| {
             let now = clock.stopped_at.unwrap_or_else(Instant::now);
@@ -87,11 +85,10 @@ impl Deadlines {
         })
     }
 
-    /// Waits for `future`, but by this clock no longer than `limit`; `None` is
-    /// without end.
+    /// Waits for `future`, at most for `limit` by this clock; `None` is no limit.
     ///
     /// # Errors
-    /// The limit passed first; the future is dropped.
+    /// The limit passed first. The future is dropped.
     pub fn timeout<F: Future>(
         &self,
         limit: Option<Duration>,
@@ -100,21 +97,21 @@ impl Deadlines {
         unless(self.elapsed(self.now(), limit), future)
     }
 
-    /// Ends when `limit` has passed by this clock since `begun`.
-    async fn elapsed(&self, begun: Instant, limit: Option<Duration>) -> Elapsed {
+    /// Ends when `limit` has passed by this clock since `start`.
+    async fn elapsed(&self, start: Instant, limit: Option<Duration>) -> Elapsed {
         let Some(limit) = limit else {
             return pending().await;
         };
         loop {
             if self.are_suspended() {
-                let goes = |clock: &Clock| clock.stopped_at.is_none().then_some(());
-                self.0.clock.until(goes).await;
+                let runs = |clock: &Clock| clock.stopped_at.is_none().then_some(());
+                self.0.clock.until(runs).await;
                 continue;
             }
-            let passed = self.now().saturating_duration_since(begun);
+            let passed = self.now().saturating_duration_since(start);
             Timer::new(Some(limit.saturating_sub(passed))).await;
-            // The clock may have stood still meanwhile.
-            if self.now().saturating_duration_since(begun) >= limit {
+            // The clock may have been stopped during the timer.
+            if self.now().saturating_duration_since(start) >= limit {
                 return Elapsed(limit);
             }
         }
@@ -151,8 +148,8 @@ mod tests {
         );
         assert!(begun.elapsed() >= SHORT);
 
-        // The one that was under way goes on where it stood, and one that
-        // began meanwhile has all of its time left.
+        // A running deadline continues where it stopped. A deadline that began
+        // during the stop has all of its time.
         deadlines.suspend();
         deadlines.suspend();
         let stopped = deadlines.now();

@@ -1,13 +1,12 @@
 //! The one background thread of the process.
 //!
-//! It runs every reader, pump and timer of the crates that build on this one.
-//! So sockets are drained and deadlines kept, whether or not a caller waits.
-//! It starts when it is first needed, and lives as long as the process.
-//! A caller's future only waits for what the engine hands it, so it needs no
-//! runtime of the caller's.
+//! It runs every reader, pump and timer of the crates that build on this one. So
+//! sockets are read and deadlines are kept even if no caller waits. It starts with
+//! the first operation, and lives as long as the process. A caller's future only
+//! waits for results from the engine, so it runs under any runtime.
 //!
-//! Never runs a user's code, except the wakers of their executors: a reader
-//! that waits for a user would stop every other machine's.
+//! Never runs a user's code, except the wakers of their executors: if one reader
+//! waited for a user, the readers of all other machines would wait too.
 
 use std::fmt;
 use std::future::Future;
@@ -32,21 +31,21 @@ pub struct Engine {
     process: u32,
 }
 
-/// What an engine runs on.
+/// The parts of an engine.
 #[derive(Debug)]
 struct Parts {
     runtime: Handle,
     timers: Timers,
-    /// Kept for one thread at a time that waits at it: to make and close one
-    /// takes as long as to send a command.
+    /// Lent to one waiting thread at a time. Creating and closing one takes as long
+    /// as sending a command.
     bell: Arc<Bell>,
     bell_is_taken: AtomicBool,
 }
 
-/// A hidden type. A debug build describes all that a type is made of in each
-/// unit of code that has to do with it, and nearly every type leads to an
-/// engine: were its parts not hidden, a seventh of what is written would
-/// describe the runtime's inside.
+/// Hides the type of the parts, for smaller debug builds. Their debug information
+/// describes each type in every unit that uses it, with all its parts. Nearly every
+/// type contains a reference to an engine. Without this trait, a seventh of the
+/// debug information describes the runtime's types.
 trait Hidden: fmt::Debug + Send + Sync {
     fn parts(&self) -> &Parts;
 }
@@ -58,13 +57,13 @@ impl Hidden for Parts {
 }
 
 impl Engine {
-    /// The engine, started now if it was not yet.
+    /// The engine. The first call starts it.
     ///
     /// # Errors
     /// The thread cannot be started: no threads or descriptors are left.
     pub fn start() -> io::Result<&'static Self> {
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-        // A fork without exec has a copy of the parent's, but not its thread.
+        // A forked process has a copy of the parent's engine without its thread.
         if let Some(engine) = *started
             && engine.is_of_this_process()
         {
@@ -72,8 +71,8 @@ impl Engine {
         }
         let runtime = Builder::new_current_thread()
             .enable_io()
-            // Whatever floods, deadlines and other descriptors are looked at
-            // after a few of its turns, and not after 61 as it is by default.
+            // In a flood, timers and other descriptors are checked after 4 turns
+            // instead of the default of 61.
             .event_interval(4)
             .build()?;
         let timers = {
@@ -98,22 +97,22 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Runs `task` on the engine's thread. Everything that the task makes
-    /// within may use the engine's readiness and timers.
+    /// Runs `task` on the engine's thread. The task may use the engine's timers
+    /// and watch descriptors.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
-        let (told, output) = oneshot::channel();
+        let (sender, output) = oneshot::channel();
         let task = async move {
-            // Whoever dropped the handle does not want it.
-            let _ = told.send(task.await);
+            // If the handle was dropped, the output is not needed.
+            let _ = sender.send(task.await);
         };
         Task::new(output, self.spawn_boxed(Box::pin(task)))
     }
 
-    /// Boxed, so that the runtime's machinery is compiled here, once, and not
-    /// again for every task in every crate.
+    /// Boxed, so that the runtime's code is compiled once here, and not for every
+    /// task in every crate.
     fn spawn_boxed(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) -> AbortHandle {
         self.hidden.parts().runtime.spawn(task).abort_handle()
     }
@@ -122,36 +121,39 @@ impl Engine {
         &self.hidden.parts().timers
     }
 
-    /// Whether the caller runs on the engine's thread, where nothing may wait.
+    /// Whether the caller runs on the engine's thread, which must not block.
     pub fn is_current_thread(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.hidden.parts().runtime.id())
     }
 
-    /// Whether this is the process that started the engine. A fork without
-    /// exec has a copy of every handle, but no engine: it must not touch what
-    /// the handles stand for.
+    /// Whether this is the process that started the engine. A forked process has
+    /// copies of the handles, but no engine. It must not use the parent's
+    /// connections and machines.
     pub fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
 }
 
-/// Does what may wake somebody who waits, on the engine. A waker is its
-/// executor's code, and its panic must not end who woke it.
+/// Calls a function that may wake a waiter. A waker is its executor's code, and its
+/// panic must not end the caller.
 pub fn wake<T>(waking: impl FnOnce() -> T) {
-    // The panic itself has been told by the program's hook.
+    // The program's panic hook has reported the panic.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(waking));
 }
 
-/// Wakes each of them, also where the waker of one panics.
+/// Wakes each of them, even if one waker panics.
 pub fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        #[expect(clippy::disallowed_methods, reason = "guarded here, for all others")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "guarded here, for the other modules"
+        )]
         wake(|| waker.wake());
     }
 }
 
-/// A bell to wait at, to be [put back](put_bell_back); `None` without a
-/// descriptor for it.
+/// A bell to wait at. Return it by [`put_bell_back`]. `None` if no descriptor or
+/// thread is left.
 pub(crate) fn take_bell() -> Option<Arc<Bell>> {
     let parts = Engine::start().ok()?.hidden.parts();
     if parts.bell_is_taken.swap(true, Ordering::AcqRel) {
@@ -160,7 +162,7 @@ pub(crate) fn take_bell() -> Option<Arc<Bell>> {
     Some(Arc::clone(&parts.bell))
 }
 
-/// It may still ring for who waited at it.
+/// Returns a bell. It may still ring for the wait that used it.
 pub(crate) fn put_bell_back(bell: &Arc<Bell>) {
     let parts = started().hidden.parts();
     if Arc::ptr_eq(bell, &parts.bell) {
@@ -168,14 +170,14 @@ pub(crate) fn put_bell_back(bell: &Arc<Bell>) {
     }
 }
 
-/// Within this, the calling thread may use the runtime's readiness.
+/// While the guard lives, the calling thread may watch descriptors.
 pub(crate) fn enter() -> EnterGuard<'static> {
     started().hidden.parts().runtime.enter()
 }
 
-/// The engine of a process that must have started it already.
+/// The engine, which the process must have started already.
 pub(crate) fn started() -> &'static Engine {
-    Engine::start().expect("the engine was started before anything that waits on it")
+    Engine::start().expect("the engine is started before a wait on it")
 }
 
 static STARTED: Mutex<Option<&'static Engine>> = Mutex::new(None);
@@ -193,7 +195,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The waker of an executor that fails its users.
+    /// A waker that panics.
     pub(crate) fn panics() -> Waker {
         Waker::from(Arc::new(Panics))
     }

@@ -1,15 +1,16 @@
-//! How errors show texts of others.
+//! How errors show texts from other programs: quoted, or with control characters
+//! escaped.
 //!
 //! For crates that build on this one; not for their users.
 
 use std::fmt;
 
-/// A text in quotation marks; `(empty)` if it is empty.
+/// Shows a text in quotation marks, and an empty text as `(empty)`.
 #[derive(Debug)]
 pub struct Quoted<T>(pub T);
 
-/// What somebody else said, as it is. What a terminal would obey is escaped:
-/// control characters, and what does not show.
+/// Shows a text of another program. It escapes control characters and invisible
+/// characters, so that a terminal does not execute them.
 #[derive(Debug)]
 pub struct Shown<'a>(pub &'a str);
 
@@ -25,16 +26,16 @@ impl<T: fmt::Display> fmt::Display for Quoted<T> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for piece in self.0.split_inclusive(AS_THEY_ARE) {
-            let text = piece.trim_end_matches(AS_THEY_ARE);
+        for piece in self.0.split_inclusive(UNESCAPED) {
+            let text = piece.trim_end_matches(UNESCAPED);
             write!(f, "{}{}", text.escape_debug(), &piece[text.len()..])?;
         }
         Ok(())
     }
 }
 
-/// They are escaped in source code, and stand for themselves here.
-const AS_THEY_ARE: [char; 4] = ['\'', '"', '\\', '\t'];
+/// `escape_debug` escapes these, but a terminal shows them well.
+const UNESCAPED: [char; 4] = ['\'', '"', '\\', '\t'];
 
 #[cfg(test)]
 mod tests {

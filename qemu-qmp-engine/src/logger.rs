@@ -1,8 +1,8 @@
-//! Words to the program's logger.
+//! Passes records to the program's logger, on a separate thread.
 //!
-//! A logger is the user's code: it may panic, or wait for what somebody holds
-//! who waits on the engine. So a thread of its own, started at the first word
-//! that is wanted, speaks with it, and the engine never does.
+//! A logger is the user's code. It may panic, or wait for a lock whose owner waits
+//! for the engine. So the engine never calls it. The thread starts with the first
+//! record that the log level allows.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,67 +10,68 @@ use std::sync::{Mutex, TryLockError};
 
 use log::Level;
 
-/// Has the program's logger told, soon. What comes while it does not take any
-/// is dropped.
-pub fn log(level: Level, target: &'static str, words: impl FnOnce() -> String) {
+/// Passes a record to the program's logger soon. Records are dropped while 1000 are
+/// waiting.
+pub fn log(level: Level, target: &'static str, message: impl FnOnce() -> String) {
     if level > log::max_level() {
         return;
     }
-    if let Some(speaker) = speaker() {
-        let _ = speaker.try_send(Word {
+    if let Some(queue) = queue() {
+        let _ = queue.try_send(Record {
             level,
             target,
-            words: words(),
+            message: message(),
         });
     }
 }
 
-struct Word {
+struct Record {
     level: Level,
     target: &'static str,
-    words: String,
+    message: String,
 }
 
-/// Who speaks with the logger, started now if nobody does in this process.
-fn speaker() -> Option<SyncSender<Word>> {
-    static SPEAKER: Mutex<Option<(u32, SyncSender<Word>)>> = Mutex::new(None);
+/// The queue to the logger's thread, which is started now if this process has
+/// none.
+fn queue() -> Option<SyncSender<Record>> {
+    static QUEUE: Mutex<Option<(u32, SyncSender<Record>)>> = Mutex::new(None);
     let own = std::process::id();
     for _ in 0..TRIES {
-        // Never waited for: in a fork, whoever holds it may not exist.
-        let mut held = match SPEAKER.try_lock() {
-            Ok(held) => held,
-            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+        // Never blocks: in a forked process, the lock's owner may not exist.
+        let mut current = match QUEUE.try_lock() {
+            Ok(current) => current,
+            Err(TryLockError::Poisoned(current)) => current.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 std::thread::yield_now();
                 continue;
             }
         };
-        if let Some((process, speaker)) = &*held
+        if let Some((process, queue)) = &*current
             && *process == own
         {
-            return Some(speaker.clone());
+            return Some(queue.clone());
         }
-        let (speaker, spoken) = sync_channel(WAITING);
+        let (queue, records) = sync_channel(QUEUE_RECORDS);
         let thread = std::thread::Builder::new().name("qemu-log".to_owned());
-        thread.spawn(move || speak(&spoken)).ok()?;
-        // That of the process that forked this one is left as it is.
-        std::mem::forget(held.replace((own, speaker.clone())));
-        return Some(speaker);
+        thread.spawn(move || log_all(&records)).ok()?;
+        // The parent process's queue is not dropped in this process.
+        std::mem::forget(current.replace((own, queue.clone())));
+        return Some(queue);
     }
     None
 }
 
-fn speak(spoken: &Receiver<Word>) {
-    for word in spoken {
-        // One that panics may do better with the next.
+fn log_all(records: &Receiver<Record>) {
+    for record in records {
+        // A logger that panics may accept the next record.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            log::log!(target: word.target, word.level, "{}", word.words);
+            log::log!(target: record.target, record.level, "{}", record.message);
         }));
     }
 }
 
-/// How many words wait for a logger that does not take them.
-const WAITING: usize = 1000;
+/// How many records wait for a slow logger.
+const QUEUE_RECORDS: usize = 1000;
 
-/// How often a lock is looked at that is held for some instructions.
+/// How often to try a lock that is held for a few instructions.
 const TRIES: usize = 1000;

@@ -1,13 +1,13 @@
-//! A value that one side sends and one future waits for.
+//! A channel for one value: one side sends it, and one future receives it.
 //!
-//! It is tokio's channel of this name, with one difference: neither `send` nor
-//! the drop of a sender panics if the receiver's waker does. So whoever sends
-//! to several receivers reaches them all.
+//! It is tokio's `oneshot` with one difference: `send` and the drop of a sender do
+//! not panic if the receiver's waker does. So a sender with several receivers
+//! reaches all of them.
 
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "here every use that can wake is guarded, for all others"
+    reason = "guarded here, for the other modules"
 )]
 
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot as unguarded;
 
 use crate::wake;
 
-/// Sends the value, once. If it is dropped before, the receiver gets
+/// Sends the value once. If it is dropped before that, the receiver gets
 /// [`Dropped`].
 #[derive(Debug)]
 pub struct Sender<T>(Option<unguarded::Sender<T>>);
@@ -40,14 +40,14 @@ impl<T> Sender<T> {
     /// Sends the value.
     ///
     /// # Errors
-    /// The receiver was dropped; the value is given back.
+    /// The receiver was dropped. The value is returned.
     pub fn send(mut self, value: T) -> Result<(), T> {
         let Some(sender) = self.0.take() else {
             return Err(value);
         };
-        let mut unheard = None;
-        wake(|| unheard = sender.send(value).err());
-        unheard.map_or(Ok(()), Err)
+        let mut unsent = None;
+        wake(|| unsent = sender.send(value).err());
+        unsent.map_or(Ok(()), Err)
     }
 
     /// Waits until the receiver is dropped.
@@ -67,15 +67,15 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Refuses what is not sent yet. A value that was sent can be received.
+    /// Refuses a later value. A value that was sent already can be received.
     pub fn close(&mut self) {
         self.0.close();
     }
 
-    /// The value, if it is there now.
+    /// The value, if it was sent already.
     ///
     /// # Errors
-    /// It is not, or will not be.
+    /// It was not sent, or the sender was dropped.
     pub fn try_recv(&mut self) -> Result<T, Dropped> {
         self.0.try_recv().map_err(|_| Dropped)
     }

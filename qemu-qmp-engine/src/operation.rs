@@ -1,7 +1,8 @@
-//! What every operation has: it is a builder whose options stand on it, and it
-//! becomes one future by `.await` or `.wait()`.
+//! The parts that every operation has: options on its builder, a timeout, and one
+//! future for `.await` and `.wait()`.
 
-/// Makes a builder an operation: `IntoFuture`, by its own `async fn run(self)`.
+/// Makes a builder an operation: implements `IntoFuture` by its
+/// `async fn run(self)`.
 ///
 /// ```text
 /// operation!({C: Command + 'static} Execute<C> => Result<C::Return, ExecuteError>);
@@ -23,7 +24,7 @@ macro_rules! operation {
     };
 }
 
-/// Gives an operation its deadline, kept in this field as an `Option<Duration>`.
+/// Adds the option `timeout`, which sets this field of type `Option<Duration>`.
 ///
 /// ```text
 /// timeout_option!(RunJob, timeout);
@@ -33,9 +34,9 @@ macro_rules! operation {
 macro_rules! timeout_option {
     ($({$($generics:tt)*})? $type:ty, $($field:tt).+) => {
         impl<$($($generics)*)?> $type {
-            /// Waits at most this long for the whole operation, instead of the
-            /// default of its connection or machine: 30 s, if that was not
-            /// changed. With `None` it waits until the other side ends.
+            /// Sets the timeout of the whole operation, instead of the default of
+            /// its connection or machine (30 s unless changed). With `None` it
+            /// waits until the other side ends.
             pub fn timeout(
                 mut self,
                 timeout: impl ::std::convert::Into<::std::option::Option<::std::time::Duration>>,

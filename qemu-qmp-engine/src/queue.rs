@@ -1,8 +1,8 @@
 //! A bounded queue between a reader and one listener.
 //!
-//! A listener that lags loses its oldest items, and is notified how many; that
-//! costs the other listeners nothing. A listener takes all that is there at
-//! once, so the two seldom meet at the lock.
+//! The reader puts items in, and the listener takes them. A listener that lags loses
+//! its oldest items and gets their number; other listeners are not affected. A
+//! listener takes all items at once, so the two seldom compete for the lock.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use crate::{Deadlines, Elapsed, wake_all};
 
-/// What is queued: a clone is a cheap handle.
+/// An item of a queue. It must be cheap to clone.
 pub trait Queued: Clone {
-    /// How much memory it takes, roughly.
+    /// About how much memory it uses.
     fn size_bytes(&self) -> usize;
 }
 
-/// Chooses the item that is waited for: the user's code.
+/// Selects the item to wait for. It is the user's code.
 pub type Matches<T> = Box<dyn Fn(&T) -> bool + Send>;
 
 /// The reader's end.
@@ -31,7 +31,7 @@ pub struct Queue<T, C>(Mutex<State<T, C>>);
 struct State<T, C> {
     limit_items: usize,
     waiting: Bounded<T>,
-    /// Where it is kept.
+    /// `None` if no history is kept.
     history: Option<Bounded<T>>,
     missed: u64,
     ended: Option<C>,
@@ -39,21 +39,21 @@ struct State<T, C> {
     waker: Option<Waker>,
 }
 
-/// The listener's end. Dropping it stops the listening.
+/// The listener's end. Drop it to stop listening.
 #[derive(Debug)]
 pub struct Receiver<T, C> {
     queue: Arc<Queue<T, C>>,
     deadlines: Deadlines,
-    /// What was taken from the queue and is not handed out yet: older than all
-    /// that is there.
+    /// The items that were taken from the queue and not returned yet. They are
+    /// older than the items in the queue.
     taken: Bounded<T>,
-    /// How many were lost before what was taken, which is not told yet.
+    /// How many items were lost before those, and not reported yet.
     missed: u64,
-    /// A stream has told its end.
+    /// The stream has returned its end.
     is_over: bool,
 }
 
-/// Why no item came. `C` is why a queue ended.
+/// Why no item came. `C` is the cause of a queue's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoItem<C> {
     /// The deadline passed.
@@ -96,14 +96,14 @@ impl<T: Queued, C: Clone> Queue<T, C> {
         }))
     }
 
-    /// Puts one in, if somebody still listens. Gives whom to wake: that may run
-    /// code of theirs.
+    /// Puts an item in, if the listener exists. Returns the waker to wake: waking
+    /// may run its executor's code.
     #[must_use]
     pub fn put(&self, item: T) -> Option<Waker> {
         self.put_all([item])
     }
 
-    /// The same with several, which is one word to who waits.
+    /// The same for several items, with one wake-up.
     #[must_use]
     pub fn put_all(&self, items: impl IntoIterator<Item = T>) -> Option<Waker> {
         let mut state = self.lock();
@@ -122,11 +122,12 @@ impl<T: Queued, C: Clone> Queue<T, C> {
         state.waker.take()
     }
 
+    /// Whether the listener was dropped.
     pub fn is_abandoned(&self) -> bool {
         self.lock().abandoned
     }
 
-    /// Nothing more will come.
+    /// Ends the queue, for this cause. No more items will come.
     pub fn end(&self, cause: C) {
         let mut state = self.lock();
         state.ended = Some(cause);
@@ -137,7 +138,7 @@ impl<T: Queued, C: Clone> Queue<T, C> {
 }
 
 impl<T, C> Queue<T, C> {
-    /// Nobody listens any more.
+    /// The listener was dropped.
     fn abandon(&self) {
         let mut state = self.lock();
         state.abandoned = true;
@@ -147,7 +148,7 @@ impl<T, C> Queue<T, C> {
             state.waker.take(),
         );
         drop(state);
-        // Unlocked: a waker is its executor's code.
+        // Not locked: dropping a waker may run its executor's code.
         drop(dropped);
     }
 
@@ -173,11 +174,13 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         self.deadlines.limit()
     }
 
+    /// The next item, if it is there now.
     pub fn try_next(&mut self) -> Option<T> {
         self.take_if_none(|_| true);
         self.taken.pop()
     }
 
+    /// All items that are there now.
     pub fn take_all(&mut self) -> Vec<T> {
         let mut all = mem::replace(&mut self.taken, Bounded::new());
         let mut state = self.queue.lock();
@@ -187,6 +190,7 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         all.items.into()
     }
 
+    /// Drops all items that are there now.
     pub fn clear(&mut self) {
         let mut state = self.queue.lock();
         self.missed = 0;
@@ -197,11 +201,13 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         self.taken = Bounded::new();
     }
 
+    /// Keeps a history from now on.
     pub fn keep_history(&self) {
         let mut state = self.queue.lock();
         state.history.get_or_insert_with(Bounded::new);
     }
 
+    /// The items of the history, oldest first.
     pub fn history(&self) -> Vec<T> {
         let state = self.queue.lock();
         let history = state.history.iter();
@@ -215,15 +221,15 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
     pub fn next(&mut self, matches: Option<Matches<T>>) -> Next<'_, T, C> {
         Next {
             timeout: self.deadlines.limit(),
-            asked: Some(Asked {
+            request: Some(Request {
                 receiver: self,
                 matches,
             }),
-            waits: None,
+            waiting: None,
         }
     }
 
-    /// As a stream: the end comes once, and after it nothing.
+    /// As a stream: the end comes once, and then `None`.
     pub fn poll_next_or_end(
         &mut self,
         context: &Context<'_>,
@@ -237,7 +243,7 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         })
     }
 
-    /// The oldest, if it is there and nothing before it was missed.
+    /// The oldest item, if it is there and no item before it was lost.
     fn first(&mut self) -> Option<T> {
         if self.missed > 0 {
             return None;
@@ -256,14 +262,14 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         }
     }
 
-    /// Looks for one that matches, among those that were not looked at. The
-    /// user's code that decides it runs unlocked: the reader, and thus every
-    /// machine, waits for the lock.
+    /// Searches the items that were not searched yet for a match. The user's code
+    /// runs without the lock: the reader waits for the lock, and with it every
+    /// machine.
     fn poll_next(
         &mut self,
         context: &Context<'_>,
         matches: Option<&(dyn Fn(&T) -> bool + Send)>,
-        looked_at: &mut usize,
+        searched: &mut usize,
     ) -> Poll<Result<T, NoItem<C>>> {
         if self.missed > 0 {
             let missed = mem::take(&mut self.missed);
@@ -271,23 +277,25 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         }
         for is_first in [true, false] {
             let found = match matches {
-                Some(matches) => self.taken.take(*looked_at, matches),
+                Some(matches) => self.taken.take(*searched, matches),
                 None => self.taken.pop(),
             };
             if let Some(item) = found {
                 return Poll::Ready(Ok(item));
             }
-            *looked_at = self.taken.items.len();
+            *searched = self.taken.items.len();
             if is_first && !self.take_more(context)? {
                 return Poll::Pending;
             }
         }
-        // More may have come meanwhile. A deadline has its turn before that.
+        // More items may have come. It is polled again for them, after the deadline
+        // was checked.
         wake_all([context.waker().clone()]);
         Poll::Pending
     }
 
-    /// Takes what has come; if there is none, the waker hears of the next.
+    /// Takes the new items. If there are none, the waker will be woken for the
+    /// next item.
     fn take_more(&mut self, context: &Context<'_>) -> Result<bool, NoItem<C>> {
         let mut state = self.queue.lock();
         if state.missed > 0 {
@@ -299,7 +307,7 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
             self.taken.append(&mut state.waiting);
             let limit_items = state.limit_items;
             drop(state);
-            // Those that were looked at and stay count, too.
+            // The items that were searched and stay count for the limit too.
             return match self.taken.trim(limit_items) {
                 0 => Ok(true),
                 missed => Err(NoItem::Lagged(missed)),
@@ -311,7 +319,8 @@ impl<T: Queued, C: Clone> Receiver<T, C> {
         }
         let replaced = state.waker.replace(context.waker().clone());
         drop(state);
-        // Unlocked: it may be the last hold on a task with the last client.
+        // Dropped without the lock: it may own the last reference to a task
+        // that owns the last client.
         drop(replaced);
         Ok(false)
     }
@@ -327,14 +336,14 @@ impl<T, C> Drop for Receiver<T, C> {
 pub struct Next<'a, T: Queued, C: Clone> {
     /// `None` waits until the queue ends.
     pub timeout: Option<Duration>,
-    /// Until it has to wait.
-    asked: Option<Asked<'a, T, C>>,
-    waits: Option<Waiting<'a, T, C>>,
+    /// `None` once it has had to wait.
+    request: Option<Request<'a, T, C>>,
+    waiting: Option<Waiting<'a, T, C>>,
 }
 
-struct Asked<'a, T: Queued, C: Clone> {
+struct Request<'a, T: Queued, C: Clone> {
     receiver: &'a mut Receiver<T, C>,
-    /// `None` is any.
+    /// `None` matches any item.
     matches: Option<Matches<T>>,
 }
 
@@ -345,28 +354,28 @@ impl<T: Queued + Send, C: Clone + Send> Future for Next<'_, T, C> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // What is there needs neither a clock, a waker nor memory.
-        if let Some(asked) = &mut this.asked
-            && asked.matches.is_none()
-            && let Some(item) = asked.receiver.first()
+        // An item that is there needs no clock, waker or allocation.
+        if let Some(request) = &mut this.request
+            && request.matches.is_none()
+            && let Some(item) = request.receiver.first()
         {
             return Poll::Ready(Ok(item));
         }
-        if let Some(asked) = this.asked.take() {
-            this.waits = Some(Box::pin(asked.wait(this.timeout)));
+        if let Some(request) = this.request.take() {
+            this.waiting = Some(Box::pin(request.wait(this.timeout)));
         }
-        let waits = this.waits.as_mut();
-        waits.map_or(Poll::Pending, |waits| waits.as_mut().poll(context))
+        let waiting = this.waiting.as_mut();
+        waiting.map_or(Poll::Pending, |waiting| waiting.as_mut().poll(context))
     }
 }
 
-impl<T: Queued, C: Clone> Asked<'_, T, C> {
+impl<T: Queued, C: Clone> Request<'_, T, C> {
     async fn wait(self, timeout: Option<Duration>) -> Result<T, NoItem<C>> {
         let Self { receiver, matches } = self;
         let deadlines = receiver.deadlines.clone();
-        let mut looked_at = 0;
+        let mut searched = 0;
         let next =
-            poll_fn(move |context| receiver.poll_next(context, matches.as_deref(), &mut looked_at));
+            poll_fn(move |context| receiver.poll_next(context, matches.as_deref(), &mut searched));
         match deadlines.timeout(timeout, next).await {
             Ok(outcome) => outcome,
             Err(Elapsed(limit)) => Err(NoItem::Timeout(limit)),
@@ -404,15 +413,15 @@ impl<T: Queued> Bounded<T> {
         Some(item)
     }
 
-    /// The first that matches, but none of the first so many.
-    fn take(&mut self, but: usize, matches: &dyn Fn(&T) -> bool) -> Option<T> {
-        let index = but + self.items.iter().skip(but).position(matches)?;
+    /// The first match after the first `skipped` items.
+    fn take(&mut self, skipped: usize, matches: &dyn Fn(&T) -> bool) -> Option<T> {
+        let index = skipped + self.items.iter().skip(skipped).position(matches)?;
         let item = self.items.remove(index)?;
         self.bytes -= item.size_bytes();
         Some(item)
     }
 
-    /// Drops the oldest that are over the limit, and gives how many.
+    /// Drops the oldest items over the limit, and returns their number.
     fn trim(&mut self, limit_items: usize) -> u64 {
         let mut dropped = 0;
         while self.items.len() > limit_items || self.bytes > LIMIT_BYTES {
@@ -425,6 +434,7 @@ impl<T: Queued> Bounded<T> {
     }
 }
 
-/// The most that a queue holds that nobody reads.
+/// The most items that a queue keeps.
 const LIMIT_ITEMS: usize = 100_000;
+/// The most memory that a queue's items use, in bytes.
 const LIMIT_BYTES: usize = 16 << 20;

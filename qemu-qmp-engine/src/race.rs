@@ -1,4 +1,4 @@
-//! Two futures, the first to end wins.
+//! Runs two futures until the first of them ends.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,8 +13,8 @@ pub enum Either<A, B> {
     Right(B),
 }
 
-/// Waits for whichever ends first, and drops the other. The first is asked
-/// first, so it wins when both have ended.
+/// Waits until one of two futures ends, and drops the other. It polls the first
+/// future first, so that wins if both have ended.
 pub async fn race<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|context| {
@@ -26,8 +26,7 @@ pub async fn race<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Outp
     .await
 }
 
-/// Waits for whichever of two futures of the same kind ends first; asks the
-/// first one first.
+/// The same for two futures with the same output, which it returns.
 pub async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
     match race(a, b).await {
         Either::Left(output) | Either::Right(output) => output,

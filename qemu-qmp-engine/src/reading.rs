@@ -1,5 +1,5 @@
-//! Who reads a socket: the engine, or for a while a thread that waits for what
-//! comes by it, and is so spared one change of the thread.
+//! The reader of a socket: the engine, or for a while a thread that waits for data of
+//! the socket. The thread then saves one switch of threads.
 //!
 //! ```text
 //!          begin            take_over           recall
@@ -8,8 +8,8 @@
 //!    `----- end ---'    `---- give_back --'
 //! ```
 //!
-//! Never lets two read at once, and never lets the engine wait for a thread:
-//! while one reads, the engine does not even watch the socket.
+//! Never lets two read at the same time, and never lets the engine block for a
+//! thread. While a thread reads, the engine does not watch the socket.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -30,11 +30,11 @@ pub(crate) struct Reading(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     who: Who,
-    /// Whose engine it is.
+    /// The process of the engine.
     process: u32,
-    /// Of the task that reads on the engine.
+    /// The waker of the task that reads on the engine.
     waker: Option<Waker>,
-    /// Of who wait until a thread has given it back.
+    /// The wakers of the waiters until a thread has given the socket back.
     recalls: Vec<Waker>,
 }
 
@@ -43,16 +43,16 @@ enum Who {
     #[default]
     Nobody,
     Engine(SharedWatch),
-    /// It is asked to give it back by this.
+    /// A thread. This waker asks it to give the socket back.
     Thread(Waker),
-    /// The engine again, which could not watch the socket yet: there is no
-    /// memory, or no watch, left.
+    /// The engine, which cannot watch the socket yet: no memory or no watch is
+    /// left.
     Unwatched,
 }
 
 impl Reading {
-    /// The engine reads from now on, until the result is dropped. To be called
-    /// there.
+    /// Makes the engine the reader until the result is dropped. Call it on the
+    /// engine.
     pub(crate) fn begin(&self, socket: &Arc<Socket>) -> io::Result<EngineReads<'_>> {
         let watch = watch_shared(Arc::clone(socket))?;
         let mut state = self.lock();
@@ -66,17 +66,18 @@ impl Reading {
         })
     }
 
-    /// Has the calling thread read from now on, if the engine does now, and is
-    /// not just about it; it shall give that back when the waker says so.
+    /// Makes the calling thread the reader, if the engine is the reader and does
+    /// not read just now. The thread must give the socket back when the waker is
+    /// woken.
     pub(crate) fn take_over(&self, waker: &Waker) -> bool {
-        // At a thread's end it could not give it back.
+        // A thread that ends could not give it back.
         if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
             return false;
         }
         let Ok(mut state) = self.0.try_lock() else {
             return false;
         };
-        // A fork without exec would have its parent's engine watch no longer.
+        // A forked process would stop the watch of its parent's engine.
         if !matches!(state.who, Who::Engine(_)) || state.process != std::process::id() {
             return false;
         }
@@ -84,23 +85,23 @@ impl Reading {
         true
     }
 
-    /// Whether a thread reads still: the end takes that from it.
+    /// Whether a thread is the reader. The end of the connection ends that.
     pub(crate) fn is_by_thread(&self) -> bool {
         matches!(self.lock().who, Who::Thread(_))
     }
 
-    /// Has the engine read again, without a wake-up of it if there is nothing
-    /// to be read. To be called within the engine's runtime.
+    /// Makes the engine the reader again. The engine is woken only if there is data
+    /// to read. Call it within the engine's runtime.
     pub(crate) fn give_back(&self, socket: &Arc<Socket>) {
         let mut state = self.lock();
         if !matches!(state.who, Who::Thread(_)) {
-            // The engine has ended its task meanwhile.
+            // The engine's task has ended.
             return;
         }
         let recalls = std::mem::take(&mut state.recalls);
         let woken = if let Ok(watch) = watch_shared(Arc::clone(socket)) {
-            // The share that a task has in a turn is not asked for: it is
-            // its own, and it may be what waits here.
+            // Without tokio's budget: the caller may itself run in a task that has
+            // used up its budget.
             let is_ready = poll_fn(|context| watch.poll_read_ready(context).map(drop));
             let mut is_ready = pin!(unconstrained(is_ready));
             let ready = state.waker.take_if(|waker| {
@@ -117,8 +118,8 @@ impl Reading {
         crate::wake_all(woken.into_iter().chain(recalls));
     }
 
-    /// Has a thread that reads give that back, with all that it has read told
-    /// by then, and waits for it.
+    /// Makes a reading thread give the socket back, and waits for that. The thread
+    /// has then passed on all that it read.
     pub(crate) async fn recall(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
@@ -134,7 +135,7 @@ impl Reading {
         .await;
     }
 
-    /// While no thread reads: what `look` sees then. To be called on the engine.
+    /// The result of `look`, if no thread is the reader. Call it on the engine.
     pub(crate) fn while_none_reads<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
         let state = self.lock();
         (!matches!(state.who, Who::Thread(_))).then(look)
@@ -145,15 +146,15 @@ impl Reading {
     }
 }
 
-/// Nobody reads any more when it is dropped.
+/// The engine's right to read. Dropped, the socket has no reader.
 pub(crate) struct EngineReads<'a> {
     reading: &'a Reading,
     socket: Arc<Socket>,
 }
 
 impl EngineReads<'_> {
-    /// Waits until there is something that the engine is to read, and lets
-    /// `turn` read it; that says whether there may be more.
+    /// Waits until there is data for the engine, and calls `turn` to read it.
+    /// `turn` also returns whether there may be more.
     pub(crate) async fn turn<T>(&self, mut turn: impl FnMut() -> (T, bool)) -> io::Result<T> {
         loop {
             let outcome = poll_fn(|context| self.poll_turn(context, &mut turn)).await?;
@@ -165,7 +166,7 @@ impl EngineReads<'_> {
         }
     }
 
-    /// `None` where the socket is not watched.
+    /// `None` if the socket is not watched.
     fn poll_turn<T>(
         &self,
         context: &mut Context<'_>,
@@ -182,7 +183,7 @@ impl EngineReads<'_> {
             Who::Thread(_) | Who::Nobody => return Poll::Pending,
         };
         let mut readable = ready!(watch.poll_read_ready(context))?;
-        // Locked, so that no thread begins to read meanwhile.
+        // Locked, so that no thread becomes the reader during the turn.
         let (outcome, may_be_more) = turn();
         if !may_be_more {
             readable.clear_ready();
@@ -226,7 +227,7 @@ mod tests {
         }
     }
 
-    /// A socket that the engine reads, and that a thread has taken over.
+    /// A socket of the engine that a thread has taken over.
     struct Taken {
         reading: Arc<Reading>,
         socket: Arc<Socket>,
@@ -263,7 +264,7 @@ mod tests {
             });
             has_begun.recv().unwrap();
             let (recall, is_recalled) = mpsc::channel();
-            // It may be in a turn just now.
+            // The engine may read just now.
             while !reading.take_over(&Waker::from(Arc::new(Tells(recall.clone())))) {
                 std::thread::yield_now();
             }
@@ -304,7 +305,7 @@ mod tests {
     #[test]
     fn a_socket_that_cannot_be_watched_now_is_watched_later() {
         let mut taken = Taken::new();
-        // What no file of a disk can be.
+        // A file on a disk cannot be watched.
         let file = OwnedFd::from(File::open("/proc/self/exe").unwrap());
         taken.give_back(&Arc::new(Socket::from(file)));
         taken.peer.write_all(b"b").unwrap();

@@ -1,7 +1,7 @@
-//! Connecting and accepting without blocking a thread.
+//! Connects and accepts without blocking a thread.
 //!
-//! The engine watches the socket in a task of its own, so the waiting future
-//! may run under any runtime.
+//! A task on the engine watches the socket, so the waiting future may run under
+//! any runtime.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use crate::{Engine, Task};
 /// Connects a non-blocking `socket`.
 ///
 /// # Errors
-/// Nobody is to be reached there.
+/// The system error of `connect(2)`.
 pub async fn connect(socket: Socket, address: SockAddr) -> io::Result<Socket> {
     on_engine(async move {
         match socket.connect(&address) {
@@ -38,8 +38,7 @@ pub async fn connect(socket: Socket, address: SockAddr) -> io::Result<Socket> {
 /// Accepts one connection from a non-blocking listening `socket`.
 ///
 /// # Errors
-/// No descriptor is left. That is this process's own limit, so it is told at
-/// once.
+/// No descriptor is left. That is this process's limit, so it fails at once.
 pub async fn accept(socket: &Socket) -> io::Result<Socket> {
     let socket = socket.try_clone()?;
     on_engine(async move {
@@ -47,9 +46,9 @@ pub async fn accept(socket: &Socket) -> io::Result<Socket> {
         loop {
             let mut readable = watched.readable().await?;
             match readable.try_io(|_| socket.accept()) {
-                // Whoever connected has left again.
+                // The peer has closed the connection already.
                 Err(_) => {}
-                Ok(Err(error)) if concerns_the_peer_alone(&error) => {}
+                Ok(Err(error)) if is_error_of_one_peer(&error) => {}
                 Ok(accepted) => return accepted.map(|(accepted, _)| accepted),
             }
         }
@@ -57,8 +56,9 @@ pub async fn accept(socket: &Socket) -> io::Result<Socket> {
     .await
 }
 
-/// What `accept(2)` tells of one connection, and not of the listening socket.
-fn concerns_the_peer_alone(error: &io::Error) -> bool {
+/// Whether `accept(2)` reports an error of one connection, and not of the listening
+/// socket.
+fn is_error_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
@@ -66,13 +66,13 @@ fn concerns_the_peer_alone(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(libc::EPROTO)
 }
 
-/// Runs `task` on the engine, and ends it when the caller gives up.
+/// Runs `task` on the engine, and aborts it when this future is dropped.
 async fn on_engine<T: Send + 'static>(
     task: impl Future<Output = io::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
     let engine = Engine::start()?;
     if engine.is_current_thread() {
-        // Given up, it lets go of its socket at once, and not at its next turn.
+        // On the engine itself: if this is dropped, its socket is closed at once.
         return task.await;
     }
     let mut task = AbortWhenDropped(engine.spawn(task));

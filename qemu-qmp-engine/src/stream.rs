@@ -1,10 +1,10 @@
-//! A stream socket that the engine reads, or a thread that waits for what comes
-//! by it, and any thread writes.
+//! A stream socket. The engine reads it, or a thread that waits for its data. Any
+//! thread writes it.
 //!
-//! A writer hands its bytes to the kernel itself; only what the kernel does
-//! not take now is queued, and the engine sends it on when the peer reads.
+//! A writer passes its bytes to the kernel itself. Bytes that the kernel does not
+//! accept now are queued, and the engine sends them when the peer reads.
 //!
-//! Never lets two writers' bytes mix, and never makes a writer wait.
+//! Never mixes the bytes of two writers, and never makes a writer wait.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -30,8 +30,7 @@ pub struct Stream {
     socket: Arc<Socket>,
     reading: Reading,
     outbox: Mutex<Outbox>,
-    /// There is something in the outbox.
-    /// How often something was queued.
+    /// How often bytes were queued.
     queued: Watched<u64>,
     progress: Watched<Progress>,
     limit_bytes: usize,
@@ -41,39 +40,39 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: VecDeque<u8>,
-    /// How many bytes were ever handed to [`Stream::send`].
+    /// How many bytes [`Stream::send`] has accepted in all.
     accepted_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Progress {
-    /// The kernel has taken so many bytes.
+    /// The kernel has accepted this number of bytes.
     Sent(u64),
-    /// The connection has ended; what was not sent will never be.
+    /// The connection has ended, and will not send the rest.
     Over,
 }
 
 /// Why bytes were not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotSent {
-    /// The peer does not read, and the outbox is full of what it should.
+    /// The peer does not read, and the outbox is full.
     Full,
     /// The connection has ended.
     Over,
 }
 
-/// Bytes that the kernel has not taken yet, by the count of all before and
-/// with them.
+/// Bytes that the kernel has not accepted yet. The number counts all bytes up to
+/// their end.
 #[derive(Debug, Clone, Copy)]
 pub struct Unsent(u64);
 
-/// The connection ended before all was sent.
+/// The connection ended before all bytes were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Over;
 
 impl Stream {
-    /// Takes a connected socket over; `limit_bytes` is the most that may wait
-    /// to be sent before [`send`](Self::send) refuses more.
+    /// Uses a connected socket. If more than `limit_bytes` are queued,
+    /// [`send`](Self::send) refuses more.
     ///
     /// # Errors
     /// The socket cannot be made non-blocking.
@@ -90,20 +89,20 @@ impl Stream {
         })
     }
 
-    /// Reads less of a flood than 64 KiB before others have their turn, for one
-    /// whose pieces may take long.
+    /// In a flood, reads this number of bytes before other tasks run, instead of
+    /// 64 KiB: for data whose processing may take long.
     pub fn with_turn_bytes(mut self, bytes: usize) -> Self {
         self.turn_bytes = bytes.clamp(1, TURN_BYTES);
         self
     }
 
-    /// Sends `bytes`, after all that was sent before. What the kernel does not
-    /// take now follows by itself; then the result is something to wait for
-    /// by [`sent`](Self::sent), for whom it matters.
+    /// Sends `bytes`, after all earlier bytes. The engine sends the bytes that the
+    /// kernel does not accept now. To wait for those, pass the result to
+    /// [`sent`](Self::sent).
     ///
     /// # Errors
-    /// More than the limit waits already, or the connection has ended; the
-    /// reading side tells why.
+    /// More than the limit is queued, or the connection has ended. The reader
+    /// returns the cause.
     pub fn send(&self, bytes: &[u8]) -> Result<Option<Unsent>, NotSent> {
         let mut outbox = self.lock();
         if outbox.bytes.len() > self.limit_bytes {
@@ -125,19 +124,19 @@ impl Stream {
         Ok(Some(unsent))
     }
 
-    /// Whether descriptors can be sent on it: a unix socket's privilege.
+    /// Whether it can pass descriptors: only a unix socket can.
     pub fn passes_descriptors(&self) -> bool {
         self.socket
             .local_addr()
             .is_ok_and(|address| address.is_unix())
     }
 
-    /// Sends `bytes` and, with the first of them, these descriptors, of which
-    /// the kernel makes copies for the peer. For few bytes, behind which
-    /// nothing waits: what is queued cannot take descriptors along.
+    /// Sends `bytes`, and passes these descriptors with the first of them. The
+    /// kernel copies the descriptors for the peer. Use it for few bytes: queued
+    /// bytes cannot carry descriptors.
     ///
     /// # Errors
-    /// As for [`send`](Self::send); also where anything waits already.
+    /// As for [`send`](Self::send); also if bytes are queued already.
     pub fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), NotSent> {
         let mut outbox = self.lock();
         if !outbox.bytes.is_empty() {
@@ -168,16 +167,16 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether something waits that the kernel has not taken yet.
+    /// Whether bytes are queued that the kernel has not accepted yet.
     pub fn has_queued(&self) -> bool {
         !self.lock().bytes.is_empty()
     }
 
-    /// Waits until all is read that has been received by now, and told, or
-    /// nobody reads. Runs on the engine.
+    /// Waits until all data that was received by now is read and passed on, or until
+    /// the reader has ended. Runs on the engine.
     pub async fn drained(&self) {
-        // The reader has its turn each time. A peer that goes on sending is
-        // not waited for longer than what a socket holds takes.
+        // The reader runs between two rounds. For a peer that keeps sending, the
+        // number of rounds is limited to what a socket can buffer.
         for _ in 0..TURNS_OF_A_SOCKET {
             if !self.is_driven() {
                 return;
@@ -201,7 +200,7 @@ impl Stream {
         received.is_ok_and(|bytes| bytes > 0)
     }
 
-    /// Waits until the kernel has taken what `unsent` stands for.
+    /// Waits until the kernel has accepted these bytes.
     ///
     /// # Errors
     /// The connection ended first.
@@ -213,8 +212,8 @@ impl Stream {
         self.progress.until(done).await
     }
 
-    /// Reads until the end of the stream, handing each piece to `each`, and
-    /// sends what waits to be sent. Runs on the engine.
+    /// Reads until the end of the stream, and passes each piece to `each`. It also
+    /// sends the queued bytes. Runs on the engine.
     ///
     /// # Errors
     /// The connection broke, or `each` failed.
@@ -245,24 +244,24 @@ impl Stream {
             if let Drained::End = drained {
                 return Ok(());
             }
-            turn.has(&drained).await;
+            turn.count(&drained).await;
         }
     }
 
-    /// Has the calling thread [read](Self::read_now) from now on, and not the
-    /// engine, if that reads now. To be [given back](Self::give_back), at the
-    /// latest when the waker is woken.
+    /// Makes the calling thread the reader ([`read_now`](Self::read_now)), if the
+    /// engine is it. The thread must [give it back](Self::give_back) when the
+    /// waker is woken, or earlier.
     pub fn take_over(&self, waker: &Waker) -> bool {
         self.reading.take_over(waker)
     }
 
-    /// Has the engine read again.
+    /// Makes the engine the reader again.
     pub fn give_back(&self) {
         let _within = crate::engine::enter();
         self.reading.give_back(&self.socket);
     }
 
-    /// Reads what there is, for a thread that has taken over, and tells
+    /// Reads the data that is there, for a thread that is the reader. Returns
     /// whether more can come.
     ///
     /// # Errors
@@ -278,15 +277,15 @@ impl Stream {
         Ok(!matches!(drained, Drained::End))
     }
 
-    /// Ends the connection both ways: the peer reads its end, and so do we,
-    /// after what was received already.
+    /// Ends the connection in both directions. The peer reads the end, and this side
+    /// reads it after the data that was received already.
     pub fn shutdown(&self) {
-        // It fails only where the connection has ended already.
+        // It fails only if the connection has ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Ends the connection to a peer that has ended, after all that it sent. A
-    /// unix socket has received that; TCP may still be about to.
+    /// Ends the connection to a peer that has ended, after all data of the peer. A
+    /// unix socket has received that data; over TCP it may still be on its way.
     pub fn end(&self) {
         let how = if self.passes_descriptors() {
             Shutdown::Both
@@ -297,9 +296,9 @@ impl Stream {
         let _ = self.socket.shutdown(how);
     }
 
-    /// How much the kernel takes of `bytes` now. Where the peer does not read
-    /// any more, though it may still send, the connection ends both ways, so
-    /// that the reading side tells who waits.
+    /// Offers bytes to the kernel, and returns how many it accepts. If the peer has
+    /// stopped reading, this ends the connection in both directions, so that the
+    /// reader notifies the waiters.
     fn offer(&self, bytes: &[u8]) -> Result<usize, NotSent> {
         let mut taken = 0;
         while taken < bytes.len() {
@@ -322,7 +321,7 @@ impl Stream {
     async fn flush(&self) -> Infallible {
         loop {
             let before = self.queued.look(|times| *times);
-            // What an earlier drive has left is there before any word of it.
+            // An earlier call may have left bytes without a notice.
             while self.has_queued() && self.empty_outbox().await.is_err() {
                 until_a_shortage_may_be_over().await;
             }
@@ -331,8 +330,8 @@ impl Stream {
         }
     }
 
-    /// Waits on a duplicate made for this alone: a socket watched for writing
-    /// wakes the engine each time its peer reads, that is at every command.
+    /// Waits on a duplicate of the socket. If the socket itself were watched for
+    /// writing, it would wake the engine whenever the peer reads a command.
     async fn empty_outbox(&self) -> io::Result<()> {
         let duplicate = self.socket.try_clone()?;
         let watched = watch(duplicate.as_fd(), Interest::WRITABLE)?;
@@ -340,7 +339,7 @@ impl Stream {
             let mut writable = watched.writable().await?;
             let mut outbox = self.lock();
             let Ok(taken) = self.offer(outbox.bytes.as_slices().0) else {
-                // The reading side tells the end, with its cause.
+                // The reader returns the end and its cause.
                 outbox.bytes = VecDeque::new();
                 return Ok(());
             };
@@ -351,7 +350,7 @@ impl Stream {
             }
             let sent = outbox.accepted_bytes - waiting as u64;
             drop(outbox);
-            // Unlocked, for waking a sender may run code of its executor.
+            // Not locked: waking a sender may run its executor's code.
             self.progress.set(Progress::Sent(sent));
             if waiting == 0 {
                 return Ok(());
@@ -373,8 +372,8 @@ impl AsFd for Stream {
     }
 }
 
-/// A control message that passes descriptors, as `unix(7)` and `cmsg(3)` lay it
-/// out: the length with the header, the level, the type, and the numbers.
+/// A control message that passes descriptors (`unix(7)`, `cmsg(3)`): the length
+/// with the header, the level, the type, and the descriptors' numbers.
 fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
     let header = size_of::<usize>() + 2 * size_of::<i32>();
     let length = header + size_of_val(descriptors);
@@ -389,7 +388,7 @@ fn control_message(descriptors: &[BorrowedFd<'_>]) -> Vec<u8> {
     message
 }
 
-/// Reads `source`, a non-blocking socket or pipe, until its end, handing each
+/// Reads `source`, a non-blocking socket or pipe, until its end, and passes each
 /// piece to `each`. Runs on the engine.
 ///
 /// # Errors
@@ -410,11 +409,11 @@ where
             Drained::ForNow => readable.clear_ready(),
             Drained::Perhaps(_) => {}
         }
-        turn.has(&drained).await;
+        turn.count(&drained).await;
     }
 }
 
-/// How much was read of a flood since others had their turn.
+/// How much was read since other tasks ran.
 struct Turn {
     bytes: usize,
     limit_bytes: usize,
@@ -428,8 +427,8 @@ impl Turn {
         }
     }
 
-    /// Lets others have their turn where so much was read that it is due.
-    async fn has(&mut self, drained: &Drained) {
+    /// Lets other tasks run, if enough was read.
+    async fn count(&mut self, drained: &Drained) {
         match *drained {
             Drained::Perhaps(bytes) => self.bytes += bytes,
             Drained::ForNow | Drained::End => self.bytes = 0,
@@ -441,7 +440,7 @@ impl Turn {
     }
 }
 
-/// More turns than reading all takes that a socket can hold.
+/// More turns than it takes to read all data that a socket can buffer.
 const TURNS_OF_A_SOCKET: usize = 256;
 
 struct OverWhenDropped<'a>(&'a Watched<Progress>);
@@ -453,14 +452,14 @@ impl Drop for OverWhenDropped<'_> {
 }
 
 enum Drained {
-    /// So many bytes were read, and there may be more: even a read of less
-    /// than was asked for stops short at a message that carries descriptors.
+    /// This number of bytes was read, and there may be more. A short read does not
+    /// mean the end: it also stops at a message that carries descriptors.
     Perhaps(usize),
     ForNow,
     End,
 }
 
-/// How much is read of a flood before others have their turn.
+/// How many bytes are read in a flood before other tasks run.
 const TURN_BYTES: usize = 64 << 10;
 
 fn read_once<R, E>(
@@ -472,20 +471,20 @@ where
     for<'a> &'a R: Read,
     E: From<io::Error>,
 {
-    // What reads may wait in turn, for another reading on the same thread; and
-    // at a thread's end there is none to be kept.
+    // A reader may itself wait and read on the same thread, so the buffer is taken
+    // out. A thread that ends has none.
     let kept = SCRATCH.try_with(Cell::take).unwrap_or_default();
     let mut scratch =
         kept.unwrap_or_else(|| vec![0; TURN_BYTES + CACHE_LINE_BYTES].into_boxed_slice());
     let unaligned = scratch.as_ptr().align_offset(CACHE_LINE_BYTES);
     let buffer = &mut scratch[unaligned..][..limit_bytes];
     let read = { source }.read(buffer);
-    let drained = hand_on(read.map(|count| &buffer[..count]), each);
+    let drained = pass_on(read.map(|count| &buffer[..count]), each);
     let _ = SCRATCH.try_with(|it| it.set(Some(scratch)));
     drained
 }
 
-fn hand_on<E: From<io::Error>>(
+fn pass_on<E: From<io::Error>>(
     read: io::Result<&[u8]>,
     each: &mut impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Drained, E> {
@@ -503,11 +502,11 @@ fn hand_on<E: From<io::Error>>(
     }
 }
 
-/// At which a piece begins: some processors take twice as long to copy what
-/// begins elsewhere, into a log's file for one.
+/// The alignment of a piece. Some processors need twice the time to copy unaligned
+/// data, for example into a log file.
 const CACHE_LINE_BYTES: usize = 64;
 
 thread_local! {
-    /// One for all that a thread reads: a reader that waits has none of its own.
+    /// The thread's read buffer, which all its readers share.
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }

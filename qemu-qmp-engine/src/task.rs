@@ -7,8 +7,8 @@ use tokio::task::AbortHandle;
 
 use crate::oneshot;
 
-/// A task on the engine; a future of its output, which is `None` if the task
-/// was aborted. Dropped, the task goes on.
+/// A handle to a task on the engine. It is a future of the task's output, which is
+/// `None` if the task was aborted. The task continues if the handle is dropped.
 #[derive(Debug)]
 pub struct Task<T> {
     output: oneshot::Receiver<T>,
@@ -25,7 +25,7 @@ impl<T> Task<T> {
         self.handle.is_finished()
     }
 
-    /// Ends the task where it waits.
+    /// Ends the task at its next wait.
     pub fn abort(&self) {
         self.handle.abort();
     }

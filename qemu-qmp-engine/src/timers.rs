@@ -1,9 +1,9 @@
-//! Deadlines for futures that run under any runtime.
+//! Timers for futures that run under any runtime.
 //!
-//! One alarm is set for the earliest deadline there is. A later one only enters
-//! the queue, and one that is given up only leaves it: neither touches the
-//! alarm. So a command whose reply comes in time costs two moves in a map, and
-//! the engine wakes once for a stale alarm, which it then sets anew.
+//! One alarm is set for the earliest deadline. A later deadline only enters the
+//! queue, and a dropped one only leaves it: neither sets the alarm. So a command
+//! whose reply comes in time costs two changes of a map. The engine wakes up once
+//! for a stale alarm, and then sets the next.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use crate::watch::Alarm;
 
-/// So much time passed before the future's end.
+/// The time limit that passed before the future ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(pub Duration);
 
-/// Waits for `future`, but no longer than `limit`; `None` is without end.
+/// Waits for `future`, at most for `limit`; `None` is no limit.
 ///
 /// # Errors
-/// The limit passed first; the future is dropped.
+/// The limit passed first. The future is dropped.
 pub fn timeout<F: Future>(
     limit: Option<Duration>,
     future: F,
@@ -30,21 +30,21 @@ pub fn timeout<F: Future>(
     unless(Timer::new(limit), future)
 }
 
-/// Lets some time pass, where there is nothing else to wait for.
+/// Waits for this time.
 pub async fn pause(time: Duration) {
     Timer::new(Some(time)).await;
 }
 
-/// Waits before what the system had no descriptor, memory or watch for is tried
-/// again: nothing tells when there is one.
+/// Waits before an operation is tried again for which the system had no descriptor,
+/// memory or watch. Nothing reports when one is free.
 pub(crate) async fn until_a_shortage_may_be_over() {
     pause(SHORTAGE).await;
 }
 
 const SHORTAGE: Duration = Duration::from_millis(10);
 
-/// Waits for `future`, unless `elapsed` comes first. What is compiled anew for
-/// every future is this alone, and not how time is told.
+/// Waits for `future`, unless `elapsed` ends first. Only this is compiled for every
+/// type of future, and not the timers.
 pub(crate) async fn unless<F: Future>(
     elapsed: impl Future<Output = Elapsed>,
     future: F,
@@ -57,7 +57,7 @@ pub(crate) async fn unless<F: Future>(
     .await
 }
 
-/// Every deadline that somebody waits for.
+/// Every deadline with a waiter.
 #[derive(Debug)]
 pub(crate) struct Timers {
     queue: Mutex<Queue>,
@@ -68,14 +68,14 @@ pub(crate) struct Timers {
 struct Queue {
     wakers: BTreeMap<Key, Waker>,
     next: u64,
-    /// For when the alarm is set; `None` is never.
+    /// The time for which the alarm is set; `None` is never.
     alarm_at: Option<Instant>,
 }
 
 type Key = (Instant, u64);
 
 impl Timers {
-    /// To be called within the engine's runtime.
+    /// Call it within the engine's runtime.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             queue: Mutex::default(),
@@ -83,7 +83,7 @@ impl Timers {
         })
     }
 
-    /// Wakes everyone whose deadline has come, for ever.
+    /// Wakes the waiters whose deadline has passed. Never ends.
     pub(crate) async fn run(&self) {
         loop {
             self.alarm.rings().await;
@@ -91,7 +91,8 @@ impl Timers {
         }
     }
 
-    /// Wakes whose deadline has come, and sets the alarm for the next one.
+    /// Wakes the waiters whose deadline has passed, and sets the alarm for the next
+    /// deadline.
     fn fire(&self, now: Instant) {
         let mut queue = lock(&self.queue);
         let later = queue.wakers.split_off(&(now, u64::MAX));
@@ -119,23 +120,23 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 }
 
 impl Queue {
-    /// Locked, so that what is set last is what is known here.
+    /// The queue is locked, so `alarm_at` is always the alarm's last setting.
     fn set(&mut self, alarm: &Alarm, at: Option<Instant>) {
         self.alarm_at = at;
         alarm.set(at.map(|at| at.saturating_duration_since(Instant::now())));
     }
 }
 
-/// One deadline; leaves the queue when it is dropped.
+/// One deadline. It leaves the queue when it is dropped.
 pub(crate) struct Timer {
-    /// How long in all, and until when; `None` is for ever.
+    /// The time limit and its end; `None` is no limit.
     deadline: Option<(Duration, Instant)>,
     entered: Option<(&'static Mutex<Queue>, Key)>,
 }
 
 impl Timer {
     pub(crate) fn new(limit: Option<Duration>) -> Self {
-        // Too far away to be told is as good as never.
+        // A time beyond the clock's range never comes.
         let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         Self {
             deadline,
@@ -162,11 +163,12 @@ impl Future for Timer {
         };
         let mut queue = lock(queue);
         let Some(entry) = queue.wakers.get_mut(&key) else {
-            // It fired between our look at the clock and now.
+            // It fired after the clock was read above.
             return Poll::Ready(Elapsed(limit));
         };
         let replaced = std::mem::replace(entry, waker);
-        // Dropped unlocked: it may be the last hold on a task with a timer.
+        // Dropped without the lock: it may own the last reference to a task that
+        // has a timer.
         drop(queue);
         drop(replaced);
         Poll::Pending

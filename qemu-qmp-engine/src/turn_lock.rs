@@ -1,5 +1,5 @@
-//! A lock that futures wait for, each in its turn, and hold while they wait for
-//! something else.
+//! A lock for futures. They get it in the order of their calls, and may keep it while
+//! they wait for something else.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -9,31 +9,31 @@ use crate::Watched;
 
 /// A lock. A clone is a handle to the same lock.
 ///
-/// Its release wakes the next in turn through a [`Watched`], so a waker that
-/// panics keeps nobody else waiting.
+/// Its release wakes the next waiter through a [`Watched`], so a waker that panics
+/// does not keep other waiters asleep.
 #[derive(Debug)]
 pub struct TurnLock<T>(Arc<Watched<State<T>>>);
 
 #[derive(Debug)]
 struct State<T> {
-    /// `None` while somebody holds it.
+    /// `None` while it is locked.
     value: Option<T>,
-    /// The holder, and who waits behind it.
+    /// The owner of the lock, and the waiters behind it.
     queue: VecDeque<u64>,
     next_ticket: u64,
 }
 
-/// The value, for as long as this is not dropped.
+/// Access to the value. The lock is released on drop.
 #[derive(Debug)]
 pub struct Held<T> {
     lock: Arc<Watched<State<T>>>,
     ticket: u64,
-    /// `None` while it waits for its turn.
+    /// `None` before it has the lock.
     value: Option<T>,
 }
 
 impl<T> TurnLock<T> {
-    /// A lock around this value.
+    /// Creates a lock for this value.
     pub fn new(value: T) -> Self {
         Self(Arc::new(Watched::new(State {
             value: Some(value),
@@ -42,10 +42,10 @@ impl<T> TurnLock<T> {
         })))
     }
 
-    /// Waits for its turn, and takes the value.
+    /// Waits for the lock.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the next has its turn.
+    /// If the future is dropped, the next waiter gets the lock.
     pub async fn lock(&self) -> Held<T> {
         let ticket = self.0.change_unseen(|state| {
             let ticket = state.next_ticket;
@@ -81,17 +81,17 @@ impl<T> Deref for Held<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect(HELD)
+        self.value.as_ref().expect(HAS_VALUE)
     }
 }
 
 impl<T> DerefMut for Held<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect(HELD)
+        self.value.as_mut().expect(HAS_VALUE)
     }
 }
 
-const HELD: &str = "whoever has its turn has the value";
+const HAS_VALUE: &str = "a guard has the value";
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {

@@ -1,44 +1,46 @@
-//! A value that many wait for, each woken by itself: a waker is code of its
-//! executor's, and one that panics must keep nobody else from being woken.
+//! A value whose changes many waiters wait for.
+//!
+//! Each waiter is woken separately. A waker is its executor's code, and a waker
+//! that panics must not keep other waiters asleep.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-/// A value, and who waits for another one.
+/// A value, and the waiters for its changes.
 #[derive(Debug, Default)]
 pub struct Watched<T>(Mutex<State<T>>);
 
 #[derive(Debug, Default)]
 struct State<T> {
     value: T,
-    /// By the order in which they came.
+    /// In the order in which they came.
     waiters: BTreeMap<u64, Waker>,
-    came: u64,
+    next_number: u64,
 }
 
 impl<T> Watched<T> {
-    /// Begins with this value.
+    /// Starts with this value.
     pub fn new(value: T) -> Self {
         Self(Mutex::new(State {
             value,
             waiters: BTreeMap::new(),
-            came: 0,
+            next_number: 0,
         }))
     }
 
-    /// What `look` makes of the value now.
+    /// Calls `look` with the current value, and returns its result.
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.lock().value)
     }
 
-    /// Puts another value in its place, and has everyone who waits look at it.
+    /// Replaces the value, and wakes every waiter.
     pub fn set(&self, value: T) {
         drop(self.change(|old| std::mem::replace(old, value)));
     }
 
-    /// Changes the value, and has everyone who waits look at it.
+    /// Changes the value, and wakes every waiter.
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut state = self.lock();
         let changed = change(&mut state.value);
@@ -48,13 +50,13 @@ impl<T> Watched<T> {
         changed
     }
 
-    /// Changes what nobody waits for.
+    /// Changes a part of the value that no waiter waits for.
     pub(crate) fn change_unseen<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         change(&mut self.lock().value)
     }
 
-    /// Waits until `sought` finds something in the value, and gives that.
-    pub async fn until<R>(&self, mut sought: impl FnMut(&T) -> Option<R>) -> R {
+    /// Waits until `find` returns `Some` for the value, and returns its content.
+    pub async fn until<R>(&self, mut find: impl FnMut(&T) -> Option<R>) -> R {
         let mut place = Place {
             watched: self,
             number: None,
@@ -62,15 +64,15 @@ impl<T> Watched<T> {
         poll_fn(|context| {
             let waker = context.waker().clone();
             let mut state = self.lock();
-            if let Some(found) = sought(&state.value) {
+            if let Some(found) = find(&state.value) {
                 return Poll::Ready(found);
             }
-            let number = place.number.unwrap_or(state.came);
+            let number = place.number.unwrap_or(state.next_number);
             if place.number.replace(number).is_none() {
-                state.came += 1;
+                state.next_number += 1;
             }
             let former = state.waiters.insert(number, waker);
-            // Unlocked, as above.
+            // Not locked: dropping a waker may run its executor's code.
             drop(state);
             drop(former);
             Poll::Pending
@@ -83,7 +85,7 @@ impl<T> Watched<T> {
     }
 }
 
-/// Whose waker is to be forgotten when they wait no more.
+/// Removes a waiter's waker on drop.
 struct Place<'a, T> {
     watched: &'a Watched<T>,
     number: Option<u64>,

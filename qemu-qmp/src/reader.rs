@@ -15,26 +15,26 @@ use qemu_qmp_engine::{Stream, oneshot};
 
 use crate::Disconnected;
 
-/// Knows more of a server than its connection shows: its name, and what was
-/// seen of it. Errors contain both.
+/// Describes a server beyond its connection: its name, and what was seen of it.
+/// Errors contain both.
 pub trait PeerContext: Send + Sync {
     /// The server's name in errors, such as `machine 'qemu-1'`.
     fn name(&self) -> String;
 
-    /// What was seen of the server, to follow an error's message. Lines of
-    /// their own, each after a line end; empty for nothing.
+    /// What was seen of the server, to append to an error's message. Each line
+    /// follows a line end. Empty for nothing.
     fn seen(&self) -> String {
         String::new()
     }
 }
 
-/// The waiters on something that has ended, who are not notified yet.
+/// The waiters on a connection that has ended, which are not notified yet.
 #[derive(Default)]
 #[must_use = "the waiters must be notified"]
 pub struct PendingNotices(Option<Box<dyn FnOnce() + Send>>);
 
 impl PendingNotices {
-    /// Notices that `notify` gives. It may run the waiters' own code.
+    /// Creates notices that `notify` sends. It may run the waiters' code.
     pub fn new(notify: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(notify)))
     }
@@ -49,16 +49,16 @@ impl PendingNotices {
 
 /// A connection that a [`Reader`] can read, of either dialect.
 pub(crate) trait Connected: Send + Sync {
-    /// The socket; `None` where there never was one.
+    /// The socket; `None` if there never was one.
     fn stream(&self) -> Option<&Stream>;
 
     /// Reads on the engine until the connection ends, and returns why.
     fn read_to_end(&self) -> Reading<'_>;
 
-    /// Lets go of the connection. Only the first cause counts.
+    /// Ends the connection. Only the first cause counts.
     fn end(&self, cause: &Disconnected) -> PendingNotices;
 
-    /// Nothing will be read any more: drops what only the reader needed.
+    /// Called when nothing will be read any more: drops the reader's state.
     fn reader_is_gone(&self) {}
 }
 
@@ -103,18 +103,18 @@ impl Reader {
         Some(cause)
     }
 
-    /// Whether it reads just now.
+    /// Whether it is reading now.
     pub fn is_running(&self) -> bool {
         matches!(&*self.lock(), State::Running)
     }
 
-    /// Whether the waiters are still to be notified.
+    /// Whether the waiters are not notified yet.
     pub fn is_unfinished(&self) -> bool {
         !matches!(&*self.lock(), State::Finished)
     }
 
-    /// Notifies the waiters why the connection ended. Does nothing while it
-    /// reads.
+    /// Notifies the waiters why the connection ended. Does nothing while it is
+    /// reading.
     pub fn finish(&self) {
         let cause = {
             let mut state = self.lock();
@@ -127,40 +127,40 @@ impl Reader {
                 }
             }
         };
-        self.let_go(&cause).notify();
+        self.release(&cause).notify();
     }
 
-    /// Lets go of the connection. The waiters must still be notified.
+    /// Ends the connection. The waiters must still be notified.
     pub fn end(&self, cause: &Disconnected) -> PendingNotices {
         *self.lock() = State::Finished;
-        self.let_go(cause)
+        self.release(cause)
     }
 
-    /// Ends the connection after all that the server has sent is read. Over
-    /// TCP some of it may still be on its way; and a process that shares the
-    /// server's socket may keep the end from coming.
+    /// Ends the connection after all data of the server is read. Over TCP, some data
+    /// may still be on its way. Another process that has the server's socket may
+    /// delay the end.
     pub fn end_after_rest(&self) {
         if let Some(stream) = self.connection.stream() {
             stream.end();
         }
     }
 
-    /// Ends the connection after what has been received by now is read.
+    /// Ends the connection after the data that was received by now is read.
     pub fn cut(&self) {
         if let Some(stream) = self.connection.stream() {
             stream.shutdown();
         }
     }
 
-    /// Waits, on the engine, until what has been received by now is read and
-    /// handed to every listener.
+    /// Waits, on the engine, until the data that was received by now is read and
+    /// passed to every listener.
     pub async fn drained(&self) {
         if let Some(stream) = self.connection.stream() {
             stream.drained().await;
         }
     }
 
-    fn let_go(&self, cause: &Disconnected) -> PendingNotices {
+    fn release(&self, cause: &Disconnected) -> PendingNotices {
         let notices = self.connection.end(cause);
         self.cut();
         self.connection.reader_is_gone();
@@ -174,7 +174,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.let_go(&Disconnected::ByClient).notify();
+        self.release(&Disconnected::ByClient).notify();
     }
 }
 
@@ -182,8 +182,7 @@ impl Drop for Reader {
 pub struct ReadySignal(pub(crate) oneshot::Receiver<()>);
 
 impl ReadySignal {
-    /// Waits until commands may be sent; `false` if the connection ended
-    /// first.
+    /// Waits until commands may be sent. `false` if the connection ended first.
     pub async fn wait(&mut self) -> bool {
         (&mut self.0).await.is_ok()
     }

@@ -1,6 +1,6 @@
-//! What a supervisor of the server needs beyond a client: it runs the reader
-//! itself, and reports the server's end in its own words. Hidden, without a
-//! promise of stability: for `qemu-machine`.
+//! The interface for a supervisor of the server: it runs the reader itself, and
+//! reports the server's end as its own error. It is hidden, for `qemu-machine`, and
+//! has no promise of stability.
 //!
 //! The monitor and the agent have one shape: a handle for callers, a [`Reader`]
 //! for the supervisor, and [`PendingNotices`] when the connection ends.
@@ -44,7 +44,8 @@ pub fn agent(
     crate::agent::open(socket.into(), settings, deadlines, context)
 }
 
-/// The agent of a machine that has none, for this cause.
+/// A handle for a machine without an agent. Every operation fails with this
+/// cause.
 pub fn absent_agent(
     cause: Disconnected,
     deadlines: Deadlines,

@@ -12,8 +12,8 @@ use super::{AgentError, GuestAgent};
 
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
 ///
-/// The agent does not report when a program exits, so the agent is asked: at
-/// once, then after 5 ms, and then after pauses that double up to half a second.
+/// The agent does not report when a program exits, so this asks the agent: at once,
+/// and then after pauses. They double from 5 ms to half a second.
 /// So a short program is not delayed, and a long one costs the guest little.
 ///
 /// # Errors

@@ -40,7 +40,8 @@ pub(crate) fn open(
     Ok((agent, Reader::new(shared), link))
 }
 
-/// The agent of a machine that has none, for this cause.
+/// A handle for a machine without an agent. Every operation fails with this
+/// cause.
 pub(crate) fn absent(
     cause: Disconnected,
     deadlines: Deadlines,
@@ -107,5 +108,5 @@ fn random_sync() -> u64 {
     RandomState::new().hash_one(()) >> 16
 }
 
-/// The most that the queue to an agent holds that does not read.
+/// The limit of the queue to an agent that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;

@@ -345,7 +345,7 @@ const PACE: Duration = Duration::from_millis(1);
 
 /// Follows the migration to its last state.
 async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport, MigrationError> {
-    let mut states = Vec::new();
+    let mut history = Vec::new();
     loop {
         let event = events.next().timeout(None).await;
         let data: Value = event
@@ -353,7 +353,7 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
             .data()
             .unwrap_or_default();
         let status = data["status"].as_str().unwrap_or_default().to_owned();
-        note_state(&mut states, &status);
+        note_state(&mut history, &status);
         if !has_ended(&status) {
             continue;
         }
@@ -370,7 +370,7 @@ async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport,
         finalized(client).await.map_err(MigrationError::Execute)?;
         let millis = |name: &str| reply[name].as_u64().map(Duration::from_millis);
         return Ok(MigrationReport {
-            states,
+            states: history,
             total_time: millis("total-time"),
             downtime: millis("downtime"),
             transferred_bytes: reply["ram"]["transferred"].as_u64(),

@@ -234,5 +234,5 @@ impl Source for Shared {
     }
 }
 
-/// The most that the queue to a server holds that does not read.
+/// The limit of the queue to a server that does not read.
 const OUTBOX_LIMIT_BYTES: usize = 16 << 20;

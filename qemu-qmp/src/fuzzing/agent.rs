@@ -1,5 +1,5 @@
-//! An agent that is honest, on a wire that is not: any bytes may come before,
-//! between and behind its own.
+//! An honest agent on a hostile channel: any bytes may come before, between and
+//! after the agent's bytes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -9,11 +9,14 @@ use crate::wire::{
     AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, PauseReason, Port, RequestStage,
 };
 
-/// Who is answered waits; a reply is the agent's own to this command, unless
-/// other bytes came while it was awaited; nothing depends on the pieces in which
-/// bytes come; and whatever came, the channel gets in step again.
+/// Checks these properties:
+/// - only a waiting request gets an answer;
+/// - a reply is the agent's reply to that command, unless other bytes came while the
+///   command waited;
+/// - nothing depends on the pieces in which bytes come;
+/// - the channel gets in step again after any bytes.
 ///
-/// The first byte of the input tells what is known of the port.
+/// The first byte of the input sets the state of the port.
 pub fn agent(input: &[u8]) {
     let Some((&mode, script)) = input.split_first() else {
         return;
@@ -21,7 +24,7 @@ pub fn agent(input: &[u8]) {
     let settings = AgentSettings {
         line_limit_bytes: if mode & 4 == 0 { 4096 } else { 60 },
         port: [Port::Unknown, Port::Closed, Port::Open][usize::from(mode & 3).min(2)],
-        // What is on the wire cannot know it.
+        // The hostile bytes cannot know it.
         first_sync: BuildHasherDefault::<DefaultHasher>::default().hash_one(input) >> 16,
     };
     let whole = Channel::new(&settings).play(script, CUTS[0]);
@@ -45,11 +48,11 @@ struct Request {
     is_kept: bool,
     is_given_up: bool,
     is_sent: bool,
-    /// Other bytes came while it was awaited.
+    /// Other bytes came while it waited.
     is_doubtful: bool,
-    /// It is all fence; when that is sent is not told here.
+    /// It is a sync. When it is sent is not visible here.
     is_sync: bool,
-    /// The agent has read it, and goes on without a reply.
+    /// The agent has read it, and sends no reply.
     is_silent: bool,
 }
 
@@ -65,7 +68,7 @@ impl Channel {
         }
     }
 
-    /// All that comes of it, as text.
+    /// All outputs, as text.
     fn play(mut self, script: &[u8], cut: Cut) -> Vec<String> {
         self.cut = cut;
         for step in steps(script) {
@@ -142,7 +145,7 @@ impl Channel {
         self.last().is_sync = true;
     }
 
-    /// The request that came last; its answer has not been taken out yet.
+    /// The last request. Its answer was not taken yet.
     fn last(&mut self) -> &mut Request {
         let last = self.requests.last_entry();
         last.expect("there is one").into_mut()
@@ -162,7 +165,7 @@ impl Channel {
         }
     }
 
-    /// The agent reads the next line, if one has reached it, and answers it.
+    /// The agent reads and answers the next line, if there is one.
     fn answers(&mut self, answer: fn(&str) -> String) {
         if answer("").is_empty()
             && let Some(line) = self.guest.lines.front()
@@ -209,8 +212,8 @@ impl Channel {
         }
     }
 
-    /// However it stands: an agent that is there is found, if one who waits for
-    /// it gives up now and then.
+    /// In any state, a running agent is found, if the waiters give up now and
+    /// then.
     fn gets_in_step(&mut self) {
         self.connection.guest_paused(None);
         self.connection.port_changed(true);
@@ -234,7 +237,7 @@ impl Channel {
     }
 }
 
-/// A guest's agent, and the wire to it.
+/// A guest's agent, and the channel to it.
 #[derive(Default)]
 struct Guest {
     lines: VecDeque<String>,
@@ -247,7 +250,7 @@ impl Guest {
                 Some(line) => self
                     .lines
                     .push_back(String::from_utf8(line.into()).unwrap()),
-                // It complains of the sentinel.
+                // It complains about the sentinel.
                 None => self.lines.push_back(String::new()),
             }
         }
@@ -278,13 +281,13 @@ impl Guest {
         format!("{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"{name}\"}}}}\n")
     }
 
-    /// As of a command that has no reply.
+    /// The answer of a command without a reply.
     fn silence(_: &str) -> String {
         String::new()
     }
 }
 
-/// What an honest agent may have answered.
+/// The possible answers of an honest agent.
 fn check(waiter: u32, request: &Request, answer: &AgentAnswer) {
     let name = format!("do-{waiter}");
     match answer {

@@ -1,15 +1,15 @@
-//! Patterns made of the data that they are to be held by, or not.
+//! Patterns that are made from an event's data, and changed.
 
 use serde_json::Value;
 
 use crate::EventPattern;
 use crate::wire::{Connection, Event, Output, Settings};
 
-/// An event's data holds itself, and what has less of it; and not what has more,
-/// or other.
+/// Checks that data matches itself and a part of itself, and does not match a
+/// pattern with more or with other values.
 ///
-/// The first line of the input is the data; the second, if it is one, a pattern
-/// of its own. The first byte tells which part of the data is changed.
+/// The first line of the input is the data. The second line is another pattern, if
+/// it is JSON. The first byte selects the part of the data to change.
 pub fn event_pattern(input: &[u8]) {
     let Some((&place, input)) = input.split_first() else {
         return;
@@ -39,7 +39,7 @@ pub fn event_pattern(input: &[u8]) {
     }
 }
 
-/// The event that a server tells in this way.
+/// The event of this line from a server.
 fn event(data: &[u8]) -> Option<Event> {
     let settings = Settings {
         greeting: false,
@@ -62,12 +62,12 @@ fn matches(event: &Event, data: Value) -> bool {
     pattern.matches(event)
 }
 
-/// A change of a pattern, whether it can be made, and whether what held the
-/// pattern before still does.
+/// A change of a pattern: whether it is possible, and whether data that matched
+/// before still matches.
 type Change = fn(&mut Value) -> bool;
 
 const CHANGES: [(Change, bool); 4] = [
-    // Null, which anything holds.
+    // Null, which matches anything.
     (
         |value| {
             *value = Value::Null;
@@ -75,7 +75,7 @@ const CHANGES: [(Change, bool); 4] = [
         },
         true,
     ),
-    // One key less.
+    // Without one key.
     (
         |value| match value {
             Value::Object(members) => {
@@ -86,7 +86,7 @@ const CHANGES: [(Change, bool); 4] = [
         },
         true,
     ),
-    // One key more, or one member.
+    // With one more key or item.
     (
         |value| match value {
             Value::Object(members) => members.insert("\0more".into(), Value::Null).is_none(),
@@ -98,7 +98,7 @@ const CHANGES: [(Change, bool); 4] = [
         },
         false,
     ),
-    // Something else of the same kind, or of another.
+    // Another value of the same type, or of another type.
     (
         |value| {
             *value = match value {
@@ -115,8 +115,8 @@ const CHANGES: [(Change, bool); 4] = [
     ),
 ];
 
-/// Changes what stands at a place, members counted through; lists are looked at
-/// from outside alone, as no part of one holds for it.
+/// Changes the value at an index, counting the members in depth. A list is one value,
+/// because a part of a list does not match it.
 fn at(value: &mut Value, place: &mut usize, change: Change) -> bool {
     if *place == 0 {
         return change(value);
@@ -128,8 +128,8 @@ fn at(value: &mut Value, place: &mut usize, change: Change) -> bool {
     }
 }
 
-/// The same as [`EventPattern`] says of itself, by way of paths: each that ends
-/// in a value which is no object must lead to the same value.
+/// The rule of [`EventPattern`], implemented with paths: each path to a value that is
+/// not an object must lead to an equal value.
 fn is_held(data: &Value, pattern: &Value) -> bool {
     let mut open = vec![(Some(data), pattern)];
     while let Some((data, pattern)) = open.pop() {

@@ -1,8 +1,7 @@
-//! What the fuzzer does with an input, one function for each of its targets.
+//! The fuzzer's targets: one function each, which takes an input.
 //!
-//! A function panics if what must hold of any input does not. It is built for
-//! the fuzzer, and for the tests, which try each of the seeds once; a normal
-//! build has nothing of it.
+//! A function panics if a property does not hold for its input. The module is built
+//! only for the fuzzer, and for the tests, which run each seed once.
 #![allow(clippy::missing_panics_doc)]
 
 mod agent;
@@ -15,10 +14,10 @@ pub use event_pattern::event_pattern;
 pub use schema::schema;
 pub use session::session;
 
-/// How what comes in one piece is cut into several.
+/// How bytes are cut into pieces.
 type Cut = fn(&[u8]) -> Vec<&[u8]>;
 
-/// Whole, byte by byte, and in pieces whose lengths the bytes themselves tell.
+/// Whole, byte by byte, and in pieces whose lengths depend on the bytes.
 const CUTS: [Cut; 3] = [
     |bytes| vec![bytes],
     |bytes| bytes.chunks(1).collect(),
@@ -33,8 +32,8 @@ const CUTS: [Cut; 3] = [
     },
 ];
 
-/// A step of a script: an input is what a server sends, and the control
-/// characters in it, which no JSON has, are what else happens meanwhile.
+/// A step of a script. An input is the bytes of a server. Its control characters,
+/// which JSON does not contain, are other steps in between.
 enum Step<'a> {
     Received(&'a [u8]),
     Done(u8),

@@ -2,8 +2,8 @@
 
 use crate::Schema;
 
-/// A schema is read or refused; what it names can be asked for, and no question
-/// to it is without end.
+/// Checks that a schema is read or refused, that its names can be asked for, and that
+/// every question ends.
 ///
 /// The first line of the input is a question, the rest a schema.
 pub fn schema(input: &[u8]) {
@@ -37,7 +37,7 @@ pub fn schema(input: &[u8]) {
     }
 }
 
-/// Whether a question can begin with this name, as with each that QEMU has.
+/// Whether a question can start with this name, as with every name in QEMU.
 fn can_be_asked_for(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && !name.contains('/')
 }

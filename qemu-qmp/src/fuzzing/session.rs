@@ -7,10 +7,12 @@ use serde_json::Value;
 use super::{CUTS, Cut, Step, steps};
 use crate::wire::{Connection, Id, Line, Output, Settings};
 
-/// What comes of a server's bytes does not depend on the pieces in which they
-/// come; every reply is of who waits for it; no line is longer than its limit.
+/// Checks these properties:
+/// - the outputs do not depend on the pieces in which bytes come;
+/// - every reply reaches its waiter;
+/// - no line is longer than the limit.
 ///
-/// The first byte of the input tells how the connection begins.
+/// The first byte of the input sets how the connection begins.
 pub fn session(input: &[u8]) {
     let Some((&mode, script)) = input.split_first() else {
         return;
@@ -29,10 +31,10 @@ pub fn session(input: &[u8]) {
 struct Session {
     connection: Connection<u32>,
     limit_bytes: usize,
-    /// Who waits, by the order in which they came.
+    /// The waiters, in the order in which they came.
     waiting: BTreeMap<u32, Id>,
     came: u32,
-    /// All that the server sent, and the lines that were made of it.
+    /// All bytes of the server, and the lines that were read from them.
     received: Vec<u8>,
     lines: Vec<Vec<u8>>,
     is_broken: bool,
@@ -53,7 +55,7 @@ impl Session {
         }
     }
 
-    /// All that comes of it, as text.
+    /// All outputs, as text.
     fn play(mut self, script: &[u8], cut: Cut) -> Vec<String> {
         self.outputs();
         'script: for step in steps(script) {
@@ -97,7 +99,7 @@ impl Session {
             }
             3 | 4 => {
                 let id = ["a", "b\u{e9}\""][usize::from(action - 3)];
-                // It is taken until its reply, though nobody may wait for that.
+                // The id is in use until its reply, even if its waiter has given up.
                 if let Ok(bytes) = self.connection.submit_as(id, line, self.came) {
                     self.enter(Id::Chosen(id.to_owned()), &bytes);
                 }
@@ -136,7 +138,7 @@ impl Session {
         }
     }
 
-    /// The lines are those of the stream, up to the one that broke it.
+    /// The lines are those of the stream, up to a line that broke the protocol.
     fn check_lines(&self) {
         let goes_on = !self.is_broken;
         let mut expected = self.received.split(|&byte| byte == b'\n');
@@ -158,7 +160,7 @@ impl Session {
 /// Whether a line can be the reply to the command of this id.
 fn answers(line: &[u8], id: &str) -> bool {
     let Ok(line) = serde_json::from_slice::<Value>(line) else {
-        // It is nested deeper than is read here.
+        // It is nested deeper than this test reads.
         return true;
     };
     match line.get("id") {

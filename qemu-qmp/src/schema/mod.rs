@@ -1,9 +1,9 @@
-//! What a QEMU can be asked and told: its schema, by its own account
+//! The schema of a QEMU: its commands and events, as it reports them
 //! (`query-qmp-schema`; QEMU's `docs/devel/qapi-code-gen`, "Client JSON
 //! Protocol introspection").
 //!
-//! `read` makes a [`Schema`] of the reply, `question` answers what is asked of
-//! it. No connection, no clock.
+//! `read` converts the reply to a [`Schema`], and `question` parses a question about
+//! it. Never uses a connection or a clock.
 
 mod question;
 mod read;
@@ -13,10 +13,10 @@ use std::fmt;
 pub use question::QuestionError;
 use question::{Question, Step};
 
-/// The commands and events of a QEMU, with all that they take and give; the
-/// answer to [`QuerySchema`](crate::QuerySchema).
+/// The commands and events of a QEMU, with their arguments, return values and data;
+/// the answer to [`QuerySchema`](crate::QuerySchema).
 ///
-/// What a QEMU can do is asked of its schema, and not guessed from its version.
+/// Ask the schema for a feature instead of deciding by the version.
 ///
 /// # Examples
 /// ```no_run
@@ -33,28 +33,28 @@ use question::{Question, Step};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Schema {
-    /// By their names, in order.
+    /// Sorted by name.
     commands: Vec<Command>,
     events: Vec<Event>,
-    /// What a [`TypeId`] is an index of.
+    /// A [`TypeId`] is an index of this.
     types: Vec<Type>,
 }
 
-/// A command, as a schema has it.
+/// A command in a schema.
 #[derive(Clone, Copy)]
 pub struct SchemaCommand<'a> {
     schema: &'a Schema,
     command: &'a Command,
 }
 
-/// An event, as a schema has it.
+/// An event in a schema.
 #[derive(Clone, Copy)]
 pub struct SchemaEvent<'a> {
     schema: &'a Schema,
     event: &'a Event,
 }
 
-/// A member of an object: an argument of a command, a key of its reply or of an
+/// A member of an object: an argument of a command, or a key of a reply or of an
 /// event's data.
 #[derive(Clone, Copy)]
 pub struct SchemaMember<'a> {
@@ -67,29 +67,28 @@ pub struct SchemaMember<'a> {
 pub struct Features<'a>(&'a [Box<str>]);
 
 impl Schema {
-    /// Whether this QEMU has what the question is about. Questions have the
-    /// form of libvirt's query strings: the name of a command or an event, and
-    /// steps from there, each behind a slash.
+    /// Whether this QEMU has what the question describes. Questions have the form
+    /// of libvirt's query strings: the name of a command or an event, then steps,
+    /// each after a slash.
     ///
-    /// | step | it is there if |
+    /// | step | it exists if |
     /// |---|---|
-    /// | `arg-type` | always: to what a command takes, or an event tells |
-    /// | `ret-type` | it is a command: to what this returns |
-    /// | `name` | an object has this member |
-    /// | `*name` | it has, and the member may be left out |
-    /// | `+name` | a union has this variant |
-    /// | `^name` | an enumeration has this value |
-    /// | `!name` | it is of this type of JSON's: `string`, `int`, `number`, `boolean`, `null`, `value` |
-    /// | `$name` | what the steps before have led to has this special feature |
+    /// | `arg-type` | always: the arguments of a command, or the data of an event |
+    /// | `ret-type` | it is a command: its return value |
+    /// | `name` | the object has this member |
+    /// | `*name` | the object has this member, and it is optional |
+    /// | `+name` | the union has this variant |
+    /// | `^name` | the enumeration has this value |
+    /// | `!name` | it has this JSON type: `string`, `int`, `number`, `boolean`, `null`, `value` |
+    /// | `$name` | the result of the steps before has this special feature |
     ///
-    /// A list stands for what it is a list of, and where several types may
-    /// stand (an alternate), each of them counts. `^` may be followed by the
-    /// `$` of this value alone; `$` and `!` end a question. A name that begins
-    /// with neither a letter nor a digit has a blank before it. The features of
-    /// a member are its own and those of its type.
+    /// A list means its elements, and an alternate means each of its types. Only
+    /// `$` may follow `^`; `$` and `!` end a question. Put a space before a name
+    /// that starts with neither a letter nor a digit. The features of a member
+    /// include those of its type.
     ///
     /// # Errors
-    /// The question is malformed, whatever the schema has.
+    /// The question is malformed. This does not depend on the schema.
     ///
     /// # Examples
     /// ```
@@ -120,7 +119,7 @@ impl Schema {
         Ok(true)
     }
 
-    /// The command of this name.
+    /// The command with this name.
     pub fn command(&self, name: &str) -> Option<SchemaCommand<'_>> {
         let found = self.commands.binary_search_by(|it| (*it.name).cmp(name));
         found.ok().map(|index| SchemaCommand {
@@ -129,7 +128,7 @@ impl Schema {
         })
     }
 
-    /// The event of this name.
+    /// The event with this name.
     pub fn event(&self, name: &str) -> Option<SchemaEvent<'_>> {
         let found = self.events.binary_search_by(|it| (*it.name).cmp(name));
         found.ok().map(|index| SchemaEvent {
@@ -138,7 +137,7 @@ impl Schema {
         })
     }
 
-    /// Every command, by their names in order.
+    /// Every command, sorted by name.
     pub fn commands(&self) -> impl Iterator<Item = SchemaCommand<'_>> {
         let of = |command| SchemaCommand {
             schema: self,
@@ -147,7 +146,7 @@ impl Schema {
         self.commands.iter().map(of)
     }
 
-    /// Every event, by their names in order.
+    /// Every event, sorted by name.
     pub fn events(&self) -> impl Iterator<Item = SchemaEvent<'_>> {
         let of = |event| SchemaEvent {
             schema: self,
@@ -156,7 +155,7 @@ impl Schema {
         self.events.iter().map(of)
     }
 
-    /// Where a step leads; `None` if there is no such thing.
+    /// The place after a step; `None` if it does not exist.
     fn step<'a>(&'a self, place: &Place<'a>, step: Step<'_>) -> Option<Place<'a>> {
         match (place, step) {
             (place, Step::Feature(name)) => place.has_feature(name).then_some(Place::Fact),
@@ -192,10 +191,10 @@ impl Schema {
         Place::Typed { members, types }
     }
 
-    /// What types stand for: a list for its elements, and an alternate for each
-    /// that may stand in its place.
+    /// The types without lists and alternates: a list becomes its elements, and an
+    /// alternate becomes its types.
     fn plain(&self, ids: impl IntoIterator<Item = TypeId>) -> Vec<&Type> {
-        // Each is looked at once, so that one that holds itself does no harm.
+        // Each type is visited once, so a type that contains itself ends too.
         let mut seen = vec![false; self.types.len()];
         let mut open: Vec<TypeId> = ids.into_iter().collect();
         let mut plain = Vec::new();
@@ -211,7 +210,7 @@ impl Schema {
         plain
     }
 
-    /// The members of a type's objects, without those of variants.
+    /// The members of a type's objects, without the variants' members.
     fn members(&self, id: TypeId) -> impl Iterator<Item = SchemaMember<'_>> {
         let members = self.plain([id]).into_iter().flat_map(|it| match it {
             Type::Object { members, .. } => members.as_slice(),
@@ -240,24 +239,24 @@ impl<'a> SchemaCommand<'a> {
         self.command.allows_oob
     }
 
-    /// Its arguments, without those that depend on the value of another: for
-    /// these, ask [`Schema::has`].
+    /// Its arguments, without those that depend on the value of another argument.
+    /// For these, use [`Schema::has`].
     pub fn arguments(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.command.arguments)
     }
 
-    /// Its argument of this name, if it is one of [`arguments`](Self::arguments).
+    /// The argument with this name, if it is one of [`arguments`](Self::arguments).
     pub fn argument(&self, name: &str) -> Option<SchemaMember<'a>> {
         self.arguments().find(|it| it.name() == name)
     }
 
-    /// The keys of its reply, or of each entry of that, if it is a list;
-    /// without those that depend on the value of another.
+    /// The keys of its reply, or of each entry if the reply is a list. Without those
+    /// that depend on the value of another key.
     pub fn returns(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.command.returns)
     }
 
-    /// The key of this name, if it is one that it [`returns`](Self::returns).
+    /// The key with this name, if it is one of [`returns`](Self::returns).
     pub fn returned(&self, name: &str) -> Option<SchemaMember<'a>> {
         self.returns().find(|it| it.name() == name)
     }
@@ -274,7 +273,7 @@ impl<'a> SchemaEvent<'a> {
         Features(&self.event.features)
     }
 
-    /// The keys of its data, without those that depend on the value of another.
+    /// The keys of its data, without those that depend on the value of another key.
     pub fn data(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.event.data)
     }
@@ -291,12 +290,12 @@ impl<'a> SchemaMember<'a> {
         Features(&self.member.features)
     }
 
-    /// Whether it may be left out.
+    /// Whether it is optional.
     pub fn is_optional(&self) -> bool {
         self.member.is_optional
     }
 
-    /// The values that it may have, where they are named ones.
+    /// The values of an enumeration. Empty for other types.
     pub fn values(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let plain = self.schema.plain([self.member.of]);
         let values = plain.into_iter().flat_map(|it| match it {
@@ -306,29 +305,29 @@ impl<'a> SchemaMember<'a> {
         values.map(|value| &*value.name)
     }
 
-    /// Its own members, where it is an object or a list of such.
+    /// The members of an object, or of a list of objects. Empty for other types.
     pub fn members(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.member.of)
     }
 }
 
 impl<'a> Features<'a> {
-    /// Whether this one is among them.
+    /// Whether it has this feature.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|it| **it == *name)
     }
 
-    /// Whether QEMU means to take it away, with two releases' notice.
+    /// Whether QEMU will remove it, two releases after the notice.
     pub fn deprecated(&self) -> bool {
         self.has("deprecated")
     }
 
-    /// Whether QEMU may change it, or take it away, without notice.
+    /// Whether QEMU may change or remove it without notice.
     pub fn unstable(&self) -> bool {
         self.has("unstable")
     }
 
-    /// All of them.
+    /// The names of all features.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.0.iter().map(|it| &**it)
     }
@@ -368,17 +367,17 @@ impl fmt::Debug for Features<'_> {
     }
 }
 
-/// Where the steps of a question have led.
+/// The result of the steps of a question.
 enum Place<'a> {
     Command(&'a Command),
     Event(&'a Event),
-    /// All that may stand there, with the members that are of these types.
+    /// The possible types, and the members that have these types.
     Typed {
         members: Vec<&'a Member>,
         types: Vec<&'a Type>,
     },
     Value(&'a EnumValue),
-    /// What is so, and leads no further.
+    /// A fact that is true. No step can follow.
     Fact,
 }
 
@@ -417,10 +416,10 @@ struct Event {
     features: Box<[Box<str>]>,
 }
 
-/// A type, whose name in the schema means nothing.
+/// A type. Its name in the schema has no meaning.
 #[derive(Debug)]
 enum Type {
-    /// A type of JSON's.
+    /// A JSON type.
     Builtin(Box<str>),
     Enum(Vec<EnumValue>),
     Object {
@@ -428,10 +427,9 @@ enum Type {
         variants: Vec<(Box<str>, TypeId)>,
         features: Box<[Box<str>]>,
     },
-    /// Each of these may stand in its place: of a list there is one, its
-    /// elements'.
+    /// An alternate of these types, or a list with this one element type.
     Alternates(Vec<TypeId>),
-    /// Of a kind to come.
+    /// A kind that a later QEMU has.
     Unknown,
 }
 

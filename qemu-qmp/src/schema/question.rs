@@ -1,4 +1,4 @@
-//! A question to a schema, as it is written.
+//! Parses a question to a schema.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::ErrorKind;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuestionError {
-    /// The question as it was asked.
+    /// The question.
     pub question: String,
     /// What is wrong with it.
     pub reason: String,
@@ -34,7 +34,7 @@ impl QuestionError {
     }
 }
 
-/// The name of a command or an event, and what is asked of it, step by step.
+/// The name of a command or an event, and the steps from there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Question<'a> {
     pub(super) entity: &'a str,
@@ -67,8 +67,8 @@ impl<'a> Question<'a> {
         };
         let mut words = question.split('/');
         let entity = words.next().unwrap_or_default();
-        if !begins_a_name(entity) {
-            let reason = "it must begin with the name of a command or an event";
+        if !starts_a_name(entity) {
+            let reason = "it must start with the name of a command or an event";
             return Err(malformed(reason.to_owned()));
         }
         let mut steps: Vec<Step<'a>> = Vec::new();
@@ -79,8 +79,8 @@ impl<'a> Question<'a> {
                     "ret-type" => Step::Return,
                     _ => {
                         return Err(malformed(format!(
-                            "'{entity}' must be followed by arg-type, ret-type or $FEATURE, and \
-                             not by '{word}'"
+                            "'{entity}' must be followed by arg-type, ret-type or $FEATURE, not by \
+                             '{word}'"
                         )));
                     }
                 }
@@ -90,12 +90,12 @@ impl<'a> Question<'a> {
             match (steps.last(), step) {
                 (Some(Step::Feature(_) | Step::Json(_)), _) => {
                     return Err(malformed(format!(
-                        "'{word}' follows what ends a question: $FEATURE or !TYPE"
+                        "'{word}' must not follow $FEATURE or !TYPE, which end a question"
                     )));
                 }
                 (Some(Step::Value(_)), step) if !matches!(step, Step::Feature(_)) => {
                     return Err(malformed(format!(
-                        "'{word}' follows a value, which only a $FEATURE may"
+                        "'{word}' must not follow a value; only $FEATURE may"
                     )));
                 }
                 _ => steps.push(step),
@@ -130,19 +130,19 @@ impl<'a> Step<'a> {
                 None => {}
             }
         }
-        if begins_a_name(word) {
+        if starts_a_name(word) {
             Ok(plain(word))
         } else if word.is_empty() {
             Err("there is nothing between two slashes, or after the last".to_owned())
         } else {
             Err(format!(
-                "'{word}' begins with an unknown sign; before a name that does, put a blank"
+                "'{word}' starts with an unknown sign; if it is a name, put a space before it"
             ))
         }
     }
 }
 
-fn begins_a_name(word: &str) -> bool {
+fn starts_a_name(word: &str) -> bool {
     word.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
@@ -180,20 +180,29 @@ mod tests {
     #[test]
     fn a_malformed_question_says_why() {
         for (question, reason) in [
-            ("", "must begin with the name of a command"),
-            ("/arg-type", "must begin with the name of a command"),
-            ("$deprecated", "must begin with the name of a command"),
+            ("", "must start with the name of a command"),
+            ("/arg-type", "must start with the name of a command"),
+            ("$deprecated", "must start with the name of a command"),
             ("it/", "followed by arg-type, ret-type or $FEATURE"),
             ("it/driver", "followed by arg-type, ret-type or $FEATURE"),
             ("it/^value", "followed by arg-type, ret-type or $FEATURE"),
             ("it/arg-type//a", "nothing between two slashes"),
             ("it/arg-type/a/", "nothing between two slashes"),
             ("it/arg-type/+", "no name after '+'"),
-            ("it/arg-type/#a", "'#a' begins with an unknown sign"),
-            ("it/$f/arg-type", "'arg-type' follows what ends a question"),
-            ("it/arg-type/!int/$f", "'$f' follows what ends a question"),
-            ("it/arg-type/^v/a", "'a' follows a value"),
-            ("it/arg-type/^v/$f/$g", "'$g' follows what ends a question"),
+            ("it/arg-type/#a", "'#a' starts with an unknown sign"),
+            (
+                "it/$f/arg-type",
+                "'arg-type' must not follow $FEATURE or !TYPE",
+            ),
+            (
+                "it/arg-type/!int/$f",
+                "'$f' must not follow $FEATURE or !TYPE",
+            ),
+            ("it/arg-type/^v/a", "'a' must not follow a value"),
+            (
+                "it/arg-type/^v/$f/$g",
+                "'$g' must not follow $FEATURE or !TYPE",
+            ),
         ] {
             let error = Question::parse(question).unwrap_err();
             let told = error.to_string();

@@ -1,8 +1,8 @@
 //! A schema from QEMU's reply (`SchemaInfo` in QEMU's `qapi/introspect.json`).
 //!
-//! It is read entity by entity, each forgotten when it has been read. Types are
-//! numbered as they are first named, be it by their definition or before.
-//! Kinds and keys that are unknown are passed over.
+//! It reads one entity at a time, and keeps none of the JSON. A type gets its number
+//! when its name first occurs, in its definition or before. Unknown kinds and keys
+//! are ignored.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,7 +41,7 @@ struct Reader {
     commands: Vec<Command>,
     events: Vec<Event>,
     ids: HashMap<Box<str>, TypeId>,
-    /// `None` for those that were named, and not defined yet.
+    /// `None` for a type that was named and not defined yet.
     types: Vec<Option<Type>>,
 }
 
@@ -109,13 +109,13 @@ impl Reader {
         Ok(Member {
             name: text(member, "name")?.into(),
             of: self.named(member, "type")?,
-            // What it is by default is not told: it is always null.
+            // QEMU does not report the default value: `default` is always null.
             is_optional: member.get("default").is_some(),
             features: features(member),
         })
     }
 
-    /// The type whose name is under a key.
+    /// The type that this key names.
     fn named(&mut self, entity: &Value, key: &str) -> Result<TypeId, String> {
         Ok(self.id(text(entity, key)?))
     }
@@ -160,7 +160,7 @@ fn features(entity: &Value) -> Box<[Box<str>]> {
 }
 
 fn values(entity: &Value) -> Result<Vec<EnumValue>, String> {
-    // Before 6.2, QEMU had but the names.
+    // Before 6.2, QEMU reported only the names.
     let Some(members) = entity["members"].as_array() else {
         let names = list(entity, "values").iter().filter_map(Value::as_str);
         let value = |name: &str| EnumValue {

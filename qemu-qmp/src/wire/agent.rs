@@ -296,7 +296,7 @@ impl<W> AgentConnection<W> {
                 refusal,
                 ..
             } => {
-                // This may be another agent than the one that got the request.
+                // Another agent may have opened it, which does not have the request.
                 let probe = Some(self.sync(true));
                 self.phase = Phase::Answering {
                     request,

@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<testbed::Named> {
     ]
 }
 
-/// What a queue holds at the most, with its own account of it.
+/// The most memory of a queue, including its own overhead.
 const QUEUE: usize = 16 * MIB + 100_000 * 32;
 
 /// In pieces of a thousand.
@@ -63,7 +63,7 @@ fn events_that_nobody_reads_cost_each_listener_its_bound() {
 
 fn large_events_that_nobody_reads_cost_each_listener_its_bound() {
     const EVENTS: usize = often(50_000);
-    // A tap has lines of its own.
+    // A tap keeps separate copies of the lines.
     costs(2 * QUEUE, || {
         let (socket, server) = serve(|server| {
             server.ready();
@@ -186,7 +186,7 @@ fn commands_that_are_never_answered_are_bounded() {
             "server: command 'x' was not sent: the server does not read or answer, and the \
              queue to it is full",
         );
-        // One that is answered makes room for one.
+        // Each answered command makes room for another.
         answer.send(()).unwrap();
         command.wait().unwrap();
         drop(begin(qmp.execute_json("x", ()).timeout(None)));
@@ -230,7 +230,7 @@ fn a_command_that_nobody_reads_costs_a_bounded_queue() {
 }
 
 fn a_job_that_changes_without_end_costs_what_is_told_of_it() {
-    // The queue of its listener, and the states that are told.
+    // The listener's queue, and the reported states.
     costs(QUEUE, || {
         let (socket, server) = serve(|server| {
             server.ready();

@@ -20,8 +20,8 @@ pub(crate) fn trials() -> Vec<testbed::Named> {
     ]
 }
 
-/// What a client is told that has a command under way when this is sent; the
-/// words after what every such error begins with.
+/// The errors of a client with a running command when the server sends this.
+/// `words` follow the start that all these errors share.
 fn told_of(
     line_limit_bytes: usize,
     script: impl FnOnce(&mut Server) + Send + 'static,
@@ -53,7 +53,7 @@ fn without_end(byte: u8) -> impl FnOnce(&mut Server) {
 
 fn a_line_without_end_ends_the_connection_at_the_limit() {
     const LIMIT: usize = 256 * MIB;
-    // The room for a line doubles, so it comes to just this limit.
+    // The buffer of a line doubles, so it grows exactly to this limit.
     costs(LIMIT + LIMIT / 2, || {
         let words = "the server sent a line longer than 268435456 bytes; set a higher limit";
         told_of(LIMIT, without_end(b'x'), words);
@@ -202,7 +202,7 @@ fn bytes_that_are_no_text_are_told_as_text() {
                 b"{\"return\": \"\xff\xfe\"}".as_slice(),
                 "a line that is not JSON (invalid utf-8 sequence",
             ),
-            // Longer than it must be, a surrogate, and one that is cut short.
+            // An overlong encoding, a surrogate, and a truncated character.
             (
                 b"{\"return\": \"\xc0\xaf\"}",
                 "a line that is not JSON (invalid utf-8 sequence",

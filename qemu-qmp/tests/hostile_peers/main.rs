@@ -1,6 +1,5 @@
-//! Peers that mean harm. Whatever one sends, or does not, costs the memory that
-//! is documented, is told by an error that says what was expected, and comes to
-//! an end; and nothing is left of it.
+//! Hostile peers. Whatever a peer sends, it costs at most the documented memory. It
+//! ends with an error that reports what was expected, and leaves nothing behind.
 //!
 //! Optimised (`cargo test --release`), the floods are ten times as long.
 #![allow(missing_docs)]
@@ -70,7 +69,7 @@ fn told(error: &impl Display, words: &str) {
     assert!(text.len() < 2000, "{} bytes", text.len());
 }
 
-/// Sends a piece so many times, or until the client leaves.
+/// Sends a piece `times` times, or until the client closes the connection.
 fn flood(server: &mut Server, times: usize, piece: &[u8]) {
     for _ in 0..times {
         if !server.try_send_bytes(piece) {
@@ -102,7 +101,7 @@ fn hold_logger() -> MutexGuard<'static, ()> {
 
 static GATE: Mutex<()> = Mutex::new(());
 
-/// Whether the logger was told something yet.
+/// Whether the logger has received a record.
 fn has_spoken() -> MutexGuard<'static, bool> {
     SPOKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,8 +132,8 @@ const MIB: usize = 1 << 20;
 /// themselves.
 const SMALL: usize = MIB;
 
-/// What a line takes that is put together from pieces: as much again where it
-/// moves to where it has room, and room for twice as much at the most.
+/// The memory of a line that is assembled from pieces. A reallocation needs the old
+/// buffer and the new one, which has up to twice the size.
 const fn assembled(line_bytes: usize) -> usize {
     3 * line_bytes
 }

@@ -76,7 +76,7 @@ fn a_slow_drip_does_not_move_a_deadline() {
                 });
             });
             scope.spawn(|| {
-                // Whole events, and never the one that is waited for.
+                // Complete events, but never the expected event.
                 let words = "server: no event 'X' within 1.2s";
                 let starts = |server: &mut Server| {
                     server.ready();

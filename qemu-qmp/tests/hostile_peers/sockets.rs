@@ -87,8 +87,8 @@ fn send_laden(socket: &Socket, bytes: &[u8], descriptors: &[RawFd]) {
     let deadline = Instant::now() + PATIENCE;
     let sent = loop {
         match socket.sendmsg(&message, 0) {
-            // Whoever is not root may have as many on their way as open, and
-            // nobody is told when one has arrived.
+            // A user other than root may have as many descriptors in flight as
+            // open, and nothing reports an arrival.
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
                 assert!(Instant::now() < deadline, "{error}");
                 thread::yield_now();

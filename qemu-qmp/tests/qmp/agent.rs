@@ -320,7 +320,7 @@ scenario! {
             agent.asked_and_replies("guest-exec-status", r#"{"exited": false}"#);
             let ended = r#"{"exited": true, "exitcode": 0, "out-data": "YgphCg=="}"#;
             agent.asked_and_replies("guest-exec-status", ended);
-            // Another had asked before that was told.
+            // The other caller may have asked before the exit was reported.
             if let Some(asked) = agent.asked_again("guest-exec-status") {
                 agent.send(r#"{"error": {"class": "GenericError", "desc": "PID 42 does not exist"}}"#);
                 agent.answer_sync(asked.fence);
@@ -423,7 +423,7 @@ scenario! {
                 agent.asked_and_replies("guest-file-write", reply);
                 agent.asked_and_replies("guest-file-close", "{}");
             }
-            // One that fails to be closed is not closed again.
+            // A close that fails is not repeated.
             agent.asked_and_replies("guest-file-open", "7");
             let close = agent.asked("guest-file-close");
             agent.send(r#"{"error": {"class": "GenericError", "desc": "disk full"}}"#);

@@ -34,7 +34,7 @@ fn sent(agent: &mut Agent) -> String {
     sent
 }
 
-/// Who is told what; nothing is to be sent.
+/// The answers and their waiters. Nothing must be sent.
 fn told(agent: &mut Agent) -> Vec<(&'static str, String)> {
     let (sent, answers) = outputs(agent);
     assert_eq!(sent, "");
@@ -198,8 +198,8 @@ fn what_is_given_up_before_it_was_sent_never_is() {
         port: Port::Closed,
         passed_over_bytes: 5,
     };
-    // One that waits behind another does not begin the sync anew; the one that
-    // it was for does.
+    // A request behind another does not restart the sync; the request that started
+    // the sync does.
     assert_eq!(agent.give_up(second), unsynced);
     assert_eq!(sent(&mut agent), "");
     submit(&mut agent, "c");
@@ -221,7 +221,7 @@ fn a_lost_sync_is_made_anew_though_a_close_of_nobody_s_stands_before() {
     let mut agent = agent(Port::Unknown, 1000);
     agent.submit_unattended(line("close"), "nobody");
     assert_eq!(sent(&mut agent), format!("!{}\n", sync(100)));
-    // The agent that was to answer it has gone, and nobody tells.
+    // The agent ends before its answer, and nothing reports that.
     let ping = submit(&mut agent, "ping");
     assert_eq!(sent(&mut agent), "");
     agent.give_up(ping);
@@ -333,8 +333,8 @@ fn after_a_late_word_of_the_port_the_command_is_lost_only_if_the_agent_does_not_
     agent.receive(complaint);
     answer_sync(&mut agent, 103);
     assert_eq!(sent(&mut agent), goes_on);
-    // It has, and refused: what comes before the probe's answer may be another's
-    // complaint, so the fence tells.
+    // The agent has the request, and refused it. The error before the probe's answer
+    // may be another agent's complaint, so the fence decides.
     let mut agent = asked();
     agent.receive(b"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n");
     assert_eq!(told(&mut agent), []);
@@ -394,7 +394,7 @@ fn the_answer_of_a_kept_command_comes_out_though_it_was_given_up() {
     assert_eq!(sent(&mut agent), "");
     agent.receive(b"{\"return\": 1000}\n");
     assert_eq!(told(&mut agent), answer("open", "1000"));
-    // But nobody waits for ever behind one that is not answered.
+    // But no request waits for ever behind an unanswered request.
     answer_sync(&mut agent, 102);
     sent(&mut agent);
     agent.receive(b"{\"return\": {}}\n");

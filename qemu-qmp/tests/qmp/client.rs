@@ -475,8 +475,8 @@ scenario! {
     }
 }
 
-/// So many threads execute `each` commands one after the other; `order` says
-/// which of those in flight are answered first, from the back.
+/// Each of the threads executes `each` commands in sequence. `order` sorts the
+/// commands in flight; the last is answered first.
 fn exchange_at_once(threads: usize, each: usize, order: fn(&mut Vec<Received>)) {
     let (socket, server) = serve(move |server| {
         server.ready();

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use qemu_qmp::{Client, Disconnected, ErrorClass, Event, EventError, Events, QueryStatus, Wait};
 use serde_json::{Value, json};
 
-/// An event that can be told from its like.
+/// An event with a number, to distinguish it from others.
 #[derive(serde::Deserialize)]
 struct Numbered {
     n: u64,
@@ -21,8 +21,8 @@ fn number(event: &Event) -> u64 {
     event.data::<Numbered>().unwrap().n
 }
 
-/// A server that tells, at each `go`, the next of these ranges of numbers in
-/// events of 1 MiB.
+/// A server that sends the next of these ranges of numbers at each `go`, in events
+/// of 1 MiB.
 fn serve_large(
     ranges: impl IntoIterator<Item = Range<u64>> + Send + 'static,
 ) -> (UnixStream, Play<()>) {
@@ -463,7 +463,7 @@ scenario! {
         for n in 15..30 {
             assert_eq!(number(&run!(events.next()).unwrap()), n);
         }
-        // Who does not wait is told by the next wait, of all that was before it.
+        // After `try_next`, the next wait reports everything that was lost before.
         run!(qmp.execute_json("go", ())).unwrap();
         assert_eq!(events.try_next().map(|event| number(&event)), Some(35));
         let told = run!(events.next());

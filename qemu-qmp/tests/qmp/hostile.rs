@@ -10,8 +10,8 @@ use qemu_qmp::{Client, Disconnected, EventError, ExecuteFailure, ProtocolError, 
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// What everyone who waits is told when the server sends `line`: two commands
-/// and a listener, and who asks later.
+/// The errors of all waiters when the server sends `line`: two commands, a listener,
+/// and a later command.
 macro_rules! told_of {
     ($line:expr) => {{
         let line: Vec<u8> = $line;
@@ -244,7 +244,7 @@ scenario! {
                 server.answer(&command, "{}");
                 read += 1;
             }
-            // What was refused is not in flight, so this is of the one that is.
+            // The refused command is not in flight, so this error is the other's.
             server.send(UNREADABLE);
             server.ends();
             read
@@ -294,7 +294,7 @@ scenario! {
         let error = run!(never).unwrap_err();
         assert!(matches!(*error.failure, ExecuteFailure::Timeout { .. }), "{error:?}");
         let error = loop {
-            // It may lag; that is told, and the wait begins anew.
+            // The listener may lag. The wait reports that, and starts again.
             match run!(events.next_named("NEVER").timeout(limit)).unwrap_err() {
                 EventError::Lagged { .. } if began.elapsed() < Duration::from_secs(1) => {}
                 other => break other,

@@ -1,6 +1,6 @@
 //! The protocol, its clients and their peers: suites that may share a process.
-//! One that counts what its process has, or limits it, is a file of its own in
-//! the folder above.
+//! A suite that counts or limits its process's resources is a separate file in the
+//! folder above.
 #![allow(missing_docs)]
 
 #[path = "../support/mod.rs"]
@@ -20,3 +20,4 @@ mod replay;
 mod schema;
 mod supervised;
 mod taps;
+mod typed;

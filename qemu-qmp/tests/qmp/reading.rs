@@ -1,5 +1,5 @@
-//! Who waits for a reply reads it itself, and gives the reading back wherever it
-//! waits: in a task, at the end of its thread, in a fork.
+//! A thread that waits for a reply reads it itself. It gives the reading back in every
+//! case: in a task, at the end of its thread, in a forked process.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::support::{self, serve};
 use qemu_qmp::{Client, Events, QueryStatus, Wait};
 use tokio::runtime::Runtime;
 
-/// So many commands, and then an event that nobody's thread waits for.
+/// Answers this number of commands, then sends an event that no thread waits for.
 fn answers(server: &mut support::Server, commands: u32) {
     server.ready();
     for _ in 0..commands {
@@ -24,13 +24,13 @@ fn answers(server: &mut support::Server, commands: u32) {
     server.ends();
 }
 
-/// The engine reads again: what is told now wakes a task.
+/// The engine reads again: the next event wakes a task.
 fn hears_what_is_told(events: &mut Events) {
     let event = by_a_task(async { events.next().timeout(LONG).await.unwrap() });
     assert_eq!(event.name(), "X_TOLD");
 }
 
-/// On a thread of its own, which can but be woken.
+/// On another thread, which only a waker can wake.
 fn by_a_task<T: Send>(task: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| {
         let done = scope.spawn(|| runtime().block_on(task));

@@ -1,5 +1,5 @@
-//! The end of a server that a supervisor knows of: who waits, and who comes now,
-//! is told when the supervisor says so, and not before.
+//! The end of a supervised server. Current and later waiters are notified when the
+//! supervisor notifies them, and not before.
 
 use std::error::Error;
 use std::future::{Future, IntoFuture};
@@ -28,7 +28,7 @@ fn ended() -> Disconnected {
     Disconnected::ServerEnded(end.into())
 }
 
-/// Whether it is told of the end by the word, and not before.
+/// The waiter's result. It ends only when `word` is called.
 fn is_told_by<F: Future>(waiting: F, word: impl FnOnce()) -> F::Output {
     let mut waiting = Box::pin(waiting);
     assert!(poll_once(&mut waiting).is_pending());
