@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use qemu_machine::qmp::QueryStatus;
+use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::{Console, Machine, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::Pattern;
-use qemu_machine::qmp::QueryStatus;
+use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::{Console, Machine, MachineBuilder, Wait, guests};
 
 fn main() -> Result<(), Box<dyn Error>> {

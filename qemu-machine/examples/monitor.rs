@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::io::{Read, pipe};
 
-use qemu_machine::qmp::QueryStatus;
+use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::{Machine, Wait};
 use serde_json::json;
 

@@ -12,7 +12,7 @@
 //! that prints a chain would print them twice. The causes are fields.
 
 pub use qemu_qmp::agent::{AgentError, AgentFailure};
-pub use qemu_qmp::{
+pub use qemu_qmp::error::{
     ConnectError, ErrorKind, EventError, ExecuteError, ExecuteFailure, JobError, JobFailure,
     MigrationError,
 };

@@ -25,7 +25,7 @@
 //! use std::time::Duration;
 //!
 //! use qemu_machine::{Console, Machine, Wait};
-//! use qemu_machine::qmp::QueryStatus;
+//! use qemu_machine::qmp::command::QueryStatus;
 //! use serde_json::json;
 //!
 //! let vm = Machine::builder("qemu-system-x86_64")

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 ///
 /// # Examples
 /// ```
-/// use qemu_qmp::Command;
+/// use qemu_qmp::command::Command;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize)]
@@ -59,7 +59,7 @@ macro_rules! plain_commands {
             }
         }
 
-        impl $crate::Command for $type {
+        impl $crate::command::Command for $type {
             const NAME: &'static str = $name;
             type Return = $return;
         }

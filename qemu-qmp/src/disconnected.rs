@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use crate::wire::ProtocolError;
 
 /// Why a connection has ended. Every waiter on it gets the same cause.

@@ -6,16 +6,16 @@ use qemu_qmp_engine::debug_is_display;
 debug_is_display!(
     crate::agent::AgentError,
     crate::agent::AgentFailure,
-    crate::ConnectError,
+    crate::connect::ConnectError,
     crate::Disconnected,
-    {C: std::fmt::Display} crate::EventError<C>,
-    crate::ExecuteError,
-    crate::ExecuteFailure,
-    crate::JobError,
-    crate::JobFailure,
-    crate::MigrationError,
-    crate::ProtocolError,
-    crate::QuestionError,
+    {C: std::fmt::Display} crate::client::EventError<C>,
+    crate::client::ExecuteError,
+    crate::client::ExecuteFailure,
+    crate::client::JobError,
+    crate::client::JobFailure,
+    crate::client::MigrationError,
+    crate::wire::ProtocolError,
+    crate::schema::QuestionError,
 );
 
 #[cfg(test)]

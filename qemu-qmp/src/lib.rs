@@ -5,12 +5,12 @@
 //! tokio, smol or any other, or call [`.wait()`](Wait::wait) in plain code.
 //!
 //! - [`Client`] connects to a server ([`Client::connect_unix`],
-//!   [`Client::connect_tcp`], [`Client::over`] a socket). With a [`Listener`],
+//!   [`Client::connect_tcp`], [`Client::over`] a socket). With a [`Listener`](connect::Listener),
 //!   the server connects.
-//! - [`Client::execute`] sends a typed [`Command`],
+//! - [`Client::execute`] sends a typed [`Command`](command::Command),
 //!   [`Client::execute_json`] any other.
-//! - [`QuerySchema`] asks the server for its commands and events: its
-//!   [`Schema`].
+//! - [`QuerySchema`](command::QuerySchema) asks the server for its commands and events: its
+//!   [`Schema`](schema::Schema).
 //! - [`Client::events`] listens. Listen before the command whose events you
 //!   want, and you miss none.
 //!
@@ -20,7 +20,8 @@
 //!
 //! # Examples
 //! ```no_run
-//! use qemu_qmp::{Client, QueryStatus, Wait};
+//! use qemu_qmp::{Client, Wait};
+//! use qemu_qmp::command::QueryStatus;
 //!
 //! let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
 //! let status = qmp.execute(QueryStatus).wait()?;
@@ -34,35 +35,27 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
-mod client;
-mod command;
-mod connect;
+pub mod client;
+pub mod command;
+pub mod connect;
 mod disconnected;
+pub mod error;
 mod error_debug;
 mod error_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod reader;
-mod schema;
+pub mod schema;
 #[doc(hidden)]
 pub mod supervise;
 pub mod wire;
 
-pub use client::{
-    CancelMigration, Client, Direction, EventError, EventPattern, Events, Execute, ExecuteError,
-    ExecuteFailure, ExecuteJson, IncomingMigration, IntoNext, JobError, JobFailure, JobReport,
-    Message, Migrate, MigrateIncoming, MigrationError, MigrationReport, NextEvent, NextItem,
-    NextMessage, NextTyped, PassedFd, Progress, RunJob, Subscription, Tap, Transcript, TypedEvent,
-    WaitForMigration,
-};
-pub use command::{
-    Command, Cont, HumanMonitorCommand, QuerySchema, QueryStatus, Quit, Status, Stop,
-    SystemPowerdown, SystemReset,
-};
-pub use connect::{Connect, ConnectError, ConnectStage, ConnectedSocket, Listener, ServerAddress};
+pub use client::event_pattern::EventPattern;
+pub use client::events::Events;
+pub use client::handle::Client;
+pub use client::subscription::Subscription;
+pub use client::tap::{Tap, Transcript};
 pub use disconnected::Disconnected;
-pub use error_kind::ErrorKind;
 pub use qemu_qmp_engine::{Deadlines, Wait};
-pub use schema::{Features, QuestionError, Schema, SchemaCommand, SchemaEvent, SchemaMember};
-pub use wire::{ErrorClass, ErrorReply, Event, Greeting, ProtocolError, Version};
+pub use wire::event::{Event, TypedEvent};

@@ -12,9 +12,10 @@ use std::sync::Arc;
 pub use crate::agent::AgentLink;
 use crate::agent::GuestAgent;
 pub use crate::client::on_event;
+use crate::connect::Listener;
 pub use crate::reader::{PeerContext, PendingNotices, Reader, ReadySignal};
 use crate::wire::{AgentSettings, Settings};
-use crate::{Client, Deadlines, Disconnected, Listener, Transcript};
+use crate::{Client, Deadlines, Disconnected, Transcript};
 
 /// A monitor on a connected socket. Nothing is received before the reader runs.
 ///

@@ -8,7 +8,8 @@ mod support;
 use std::future::IntoFuture;
 use std::sync::mpsc::channel;
 
-use qemu_qmp::{Client, QueryStatus, Wait};
+use qemu_qmp::command::QueryStatus;
+use qemu_qmp::{Client, Wait};
 use support::serve;
 use testbed::stall_who_wakes;
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use qemu_machine::error::ExpectFailure;
-use qemu_machine::qmp::{Disconnected, EventError};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::error::EventError;
 use qemu_machine::{Machine, Wait};
 use serde_json::{Value, json};
 use testbed::Target;

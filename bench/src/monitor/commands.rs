@@ -2,7 +2,9 @@
 //! long reply.
 
 use qemu_machine::Wait;
-use qemu_machine::qmp::{Client, QuerySchema, QueryStatus, Schema};
+use qemu_machine::qmp::Client;
+use qemu_machine::qmp::command::{QuerySchema, QueryStatus};
+use qemu_machine::qmp::schema::Schema;
 use tokio::runtime::Runtime;
 
 use super::bare::Bare;
@@ -170,7 +172,7 @@ async fn awaited(asked: Asked, qmp: &Client, times: u32) -> Result<(), Failure> 
                     for _ in 0..times / AT_ONCE {
                         qmp.execute(QueryStatus).await?;
                     }
-                    Ok::<_, qemu_machine::qmp::ExecuteError>(())
+                    Ok::<_, qemu_machine::qmp::error::ExecuteError>(())
                 })
             });
             for task in tasks.collect::<Vec<_>>() {

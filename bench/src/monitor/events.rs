@@ -148,7 +148,7 @@ async fn awaited(qmp: &Client, events: u32, listeners: usize) -> Result<(), Fail
             for _ in 0..events {
                 listener.next().await?;
             }
-            Ok::<_, qemu_machine::qmp::EventError>(())
+            Ok::<_, qemu_machine::qmp::error::EventError>(())
         })
     });
     let tasks: Vec<_> = tasks.collect();

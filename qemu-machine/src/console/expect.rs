@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use qemu_qmp::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::{Elapsed, Span, oneshot, operation, timeout_option};
 

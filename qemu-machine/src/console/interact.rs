@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::{
     self as engine, Elapsed, Engine, NotSent, Task, first, operation, timeout_option,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp::supervise::PeerContext;
 use qemu_qmp_engine::{Elapsed, NotSent, Span, operation, timeout_option};
 

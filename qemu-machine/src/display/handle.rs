@@ -11,8 +11,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::Client;
+use qemu_qmp::error::{ErrorKind, ExecuteError};
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{Client, ErrorKind, ExecuteError};
 use qemu_qmp_engine::Engine;
 
 use super::watch::Goal;

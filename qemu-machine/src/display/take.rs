@@ -18,8 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::Client;
+use qemu_qmp::error::{ExecuteError, ExecuteFailure};
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{Client, ExecuteError, ExecuteFailure};
 use qemu_qmp_engine::{
     Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use qemu_qmp::{ErrorKind, ExecuteError};
+use qemu_qmp::error::{ErrorKind, ExecuteError};
 use qemu_qmp_engine::error_text::Quoted;
 
 use super::KeyboardLayout;

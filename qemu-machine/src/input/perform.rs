@@ -13,8 +13,10 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qemu_qmp::Client;
+use qemu_qmp::command::QueryStatus;
+use qemu_qmp::error::ExecuteError;
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{Client, ExecuteError, QueryStatus};
 use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use crate::host::AccelDenial;
 use std::ffi::OsStr;
 use std::io;
 
-use qemu_qmp::ConnectError;
+use qemu_qmp::error::ConnectError;
 
 use crate::launch::error::LaunchFailure;
 use crate::life::ExitReport;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::{ConnectError, Disconnected, ExecuteError};
+use qemu_qmp::Disconnected;
+use qemu_qmp::error::{ConnectError, ExecuteError};
 
 use crate::error::ErrorKind;
 use crate::launch::advice;

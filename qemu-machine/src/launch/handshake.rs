@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use qemu_qmp::command::{Cont, QueryStatus};
 use qemu_qmp::supervise;
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{Client, Cont, Disconnected, QueryStatus, Transcript};
+use qemu_qmp::{Client, Disconnected, Transcript};
 use qemu_qmp_engine::{debug_is_display, oneshot};
 
 use super::LaunchFailure;

@@ -17,7 +17,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use qemu_qmp::{Deadlines, Listener};
+use qemu_qmp::Deadlines;
+use qemu_qmp::connect::Listener;
 use qemu_qmp_engine::Engine;
 use socket2::{Domain, Socket, Type};
 

@@ -6,7 +6,8 @@
 
 use crate::spec::ChannelConfig;
 use crate::spec::MachineSpec;
-use qemu_qmp::{Client, ExecuteError};
+use qemu_qmp::Client;
+use qemu_qmp::error::ExecuteError;
 use serde_json::Value;
 
 use crate::launch::error::LaunchFailure;

@@ -6,7 +6,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use qemu_qmp::{Client, ExecuteError};
+use qemu_qmp::Client;
+use qemu_qmp::error::ExecuteError;
 use qemu_qmp_engine::error_text::Quoted;
 
 use crate::error::ErrorKind;

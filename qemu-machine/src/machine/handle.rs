@@ -78,7 +78,8 @@ impl Machine {
     }
 
     /// The agent in the guest. The launch does not wait for it, because the
-    /// guest boots later: call [`ready`](GuestAgent::ready).
+    /// guest boots later: call
+    /// [`wait_until_ready`](GuestAgent::wait_until_ready).
     ///
     /// # Examples
     /// ```no_run

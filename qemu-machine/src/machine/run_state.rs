@@ -1,6 +1,7 @@
 //! Reset, pause and resume of the guest.
 
-use qemu_qmp::{Cont, Execute, Stop, SystemReset};
+use qemu_qmp::client::Execute;
+use qemu_qmp::command::{Cont, Stop, SystemReset};
 
 use super::Machine;
 

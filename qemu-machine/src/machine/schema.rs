@@ -9,8 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use qemu_qmp::command::QuerySchema;
+use qemu_qmp::error::ExecuteError;
+use qemu_qmp::schema::Schema;
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{ExecuteError, QuerySchema, Schema, Version};
+use qemu_qmp::wire::Version;
 use qemu_qmp_engine::{Elapsed, TurnLock, operation, timeout_option};
 
 use crate::error::ErrorKind;

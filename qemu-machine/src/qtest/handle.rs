@@ -10,8 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qemu_qmp::Subscription;
+use qemu_qmp::error::EventError;
 use qemu_qmp::supervise::PeerContext;
-use qemu_qmp::{EventError, Subscription};
 use qemu_qmp_engine::error_text::Shown;
 
 use super::channel::Shared;

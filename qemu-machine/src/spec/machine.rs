@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use qemu_qmp::Deadlines;
+use qemu_qmp::connect::ServerAddress;
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{Deadlines, ServerAddress};
 
 use super::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
 use super::{ChannelConfig, CommandLine, ConsoleConfig, DryRun, Firmware, GuestStart, Tee};

@@ -20,8 +20,9 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use qemu_qmp::command::{Quit, SystemPowerdown};
 use qemu_qmp::supervise::Reader;
-use qemu_qmp::{Client, Deadlines, Disconnected, Quit, SystemPowerdown};
+use qemu_qmp::{Client, Deadlines, Disconnected};
 use qemu_qmp_engine::{self as engine, Engine, Task, Watched, first, oneshot};
 use tokio::sync::mpsc;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use qemu_machine::error::{IrqError, QtestProtocolError};
-use qemu_machine::qmp::{Disconnected, EventError, QueryStatus};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::command::QueryStatus;
+use qemu_machine::qmp::error::EventError;
 use qemu_machine::qtest::QtestEnd;
 use qemu_machine::{ExitReport, Wait};
 

@@ -3,7 +3,10 @@
 use std::os::unix::net::UnixListener;
 
 use qemu_machine::Wait;
-use qemu_machine::qmp::{Client, ConnectError, ConnectStage, QueryStatus};
+use qemu_machine::qmp::Client;
+use qemu_machine::qmp::command::QueryStatus;
+use qemu_machine::qmp::connect::ConnectStage;
+use qemu_machine::qmp::error::ConnectError;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Place::{Real, Scripted};

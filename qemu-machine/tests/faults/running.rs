@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use qemu_machine::error::{ExitError, ExpectFailure, ShutdownError};
 use qemu_machine::life::Rung;
-use qemu_machine::qmp::{Disconnected, EventError, ExecuteError, ExecuteFailure};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::error::{EventError, ExecuteError, ExecuteFailure};
 use qemu_machine::{Console, ExitCause, Machine, Wait};
 use serde_json::json;
 

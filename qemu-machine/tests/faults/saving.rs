@@ -1,7 +1,8 @@
 //! Faults of a save, a move, or a snapshot.
 
 use qemu_machine::error::{MoveError, SnapshotFailure};
-use qemu_machine::qmp::{MigrationError, QueryStatus};
+use qemu_machine::qmp::command::QueryStatus;
+use qemu_machine::qmp::error::MigrationError;
 use qemu_machine::{Machine, Wait};
 use serde_json::json;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::support::{Qemu, linux_guest, scenario, text};
 use qemu_machine::agent::{AgentError, AgentFailure, ShutdownMode};
+use qemu_machine::qmp::command::{Cont, SystemReset};
 use qemu_machine::qmp::wire::Port;
-use qemu_machine::qmp::{Cont, SystemReset};
 use qemu_machine::spec::OptionGroup;
 use qemu_machine::{Console, ExitCause, MachineBuilder};
 

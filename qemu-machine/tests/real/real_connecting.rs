@@ -6,14 +6,15 @@ use std::task::{Context, Waker};
 use crate::support::{Scratch, scenario};
 use qemu_machine::Wait;
 use qemu_machine::agent::GuestAgent;
-use qemu_machine::qmp::{Client, QueryStatus};
+use qemu_machine::qmp::Client;
+use qemu_machine::qmp::command::QueryStatus;
 
 // R6
 scenario! {
     fn a_client_waits_for_the_socket_of_a_qemu_that_starts_and_for_its_turn(qemu) {
         let scratch = Scratch::new("connecting");
         let (monitor, agent) = (scratch.join("qmp.sock"), scratch.join("qga.sock"));
-        let begun = |mut connect: <qemu_machine::qmp::Connect as IntoFuture>::IntoFuture| {
+        let begun = |mut connect: <qemu_machine::qmp::connect::Connect as IntoFuture>::IntoFuture| {
             let mut context = Context::from_waker(Waker::noop());
             assert!(connect.as_mut().poll(&mut context).is_pending());
             connect

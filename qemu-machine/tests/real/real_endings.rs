@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::{Scratch, is_gone, scenario, signal};
 use qemu_machine::error::ShutdownError;
 use qemu_machine::life::{Rung, RungOutcome};
-use qemu_machine::qmp::{Disconnected, EventError};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::error::EventError;
 use qemu_machine::{ExitCause, Machine};
 use serde_json::json;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::support::{Qemu, Scratch, scenario};
 use qemu_machine::error::MoveError;
-use qemu_machine::qmp::{JobFailure, JobReport, MigrationError, QueryStatus};
+use qemu_machine::qmp::client::JobReport;
+use qemu_machine::qmp::command::QueryStatus;
+use qemu_machine::qmp::error::{JobFailure, MigrationError};
 use qemu_machine::{Machine, MachineBuilder, Wait};
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use crate::support::boot_sector::boots;
 use crate::support::{Qemu, Scratch, scenario, text};
 use qemu_machine::error::LaunchError;
 use qemu_machine::life::{ExitDevice, Rung};
-use qemu_machine::qmp::Cont;
+use qemu_machine::qmp::command::Cont;
 use qemu_machine::spec::{Monitor, OptionGroup};
 use qemu_machine::{Console, ExitCause, Machine, MachineBuilder};
 

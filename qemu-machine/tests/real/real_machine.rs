@@ -3,7 +3,7 @@
 use crate::support::scenario;
 use qemu_machine::ExitCause;
 use qemu_machine::life::Rung;
-use qemu_machine::qmp::QueryStatus;
+use qemu_machine::qmp::command::QueryStatus;
 
 scenario! {
     fn a_machine_is_launched_spoken_with_heard_and_ended(qemu) {

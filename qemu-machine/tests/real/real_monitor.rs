@@ -8,7 +8,8 @@ use std::path::Path;
 use crate::support::{self, Scratch, scenario};
 use qemu_machine::Wait;
 use qemu_machine::error::ForwardError;
-use qemu_machine::qmp::{ExecuteFailure, HumanMonitorCommand, QueryStatus, Stop};
+use qemu_machine::qmp::command::{HumanMonitorCommand, QueryStatus, Stop};
+use qemu_machine::qmp::error::ExecuteFailure;
 use qemu_machine::spec::{Monitor, UserNet};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Qemu, scenario, signal};
 use qemu_machine::error::{QtestError, QtestFailure};
-use qemu_machine::qmp::{Cont, QueryStatus};
+use qemu_machine::qmp::command::{Cont, QueryStatus};
 use qemu_machine::qtest::QtestEnd;
 use qemu_machine::spec::Monitor;
 use qemu_machine::{MachineBuilder, Wait};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::support::{Qemu, Scratch, boot_sector, scenario};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::MoveError;
-use qemu_machine::qmp::{MigrationError, QueryStatus};
+use qemu_machine::qmp::command::QueryStatus;
+use qemu_machine::qmp::error::MigrationError;
 use qemu_machine::{Machine, MachineBuilder, Wait};
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{Qemu, Scratch, boot_sector, scenario};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::{SnapshotError, SnapshotFailure};
-use qemu_machine::qmp::QueryStatus;
+use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::spec::Drive;
 use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 use serde_json::json;

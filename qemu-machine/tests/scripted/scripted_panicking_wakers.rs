@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, fake, release};
 use qemu_machine::error::{ExpectFailure, SendError};
-use qemu_machine::qmp::{Disconnected, Stop};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::command::Stop;
 use qemu_machine::qtest::QtestEnd;
 use qemu_machine::{Console, Wait};
 

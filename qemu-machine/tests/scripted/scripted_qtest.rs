@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{fake, scenario};
 use qemu_machine::MachineBuilder;
 use qemu_machine::error::{IrqError, LaunchFailure, QtestFailure, QtestProtocolError};
-use qemu_machine::qmp::{QueryStatus, Stop};
+use qemu_machine::qmp::command::{QueryStatus, Stop};
 use qemu_machine::qtest::{QtestCommand, QtestEnd};
 
 const SHORT: Duration = Duration::from_millis(50);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::support::{Scratch, fake, is_gone, release, scenario, text};
 use qemu_machine::error::ExpectFailure;
-use qemu_machine::qmp::{Disconnected, EventError, ExecuteFailure};
+use qemu_machine::qmp::Disconnected;
+use qemu_machine::qmp::error::{EventError, ExecuteFailure};
 use qemu_machine::{Console, ExitCause, MachineBuilder, Wait};
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{Scratch, fake_qemu, scenario};
 use qemu_machine::error::SchemaError;
-use qemu_machine::qmp::Schema;
+use qemu_machine::qmp::schema::Schema;
 use qemu_machine::{Machine, MachineBuilder, Wait};
 
 /// A peer that tells its schema once; `serve` answers whatever else is asked in

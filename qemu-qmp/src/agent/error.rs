@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::Disconnected;
+use crate::error_kind::ErrorKind;
 use crate::wire::{ErrorReply, Port, ProtocolError, RequestStage};
-use crate::{Disconnected, ErrorKind};
 use qemu_qmp_engine::error_text::Quoted;
 
 /// An operation on the guest agent failed.

@@ -10,7 +10,7 @@ use qemu_qmp_engine::{operation, timeout_option};
 
 use super::call::{Operation, Request, line, typed};
 use super::{AgentError, AgentFailure, GuestAgent};
-use crate::Command;
+use crate::command::Command;
 use crate::wire::AgentAnswer;
 
 /// Waits until the agent answers; made by [`GuestAgent::wait_until_ready`].

@@ -39,9 +39,10 @@ pub use link::AgentLink;
 pub(crate) use link::{absent, open};
 pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
 
+use crate::command::Command;
 use crate::reader::{PeerContext, PendingNotices};
 use crate::wire::{AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line};
-use crate::{Command, Deadlines, Disconnected};
+use crate::{Deadlines, Disconnected};
 use qemu_qmp_engine::{Engine, Stream, Watched, oneshot};
 
 /// A handle to the agent in a guest.

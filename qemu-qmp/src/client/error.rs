@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::Disconnected;
+use crate::error_kind::ErrorKind;
 use crate::wire::ErrorReply;
-use crate::{Disconnected, ErrorKind};
 use qemu_qmp_engine::error_text::Quoted;
 
 /// A command failed.

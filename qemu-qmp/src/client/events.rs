@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use serde_core::de::DeserializeOwned;
-
 use qemu_qmp_engine as engine;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::queue::{Queue, Queued};
@@ -15,41 +13,13 @@ use qemu_qmp_engine::timeout_option;
 
 use super::{EventError, EventPattern, NextItem, Subscription};
 use crate::Disconnected;
-use crate::wire::Event;
+use crate::wire::{Event, TypedEvent};
 
 /// Receives the events of a server in order, from the moment it was made.
 pub type Events = Subscription<Event>;
 
 /// Waits for an event; made by [`Events`].
 pub type NextEvent<'a> = NextItem<'a, Event>;
-
-/// An event as a type: its fields are the event's data.
-///
-/// # Examples
-/// ```
-/// use qemu_qmp::{EventError, Events, TypedEvent, Wait};
-/// use serde::Deserialize;
-///
-/// #[derive(Deserialize)]
-/// struct Shutdown {
-///     guest: bool,
-///     reason: String,
-/// }
-///
-/// impl TypedEvent for Shutdown {
-///     const NAME: &'static str = "SHUTDOWN";
-/// }
-///
-/// fn wait_for_shutdown(events: &mut Events) -> Result<bool, EventError> {
-///     let shutdown = events.next_typed::<Shutdown>().wait()?;
-///     println!("shut down: {}", shutdown.reason);
-///     Ok(shutdown.guest)
-/// }
-/// ```
-pub trait TypedEvent: DeserializeOwned {
-    /// The event's name on the wire.
-    const NAME: &'static str;
-}
 
 /// Waits for an event of one type; made by [`Events::next_typed`].
 #[must_use = "does nothing until awaited or waited for"]

@@ -12,8 +12,8 @@ use serde_core::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Client, ExecuteError, ExecuteFailure, PassedFd, Reply};
+use crate::command::{Command, HumanMonitorCommand};
 use crate::wire::{ErrorReply, Id, Line};
-use crate::{Command, HumanMonitorCommand};
 use qemu_qmp_engine::{Elapsed, NotSent, Span, oneshot, operation, timeout_option};
 
 /// Executes a typed command; made by [`Client::execute`].

@@ -19,7 +19,7 @@ use serde_core::Serialize;
 use serde_json::{Value, json};
 
 use super::{Client, EventError, Events, ExecuteError};
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use crate::wire::Event;
 use qemu_qmp_engine::Elapsed;
 use qemu_qmp_engine::error_text::Quoted;

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use super::cancel_migration::has_ended;
 use super::job::note_state;
 use super::{Client, EventError, Events, ExecuteError, PassedFd};
-use crate::{ErrorKind, QueryStatus};
+use crate::command::QueryStatus;
+use crate::error_kind::ErrorKind;
 use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 
 /// Migrates a guest out; made by [`Client::migrate_over`].

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Disconnected, ErrorKind};
+use crate::Disconnected;
+use crate::error_kind::ErrorKind;
 
 /// Connecting failed.
 #[derive(Clone)]

@@ -4,7 +4,7 @@
 //! It receives an address, a socket or a listener, and returns a handle whose
 //! reader runs on the engine.
 
-mod error;
+pub(crate) mod error;
 mod listen;
 mod reach;
 
@@ -26,7 +26,8 @@ use crate::reader::{PeerContext, Reader, ReadySignal};
 use crate::wire::{AgentSettings, Settings};
 use crate::{Client, Deadlines, Disconnected, Transcript};
 
-pub use error::{ConnectError, ConnectStage};
+pub(crate) use error::ConnectError;
+pub use error::ConnectStage;
 pub use listen::Listener;
 
 impl Client {

@@ -1,6 +1,6 @@
 //! Any schema, and questions to it.
 
-use crate::Schema;
+use crate::schema::Schema;
 
 /// Checks that a schema is read or refused, that its names can be asked for, and that
 /// every question ends.

@@ -5,22 +5,23 @@
 //! `read` converts the reply to a [`Schema`], and `question` parses a question about
 //! it. Never uses a connection or a clock.
 
-mod question;
+pub(crate) mod question;
 mod read;
 
 use std::fmt;
 
-pub use question::QuestionError;
+pub(crate) use question::QuestionError;
 use question::{Question, Step};
 
 /// The commands and events of a QEMU, with their arguments, return values and data;
-/// the answer to [`QuerySchema`](crate::QuerySchema).
+/// the answer to [`QuerySchema`](crate::command::QuerySchema).
 ///
 /// Ask the schema for a feature instead of deciding by the version.
 ///
 /// # Examples
 /// ```no_run
-/// use qemu_qmp::{Client, QuerySchema, Wait};
+/// use qemu_qmp::{Client, Wait};
+/// use qemu_qmp::command::QuerySchema;
 ///
 /// let qmp = Client::connect_unix("/run/vm/qmp.sock").wait()?;
 /// let schema = qmp.execute(QuerySchema).wait()?;
@@ -92,7 +93,7 @@ impl Schema {
     ///
     /// # Examples
     /// ```
-    /// # fn ask(schema: &qemu_qmp::Schema) -> Result<(), qemu_qmp::QuestionError> {
+    /// # fn ask(schema: &qemu_qmp::schema::Schema) -> Result<(), qemu_qmp::error::QuestionError> {
     /// schema.has("blockdev-add")?;                          // the command
     /// schema.has("blockdev-add/arg-type/driver/^nvme")?;    // a value of its argument
     /// schema.has("blockdev-add/arg-type/+nvme/namespace")?; // the argument of a variant

@@ -5,7 +5,7 @@ use std::fmt;
 
 use qemu_qmp_engine::error_text::Quoted;
 
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 
 /// A question to a schema is malformed.
 #[derive(Clone, PartialEq, Eq)]

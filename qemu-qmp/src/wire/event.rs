@@ -8,8 +8,6 @@ use std::time::{Duration, SystemTime};
 use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::TypedEvent;
-
 /// An event of the server (`docs/interop/qmp-spec`, "Asynchronous events").
 ///
 /// A cheap handle: a clone shares what was received.
@@ -147,4 +145,33 @@ impl<'de> Visitor<'de> for TimestampVisitor {
         }
         Ok(timestamp)
     }
+}
+
+/// An event as a type: its fields are the event's data.
+///
+/// # Examples
+/// ```
+/// use qemu_qmp::{Events, TypedEvent, Wait};
+/// use qemu_qmp::error::EventError;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Shutdown {
+///     guest: bool,
+///     reason: String,
+/// }
+///
+/// impl TypedEvent for Shutdown {
+///     const NAME: &'static str = "SHUTDOWN";
+/// }
+///
+/// fn wait_for_shutdown(events: &mut Events) -> Result<bool, EventError> {
+///     let shutdown = events.next_typed::<Shutdown>().wait()?;
+///     println!("shut down: {}", shutdown.reason);
+///     Ok(shutdown.guest)
+/// }
+/// ```
+pub trait TypedEvent: DeserializeOwned {
+    /// The event's name on the wire.
+    const NAME: &'static str;
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use qemu_qmp::{Client, EventError, ExecuteFailure, Wait};
+use qemu_qmp::error::{EventError, ExecuteFailure};
+use qemu_qmp::{Client, Wait};
 use serde_json::json;
 use testbed::trials;
 

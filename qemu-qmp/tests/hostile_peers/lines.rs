@@ -1,6 +1,7 @@
 //! Lines that are no messages, or too much of one.
 
-use qemu_qmp::{Client, Disconnected, ExecuteFailure, ProtocolError, Wait};
+use qemu_qmp::error::{ExecuteFailure, ProtocolError};
+use qemu_qmp::{Client, Disconnected, Wait};
 use serde_json::value::RawValue;
 use testbed::trials;
 

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::agent::{COMPLAINT, decode, encode};
 use crate::support::{Play, Scratch, Server, begin, scenario, serve};
+use qemu_qmp::Disconnected;
 use qemu_qmp::agent::{AgentFailure, GuestAgent, ShutdownMode};
-use qemu_qmp::wire::{ErrorClass, Port};
-use qemu_qmp::{ConnectError, Disconnected, ProtocolError};
+use qemu_qmp::error::ErrorClass;
+use qemu_qmp::error::{ConnectError, ProtocolError};
+use qemu_qmp::wire::Port;
 use serde_json::json;
 
 const SHORT: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! The agent's conversation by its public API: what is sent when, and whose
 //! an answer is, without sockets.
 
-use qemu_qmp::ProtocolError;
+use qemu_qmp::error::ProtocolError;
 use qemu_qmp::wire::{
     AgentAnswer, AgentConnection, AgentOutput, AgentSettings, Line, PauseReason, Port, RequestStage,
 };

@@ -8,10 +8,9 @@ use crate::support::{
     GREETING_WITHOUT_OOB, Received, UNREADABLE, begin, note_warnings, poll_once, scenario, serve,
     warned,
 };
-use qemu_qmp::{
-    Client, Command, Disconnected, ErrorClass, EventError, ExecuteError, ExecuteFailure,
-    QueryStatus, Wait,
-};
+use qemu_qmp::command::{Command, QueryStatus};
+use qemu_qmp::error::{ErrorClass, EventError, ExecuteError, ExecuteFailure};
+use qemu_qmp::{Client, Disconnected, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

@@ -12,12 +12,11 @@ use crate::support::{
     GREETING, GREETING_WITHOUT_OOB, PATIENCE, Play, Scratch, Server, note_warnings, poll_once,
     scenario, serve, serve_on, warned,
 };
+use qemu_qmp::connect::{Listener, ServerAddress};
+use qemu_qmp::error::{ConnectError, EventError, ProtocolError};
 use qemu_qmp::supervise::{self, PeerContext, Reader, ReadySignal};
 use qemu_qmp::wire::Settings;
-use qemu_qmp::{
-    Client, ConnectError, Deadlines, Disconnected, EventError, Listener, ProtocolError,
-    ServerAddress, Wait,
-};
+use qemu_qmp::{Client, Deadlines, Disconnected, Wait};
 use qemu_qmp_engine::Engine;
 use serde_json::json;
 

@@ -1,7 +1,8 @@
 //! The sans-IO core by its public API: what a message means, without sockets.
 
-use qemu_qmp::ProtocolError;
-use qemu_qmp::wire::{Connection, ErrorClass, Id, Line, Output, Settings};
+use qemu_qmp::error::ErrorClass;
+use qemu_qmp::error::ProtocolError;
+use qemu_qmp::wire::{Connection, Id, Line, Output, Settings};
 
 const GREETING: &[u8] = b"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 0, \"major\": 10}, \"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{GREETING, Play, begin, poll_once, scenario, serve};
 use futures_util::StreamExt;
-use qemu_qmp::{Client, Disconnected, ErrorClass, Event, EventError, Events, QueryStatus, Wait};
+use qemu_qmp::command::QueryStatus;
+use qemu_qmp::error::{ErrorClass, EventError};
+use qemu_qmp::{Client, Disconnected, Event, Events, Wait};
 use serde_json::{Value, json};
 
 /// An event with a number, to distinguish it from others.

@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::support::{GREETING, UNREADABLE, begin, poll_once, scenario, serve};
-use qemu_qmp::{Client, Disconnected, EventError, ExecuteFailure, ProtocolError, Wait};
+use qemu_qmp::error::{EventError, ExecuteFailure, ProtocolError};
+use qemu_qmp::{Client, Disconnected, Wait};
 use serde_json::json;
 use serde_json::value::RawValue;
 

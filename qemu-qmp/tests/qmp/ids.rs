@@ -1,7 +1,8 @@
 //! What commands and replies are known by on the wire.
 
 use crate::support::{begin, poll_once, scenario, serve};
-use qemu_qmp::{Client, ExecuteFailure};
+use qemu_qmp::Client;
+use qemu_qmp::error::ExecuteFailure;
 use serde_json::json;
 
 // P18

@@ -6,8 +6,10 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::time::{Duration, Instant};
 
 use crate::support::{Play, Scratch, Server, poll_once, scenario};
+use qemu_qmp::Client;
 use qemu_qmp::agent::GuestAgent;
-use qemu_qmp::{Client, ConnectError, ConnectStage, Listener};
+use qemu_qmp::connect::{ConnectStage, Listener};
+use qemu_qmp::error::ConnectError;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 const SHORT: Duration = Duration::from_millis(50);

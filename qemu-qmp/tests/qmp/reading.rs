@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{self, serve};
-use qemu_qmp::{Client, Events, QueryStatus, Wait};
+use qemu_qmp::command::QueryStatus;
+use qemu_qmp::{Client, Events, Wait};
 use tokio::runtime::Runtime;
 
 /// Answers this number of commands, then sends an event that no thread waits for.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use qemu_qmp::Schema;
+use qemu_qmp::schema::Schema;
 
 #[test]
 fn what_differs_between_two_versions_is_told() {

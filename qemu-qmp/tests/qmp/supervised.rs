@@ -7,9 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::support::poll_once;
+use qemu_qmp::command::QueryStatus;
 use qemu_qmp::supervise::{self, PeerContext};
 use qemu_qmp::wire::{AgentSettings, Settings};
-use qemu_qmp::{Client, Deadlines, Disconnected, QueryStatus, Wait};
+use qemu_qmp::{Client, Deadlines, Disconnected, Wait};
 
 struct Somebody;
 

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::support::{GREETING, Scratch, poll_once, scenario, serve};
-use qemu_qmp::{Client, Direction, EventError, Tap, Transcript, Wait};
+use qemu_qmp::client::Direction;
+use qemu_qmp::error::EventError;
+use qemu_qmp::{Client, Tap, Transcript, Wait};
 use serde_json::{Value, json};
 
 /// What is there now, each with its sign.

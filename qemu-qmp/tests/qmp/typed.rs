@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{scenario, serve};
-use qemu_qmp::{
-    Client, Command, Disconnected, ErrorKind, EventError, QueryStatus, TypedEvent, Wait,
-};
+use qemu_qmp::command::{Command, QueryStatus};
+use qemu_qmp::error::{ErrorKind, EventError};
+use qemu_qmp::{Client, Disconnected, TypedEvent, Wait};
 use serde_json::json;
 
 #[derive(Debug, PartialEq, serde::Deserialize)]

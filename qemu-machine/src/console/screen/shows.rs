@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
 use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::{Either, Elapsed, race};
 
 use super::line::HasNul;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::{ExecuteError, MigrationError};
+use qemu_qmp::error::{ExecuteError, MigrationError};
 
 use crate::error::ErrorKind;
 

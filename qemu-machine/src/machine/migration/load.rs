@@ -4,7 +4,9 @@ use qemu_qmp_engine::{operation, timeout_option};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qemu_qmp::{Client, Cont, MigrationReport, QueryStatus, Stop};
+use qemu_qmp::Client;
+use qemu_qmp::client::MigrationReport;
+use qemu_qmp::command::{Cont, QueryStatus, Stop};
 
 use super::file::SavedFile;
 use super::{MoveError, mark, operation};

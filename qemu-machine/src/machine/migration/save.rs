@@ -4,7 +4,8 @@ use qemu_qmp_engine::{operation, timeout_option};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qemu_qmp::{Client, MigrationReport};
+use qemu_qmp::Client;
+use qemu_qmp::client::MigrationReport;
 
 use super::file::SavedFile;
 use super::operation::{self, GivenUp};

@@ -1,6 +1,8 @@
 //! The guest of a save or a move: paused for it, and resumed if it fails.
 
-use qemu_qmp::{Client, Cont, ExecuteError, QueryStatus, Stop};
+use qemu_qmp::Client;
+use qemu_qmp::command::{Cont, QueryStatus, Stop};
+use qemu_qmp::error::ExecuteError;
 
 /// A guest and its earlier state.
 #[derive(Debug)]

@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp::{Client, Cont, Disconnected, IncomingMigration, MigrationReport, Quit};
+use qemu_qmp::client::{IncomingMigration, MigrationReport};
+use qemu_qmp::command::{Cont, Quit};
+use qemu_qmp::{Client, Disconnected};
 
 use super::operation::{self, GivenUp};
 use super::source::Source;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use qemu_qmp::{ExecuteError, JobError};
+use qemu_qmp::error::{ExecuteError, JobError};
 
 use crate::error::ErrorKind;
 

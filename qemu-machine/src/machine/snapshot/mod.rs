@@ -11,7 +11,8 @@ use qemu_qmp_engine::{operation, timeout_option};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use qemu_qmp::{Client, QueryStatus};
+use qemu_qmp::Client;
+use qemu_qmp::command::QueryStatus;
 use qemu_qmp_engine::Elapsed;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use qemu_qmp::ServerAddress;
+use qemu_qmp::connect::ServerAddress;
 
 use super::{GuestStart, OptionGroup};
 use crate::spec::{ChannelConfig, MachineSpec};
