@@ -173,7 +173,8 @@ impl Client {
     }
 
     /// Receives every message from now on, in both directions. To record all
-    /// messages in a file, see [`Connect::transcript`].
+    /// messages in a file, see
+    /// [`Connect::transcript`](crate::Connect::transcript).
     ///
     /// # Examples
     /// ```no_run
