@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 use qemu_machine::Wait;
@@ -20,7 +21,7 @@ struct Fields(String);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!(" {}={value:?}", field.name());
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
     }
 }
 
