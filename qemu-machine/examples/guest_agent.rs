@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use qemu_machine::agent::ShutdownMode;
+use qemu_machine::qmp::agent::ShutdownMode;
 use qemu_machine::{Machine, Wait};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -74,10 +74,8 @@ mod sys;
 mod umbrella;
 
 pub use qemu_qmp as qmp;
-pub use qemu_qmp::agent;
 
 pub use accel::handle::Accel;
-pub use agent::GuestAgent;
 pub use console::handle::Console;
 pub use console::screen::Screen;
 pub use console::shell::Shell;
@@ -88,6 +86,7 @@ pub use launch::Launch;
 pub use life::guest_state::GuestState;
 pub use life::report::{ExitCause, ExitReport, ExitStatus};
 pub use machine::handle::Machine;
+pub use qemu_qmp::agent::GuestAgent;
 pub use qemu_qmp::{Deadlines, Wait};
 pub use qtest::handle::Qtest;
 pub use spec::builder::MachineBuilder;

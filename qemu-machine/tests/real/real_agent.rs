@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::support::{Qemu, linux_guest, scenario, text};
-use qemu_machine::agent::{AgentError, AgentFailure, ShutdownMode};
+use qemu_machine::qmp::agent::{AgentError, AgentFailure, ShutdownMode};
 use qemu_machine::qmp::command::{Cont, SystemReset};
 use qemu_machine::qmp::wire::Port;
 use qemu_machine::spec::OptionGroup;

@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 use std::task::{Context, Waker};
 
 use crate::support::{Scratch, scenario};
+use qemu_machine::GuestAgent;
 use qemu_machine::Wait;
-use qemu_machine::agent::GuestAgent;
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::command::QueryStatus;
 
