@@ -141,7 +141,7 @@ scenario! {
         });
         for error in [waiting, run!(expect()).unwrap_err()] {
             assert!(matches!(error, DisplayError::GuestPaused { .. }), "{error}");
-            assert!(error.to_string().contains("has shut down"), "{error}");
+            assert!(error.to_string().contains("shut down"), "{error}");
         }
         run!(vm.shutdown()).unwrap();
     }

@@ -206,7 +206,7 @@ fn snapshots_are_gone_back_to() {
         for expected in [
             "snapshot 'fresh' with ",
             "the guest is as it was",
-            "cannot load snapshot 'older': no disk has it, but these: 'fresh'",
+            "cannot load snapshot 'older': no disk has it; existing snapshots: 'fresh'",
             "by the guest",
         ] {
             assert!(told.contains(expected), "no {expected:?} in:\n{told}");

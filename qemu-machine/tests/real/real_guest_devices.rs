@@ -35,7 +35,7 @@ scenario! {
             assert_eq!(report.cause, ExitCause::Guest, "{report}");
             assert_eq!(report.status.code(), Some(2 * i32::from(value) + 1));
             assert!(!report.is_failure(), "{report}");
-            let told = format!("the guest exited by isa-debug-exit with code {value} (QEMU's status {})", 2 * u16::from(value) + 1);
+            let told = format!("the guest exited by isa-debug-exit with code {value} (exit status {})", 2 * u16::from(value) + 1);
             assert!(report.to_string().contains(&told), "{report}");
             // It is data, and no error of the end.
             run!(vm.shutdown()).unwrap();
