@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use crate::error::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 
 /// Why this host does not permit an accelerator.
 #[derive(Clone, PartialEq, Eq)]

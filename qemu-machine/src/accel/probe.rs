@@ -16,8 +16,8 @@ use super::cache::{self, Findings, Subject};
 use super::trial::{self, NotListed};
 use super::{Accel, AccelChoice, AccelFinding, AccelReport};
 use crate::ExitReport;
-use crate::error::ErrorKind;
 use crate::launch::LaunchError;
+use qemu_qmp::error::ErrorKind;
 
 /// Lists the accelerators of a binary; returned by [`Accel::listed`].
 ///

@@ -11,10 +11,10 @@ use std::time::Duration;
 use qemu_qmp::Disconnected;
 use qemu_qmp::error::{ConnectError, ExecuteError};
 
-use crate::error::ErrorKind;
 use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
 use crate::spec::CommandLine;
+use qemu_qmp::error::ErrorKind;
 
 /// A launch failed. Nothing of the machine is left.
 ///

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::ErrorKind;
 use crate::life::ExitReport;
+use qemu_qmp::error::ErrorKind;
 
 /// A machine did not end as asked, or has not ended.
 #[derive(Clone)]

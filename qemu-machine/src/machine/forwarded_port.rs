@@ -10,7 +10,7 @@ use qemu_qmp::Client;
 use qemu_qmp::error::ExecuteError;
 use qemu_qmp_engine::error_text::Quoted;
 
-use crate::error::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 
 /// Asks QEMU for the host port of a forward; made by
 /// [`Machine::forwarded_port`](crate::Machine::forwarded_port).

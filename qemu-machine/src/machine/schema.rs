@@ -16,8 +16,8 @@ use qemu_qmp::supervise::PeerContext;
 use qemu_qmp::wire::Version;
 use qemu_qmp_engine::{Elapsed, TurnLock, operation, timeout_option};
 
-use crate::error::ErrorKind;
 use crate::machine::Machine;
+use qemu_qmp::error::ErrorKind;
 
 /// Reads the schema of the QEMU of the machine; made by [`Machine::schema`].
 ///

@@ -9,8 +9,8 @@ use std::time::Duration;
 use qemu_qmp_engine::error_text::Quoted;
 
 use super::QtestProtocolError;
-use crate::error::ErrorKind;
 use crate::life::ExitReport;
+use qemu_qmp::error::ErrorKind;
 
 /// A command on a qtest channel failed.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 
-use crate::error::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::error_text::Quoted;
 
 /// One connection and its waiters.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use qemu_qmp::error::{ExecuteError, MigrationError};
 
-use crate::error::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 
 /// A move, save or load of a guest failed.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qemu_qmp::error::{ExecuteError, JobError};
 
-use crate::error::ErrorKind;
+use qemu_qmp::error::ErrorKind;
 
 /// An operation on snapshots failed.
 #[derive(Clone)]
