@@ -1,0 +1,160 @@
+//! Waiting while somebody may call: the person by a signal, or the writer of
+//! standard output by a failure.
+//!
+//! ```text
+//! signal --thread--> call --+
+//! tee's writer -----> call --+--> Calls --> the wait under way ends, its operation is dropped
+//! timer ------------> call --+
+//! ```
+//!
+//! Each call ends one wait. So the first Ctrl-C ends what is under way, and the
+//! second ends the soft end of the machine.
+//!
+//! Signals come by `signal-hook`: its self-pipe and its thread are safe code, and
+//! it keeps what others have installed.
+
+use std::collections::VecDeque;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use qemu_machine::Wait;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Receives the calls. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Attention(Arc<Mutex<Calls>>);
+
+/// Why a wait ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// This signal came.
+    Signal(i32),
+    /// Standard output cannot be written: the kind of the failure, and its text.
+    Output(io::ErrorKind, String),
+    /// The time was up that [`Attention::call_after`] was given.
+    Late,
+}
+
+#[derive(Default)]
+struct Calls {
+    calls: VecDeque<Call>,
+    waiting: Option<Waker>,
+}
+
+impl Attention {
+    /// Begins to receive SIGINT, SIGTERM and SIGHUP. A signal that this process
+    /// ignores from its start (`nohup`, a script's background) stays ignored.
+    pub(crate) fn to_signals() -> io::Result<Self> {
+        let attention = Self::default();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = ignored(&status);
+        let wanted = [SIGINT, SIGTERM, SIGHUP];
+        let wanted = wanted.into_iter().filter(|it| ignored >> (it - 1) & 1 == 0);
+        let mut signals = Signals::new(wanted)?;
+        let caller = attention.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    caller.call(Call::Signal(signal));
+                }
+            })?;
+        Ok(attention)
+    }
+
+    /// Waits for the operation, or for a call, which drops the operation.
+    pub(crate) fn wait<O: IntoFuture>(&self, operation: O) -> Result<O::Output, Call> {
+        let mut operation = pin!(operation.into_future());
+        let waited = poll_fn(|context| {
+            let mut calls = self.lock();
+            if let Some(call) = calls.calls.pop_front() {
+                return Poll::Ready(Err(call));
+            }
+            calls.waiting = Some(context.waker().clone());
+            drop(calls);
+            operation.as_mut().poll(context).map(Ok)
+        });
+        waited.wait()
+    }
+
+    /// The next call that nobody has received.
+    pub(crate) fn take(&self) -> Option<Call> {
+        self.lock().calls.pop_front()
+    }
+
+    /// Ends the wait under way, or the next one.
+    pub(crate) fn call(&self, call: Call) {
+        let mut calls = self.lock();
+        calls.calls.push_back(call);
+        let waiting = calls.waiting.take();
+        drop(calls);
+        if let Some(waker) = waiting {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the waker is that of `wait` above, which does not panic"
+            )]
+            waker.wake();
+        }
+    }
+
+    /// Calls after this time.
+    pub(crate) fn call_after(&self, time: Duration) {
+        let caller = self.clone();
+        thread::spawn(move || {
+            thread::sleep(time);
+            caller.call(Call::Late);
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The set of ignored signals in `/proc/PID/status`, the first in the lowest
+/// bit.
+fn ignored(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[test]
+    fn a_call_ends_one_wait_and_the_next_goes_on() {
+        let attention = Attention::default();
+        assert_eq!(attention.wait(ready(1)), Ok(1));
+        let caller = attention.clone();
+        let thread = thread::spawn(move || caller.call(Call::Signal(2)));
+        let ended = attention.wait(pending::<()>());
+        assert_eq!(ended, Err(Call::Signal(2)));
+        thread.join().unwrap();
+        assert_eq!(attention.wait(ready(2)), Ok(2));
+    }
+
+    #[test]
+    fn a_call_that_came_before_ends_the_next_wait() {
+        let attention = Attention::default();
+        attention.call(Call::Late);
+        assert_eq!(attention.wait(ready(1)), Err(Call::Late));
+        assert_eq!(attention.take(), None);
+    }
+
+    #[test]
+    fn the_ignored_signals_are_read_from_the_status() {
+        let status = "Name:\tx\nSigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\t2\n";
+        assert_eq!(ignored(status), 1 | 1 << 12);
+        assert_eq!(ignored(""), 0);
+    }
+}

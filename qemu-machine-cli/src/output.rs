@@ -1,0 +1,85 @@
+//! What is written where: standard output has what was asked for, standard error
+//! all else.
+//!
+//! Never panics on a reader that is gone. A write to standard output that fails
+//! is a [`Failure`]; one to standard error is dropped, because nobody is left
+//! to read about it.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use crate::exit::Outcome;
+use crate::failure::Failure;
+
+/// Writes to standard output what was asked for.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|error| unwritable(&error))
+}
+
+/// Writes a line to standard output.
+pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Writes a value to standard output as JSON: in one line, or for people.
+pub(crate) fn json(value: &serde_json::Value, in_one_line: bool) -> Result<(), Failure> {
+    if in_one_line {
+        line(value)
+    } else {
+        line(format_args!("{value:#}"))
+    }
+}
+
+/// Writes to standard error what a program of the guest's wrote to its own.
+pub(crate) fn write_error(bytes: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+}
+
+/// Says something to the person at standard error.
+pub(crate) fn note(text: impl fmt::Display) {
+    write_error(format!("qemu-machine: {text}\n").as_bytes());
+}
+
+/// Says why it failed.
+pub(crate) fn error(text: impl fmt::Display) {
+    let (begin, end) = if has_colour() {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    write_error(format!("qemu-machine: {begin}error:{end} {text}\n").as_bytes());
+}
+
+/// Says why the arguments cannot be used, or gives the help that was asked for.
+pub(crate) fn usage(error: &clap::Error) -> Result<Outcome, Failure> {
+    // It chooses standard output or error, and colour.
+    match error.print() {
+        _ if error.use_stderr() => Ok(Outcome::Usage),
+        Ok(()) => Ok(Outcome::Succeeded),
+        Err(error) => Err(unwritable(&error)),
+    }
+}
+
+/// What a failed write to standard output means.
+pub(crate) fn unwritable(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        // As if by SIGPIPE, which this program ignores.
+        return Failure {
+            outcome: Outcome::OUTPUT_CLOSED,
+            message: None,
+        };
+    }
+    let message = format!("cannot write to standard output: {error}");
+    Failure::new(Outcome::Broken, message)
+}
+
+/// Whether a person sees standard error, and has not turned colour off
+/// (`NO_COLOR`, by <https://no-color.org>).
+fn has_colour() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
+    io::stderr().is_terminal() && !is_off && !is_dumb
+}

@@ -1,0 +1,27 @@
+//! `completion`: what a shell knows of this command.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::arguments::Arguments;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::output;
+
+/// Prints a completion script for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  source <(qemu-machine completion bash)")]
+pub(crate) struct Completion {
+    /// Which shell
+    shell: Shell,
+}
+
+impl Completion {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        let mut script = Vec::new();
+        let mut command = Arguments::command();
+        clap_complete::generate(self.shell, &mut command, "qemu-machine", &mut script);
+        output::write(&script)?;
+        Ok(Outcome::Succeeded)
+    }
+}

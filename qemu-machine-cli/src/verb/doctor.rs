@@ -1,0 +1,158 @@
+//! `doctor`: whether this host has what machines need, and what to do where it
+//! has not.
+
+mod host;
+
+use std::ffi::OsString;
+
+use clap::Args;
+use qemu_machine::{Accel, Machine, Wait};
+use serde_json::json;
+
+use super::run::default_qemu;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::output;
+
+/// Checks this host: kernel, QEMU, KVM, temporary files, limits and firmware.
+///
+/// Fails if a machine cannot run. A warning costs speed or comfort alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  qemu-machine doctor --qemu qemu-system-aarch64")]
+pub(crate) struct Doctor {
+    /// The QEMU to check
+    #[arg(long, value_name = "BINARY")]
+    qemu: Option<OsString>,
+
+    /// Prints the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found out of one thing.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    name: &'static str,
+    state: State,
+    what: String,
+    advice: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// Machines run, but not as well as they could.
+    Warning,
+    /// No machine runs.
+    Bad,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+impl Finding {
+    fn good(name: &'static str, what: impl Into<String>) -> Self {
+        let (state, what) = (State::Good, what.into());
+        Self {
+            name,
+            state,
+            what,
+            advice: None,
+        }
+    }
+
+    fn warning(name: &'static str, what: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (state, what, advice) = (State::Warning, what.into(), Some(advice.into()));
+        Self {
+            name,
+            state,
+            what,
+            advice,
+        }
+    }
+
+    fn bad(name: &'static str, what: impl Into<String>, advice: Option<String>) -> Self {
+        let (state, what) = (State::Bad, what.into());
+        Self {
+            name,
+            state,
+            what,
+            advice,
+        }
+    }
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        let binary = self.qemu.unwrap_or_else(|| default_qemu().into());
+        let mut findings = vec![host::kernel(), qemu(binary), kvm()];
+        findings.extend([host::temporary_files(), host::shell(), host::descriptors()]);
+        findings.extend([host::memory(), host::processes(), host::firmware()]);
+        if self.json {
+            let described = findings.iter().map(|it| {
+                json!({
+                    "name": it.name,
+                    "state": it.state.name(),
+                    "finding": it.what,
+                    "advice": it.advice,
+                })
+            });
+            output::json(&described.collect(), true)?;
+        } else {
+            for Finding {
+                name,
+                state,
+                what,
+                advice,
+            } in &findings
+            {
+                output::line(format_args!("{:8} {name}: {what}", state.name()))?;
+                if let Some(advice) = advice {
+                    output::line(format_args!("{:8}   advice: {advice}", ""))?;
+                }
+            }
+        }
+        let is_bad = findings.iter().any(|it| it.state == State::Bad);
+        Ok(if is_bad {
+            Outcome::Failed
+        } else {
+            Outcome::Succeeded
+        })
+    }
+}
+
+/// Whether the binary starts and answers.
+fn qemu(binary: OsString) -> Finding {
+    let name = binary.to_string_lossy().into_owned();
+    match Machine::builder(binary).machine("none").launch().wait() {
+        Ok(machine) => {
+            let greeting = machine.monitor().greeting();
+            let version = greeting.and_then(|it| it.version.as_ref());
+            let version =
+                version.map_or_else(|| "of no known version".to_owned(), ToString::to_string);
+            Finding::good("qemu", format!("{name} starts and answers: {version}"))
+        }
+        Err(error) => Finding::bad("qemu", error.failure.to_string(), error.advice()),
+    }
+}
+
+/// Whether KVM is permitted. Only `accel` shows whether it works.
+fn kvm() -> Finding {
+    match Accel::KVM.permitted() {
+        Ok(()) => Finding::good(
+            "kvm",
+            "permitted; `qemu-machine accel` shows whether it works",
+        ),
+        Err(denial) => {
+            let advice = denial.advice().unwrap_or("machines run without it, slower");
+            Finding::warning("kvm", denial.to_string(), advice)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `events`: what happens in a QEMU that runs, as it happens.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use qemu_machine::Wait;
+use qemu_machine::error::EventError;
+use qemu_machine::qmp::{Event, EventPattern};
+use serde_json::{Value, json};
+
+use super::qmp::{Server, failed};
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::{duration, output};
+
+/// Prints the events of a QEMU, one in each line, until QEMU ends.
+///
+/// A pattern is an event's name, or a name and the data that it must have, as
+/// JSON. Without patterns, all events are printed. A note on standard error says
+/// when the listening has begun.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    server: Server,
+
+    /// Which events; any of these
+    #[arg(value_name = "PATTERN", value_parser = pattern)]
+    patterns: Vec<EventPattern>,
+
+    /// Ends after this many events; fails if QEMU ends before
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u64>,
+
+    /// Ends after this time, with status 124
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    time: Option<Duration>,
+
+    /// Prints each event as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine events qmp.sock
+  qemu-machine events qmp.sock SHUTDOWN RESET --count 1 --for 60
+  qemu-machine events qmp.sock 'JOB_STATUS_CHANGE{\"status\":\"concluded\"}'";
+
+/// Reads `NAME` or `NAME{…}`.
+fn pattern(text: &str) -> Result<EventPattern, String> {
+    let (name, data) = text.split_at(text.find('{').unwrap_or(text.len()));
+    let is_name = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '-' || it == '.';
+    if name.is_empty() || !name.chars().all(is_name) {
+        return Err(format!("'{name}' is no name of an event"));
+    }
+    let data = if data.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(data).map_err(|error| format!("{data} is no JSON: {error}"))?
+    };
+    Ok(EventPattern::new(name, data))
+}
+
+impl Events {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        let ends_at = self.time.map(|time| Instant::now() + time);
+        let monitor = self.server.connect()?;
+        let mut events = if self.patterns.is_empty() {
+            monitor.events()
+        } else {
+            monitor.events_matching(self.patterns)
+        };
+        // For a script that causes the events, and must not be too early.
+        output::note(format_args!("listening to the {}", monitor.server()));
+        let mut left = self.count;
+        while left != Some(0) {
+            let time = ends_at.map(|end| end.saturating_duration_since(Instant::now()));
+            match events.next().timeout(time).wait() {
+                Ok(event) => print(&event, self.json)?,
+                Err(error @ EventError::Lagged { .. }) => {
+                    output::note(error);
+                    continue;
+                }
+                Err(EventError::Ended { .. }) if left.is_none() => break,
+                Err(error) => return Err(failed(error)),
+            }
+            left = left.map(|left| left - 1);
+        }
+        Ok(Outcome::Succeeded)
+    }
+}
+
+fn print(event: &Event, as_json: bool) -> Result<(), Failure> {
+    let since = event.timestamp().and_then(seconds);
+    if as_json {
+        let data: Value = event.data().unwrap_or_default();
+        return output::line(json!({"event": event.name(), "data": data, "seconds": since}));
+    }
+    match since {
+        Some(since) => output::line(format_args!("{since:.6} {event}")),
+        None => output::line(format_args!("- {event}")),
+    }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> Option<f64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_name_with_or_without_data() {
+        assert_eq!(pattern("STOP"), Ok("STOP".into()));
+        let expected = EventPattern::new("JOB", json!({"id": "a"}));
+        assert_eq!(pattern(r#"JOB{"id":"a"}"#), Ok(expected));
+        for text in ["", "{}", "A B", "JOB{id}"] {
+            assert!(pattern(text).is_err(), "{text}");
+        }
+    }
+}

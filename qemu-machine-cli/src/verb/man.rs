@@ -1,0 +1,35 @@
+//! `man`: the manual of this command.
+
+use clap::{Args, CommandFactory};
+use clap_mangen::Man;
+
+use crate::arguments::Arguments;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::output;
+
+/// Prints the manual page of this command, or of one verb, for man(1).
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  qemu-machine man run | man -l -")]
+pub(crate) struct Manual {
+    /// Which verb
+    verb: Option<String>,
+}
+
+impl Manual {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        let mut command = Arguments::command();
+        command.build();
+        if let Some(verb) = &self.verb {
+            let found = command.find_subcommand(verb);
+            let found =
+                found.ok_or_else(|| Failure::usage(format!("there is no verb '{verb}'")))?;
+            command = found.clone();
+        }
+        let mut page = Vec::new();
+        let rendered = Man::new(command).render(&mut page);
+        rendered.map_err(|error| Failure::new(Outcome::Broken, error))?;
+        output::write(&page)?;
+        Ok(Outcome::Succeeded)
+    }
+}

@@ -1,0 +1,381 @@
+//! The life of the machine of a run: launched, stepped through, ended.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qemu_machine::console::InteractEnd;
+use qemu_machine::error::{AgentError, EventError, ShutdownError};
+use qemu_machine::{ExitReport, Machine, Shell, Wait};
+
+use super::Run;
+use super::ending::{CommandEnd, Ending, Progress};
+use super::machine::Plan;
+use super::steps::{Login, Step};
+use super::stopped::{Stopped, called, interrupted};
+use crate::attention::Attention;
+use crate::exit::Outcome;
+use crate::output;
+
+/// What a run was.
+pub(super) struct Lived {
+    pub(super) ending: Ending,
+    pub(super) progress: Progress,
+    /// Why it did not do what was asked, for people.
+    pub(super) message: Option<String>,
+    /// How QEMU ended; `None` if it was not launched, or was not reaped.
+    pub(super) report: Option<Arc<ExitReport>>,
+    /// How the last command of the guest's ended.
+    pub(super) command: Option<CommandEnd>,
+}
+
+impl Lived {
+    pub(super) fn outcome(&self) -> Outcome {
+        self.ending.outcome(self.progress)
+    }
+}
+
+/// Lives the machine's life.
+pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
+    let clock = Clock {
+        ends_at: run.ends.timeout.map(|time| Instant::now() + time),
+        step: run.ends.step_timeout,
+    };
+    let machine = match launch(plan, attention, &clock) {
+        Ok(machine) => machine,
+        Err(Stopped { ending, message }) => {
+            let (command, report) = (None, None);
+            let progress = progress(&run.steps.0);
+            return Lived {
+                ending,
+                progress,
+                message,
+                report,
+                command,
+            };
+        }
+    };
+    let mut guest = Guest {
+        machine: &machine,
+        attention,
+        clock,
+        shell: None,
+        has_agent: run.machine.agent,
+        left: &run.steps.0,
+        command: None,
+    };
+    let stopped = guest.walk(run, plan);
+    let (command, progress) = (guest.command, progress(guest.left));
+    drop(guest);
+    let mut lived = Lived {
+        ending: stopped.ending,
+        progress,
+        message: stopped.message,
+        report: None,
+        command,
+    };
+    let mut was_called = matches!(
+        lived.ending,
+        Ending::Interrupted(_) | Ending::OutputFailed { .. }
+    );
+    if run.ends.keep_on_failure && lived.outcome() != Outcome::Succeeded && !was_called {
+        was_called = keep(&machine, run, &mut lived, attention);
+    }
+    // The first call asks for a soft end, also if it came while nobody waited.
+    if !was_called && let Some(stopped) = attention.take().and_then(called) {
+        lived.ending = stopped.ending;
+    }
+    let (report, interrupted) = end(&machine, attention);
+    lived.report = report;
+    if let Some(stopped) = interrupted {
+        lived.ending = stopped.ending;
+    }
+    let has_failed_output = matches!(lived.ending, Ending::OutputFailed { .. });
+    if let (Some(report), false) = (&lived.report, has_failed_output) {
+        report.warnings.iter().for_each(output::note);
+    }
+    for socket in &run.machine.qmp {
+        // A killed QEMU leaves it.
+        remove_socket(socket);
+    }
+    lived
+}
+
+/// Launches the machine.
+fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, Stopped> {
+    let launch = plan.builder.launch();
+    let launch = match clock.left() {
+        None => launch,
+        Some(time) => launch.timeout(time),
+    };
+    let mut launch = launch.into_future();
+    let call = match attention.wait(launch.as_mut()) {
+        Ok(launched) => return launched.map_err(Stopped::from),
+        Err(call) => call,
+    };
+    // A launch that is dropped ends in the background, and nobody can wait for
+    // that. So it has a moment to become a machine, which can be ended.
+    attention.call_after(LAUNCH_PATIENCE);
+    if let Ok(Ok(machine)) = attention.wait(launch.as_mut()) {
+        end(&machine, attention);
+    }
+    Err(called(call).unwrap_or(Stopped::quietly(Ending::TimedOut)))
+}
+
+/// The guest, while the steps are done.
+struct Guest<'a> {
+    machine: &'a Machine,
+    attention: &'a Attention,
+    clock: Clock,
+    shell: Option<Shell>,
+    has_agent: bool,
+    /// The steps that are not done.
+    left: &'a [Step],
+    command: Option<CommandEnd>,
+}
+
+impl Guest<'_> {
+    /// Does all that is to be done before the end. The result says how it came
+    /// to that.
+    fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
+        match self.steps() {
+            Err(stopped) => return stopped,
+            Ok(Some(command)) if !command.is_success() => {
+                return Stopped::quietly(Ending::Command(command));
+            }
+            Ok(_) => {}
+        }
+        let done = if plan.interacts {
+            self.interact()
+        } else if run.ends.stay || run.steps.is_empty() {
+            self.stay()
+        } else {
+            Ok(match self.command {
+                Some(command) => Stopped::quietly(Ending::Command(command)),
+                None => Stopped::quietly(Ending::Done),
+            })
+        };
+        done.unwrap_or_else(|stopped| stopped)
+    }
+
+    /// Does the steps; a command that fails is the last.
+    fn steps(&mut self) -> Result<Option<CommandEnd>, Stopped> {
+        while let Some((step, rest)) = self.left.split_first() {
+            match step {
+                Step::Expect(pattern) => {
+                    let expect = self.machine.console().expect(pattern.clone());
+                    let timeout = self.clock.step();
+                    self.wait(expect.timeout(timeout))?.map_err(Stopped::from)?;
+                }
+                Step::Send(bytes) => {
+                    let send = self.machine.console().send(bytes);
+                    let timeout = self.clock.step();
+                    self.wait(send.timeout(timeout))?.map_err(Stopped::from)?;
+                }
+                Step::Login(login) => self.log_in(login)?,
+                Step::Exec(command) => {
+                    let ended = if self.has_agent {
+                        self.exec_by_agent(command)?
+                    } else {
+                        self.exec_by_shell(command)?
+                    };
+                    self.command = Some(ended);
+                    if !ended.is_success() {
+                        return Ok(Some(ended));
+                    }
+                }
+            }
+            self.left = rest;
+        }
+        Ok(self.command)
+    }
+
+    fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
+        let mut shell = self.machine.console().shell().user(&login.user);
+        if let Some(password) = &login.password {
+            shell = shell.password(password);
+        }
+        let opened = self.wait(shell.timeout(self.clock.step()))?;
+        self.shell = Some(opened.map_err(Stopped::from)?);
+        Ok(())
+    }
+
+    fn exec_by_shell(&mut self, command: &str) -> Result<CommandEnd, Stopped> {
+        if self.shell.is_none() {
+            let shell = self.machine.console().shell();
+            let opened = self.wait(shell.timeout(self.clock.step()))?;
+            self.shell = Some(opened.map_err(Stopped::from)?);
+        }
+        let (attention, left) = (self.attention, self.clock.left());
+        let shell = self.shell.as_mut().expect("it was opened above");
+        // In a subshell, an `exit` does not end the shell that says how it went.
+        let script = format!("(\n{command}\n)");
+        let ran = attention.wait(shell.run(script).timeout(left));
+        let output = ran.map_err(interrupted)?.map_err(Stopped::from)?;
+        if output.dropped_bytes > 0 {
+            let dropped = output.dropped_bytes;
+            return Err(Stopped::cut(format!(
+                "the first {dropped} bytes of the output are lost"
+            )));
+        }
+        output::write(&output.output).map_err(Stopped::from)?;
+        Ok(CommandEnd::Code(output.status.into()))
+    }
+
+    fn exec_by_agent(&self, command: &str) -> Result<CommandEnd, Stopped> {
+        let agent = self.machine.guest_agent();
+        let ready = self.wait(agent.wait_until_ready().timeout(self.clock.step()))?;
+        ready.map_err(|error| self.agent_failed(&error))?;
+        let exec = agent.exec("/bin/sh").args(["-c", command]);
+        let ran = self.wait(exec.timeout(self.clock.left()))?;
+        let output = ran.map_err(|error| self.agent_failed(&error))?;
+        output::write_error(&output.stderr);
+        output::write(&output.stdout).map_err(Stopped::from)?;
+        if output.stdout_truncated || output.stderr_truncated {
+            let reason = "the agent keeps 16 MiB of each stream, and the rest is lost";
+            return Err(Stopped::cut(reason.to_owned()));
+        }
+        Ok(match (output.code, output.signal) {
+            (Some(code), _) => CommandEnd::Code(code),
+            (None, signal) => CommandEnd::Signal(signal.unwrap_or_default()),
+        })
+    }
+
+    /// Hands the console to the person. If their input ends, what the console
+    /// says is still shown.
+    fn interact(&self) -> Result<Stopped, Stopped> {
+        if io::stderr().is_terminal() {
+            output::note("Ctrl-] leaves the console and ends the machine");
+        }
+        let console = self.machine.console();
+        let left = self.wait(console.interact().timeout(self.clock.left()))?;
+        let mut left = left.map_err(Stopped::from)?;
+        if matches!(left, InteractEnd::InputEnded) {
+            let (silent, _kept) = io::pipe().map_err(|error| Stopped {
+                ending: Ending::StepFailed,
+                message: Some(format!("cannot make a pipe: {error}")),
+            })?;
+            let watch = console.interact().input(silent).escape(None);
+            let watched = self.wait(watch.timeout(self.clock.left()))?;
+            left = watched.map_err(Stopped::from)?;
+        }
+        match left {
+            InteractEnd::Escape => Ok(Stopped::quietly(Ending::Done)),
+            _ => self.stay(),
+        }
+    }
+
+    /// Waits for the machine's own end.
+    fn stay(&self) -> Result<Stopped, Stopped> {
+        let exit = self.machine.wait_for_exit();
+        let report = self.wait(exit.timeout(self.clock.left()))?;
+        let report = report.map_err(Stopped::from)?;
+        Ok(Stopped::by_end(&report))
+    }
+
+    fn wait<O: IntoFuture>(&self, operation: O) -> Result<O::Output, Stopped> {
+        self.attention.wait(operation).map_err(interrupted)
+    }
+
+    fn agent_failed(&self, error: &AgentError) -> Stopped {
+        Stopped::of_agent(error, self.machine.report().as_deref())
+    }
+}
+
+/// Leaves a machine running whose run has failed, for a person to look at. The
+/// result says whether a call asked for the end.
+fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) -> bool {
+    let Some(pid) = machine.pid() else {
+        return false;
+    };
+    if let Some(message) = lived.message.take() {
+        output::error(message);
+    }
+    let served = match run.machine.qmp.first() {
+        Some(socket) => format!("its QMP is at {}", socket.display()),
+        None => "--qmp SOCKET would serve its QMP".to_owned(),
+    };
+    output::note(format_args!(
+        "the machine is kept: process {pid}, {served}; Ctrl-C ends it"
+    ));
+    // A wait for the exit ends at once if QEMU holds a guest that panicked. The
+    // events end with QEMU.
+    let mut events = machine.monitor().events();
+    loop {
+        match attention.wait(events.next().timeout(None)) {
+            Err(_) => return true,
+            Ok(Err(EventError::Ended { .. })) => return false,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Ends the machine: softly, or at once if a call comes during that.
+fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Option<Stopped>) {
+    // An end that was reported already is no news.
+    let had_ended = machine.report().is_some();
+    let (ended, stopped) = match attention.wait(machine.shutdown()) {
+        Ok(ended) => (ended, None),
+        Err(call) => (machine.kill().wait(), called(call)),
+    };
+    match ended {
+        Ok(report) => (Some(report), stopped),
+        Err(error) => {
+            let killed = stopped.is_some() && !matches!(error, ShutdownError::Unkillable { .. });
+            if !had_ended && !killed {
+                output::note(&error);
+            }
+            (error.report().cloned(), stopped)
+        }
+    }
+}
+
+fn remove_socket(socket: &Path) {
+    use std::os::unix::fs::FileTypeExt;
+    if std::fs::symlink_metadata(socket).is_ok_and(|it| it.file_type().is_socket()) {
+        let _ = std::fs::remove_file(socket);
+    }
+}
+
+/// How far a run has come that has these steps left.
+fn progress(left: &[Step]) -> Progress {
+    if left.is_empty() {
+        Progress::AllDone
+    } else if left.iter().any(|step| matches!(step, Step::Exec(_))) {
+        Progress::CommandsLeft
+    } else {
+        Progress::StepsLeft
+    }
+}
+
+/// The time of a run, and of its steps.
+struct Clock {
+    ends_at: Option<Instant>,
+    step: Option<Duration>,
+}
+
+impl Clock {
+    /// What the whole run has left; `None` is no limit.
+    fn left(&self) -> Option<Duration> {
+        let left = self.ends_at?.saturating_duration_since(Instant::now());
+        // Messages have it, and microseconds mean nothing there.
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Some(Duration::from_millis(millis))
+    }
+
+    /// The time of the next step.
+    fn step(&self) -> Duration {
+        match (self.step, self.left()) {
+            (Some(step), Some(left)) => step.min(left),
+            (Some(time), None) | (None, Some(time)) => time,
+            (None, None) => STEP,
+        }
+    }
+}
+
+/// A step's time if nothing else is said.
+const STEP: Duration = Duration::from_secs(30);
+
+/// How long a launch may take that was interrupted.
+const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,188 @@
+//! What ended a run before its steps were done: from each error of the library
+//! to an ending.
+
+use std::io;
+
+use qemu_machine::ExitReport;
+use qemu_machine::error::{
+    AgentError, AgentFailure, ErrorKind, ExitError, ExpectError, ExpectFailure, InteractError,
+    InteractFailure, LaunchError, SendError, ShellError, ShellFailure,
+};
+
+use super::ending::{Ending, NotLaunched, Progress};
+use crate::attention::Call;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+
+/// What ended a run before its steps were done.
+pub(super) struct Stopped {
+    pub(super) ending: Ending,
+    pub(super) message: Option<String>,
+}
+
+/// What a call means; `None` for one by a clock.
+pub(super) fn called(call: Call) -> Option<Stopped> {
+    match call {
+        Call::Signal(number) => Some(Stopped::quietly(Ending::Interrupted(number))),
+        Call::Output(kind, text) => {
+            let is_closed = kind == io::ErrorKind::BrokenPipe;
+            Some(Stopped {
+                ending: Ending::OutputFailed { is_closed },
+                message: (!is_closed).then_some(text),
+            })
+        }
+        Call::Late => None,
+    }
+}
+
+pub(super) fn interrupted(call: Call) -> Stopped {
+    called(call).unwrap_or(Stopped::quietly(Ending::TimedOut))
+}
+
+impl Stopped {
+    pub(super) fn quietly(ending: Ending) -> Self {
+        Self {
+            ending,
+            message: None,
+        }
+    }
+
+    /// By the machine's own end, which was waited for.
+    pub(super) fn by_end(report: &ExitReport) -> Self {
+        let ending = Ending::of(report);
+        let is_failure = ending.outcome(Progress::AllDone) != Outcome::Succeeded;
+        Self {
+            ending,
+            message: is_failure.then(|| report.to_string()),
+        }
+    }
+
+    /// A command's output is not whole.
+    pub(super) fn cut(message: String) -> Self {
+        Self {
+            ending: Ending::OutputFailed { is_closed: false },
+            message: Some(message),
+        }
+    }
+
+    /// By the agent, on a machine that has ended if there is a report.
+    pub(super) fn of_agent(error: &AgentError, report: Option<&ExitReport>) -> Self {
+        let message = Some(error.to_string());
+        let ending = match (&*error.failure, report) {
+            (AgentFailure::Interrupted { .. }, Some(report)) => Ending::of(report),
+            (AgentFailure::GuestPanicked, _) => Ending::GuestPanicked,
+            (AgentFailure::GuestShutDown, _) => Ending::GuestPoweredOff,
+            _ if error.kind() == ErrorKind::Timeout => Ending::TimedOut,
+            _ => Ending::StepFailed,
+        };
+        Self { ending, message }
+    }
+
+    fn of_console(failure: &ExpectFailure, message: String) -> Self {
+        let ending = match failure {
+            ExpectFailure::MachineEnded(report) => Ending::of(report),
+            ExpectFailure::GuestPanicked => Ending::GuestPanicked,
+            ExpectFailure::GuestShutDown { .. } => Ending::GuestPoweredOff,
+            ExpectFailure::Timeout { .. } => Ending::TimedOut,
+            _ => Ending::StepFailed,
+        };
+        Self {
+            ending,
+            message: Some(message),
+        }
+    }
+}
+
+impl From<Failure> for Stopped {
+    /// Of standard output.
+    fn from(failure: Failure) -> Self {
+        let is_closed = failure.outcome == Outcome::OUTPUT_CLOSED;
+        Self {
+            ending: Ending::OutputFailed { is_closed },
+            message: failure.message,
+        }
+    }
+}
+
+impl From<LaunchError> for Stopped {
+    fn from(error: LaunchError) -> Self {
+        Self {
+            ending: Ending::NotLaunched(NotLaunched::of(&error)),
+            message: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<ExpectError> for Stopped {
+    fn from(error: ExpectError) -> Self {
+        Self::of_console(&error.failure, error.to_string())
+    }
+}
+
+impl From<SendError> for Stopped {
+    fn from(error: SendError) -> Self {
+        let ending = match &error {
+            SendError::MachineEnded { report, .. } => Ending::of(report),
+            SendError::Timeout { .. } | SendError::Congested { .. } => Ending::TimedOut,
+            _ => Ending::StepFailed,
+        };
+        Self {
+            ending,
+            message: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<ShellError> for Stopped {
+    fn from(error: ShellError) -> Self {
+        let message = error.to_string();
+        match *error.failure {
+            ShellFailure::Console(failure) => Self::of_console(&failure, message),
+            ShellFailure::NotSent(cause) => Self {
+                message: Some(message),
+                ..cause.into()
+            },
+            failure => {
+                let ending = match failure {
+                    ShellFailure::Timeout { .. } => Ending::TimedOut,
+                    ShellFailure::GuestReset => Ending::GuestReset,
+                    _ => Ending::StepFailed,
+                };
+                let message = Some(message);
+                Self { ending, message }
+            }
+        }
+    }
+}
+
+impl From<ExitError> for Stopped {
+    fn from(error: ExitError) -> Self {
+        let ending = match &error {
+            ExitError::GuestPanicked { .. } => Ending::GuestPanicked,
+            ExitError::GuestShutDown { .. } => return Self::quietly(Ending::GuestPoweredOff),
+            _ => Ending::TimedOut,
+        };
+        Self {
+            ending,
+            message: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<InteractError> for Stopped {
+    fn from(error: InteractError) -> Self {
+        let ending = match &*error.failure {
+            InteractFailure::Timeout { .. } => Ending::TimedOut,
+            InteractFailure::Terminal { cause, .. }
+                if cause.kind() == io::ErrorKind::BrokenPipe =>
+            {
+                return Self::quietly(Ending::OutputFailed { is_closed: true });
+            }
+            _ => Ending::StepFailed,
+        };
+        Self {
+            ending,
+            message: Some(error.to_string()),
+        }
+    }
+}
