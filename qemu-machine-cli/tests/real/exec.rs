@@ -1,0 +1,111 @@
+//! Commands in a Linux guest: their output and status become the command's.
+
+use std::fs;
+
+use crate::support::{Scratch, finish, json, qemus, text};
+
+#[test]
+fn a_command_by_the_shell_has_its_output_and_its_status() {
+    let table = [
+        ("echo before; nonesuch-program", 127, &b"before\n"[..]),
+        ("kill -9 $(sh -c 'echo $PPID')", 137, &b""[..]),
+    ];
+    for (qemu, (command, status, stdout)) in qemus()
+        .iter()
+        .flat_map(|it| table.iter().map(move |row| (it, row)))
+    {
+        let run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", command]);
+        let output = finish(&run);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{command}: {stderr}");
+        assert!(
+            output.stdout.starts_with(stdout),
+            "{command}: {}",
+            text(&output.stdout)
+        );
+    }
+}
+
+#[test]
+fn the_first_command_that_fails_is_the_last() {
+    let scratch = Scratch::new();
+    let result = scratch.join("result.json");
+    let qemu = qemus().pop().unwrap();
+    let mut run = qemu.linux("initramfs", ["--expect", "~ # "]);
+    run.args([
+        "--exec",
+        "printf 'a\\000b\\r\\n'",
+        "--exec",
+        "exit 124",
+        "--exec",
+        "echo three",
+    ]);
+    let output = finish(run.arg("--result").arg(&result));
+    assert_eq!(
+        (output.status.code(), &*text(&output.stdout)),
+        (Some(124), "a\0b\r\n")
+    );
+    let written = json(&fs::read(result).unwrap());
+    assert_eq!(
+        (&written["ended"], &written["command"]["status"]),
+        (&"command-ended".into(), &124.into())
+    );
+}
+
+#[test]
+fn a_command_by_the_agent_has_its_streams_apart() {
+    let table = [
+        ("echo out; echo err >&2; exit 255", 255, "out\n", "err\n"),
+        ("echo out; kill -9 $$", 137, "out\n", ""),
+    ];
+    // Each row on the next QEMU: a boot takes its time.
+    for (qemu, (command, status, stdout, stderr)) in qemus().iter().cycle().zip(&table) {
+        let run = qemu.linux("initramfs-agent", ["--agent", "--exec", command]);
+        let output = finish(&run);
+        let found = (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        );
+        assert_eq!(
+            found,
+            (Some(*status), (*stdout).to_owned(), (*stderr).to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_large_output_comes_whole() {
+    let qemu = qemus().pop().unwrap();
+    let command = "busybox yes 0123456789 | busybox head -c 1500000";
+    for words in [["--expect", "~ # "], ["--step-timeout", "60"]] {
+        let is_agents = words[0] != "--expect";
+        let initramfs = if is_agents {
+            "initramfs-agent"
+        } else {
+            "initramfs"
+        };
+        let mut run = qemu.linux(initramfs, words);
+        if is_agents {
+            run.arg("--agent");
+        }
+        let output = finish(run.args(["--exec", command]));
+        let stderr = text(&output.stderr);
+        assert_eq!(output.stdout.len(), 1_500_000, "{words:?}: {stderr}");
+        let lines = output.stdout.chunks(11);
+        assert!(lines.take(136_363).all(|line| line == b"0123456789\n"));
+    }
+}
+
+#[test]
+fn a_login_takes_the_shell_that_is_there() {
+    let qemu = qemus().remove(0);
+    let run = qemu.linux("initramfs", ["--login", "root", "--exec", "id -u"]);
+    let output = finish(&run);
+    let stderr = text(&output.stderr);
+    assert_eq!(
+        (output.status.code(), &*text(&output.stdout)),
+        (Some(0), "0\n"),
+        "{stderr}"
+    );
+}

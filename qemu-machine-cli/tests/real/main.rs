@@ -1,0 +1,9 @@
+//! The command on real QEMUs.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod console;
+mod exec;
+mod statuses;
+mod verbs;

@@ -1,0 +1,236 @@
+//! What the suites share: the command, the QEMUs, the guests, and folders.
+#![allow(dead_code, unreachable_pub)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The command, with default actions for the signals that it waits for: who runs
+/// the tests may ignore them.
+pub fn command() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,TERM,HUP", BINARY]);
+    command.env("LC_ALL", "C").env_remove("NO_COLOR");
+    command
+}
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_qemu-machine");
+
+/// A real QEMU that the set-up found or unpacked.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    pub version: String,
+    pub binary: PathBuf,
+}
+
+impl Qemu {
+    /// `run` on this QEMU, emulated.
+    pub fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = command();
+        command.arg("run").arg("--qemu").arg(&self.binary);
+        command.args(["--accel", "tcg"]).args(words);
+        command
+    }
+
+    /// `run` of a Linux that has a shell on its console, or an agent.
+    pub fn linux<S: AsRef<OsStr>>(
+        &self,
+        initramfs: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let guest = target().join("guests/linux");
+        let mut command = self.run(["--memory", "256M", "--timeout", "100"]);
+        command.arg("--kernel").arg(guest.join("vmlinuz"));
+        command.arg("--initrd").arg(guest.join(initramfs));
+        command.args([
+            "--append",
+            "console=ttyS0 quiet no_timer_check cryptomgr.notests",
+        ]);
+        command.args(words);
+        command
+    }
+}
+
+/// Every real QEMU there is to test with.
+///
+/// # Panics
+/// There is none: a test that needs one must not pass without.
+pub fn qemus() -> Vec<Qemu> {
+    let folder = target().join("qemu");
+    let versions = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut qemus: Vec<Qemu> = versions
+        .map(|version| Qemu {
+            version: version.file_name().into_string().unwrap(),
+            binary: version.path().join("qemu-system-x86_64"),
+        })
+        .filter(|qemu| qemu.binary.is_file())
+        .collect();
+    qemus.sort_by(|a, b| a.version.cmp(&b.version));
+    assert!(!qemus.is_empty(), "no QEMU: run `cargo xtask setup`");
+    qemus
+}
+
+fn target() -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    target.canonicalize().unwrap()
+}
+
+/// A folder for one test, short enough for sockets, and removed at its end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("qmc-{}-{number}", std::process::id());
+        let path = testbed::folder_for_sockets().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The names of all that is in it.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// A file of this name that can be executed.
+    pub fn program(&self, name: &str, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.join(name);
+        // Another test forks while this one writes: by another name, no child
+        // has the program open for writing.
+        let draft = self.join("draft");
+        fs::write(&draft, script).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        let copied = Command::new("cp").arg("-p").args([&draft, &path]).status();
+        assert!(copied.unwrap().success());
+        fs::remove_file(draft).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a command to its end, and no longer than a minute and a half.
+pub fn finish(command: &Command) -> Output {
+    bounded(command).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The same command, which is killed after a minute and a half.
+pub fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--foreground", "-s", "KILL", "90"]);
+    bounded.arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(key, value),
+            None => bounded.env_remove(key),
+        };
+    }
+    bounded
+}
+
+/// A command that runs, with what it printed until now.
+pub struct Running {
+    pub child: Child,
+    pub stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Starts it; its standard error is the test's.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Waits for a line that has this text.
+    pub fn until(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let count = self.stdout.read_line(&mut line).unwrap();
+            assert_ne!(count, 0, "it ended before it said '{text}'");
+        }
+        line
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// The QEMU that it runs.
+    pub fn qemu(&self) -> u32 {
+        let parent = self.child.id();
+        let own = processes().into_iter().find(|(pid, its_parent)| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            *its_parent == parent && name.starts_with("qemu-system")
+        });
+        own.expect("a QEMU").0
+    }
+
+    /// Its status, within this time.
+    pub fn status(mut self, limit: Duration) -> Option<i32> {
+        let in_time = testbed::wait_for_end(self.child.id(), Instant::now() + limit);
+        if !in_time {
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().unwrap();
+        assert!(in_time, "it had not ended within {limit:?}");
+        status.code()
+    }
+}
+
+/// All processes, with their parents.
+fn processes() -> Vec<(u32, u32)> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|it| it.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some((pid, rest.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    })
+    .collect()
+}
+
+/// Sends a signal, by kill(1).
+pub fn signal(pid: u32, name: &str) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", text(bytes)))
+}
