@@ -121,7 +121,7 @@ fn checks(extent: Extent) -> Outcome {
         check(lint)
     });
     outcome += step("language", || language::check().map(|()| Outcome::PASSED));
-    outcome += step("rooms", || rooms::check().map(Outcome::from));
+    outcome += step("rooms", || rooms::check().map(|()| Outcome::PASSED));
     outcome += step("documents", || {
         let mut doc = cargo([
             "doc",
@@ -137,7 +137,7 @@ fn checks(extent: Extent) -> Outcome {
         "documents as they are published",
         || check(api::documents()),
     );
-    outcome += step("public API", || api::compare().map(Outcome::from));
+    outcome += step("public API", || api::compare().map(|()| Outcome::PASSED));
     outcome += step("packages", || {
         package::forget_unpacked();
         check(package::packages())?;

@@ -29,7 +29,8 @@ pub(crate) fn is_one_by_one(program: &Program) -> bool {
 }
 
 /// They measure time, or need the whole host for a while.
-const ALONE: [&str; 5] = [
+const ALONE: [&str; 6] = [
+    "qemu-machine-cli/real_interrupts",
     "qemu-machine/real_fleet",
     "qemu-machine/real_tiny_guest",
     "qemu-machine/scripted_crowd",
@@ -38,13 +39,14 @@ const ALONE: [&str; 5] = [
 ];
 
 /// The programs that take longer than the rest, the longest first.
-const LONGEST: [&str; 10] = [
+const LONGEST: [&str; 11] = [
     "qemu-machine/real",
     "bench/real_smoke",
     "qemu-machine/scripted_faults",
     "qemu-qmp/hostile_peers",
     "qemu-machine/scripted",
     "qemu-machine/real_faults",
+    "qemu-machine-cli/real",
     "qemu-machine/scripted_hostile",
     "qemu-qmp/qmp",
     "soak/real_smoke",
