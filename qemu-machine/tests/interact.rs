@@ -20,7 +20,7 @@ use testbed::pseudo_terminal;
 
 const PROMPT: &str = "tiny guest ready\r\n> ";
 
-/// A terminal's mode, as stty(1) tells it.
+/// A terminal's mode, as stty(1) prints it.
 fn mode(terminal: &OwnedFd) -> String {
     let told = Command::new("stty")
         .arg("-g")
@@ -208,7 +208,7 @@ fn a_guest_that_reads_nothing_does_not_keep_a_person_from_leaving() {
         let end = session.join().unwrap().unwrap();
         assert!(matches!(end, InteractEnd::Escape), "{end:?}");
     });
-    // A bell is all that is told of what was too much.
+    // Input over the limit is answered by a bell only.
     assert_eq!(read_until(&person, "\x07").trim_matches('\x07'), "");
     assert_eq!(mode(&terminal), before);
     vm.kill().wait().unwrap();
@@ -293,7 +293,7 @@ fn a_socket_waits_again_once_no_session_needs_it() {
     let mut context = Context::from_waker(Waker::noop());
     let mut first = session().into_future();
     assert!(first.as_mut().poll(&mut context).is_pending());
-    // That its end is told means that all of it is let go of.
+    // When its end is reported, all of it has been released.
     let brief = || session().timeout(Duration::from_millis(20)).wait();
     let error = brief().unwrap_err();
     assert!(

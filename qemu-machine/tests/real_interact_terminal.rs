@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where a program waits until it may exit.
 const FIFO: &str = "EXIT_WHEN_WRITTEN";
 
-/// A terminal's mode, as stty(1) tells it.
+/// A terminal's mode, as stty(1) prints it.
 fn mode(terminal: &OwnedFd) -> String {
     let told = Command::new("stty")
         .arg("-g")
@@ -275,7 +275,7 @@ fn is_put_into_the_background() {
     let mut session = session.into_future();
     let mut context = Context::from_waker(Waker::noop());
     assert!(session.as_mut().poll(&mut context).is_pending());
-    // One that is of another group, and lives until it is killed.
+    // A process of another group, which lives until it is killed.
     let mut other = Command::new("cat");
     let mut other = other
         .process_group(0)

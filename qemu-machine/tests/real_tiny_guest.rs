@@ -1,5 +1,5 @@
 //! The tiny guest does as it says, on every machine type and every real QEMU.
-//! A program of its own, for it measures how soon.
+//! A separate program, because it measures time.
 #![allow(missing_docs)]
 
 mod support;

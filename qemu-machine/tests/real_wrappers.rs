@@ -1,6 +1,5 @@
-//! What wrappers, scripts and QEMU's own options can do to leave the process
-//! that was started: nothing of it lives on, and no zombie is left to a program
-//! that adopts orphans.
+//! Wrappers, scripts and QEMU's own options can make QEMU leave the started
+//! process. Nothing of it lives on. A program that adopts orphans gets no zombie.
 #![allow(missing_docs)]
 
 mod support;
@@ -39,8 +38,8 @@ impl Mark {
     }
 }
 
-/// Wrappers that end at once, and leave QEMU in the group or in a session of
-/// its own, with its output or without.
+/// Wrappers that end at once, and leave QEMU in the group or in a new session,
+/// with its output or without.
 const LEAVING: [&[&str]; 4] = [
     &["setsid"],
     &["sh", "-c", "\"$@\" &", "sh"],
@@ -48,7 +47,7 @@ const LEAVING: [&[&str]; 4] = [
     &["sh", "-c", "setsid \"$@\" >/dev/null 2>&1 &", "sh"],
 ];
 
-/// Wrappers that wait for a QEMU in a session of its own.
+/// Wrappers that wait for a QEMU in a new session.
 const WAITING: [&[&str]; 2] = [
     &["setsid", "--wait"],
     &["sh", "-c", "setsid --wait \"$@\" >/dev/null 2>&1; :", "sh"],
@@ -209,10 +208,10 @@ fn options_that_change_user_root_or_teardown_leave_nothing() {
     }
 }
 
-/// Names the QEMU that an adopting process shall launch.
+/// Names the QEMU that an adopting process launches.
 const QEMU: &str = "REAL_WRAPPERS_QEMU";
 
-/// The other process: adopts orphans, and has children of its own.
+/// The other process: it adopts orphans, and also has its children.
 #[test]
 fn the_adopting_process() {
     let Some(binary) = std::env::var_os(QEMU) else {
@@ -308,7 +307,7 @@ fn orphan() -> u32 {
 #[test]
 fn a_program_that_adopts_orphans_has_no_zombie_of_a_machine_and_keeps_its_own() {
     for qemu in support::qemus() {
-        // As the first process of its own namespace, and as a subreaper.
+        // As the first process of a namespace, and as a subreaper.
         let first = [
             "--map-root-user",
             "--pid",

@@ -29,7 +29,7 @@ fn a_crowd_of_machines_costs_one_thread_little_memory_and_no_wake_up() {
     assert!(ours.len() <= 2, "{names:?}");
     assert!(each <= 128 << 10, "each machine takes {each} bytes of ours");
 
-    // Whoever answers has no more to say after it.
+    // A machine that answers has nothing more to send after it.
     for vm in &machines {
         vm.monitor()
             .execute_json("x", ())
@@ -38,7 +38,7 @@ fn a_crowd_of_machines_costs_one_thread_little_memory_and_no_wake_up() {
             .unwrap();
     }
     // The last answer reaches us before the thread that read it sleeps again.
-    // Nobody can be told of that, so this looks; it is microseconds.
+    // Nothing reports that, so this looks; it takes microseconds.
     while !ours.iter().all(|thread| is_asleep(thread)) {
         std::thread::yield_now();
     }

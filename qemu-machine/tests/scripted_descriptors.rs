@@ -53,7 +53,7 @@ fn a_machine_has_exactly_the_descriptors_meant_for_it() {
     let _alone = ALONE.lock();
     let standard = [(0, "/dev/null"), (1, "pipe"), (2, "pipe")];
     let plain = fake(SCRIPT).launch().wait().unwrap();
-    // The last one tells that a process of the machine lives.
+    // The last one is the lifeline of the machine's processes.
     assert_eq!(
         kinds(&descriptors(&plain)),
         [&standard[..], &[(3, "socket"), (4, "socket")]].concat()

@@ -1,6 +1,6 @@
 //! Machines that mean harm: guests and QEMUs that flood each channel that a
-//! machine has. Each flood costs the memory that is documented, is told by an
-//! error that says what was expected, and comes to an end; nothing is left.
+//! machine has. Each flood costs the documented memory, gets an error that says
+//! what was expected, and ends; nothing is left.
 //!
 //! Optimised (`cargo test --release`), the floods are ten times as long.
 #![allow(missing_docs)]
@@ -68,7 +68,7 @@ const ENDLESS: [(&str, &str); 9] = [
     ("text", r"|x"),
 ];
 
-/// A machine whose console says this so many times, and then ends it.
+/// A machine whose console prints this many times, and then ends.
 fn flooding(console: ConsoleConfig, endless: &str, bytes: usize) -> Machine {
     let (begin, byte) = endless.split_once('|').unwrap();
     let begin = match begin {
@@ -83,8 +83,8 @@ fn flooding(console: ConsoleConfig, endless: &str, bytes: usize) -> Machine {
 }
 
 fn a_flood_on_a_console_costs_the_ring_and_a_search() {
-    // The ring, whose room doubles; each search has an automaton of 2 MiB at
-    // the most; and errors show a part of the console.
+    // The ring, whose room doubles; each search has an automaton of up to
+    // 2 MiB; and errors show a part of the console.
     costs(3 * RING + 3 * (2 * MIB), || {
         for (what, endless) in ENDLESS {
             eprintln!("{what}");
@@ -124,7 +124,7 @@ fn a_search_with_groups_keeps_its_deadline_under_a_flood() {
         let console = Console::serial().ring_bytes(RING);
         let vm = fake(script).console(console).launch().wait().unwrap();
         vm.console().send("go").wait().unwrap();
-        // One that is found at once, with all that the ring holds as a group.
+        // A match that is found at once, with the whole ring as a group.
         let all = Pattern::regex(r"(x{4})(x*)").unwrap();
         for _ in 0..20 {
             let found = vm.console().expect(&all).wait().unwrap();
@@ -170,7 +170,7 @@ fn an_output_without_end_costs_its_tail() {
 }
 
 fn a_qtest_line_without_end_costs_the_limit() {
-    // Room for a line doubles, and comes to just the limit.
+    // Room for a line doubles, up to exactly the limit.
     costs(64 * MIB + 32 * MIB, || {
         let vm = with_qtest("qtest-expect inb 0x1\\n\nqtest-fill 67108865 \\x00\nserve");
         let error = vm.qtest().inb(1).timeout(None).wait().unwrap_err();

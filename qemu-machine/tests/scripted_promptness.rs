@@ -1,5 +1,5 @@
-//! How soon everyone who waits hears of what they wait for, and of a machine's
-//! death.
+//! How soon every waiter is woken: by its match, reply or event, and by a
+//! machine's death.
 #![allow(missing_docs)]
 
 mod support;

@@ -32,7 +32,7 @@ fn a_process_is_started_from_a_large_program_as_fast_as_from_a_small_one() {
     assert!(large.fork > small.fork * 3, "{small:?} {large:?}");
 }
 
-/// A process of some size, which measures when it is told to.
+/// A process of some size, which measures when its input says so.
 struct Program {
     process: Forked,
     turns: UnixStream,

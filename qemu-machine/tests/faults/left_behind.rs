@@ -27,7 +27,7 @@ pub(super) fn at_launch() -> Vec<Fault> {
     )];
     for (how, script) in [
         ("in its group", "\"$@\" &"),
-        ("in a session of its own", "setsid \"$@\" &"),
+        ("in a new session", "setsid \"$@\" &"),
         ("without its output", "setsid \"$@\" >/dev/null 2>&1 &"),
     ] {
         rows.push(fault(
@@ -51,7 +51,7 @@ pub(super) fn at_launch() -> Vec<Fault> {
 pub(super) fn ending() -> Vec<Fault> {
     vec![
         fault(
-            "in a session of its own, under a wrapper that waits; killed",
+            "in a new session, under a wrapper that waits; killed",
             Both,
             "an end by SIGKILL; the report has the process, which is killed too",
             AT_ONCE,
@@ -62,7 +62,7 @@ pub(super) fn ending() -> Vec<Fault> {
             },
         ),
         fault(
-            "leaves a process behind in a session of its own",
+            "leaves a process behind in a new session",
             Both,
             "an end by `quit`; the report has the process, which is killed",
             AT_ONCE,

@@ -1,5 +1,5 @@
-//! What real QEMUs do: suites that may share a process. One that counts what
-//! its process has, or measures it, is a file of its own in the folder above.
+//! What real QEMUs do: suites that may share a process. A suite that counts what
+//! its process has, or measures it, is a separate file in the folder above.
 #![allow(missing_docs)]
 
 #[path = "../support/mod.rs"]

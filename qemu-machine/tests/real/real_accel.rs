@@ -1,6 +1,5 @@
-//! Accelerators as a real QEMU and this host have them. What the host has is
-//! found out by the tests themselves, for it may have a KVM or not, and one
-//! that works or not.
+//! Accelerators of a real QEMU on this host. The tests find out what the host
+//! has: it may have no KVM, or a KVM that does not work.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -135,7 +134,7 @@ fn example() -> PathBuf {
         .join("examples/accel")
 }
 
-// W15: the host is asked anew each time, also where the rest is known from
+// W15: the host is checked each time, even if the rest is in the cache of
 // another process.
 #[test]
 fn each_way_of_having_no_kvm_is_told_with_what_to_do() {

@@ -100,7 +100,7 @@ scenario! {
         run!(agent.wait_until_ready().timeout(BOOT)).unwrap();
         let shell = |script: &str| agent.exec("/bin/sh").args(["-c", script]).env("PATH", "/bin");
 
-        // It goes on when it is told to, and is asked meanwhile.
+        // It goes on after its input, and reports its state before that.
         let waits = run!(shell("mkfifo /root/go; read word </root/go; echo $word; exit 3").spawn()).unwrap();
         assert_eq!(run!(waits.status()).unwrap(), None);
         let error = run!(waits.wait_for_exit().timeout(Duration::from_secs(1))).unwrap_err();
@@ -116,8 +116,8 @@ scenario! {
         // The agent has forgotten it, and we have not.
         assert_eq!(run!(waits.clone().status()).unwrap(), Some(ended));
 
-        // One that leaves a process behind ends for the agent when its output is closed,
-        // or is not kept.
+        // A program that leaves a process behind ends for the agent when its output is
+        // closed, or is not kept.
         let daemon = "busybox sleep 600 & echo $! >/root/pid";
         let error = run!(shell(daemon).timeout(Duration::from_secs(1))).unwrap_err();
         assert!(
@@ -148,7 +148,7 @@ scenario! {
         let error = run!(asked).unwrap_err();
         assert!(matches!(*error.failure, AgentFailure::Gone), "{error}");
 
-        // Nobody is there, which is told; who waits is served by the next one.
+        // No agent runs, and the error says so; a waiting caller gets the next agent.
         let error = run!(agent.ping().timeout(Duration::from_millis(50))).unwrap_err();
         assert!(
             matches!(*error.failure, AgentFailure::NotReady { port: Port::Closed, .. }),
@@ -160,7 +160,7 @@ scenario! {
         run!(waits).unwrap();
         assert!(run!(agent.exec("busybox").arg("true")).unwrap().success());
 
-        // The machine's end reaches whoever waits.
+        // The machine's end reaches every waiter.
         let report = run!(vm.kill()).unwrap();
         let error = run!(agent.ping().timeout(None)).unwrap_err();
         assert!(error.to_string().contains(&report.to_string()), "{error}");

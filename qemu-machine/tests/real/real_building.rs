@@ -113,7 +113,7 @@ scenario! {
             ["env", "A=b"].as_slice(),
             &["taskset", "1"],
             &["sh", "-c", "exec \"$@\"", "sh"],
-            // One that stays is ended with it.
+            // A wrapper that stays is ended with QEMU.
             &["sh", "-c", "\"$@\"; exit $?", "sh"],
         ] {
             let vm = run!(qemu.tiny().wrapper(wrapper.to_vec()).launch()).unwrap();

@@ -114,7 +114,7 @@ scenario! {
 scenario! {
     fn linux_is_heard_and_driven_on_a_virtio_console(qemu) {
         let guest = linux_guest();
-        // The one that has the modules for it.
+        // The initramfs that has the modules for it.
         let builder = qemu.bare()
             .memory("256M")
             .kernel(guest.join("vmlinuz"))

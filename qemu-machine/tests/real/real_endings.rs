@@ -1,4 +1,4 @@
-//! How a real QEMU ends, by whom, and what is told of it.
+//! How a real QEMU ends, who ends it, and what the report says.
 
 use std::time::Duration;
 

@@ -245,7 +245,7 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
     }
 }
 
-/// With the findings of the host's, and no others: in a cache of its own.
+/// With a separate cache, so that it has only this host's findings.
 #[test]
 fn accel_tells_what_each_is_worth_and_boots_with_the_best() {
     let scratch = support::Scratch::new("example-accel");

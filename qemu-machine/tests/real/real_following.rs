@@ -58,7 +58,7 @@ scenario! {
         assert_eq!(std::fs::read(scratch.join("copy")).unwrap(), data());
         assert_eq!(run!(vm.monitor().execute_json("query-jobs", ())).unwrap(), json!([]));
 
-        // One that waits to be completed, and then to be finalized.
+        // A job that waits to be completed, and then to be finalized.
         let arguments = json!({
             "job-id": "m", "device": "disk", "target": "copy", "sync": "full", "auto-finalize": false,
         });
@@ -92,7 +92,7 @@ scenario! {
             assert!(error.report.states.contains(&"aborting".to_owned()), "{error}");
             assert_eq!(run!(vm.monitor().execute_json("query-jobs", ())).unwrap(), json!([]));
         }
-        // One that is not even started.
+        // A job that is not even started.
         let wrong = json!({"job-id": "w", "device": "nonesuch", "target": "copy", "sync": "full"});
         let error = run!(vm.monitor().run_job("blockdev-backup", wrong)).unwrap_err();
         assert!(matches!(*error.failure, JobFailure::Execute(_)), "{error}");
@@ -232,13 +232,13 @@ scenario! {
             panic!("{error}");
         };
         assert!(error.reply().is_some(), "{error}");
-        // What it was told has been done when it answers the next command.
+        // When it answers the next command, it has done the last one.
         run!(from.monitor().execute(QueryStatus)).unwrap();
         assert_eq!(descriptors(&from), before);
         let report = run!(to.wait_for_exit()).unwrap();
         assert_eq!(report.status.code(), Some(1), "{report}");
 
-        // One that waits for no guest refuses to take one in.
+        // A machine that waits for no guest refuses an incoming one.
         let other = run!(qemu.tiny().launch()).unwrap();
         let before = descriptors(&other);
         run!(from.migrate_to(&other)).unwrap_err();

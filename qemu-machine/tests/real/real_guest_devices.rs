@@ -101,7 +101,7 @@ scenario! {
     }
 }
 
-// W6: QEMU exits with 1 for a panic, as it was told to.
+// W6: QEMU exits with 1 for a panic, because its options say so.
 scenario! {
     fn a_panic_that_qemu_exits_with_1_for_is_the_guest_s(qemu) {
         let panics = ["-device", "pvpanic", "-action", "panic=exit-failure"];

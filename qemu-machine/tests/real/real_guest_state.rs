@@ -1,5 +1,5 @@
-//! Who waits for a guest that does not run hears why, at once where it never
-//! will again.
+//! A waiter on a guest that does not run gets the reason, at once if the guest
+//! will never run again.
 
 use std::time::{Duration, Instant};
 

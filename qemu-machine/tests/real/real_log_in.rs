@@ -1,5 +1,5 @@
 //! Log-ins on real gettys: Debian's `agetty` and `login`, busybox's own, and an
-//! automatic one. One boot serves them all: each has a serial port of its own.
+//! automatic one. One boot serves them all: each has a separate serial port.
 
 use std::time::{Duration, Instant};
 

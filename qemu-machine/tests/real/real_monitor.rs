@@ -53,7 +53,7 @@ scenario! {
     }
 }
 
-// P17: QEMU keeps but the one that was passed last until a command takes it.
+// P17: QEMU keeps only the last passed descriptor, until a command takes it.
 scenario! {
     fn descriptors_passed_from_many_threads_reach_their_own_commands(qemu) {
         let vm = run!(qemu.tiny().launch()).unwrap();
@@ -146,7 +146,7 @@ scenario! {
         }
         assert_eq!(told[0], told[1]);
 
-        // One that does otherwise is told so.
+        // Any other order is an error that says so.
         let vm = run!(support::fake(&format!("transcript {}", path.display())).launch()).unwrap();
         run!(vm.monitor().execute_json("query-name", ())).unwrap_err();
         let report = run!(vm.wait_for_exit()).unwrap().to_string();

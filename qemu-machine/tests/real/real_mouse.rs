@@ -1,4 +1,4 @@
-//! What is done with a mouse is what the guest's hardware tells.
+//! The guest's hardware reports what the mouse did.
 
 use crate::support::boot_sector::boots;
 use crate::support::{Scratch, scenario};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::{self, Qemu, Scratch};
 use qemu_machine::Wait;
 
-/// Names the QEMU that the other process shall launch, and where.
+/// Names the QEMU that the other process launches, and where.
 const QEMU: &str = "REAL_PARENT_QEMU";
 const BASE: &str = "REAL_PARENT_BASE";
 const WRAPPER: &str = "REAL_PARENT_WRAPPER";

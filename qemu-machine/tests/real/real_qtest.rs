@@ -116,19 +116,19 @@ scenario! {
         run!(qtest.outb(0x3f9, 0x02)).unwrap();
         assert!(qtest.is_raised(4), "it is told before the reply");
         assert_eq!(run!(irqs.next()).unwrap().to_string(), "IRQ raise 4");
-        // To be told of it takes it away.
+        // Reading the report clears it.
         assert_eq!(run!(qtest.inb(0x3fa)).unwrap() & 0x0f, 0x02);
         let lowered = irqs.try_next().unwrap();
         assert_eq!((lowered.line, lowered.raised), (4, false));
         assert!(!qtest.is_raised(4));
         assert_eq!(irqs.try_next(), None);
 
-        // One that comes by itself: the clock's, once a second, by the host's.
+        // An interrupt that comes by itself: the clock's, once a second of the host.
         run!(qtest.outb(0x70, 0x0b)).unwrap();
         run!(qtest.outb(0x71, 0x12)).unwrap();
         assert_eq!(run!(irqs.next()).unwrap().to_string(), "IRQ raise 8");
 
-        // One that is set from outside.
+        // An interrupt that is set from outside.
         run!(qtest.set_irq_in("ioapic", None, 5, 1)).unwrap();
         assert!(qtest.is_raised(5));
         run!(qtest.set_irq_in("ioapic", None, 5, 0)).unwrap();

@@ -266,7 +266,7 @@ scenario! {
         restored(&vm, &mut events, "running");
         goes_on(&vm);
 
-        // One that its user has paused stays paused.
+        // A guest that its user has paused stays paused.
         run!(vm.monitor().execute_json("stop", ())).unwrap();
         run!(vm.save_to("/dev/full")).unwrap_err();
         let late = vm.save_to(scratch.join("late")).timeout(Duration::from_millis(100));

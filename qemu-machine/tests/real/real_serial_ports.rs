@@ -4,7 +4,7 @@ use qemu_machine::error::LaunchFailure;
 use qemu_machine::spec::OptionGroup;
 use qemu_machine::{Console, MachineBuilder, Wait, guests};
 
-/// So many consoles on serial ports; the first one is the machine's first.
+/// This number of consoles on serial ports; the first is the machine's first.
 fn serials(builder: MachineBuilder, count: usize) -> MachineBuilder {
     let builder = builder.console(Console::serial());
     (2..=count).fold(builder, |builder, number| {

@@ -22,7 +22,7 @@ fn on_a_terminal(program: &str) -> MachineBuilder {
         .env_remove("PROMPT_COMMAND")
 }
 
-/// One that lies: it looks like a status, a line end, and other prompts.
+/// A prompt that lies: it looks like a status, a line end, and other prompts.
 const PROMPT: &str = "0\n$ login: # ";
 
 /// Every shell there is, at its prompt.
@@ -149,7 +149,7 @@ fn after_a_deadline_nothing_stale_reaches_the_next_command() {
         shell.recover().wait().unwrap();
         assert_eq!(shell.run("echo fresh").wait().unwrap().output, b"fresh\n");
 
-        // The same for one that was given up, and one that is done by then.
+        // The same for a command that was given up, done by then or not.
         let error = shell
             .run("sleep 0.3; echo late")
             .timeout(short)

@@ -1,6 +1,6 @@
-//! Log-ins on programs of this host on a pseudo-terminal, as if they were a
-//! guest's getty on its console: each misbehaves as real ones were seen to, and
-//! writes down whatever it reads.
+//! Log-ins on programs of this host, on a pseudo-terminal, in place of a guest's
+//! getty on its console. Each misbehaves as a real one was seen to, and writes
+//! down everything it reads.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What the scripted peer plays, and what needs no QEMU: suites that may share a
-//! process. One that counts what its process has, or measures it, is a file of
-//! its own in the folder above.
+//! process. A suite that counts what its process has, or measures it, is a separate
+//! file in the folder above.
 #![allow(missing_docs)]
 
 #[path = "../support/mod.rs"]

@@ -14,7 +14,7 @@ use qemu_machine::{Accel, Wait};
 const READY: &str =
     "greet\nnegotiate\nconsole tiny guest ready\\r\\n> \nconsole-expect bench 100\\n\n";
 
-/// A guest that runs its loop, and comes to this.
+/// A guest that runs its loop, with this result.
 fn guest(answer: &str) -> String {
     format!("{READY}console {answer}\\r\\n> \nserve")
 }
@@ -163,7 +163,7 @@ fn findings_are_kept_until_the_binary_is_another_and_what_failed_is_not() {
     }
 }
 
-/// The one that has begun is held at its list until all the others have asked.
+/// The first probe waits at its list until all the others have begun.
 #[test]
 fn those_who_ask_at_once_share_one_probe_whatever_comes_of_it() {
     const ASKERS: usize = 8;

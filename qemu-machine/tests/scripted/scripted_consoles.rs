@@ -42,7 +42,7 @@ scenario! {
         assert!(matches!(error, SendError::Closed { .. }), "{error}");
         assert!(error.to_string().contains("': console 'other' did not take the input: QEMU closed"), "{error}");
 
-        // The first lives on, and both are told of the end.
+        // The first lives on, and both report the end.
         run!(vm.console().send("die\n")).unwrap();
         let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.console_tail, b"first\n");

@@ -1,5 +1,5 @@
-//! A machine that does not end as it is told: each rung of the ladder, and
-//! that nothing is left above it.
+//! A machine that does not end when asked: each rung of the ladder, and that
+//! nothing is left above it.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -199,7 +199,7 @@ scenario! {
     }
 }
 
-// D33: whoever traces a process has its end first.
+// D33: the tracer of a process gets its end first.
 #[test]
 fn a_traced_process_has_its_status_told_when_it_is_let_go_of() {
     let vm = running("silent").launch().wait().unwrap();

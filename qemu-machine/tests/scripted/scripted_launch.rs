@@ -18,8 +18,8 @@ use qemu_machine::{Machine, MachineBuilder, Wait};
 /// Long enough to be no accident, short enough for a test that needs it.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// What holds for every failed launch: nothing is left, and the error tells
-/// what was run.
+/// True for every failed launch: nothing is left, and the error has the command
+/// line.
 fn assert_clean(error: &LaunchError, scratch: &Scratch) {
     assert_eq!(scratch.names(), [] as [&str; 0], "{error}");
     if let Some(report) = &error.report {

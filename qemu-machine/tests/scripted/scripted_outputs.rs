@@ -233,7 +233,7 @@ fn a_writer_that_fails_or_panics_is_told_in_the_report_and_costs_the_machine_not
     );
     assert_eq!((report.warnings.len(), written.text().as_str()), (2, "c"));
 
-    // Another that shares the writer meets it anew.
+    // Another console that shares the writer tries it again.
     let vm = named("other", "console d\nserve").console(Console::serial().tee(panics));
     let report = end(&vm.launch().wait().unwrap());
     assert!(

@@ -1,5 +1,5 @@
-//! A waker is the code of its executor. One that panics harms nobody but its own
-//! task: everyone else hears what they wait for.
+//! A waker is the code of its executor. A waker that panics harms only its own
+//! task: every other waiter is woken.
 use std::future::IntoFuture;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(10);
 fn where_one_who_waits_for_a_console_panics_all_others_hear_of_the_end() {
     let scratch = Scratch::new("panicking");
     let go = scratch.fifo("go");
-    // The end is announced, so the console's is told with the machine's.
+    // The end is announced, so the console's is reported with the machine's.
     let script = format!(
         "greet\nnegotiate\nexpect x\n\
          event SHUTDOWN {{\"guest\": false, \"reason\": \"host-qmp-quit\"}}\n\

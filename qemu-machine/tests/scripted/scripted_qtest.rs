@@ -43,7 +43,7 @@ scenario! {
         assert!(matches!(*error.failure, QtestFailure::Timeout { limit: SHORT }), "{error}");
         let told = error.to_string();
         assert!(told.contains(vm.name()) && told.contains("'inb 0x1' failed: no reply"), "{told}");
-        // One that was sent and dropped, and one that was never sent.
+        // A command that was sent and dropped, and a command that was never sent.
         drop(begun(qtest.inb(2)));
         drop(qtest.inb(9).into_future());
         assert_eq!(run!(qtest.inb(3)).unwrap(), 3);
@@ -194,7 +194,7 @@ scenario! {
         assert_eq!(refused.reply().unwrap().desc, words);
         assert!(error.to_string().contains(words), "{error}");
         assert!(error.report.is_some(), "{error}");
-        // One that ends instead has not refused it.
+        // A peer that ends instead has not refused it.
         let ending = fake(&format!("{script}exit 3"));
         let error = run!(ending.qtest().launch()).unwrap_err();
         assert!(matches!(*error.failure, LaunchFailure::Exited), "{error}");
@@ -214,7 +214,7 @@ scenario! {
         assert!(of(run!(read.next()).unwrap_err()));
         assert_eq!(run!(read.next()).unwrap().to_string(), "IRQ raise 1");
         assert_eq!(std::iter::from_fn(|| read.try_next()).count(), 4095);
-        // Without waiting one has what is there, and is told later.
+        // Without waiting a listener gets what is there; the report of the lag comes later.
         assert_eq!(std::iter::from_fn(|| drained.try_next()).count(), 4096);
         assert!(of(run!(drained.next()).unwrap_err()));
         let error = run!(drained.next().timeout(SHORT)).unwrap_err();
@@ -232,7 +232,7 @@ scenario! {
             *error.failure,
             LaunchFailure::Timeout { limit: SHORT, waited_for: "reply on the qtest channel" }
         ), "{error}");
-        // One that has closed it can be spoken with all the same.
+        // A machine that has closed the channel still answers on its monitor.
         let vm = run!(fake("greet\nnegotiate\nqtest-close\nserve").qtest().launch()).unwrap();
         run!(vm.monitor().execute(QueryStatus).timeout(SHORT)).unwrap_err();
         let error = run!(vm.qtest().clock_step(None)).unwrap_err();

@@ -113,7 +113,7 @@ fn everyone_who_waits_is_told_of_the_death_with_one_report() {
     for told in reports {
         assert_eq!(told, report.to_string());
     }
-    // Who comes later is told the same, at once.
+    // A later caller gets the same, at once.
     let late = vm
         .monitor()
         .execute_json("x", ())

@@ -10,7 +10,7 @@ use qemu_machine::error::SchemaError;
 use qemu_machine::qmp::schema::Schema;
 use qemu_machine::{Machine, MachineBuilder, Wait};
 
-/// A peer that tells its schema once; `serve` answers whatever else is asked in
+/// A peer that returns its schema once; `serve` answers everything else in
 /// another shape.
 fn telling(binary: &Path, command: &str) -> MachineBuilder {
     playing(
