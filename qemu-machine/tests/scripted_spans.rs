@@ -64,6 +64,7 @@ fn a_launch_a_command_a_console_and_an_end_have_spans() {
     vm.shutdown().wait().unwrap();
     let spans = recorder.0.lock().unwrap().clone();
     let has = |span: &str| assert!(spans.iter().any(|it| it == span), "{span}: {spans:#?}");
+    has("machine machine=\"spans\"");
     has("launch machine=\"spans\"");
     has("command server=\"machine 'spans'\" command=\"query-name\"");
     has("console console=\"machine 'spans': console\" what=\"expect\"");

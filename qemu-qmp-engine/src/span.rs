@@ -3,6 +3,7 @@
 //!
 //! | span | from | to | fields |
 //! |---|---|---|---|
+//! | `machine` | the process | the report | `machine` |
 //! | `launch` | the call | the machine, or its error | `machine` |
 //! | `command` | the request | its reply | `server`, `command` |
 //! | `console` | the call | the match, or the last byte sent | `console`, `what` |
@@ -40,6 +41,8 @@ macro_rules! spans {
 
 impl Span {
     spans! {
+        /// The life of a machine's process.
+        machine(machine);
         /// A launch.
         launch(machine);
         /// A command and its reply.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use qemu_qmp::command::{Quit, SystemPowerdown};
 use qemu_qmp::supervise::Reader;
 use qemu_qmp::{Client, Deadlines, Disconnected};
-use qemu_qmp_engine::{self as engine, Engine, Task, Watched, first, oneshot};
+use qemu_qmp_engine::{self as engine, Engine, Span, Task, Watched, first, oneshot};
 use tokio::sync::mpsc;
 
 use monitor::{Monitor, Next};
@@ -126,6 +126,7 @@ pub(crate) fn supervise(
         process: Arc::downgrade(&process),
         status: Arc::clone(&status),
     };
+    let span = Span::machine(|| resources.name.clone());
     let exit = engine.spawn(async move { process.ended().await });
     let output = engine.spawn(resources.output.clone().pump());
     let channels = resources.channels.iter().enumerate();
@@ -153,10 +154,10 @@ pub(crate) fn supervise(
         overdue: Some(overdue),
         resets: 0,
     };
-    engine.spawn(async move {
+    engine.spawn(span.around(async move {
         let _last_resort = last_resort;
         supervisor.run(requests).await;
-    });
+    }));
     SupervisorHandle {
         requests: sender,
         status,
