@@ -5,7 +5,7 @@
 //! - a message that is complete by itself: which machine, what failed, why,
 //!   what to do, and what was seen last;
 //! - `kind()`, to decide by: [`ErrorKind`];
-//! - `io_error()`: the error of the system behind it, if there is one;
+//! - `io_error()`, where an error of the system can be behind it;
 //! - fields, to match on.
 //!
 //! `source()` returns `None`, because the message contains its causes: a program

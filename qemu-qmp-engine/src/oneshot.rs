@@ -50,6 +50,11 @@ impl<T> Sender<T> {
         unsent.map_or(Ok(()), Err)
     }
 
+    /// Whether the receiver was dropped.
+    pub fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(unguarded::Sender::is_closed)
+    }
+
     /// Waits until the receiver is dropped.
     pub async fn closed(&mut self) {
         if let Some(sender) = &mut self.0 {

@@ -8,7 +8,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The deadline passed. The result may still come later.
+    /// The deadline passed. The result may still come later, unless the operation
+    /// ends what it began, as a launch does.
     Timeout,
     /// The machine or the server has ended, or its connection has.
     Ended,
@@ -20,7 +21,7 @@ pub enum ErrorKind {
     Protocol,
     /// This QEMU, machine or host does not support the operation.
     Unsupported,
-    /// A program or a file was not found.
+    /// A program, a file or a listening server was not found.
     NotFound,
     /// Access was denied.
     PermissionDenied,
@@ -42,7 +43,7 @@ impl ErrorKind {
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         match error.kind() {
-            Io::NotFound => Self::NotFound,
+            Io::NotFound | Io::NotADirectory | Io::ConnectionRefused => Self::NotFound,
             Io::PermissionDenied => Self::PermissionDenied,
             Io::TimedOut => Self::Timeout,
             Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof => {

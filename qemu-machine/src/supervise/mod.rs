@@ -155,8 +155,9 @@ pub(crate) fn supervise(
         resets: 0,
     };
     engine.spawn(span.around(async move {
-        let _last_resort = last_resort;
+        let mut last_resort = last_resort;
         supervisor.run(requests).await;
+        last_resort.disarm();
     }));
     SupervisorHandle {
         requests: sender,
@@ -165,12 +166,18 @@ pub(crate) fn supervise(
     }
 }
 
-/// If the supervisor panics, this kills the process. After a normal end, the
-/// process is already gone.
+/// If the supervisor panics, this kills the process. After a normal end, it is
+/// disarmed: a dropping thread may still hold the process, and the report stands.
 struct KilledWhenDropped {
     engine: &'static Engine,
     process: Weak<Process>,
     status: Arc<Watched<Status>>,
+}
+
+impl KilledWhenDropped {
+    fn disarm(&mut self) {
+        self.process = Weak::new();
+    }
 }
 
 impl Drop for KilledWhenDropped {

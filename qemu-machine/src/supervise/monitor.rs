@@ -75,8 +75,8 @@ impl Monitor {
         let ended = async {
             match task.await.flatten() {
                 Some(cause) => Next::Ended(cause),
-                // Nothing aborts the task, and nothing else runs the reader.
-                None => std::future::pending().await,
+                // A panic ended the task: nothing reads the monitor any more.
+                None => Next::Ended(Disconnected::ByClient),
             }
         };
         let next = first(pin!(news), pin!(ended)).await;

@@ -345,6 +345,10 @@ struct Abandon<'a> {
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         let shared = &self.client.handle.shared;
-        shared.lock().connection.abandon(&self.id);
+        // The caller's receiver is dropped before this.
+        let mut state = shared.lock();
+        state
+            .connection
+            .abandon_if(&self.id, oneshot::Sender::is_closed);
     }
 }

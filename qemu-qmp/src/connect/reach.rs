@@ -65,10 +65,10 @@ impl ServerAddress {
         let Self::Unix(path) = self else { return error };
         match error.kind() {
             io::ErrorKind::NotFound if !has_directory(path) => {
-                io::Error::other("its directory does not exist")
+                io::Error::new(io::ErrorKind::NotADirectory, "its directory does not exist")
             }
             io::ErrorKind::ConnectionRefused if is_no_socket(path) => {
-                io::Error::other("the file is not a socket")
+                io::Error::new(io::ErrorKind::InvalidInput, "the file is not a socket")
             }
             _ => error,
         }

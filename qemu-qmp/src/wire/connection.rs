@@ -269,6 +269,16 @@ impl<W> Connection<W> {
         }
     }
 
+    /// The same if `has_given_up` says so of the waiter. The id may belong to
+    /// another command by now: its reply came, and a caller chose the id again.
+    pub fn abandon_if(&mut self, id: &Id, has_given_up: impl FnOnce(&W) -> bool) {
+        if let Some(waiter) = self.in_flight.get_mut(id)
+            && waiter.as_ref().is_some_and(has_given_up)
+        {
+            *waiter = None;
+        }
+    }
+
     /// The command of `id` was not sent: no reply will come.
     pub fn withdraw(&mut self, id: &Id) {
         self.in_flight.remove(id);

@@ -167,6 +167,26 @@ fn an_abandoned_command_counts_until_its_reply_is_dropped() {
     connection.abandon(&Id::Counted(99));
 }
 
+// D6
+#[test]
+fn a_late_abandon_does_not_touch_the_next_command_with_the_same_id() {
+    let mut connection = ready();
+    let line = || Line::new("query-name", None, false);
+    connection.submit_as("x", line(), "first").unwrap();
+    connection
+        .receive(b"{\"return\": 1, \"id\": \"x\"}\n")
+        .unwrap();
+    assert_eq!(replies(&mut connection), [("first", "1".to_owned())]);
+    // The id is free, and another caller takes it, before the first one is dropped.
+    connection.submit_as("x", line(), "second").unwrap();
+    let id = Id::Chosen("x".to_owned());
+    connection.abandon_if(&id, |waiter| *waiter == "first");
+    connection
+        .receive(b"{\"return\": 2, \"id\": \"x\"}\n")
+        .unwrap();
+    assert_eq!(replies(&mut connection), [("second", "2".to_owned())]);
+}
+
 #[test]
 fn an_error_without_id_is_of_the_one_command_in_flight_even_if_abandoned() {
     let unreadable =
