@@ -103,11 +103,6 @@ impl Reader {
         Some(cause)
     }
 
-    /// Whether it is reading now.
-    pub fn is_running(&self) -> bool {
-        matches!(&*self.lock(), State::Running)
-    }
-
     /// Whether the waiters are not notified yet.
     pub fn is_unfinished(&self) -> bool {
         !matches!(&*self.lock(), State::Finished)
