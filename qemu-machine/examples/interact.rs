@@ -18,8 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .console(Console::serial())
         .launch()
         .wait()?;
-    eprintln!("a tiny guest: 'help' lists its commands, Ctrl-] leaves");
-    let end = vm.console().interact().wait()?;
+    let hint = "a tiny guest: 'help' lists its commands, Ctrl-] leaves";
+    let end = vm.console().interact().hint(hint).wait()?;
     eprintln!("\n{end}");
     if !matches!(end, InteractEnd::MachineEnded(_)) {
         eprintln!("{}", vm.shutdown().wait()?);

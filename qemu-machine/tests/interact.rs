@@ -63,11 +63,13 @@ scenario! {
         let before = mode(&terminal);
         let copy = || terminal.try_clone().unwrap();
         let session = vm.console().interact().input(copy()).output(copy());
+        let session = session.hint("Ctrl-] leaves");
         std::thread::scope(|scope| {
             let session = scope.spawn(|| session.wait());
-            // What nobody has taken comes first; by then the mode is set.
-            read_until(&person, "> ");
+            // By the hint the mode is set. What nobody has taken follows it.
+            assert_eq!(read_until(&person, "\r\n"), "Ctrl-] leaves\r\n");
             assert_ne!(mode(&terminal), before);
+            read_until(&person, "> ");
             assert!(!is_nonblocking(&terminal));
             // Not Ctrl-C for us, nor an echo of the terminal's.
             person.write_all(b"echo hel\x03lo\r").unwrap();

@@ -62,6 +62,7 @@ pub struct Interact {
     input: Option<OwnedFd>,
     output: Option<OwnedFd>,
     escape: Option<u8>,
+    hint: Option<String>,
     timeout: Option<Duration>,
 }
 
@@ -204,8 +205,7 @@ impl Console {
     /// ```no_run
     /// # use qemu_machine::{Machine, Wait};
     /// # fn debug(vm: &Machine) -> Result<(), Box<dyn std::error::Error>> {
-    /// eprintln!("Ctrl-] leaves the guest");
-    /// let end = vm.console().interact().wait()?;
+    /// let end = vm.console().interact().hint("Ctrl-] leaves the guest").wait()?;
     /// eprintln!("{end}");
     /// # Ok(())
     /// # }
@@ -216,6 +216,7 @@ impl Console {
             input: None,
             output: None,
             escape: Some(0x1d),
+            hint: None,
             timeout: None,
         }
     }
@@ -241,6 +242,14 @@ impl Interact {
         self.escape = byte.into();
         self
     }
+
+    /// Shows this line to the person first, for example how they leave. The
+    /// terminal is in raw mode by then, so each key that is pressed after the
+    /// line goes to the guest. No line is shown if the input is no terminal.
+    pub fn hint(mut self, line: impl Into<String>) -> Self {
+        self.hint = Some(line.into());
+        self
+    }
 }
 
 timeout_option!(Interact, timeout);
@@ -260,6 +269,7 @@ impl Interact {
             input,
             output,
             escape,
+            hint,
             timeout,
         } = self;
         let (input, output) = (
@@ -283,6 +293,7 @@ impl Interact {
             input: line,
             output,
             escape,
+            hint: hint.filter(|_| is_terminal),
             is_terminal,
         };
         let mut session = AbortOnDrop(engine.spawn(session.run()));
@@ -347,6 +358,7 @@ struct Session {
     input: Line,
     output: Arc<PersonOutput>,
     escape: Option<u8>,
+    hint: Option<String>,
     is_terminal: bool,
 }
 
@@ -368,6 +380,9 @@ impl Session {
     }
 
     async fn show(&self) -> Result<InteractEnd, InteractFailure> {
+        if let Some(hint) = &self.hint {
+            self.write(format!("{hint}\r\n").as_bytes()).await?;
+        }
         let (mut position, begun_at) = {
             let buffer = self.console.lock();
             (buffer.taken(), buffer.received())

@@ -245,11 +245,12 @@ impl Guest<'_> {
     /// Hands the console to the person. If their input ends, what the console
     /// says is still shown.
     fn interact(&self) -> Result<Stopped, Stopped> {
-        if io::stderr().is_terminal() {
-            output::note("Ctrl-] leaves the console and ends the machine");
-        }
         let console = self.machine.console();
-        let left = self.wait(console.interact().timeout(self.clock.left()))?;
+        let mut session = console.interact().timeout(self.clock.left());
+        if io::stdout().is_terminal() {
+            session = session.hint("Ctrl-] leaves the console and ends the machine");
+        }
+        let left = self.wait(session)?;
         let mut left = left.map_err(Stopped::from)?;
         if matches!(left, InteractEnd::InputEnded) {
             let (silent, _kept) = io::pipe().map_err(|error| Stopped {
