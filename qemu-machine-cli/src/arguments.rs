@@ -1,8 +1,10 @@
 //! The command line of the command itself.
 
-use clap::Parser;
+use std::ffi::OsString;
 
-use crate::verb::Verb;
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
+
+use crate::verb::{self, Verb};
 
 /// Runs QEMU virtual machines, and speaks with them.
 ///
@@ -13,4 +15,15 @@ use crate::verb::Verb;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// The description of all arguments.
+pub(crate) fn command() -> Command {
+    verb::with_schema_option(Arguments::command())
+}
+
+/// Reads the arguments.
+pub(crate) fn read(words: &[OsString]) -> Result<Arguments, clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }

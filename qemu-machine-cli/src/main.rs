@@ -18,20 +18,30 @@ mod failure;
 mod output;
 mod verb;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use exit::Outcome;
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let ended = match arguments::Arguments::try_parse() {
-        Ok(arguments) => arguments.verb.run(),
-        Err(error) => output::usage(&error),
-    };
-    let outcome = ended.unwrap_or_else(|failure| {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let outcome = run(&words).unwrap_or_else(|failure| {
         if let Some(message) = &failure.message {
             output::error(message);
         }
         failure.outcome
     });
     ExitCode::from(outcome.status())
+}
+
+fn run(words: &[OsString]) -> Result<Outcome, Failure> {
+    if let Some(schema) = verb::asked_schema(words) {
+        output::write(schema.as_bytes())?;
+        return Ok(Outcome::Succeeded);
+    }
+    match arguments::read(words) {
+        Ok(arguments) => arguments.verb.run(),
+        Err(error) => output::usage(&error),
+    }
 }

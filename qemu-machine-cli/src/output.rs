@@ -8,6 +8,8 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
+
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
@@ -23,13 +25,23 @@ pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Writes a value to standard output as JSON: in one line, or for people.
-pub(crate) fn json(value: &serde_json::Value, in_one_line: bool) -> Result<(), Failure> {
-    if in_one_line {
-        line(value)
-    } else {
-        line(format_args!("{value:#}"))
+/// Prints the output of a verb: as JSON in one line, or for people.
+pub(crate) fn print<T: Serialize + fmt::Display>(output: &T, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return line(json(output));
     }
+    let text = output.to_string();
+    if text.is_empty() || text.ends_with('\n') {
+        write(text.as_bytes())
+    } else {
+        line(text)
+    }
+}
+
+/// A value of ours as JSON.
+pub(crate) fn json<T: Serialize>(output: &T) -> serde_json::Value {
+    // It fails for keys that are no text, and for none of ours.
+    serde_json::to_value(output).unwrap_or_default()
 }
 
 /// Writes to standard error what a program of the guest's wrote to its own.

@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{BINARY, command, finish, json, text};
+use support::{BINARY, command, conforms, finish, json, json_schema, text};
 
 fn said(words: &[&str]) -> String {
     let output = finish(command().args(words));
@@ -84,7 +86,8 @@ fn a_dry_run_is_printed_in_three_forms() {
         line.contains("-append 'a b'") && line.contains("stdio"),
         "{line}"
     );
-    let form = json(said(&[&run[..], &["--dry-run=json"]].concat()).as_bytes());
+    let form = said(&[&run[..], &["--dry-run=json"]].concat());
+    let form = conforms("run", form.as_bytes()).remove(0);
     assert_eq!(form["command_line"].as_array().unwrap().len(), words.len());
 }
 
@@ -145,5 +148,62 @@ fn a_real_bash_completes_verbs_and_options() {
             said(&["completion", shell]).contains("screenshot"),
             "{shell}"
         );
+    }
+}
+
+#[test]
+fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
+    let mut printing = Vec::new();
+    for verb in VERBS {
+        let help = said(&[verb, "--help"]);
+        if !help.contains("--json-schema") {
+            assert!(!help.contains("--json"), "{verb} has JSON without a schema");
+            continue;
+        }
+        let printed = json(said(&[verb, "--json-schema"]).as_bytes());
+        assert_eq!(printed, json_schema::kept(verb), "{verb}");
+        printing.push(format!("{verb}.json"));
+    }
+    let files = fs::read_dir(json_schema::folder()).unwrap().flatten();
+    let mut files: Vec<String> = files
+        .map(|file| file.file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    printing.sort();
+    assert_eq!(printing, files);
+    let words = ["events", "--json-schema", "--json"];
+    assert_eq!(finish(command().args(words)).status.code(), Some(2));
+}
+
+#[test]
+fn every_schema_is_held_against_a_real_output_by_some_test() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let folders = [tests.clone(), tests.join("real")];
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    let sources = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default());
+    let sources = sources.collect::<String>();
+    for schema in fs::read_dir(json_schema::folder()).unwrap().flatten() {
+        let verb = schema.path().with_extension("");
+        let call = format!("conforms({:?}, ", verb.file_name().unwrap());
+        assert!(sources.contains(&call), "no test has {call}…)");
+    }
+}
+
+#[test]
+fn what_a_schema_does_not_describe_is_found() {
+    let schema = json_schema::kept("replay");
+    let line = |text: &str| json(text.as_bytes());
+    let good = r#"{"seconds": 0.5, "direction": "sent", "message": {"a": 1}}"#;
+    assert_eq!(json_schema::check(&schema, &line(good)), Ok(()));
+    for bad in [
+        r#"{"seconds": 0.5, "direction": "sent"}"#,
+        r#"{"seconds": "0.5", "direction": "sent", "message": 1}"#,
+        r#"{"seconds": 0.5, "direction": "up", "message": 1}"#,
+        r#"{"seconds": 0.5, "direction": "sent", "message": 1, "more": 1}"#,
+        "[]",
+    ] {
+        assert!(json_schema::check(&schema, &line(bad)).is_err(), "{bad}");
     }
 }

@@ -1,13 +1,14 @@
 //! `agent`: the guest agent of a QEMU that runs.
 
+use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use qemu_machine::Wait;
-use qemu_machine::qmp::agent::{GuestAgent, ShutdownMode};
+use qemu_machine::qmp::agent::{AgentInfo, GuestAgent, ShutdownMode};
 use qemu_machine::qmp::connect::ServerAddress;
-use serde_json::json;
+use serde::Serialize;
 
 use super::qmp::{Server, failed};
 use crate::exit::Outcome;
@@ -93,7 +94,8 @@ impl Agent {
             }
             Task::Info { json } => {
                 let info = agent.info().timeout(server.timeout).wait();
-                print_info(&info.map_err(failed)?, json)?;
+                let info = Info::from(info.map_err(failed)?);
+                output::print(&info, json)?;
             }
             Task::Exec {
                 input,
@@ -186,22 +188,46 @@ fn bytes(from: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn print_info(info: &qemu_machine::qmp::agent::AgentInfo, as_json: bool) -> Result<(), Failure> {
-    if as_json {
-        let commands = info
-            .commands
-            .iter()
-            .map(|it| json!({"name": it.name, "enabled": it.enabled, "replies": it.replies}));
-        let commands: Vec<_> = commands.collect();
-        return output::json(
-            &json!({"version": info.version, "commands": commands}),
-            true,
-        );
+/// What an agent is, and what it can do (`agent ADDRESS info`).
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Info {
+    version: String,
+    commands: Vec<AgentCommand>,
+}
+
+/// One command of an agent.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct AgentCommand {
+    name: String,
+    /// Whether the agent executes it.
+    enabled: bool,
+    /// Whether the agent replies if it succeeds.
+    replies: bool,
+}
+
+impl From<AgentInfo> for Info {
+    fn from(info: AgentInfo) -> Self {
+        let commands = info.commands.into_iter().map(|it| AgentCommand {
+            name: it.name,
+            enabled: it.enabled,
+            replies: it.replies,
+        });
+        Self {
+            version: info.version,
+            commands: commands.collect(),
+        }
     }
-    let mut lines = format!("version {}\n", info.version);
-    for command in &info.commands {
-        let mark = if command.enabled { "" } else { " (disabled)" };
-        lines.extend(["command ", &command.name, mark, "\n"]);
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "version {}", self.version)?;
+        for command in &self.commands {
+            let mark = if command.enabled { "" } else { " (disabled)" };
+            writeln!(f, "command {}{mark}", command.name)?;
+        }
+        Ok(())
     }
-    output::write(lines.as_bytes())
 }

@@ -1,9 +1,9 @@
 //! `completion`: what a shell knows of this command.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
+use crate::arguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -19,7 +19,7 @@ pub(crate) struct Completion {
 impl Completion {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let mut script = Vec::new();
-        let mut command = Arguments::command();
+        let mut command = arguments::command();
         clap_complete::generate(self.shell, &mut command, "qemu-machine", &mut script);
         output::write(&script)?;
         Ok(Outcome::Succeeded)

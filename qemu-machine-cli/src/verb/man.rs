@@ -1,9 +1,9 @@
 //! `man`: the manual of this command.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_mangen::Man;
 
-use crate::arguments::Arguments;
+use crate::arguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -18,7 +18,7 @@ pub(crate) struct Manual {
 
 impl Manual {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        let mut command = Arguments::command();
+        let mut command = arguments::command();
         command.build();
         if let Some(verb) = &self.verb {
             let found = command.find_subcommand(verb);

@@ -6,6 +6,7 @@ mod completion;
 mod doctor;
 mod events;
 mod man;
+mod output_schema;
 mod qmp;
 mod replay;
 mod run;
@@ -13,6 +14,8 @@ mod schema;
 mod screenshot;
 
 use clap::Subcommand;
+
+pub(crate) use output_schema::{asked as asked_schema, with_option as with_schema_option};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;

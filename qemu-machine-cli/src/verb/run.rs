@@ -5,6 +5,7 @@
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
 //! ```
 
+mod dry_run;
 mod ending;
 mod life;
 mod machine;
@@ -17,7 +18,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
-use serde_json::json;
 
 pub(super) use machine::default_qemu;
 
@@ -96,7 +96,7 @@ struct EndOptions {
     /// Prints what would be run, and runs nothing
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true,
           default_missing_value = "list")]
-    dry_run: Option<Form>,
+    dry_run: Option<dry_run::Form>,
 
     /// Writes how the run ended to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -110,16 +110,6 @@ enum Live {
     Auto,
     Stdout,
     Stderr,
-}
-
-/// How a dry run is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Each word in a line.
-    List,
-    /// A line to paste into a shell.
-    Shell,
-    Json,
 }
 
 const EXAMPLES: &str = "\
@@ -137,7 +127,7 @@ impl Run {
         })?;
         let plan = machine::plan(&self, &attention)?;
         if let Some(form) = self.ends.dry_run {
-            print_dry_run(&plan, form)?;
+            dry_run::print(&plan, form)?;
             return Ok(Outcome::Succeeded);
         }
         let lived = life::live(&self, &plan, &attention);
@@ -158,21 +148,12 @@ pub(super) fn not_launched(error: &LaunchError) -> Failure {
     Failure::new(ending.outcome(ending::Progress::AllDone), error)
 }
 
-fn print_dry_run(plan: &machine::Plan, form: Form) -> Result<(), Failure> {
-    let dry_run = plan.builder.dry_run();
-    let words = dry_run.command_line.words();
-    match form {
-        Form::List => {
-            use std::os::unix::ffi::OsStrExt;
-            let lines = words.iter().flat_map(|word| [word.as_bytes(), b"\n"]);
-            output::write(&lines.collect::<Vec<_>>().concat())
-        }
-        Form::Shell => output::line(&dry_run.shell_line),
-        Form::Json => {
-            let words = words.iter().map(|word| word.to_string_lossy());
-            let words: Vec<_> = words.collect();
-            let described = json!({"command_line": words, "shell_line": dry_run.shell_line});
-            output::json(&described, true)
-        }
-    }
+/// What the verb prints as JSON.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "its schema alone is of use")]
+pub(super) enum Output {
+    Result(result::RunResult),
+    DryRun(dry_run::DryRun),
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Qemu, Running, Scratch, bounded, command, finish, json, qemus, text};
+use crate::support::{Qemu, Running, Scratch, bounded, command, conforms, finish, qemus, text};
 
 /// A run that ends without our help.
 struct Row {
@@ -257,7 +257,9 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
             let mut run = qemu.run(["--result", result.to_str().unwrap()]);
             run.args(words);
             let (found_status, said) = finish(&run);
-            let written = fs::read(&result).map(|it| json(&it)).unwrap_or_default();
+            let written = fs::read(&result);
+            let written = written.map(|it| conforms("run", &it).remove(0));
+            let written = written.unwrap_or_default();
             let found_end = written["ended"].as_str().unwrap_or_default();
             let found = (found_status, found_end);
             if found != (Some(*status), *ended) {
@@ -416,7 +418,7 @@ fn a_killed_qemu_is_told_from_a_failed_command() {
             let running = greeted(&qemu, &words);
             crate::support::signal(running.qemu(), "KILL");
             assert_eq!(running.status(SOON), Some(status), "{steps:?}");
-            let written = json(&fs::read(&result).unwrap());
+            let written = conforms("run", &fs::read(&result).unwrap()).remove(0);
             assert_eq!(
                 (&written["ended"], &written["qemu"]["signal"]),
                 (&"qemu-died".into(), &9.into())
@@ -485,7 +487,7 @@ fn a_code_that_the_guest_chose_is_the_status() {
         run.args(["--", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]);
         let output = finish(&run);
         assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
-        let written = json(&fs::read(&result).unwrap());
+        let written = conforms("run", &fs::read(&result).unwrap()).remove(0);
         assert_eq!(
             (&written["ended"], &written["guest_code"]),
             (&"guest-exited".into(), &7.into())

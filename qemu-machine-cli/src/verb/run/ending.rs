@@ -98,25 +98,6 @@ impl Ending {
         }
     }
 
-    /// Its name in a result.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Command(_) => "command-ended",
-            Self::StepFailed => "step-failed",
-            Self::GuestPoweredOff => "guest-powered-off",
-            Self::GuestReset => "guest-reset",
-            Self::GuestExited(_) => "guest-exited",
-            Self::GuestPanicked => "guest-panicked",
-            Self::QemuQuit => "qemu-quit",
-            Self::QemuDied(_) => "qemu-died",
-            Self::TimedOut => "timed-out",
-            Self::Interrupted(_) => "interrupted",
-            Self::OutputFailed { .. } => "output-failed",
-            Self::NotLaunched(_) => "not-launched",
-        }
-    }
-
     /// The outcome of a run. Of one with commands, status 1 and the like are the
     /// command's own. So all that kept a command from its end is
     /// [`Outcome::Broken`], which no test of a command means.
