@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config;
+use crate::failure::Failure;
 use crate::verb::{self, Verb};
 
 /// Runs QEMU virtual machines, and speaks with them.
@@ -22,8 +24,32 @@ pub(crate) fn command() -> Command {
     verb::with_schema_option(Arguments::command())
 }
 
-/// Reads the arguments.
-pub(crate) fn read(words: &[OsString]) -> Result<Arguments, clap::Error> {
-    let matches = command().try_get_matches_from(words)?;
-    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+/// Why there are no arguments to use.
+pub(crate) enum Refused {
+    /// They are wrong, or ask for help.
+    Usage(clap::Error),
+    /// The configuration that they name cannot be used.
+    Failure(Failure),
+}
+
+/// Reads the arguments, with those of the target that they name.
+pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
+    let mut matches = command().try_get_matches_from(words)?;
+    if let Some(words) = config::expand(words, &matches)? {
+        matches = command().try_get_matches_from(words)?;
+    }
+    let read = Arguments::from_arg_matches(&matches);
+    Ok(read.map_err(|error| error.format(&mut command()))?)
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }

@@ -11,6 +11,7 @@
 mod address;
 mod arguments;
 mod attention;
+mod config;
 mod duration;
 mod escapes;
 mod exit;
@@ -21,6 +22,7 @@ mod verb;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use arguments::Refused;
 use exit::Outcome;
 use failure::Failure;
 
@@ -42,6 +44,7 @@ fn run(words: &[OsString]) -> Result<Outcome, Failure> {
     }
     match arguments::read(words) {
         Ok(arguments) => arguments.verb.run(),
-        Err(error) => output::usage(&error),
+        Err(Refused::Usage(error)) => output::usage(&error),
+        Err(Refused::Failure(failure)) => Err(failure),
     }
 }

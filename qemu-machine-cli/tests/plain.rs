@@ -1,5 +1,7 @@
 //! What needs no QEMU: help, dry runs, completions, the manual.
 
+#[path = "plain/config.rs"]
+mod config;
 mod support;
 
 use std::fs;
@@ -178,7 +180,7 @@ fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
 #[test]
 fn every_schema_is_held_against_a_real_output_by_some_test() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let folders = [tests.clone(), tests.join("real")];
+    let folders = [tests.clone(), tests.join("plain"), tests.join("real")];
     let files = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap());

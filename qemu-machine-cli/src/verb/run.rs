@@ -20,11 +20,12 @@ use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
 pub(super) use machine::default_qemu;
+pub(crate) use steps::check as check_steps;
 
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::{duration, output};
+use crate::{config, duration, output};
 
 /// Runs a machine until it ends, or until every step is done.
 ///
@@ -36,6 +37,9 @@ use crate::{duration, output};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
+    #[command(flatten)]
+    target: TargetOptions,
+
     #[command(flatten)]
     machine: machine::MachineOptions,
 
@@ -52,6 +56,27 @@ pub(crate) struct Run {
     /// qemu-system-…
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     qemu_arguments: Vec<std::ffi::OsString>,
+}
+
+/// Read before all else: its words are in the other options then.
+#[derive(Debug, Args)]
+struct TargetOptions {
+    /// A target of the configuration, for what is not given here
+    #[arg(value_name = "TARGET")]
+    target: Option<String>,
+
+    /// The configuration; by default, the nearest qemu-machine.toml in this
+    /// directory or above
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Lists the targets, and runs nothing
+    #[arg(long, conflicts_with = "target")]
+    list_targets: bool,
+
+    /// Lists them as JSON
+    #[arg(long, requires = "list_targets")]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +147,14 @@ Examples:
 
 impl Run {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        if self.target.list_targets {
+            let targets = config::targets(self.target.config.as_deref())?;
+            output::print(&targets, self.target.json)?;
+            return Ok(Outcome::Succeeded);
+        }
+        if self.target.config.is_some() && self.target.target.is_none() {
+            return Err(Failure::usage("--config needs a TARGET to run"));
+        }
         let attention = Attention::to_signals().map_err(|error| {
             Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
         })?;
@@ -156,4 +189,5 @@ pub(super) fn not_launched(error: &LaunchError) -> Failure {
 pub(super) enum Output {
     Result(result::RunResult),
     DryRun(dry_run::DryRun),
+    Targets(config::Targets),
 }

@@ -23,6 +23,10 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "BINARY")]
     qemu: Option<OsString>,
 
+    /// Runs the QEMU of this processor instead: x86_64, aarch64, riscv64
+    #[arg(long, value_name = "NAME", conflicts_with = "qemu")]
+    arch: Option<String>,
+
     /// The machine's name, in errors and of its logs
     #[arg(long)]
     name: Option<String>,
@@ -83,6 +87,12 @@ pub(super) struct MachineOptions {
 }
 
 impl MachineOptions {
+    /// The QEMU that an option names.
+    fn binary(&self) -> Option<OsString> {
+        let by_arch = || Some(qemu_of(self.arch.as_deref()?).into());
+        self.qemu.clone().or_else(by_arch)
+    }
+
     fn names_a_guest(&self) -> bool {
         self.kernel.is_some() || !self.drive.is_empty()
     }
@@ -100,14 +110,15 @@ pub(super) struct Plan {
 pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let options = &run.machine;
     let (binary, arguments) = split(&run.qemu_arguments);
-    if let (Some(given), Some(_)) = (&options.qemu, binary) {
+    let named = options.binary();
+    if let (Some(given), Some(_)) = (&named, binary) {
         let given = given.display();
         return Err(Failure::usage(format!(
-            "QEMU is given twice: by --qemu {given} and after --"
+            "QEMU is given twice: {given} by an option, and another after --"
         )));
     }
-    let binary = binary.or(options.qemu.as_deref());
-    let binary = binary.map_or_else(|| default_qemu().into(), OsStr::to_owned);
+    let binary = binary.map(OsStr::to_owned).or(named);
+    let binary = binary.unwrap_or_else(|| default_qemu().into());
     let is_tiny = !options.names_a_guest() && run.qemu_arguments.is_empty();
     let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let shows_by_itself = is_tiny
@@ -305,9 +316,16 @@ fn is_qemu(word: &OsStr) -> bool {
 
 /// The QEMU of this processor.
 pub(in crate::verb) fn default_qemu() -> String {
-    let target = match std::env::consts::ARCH {
-        "x86" => "i386",
-        "powerpc64" => "ppc64",
+    qemu_of(std::env::consts::ARCH)
+}
+
+/// The QEMU of a processor, by the name that Rust, Linux or QEMU has for it.
+fn qemu_of(processor: &str) -> String {
+    let target = match processor {
+        "x86" | "i686" => "i386",
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "powerpc64" | "ppc64le" => "ppc64",
         same => same,
     };
     format!("qemu-system-{target}")

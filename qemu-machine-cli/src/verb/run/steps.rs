@@ -1,5 +1,6 @@
 //! The steps of a run, in the order in which they stand on the command line.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use clap::error::ErrorKind;
@@ -125,6 +126,13 @@ fn login(text: &str) -> Result<Login, String> {
         user: user.to_owned(),
         password: Some(password),
     })
+}
+
+/// Whether these words are steps.
+pub(crate) fn check<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Result<(), Error> {
+    use clap::Args;
+    let command = Steps::augment_args(Command::new("steps").no_binary_name(true));
+    Steps::from_arg_matches(&command.try_get_matches_from(words)?).map(drop)
 }
 
 /// By hand, because a derived reader does not keep the order of different
