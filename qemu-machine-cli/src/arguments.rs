@@ -6,6 +6,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config;
 use crate::failure::Failure;
+use crate::help;
 use crate::verb::{self, Verb};
 
 /// Runs QEMU virtual machines, and speaks with them.
@@ -13,15 +14,22 @@ use crate::verb::{self, Verb};
 /// Standard output has what was asked for, standard error all else. With no
 /// arguments, `run` runs a tiny guest that is built in.
 #[derive(Debug, Parser)]
-#[command(name = "qemu-machine", version, max_term_width = 100)]
+#[command(name = "qemu-machine", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine run
+  qemu-machine run --drive disk.qcow2 --memory 1G --interact
+  qemu-machine doctor
+  qemu-machine run --help";
+
 /// The description of all arguments.
 pub(crate) fn command() -> Command {
-    verb::with_schema_option(Arguments::command())
+    help::on_one_screen(verb::with_schema_option(Arguments::command()))
 }
 
 /// Why there are no arguments to use.

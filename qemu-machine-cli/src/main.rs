@@ -16,6 +16,7 @@ mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod help;
 mod output;
 mod verb;
 
@@ -28,6 +29,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    let words = help::as_option(words);
     let outcome = run(&words).unwrap_or_else(|failure| {
         if let Some(message) = &failure.message {
             output::error(message);
@@ -40,6 +42,10 @@ fn main() -> ExitCode {
 fn run(words: &[OsString]) -> Result<Outcome, Failure> {
     if let Some(schema) = verb::asked_schema(words) {
         output::write(schema.as_bytes())?;
+        return Ok(Outcome::Succeeded);
+    }
+    if let Some(help) = help::asked(words, &arguments::command()) {
+        output::write(help.to_string().as_bytes())?;
         return Ok(Outcome::Succeeded);
     }
     match arguments::read(words) {

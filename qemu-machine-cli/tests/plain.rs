@@ -58,6 +58,27 @@ fn every_verb_has_help_and_a_manual() {
 }
 
 #[test]
+fn the_help_of_every_verb_fits_a_screen_and_has_examples() {
+    for verb in VERBS.map(Some).into_iter().chain([None]) {
+        let words = verb.iter().copied().chain(["--help"]);
+        let help = said(&words.collect::<Vec<_>>());
+        let (lines, columns) = (help.lines().count(), help.lines().map(str::len).max());
+        assert!(
+            lines <= 40 && columns <= Some(104),
+            "{verb:?}: {lines} lines: {help}"
+        );
+        assert!(help.contains("\nExample"), "{help}");
+    }
+    let all = said(&["run", "--help-all"]);
+    assert!(
+        all.contains("--transcript") && all.contains("--expect-regex"),
+        "{all}"
+    );
+    assert_eq!(said(&["help", "run"]), said(&["run", "-h"]));
+    assert_eq!(said(&["help"]), said(&["--help"]));
+}
+
+#[test]
 fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
     for words in [
         &[][..],
@@ -157,7 +178,8 @@ fn a_real_bash_completes_verbs_and_options() {
 fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
     let mut printing = Vec::new();
     for verb in VERBS {
-        let help = said(&[verb, "--help"]);
+        // It has all options, also those that the help hides.
+        let help = said(&["man", verb]).replace("\\-", "-");
         if !help.contains("--json-schema") {
             assert!(!help.contains("--json"), "{verb} has JSON without a schema");
             continue;

@@ -75,7 +75,7 @@ impl Keys {
                 continue;
             };
             let key = Key::of(run, arg, name);
-            let is_step = arg.get_help_heading() == Some("Steps");
+            let is_step = crate::verb::is_step(name);
             let keys = if is_step {
                 &mut keys.steps
             } else {

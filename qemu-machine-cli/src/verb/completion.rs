@@ -10,7 +10,9 @@ use crate::output;
 
 /// Prints a completion script for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  source <(qemu-machine completion bash)")]
+#[command(
+    after_help = "Examples:\n  source <(qemu-machine completion bash)\n  qemu-machine completion fish > ~/.config/fish/completions/qemu-machine.fish"
+)]
 pub(crate) struct Completion {
     /// Which shell
     shell: Shell,

@@ -16,7 +16,7 @@ mod screenshot;
 use clap::Subcommand;
 
 pub(crate) use output_schema::{asked as asked_schema, with_option as with_schema_option};
-pub(crate) use run::check_steps;
+pub(crate) use run::{check_steps, is_step};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;

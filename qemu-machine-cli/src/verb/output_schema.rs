@@ -56,12 +56,14 @@ pub(crate) fn asked(words: &[OsString]) -> Option<&'static str> {
 pub(crate) fn with_option(mut command: Command) -> Command {
     for kept in KEPT {
         command = command.mut_subcommand(kept.verb, |verb| {
+            let verb_has_many = verb.get_arguments().any(Arg::is_hide_short_help_set);
             verb.arg(
                 Arg::new("json-schema")
                     .long("json-schema")
                     .action(ArgAction::SetTrue)
                     .exclusive(true)
-                    .help("Prints the schema of the JSON, and does nothing else"),
+                    .hide_short_help(verb_has_many)
+                    .help("Prints the schema of that JSON, and does nothing else"),
             )
         });
     }

@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
 pub(super) use machine::default_qemu;
-pub(crate) use steps::check as check_steps;
+pub(crate) use steps::{check as check_steps, is_step};
 
 use crate::attention::Attention;
 use crate::exit::Outcome;
@@ -29,11 +29,7 @@ use crate::{config, duration, output};
 
 /// Runs a machine until it ends, or until every step is done.
 ///
-/// Steps run in the order in which they are given. After the last one, the
-/// machine is ended, unless --stay or --interact is given. Without steps, the
-/// machine runs until it ends by itself.
-///
-/// Ctrl-C ends the machine softly; a second Ctrl-C kills it.
+/// Steps run in their order. Ctrl-C ends the machine softly, a second one kills it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
@@ -52,48 +48,46 @@ pub(crate) struct Run {
     #[command(flatten)]
     ends: EndOptions,
 
-    /// More arguments for QEMU, or a whole command line that begins with
-    /// qemu-system-…
-    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    /// Arguments for QEMU, or its whole line: qemu-system-…
+    #[arg(last = true, value_name = "QEMU ARGUMENTS", help_heading = None)]
     qemu_arguments: Vec<std::ffi::OsString>,
 }
 
 /// Read before all else: its words are in the other options then.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Targets")]
 struct TargetOptions {
-    /// A target of the configuration, for what is not given here
-    #[arg(value_name = "TARGET")]
+    /// A target of qemu-machine.toml, for what is not given here
+    #[arg(value_name = "TARGET", help_heading = None)]
     target: Option<String>,
 
     /// The configuration; by default, the nearest qemu-machine.toml in this
     /// directory or above
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     config: Option<PathBuf>,
 
     /// Lists the targets, and runs nothing
-    #[arg(long, conflicts_with = "target")]
+    #[arg(long, conflicts_with = "target", hide_short_help = true)]
     list_targets: bool,
 
     /// Lists them as JSON
-    #[arg(long, requires = "list_targets")]
+    #[arg(long, requires = "list_targets", hide_short_help = true)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Console")]
+#[command(next_help_heading = "Console and steps")]
 struct ConsoleOptions {
-    /// Writes the console live to standard output, or to standard error. Without
-    /// a stream, it is standard error with --exec, and standard output otherwise
+    /// Shows the console live; with --exec, on standard error
     #[arg(long, value_name = "stdout|stderr", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto", hide_possible_values = true)]
     console: Option<Live>,
 
     /// Begins each line of the live console with the machine's name
-    #[arg(long, requires = "console")]
+    #[arg(long, requires = "console", hide_short_help = true)]
     prefix: bool,
 
-    /// Hands the console to the terminal after the last step. Ctrl-] leaves it
-    /// and ends the machine
+    /// Gives you the console after the last step; Ctrl-] ends it
     #[arg(long, conflicts_with = "console")]
     interact: bool,
 }
@@ -101,26 +95,26 @@ struct ConsoleOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ends")]
 struct EndOptions {
-    /// After the last step, stays until the machine ends by itself
+    /// Waits until the machine ends by itself, after the last step
     #[arg(long)]
     stay: bool,
 
-    /// Ends the machine after this time, with status 124: 90, 500ms, 5m, 2h
+    /// Ends the machine after this time: 90, 500ms, 5m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
     /// Gives each --expect and --login this time; 30s, or all that --timeout
     /// leaves
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, hide_short_help = true)]
     step_timeout: Option<Duration>,
 
-    /// If a step fails, leaves the machine running until it ends or Ctrl-C
-    #[arg(long)]
+    /// If a step fails, leaves the machine running until Ctrl-C
+    #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 
     /// Prints what would be run, and runs nothing
-    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true,
-          default_missing_value = "list")]
+    #[arg(long, value_name = "list|shell|json", num_args = 0..=1, require_equals = true,
+          default_missing_value = "list", hide_possible_values = true)]
     dry_run: Option<dry_run::Form>,
 
     /// Writes how the run ended to this file, as JSON
@@ -139,9 +133,7 @@ enum Live {
 
 const EXAMPLES: &str = "\
 Examples:
-  qemu-machine run
-  qemu-machine run --kernel vmlinuz --initrd initramfs --append console=ttyS0 \\
-      --timeout 60 --expect '~ # ' --exec 'uname -r'
+  qemu-machine run --kernel vmlinuz --append console=ttyS0 --expect '~ # ' --exec 'uname -r'
   qemu-machine run --drive disk.qcow2 --memory 1G --accel best --interact
   qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
 

@@ -19,20 +19,25 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
-    /// The QEMU to run; by default that of this processor, from PATH
+    /// The QEMU to run; by default that of this processor
     #[arg(long, value_name = "BINARY")]
     qemu: Option<OsString>,
 
     /// Runs the QEMU of this processor instead: x86_64, aarch64, riscv64
-    #[arg(long, value_name = "NAME", conflicts_with = "qemu")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "qemu",
+        hide_short_help = true
+    )]
     arch: Option<String>,
 
     /// The machine's name, in errors and of its logs
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     name: Option<String>,
 
     /// The machine's type: q35, microvm, virt
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", hide_short_help = true)]
     machine: Option<OsString>,
 
     /// A Linux kernel to boot
@@ -47,7 +52,7 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "TEXT")]
     append: Option<OsString>,
 
-    /// A disk: a file, or what QEMU's own -drive takes (file=…,if=…)
+    /// A disk: a file, or QEMU's own form (file=…,if=…)
     #[arg(long, value_name = "DISK")]
     drive: Vec<OsString>,
 
@@ -59,30 +64,29 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "NUMBER")]
     smp: Option<u32>,
 
-    /// The accelerators to try, in order; best tries them all and takes the
-    /// fastest
+    /// The accelerators to try, in order; best is the fastest of all
     #[arg(long, value_name = "best|NAME", value_delimiter = ',')]
     accel: Vec<String>,
 
     /// Gives the guest a port for its agent, and runs --exec by the agent
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) agent: bool,
 
     /// Also serves QMP on this unix socket, for `qemu-machine qmp`; one client
     /// at a time, so give it again for another
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
     pub(super) qmp: Vec<PathBuf>,
 
     /// Keeps the logs of QEMU and of the console in this directory
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", hide_short_help = true)]
     log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     transcript: Option<PathBuf>,
 
     /// Writes QEMU's own output live to standard error
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     qemu_output: bool,
 }
 

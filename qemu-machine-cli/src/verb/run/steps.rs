@@ -62,13 +62,13 @@ const OPTIONS: [(&str, &str, &str, ReadStep); 5] = [
     (
         "expect",
         "TEXT",
-        r"Waits until the console says this text, with escapes such as \n",
+        r"Waits until the console prints this text; \n is Enter",
         |text| Ok(Step::Expect(Pattern::literal(escapes::parse(text)?))),
     ),
     (
         "expect-regex",
         "REGEX",
-        "Waits until the console says what this regular expression matches",
+        "Waits until the console prints what this regular expression matches",
         |text| {
             let pattern = Pattern::regex(text).map_err(|error| error.to_string())?;
             Ok(Step::Expect(pattern))
@@ -77,23 +77,25 @@ const OPTIONS: [(&str, &str, &str, ReadStep); 5] = [
     (
         "send",
         "TEXT",
-        r"Types this text on the console, with escapes such as \n",
+        r"Types this text on the console; \n is Enter",
         |text| Ok(Step::Send(escapes::parse(text)?)),
     ),
     (
         "login",
-        "USER[:env:NAME|:file:PATH]",
-        "Logs in on the console, with the password in a variable or a file",
+        "USER",
+        "Logs in; with a password: USER:env:NAME, USER:file:PATH",
         |text| Ok(Step::Login(login(text)?)),
     ),
     (
         "exec",
         "COMMAND",
-        "Runs a command in the guest; its output and status become ours. The first command that \
-         fails is the last step",
+        "Runs a command in the guest; its output and status become ours",
         |text| Ok(Step::Exec(text.to_owned())),
     ),
 ];
+
+/// Where the help has them.
+const HEADING: &str = "Console and steps";
 
 type ReadStep = fn(&str) -> Result<Step, String>;
 
@@ -128,6 +130,11 @@ fn login(text: &str) -> Result<Login, String> {
     })
 }
 
+/// Whether an option of this name is a step.
+pub(crate) fn is_step(name: &str) -> bool {
+    OPTIONS.iter().any(|(step, ..)| *step == name)
+}
+
 /// Whether these words are steps.
 pub(crate) fn check<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Result<(), Error> {
     use clap::Args;
@@ -144,7 +151,8 @@ impl clap::Args for Steps {
                 .long(*name)
                 .value_name(*value)
                 .help(*help)
-                .help_heading("Steps")
+                .help_heading(HEADING)
+                .hide_short_help(*name == "expect-regex")
                 .allow_hyphen_values(true)
                 .action(ArgAction::Append)
         });
