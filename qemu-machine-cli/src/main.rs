@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod help;
 mod output;
+mod progress;
 mod verb;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         }
         failure.outcome
     });
+    progress::stop();
     ExitCode::from(outcome.status())
 }
 

@@ -12,11 +12,14 @@ use serde::Serialize;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::progress::{self, Stream};
 
 /// Writes to standard output what was asked for.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let written = progress::aside(bytes, Stream::Output, || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    });
     written.map_err(|error| unwritable(&error))
 }
 
@@ -44,10 +47,17 @@ pub(crate) fn json<T: Serialize>(output: &T) -> serde_json::Value {
     serde_json::to_value(output).unwrap_or_default()
 }
 
+/// Whether standard output is a file.
+pub(crate) fn goes_to_file() -> bool {
+    std::fs::metadata("/proc/self/fd/1").is_ok_and(|it| it.is_file())
+}
+
 /// Writes to standard error what a program of the guest's wrote to its own.
 pub(crate) fn write_error(bytes: &[u8]) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+    progress::aside(bytes, Stream::Error, || {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+    });
 }
 
 /// Says something to the person at standard error.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A target becomes words of the command line, which are read as if they had
-//! been typed. So each option of `run` has its key, also one that comes later.
+//! been typed. So each option of `run` has its key, by itself.
 //! Without a target, `run` never looks for the file: it does the same in every
 //! directory.
 
@@ -88,7 +88,7 @@ fn resolve(
     Ok(merged)
 }
 
-/// The targets of a file, or of the one that is found.
+/// The targets of this file, or of the nearest.
 pub(crate) fn targets(path: Option<&Path>) -> Result<Targets, Failure> {
     let file = match path {
         Some(path) => ConfigFile::read(path)?,

@@ -99,114 +99,116 @@ fn a_password_is_read_for_the_target_that_is_run_alone() {
     assert!(words(WHOLE, "base", &["exec"]).is_ok());
 }
 
+/// A text, and what is said about it.
+const FAULTS: &[(&str, &str)] = &[
+    ("[target.a", "1:10: "),
+    (
+        "[tragets.a]",
+        "1:2: there is no table 'tragets'; did you mean 'target'?",
+    ),
+    (
+        "target = 1",
+        "1:10: 'target' expects targets such as [target.smoke], found integer",
+    ),
+    (
+        "[target]\na = 1",
+        "2:5: 'a' expects a table of options, found integer",
+    ),
+    (
+        "[target.a]\nmemroy = 1",
+        "2:1: there is no key 'memroy'; did you mean 'memory'?",
+    ),
+    (
+        "[target.a]\nlog_dir = 'x'",
+        "2:1: there is no key 'log_dir'; did you mean 'log-dir'?",
+    ),
+    (
+        "[target.a]\nexec = 'x'",
+        "2:1: 'exec' is a step: steps = [{ exec = … }]",
+    ),
+    (
+        "[defaults]\nextends = 'a'",
+        "2:1: there is no key 'extends'",
+    ),
+    (
+        "[target.a]\nstay = 'yes'",
+        "2:8: 'stay' expects true or false, found string",
+    ),
+    (
+        "[target.a]\nmemory = true",
+        "2:10: 'memory' expects text, found boolean",
+    ),
+    (
+        "[target.a]\nmemory = ['1G']",
+        "2:10: 'memory' expects text, found array",
+    ),
+    (
+        "[target.a]\nsmp = 'two'",
+        "2:7: 'smp' expects NUMBER: invalid digit",
+    ),
+    (
+        "[target.a]\ntimeout = 'soon'",
+        "2:11: 'timeout' expects TIME: 'soon' is no span of time",
+    ),
+    (
+        "[target.a]\nconsole = 'up'",
+        "2:11: 'console' expects one of auto, stdout, stderr",
+    ),
+    (
+        "[target.a]\ndrive = ['a', []]",
+        "2:15: 'drive' expects text or a list of it, found array",
+    ),
+    (
+        "[target.a]\nargs = 'x'",
+        "2:8: 'args' expects a list of QEMU's arguments, found string",
+    ),
+    (
+        "[target.a]\nsteps = 'x'",
+        "2:9: 'steps' expects a list of steps",
+    ),
+    (
+        "[target.a]\nsteps = ['x']",
+        "2:10: expected a step such as { exec = ",
+    ),
+    ("[target.a]\nsteps = [{}]", "2:10: a step has one key"),
+    (
+        "[target.a]\nsteps = [{ run = 'x' }]",
+        "2:12: there is no step 'run'; there are: exec",
+    ),
+    (
+        "[target.a]\nsteps = [{ expct = 'x' }]",
+        "2:12: there is no step 'expct'; did you mean",
+    ),
+    (
+        "[target.a]\nsteps = [{ expect = '\\q' }]",
+        "2:21: --expect: '\\q' has an escape other",
+    ),
+    ("[target.a]\nstay = true\nstay = true", "3:1: duplicate key"),
+    ("[target.a]\nqemu = 'q'\narch = 'arm'", "exclude each other"),
+    (
+        "[target.a]\nextends = 'a'",
+        "2:11: targets extend each other in a circle: 'a' extends 'a'",
+    ),
+    (
+        "[target.a]\nextends = 'b'\n[target.b]\nextends = 'a'",
+        "2:11: targets extend each other in a circle: 'b' extends 'a' extends 'b'",
+    ),
+    (
+        "[target.a]\nextends = 'bas'\n[target.base]",
+        "2:11: there is no target 'bas' to extend; did",
+    ),
+    (
+        "[target.ab]",
+        "c.toml: there is no target 'a'; did you mean 'ab'?",
+    ),
+    ("", "c.toml: there is no target 'a'"),
+    // The first of several.
+    ("[target.a]\nsmp = 'x'\nkernle = 1\nabc = 1", "2:7: "),
+];
+
 #[test]
 fn a_fault_has_its_place_and_a_way_out() {
-    let table = [
-        ("[target.a", "1:10: "),
-        (
-            "[tragets.a]",
-            "1:2: there is no table 'tragets'; did you mean 'target'?",
-        ),
-        (
-            "target = 1",
-            "1:10: 'target' expects targets such as [target.smoke], found integer",
-        ),
-        (
-            "[target]\na = 1",
-            "2:5: 'a' expects a table of options, found integer",
-        ),
-        (
-            "[target.a]\nmemroy = 1",
-            "2:1: there is no key 'memroy'; did you mean 'memory'?",
-        ),
-        (
-            "[target.a]\nlog_dir = 'x'",
-            "2:1: there is no key 'log_dir'; did you mean 'log-dir'?",
-        ),
-        (
-            "[target.a]\nexec = 'x'",
-            "2:1: 'exec' is a step: steps = [{ exec = … }]",
-        ),
-        (
-            "[defaults]\nextends = 'a'",
-            "2:1: there is no key 'extends'",
-        ),
-        (
-            "[target.a]\nstay = 'yes'",
-            "2:8: 'stay' expects true or false, found string",
-        ),
-        (
-            "[target.a]\nmemory = true",
-            "2:10: 'memory' expects text, found boolean",
-        ),
-        (
-            "[target.a]\nmemory = ['1G']",
-            "2:10: 'memory' expects text, found array",
-        ),
-        (
-            "[target.a]\nsmp = 'two'",
-            "2:7: 'smp' expects NUMBER: invalid digit",
-        ),
-        (
-            "[target.a]\ntimeout = 'soon'",
-            "2:11: 'timeout' expects TIME: 'soon' is no span of time",
-        ),
-        (
-            "[target.a]\nconsole = 'up'",
-            "2:11: 'console' expects one of auto, stdout, stderr",
-        ),
-        (
-            "[target.a]\ndrive = ['a', []]",
-            "2:15: 'drive' expects text or a list of it, found array",
-        ),
-        (
-            "[target.a]\nargs = 'x'",
-            "2:8: 'args' expects a list of QEMU's arguments, found string",
-        ),
-        (
-            "[target.a]\nsteps = 'x'",
-            "2:9: 'steps' expects a list of steps",
-        ),
-        (
-            "[target.a]\nsteps = ['x']",
-            "2:10: expected a step such as { exec = ",
-        ),
-        ("[target.a]\nsteps = [{}]", "2:10: a step has one key"),
-        (
-            "[target.a]\nsteps = [{ run = 'x' }]",
-            "2:12: there is no step 'run'; there are: exec",
-        ),
-        (
-            "[target.a]\nsteps = [{ expct = 'x' }]",
-            "2:12: there is no step 'expct'; did you mean",
-        ),
-        (
-            "[target.a]\nsteps = [{ expect = '\\q' }]",
-            "2:21: --expect: '\\q' has an escape other",
-        ),
-        ("[target.a]\nstay = true\nstay = true", "3:1: duplicate key"),
-        ("[target.a]\nqemu = 'q'\narch = 'arm'", "exclude each other"),
-        (
-            "[target.a]\nextends = 'a'",
-            "2:11: targets extend each other in a circle: 'a' extends 'a'",
-        ),
-        (
-            "[target.a]\nextends = 'b'\n[target.b]\nextends = 'a'",
-            "2:11: targets extend each other in a circle: 'b' extends 'a' extends 'b'",
-        ),
-        (
-            "[target.a]\nextends = 'bas'\n[target.base]",
-            "2:11: there is no target 'bas' to extend; did",
-        ),
-        (
-            "[target.ab]",
-            "c.toml: there is no target 'a'; did you mean 'ab'?",
-        ),
-        ("", "c.toml: there is no target 'a'"),
-        // The first of several.
-        ("[target.a]\nsmp = 'x'\nkernle = 1\nabc = 1", "2:7: "),
-    ];
-    for (text, message) in table {
+    for &(text, message) in FAULTS {
         let fault = words(text, "a", &[]).unwrap_err();
         assert!(fault.contains(message), "{text}\n{fault}");
         assert!(fault.starts_with("c.toml:"), "{fault}");

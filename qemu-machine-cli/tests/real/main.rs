@@ -5,5 +5,7 @@ mod support;
 
 mod console;
 mod exec;
+mod progress;
+mod starts;
 mod statuses;
 mod verbs;

@@ -16,7 +16,7 @@ use super::steps::{Login, Step};
 use super::stopped::{Stopped, called, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
-use crate::output;
+use crate::{output, progress};
 
 /// What a run was.
 pub(super) struct Lived {
@@ -104,6 +104,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
 
 /// Launches the machine.
 fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, Stopped> {
+    let _phase = progress::phase("launching the machine");
     let launch = plan.builder.launch();
     let launch = match clock.left() {
         None => launch,
@@ -164,6 +165,7 @@ impl Guest<'_> {
         while let Some((step, rest)) = self.left.split_first() {
             match step {
                 Step::Expect(pattern) => {
+                    let _phase = progress::phase(format_args!("waiting for '{pattern}'"));
                     let expect = self.machine.console().expect(pattern.clone());
                     let timeout = self.clock.step();
                     self.wait(expect.timeout(timeout))?.map_err(Stopped::from)?;
@@ -175,6 +177,7 @@ impl Guest<'_> {
                 }
                 Step::Login(login) => self.log_in(login)?,
                 Step::Exec(command) => {
+                    let _phase = progress::phase(format_args!("running '{command}'"));
                     let ended = if self.has_agent {
                         self.exec_by_agent(command)?
                     } else {
@@ -192,6 +195,7 @@ impl Guest<'_> {
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
+        let _phase = progress::phase(format_args!("logging in as '{}'", login.user));
         let mut shell = self.machine.console().shell().user(&login.user);
         if let Some(password) = &login.password {
             shell = shell.password(password);
@@ -245,6 +249,7 @@ impl Guest<'_> {
     /// Hands the console to the person. If their input ends, what the console
     /// says is still shown.
     fn interact(&self) -> Result<Stopped, Stopped> {
+        progress::stop();
         let console = self.machine.console();
         let mut session = console.interact().timeout(self.clock.left());
         if io::stdout().is_terminal() {
@@ -269,6 +274,7 @@ impl Guest<'_> {
 
     /// Waits for the machine's own end.
     fn stay(&self) -> Result<Stopped, Stopped> {
+        let _phase = progress::phase("the machine runs");
         let exit = self.machine.wait_for_exit();
         let report = self.wait(exit.timeout(self.clock.left()))?;
         let report = report.map_err(Stopped::from)?;
@@ -314,6 +320,7 @@ fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) 
 
 /// Ends the machine: softly, or at once if a call comes during that.
 fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Option<Stopped>) {
+    let _phase = progress::phase("ending the machine");
     // An end that was reported already is no news.
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {

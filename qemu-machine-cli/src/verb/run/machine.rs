@@ -13,6 +13,7 @@ use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::{self, Stream};
 
 /// What the machine is. With none of these, it is the tiny guest that is built
 /// in.
@@ -23,7 +24,7 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "BINARY")]
     qemu: Option<OsString>,
 
-    /// Runs the QEMU of this processor instead: x86_64, aarch64, riscv64
+    /// Runs the QEMU of this processor instead: aarch64, riscv64
     #[arg(
         long,
         value_name = "NAME",
@@ -131,6 +132,20 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
+    let live = match run.console.console {
+        Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
+        None if shows_by_itself && !interacts => Some(Live::Stdout),
+        given => given,
+    };
+    let is_quiet = match live {
+        None => true,
+        Some(Live::Stderr) => false,
+        Some(Live::Auto | Live::Stdout) => output::goes_to_file(),
+    };
+    if is_quiet && !options.qemu_output {
+        progress::show();
+    }
+
     let mut builder = Machine::builder(&binary);
     if let Some(name) = &options.name {
         builder = builder.name(name);
@@ -139,11 +154,6 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
     }
-    let live = match run.console.console {
-        Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
-        None if shows_by_itself && !interacts => Some(Live::Stdout),
-        given => given,
-    };
     // A whole command line of the user's has its own idea of its serial ports.
     let is_whole = binary_is_given(&run.qemu_arguments);
     let is_watched = live.is_some() || interacts || run.steps.need_console(options.agent);
@@ -168,6 +178,7 @@ fn with_hardware(
     }
     for name in &options.accel {
         builder = if name == "best" {
+            let _phase = progress::phase("trying the accelerators");
             builder.accel([best(binary, attention)?])
         } else {
             builder.accel([name])
@@ -229,7 +240,7 @@ fn console(
     if let Some(live) = live {
         let tee = match live {
             Live::Auto | Live::Stdout => Tee::new(Watched(attention.clone())),
-            Live::Stderr => Tee::new(io::stderr()),
+            Live::Stderr => Tee::new(Aside),
         };
         console = console.tee(if run.console.prefix {
             tee.named_lines()
@@ -278,7 +289,7 @@ fn with_channels(
         builder = builder.transcript(path);
     }
     if options.qemu_output {
-        builder = builder.tee_output(io::stderr());
+        builder = builder.tee_output(Aside);
     }
     Ok(builder)
 }
@@ -351,15 +362,30 @@ impl Watched {
 
 impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stdout = io::stdout().lock();
-        // A console is live also within a line.
-        let written = stdout.write(bytes);
-        let written = written.and_then(|count| stdout.flush().map(|()| count));
+        let written = progress::aside(bytes, Stream::Output, || {
+            let mut stdout = io::stdout().lock();
+            // A console is live also within a line.
+            let written = stdout.write(bytes);
+            written.and_then(|count| stdout.flush().map(|()| count))
+        });
         self.told(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.told(io::stdout().flush())
+    }
+}
+
+/// Standard error, beside the progress.
+struct Aside;
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::aside(bytes, Stream::Error, || io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
