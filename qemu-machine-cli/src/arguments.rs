@@ -1,4 +1,4 @@
-//! The command line of the command itself.
+//! The arguments of `qemu-machine`.
 
 use std::ffi::OsString;
 
@@ -29,7 +29,12 @@ Examples:
 
 /// The description of all arguments.
 pub(crate) fn command() -> Command {
-    help::on_one_screen(verb::with_schema_option(Arguments::command()))
+    help::on_one_screen(full_command())
+}
+
+/// The same for a manual, which has room for everything.
+pub(crate) fn full_command() -> Command {
+    verb::with_schema_option(Arguments::command())
 }
 
 /// Why there are no arguments to use.
@@ -47,7 +52,15 @@ pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
         matches = command().try_get_matches_from(words)?;
     }
     let read = Arguments::from_arg_matches(&matches);
-    Ok(read.map_err(|error| error.format(&mut command()))?)
+    Ok(read.map_err(|error| {
+        let mut command = command();
+        command.build();
+        let verb = matches.subcommand_name();
+        match verb.and_then(|name| command.find_subcommand_mut(name)) {
+            Some(verb) => error.format(verb),
+            None => error,
+        }
+    })?)
 }
 
 impl From<clap::Error> for Refused {

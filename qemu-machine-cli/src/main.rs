@@ -1,11 +1,11 @@
 //! The command `qemu-machine`: what the library can do, from a shell.
 //!
 //! Each verb is a file in `verb`. A verb returns its [`Outcome`](exit::Outcome),
-//! and `exit` alone knows which status that is. Nothing here is useful to a
-//! program that has the library: such things belong there.
+//! and only `exit` maps that to a status. Logic that a user of the library would
+//! want belongs into the library.
 
 #![forbid(unsafe_code)]
-// They panic where nobody reads.
+// They panic if nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod address;

@@ -1,9 +1,9 @@
 //! What is written where: standard output has what was asked for, standard error
 //! all else.
 //!
-//! Never panics on a reader that is gone. A write to standard output that fails
-//! is a [`Failure`]; one to standard error is dropped, because nobody is left
-//! to read about it.
+//! A closed pipe causes no panic. A failed write to standard output is a
+//! [`Failure`]. A failed write to standard error is ignored, because nobody could
+//! read about it.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -41,9 +41,9 @@ pub(crate) fn print<T: Serialize + fmt::Display>(output: &T, as_json: bool) -> R
     }
 }
 
-/// A value of ours as JSON.
+/// An output as JSON.
 pub(crate) fn json<T: Serialize>(output: &T) -> serde_json::Value {
-    // It fails for keys that are no text, and for none of ours.
+    // This fails only for maps whose keys are not text, and we have none.
     serde_json::to_value(output).unwrap_or_default()
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn goes_to_file() -> bool {
     std::fs::metadata("/proc/self/fd/1").is_ok_and(|it| it.is_file())
 }
 
-/// Writes to standard error what a program of the guest's wrote to its own.
+/// Writes the standard error of a program in the guest to ours.
 pub(crate) fn write_error(bytes: &[u8]) {
     progress::aside(bytes, Stream::Error, || {
         let mut stderr = io::stderr().lock();
@@ -60,12 +60,12 @@ pub(crate) fn write_error(bytes: &[u8]) {
     });
 }
 
-/// Says something to the person at standard error.
+/// Prints a note on standard error.
 pub(crate) fn note(text: impl fmt::Display) {
     write_error(format!("qemu-machine: {text}\n").as_bytes());
 }
 
-/// Says why it failed.
+/// Prints the reason of a failure on standard error.
 pub(crate) fn error(text: impl fmt::Display) {
     let (begin, end) = if has_colour() {
         ("\x1b[1;31m", "\x1b[0m")
@@ -75,14 +75,21 @@ pub(crate) fn error(text: impl fmt::Display) {
     write_error(format!("qemu-machine: {begin}error:{end} {text}\n").as_bytes());
 }
 
-/// Says why the arguments cannot be used, or gives the help that was asked for.
+/// Prints why the arguments cannot be used, or the help that they ask for.
 pub(crate) fn usage(error: &clap::Error) -> Result<Outcome, Failure> {
-    // It chooses standard output or error, and colour.
-    match error.print() {
-        _ if error.use_stderr() => Ok(Outcome::Usage),
-        Ok(()) => Ok(Outcome::Succeeded),
-        Err(error) => Err(unwritable(&error)),
+    let text = error.render();
+    if !error.use_stderr() {
+        // clap knows whether there may be colour.
+        error.print().map_err(|error| unwritable(&error))?;
+        return Ok(Outcome::Succeeded);
     }
+    let plain = text.to_string();
+    match plain.strip_prefix("error: ") {
+        Some(reason) => self::error(reason.trim_end()),
+        // The help, because there are no arguments at all.
+        None => write_error(plain.as_bytes()),
+    }
+    Ok(Outcome::Usage)
 }
 
 /// What a failed write to standard output means.

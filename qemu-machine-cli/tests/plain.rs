@@ -85,10 +85,14 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["nonesuch"],
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
+        &["run", "--login", "root:secret"],
     ] {
         let output = finish(command().args(words));
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+        let stderr = text(&output.stderr);
+        let is_named = stderr.starts_with("qemu-machine: error: ");
+        assert!(is_named || words.is_empty(), "{stderr}");
     }
 }
 

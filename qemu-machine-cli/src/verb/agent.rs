@@ -33,7 +33,7 @@ Examples:
   qemu-machine agent ga.sock read /etc/os-release
   qemu-machine agent ga.sock write /etc/motd hello.txt";
 
-/// What the agent is to do.
+/// The task of the agent.
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Succeeds if the agent answers
@@ -56,9 +56,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         program: Vec<String>,
     },
-    /// Prints a file of the guest's
+    /// Prints a file of the guest
     Read { path: String },
-    /// Writes a file of the guest's, from a file of ours or standard input
+    /// Writes a file in the guest, from a file here or standard input
     Write { path: String, from: Option<PathBuf> },
     /// Makes the guest shut itself down
     Shutdown {
@@ -152,7 +152,7 @@ fn exec(
     let ran = exec.timeout(None).wait().map_err(|error| {
         let failure = failed(error);
         match failure.outcome {
-            // Status 1 would be the program's.
+            // Status 1 would look like the program's own.
             Outcome::Failed => Failure {
                 outcome: Outcome::Broken,
                 ..failure
@@ -174,7 +174,7 @@ fn exec(
     })
 }
 
-/// The content of a file of ours, or of standard input.
+/// The content of a file on this host, or of standard input.
 fn bytes(from: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
     if let Some(path) = from {
         return std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error));

@@ -1,4 +1,4 @@
-//! `completion`: what a shell knows of this command.
+//! `completion`: scripts with which shells complete this command.
 
 use clap::Args;
 use clap_complete::Shell;

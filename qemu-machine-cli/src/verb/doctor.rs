@@ -1,5 +1,4 @@
-//! `doctor`: whether this host has what machines need, and what to do where it
-//! has not.
+//! `doctor`: checks this host for machines, and says what to do.
 
 mod host;
 
@@ -30,7 +29,7 @@ pub(crate) struct Doctor {
     json: bool,
 }
 
-/// What this host has of what machines need.
+/// The findings, in the order of the checks.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Findings(Vec<Finding>);

@@ -73,7 +73,7 @@ impl Events {
         } else {
             monitor.events_matching(self.patterns)
         };
-        // For a script that causes the events, and must not be too early.
+        // A script that causes the events waits for this note.
         output::note(format_args!("listening to the {}", monitor.server()));
         let mut left = self.count;
         while left != Some(0) {
@@ -128,7 +128,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// Since 1970.
+/// Seconds since 1970.
 fn seconds(time: SystemTime) -> Option<f64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }

@@ -18,7 +18,7 @@ pub(crate) struct Manual {
 
 impl Manual {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        let mut command = arguments::command();
+        let mut command = arguments::full_command();
         command.build();
         if let Some(verb) = &self.verb {
             let found = command.find_subcommand(verb);

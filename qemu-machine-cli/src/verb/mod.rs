@@ -21,7 +21,7 @@ pub(crate) use run::{check_steps, is_step};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
-/// What the command can be asked for.
+/// A verb and its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
@@ -38,7 +38,7 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// Does it.
+    /// Runs the verb.
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Run(verb) => verb.run(),

@@ -63,7 +63,7 @@ pub(crate) fn with_option(mut command: Command) -> Command {
                     .action(ArgAction::SetTrue)
                     .exclusive(true)
                     .hide_short_help(verb_has_many)
-                    .help("Prints the schema of that JSON, and does nothing else"),
+                    .help("Prints the schema of the JSON output"),
             )
         });
     }

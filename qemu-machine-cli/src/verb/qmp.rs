@@ -50,7 +50,7 @@ Examples:
   qemu-machine qmp qmp.sock blockdev-add driver=qcow2 node-name=d file.driver=file file.filename=d.qcow2
   qemu-machine qmp qmp.sock -H info registers";
 
-/// Whom to speak with.
+/// The server to connect to.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// The server's unix socket, or HOST:PORT

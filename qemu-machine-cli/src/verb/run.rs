@@ -1,5 +1,4 @@
-//! `run`: a machine from its launch to its end, with what is to be done in
-//! between.
+//! `run`: a machine from its launch to its end, and the steps in between.
 //!
 //! ```text
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
@@ -53,7 +52,7 @@ pub(crate) struct Run {
     qemu_arguments: Vec<std::ffi::OsString>,
 }
 
-/// Read before all else: its words are in the other options then.
+/// The configuration is read first. The other options then have its words.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Targets")]
 struct TargetOptions {
@@ -125,7 +124,7 @@ struct EndOptions {
 /// Where a live console goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Live {
-    /// Not where the output of commands goes.
+    /// Standard error if commands print on standard output.
     Auto,
     Stdout,
     Stderr,
@@ -167,7 +166,7 @@ impl Run {
     }
 }
 
-/// A verb fails because its QEMU was not launched.
+/// The failure of a verb whose QEMU was not launched.
 pub(super) fn not_launched(error: &LaunchError) -> Failure {
     let ending = ending::Ending::NotLaunched(ending::NotLaunched::of(error));
     Failure::new(ending.outcome(ending::Progress::AllDone), error)

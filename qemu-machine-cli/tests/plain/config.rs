@@ -129,3 +129,31 @@ fn what_is_wrong_is_shown_with_its_line() {
     fs::write(&path, [b'a', 0xff]).unwrap();
     refused(here, &["smoke"]);
 }
+
+#[test]
+fn the_example_of_the_readme_is_true() {
+    let readme = include_str!("../../README.md");
+    let (_, example) = readme.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let scratch = Scratch::new();
+    let path = scratch.join("qemu-machine.toml");
+    fs::write(&path, example).unwrap();
+    let smoke = said(scratch.path(), &["smoke", "--dry-run"]);
+    assert!(smoke.starts_with("qemu-system-x86_64\n"), "{smoke}");
+    assert!(smoke.ends_with("\n-no-reboot\n"), "{smoke}");
+    let arm = said(scratch.path(), &["smoke-arm", "--dry-run"]);
+    assert!(arm.starts_with("qemu-system-aarch64\n"), "{arm}");
+    assert!(
+        arm.contains("\nvirt\n") && arm.contains("\nbuild/Image\n"),
+        "{arm}"
+    );
+    // So is its error.
+    let (_, shown) = readme.split_once("shows the place:\n\n```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let example = example.replace(
+        "\n[target.smoke-arm]",
+        "memroy = \"1G\"\n\n[target.smoke-arm]",
+    );
+    fs::write(&path, example).unwrap();
+    assert_eq!(refused(scratch.path(), &["smoke"]), shown);
+}

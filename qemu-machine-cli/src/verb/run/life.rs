@@ -1,4 +1,4 @@
-//! The life of the machine of a run: launched, stepped through, ended.
+//! Launches the machine, does the steps, and ends it.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::{output, progress};
 
-/// What a run was.
+/// The result of a run.
 pub(super) struct Lived {
     pub(super) ending: Ending,
     pub(super) progress: Progress,
@@ -36,7 +36,7 @@ impl Lived {
     }
 }
 
-/// Lives the machine's life.
+/// Runs the machine to its end.
 pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
@@ -137,8 +137,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Does all that is to be done before the end. The result says how it came
-    /// to that.
+    /// Does everything before the end. The result is why the end begins.
     fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
@@ -346,7 +345,7 @@ fn remove_socket(socket: &Path) {
     }
 }
 
-/// How far a run has come that has these steps left.
+/// How far a run is that has these steps left.
 fn progress(left: &[Step]) -> Progress {
     if left.is_empty() {
         Progress::AllDone
@@ -367,7 +366,7 @@ impl Clock {
     /// What the whole run has left; `None` is no limit.
     fn left(&self) -> Option<Duration> {
         let left = self.ends_at?.saturating_duration_since(Instant::now());
-        // Messages have it, and microseconds mean nothing there.
+        // Messages show it, and there microseconds mean nothing.
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(Duration::from_millis(millis))
     }
@@ -385,5 +384,5 @@ impl Clock {
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
 
-/// How long a launch may take that was interrupted.
+/// How long an interrupted launch may still take.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);

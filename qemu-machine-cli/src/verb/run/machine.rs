@@ -15,8 +15,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::{self, Stream};
 
-/// What the machine is. With none of these, it is the tiny guest that is built
-/// in.
+/// Describes the machine. Without these options, it is the built-in tiny guest.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
@@ -154,7 +153,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
     }
-    // A whole command line of the user's has its own idea of its serial ports.
+    // A whole command line has its own serial ports.
     let is_whole = binary_is_given(&run.qemu_arguments);
     let is_watched = live.is_some() || interacts || run.steps.need_console(options.agent);
     if is_watched || !is_whole {
@@ -225,7 +224,7 @@ fn with_tiny_guest(
     builder = builder.firmware(guests::tiny()).arg("-nodefaults");
     let is_pc = binary.to_string_lossy().contains("x86_64") && options.machine.is_none();
     if is_pc {
-        // Its panic is seen.
+        // It reports a panic of the guest.
         builder = builder.device(&OptionGroup::new("pvpanic"));
     }
     builder
@@ -294,7 +293,7 @@ fn with_channels(
     Ok(builder)
 }
 
-/// The fastest accelerator, which is tried out.
+/// Tries the accelerators, and returns the fastest.
 fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
     match attention.wait(Accel::best(binary)) {
         Ok(Ok(choice)) => Ok(choice.accel().clone()),
@@ -309,7 +308,7 @@ fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
     }
 }
 
-/// Splits what stands after `--`: a binary, if it begins with one, and the
+/// Splits the words after `--` into a binary, if they begin with one, and
 /// arguments.
 fn split(words: &[OsString]) -> (Option<&OsStr>, &[OsString]) {
     match words.split_first() {
@@ -346,7 +345,7 @@ fn qemu_of(processor: &str) -> String {
     format!("qemu-system-{target}")
 }
 
-/// Standard output, which calls when it cannot be written.
+/// Standard output. If it cannot be written, it calls.
 struct Watched(Attention);
 
 impl Watched {
@@ -364,7 +363,7 @@ impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = progress::aside(bytes, Stream::Output, || {
             let mut stdout = io::stdout().lock();
-            // A console is live also within a line.
+            // An unfinished line is shown, too.
             let written = stdout.write(bytes);
             written.and_then(|count| stdout.flush().map(|()| count))
         });

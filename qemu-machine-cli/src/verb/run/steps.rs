@@ -9,14 +9,14 @@ use qemu_machine::console::Pattern;
 
 use crate::escapes;
 
-/// What is to be done with the guest, one after the other.
+/// The steps, in their order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Steps(pub(super) Vec<Step>);
 
-/// One of them.
+/// One step.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Waits until the console says this.
+    /// Waits until the console prints this.
     Expect(Pattern),
     /// Types these bytes on the console.
     Send(Vec<u8>),
@@ -175,7 +175,7 @@ impl FromArgMatches for Steps {
             };
             for (place, value) in places.zip(values) {
                 let step = read(value).map_err(|reason| {
-                    let message = format!("--{name}: {reason}\n");
+                    let message = format!("--{name}: {reason}");
                     Error::raw(ErrorKind::ValueValidation, message)
                 })?;
                 steps.push((place, step));
