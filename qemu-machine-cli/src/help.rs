@@ -60,14 +60,14 @@ pub(crate) fn as_option(words: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// The help with all options, if these words ask for it.
-pub(crate) fn asked(words: &[OsString], command: &Command) -> Option<StyledStr> {
+pub(crate) fn asked(words: &[OsString], command: fn() -> Command) -> Option<StyledStr> {
     let [_, verb, option] = words else {
         return None;
     };
     if option.to_str()?.strip_prefix("--")? != ALL {
         return None;
     }
-    let mut command = command.clone();
+    let mut command = command();
     command.build();
     let verb = command.find_subcommand(verb)?.clone();
     let mut verb = verb.mut_args(|arg| arg.hide_short_help(false));

@@ -46,7 +46,7 @@ fn run(words: &[OsString]) -> Result<Outcome, Failure> {
         output::write(schema.as_bytes())?;
         return Ok(Outcome::Succeeded);
     }
-    if let Some(help) = help::asked(words, &arguments::command()) {
+    if let Some(help) = help::asked(words, arguments::command) {
         output::write(help.to_string().as_bytes())?;
         return Ok(Outcome::Succeeded);
     }
