@@ -1,18 +1,16 @@
-"""Lines over a blocking connection, with deadlines.
-
-Every wait is one ``poll``, so a signal's handler may interrupt it with an
-exception. What was read or left unsent stays for the next call.
-"""
+"""Lines over a blocking connection, with deadlines."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
 import stat
+import threading
 import time
-from typing import List, Optional, Union
+from typing import List, Optional, Tuple, Union
 
 from . import _transport
 from .error import ProtocolError, QMPError
@@ -24,34 +22,56 @@ class Deadline:
     def __init__(self, seconds: Optional[float]) -> None:
         self._at = None if seconds is None else time.monotonic() + seconds
 
-    def milliseconds(self) -> Optional[int]:
-        """Return how long to wait, rounded up."""
-        if self._at is None:
-            return None
-        left = max(0.0, self._at - time.monotonic())
-        return min(int(left * 1000) + (left > 0), 2**31 - 1)
+    def wait(self, poll: select.poll) -> List[Tuple[int, int]]:
+        """Return the events of a ``poll``, or nothing when the time has passed.
+
+        In the main thread it wakes ten times a second: a signal that arrives just
+        before the system call does not interrupt it, and its handler, which may
+        raise, runs only then. Python has no ``ppoll``.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        while True:
+            left = math.inf if self._at is None else max(0.0, self._at - time.monotonic())
+            part = min(left, _SLICE if is_main else _LONGEST)
+            events = poll.poll(int(part * 1000) + (part > 0))
+            if events or part == left:
+                return events
 
 
 class LineStream:
-    """Lines over one connected socket. It takes over the socket."""
+    """Lines over one connected socket. It takes over the socket.
+
+    A signal's handler may raise after every bytecode. So each change is one call
+    into C, or one assignment, and an interrupted method can be called again.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self._unsent = bytearray()
-        self._buffer = bytearray()
-        self._searched = 0
+        # Its readline is one call, and keeps what it reads if it is interrupted.
+        self._file = open(sock.fileno(), "rb", buffering=_CHUNK, closefd=False)
+        # The number of the next line, and the parts of it that have arrived.
+        self._incoming: Tuple[int, List[bytes]] = (0, [])
+        # The number of messages, what is unsent of them, and how much of that
+        # each call of send has taken.
+        self._outgoing: Tuple[int, bytes, List[int]] = (0, b"", [])
+
+    @property
+    def queued(self) -> int:
+        """How many messages were given to ``queue``."""
+        return self._outgoing[0]
 
     def close(self) -> None:
         """Close the socket."""
+        self._file.close()
         self._socket.close()
 
     def queue(self, data: bytes) -> None:
-        """Send these bytes, or keep what the socket does not take for later.
+        """Send a message, or keep what the socket does not take for later.
 
         :raise OSError: The connection is lost.
         """
-        self._unsent += data
+        self._outgoing = (self.queued + 1, self._unsent() + data, [])
         self._send()
 
     def send_fd(self, fd: int) -> None:
@@ -61,42 +81,47 @@ class LineStream:
         """
         if self._socket.family != socket.AF_UNIX:
             raise QMPError("Sending file descriptors requires a UNIX socket.")
-        if self._unsent:
+        if self._unsent():
             raise QMPError("Cannot send a file descriptor: the peer does not read.")
         _transport.send_fd_over(self._socket, fd)
 
-    def read_line(self, deadline: Deadline) -> Optional[bytes]:
-        """Return the next line, or None at the deadline. Send what is unsent.
+    def peek_line(self, deadline: Deadline) -> Optional[Tuple[int, bytes]]:
+        """Return the next line and its number, or None at the deadline.
+
+        It is the same line again until ``next_line``. What is unsent is sent in
+        the meantime.
 
         :raise EOFError: The peer has closed the connection.
         :raise OSError: The connection is lost.
         """
+        is_ready = False
         while True:
-            line = self._take_line()
-            if line is not None:
-                return line
-            if not self._ready(deadline):
-                return None
-            self._receive()
-
-    def _take_line(self) -> Optional[bytes]:
-        end = self._buffer.find(b"\n", self._searched)
-        if end < 0:
-            self._searched = len(self._buffer)
-            if self._searched > _MAX_LINE:
+            number, parts = self._incoming
+            if parts and parts[-1].endswith(b"\n"):
+                return number, parts[0] if len(parts) == 1 else b"".join(parts)
+            # One call into C: no byte is lost between the socket and the list.
+            parts.extend(map(self._file.readline, (_MAX_LINE,)))
+            if parts[-1].endswith(b"\n"):
+                continue
+            if is_ready and not parts[-1]:
+                raise EOFError
+            if sum(map(len, parts)) > _MAX_LINE:
                 raise ProtocolError(f"A message of the peer is longer than {_MAX_LINE} bytes.")
-            return None
-        line = bytes(memoryview(self._buffer)[: end + 1])
-        del self._buffer[: end + 1]
-        self._searched = 0
-        return line
+            is_ready = self._wait(deadline)
+            if not is_ready:
+                return None
 
-    def _ready(self, deadline: Deadline) -> bool:
-        """Wait for something to read. Send in between."""
+    def next_line(self) -> None:
+        """Go on to the next line."""
+        self._incoming = (self._incoming[0] + 1, [])
+
+    def _wait(self, deadline: Deadline) -> bool:
+        """Wait for something to read. Send in the meantime."""
         while True:
+            wanted = select.POLLIN | (select.POLLOUT if self._unsent() else 0)
             poll = select.poll()
-            poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-            events = poll.poll(deadline.milliseconds())
+            poll.register(self._socket, wanted)
+            events = deadline.wait(poll)
             if not events:
                 return False
             if events[0][1] & select.POLLOUT:
@@ -106,17 +131,16 @@ class LineStream:
             if events[0][1] & ~select.POLLOUT:
                 return True
 
-    def _receive(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            data = self._socket.recv(_CHUNK)
-            if not data:
-                raise EOFError
-            self._buffer += data
+    def _unsent(self) -> bytes:
+        _, data, taken = self._outgoing
+        return data[sum(taken) :] if taken else data
 
     def _send(self) -> None:
+        _, data, taken = self._outgoing
         with contextlib.suppress(BlockingIOError):
-            while self._unsent:
-                del self._unsent[: self._socket.send(self._unsent)]
+            while sum(taken) < len(data):
+                # One call into C: what the socket takes is also counted.
+                taken.extend(map(self._socket.send, (memoryview(data)[sum(taken) :],)))
 
 
 class Listener:
@@ -130,7 +154,7 @@ class Listener:
         poll = select.poll()
         for sock in self._sockets:
             poll.register(sock, select.POLLIN)
-        while poll.poll(deadline.milliseconds()):
+        while deadline.wait(poll):
             connection = self._accept()
             if connection is not None:
                 return connection
@@ -195,7 +219,7 @@ def _bound(address: _transport.SocketAddrT) -> List[socket.socket]:
     return sockets
 
 
-def _listening(family: int, address: Union[str, tuple[object, ...]]) -> socket.socket:
+def _listening(family: int, address: Union[str, Tuple[object, ...]]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
@@ -218,5 +242,8 @@ def _remove_stale_socket(path: str) -> None:
             os.unlink(path)
 
 
-_CHUNK = 256 * 1024
+#: Seconds of one wait in the main thread, and elsewhere.
+_SLICE = 0.1
+_LONGEST = 1e6
+_CHUNK = 64 * 1024
 _MAX_LINE = 256 * 1024 * 1024

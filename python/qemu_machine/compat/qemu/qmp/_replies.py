@@ -31,6 +31,8 @@ class _Command(Generic[W]):
     def __init__(self, msg_id: Optional[str], waiter: Optional[W]) -> None:
         self.msg_id = msg_id
         self.waiter = waiter
+        self.is_answered = False
+        self.answer: Optional[int] = None
 
 
 class Replies(Generic[W]):
@@ -63,7 +65,7 @@ class Replies(Generic[W]):
             raise TypeError(f"ID ('{msg_id}') must be a string.")
         if msg_id.startswith(RESERVED):
             raise ValueError(f"ID ('{msg_id}') must not begin with '{RESERVED}'.")
-        if any(command.msg_id == msg_id for command in self._sent):
+        if any(c.msg_id == msg_id and not c.is_answered for c in self._sent):
             raise ValueError(f"ID '{msg_id}' is in use.")
         return msg_id
 
@@ -72,8 +74,8 @@ class Replies(Generic[W]):
 
         :raise ValueError: It has no id, and neither has another that waits.
         """
-        waiting = (c.msg_id for c in self._sent if c.waiter is not None)
-        if msg_id is None and None in waiting:
+        waiting = (c for c in self._sent if c.waiter is not None and not c.is_answered)
+        if msg_id is None and any(c.msg_id is None for c in waiting):
             raise ValueError("Only one command without an ID may wait at a time.")
         self._sent.append(_Command(msg_id, waiter))
 
@@ -87,22 +89,31 @@ class Replies(Generic[W]):
             if command.waiter is waiter:
                 command.waiter = None
 
+    def abandon_all(self) -> None:
+        """Nobody waits for any command any more."""
+        for command in self._sent:
+            command.waiter = None
+
     def clear(self) -> List[W]:
         """Forget all commands. Return those who wait."""
         waiters = [c.waiter for c in self._sent if c.waiter is not None]
         self._sent = []
         return waiters
 
-    def answer(self, reply: Mapping[str, object]) -> Tuple[bool, Optional[W]]:
-        """Take out the command that this reply answers.
+    def answer(
+        self, reply: Mapping[str, object], number: Optional[int] = None
+    ) -> Tuple[bool, Optional[W]]:
+        """Find the command that this reply answers, and forget it.
 
-        Return whether there was one, and who waits for it.
+        Return whether there is one, and who waits for it.
 
+        :param number: The reply's number. The same reply may be given again
+            after an interruption.
         :raise ServerParseError: An error without an id, and no command without
             an id was sent.
         """
-        index = self._find(reply)
-        if index is None:
+        command = self._answered_by(number) or self._find(reply)
+        if command is None:
             if "id" not in reply and "error" in reply and "return" not in reply:
                 raise ServerParseError(
                     "Server sent an error response without an ID, but there is no"
@@ -110,17 +121,29 @@ class Replies(Generic[W]):
                     reply if isinstance(reply, Message) else Message(reply),
                 )
             return False, None
-        command = self._sent.pop(index)
-        if self.in_order:
-            # What is older and abandoned gets no reply any more.
-            older, newer = self._sent[:index], self._sent[index:]
-            self._sent = [c for c in older if c.waiter is not None] + newer
+        command.is_answered, command.answer = True, number
+        self._sent = self._left(command)
         return True, command.waiter
 
-    def _find(self, reply: Mapping[str, object]) -> Optional[int]:
-        if "id" in reply:
-            fits = (i for i, c in enumerate(self._sent) if c.msg_id == reply["id"])
-            return next(fits, None)
+    def _answered_by(self, number: Optional[int]) -> Optional[_Command[W]]:
+        if number is None:
+            return None
+        return next((c for c in self._sent if c.is_answered and c.answer == number), None)
+
+    def _left(self, answered: _Command[W]) -> List[_Command[W]]:
+        """The commands to remember after an answer."""
+        index = self._sent.index(answered)
+        older, newer = self._sent[:index], self._sent[index + 1 :]
         if self.in_order:
-            return 0 if self._sent else None
-        return next((i for i, c in enumerate(self._sent) if c.msg_id is None), None)
+            # What is older and abandoned gets no reply any more.
+            older = [c for c in older if c.waiter is not None]
+        left = [c for c in older + newer if not c.is_answered]
+        return left if answered.answer is None else [answered, *left]
+
+    def _find(self, reply: Mapping[str, object]) -> Optional[_Command[W]]:
+        waiting = (c for c in self._sent if not c.is_answered)
+        if "id" in reply:
+            waiting = (c for c in waiting if c.msg_id == reply["id"])
+        elif not self.in_order:
+            waiting = (c for c in waiting if c.msg_id is None)
+        return next(waiting, None)

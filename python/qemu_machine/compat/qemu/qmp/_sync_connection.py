@@ -120,13 +120,19 @@ class SyncConnection:
         data = bytes(Message(msg))  # What is no JSON raises here.
         self._log("-->", msg)
         answer: List[Reply] = []
-        self._replies.add(msg_id, answer)
+        assert self._stream is not None
+        queued = self._stream.queued
+        # A signal may have interrupted the end of the last call.
+        self._replies.abandon_all()
         try:
+            self._replies.add(msg_id, answer)
             self._send(data)
             while not answer:
                 if not self._receive(deadline):
                     raise asyncio.TimeoutError
         finally:
+            if self._stream is not None and self._stream.queued == queued:
+                self._replies.remove(answer)
             self._replies.abandon(answer)
         return answer[0]
 
@@ -178,13 +184,14 @@ class SyncConnection:
 
     @contextlib.contextmanager
     def _establishing(self, error_message: str) -> Any:
-        """Return to IDLE if a step fails. Errors become ConnectError."""
+        """Return to IDLE if a step fails. Errors of the peer become ConnectError."""
         try:
             yield
         except BaseException as err:
             self._release()
-            if not isinstance(err, Exception) or isinstance(err, asyncio.TimeoutError):
+            if not _is_of_connection(err):
                 raise
+            assert isinstance(err, Exception)
             self.logger.error("%s: %s", error_message, exception_summary(err))
             raise ConnectError(error_message, err) from err
 
@@ -210,13 +217,15 @@ class SyncConnection:
         """Return the next message that is no event."""
         assert self._stream is not None
         while True:
-            line = self._stream.read_line(deadline)
-            if line is None:
+            found = self._stream.peek_line(deadline)
+            if found is None:
                 raise asyncio.TimeoutError
-            msg = self._parse(line)
+            msg = self._parse(found[1])
+            if "event" in msg:
+                self.events.append(found[0], msg)
+            self._stream.next_line()
             if "event" not in msg:
                 return msg
-            self.events.append(msg)
 
     # Messages.
 
@@ -233,20 +242,24 @@ class SyncConnection:
         """
         assert self._stream is not None
         try:
-            line = self._stream.read_line(deadline)
-            if line is None:
+            found = self._stream.peek_line(deadline)
+            if found is None:
                 return False
-            self._route(self._parse(line))
+            self._route(found[0], self._parse(found[1]))
+            self._stream.next_line()
             return True
-        except (EOFError, OSError, ProtocolError) as err:
+        except Exception as err:
+            if not _is_of_connection(err):
+                raise
             self._lose(err)
             raise ExecInterruptedError("Disconnected") from err
 
-    def _route(self, msg: Reply) -> None:
+    def _route(self, number: int, msg: Reply) -> None:
+        """Hand out a message. An interrupted call is repeated."""
         if "event" in msg:
-            self.events.append(msg)
+            self.events.append(number, msg)
             return
-        known, answer = self._replies.answer(msg)
+        known, answer = self._replies.answer(msg, number)
         if answer is not None:
             answer.append(msg)
         elif known:
@@ -301,6 +314,17 @@ class SyncConnection:
         listener, self._listener = self._listener, None
         if listener is not None and listener.close():
             self.logger.warning("More than one connection: the second is closed.")
+
+
+def _is_of_connection(err: BaseException) -> bool:
+    """Return whether the address, the kernel or the peer caused an error.
+
+    The handler of a signal may raise anything, also an OSError, but hardly one
+    with a number.
+    """
+    if isinstance(err, OSError):
+        return err.errno is not None
+    return isinstance(err, (EOFError, QMPError, ValueError, OverflowError))
 
 
 #: Errors of state name the class that users know from the asyncio client.

@@ -67,7 +67,8 @@ class EventListener:
 
     def accept(self, event: Message) -> bool:
         """Return whether this listener takes the event."""
-        if self.names and event.get("event") not in self.names:
+        name = event.get("event")
+        if self.names and not (isinstance(name, str) and name in self.names):
             return False
         return self.event_filter is None or bool(self.event_filter(event))
 
