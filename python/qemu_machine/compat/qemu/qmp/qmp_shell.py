@@ -70,13 +70,14 @@ class QMPShell(QEMUMonitorProtocol):
     def connect(self, negotiate: bool = True) -> Optional[QMPMessage]:
         """Connect, or wait for QEMU to connect, and prepare the keyboard."""
         if self._server:
-            self._greeting = self.accept(timeout=None)
+            # The banner of this mode has no version.
+            greeting: Optional[QMPMessage] = self.accept(timeout=None)
         else:
-            self._greeting = super().connect(negotiate)
+            greeting = self._greeting = super().connect(negotiate)
         self._save_history = _shell_input.prepare(self._completer)
         if _shell_input.is_interactive():
             self._completer.words = self._find_words()
-        return self._greeting
+        return greeting
 
     @property
     def prompt(self) -> str:
@@ -109,7 +110,8 @@ class QMPShell(QEMUMonitorProtocol):
                 print(event)
             return True
         self._execute_line(line)
-        return not self.has_quit
+        # A script goes on to its end.
+        return not (self.has_quit and _shell_input.is_interactive())
 
     def _execute_line(self, line: str) -> None:
         try:
