@@ -68,7 +68,7 @@ class Tools(Test):
                     qemu_ga_client.main()
                 except SystemExit as end:
                     status = end.code
-        return out.buffer.getvalue().decode("latin-1"), status  # type: ignore[attr-defined]
+        return out.buffer.getvalue().decode("latin-1"), status
 
     def test_a_file_is_copied_byte_by_byte(self) -> None:
         for echoes in (True, False):

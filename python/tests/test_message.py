@@ -105,6 +105,8 @@ class Errors(unittest.TestCase):
             self.assertEqual(str(it), text)
         self.assertEqual(vars(again).keys(), vars(error).keys())
         self.assertIs(type(again), type(error))
+        # Its public module, as tracebacks show it.
+        self.assertNotIn("._", type(error).__module__)
 
     def test_words(self) -> None:
         message = Message({"a": 1})

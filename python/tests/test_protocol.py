@@ -268,7 +268,7 @@ class Records(AsyncTest):
             older.setLevel(level)
             records: List[logging.LogRecord] = []
             handler = logging.Handler()
-            handler.emit = records.append  # type: ignore[method-assign]
+            handler.emit = records.append
             protocol = Lines("silent")
             protocol.logger.setLevel(logging.ERROR)
             protocol.logger.addHandler(handler)

@@ -24,13 +24,19 @@ class _WrappedError(ProtocolError):
 class GreetingError(_WrappedError):
     """The greeting is no greeting."""
 
+    __module__ = "qemu.qmp.qmp_client"
+
 
 class NegotiationError(_WrappedError):
     """The server refused the capabilities, or its answer is no reply."""
 
+    __module__ = "qemu.qmp.qmp_client"
+
 
 class ExecuteError(QMPError):
     """The server's reply to a command is an error. The text is QEMU's."""
+
+    __module__ = "qemu.qmp.qmp_client"
 
     def __init__(self, error_response: ErrorResponse, sent: Message, received: Message) -> None:
         super().__init__(error_response, sent, received)
@@ -50,9 +56,13 @@ class ExecuteError(QMPError):
 class ExecInterruptedError(QMPError):
     """The connection ended before the reply came."""
 
+    __module__ = "qemu.qmp.qmp_client"
+
 
 class BadReplyError(ProtocolError):
     """The reply to a command is malformed."""
+
+    __module__ = "qemu.qmp.qmp_client"
 
     def __init__(self, error_message: str, msg: Message, sent: Message) -> None:
         super().__init__(error_message, msg, sent)

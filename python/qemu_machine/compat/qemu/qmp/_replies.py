@@ -16,6 +16,8 @@ RESERVED = "__qmp#"
 class ServerParseError(ProtocolError):
     """The server could not read what it was sent, so no command fits its reply."""
 
+    __module__ = "qemu.qmp.qmp_client"
+
     def __init__(self, error_message: str, msg: Message) -> None:
         super().__init__(error_message, msg)
         #: The reply.

@@ -13,6 +13,8 @@ from .util import exception_summary
 class Runstate(Enum):
     """The state of a connection."""
 
+    __module__ = "qemu.qmp.protocol"
+
     #: No connection, and none is being made.
     IDLE = 0
     #: A connection or a session is being made.
@@ -25,6 +27,8 @@ class Runstate(Enum):
 
 class ConnectError(QMPError):
     """A connection or its session could not be made."""
+
+    __module__ = "qemu.qmp.protocol"
 
     def __init__(self, error_message: str, exc: Exception) -> None:
         super().__init__(error_message, exc)
@@ -39,6 +43,8 @@ class ConnectError(QMPError):
 
 class StateError(QMPError):
     """A method was called in a state that does not allow it."""
+
+    __module__ = "qemu.qmp.protocol"
 
     def __init__(self, error_message: str, state: Runstate, required: Runstate) -> None:
         super().__init__(error_message, state, required)

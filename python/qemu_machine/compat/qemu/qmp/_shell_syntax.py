@@ -13,6 +13,8 @@ from .error import QMPError
 class QMPShellError(QMPError):
     """A line is no command, or the shell's setup is wrong."""
 
+    __module__ = "qemu.qmp.qmp_shell"
+
 
 def split(line: str) -> List[str]:
     """Split a line at blanks, but not within quotes or brackets.

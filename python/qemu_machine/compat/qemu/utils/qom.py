@@ -7,6 +7,7 @@ It has the subcommands ``get``, ``list``, ``set``, ``tree`` and, where the modul
 from __future__ import annotations
 
 import argparse
+import sys
 
 from qemu.qmp import ExecuteError
 
@@ -148,3 +149,7 @@ def main() -> int:
         QOMFuse.register(subparsers)
     args = parser.parse_args()
     return int(args.cmd_class.command_runner(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
