@@ -11,6 +11,7 @@ W = TypeVar("W")
 
 #: Ids of this shape are the client's own.
 RESERVED = "__qmp#"
+_UNNUMBERED = -1
 
 
 class ServerParseError(ProtocolError):
@@ -33,7 +34,7 @@ class _Command(Generic[W]):
     def __init__(self, msg_id: Optional[str], waiter: Optional[W]) -> None:
         self.msg_id = msg_id
         self.waiter = waiter
-        self.is_answered = False
+        #: The number of its reply. None before it.
         self.answer: Optional[int] = None
 
 
@@ -67,7 +68,7 @@ class Replies(Generic[W]):
             raise TypeError(f"ID ('{msg_id}') must be a string.")
         if msg_id.startswith(RESERVED):
             raise ValueError(f"ID ('{msg_id}') must not begin with '{RESERVED}'.")
-        if any(c.msg_id == msg_id and not c.is_answered for c in self._sent):
+        if msg_id in [c.msg_id for c in self._sent if c.answer is None]:
             raise ValueError(f"ID '{msg_id}' is in use.")
         return msg_id
 
@@ -76,8 +77,8 @@ class Replies(Generic[W]):
 
         :raise ValueError: It has no id, and neither has another that waits.
         """
-        waiting = (c for c in self._sent if c.waiter is not None and not c.is_answered)
-        if msg_id is None and any(c.msg_id is None for c in waiting):
+        waiting = [c.msg_id for c in self._sent if c.waiter is not None and c.answer is None]
+        if msg_id is None and None in waiting:
             raise ValueError("Only one command without an ID may wait at a time.")
         self._sent.append(_Command(msg_id, waiter))
 
@@ -123,14 +124,16 @@ class Replies(Generic[W]):
                     reply if isinstance(reply, Message) else Message(reply),
                 )
             return False, None
-        command.is_answered, command.answer = True, number
+        command.answer = _UNNUMBERED if number is None else number
         self._sent = self._left(command)
         return True, command.waiter
 
     def _answered_by(self, number: Optional[int]) -> Optional[_Command[W]]:
-        if number is None:
-            return None
-        return next((c for c in self._sent if c.is_answered and c.answer == number), None)
+        if number is not None:
+            for command in self._sent:
+                if command.answer == number:
+                    return command
+        return None
 
     def _left(self, answered: _Command[W]) -> List[_Command[W]]:
         """The commands to remember after an answer."""
@@ -139,13 +142,17 @@ class Replies(Generic[W]):
         if self.in_order:
             # What is older and abandoned gets no reply any more.
             older = [c for c in older if c.waiter is not None]
-        left = [c for c in older + newer if not c.is_answered]
-        return left if answered.answer is None else [answered, *left]
+        left = [c for c in older + newer if c.answer is None]
+        return left if answered.answer == _UNNUMBERED else [answered, *left]
 
     def _find(self, reply: Mapping[str, object]) -> Optional[_Command[W]]:
-        waiting = (c for c in self._sent if not c.is_answered)
+        # No generators: a handler's exception would be lost at their end.
+        for command in self._sent:
+            if command.answer is None and self._fits(command, reply):
+                return command
+        return None
+
+    def _fits(self, command: _Command[W], reply: Mapping[str, object]) -> bool:
         if "id" in reply:
-            waiting = (c for c in waiting if c.msg_id == reply["id"])
-        elif not self.in_order:
-            waiting = (c for c in waiting if c.msg_id is None)
-        return next(waiting, None)
+            return command.msg_id == reply["id"]
+        return self.in_order or command.msg_id is None

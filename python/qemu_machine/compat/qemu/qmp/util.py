@@ -60,7 +60,7 @@ async def wait_closed(writer: asyncio.StreamWriter) -> None:
 
 
 def asyncio_run(coro: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
-    """Run a coroutine to its end in a loop of its own."""
+    """Run a coroutine to its end in a new event loop."""
     return asyncio.run(coro, debug=debug)
 
 
