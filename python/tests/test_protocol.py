@@ -153,6 +153,27 @@ class Listening(AsyncTest):
             with self.assertRaises(OSError):
                 to_path(path)
 
+    async def test_disconnect_ends_an_accept_and_a_connect_of_another_task(self) -> None:
+        with scratch() as folder:
+            for address in (os.path.join(folder, "a"), os.path.join(folder, "b")):
+                server = Lines()
+                await server.start_server(address)
+                accepting = asyncio.ensure_future(server.accept())
+                await asyncio.sleep(0)
+                await server.disconnect()
+                with self.assertRaises(ConnectError):
+                    await accepting
+                self.assertEqual(server.runstate, Runstate.IDLE)
+        client = QMPClient()
+        with playing(lambda peer: None) as sock:
+            connecting = asyncio.ensure_future(client.connect(sock))
+            while client.runstate is Runstate.IDLE:
+                await asyncio.sleep(0)
+            await client.disconnect()
+            with self.assertRaises(ConnectError):
+                await connecting
+        self.assertEqual(client.runstate, Runstate.IDLE)
+
     async def test_accept_needs_a_server(self) -> None:
         protocol = Lines()
         with playing(lambda peer: None) as sock:

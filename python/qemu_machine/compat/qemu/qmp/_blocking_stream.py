@@ -160,19 +160,21 @@ class Listener:
                 return connection
         return None
 
-    def close(self) -> int:
-        """Stop listening. Return how many more peers had connected."""
+    def refuse(self) -> int:
+        """Close the connections of all more peers. Return how many there were."""
         surplus = 0
         while True:
             connection = self._accept()
             if connection is None:
-                break
+                return surplus
             connection.close()
             surplus += 1
+
+    def close(self) -> None:
+        """Stop listening."""
         for sock in self._sockets:
             sock.close()
         self._sockets = []
-        return surplus
 
     def _accept(self) -> Optional[socket.socket]:
         for sock in self._sockets:

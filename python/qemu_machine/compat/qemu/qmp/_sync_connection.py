@@ -94,6 +94,8 @@ class SyncConnection:
             if peer is None:
                 raise asyncio.TimeoutError
             self._stream = LineStream(peer)
+            if self._listener.refuse():
+                self.logger.warning("More than one connection: the second is closed.")
             self._stop_listening()
         with self._establishing("Failed to establish session"):
             self._start_session(True, deadline)
@@ -312,8 +314,8 @@ class SyncConnection:
 
     def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
-        if listener is not None and listener.close():
-            self.logger.warning("More than one connection: the second is closed.")
+        if listener is not None:
+            listener.close()
 
 
 def _is_of_connection(err: BaseException) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Awaitable, Coroutine, Generic, List, Optional, TypeVar
 
 from . import _transport
 from ._loggers import PROTOCOL_LOGGER, child_logger
-from ._runstate import ConnectError, Runstate, StateError, require
+from ._runstate import ConnectError, Runstate, StateError, check_state, require
 from ._transport import InternetAddrT, SocketAddrT, UnixAddrT
 from .error import QMPError
 from .util import exception_summary, flush
@@ -194,6 +194,7 @@ class AsyncProtocol(Generic[T]):
     async def _do_accept(self) -> None:
         assert self._accepted is not None
         await self._accepted.wait()
+        self._check_connecting()
         self._accepted = None
         # Nothing waits for the server's end: it may take as long as the session.
         self._stop_listening()
@@ -204,7 +205,13 @@ class AsyncProtocol(Generic[T]):
         self._set_state(Runstate.CONNECTING)
         await asyncio.sleep(0)  # Those that watch the state see CONNECTING.
         self.logger.debug("Connecting to %s ...", address)
-        self._reader, self._writer = await _transport.connect(address, ssl, self._readbuflen)
+        reader, writer = await _transport.connect(address, ssl, self._readbuflen)
+        try:
+            self._check_connecting()
+        except StateError:
+            await _transport.close(writer, 0)
+            raise
+        self._reader, self._writer = reader, writer
         self.logger.debug("Connected.")
 
     async def _do_recv(self) -> T:
@@ -235,6 +242,8 @@ class AsyncProtocol(Generic[T]):
         await self._end_writer_task()
         await _cancelled(self._reader_task)
         self._stop_listening()
+        if self._accepted is not None:
+            self._accepted.set()  # Its waiter sees that the state has changed.
         if self._writer is not None:
             await _transport.close(self._writer, GRACE if self._failure is None else 0)
 
@@ -288,6 +297,10 @@ class AsyncProtocol(Generic[T]):
             self._end_task = asyncio.get_running_loop().create_task(self._end())
 
     # The rest is private.
+
+    def _check_connecting(self) -> None:
+        """Raise if another task has disconnected while this one waited."""
+        check_state(type(self).__name__, self.runstate, Runstate.CONNECTING)
 
     async def _guard(self, step: Awaitable[None], error_message: str) -> None:
         """Run one step of connecting. If it fails, return to IDLE."""
