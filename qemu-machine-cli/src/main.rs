@@ -15,6 +15,7 @@ mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod offered;
 mod output;
 mod verb;
 

@@ -131,16 +131,8 @@ fn nobody_at_standard_output_is_no_panic() {
 }
 
 #[test]
-fn a_real_bash_completes_verbs_and_options() {
-    let script = "source <(\"$0\" completion bash); COMP_WORDS=(qemu-machine \"$1\"); \
-                  COMP_CWORD=1; _qemu__machine qemu-machine \"$1\" qemu-machine; \
-                  echo \"${COMPREPLY[@]}\"";
-    let output = Command::new("bash")
-        .args(["-c", script, BINARY, "ev"])
-        .output()
-        .unwrap();
-    assert_eq!(text(&output.stdout), "events\n", "{output:?}");
-    for shell in ["zsh", "fish", "elvish", "powershell"] {
+fn every_shell_has_a_completion_script() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(
             said(&["completion", shell]).contains("screenshot"),
             "{shell}"

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completions;
 mod console;
 mod exec;
 mod statuses;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use qemu_machine::spec::{Drive, OptionGroup, Tee};
 use qemu_machine::{Accel, Console, Machine, MachineBuilder, guests};
 
@@ -12,6 +12,7 @@ use super::{Live, Run};
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::offered::Offered;
 use crate::output;
 
 /// What the machine is. With none of these, it is the tiny guest that is built
@@ -20,7 +21,7 @@ use crate::output;
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
     /// The QEMU to run; by default that of this processor, from PATH
-    #[arg(long, value_name = "BINARY")]
+    #[arg(long, value_name = "BINARY", value_hint = ValueHint::CommandName)]
     qemu: Option<OsString>,
 
     /// The machine's name, in errors and of its logs
@@ -44,7 +45,7 @@ pub(super) struct MachineOptions {
     append: Option<OsString>,
 
     /// A disk: a file, or what QEMU's own -drive takes (file=…,if=…)
-    #[arg(long, value_name = "DISK")]
+    #[arg(long, value_name = "DISK", value_hint = ValueHint::FilePath)]
     drive: Vec<OsString>,
 
     /// The guest's memory: 256M, 2G
@@ -57,7 +58,8 @@ pub(super) struct MachineOptions {
 
     /// The accelerators to try, in order; best tries them all and takes the
     /// fastest
-    #[arg(long, value_name = "best|NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "best|NAME", value_delimiter = ',',
+          value_parser = Offered(accelerators), hide_possible_values = true)]
     accel: Vec<String>,
 
     /// Gives the guest a port for its agent, and runs --exec by the agent
@@ -70,7 +72,7 @@ pub(super) struct MachineOptions {
     pub(super) qmp: Vec<PathBuf>,
 
     /// Keeps the logs of QEMU and of the console in this directory
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
@@ -281,6 +283,11 @@ fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
             "the search for an accelerator was given up",
         )),
     }
+}
+
+/// What a shell offers for `--accel`. Any other name goes to QEMU.
+fn accelerators() -> Vec<String> {
+    ["best", "kvm", "tcg", "xen"].map(str::to_owned).into()
 }
 
 /// Splits what stands after `--`: a binary, if it begins with one, and the
