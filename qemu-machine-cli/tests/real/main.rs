@@ -6,5 +6,6 @@ mod support;
 mod completions;
 mod console;
 mod exec;
+mod scripts;
 mod statuses;
 mod verbs;
