@@ -7,5 +7,6 @@ mod completions;
 mod console;
 mod exec;
 mod scripts;
+mod status_table;
 mod statuses;
 mod verbs;
