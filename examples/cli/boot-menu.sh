@@ -13,11 +13,11 @@ trap 'kill $vm 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
 mkfifo "$dir/console"
 
 # With graphics=off, the BIOS uses the console as well as the display. It offers
-# the menu for a moment, and Escape opens it.
+# the menu for ten seconds here, and Escape opens it.
 qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --machine pc,graphics=off \
     --qmp "$dir/qmp" --timeout 60 --console \
     --expect 'boot menu' --send '\e' --stay \
-    -- -device VGA -boot menu=on >"$dir/console" &
+    -- -device VGA -boot menu=on,splash-time=10000 >"$dir/console" &
 vm=$!
 
 exec 3<"$dir/console"

@@ -29,7 +29,7 @@ io flush
 io 'write -P 43 2M 1M'
 
 # The run ends with the status of the signal that killed its QEMU.
-kill -KILL "$(ps -o pid= --ppid $vm | head -n 1 | tr -d ' ')"
+kill -KILL "$(pgrep -P $vm qemu-system)"
 status=0
 wait $vm || status=$?
 echo "the run ended with status $status"

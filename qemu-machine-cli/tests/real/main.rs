@@ -6,6 +6,7 @@ mod support;
 mod completions;
 mod console;
 mod exec;
+mod readme;
 mod scripts;
 mod status_table;
 mod statuses;
