@@ -17,6 +17,7 @@ mod escapes;
 mod exit;
 mod failure;
 mod help;
+mod offered;
 mod output;
 mod progress;
 mod verb;

@@ -6,6 +6,7 @@ use clap_mangen::Man;
 use crate::arguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::offered::Offered;
 use crate::output;
 
 /// Prints the manual page of this command, or of one verb, for man(1).
@@ -13,7 +14,14 @@ use crate::output;
 #[command(after_help = "Example:\n  qemu-machine man run | man -l -")]
 pub(crate) struct Manual {
     /// Which verb
+    #[arg(value_parser = Offered(verbs), hide_possible_values = true)]
     verb: Option<String>,
+}
+
+fn verbs() -> Vec<String> {
+    let command = arguments::command();
+    let verbs = command.get_subcommands();
+    verbs.map(|it| it.get_name().to_owned()).collect()
 }
 
 impl Manual {

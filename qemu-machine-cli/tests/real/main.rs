@@ -3,9 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completions;
 mod console;
 mod exec;
 mod progress;
+mod readme;
+mod scripts;
 mod starts;
+mod status_table;
 mod statuses;
 mod verbs;

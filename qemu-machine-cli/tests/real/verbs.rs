@@ -295,6 +295,7 @@ fn a_guests_agent_runs_programs_and_carries_files() {
         ask(&["exec", "/bin/sh", "-c", "echo out; echo err >&2; exit 9"]);
     assert_eq!((status, &*stdout, &*stderr), (Some(9), "out\n", "err\n"));
     assert_eq!(ask(&["exec", "nonesuch"]).0, Some(125));
+    assert_eq!(ask(&["exec", "/bin/sh", "-c", "exit 255"]).0, Some(255));
     let file = scratch.join("file");
     std::fs::write(&file, b"\0\xff\n").unwrap();
     assert_eq!(

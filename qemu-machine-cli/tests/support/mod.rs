@@ -46,7 +46,7 @@ impl Qemu {
         initramfs: &str,
         words: impl IntoIterator<Item = S>,
     ) -> Command {
-        let guest = target().join("guests/linux");
+        let guest = linux_guest();
         let mut command = self.run(["--memory", "256M", "--timeout", "100"]);
         command.arg("--kernel").arg(guest.join("vmlinuz"));
         command.arg("--initrd").arg(guest.join(initramfs));
@@ -76,6 +76,11 @@ pub fn qemus() -> Vec<Qemu> {
     qemus.sort_by(|a, b| a.version.cmp(&b.version));
     assert!(!qemus.is_empty(), "no QEMU: run `cargo xtask setup`");
     qemus
+}
+
+/// The folder of the Linux guest.
+pub fn linux_guest() -> PathBuf {
+    target().join("guests/linux")
 }
 
 fn target() -> PathBuf {

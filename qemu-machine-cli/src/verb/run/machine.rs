@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use qemu_machine::spec::{Drive, OptionGroup, Tee};
 use qemu_machine::{Accel, Console, Machine, MachineBuilder, guests};
 
@@ -12,6 +12,7 @@ use super::{Live, Run};
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::offered::Offered;
 use crate::output;
 use crate::progress::{self, Stream};
 
@@ -20,7 +21,7 @@ use crate::progress::{self, Stream};
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
     /// The QEMU to run; by default that of this processor
-    #[arg(long, value_name = "BINARY")]
+    #[arg(long, value_name = "BINARY", value_hint = ValueHint::CommandName)]
     qemu: Option<OsString>,
 
     /// Runs the QEMU of this processor instead: aarch64, riscv64
@@ -53,7 +54,7 @@ pub(super) struct MachineOptions {
     append: Option<OsString>,
 
     /// A disk: a file, or QEMU's own form (file=…,if=…)
-    #[arg(long, value_name = "DISK")]
+    #[arg(long, value_name = "DISK", value_hint = ValueHint::FilePath)]
     drive: Vec<OsString>,
 
     /// The guest's memory: 256M, 2G
@@ -65,7 +66,8 @@ pub(super) struct MachineOptions {
     smp: Option<u32>,
 
     /// The accelerators to try, in order; best is the fastest of all
-    #[arg(long, value_name = "best|NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "best|NAME", value_delimiter = ',',
+          value_parser = Offered(accelerators), hide_possible_values = true)]
     accel: Vec<String>,
 
     /// Gives the guest a port for its agent, and runs --exec by the agent
@@ -78,7 +80,7 @@ pub(super) struct MachineOptions {
     pub(super) qmp: Vec<PathBuf>,
 
     /// Keeps the logs of QEMU and of the console in this directory
-    #[arg(long, value_name = "DIRECTORY", hide_short_help = true)]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, hide_short_help = true)]
     log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
@@ -306,6 +308,11 @@ fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
             "the search for an accelerator was given up",
         )),
     }
+}
+
+/// What a shell offers for `--accel`. Any other name goes to QEMU.
+fn accelerators() -> Vec<String> {
+    ["best", "kvm", "tcg", "xen"].map(str::to_owned).into()
 }
 
 /// Splits the words after `--` into a binary, if they begin with one, and
