@@ -37,3 +37,4 @@ pub use crate::qtest::error::{QtestError, QtestFailure};
 pub use crate::qtest::handle::IrqError;
 pub use crate::qtest::wire::QtestProtocolError;
 pub use crate::template::error::TemplateError;
+pub use crate::template::wake::{WakeError, WakeFailure};

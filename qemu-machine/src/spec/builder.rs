@@ -247,6 +247,8 @@ impl MachineBuilder {
     /// machine (`-object memory-backend-file`). Each disk to which the guest
     /// can write becomes a qcow2 overlay there, over the image that was given,
     /// so the image must not change. The machine needs [`memory`](Self::memory).
+    /// A PC also gets a generation id (`-device vmgenid`), by which Linux learns
+    /// that it is a clone.
     ///
     /// The private directory is in [`base_dir`](Self::base_dir). For memory
     /// that never goes to a disk, see [`freezable_in`](Self::freezable_in).

@@ -13,8 +13,8 @@ use crate::spec::{Image, MachineBuilder, MachineSpec};
 /// [`Machine::freeze`](crate::Machine::freeze).
 ///
 /// Cheap to clone as a handle. The files of a template that is not
-/// [kept](super::Freeze::keep_at) are removed when its last handle and its last
-/// machine are gone.
+/// [kept](super::Freeze::keep_at) are removed with the last handle on it and the
+/// last builder of its machines. Machines that run do not need them.
 ///
 /// # Examples
 /// ```no_run

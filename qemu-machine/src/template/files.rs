@@ -10,7 +10,8 @@ use crate::spec::MachineSpec;
 use crate::spec::image::{STATE, TemplateFiles, guest_words};
 
 /// The files of a template. If no path was given to keep them at, they are
-/// removed with the last handle on the template and the last of its clones.
+/// removed when this is dropped. QEMU has them open, so a clone that runs does
+/// not need their names.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) directory: PathBuf,

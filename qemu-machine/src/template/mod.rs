@@ -11,14 +11,19 @@
 //! writes, and no clone sees another.
 //!
 //! A clone is the guest as it was frozen, with the same random seed, host name,
-//! MAC addresses and clock, unless the caller or the guest changes them.
+//! MAC addresses and clock. [`Machine::wake`](crate::Machine::wake) makes it a
+//! machine of its own.
 
 mod clone;
 pub(crate) mod error;
 mod files;
 mod freeze;
+mod identity;
 mod manifest;
+pub(crate) mod wake;
 
 pub use clone::Template;
 pub use error::TemplateError;
 pub use freeze::Freeze;
+pub use identity::Identity;
+pub use wake::Wake;

@@ -7,7 +7,7 @@ use crate::support::boot_sector::boots;
 use crate::support::{Qemu, Scratch, linux_guest, scenario};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::{LaunchFailure, TemplateError};
-use qemu_machine::template::Template;
+use qemu_machine::template::{Identity, Template};
 use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 /// A machine whose guest compares its memory and its disk with what it wrote.
@@ -158,4 +158,51 @@ fn what_cannot_be_a_clone_is_refused_before_the_launch() {
         .set_modified(stamp)
         .unwrap();
     goes_on(&template.machine().launch().wait().unwrap());
+}
+
+/// What a guest has that its siblings must not have.
+const SELF: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id \
+     /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx8; hostname; \
+     cat /sys/class/net/eth0/address 2>/dev/null";
+
+#[test]
+fn a_clone_that_woke_is_a_machine_of_its_own_with_the_right_time() {
+    for (qemu, initrd) in crate::support::qemus()
+        .into_iter()
+        .flat_map(|qemu| [(qemu.clone(), "initramfs"), (qemu, "initramfs-agent")])
+    {
+        let scratch = Scratch::new("own");
+        let mut machine = linux(&qemu, scratch.path());
+        if initrd == "initramfs-agent" {
+            machine = machine.initrd(linux_guest().join(initrd)).guest_agent();
+        }
+        let vm = machine.launch().wait().unwrap();
+        vm.console().expect("~ # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        let set_up = shell.run("mkdir -p /etc /tmp; echo 1 > /etc/machine-id");
+        assert!(set_up.wait().unwrap().success());
+        let template = vm.freeze().wait().unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..3 {
+            let clone = template.machine().launch().wait().unwrap();
+            let identity = Identity::random()
+                .unwrap()
+                .hostname(format!("node-{number}"));
+            let own = clone.wake().identity(identity).wait().unwrap();
+            let mut shell = clone.console().shell().wait().unwrap();
+            let facts = shell.run(SELF).wait().unwrap().text();
+            assert!(facts.starts_with(&own.machine_id()), "{facts}");
+            assert!(facts.contains(&format!("node-{number}")), "{facts}");
+            for fact in facts.lines() {
+                assert!(seen.insert(fact.to_owned()), "{fact} is there twice");
+            }
+            // Some `date` sets whole seconds, and is right a second later.
+            let asked = std::time::SystemTime::now();
+            let seconds = shell.run("date +%s").wait().unwrap().text();
+            let seconds: i64 = seconds.trim().parse().unwrap();
+            let since = asked.duration_since(std::time::UNIX_EPOCH).unwrap();
+            let off = seconds - i64::try_from(since.as_secs()).unwrap();
+            assert!((-1..=2).contains(&off), "{off}");
+        }
+    }
 }

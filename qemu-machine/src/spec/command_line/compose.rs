@@ -7,7 +7,7 @@ use std::path::Path;
 use qemu_qmp::connect::ServerAddress;
 
 use super::{GuestStart, OptionGroup};
-use crate::spec::image::MEMORY_ID;
+use crate::spec::image::{MEMORY_ID, wants_generation_id};
 use crate::spec::{ChannelConfig, ImagePlan, MachineSpec};
 
 /// Where QEMU finds the other ends of its channels.
@@ -128,6 +128,9 @@ fn with_image(spec: &MachineSpec, plan: &ImagePlan, directory: &Path) -> Vec<OsS
         words.extend(["-object".into(), memory.as_os_str().to_owned()]);
         let backend = OptionGroup::default().set("memory-backend", MEMORY_ID);
         words.extend(["-machine".into(), backend.as_os_str().to_owned()]);
+    }
+    if wants_generation_id(spec) {
+        words.extend(["-device".into(), "vmgenid,guid=auto".into()]);
     }
     words.extend(plan.arguments(&spec.arguments, directory));
     words

@@ -8,6 +8,7 @@
 //!
 //! The plan is a pure function of the arguments. The launch makes its files.
 
+mod generation;
 mod group;
 mod guest_words;
 mod memory;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{MachineSpec, OptionGroup};
+pub(crate) use generation::wants_generation_id;
 pub(crate) use guest_words::guest_words;
 pub(crate) use plan::{ImagePlan, ImageRefusal};
 
