@@ -72,6 +72,12 @@ pub enum LaunchFailure {
         /// What differs, and what to do.
         reason: String,
     },
+    /// This host has too little memory or disk space for the guest. No process
+    /// was started.
+    NoSpace {
+        /// How much there is and how much is needed.
+        reason: String,
+    },
     /// QEMU could not load the guest of the template. The process was killed.
     NotLoaded(MigrationError),
     /// An argument or a variable of the environment contains a NUL.
@@ -152,6 +158,7 @@ impl fmt::Display for LaunchFailure {
             Self::NotOfTemplate { reason } => {
                 write!(f, "the template's guest cannot be loaded: {reason}")
             }
+            Self::NoSpace { reason } => f.write_str(reason),
             Self::NotLoaded(cause) => write!(f, "QEMU did not load the template's guest: {cause}"),
             #[allow(clippy::unnecessary_debug_formatting)] // Shows the NUL.
             Self::Nul { word } => write!(f, "an argument contains a NUL: {word:?}"),
@@ -205,6 +212,7 @@ impl LaunchFailure {
             Self::NotRun(cause) => cause.kind(),
             Self::NotLoaded(cause) => cause.kind(),
             Self::NoSerialPort { .. } => ErrorKind::Unsupported,
+            Self::NoSpace { .. } => ErrorKind::System,
             Self::Timeout { .. } => ErrorKind::Timeout,
         }
     }

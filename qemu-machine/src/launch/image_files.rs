@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::LaunchFailure;
 use super::overlay::Base;
+use crate::process::space;
 use crate::spec::image::disk_file;
 use crate::spec::{Image, ImagePlan, MachineSpec};
 
@@ -15,10 +16,15 @@ pub(super) fn plan(spec: &MachineSpec) -> Result<Option<ImagePlan>, LaunchFailur
         checked.map_err(|reason| LaunchFailure::NotOfTemplate { reason })?;
     }
     let plan = spec.image.plan(&spec.arguments).transpose();
-    plan.map_err(|refusal| LaunchFailure::NotFreezable {
+    let plan = plan.map_err(|refusal| LaunchFailure::NotFreezable {
         option: refusal.option,
         reason: refusal.reason,
-    })
+    })?;
+    if let (Image::Template(_), Some(plan)) = (&spec.image, &plan) {
+        let checked = space::check_memory(plan.memory_bytes);
+        checked.map_err(|reason| LaunchFailure::NoSpace { reason })?;
+    }
+    Ok(plan)
 }
 
 /// Makes an overlay for each disk.
@@ -27,6 +33,10 @@ pub(super) fn create(
     plan: &ImagePlan,
     directory: &Path,
 ) -> Result<(), LaunchFailure> {
+    if matches!(spec.image, Image::Freezable(_)) {
+        let checked = space::check_disk(directory, plan.memory_bytes);
+        checked.map_err(|reason| LaunchFailure::NoSpace { reason })?;
+    }
     for (index, disk) in plan.disks.iter().enumerate() {
         let name = disk_file(index);
         let (path, format) = match (&spec.image, &spec.working_directory) {

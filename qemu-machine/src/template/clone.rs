@@ -1,5 +1,6 @@
 //! A template, and the machines that are cloned from it.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +62,15 @@ impl Template {
     /// [`TemplateError::Unusable`], if there is none, it is damaged, or it is
     /// not of such a machine.
     pub fn open(path: impl AsRef<Path>, machine: &MachineBuilder) -> Result<Self, TemplateError> {
-        let directory = path.as_ref();
+        Self::open_used(path.as_ref(), machine, None)
+    }
+
+    /// Opens a template, with a lock on it.
+    pub(super) fn open_used(
+        directory: &Path,
+        machine: &MachineBuilder,
+        lock: Option<File>,
+    ) -> Result<Self, TemplateError> {
         let unusable = |reason| TemplateError::Unusable {
             path: directory.to_owned(),
             reason,
@@ -71,6 +80,7 @@ impl Template {
             directory: directory.to_owned(),
             manifest,
             _owned: None,
+            _use: lock,
         };
         let spec = machine.spec().clone();
         files.check(&spec).map_err(unusable)?;

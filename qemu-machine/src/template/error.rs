@@ -5,9 +5,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qemu_qmp::error::ErrorKind;
 
+use crate::launch::LaunchError;
 use crate::machine::ShutdownError;
 use crate::machine::migration::MoveError;
 
@@ -26,6 +28,16 @@ pub enum TemplateError {
     Save(MoveError),
     /// The guest was saved, but its QEMU did not end.
     Shutdown(ShutdownError),
+    /// The machine of which a template is made was not launched.
+    Launch(LaunchError),
+    /// The caller's set-up of the guest failed.
+    SetUp(Arc<dyn Error + Send + Sync>),
+    /// The template was not made in time, by this process or by another that
+    /// was making it.
+    Timeout {
+        /// The deadline.
+        limit: Duration,
+    },
     /// A file of the template cannot be made, moved or read.
     File {
         /// What was done with it.
@@ -54,6 +66,9 @@ impl fmt::Display for TemplateError {
             ),
             Self::Save(cause) => write!(f, "{cause}"),
             Self::Shutdown(cause) => write!(f, "{cause}"),
+            Self::Launch(cause) => write!(f, "{cause}"),
+            Self::SetUp(cause) => write!(f, "the set-up of the template failed: {cause}"),
+            Self::Timeout { limit } => write!(f, "the template was not made within {limit:?}"),
             Self::File {
                 action,
                 path,
@@ -75,6 +90,9 @@ impl TemplateError {
             Self::NotFreezable { .. } => ErrorKind::InvalidInput,
             Self::Save(cause) => cause.kind(),
             Self::Shutdown(cause) => cause.kind(),
+            Self::Launch(cause) => cause.kind(),
+            Self::SetUp(_) => ErrorKind::Refused,
+            Self::Timeout { .. } => ErrorKind::Timeout,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
             Self::Unusable { .. } => ErrorKind::Unsupported,
         }
@@ -85,7 +103,12 @@ impl TemplateError {
         match self {
             Self::Save(cause) => cause.io_error(),
             Self::File { cause, .. } => Some(cause),
-            Self::NotFreezable { .. } | Self::Shutdown(_) | Self::Unusable { .. } => None,
+            Self::Launch(cause) => cause.io_error(),
+            Self::NotFreezable { .. }
+            | Self::Shutdown(_)
+            | Self::SetUp(_)
+            | Self::Timeout { .. }
+            | Self::Unusable { .. } => None,
         }
     }
 }

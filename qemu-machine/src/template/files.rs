@@ -1,9 +1,11 @@
 //! The files of a template, and what they must be like for a clone.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{Manifest, Stamp, checksum};
+use super::digest::Digest;
+use super::manifest::{Manifest, Stamp};
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::{self, StartError};
 use crate::spec::MachineSpec;
@@ -17,6 +19,8 @@ pub(super) struct Files {
     pub(super) directory: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) _owned: Option<PrivateDirectory>,
+    /// A shared lock, by which a store knows that the template is in use.
+    pub(super) _use: Option<File>,
 }
 
 impl TemplateFiles for Files {
@@ -54,8 +58,8 @@ impl TemplateFiles for Files {
                 ));
             }
         }
-        match checksum(&self.directory.join(STATE)) {
-            Ok(sum) if sum == self.manifest.state_checksum => Ok(()),
+        match Digest::of_file(&self.directory.join(STATE)) {
+            Ok(digest) if digest.hex() == self.manifest.state_digest => Ok(()),
             Ok(_) => Err(format!(
                 "its file {STATE} is damaged; make the template again"
             )),
@@ -63,6 +67,10 @@ impl TemplateFiles for Files {
         }
     }
 }
+
+/// The file whose lock says that a template is in use, and whose time says when
+/// it was used last.
+pub(super) const USED: &str = "used";
 
 /// The path of the QEMU that a launch would start, without links.
 pub(super) fn program(spec: &MachineSpec) -> Result<PathBuf, StartError> {

@@ -18,9 +18,10 @@ use qemu_qmp_engine::{operation, timeout_option};
 use serde_json::json;
 
 use super::clone::Template;
+use super::digest::Digest;
 use super::error::TemplateError;
-use super::files::{Files, program};
-use super::manifest::{Manifest, Stamp, checksum};
+use super::files::{Files, USED, program};
+use super::manifest::{Manifest, Stamp};
 use crate::Machine;
 use crate::machine::migration::MigrationTurn;
 use crate::machine::migration::MoveError;
@@ -232,14 +233,17 @@ impl Saved {
                 .map(|stamp| (name, stamp))
                 .map_err(file("read", &path))
         });
+        let state_digest = Digest::of_file(&state).map_err(file("read", &state))?;
         let manifest = Manifest {
             guest_ran: self.guest_ran,
             version: self.version,
             guest_words: guest_words(spec),
-            state_checksum: checksum(&state).map_err(file("read", &state))?,
+            state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
             inputs: inputs.collect::<Result<_, _>>()?,
         };
+        let used = directory.join(USED);
+        File::create_new(&used).map_err(file("make", &used))?;
         manifest
             .write(&directory)
             .map_err(file("write in", &directory))?;
@@ -255,13 +259,14 @@ impl Saved {
             directory,
             manifest,
             _owned: owned,
+            _use: None,
         };
         Ok(Template::new(files, Arc::clone(spec)))
     }
 }
 
 /// The files that the guest booted from, which a clone needs when it reboots.
-fn boot_files(spec: &MachineSpec) -> Vec<PathBuf> {
+pub(super) fn boot_files(spec: &MachineSpec) -> Vec<PathBuf> {
     let working = spec.working_directory.clone().unwrap_or_default();
     let words = spec.arguments.windows(2);
     let files = words.filter(|pair| {

@@ -15,15 +15,18 @@
 //! machine of its own.
 
 mod clone;
+mod digest;
 pub(crate) mod error;
 mod files;
 mod freeze;
 mod identity;
 mod manifest;
+mod store;
 pub(crate) mod wake;
 
 pub use clone::Template;
 pub use error::TemplateError;
 pub use freeze::Freeze;
 pub use identity::Identity;
+pub use store::{MakeTemplate, StoredTemplate, TemplateStore};
 pub use wake::Wake;

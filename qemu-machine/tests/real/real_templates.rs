@@ -1,13 +1,15 @@
 //! A guest that is frozen goes on in each of its clones, whole and apart from the
 //! others.
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::boot_sector::boots;
 use crate::support::{Qemu, Scratch, linux_guest, scenario};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::{LaunchFailure, TemplateError};
-use qemu_machine::template::{Identity, Template};
+use qemu_machine::template::{Identity, Template, TemplateStore};
 use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 /// A machine whose guest compares its memory and its disk with what it wrote.
@@ -205,4 +207,73 @@ fn a_clone_that_woke_is_a_machine_of_its_own_with_the_right_time() {
             assert!((-1..=2).contains(&off), "{off}");
         }
     }
+}
+
+#[test]
+fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
+    let qemu = crate::support::qemus().remove(0);
+    let scratch = Scratch::new("store");
+    let store = TemplateStore::at(scratch.join("store")).unwrap();
+    let machine = boots(&qemu, "memory", &scratch).memory("64M");
+    let made = Arc::new(AtomicUsize::new(0));
+    let open = |machine: &MachineBuilder, version: &str| {
+        let made = Arc::clone(&made);
+        let template = store.template(machine).version(version);
+        let template = template.set_up(move |vm| async move {
+            made.fetch_add(1, Ordering::Relaxed);
+            vm.console().expect(".").await?;
+            Ok(())
+        });
+        template.wait()
+    };
+    // Two at the same time: one boots, the other waits for it.
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| open(&machine, "1").unwrap()));
+        for template in both {
+            let vm = template.join().unwrap().machine().launch().wait().unwrap();
+            goes_on(&vm);
+            vm.shutdown().wait().unwrap();
+        }
+    });
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    let kept = open(&machine, "1").unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    open(&machine, "2").unwrap();
+    open(&machine.clone().smp(2), "1").unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 3);
+    // One that is in use stays.
+    let listed = store.list().unwrap();
+    assert_eq!(listed.iter().filter(|it| it.is_in_use).count(), 1);
+    assert_eq!(store.prune(0).unwrap().len(), 2);
+    assert_eq!(store.list().unwrap().len(), 1);
+    goes_on(&kept.machine().launch().wait().unwrap());
+    drop(kept);
+    // A damaged one is made again.
+    let state = store.list().unwrap()[0].path.join("state");
+    std::fs::write(state, "x").unwrap();
+    goes_on(
+        &open(&machine, "1")
+            .unwrap()
+            .machine()
+            .launch()
+            .wait()
+            .unwrap(),
+    );
+    assert_eq!(made.load(Ordering::Relaxed), 4);
+    // A set-up that fails leaves nothing.
+    let failed = store.template(&machine).version("3");
+    let failed = failed.set_up(|_| async { Err("no luck".into()) });
+    let error = failed.wait().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the set-up of the template failed: no luck"),
+        "{error}"
+    );
+    assert_eq!(store.prune(0).unwrap().len(), 1);
+    let left = std::fs::read_dir(store.path()).unwrap().flatten();
+    let left = left
+        .map(|it| it.path())
+        .filter(|it| it.extension().is_none_or(|it| it != "lock") && !it.ends_with("digests"));
+    assert_eq!(left.collect::<Vec<_>>(), [Path::new(""); 0]);
 }
