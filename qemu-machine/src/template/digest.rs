@@ -113,7 +113,9 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let added = |parts: [&[u8]; 2]| {
             let mut digest = Digest::new();
-            parts.map(|part| digest.add(part));
+            for part in parts {
+                digest.add(part);
+            }
             digest
         };
         assert_ne!(added([b"ab", b"c"]), added([b"a", b"bc"]));

@@ -275,5 +275,5 @@ fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
     let left = left
         .map(|it| it.path())
         .filter(|it| it.extension().is_none_or(|it| it != "lock") && !it.ends_with("digests"));
-    assert_eq!(left.collect::<Vec<_>>(), [Path::new(""); 0]);
+    assert_eq!(left.count(), 0);
 }
