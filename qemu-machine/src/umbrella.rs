@@ -7,7 +7,7 @@ use crate::error::{
     AccelError, AgentError, BestAccelError, ConnectError, DisplayError, ErrorKind, EventError,
     ExecuteError, ExitError, ExpectError, ForwardError, InputError, InteractError, IrqError,
     JobError, LaunchError, MigrationError, MoveError, PatternError, QtestError, SchemaError,
-    ScreenError, SendError, ShellError, ShutdownError, SnapshotError,
+    ScreenError, SendError, ShellError, ShutdownError, SnapshotError, TemplateError, WakeError,
 };
 
 /// Makes the error of these, each with its conversion. Those that may hold an
@@ -116,6 +116,10 @@ errors! {
     Qtest(QtestError) by io_error,
     /// No interrupt came.
     Irq(IrqError),
+    /// A template could not be made or opened.
+    Template(TemplateError) by io_error,
+    /// A guest did not get an identity of its own.
+    Wake(WakeError) by io_error,
     /// Accelerators could not be listed or tried.
     Accel(AccelError) by io_error,
     /// No accelerator works.

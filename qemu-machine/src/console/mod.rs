@@ -39,4 +39,5 @@ pub(crate) use screen::Screen;
 pub use screen::{Cursor, ScreenShows};
 pub use send::SendBytes;
 pub(crate) use send::SendError;
+pub(crate) use shell::ShellError;
 pub use shell::{OpenShell, PowerOff, Reboot, Recover, Run, ShellOutput};

@@ -158,7 +158,7 @@ async fn launch(
         inner.ended().await;
         Interruption::Ended
     };
-    let mut handshake = Handshake::new(spec.guest_start());
+    let mut handshake = Handshake::new(spec.guest_start(), spec.image.clone());
     let result = handshake.run(&inner, connection, &console, &handles, readiness);
     let failure = match race(first(overdue, ended), result).await {
         Either::Right(Ok(())) => None,

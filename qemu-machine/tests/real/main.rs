@@ -33,4 +33,5 @@ mod real_screen;
 mod real_serial_ports;
 mod real_shell;
 mod real_snapshots;
+mod real_templates;
 mod shells;
