@@ -118,7 +118,7 @@ errors! {
     Irq(IrqError),
     /// A template could not be made or opened.
     Template(TemplateError) by io_error,
-    /// A guest did not get an identity of its own.
+    /// A guest did not get its own identity.
     Wake(WakeError) by io_error,
     /// Accelerators could not be listed or tried.
     Accel(AccelError) by io_error,

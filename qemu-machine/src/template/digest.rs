@@ -1,5 +1,5 @@
 //! A digest of 128 bits: equal for equal content, and in practice for nothing
-//! else. It finds damage and tells inputs apart. It does not resist an attacker,
+//! else. It finds damage, and distinguishes inputs. It does not resist an attacker,
 //! who could write into the store anyway.
 
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! What makes a clone a machine of its own, and the script that tells a Linux
-//! guest. Pure, with the time and the random bytes passed in.
+//! What a clone does not share with its siblings, and the script that gives it
+//! to a Linux guest. Pure, with the time and the random bytes passed in.
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -11,8 +11,8 @@
 //! writes, and no clone sees another.
 //!
 //! A clone is the guest as it was frozen, with the same random seed, host name,
-//! MAC addresses and clock. [`Machine::wake`](crate::Machine::wake) makes it a
-//! machine of its own.
+//! MAC addresses and clock. [`Machine::wake`](crate::Machine::wake) gives it
+//! its own.
 
 mod clone;
 mod digest;

@@ -1,4 +1,4 @@
-//! Makes a clone a machine of its own, with the guest's help.
+//! Makes a clone its own machine, with the guest's help.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::Machine;
 use crate::console::ShellError;
 
 impl Machine {
-    /// Gives the guest of a clone an identity of its own and the right time. A
+    /// Gives the guest of a clone its own identity and the right time. A
     /// Linux guest is expected, in which the agent or the console's shell has
     /// the rights of root.
     ///
@@ -49,7 +49,7 @@ impl Machine {
     }
 }
 
-/// Gives a guest an identity of its own; made by [`Machine::wake`].
+/// Gives a guest its own identity; made by [`Machine::wake`].
 ///
 /// # Errors
 /// [`WakeError`].
@@ -129,7 +129,7 @@ async fn by_shell(
     Ok((output.status.into(), output.output))
 }
 
-/// A guest did not get an identity of its own.
+/// A guest did not get its own identity.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct WakeError {
@@ -139,7 +139,7 @@ pub struct WakeError {
     pub failure: Box<WakeFailure>,
 }
 
-/// Why a guest did not get an identity of its own.
+/// Why a guest did not get its own identity.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum WakeFailure {
@@ -162,7 +162,7 @@ impl fmt::Display for WakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "machine '{}': the guest did not get an identity of its own: {}",
+            "machine '{}': the guest did not get its own identity: {}",
             self.machine, self.failure
         )
     }

@@ -241,7 +241,7 @@ fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
     open(&machine, "2").unwrap();
     open(&machine.clone().smp(2), "1").unwrap();
     assert_eq!(made.load(Ordering::Relaxed), 3);
-    // One that is in use stays.
+    // The template in use stays.
     let listed = store.list().unwrap();
     assert_eq!(listed.iter().filter(|it| it.is_in_use).count(), 1);
     assert_eq!(store.prune(0).unwrap().len(), 2);

@@ -1,6 +1,6 @@
-//! Whether a machine gets a generation id: a device by which Linux 5.18 and
-//! later learn that they are a clone, and renew their random numbers at once
-//! (QEMU's document `docs/specs/vmgenid.rst`).
+//! Whether a machine gets a generation id. By this device, Linux 5.18 and later
+//! learn that they are a clone, and renew their random numbers at once (QEMU's
+//! document `docs/specs/vmgenid.rst`).
 
 use std::path::Path;
 

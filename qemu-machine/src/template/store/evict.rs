@@ -40,7 +40,7 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
     let path = store.join(key);
     let used = match File::open(path.join(USED)) {
         Ok(used) => used,
-        // One that is not complete.
+        // It is not complete.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(&path),
         Err(error) => return Err(error),
     };

@@ -59,9 +59,9 @@ impl TemplateStore {
     /// Opens the template of this machine, or makes it. The machine need not be
     /// [freezable](MachineBuilder::freezable).
     ///
-    /// The key of the template is a digest of QEMU, of what the guest sees of
-    /// the command line, of the content of the kernel and the images, and of the
-    /// [version](MakeTemplate::version) of the set-up.
+    /// The key of the template is a digest of QEMU, of the part of the command
+    /// line that the guest sees, and of the content of the kernel and the images.
+    /// It also has the [version](MakeTemplate::version) of the set-up.
     pub fn template(&self, machine: &MachineBuilder) -> MakeTemplate {
         MakeTemplate {
             store: self.clone(),
@@ -146,7 +146,7 @@ impl MakeTemplate {
 
     /// Makes the template, while this process has the lock on it.
     async fn make(mut self, path: &Path) -> Result<Template, TemplateError> {
-        // One that cannot be used any more.
+        // It cannot be used any more.
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(file("remove the old template", path)(error));
