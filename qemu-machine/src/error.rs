@@ -37,3 +37,4 @@ pub use crate::qtest::error::{QtestError, QtestFailure};
 pub use crate::qtest::handle::IrqError;
 pub use crate::qtest::wire::QtestProtocolError;
 pub use crate::registry::error::RegistryError;
+pub use crate::registry::operation::PublishedError;

@@ -22,6 +22,7 @@ debug_is_display!(
     crate::error::MoveError,
     crate::error::PatternError,
     crate::qtest::QtestEnd,
+    crate::error::PublishedError,
     crate::error::QtestError,
     crate::error::QtestFailure,
     crate::error::QtestProtocolError,

@@ -141,9 +141,10 @@ async fn launch(
     timeout: Option<Duration>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
-    let publication = match spec.is_published {
-        true => Some(publish(spec, &attempt).await?),
-        false => None,
+    let publication = if spec.is_published {
+        Some(publish(spec, &attempt).await?)
+    } else {
+        None
     };
     let StartedMachine {
         inner,

@@ -39,8 +39,8 @@ impl Drop for Scratch {
 fn publish(places: &Places, name: &str) -> Result<Publication, RegistryError> {
     Engine::start().unwrap();
     let spec = MachineSpec::new("qemu".into());
-    let mut made = Box::pin(Publication::prepare_in(places, &spec, name)).wait()?;
-    made.announce(&entry(name))?;
+    let made = Box::pin(Publication::prepare_in(places, &spec, name)).wait()?;
+    entry(name).write_to(made.folder()).unwrap();
     Ok(made)
 }
 
@@ -50,7 +50,7 @@ fn leave_behind(places: &Places, name: &str) {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("lock"), "1\n").unwrap();
     entry(name).write_to(&folder).unwrap();
-    drop(std::os::unix::net::UnixListener::bind(folder.join("qmp")).unwrap());
+    drop(std::os::unix::net::UnixListener::bind(folder.join("console")).unwrap());
 }
 
 fn names(places: &Places) -> Vec<String> {
@@ -134,7 +134,7 @@ fn what_a_dead_owner_left_is_not_listed_and_is_swept_or_taken_over() {
 
     let living = publish(&places, "x").unwrap();
     assert!(
-        !living.folder().join("qmp").exists(),
+        !living.folder().join("console").exists(),
         "it was taken over as it was"
     );
     // The launch swept the others.
