@@ -44,11 +44,22 @@ fn publish(places: &Places, name: &str) -> Result<Publication, RegistryError> {
     Ok(made)
 }
 
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What stands in the lock's file of an owner that has died: no process has it.
+const DEAD: &str = "4294967295\n";
+
 /// What an owner that was killed leaves.
 fn leave_behind(places: &Places, name: &str) {
     let folder = places.make_own().unwrap().join(name);
     fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("lock"), "1\n").unwrap();
+    fs::write(folder.join("lock"), DEAD).unwrap();
     entry(name).write_to(&folder).unwrap();
     drop(std::os::unix::net::UnixListener::bind(folder.join("console")).unwrap());
 }
@@ -154,6 +165,8 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
     places.make_own().unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the scope waits for the others.
+        let _ends = SetWhenDropped(&done);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -167,7 +180,7 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
                 let folder = places.own().unwrap().join("vm");
                 // A sweep may remove it before it is complete.
                 let _ = fs::create_dir(&folder);
-                let _ = fs::write(folder.join("lock"), "1\n");
+                let _ = fs::write(folder.join("lock"), DEAD);
             }
             let claims: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| publish(&places, "vm")))
@@ -184,7 +197,6 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
             );
             assert_eq!(names(&places), ["vm"]);
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(names(&places), [] as [&str; 0]);
 }

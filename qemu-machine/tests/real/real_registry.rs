@@ -1,14 +1,13 @@
 //! Published machines with a real QEMU, used over their sockets: by raw clients,
 //! by this library, and by several at once.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Qemu, linux_guest, scenario, text};
+use crate::support::raw_client::{RawClient, unique_name};
+use crate::support::{self, Qemu, Scratch, linux_guest, scenario, text};
 use qemu_machine::error::{ErrorKind, LaunchFailure, PublishedError, RegistryError};
 use qemu_machine::qmp::agent::ShutdownMode;
 use qemu_machine::qmp::command::{QueryStatus, Stop};
@@ -16,60 +15,12 @@ use qemu_machine::registry::{self, PublishedMachine};
 use qemu_machine::{Console, ExitCause, GuestState, Machine, MachineBuilder, Wait};
 use serde_json::{Value, json};
 
-/// A name that no other test has.
-fn name() -> String {
-    static MADE: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "t{}-{}",
-        std::process::id(),
-        MADE.fetch_add(1, Ordering::Relaxed)
-    )
-}
-
 fn published(qemu: &Qemu) -> MachineBuilder {
-    qemu.tiny().name(name()).publish()
+    qemu.tiny().name(unique_name()).publish()
 }
 
 fn find(vm: &Machine) -> PublishedMachine {
     registry::find(vm.name()).unwrap()
-}
-
-/// A client that knows only the protocol.
-struct Raw(BufReader<UnixStream>);
-
-impl Raw {
-    fn connect(socket: &Path) -> Self {
-        Self(BufReader::new(UnixStream::connect(socket).unwrap()))
-    }
-
-    fn qmp(machine: &PublishedMachine) -> Self {
-        let mut raw = Self::connect(&machine.folder().join("qmp"));
-        let greeting = raw.line().unwrap();
-        assert_eq!(greeting["QMP"]["capabilities"], json!(["oob"]));
-        raw
-    }
-
-    fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).unwrap();
-    }
-
-    /// `None` at the end of the stream.
-    fn line(&mut self) -> Option<Value> {
-        let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).unwrap();
-        let line = line.strip_prefix(&[0xff]).unwrap_or(&line);
-        (!line.is_empty()).then(|| serde_json::from_slice(line).unwrap())
-    }
-
-    fn ask(&mut self, text: &str) -> Value {
-        self.send(text);
-        loop {
-            let line = self.line().unwrap();
-            if line.get("event").is_none() {
-                return line;
-            }
-        }
-    }
 }
 
 scenario! {
@@ -125,7 +76,7 @@ scenario! {
     fn a_raw_client_reads_what_qemu_itself_would_send(qemu) {
         let vm = run!(published(&qemu).launch()).unwrap();
         let machine = find(&vm);
-        let mut raw = Raw::qmp(&machine);
+        let mut raw = RawClient::greeted(&machine);
         let desc = |reply: Value| reply["error"]["desc"].as_str().unwrap().to_owned();
         let error = raw.ask("{\"execute\":\"query-status\",\"id\":1}");
         assert_eq!((&error["id"], &error["error"]["class"]), (&json!(1), &json!("CommandNotFound")));
@@ -145,7 +96,7 @@ scenario! {
         assert_eq!(desc(refused), "Parameter 'x' is unexpected");
 
         // What is asked for before the end of the stream is answered.
-        let mut last = Raw::qmp(&machine);
+        let mut last = RawClient::greeted(&machine);
         last.send("{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\",\"id\":9}");
         last.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(last.line().unwrap(), json!({"return": {}}));
@@ -167,7 +118,7 @@ scenario! {
 scenario! {
     fn a_client_s_quit_is_an_end_that_was_asked_for_and_a_kill_is_a_kill(qemu) {
         let vm = run!(published(&qemu).launch()).unwrap();
-        let mut raw = Raw::qmp(&find(&vm));
+        let mut raw = RawClient::greeted(&find(&vm));
         raw.ask("{\"execute\":\"qmp_capabilities\"}");
         raw.send("{\"execute\":\"quit\",\"id\":5}");
         assert_eq!(raw.line().unwrap()["event"], "SHUTDOWN");
@@ -179,7 +130,7 @@ scenario! {
         let report = run!(find(&vm).kill()).unwrap();
         assert_eq!(report.status.signal(), Some(9));
 
-        // The drop of the last handle ends it, whoever is connected.
+        // The drop of the last handle ends it, also while a client is connected.
         let vm = run!(published(&qemu).launch()).unwrap();
         let machine = find(&vm);
         let connected = run!(machine.monitor()).unwrap();
@@ -247,7 +198,7 @@ scenario! {
                 .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
                 .console(Console::serial())
                 .guest_agent()
-                .name(name())
+                .name(unique_name())
                 .publish()
                 .launch()
         )
@@ -256,10 +207,8 @@ scenario! {
         // It waits for the agent, as the owner's does.
         let agent = run!(machine.guest_agent()).unwrap();
         run!(agent.wait_until_ready().timeout(Duration::from_secs(60))).unwrap();
-        let mut raw = Raw::connect(&machine.folder().join("agent"));
-        let sync = raw.ask("\u{7f}{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":42}}\n");
-        assert!(sync["error"].is_object(), "{sync}");
-        raw.0.get_mut().write_all(b"{\"exec\xff").unwrap();
+        let mut raw = RawClient::connect(&machine.folder().join("agent"));
+        raw.send(b"{\"exec\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":42}}\n");
         assert_eq!(raw.line().unwrap(), json!({"return": 42}));
         assert_eq!(raw.ask("{\"execute\":\"guest-ping\",\"id\":7}"), json!({"return": {}, "id": 7}));
         assert_eq!(raw.ask("{\"execute\":\"guest-sync\",\"arguments\":{\"id\":1}}"), json!({"return": 1}));
@@ -284,6 +233,40 @@ scenario! {
         run!(agent.shutdown(ShutdownMode::Powerdown)).unwrap();
         let report = run!(vm.wait_for_exit()).unwrap();
         assert_eq!(report.cause, ExitCause::Guest, "{report}");
+    }
+}
+
+scenario! {
+    fn a_console_of_a_qemu_that_another_program_runs_is_used_and_closed_with_its_last_handle(qemu) {
+        let scratch = Scratch::for_sockets("foreign");
+        let socket = scratch.join("serial");
+        let serial = format!("unix:{},server=on,wait=on", socket.display());
+        let firmware = scratch.join("tiny.bin");
+        qemu_machine::guests::tiny().write_to(&firmware).unwrap();
+        let mut process = Command::new(&qemu.binary)
+            .args(["-nodefaults", "-display", "none", "-accel", "tcg", "-serial", &serial, "-bios"])
+            .arg(&firmware)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It waits until QEMU listens.
+        let console = run!(Console::connect_unix(&socket)).unwrap();
+        run!(console.expect("tiny guest ready")).unwrap();
+        let other = console.clone();
+        drop(console);
+        run!(other.send("echo still here\n")).unwrap();
+        run!(other.expect("still here")).unwrap();
+        drop(other);
+        // QEMU has one client at a time.
+        let console = run!(Console::connect_unix(&socket)).unwrap();
+        run!(console.send("echo once more\n")).unwrap();
+        run!(console.expect("once more")).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let error = run!(console.expect("nothing").timeout(None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Ended, "{error}");
+        let gone = Console::connect_unix(scratch.join("none")).already_listening();
+        assert_eq!(run!(gone).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
 
@@ -327,7 +310,7 @@ fn owned_elsewhere(qemu: &Qemu, name: &str) -> (Child, impl BufRead + use<>) {
 #[test]
 fn a_machine_of_another_process_is_used_and_what_that_leaves_when_killed_is_removed() {
     for qemu in support::qemus() {
-        let name = name();
+        let name = unique_name();
         let (mut owner, _output) = owned_elsewhere(&qemu, &name);
         let machine = registry::find(&name).unwrap();
         assert_eq!(machine.entry().owner_pid, owner.id());

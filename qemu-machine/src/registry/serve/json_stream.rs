@@ -105,8 +105,8 @@ impl JsonStream {
             },
         };
         self.place = place;
-        // A line end within a value is a blank: whoever forwards the value sends
-        // one line.
+        // A line end within a value becomes a blank, so that the value can be
+        // forwarded as one line.
         let is_line_end = matches!(byte, b'\n' | b'\r');
         self.partial.push(if is_line_end { b' ' } else { byte });
         match place {

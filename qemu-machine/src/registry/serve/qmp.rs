@@ -35,6 +35,7 @@ pub(super) async fn serve(
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
         client.perform();
+        client.flush(socket)?;
         if client.is_done() {
             return Ok(());
         }
@@ -45,7 +46,11 @@ pub(super) async fn serve(
             Step::Received(0) => client.input_has_ended = true,
             Step::Received(count) => client.session.receive(&buffer[..count]),
             Step::Sent(count) => drop(client.outbox.drain(..count)),
-            Step::Event(event) => client.session.event(&event),
+            Step::Event(event) => {
+                client.session.event(&event);
+                // The others too: in a flood, one event a turn would be too slow.
+                client.take_events();
+            }
             Step::MonitorEnded => client.events = None,
             Step::Lagged => return Err(too_slow(served)),
             Step::Replied(index, reply) => client.replied(index, reply),
@@ -120,6 +125,19 @@ impl<'a> QmpClient<'a> {
     fn is_done(&self) -> bool {
         let is_answered = self.session.is_idle() && self.ends.is_empty();
         self.outbox.is_empty() && (self.session.is_over() || (self.input_has_ended && is_answered))
+    }
+
+    /// Sends what the kernel accepts now. In a flood of events it would never be
+    /// the next step.
+    fn flush(&mut self, socket: &PacedSocket) -> io::Result<()> {
+        while !self.outbox.is_empty() {
+            let sent = socket.write_now(self.outbox.as_slices().0)?;
+            if sent == 0 {
+                break;
+            }
+            self.outbox.drain(..sent);
+        }
+        Ok(())
     }
 
     /// Performs the outputs of the session.
@@ -232,6 +250,13 @@ impl<'a> QmpClient<'a> {
         }
     }
 
+    fn take_events(&mut self) {
+        let events = self.events.as_mut().map(Events::take_all);
+        for event in events.into_iter().flatten() {
+            self.session.event(&event);
+        }
+    }
+
     fn unkillable(&mut self) {
         let pid = self.served.entry.pid;
         let why =
@@ -243,10 +268,7 @@ impl<'a> QmpClient<'a> {
 
     /// The machine has ended: prepares everything that the client gets.
     async fn finish(&mut self, report: &Arc<ExitReport>) {
-        let events = self.events.as_mut().map(Events::take_all);
-        for event in events.into_iter().flatten() {
-            self.session.event(&event);
-        }
+        self.take_events();
         while let Some((index, reply)) = poll_fn(|context| {
             let mut replied = pin!(poll_calls(&mut self.calls));
             match replied.as_mut().poll(context) {
