@@ -52,8 +52,9 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
-/// What stands in the lock's file of an owner that has died: no process has it.
-const DEAD: &str = "4294967295\n";
+/// What stands in the lock's file of an owner that has died. Another process has
+/// its id.
+const DEAD: &str = "1 18446744073709551615\n";
 
 /// What an owner that was killed leaves.
 fn leave_behind(places: &Places, name: &str) {
