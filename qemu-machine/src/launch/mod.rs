@@ -14,6 +14,7 @@
 //! and the supervisor ends the process.
 
 mod advice;
+mod announcement;
 mod channels;
 pub(crate) mod error;
 mod handshake;

@@ -27,6 +27,7 @@ mod real_mouse;
 mod real_noise;
 mod real_parent;
 mod real_qtest;
+mod real_registry;
 mod real_saving;
 mod real_schema;
 mod real_screen;
