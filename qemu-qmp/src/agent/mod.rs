@@ -21,7 +21,9 @@ mod exec;
 mod execute;
 mod file;
 mod link;
+mod open_file;
 mod process;
+mod stream;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,7 @@ pub use file::{ReadFile, WriteFile};
 pub use link::AgentLink;
 pub(crate) use link::{absent, open};
 pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
+pub use stream::{NextPiece, OutputPiece, StartStream, StreamedProgram, WaitForStreamEnd};
 
 use crate::command::Command;
 use crate::reader::{PeerContext, PendingNotices};
@@ -296,8 +299,13 @@ impl Shared {
 
     /// Makes the agent close a file, without waiting for it.
     fn close_file(&self, handle: i64) {
-        let arguments = format!(r#"{{"handle":{handle}}}"#);
-        let line = Line::new("guest-file-close", Some(arguments.as_bytes()), false);
+        self.execute_unattended("guest-file-close", &json!({"handle": handle}));
+    }
+
+    /// Executes a command without waiting for it.
+    fn execute_unattended(&self, command: &str, arguments: &serde_json::Value) {
+        let arguments = arguments.to_string();
+        let line = Line::new(command, Some(arguments.as_bytes()), false);
         let waiter = Waiter {
             outcome: oneshot::channel().0,
             keep: Keep::Nothing,
