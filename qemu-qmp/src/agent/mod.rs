@@ -20,6 +20,7 @@ mod error;
 mod exec;
 mod execute;
 mod file;
+mod guest_file;
 mod link;
 mod open_file;
 mod process;
@@ -36,6 +37,7 @@ pub use error::{AgentError, AgentFailure};
 pub use exec::{Exec, ExecOutput, Spawn};
 pub use execute::{Execute, ExecuteJson, ExecuteWithoutReply, WaitUntilReady};
 pub use file::{ReadFile, WriteFile};
+pub use guest_file::{CloseGuestFile, GuestFile, OpenGuestFile, ReadPiece, WritePiece};
 #[doc(hidden)]
 pub use link::AgentLink;
 pub(crate) use link::{absent, open};

@@ -83,3 +83,93 @@ pub(super) const CLEAN_UP: &str = r#"for b in "${TMPDIR:-/tmp}" /tmp /run /var/t
   rm -rf "$d"
 done
 "#;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn start(words: &[&str], arguments: &[&str], base: &Path) -> Child {
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args(arguments)
+            .env("TMPDIR", base);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Reads a stream as the agent's client does. Nothing announces its segments.
+    fn read(directory: &Path, name: &str) -> Vec<u8> {
+        let segment = |number: u32| directory.join(format!("{name}.{number}"));
+        let mut go = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(directory.join(format!("{name}.go")))
+            .unwrap();
+        let (mut bytes, mut number) = (Vec::new(), 0);
+        loop {
+            while !segment(number + 1).exists() {
+                std::thread::yield_now();
+            }
+            let piece = fs::read(segment(number)).unwrap();
+            std::io::Write::write_all(&mut go, format!("{number}\n").as_bytes()).unwrap();
+            if piece.is_empty() {
+                return bytes;
+            }
+            bytes.extend(piece);
+            number += 1;
+        }
+    }
+
+    #[test]
+    fn every_shell_carries_both_streams_whole_and_removes_the_directory() {
+        // Nothing else has this name: the last script removes it in every place.
+        let name = format!("qemu-qmp-script-{}", std::process::id());
+        let base = std::env::temp_dir().join(format!("{name}-base"));
+        fs::create_dir_all(&base).unwrap();
+        let shells: [&[&str]; 3] = [&["sh"], &["bash", "--posix"], &["busybox", "sh"]];
+        let is_there = |shell: &&&[&str]| {
+            let mut there = Command::new(shell[0]);
+            let there = there.arg("--help").stdout(Stdio::null());
+            there.stderr(Stdio::null()).status().is_ok()
+        };
+        for shell in shells.iter().filter(is_there) {
+            let words = |script| [shell, &["-c", script, "sh"][..]].concat();
+            let made = start(&words(SET_UP), &[&name], &base)
+                .wait_with_output()
+                .unwrap();
+            let directory = PathBuf::from(String::from_utf8(made.stdout).unwrap());
+            assert_eq!(directory, base.join(&name), "{shell:?}");
+            let path = directory.to_str().unwrap();
+            let mut pump = start(&words(PUMP), &[path], &base);
+            let script = "head -c 13000000 /dev/zero; echo error >&2; exit 3";
+            let arguments = [path, "/dev/null", "sh", "-c", script];
+            let mut program = start(&words(PROGRAM), &arguments, &base);
+            let streams = std::thread::scope(|scope| {
+                let err = scope.spawn(|| read(&directory, "err"));
+                (read(&directory, "out"), err.join().unwrap())
+            });
+            assert!(streams.0 == vec![0; 13_000_000] && streams.1 == b"error\n");
+            assert_eq!(program.wait().unwrap().code(), Some(3));
+            assert!(pump.wait().unwrap().success() && !directory.exists());
+
+            // It is removed early, too, and nothing waits for a FIFO any more.
+            start(&words(SET_UP), &[&name], &base).wait().unwrap();
+            let mut pump = start(&words(PUMP), &[path], &base);
+            while !directory.join("pids").exists() {
+                std::thread::yield_now();
+            }
+            assert!(
+                start(&words(CLEAN_UP), &[&name], &base)
+                    .wait()
+                    .unwrap()
+                    .success()
+            );
+            assert!(!pump.wait().unwrap().success() && !directory.exists());
+        }
+        fs::remove_dir(base).unwrap();
+    }
+}
