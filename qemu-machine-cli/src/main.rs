@@ -15,6 +15,7 @@ mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod guest_command;
 mod output;
 mod verb;
 

@@ -89,6 +89,10 @@ struct EndOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     step_timeout: Option<Duration>,
 
+    /// Gives the first --exec our standard input; without it, its input is empty
+    #[arg(long, conflicts_with = "interact", help_heading = "Steps")]
+    exec_stdin: bool,
+
     /// If a step fails, leaves the machine running until it ends or Ctrl-C
     #[arg(long)]
     keep_on_failure: bool,

@@ -126,6 +126,15 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     let gone = format!("until [ -s /root/ended ] && [ $({LEFT}) = 0 ]; do :; done");
     assert!(shell(&agent, &gone).await.unwrap().success());
 
+    // One that is cancelled ends, also while it is silent.
+    let script = "trap 'echo TERM >/root/trapped; exit' TERM; echo set; while :; do :; done";
+    let mut program = shell(&agent, script).stream().await.unwrap();
+    program.next().await.unwrap();
+    program.cancel().await.unwrap();
+    assert_eq!(text(&shell(&agent, LEFT).await.unwrap().stdout), "0\n");
+    let ended = "until [ -s /root/trapped ]; do :; done";
+    assert!(shell(&agent, ended).await.unwrap().success());
+
     // Without the scripts, the output is lost, and that is reported.
     let mut program = shell(&agent, "read x </root/go").stream().await.unwrap();
     shell(&agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")

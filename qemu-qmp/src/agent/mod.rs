@@ -32,7 +32,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_core::Serialize;
 use serde_json::json;
 
-pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
+pub use command::{
+    AgentCommand, AgentInfo, GuestFsfreezeFreeze, GuestFsfreezeStatus, GuestFsfreezeThaw,
+    GuestFstrim, GuestInfo, GuestPing, ShutdownMode, TrimmedFileSystem, TrimmedFileSystems,
+};
 pub use error::{AgentError, AgentFailure};
 pub use exec::{Exec, ExecOutput, Spawn};
 pub use execute::{Execute, ExecuteJson, ExecuteWithoutReply, WaitUntilReady};
@@ -42,7 +45,9 @@ pub use guest_file::{CloseGuestFile, GuestFile, OpenGuestFile, ReadPiece, WriteP
 pub use link::AgentLink;
 pub(crate) use link::{absent, open};
 pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
-pub use stream::{NextPiece, OutputPiece, StartStream, StreamedProgram, WaitForStreamEnd};
+pub use stream::{
+    CancelStream, NextPiece, OutputPiece, StartStream, StreamedProgram, WaitForStreamEnd,
+};
 
 use crate::command::Command;
 use crate::reader::{PeerContext, PendingNotices};

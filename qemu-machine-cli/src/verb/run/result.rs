@@ -6,10 +6,11 @@ use std::path::Path;
 use qemu_machine::ExitReport;
 use serde_json::{Value, json};
 
-use super::ending::{CommandEnd, Ending};
+use super::ending::Ending;
 use super::life::Lived;
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::guest_command::CommandEnd;
 
 /// Writes it to the file of `--result`.
 pub(super) fn write(path: &Path, lived: &Lived, outcome: Outcome) -> Result<(), Failure> {

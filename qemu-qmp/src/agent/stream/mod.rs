@@ -108,7 +108,21 @@ pub struct WaitForStreamEnd {
     program: StreamedProgram,
 }
 
+/// Ends a program early; made by [`StreamedProgram::cancel`].
+///
+/// # Errors
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason.
+///
+/// # Cancel safety
+/// As for [`StreamedProgram`], which is dropped.
+#[must_use = "the output is discarded, but the program may run, unless awaited or waited for"]
+pub struct CancelStream {
+    operation: Operation,
+    program: StreamedProgram,
+}
+
 timeout_option!(StartStream, operation.timeout);
+timeout_option!(CancelStream, operation.timeout);
 timeout_option!(NextPiece<'_>, operation.timeout);
 timeout_option!(WaitForStreamEnd, operation.timeout);
 
@@ -167,6 +181,14 @@ impl StreamedProgram {
     /// Waits for the program's exit, and discards output that was not read.
     pub fn wait_for_exit(self) -> WaitForStreamEnd {
         WaitForStreamEnd {
+            operation: Operation::new(self.agent.clone()),
+            program: self,
+        }
+    }
+
+    /// Asks the program to end (SIGTERM), and discards its output.
+    pub fn cancel(self) -> CancelStream {
+        CancelStream {
             operation: Operation::new(self.agent.clone()),
             program: self,
         }
@@ -295,6 +317,27 @@ impl WaitForStreamEnd {
         let (pid, last) = program.pump.parts();
         wait_for_exit(&running, pid, last).await?;
         Ok(end)
+    }
+}
+
+operation!(CancelStream => Result<(), AgentError>);
+
+impl CancelStream {
+    async fn run(self) -> Result<(), AgentError> {
+        let Self {
+            operation,
+            mut program,
+        } = self;
+        let running = operation.begin();
+        if let Some(directory) = program.directory.take() {
+            let pid = program.pid().to_string();
+            let words = ["-c", script::CLEAN_UP, SHELL, &directory.name, &pid];
+            let clean_up = Exec::new(operation.agent(), SHELL.to_owned()).args(words);
+            let clean_up = clean_up.start(&running).await?;
+            directory.leave();
+            wait_for_exit(&running, clean_up, &LastStatus::default()).await?;
+        }
+        Ok(())
     }
 }
 

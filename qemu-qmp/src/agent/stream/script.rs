@@ -73,8 +73,10 @@ exec "$@" <"$i" >"$d/out" 2>"$d/err"
 "#;
 
 /// Ends the pump early, and removes the directory. A process that still waits
-/// for the other end of a FIFO stops waiting. The arguments: its name.
-pub(super) const CLEAN_UP: &str = r#"for b in "${TMPDIR:-/tmp}" /tmp /run /var/tmp /dev/shm /root; do
+/// for the other end of a FIFO stops waiting. The arguments: its name, and the
+/// program to end too, if any.
+pub(super) const CLEAN_UP: &str = r#"[ -z "$2" ] || kill "$2" 2>/dev/null
+for b in "${TMPDIR:-/tmp}" /tmp /run /var/tmp /dev/shm /root; do
   d=$b/$1
   [ -d "$d" ] || continue
   [ -f "$d/pids" ] && read -r p <"$d/pids" && kill -9 $p 2>/dev/null
