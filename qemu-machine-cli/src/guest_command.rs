@@ -134,19 +134,6 @@ pub(crate) fn by_shell(
     Ok(CommandEnd::Code(run.status().unwrap_or(-1).into()))
 }
 
-/// Words as a shell reads them back.
-pub(crate) fn quoted(words: &[String]) -> String {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:,+@%".contains(it);
-    let quote = |word: &String| {
-        if !word.is_empty() && word.chars().all(is_plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
-}
-
 /// All of our standard input.
 pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
@@ -222,14 +209,3 @@ impl From<Unfinished> for Failure {
 
 /// How long a program that nobody follows may take to be ended.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_change_them() {
-        let words = ["ls", "-l", "", "a b", "it's", "$HOME"].map(str::to_owned);
-        assert_eq!(quoted(&words), r"ls -l '' 'a b' 'it'\''s' '$HOME'");
-    }
-}
