@@ -79,7 +79,7 @@ pub(crate) fn by_agent(
         Err(error) => return Err(error.into()),
     };
     let failure = loop {
-        match attention.wait(program.next().timeout(left())) {
+        match attention.wait(program.next_piece().timeout(left())) {
             Ok(Ok(Some(piece))) => {
                 if let Err(failure) = print(piece) {
                     break Unfinished::Output(failure);
@@ -128,7 +128,7 @@ pub(crate) fn by_shell(
     let run = shell.run(format!("(\n{script}\n)")).input(input);
     let started = attention.wait(run.stderr_apart().stream().timeout(left()))?;
     let mut run = started?;
-    while let Some(piece) = attention.wait(run.next().timeout(left()))?? {
+    while let Some(piece) = attention.wait(run.next_piece().timeout(left()))?? {
         print(piece).map_err(Unfinished::Output)?;
     }
     Ok(CommandEnd::Code(run.status().unwrap_or(-1).into()))

@@ -33,7 +33,7 @@ fn more_than_any_agent_keeps_comes_whole_and_apart() {
     let script = "cd /root; i=0; while [ $i -lt 17 ]; do cat f; cat g >&2; i=$((i + 1)); done";
     let mut program = by_wait!(shell(&agent, script).stream()).unwrap();
     let mut printed = [0, 0];
-    while let Some(piece) = by_wait!(program.next()).unwrap() {
+    while let Some(piece) = by_wait!(program.next_piece()).unwrap() {
         let (stream, expected, bytes) = match &piece {
             OutputPiece::Stdout(bytes) => (0, &out, bytes),
             OutputPiece::Stderr(bytes) => (1, &err, bytes),
@@ -57,7 +57,7 @@ fn more_than_any_agent_keeps_comes_whole_and_apart() {
 /// All that a program prints, each stream by itself.
 async fn read(program: &mut StreamedProgram) -> (String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    while let Some(piece) = program.next().await.unwrap() {
+    while let Some(piece) = program.next_piece().await.unwrap() {
         match piece {
             OutputPiece::Stdout(bytes) => out.extend(bytes),
             OutputPiece::Stderr(bytes) => err.extend(bytes),
@@ -98,7 +98,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
         .await
         .unwrap();
     assert_eq!(
-        program.next().await.unwrap(),
+        program.next_piece().await.unwrap(),
         Some(OutputPiece::Stdout(b"one\n".to_vec()))
     );
     let error = program
@@ -121,7 +121,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
         .stream()
         .await
         .unwrap();
-    program.next().await.unwrap();
+    program.next_piece().await.unwrap();
     drop(program);
     let gone = format!("until [ -s /root/ended ] && [ $({LEFT}) = 0 ]; do :; done");
     assert!(shell(&agent, &gone).await.unwrap().success());
@@ -129,7 +129,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     // One that is cancelled ends, also while it is silent.
     let script = "trap 'echo TERM >/root/trapped; exit' TERM; echo set; while :; do :; done";
     let mut program = shell(&agent, script).stream().await.unwrap();
-    program.next().await.unwrap();
+    program.next_piece().await.unwrap();
     program.cancel().await.unwrap();
     assert_eq!(text(&shell(&agent, LEFT).await.unwrap().stdout), "0\n");
     let ended = "until [ -s /root/trapped ]; do :; done";
@@ -140,7 +140,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     shell(&agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")
         .await
         .unwrap();
-    let error = program.next().await.unwrap_err();
+    let error = program.next_piece().await.unwrap_err();
     assert!(
         matches!(*error.failure, AgentFailure::OutputLost { .. }),
         "{error}"

@@ -130,7 +130,7 @@ fn output_of_any_length_is_read_as_it_comes_and_the_command_waits_for_its_reader
         let script = "printf 'name: '; read x </dev/tty; head -c 5000000 /dev/zero; (exit 9)";
         let mut run = shell.run(script).stream().wait().unwrap();
         assert_eq!(
-            run.next().wait().unwrap(),
+            run.next_piece().wait().unwrap(),
             Some(OutputPiece::Stdout(b"name: ".to_vec()))
         );
         vm.console().send("x\n").wait().unwrap();
@@ -140,7 +140,7 @@ fn output_of_any_length_is_read_as_it_comes_and_the_command_waits_for_its_reader
             std::thread::yield_now();
         }
         let mut zeros = 0;
-        while let Some(piece) = run.next().wait().unwrap() {
+        while let Some(piece) = run.next_piece().wait().unwrap() {
             let OutputPiece::Stdout(bytes) = piece else {
                 panic!("{piece:?}");
             };
@@ -177,7 +177,7 @@ fn a_command_has_its_input_and_its_errors_apart() {
         assert_eq!(left.text(), "");
         let mut run = shell.run(script).stderr_apart().stream().wait().unwrap();
         let mut pieces = Vec::new();
-        while let Some(piece) = run.next().wait().unwrap() {
+        while let Some(piece) = run.next_piece().wait().unwrap() {
             pieces.push(piece);
         }
         assert_eq!(pieces, [OutputPiece::Stderr(b"err\nno end".to_vec())]);

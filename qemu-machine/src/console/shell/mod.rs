@@ -205,7 +205,7 @@ impl Run {
     ///
     /// # fn build(shell: &mut Shell) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut build = shell.run("make -j2").stderr_apart().stream().wait()?;
-    /// while let Some(piece) = build.next().timeout(None).wait()? {
+    /// while let Some(piece) = build.next_piece().timeout(None).wait()? {
     ///     match piece {
     ///         OutputPiece::Stdout(bytes) => std::io::stdout().write_all(&bytes)?,
     ///         OutputPiece::Stderr(bytes) => std::io::stderr().write_all(&bytes)?,

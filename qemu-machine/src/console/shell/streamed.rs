@@ -57,7 +57,7 @@ pub struct StreamedRun {
 }
 
 /// Waits for the next piece of a command's output; made by
-/// [`StreamedRun::next`].
+/// [`StreamedRun::next_piece`].
 ///
 /// The result is `None` when the command has ended.
 ///
@@ -84,7 +84,7 @@ impl StartRun {
 
 impl StreamedRun {
     /// Waits for the next piece of the output.
-    pub fn next(&mut self) -> NextRunPiece<'_> {
+    pub fn next_piece(&mut self) -> NextRunPiece<'_> {
         NextRunPiece {
             timeout: self.console.shared.deadlines.limit(),
             run: self,

@@ -76,7 +76,7 @@ pub enum OutputPiece {
 }
 
 /// Waits for the next piece of a program's output; made by
-/// [`StreamedProgram::next`].
+/// [`StreamedProgram::next_piece`].
 ///
 /// The result is `None` when both streams have ended.
 ///
@@ -143,7 +143,7 @@ impl Exec {
     ///
     /// # fn run(agent: &GuestAgent) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut build = agent.exec("make").arg("-j2").stream().wait()?;
-    /// while let Some(piece) = build.next().timeout(None).wait()? {
+    /// while let Some(piece) = build.next_piece().timeout(None).wait()? {
     ///     match piece {
     ///         OutputPiece::Stdout(bytes) => std::io::stdout().write_all(&bytes)?,
     ///         OutputPiece::Stderr(bytes) => std::io::stderr().write_all(&bytes)?,
@@ -171,7 +171,7 @@ impl StreamedProgram {
     ///
     /// The agent does not report new output, so this asks it: at once, and then
     /// after pauses, which double from 5 ms to 200 ms.
-    pub fn next(&mut self) -> NextPiece<'_> {
+    pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
             program: self,
