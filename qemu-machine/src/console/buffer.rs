@@ -359,7 +359,7 @@ impl Buffer {
     }
 }
 
-/// The engine reads so many bytes of a socket at most before it looks up.
+/// The most that the engine reads of a socket at a time.
 const SOCKET_PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]

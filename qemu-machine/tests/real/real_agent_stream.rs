@@ -102,7 +102,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
         Some(OutputPiece::Stdout(b"one\n".to_vec()))
     );
     let error = program
-        .next()
+        .next_piece()
         .timeout(Duration::from_millis(300))
         .await
         .unwrap_err();
@@ -126,7 +126,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     let gone = format!("until [ -s /root/ended ] && [ $({LEFT}) = 0 ]; do :; done");
     assert!(shell(&agent, &gone).await.unwrap().success());
 
-    // One that is cancelled ends, also while it is silent.
+    // A program ends when its stream is cancelled, also while it is silent.
     let script = "trap 'echo TERM >/root/trapped; exit' TERM; echo set; while :; do :; done";
     let mut program = shell(&agent, script).stream().await.unwrap();
     program.next_piece().await.unwrap();
