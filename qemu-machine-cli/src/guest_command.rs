@@ -31,8 +31,8 @@ pub(crate) enum CommandEnd {
 #[derive(Debug)]
 pub(crate) enum Unfinished {
     Called(Call),
-    Agent(AgentError),
-    Shell(ShellError),
+    Agent(Box<AgentError>),
+    Shell(Box<ShellError>),
     /// Standard output cannot be written.
     Output(Failure),
 }
@@ -163,13 +163,13 @@ impl From<Call> for Unfinished {
 
 impl From<AgentError> for Unfinished {
     fn from(error: AgentError) -> Self {
-        Self::Agent(error)
+        Self::Agent(Box::new(error))
     }
 }
 
 impl From<ShellError> for Unfinished {
     fn from(error: ShellError) -> Self {
-        Self::Shell(error)
+        Self::Shell(Box::new(error))
     }
 }
 

@@ -129,7 +129,7 @@ impl Agent {
                 }
             }
             Task::Write { path, from } => {
-                write(&agent, path, from)?;
+                write(&agent, path, from.as_deref())?;
             }
             Task::Fsfreeze { task } => fsfreeze(&agent, task, server.timeout)?,
             Task::Shutdown { mode } => {
@@ -182,9 +182,9 @@ fn exec(
 }
 
 /// Writes a file of the guest, from a file of ours or standard input.
-fn write(agent: &GuestAgent, path: String, from: Option<PathBuf>) -> Result<(), Failure> {
-    let ours = from.as_deref().unwrap_or(Path::new("standard input"));
-    let mut source: Box<dyn Read> = match &from {
+fn write(agent: &GuestAgent, path: String, from: Option<&Path>) -> Result<(), Failure> {
+    let ours = from.unwrap_or(Path::new("standard input"));
+    let mut source: Box<dyn Read> = match from {
         Some(path) => {
             Box::new(File::open(path).map_err(|error| Failure::file("read", path, &error))?)
         }

@@ -25,13 +25,13 @@ fn more_than_any_agent_keeps_comes_whole_and_apart() {
     let agent = vm.guest_agent();
     by_wait!(agent.wait_until_ready().timeout(BOOT)).unwrap();
     let made = shell(
-        &agent,
+        agent,
         "cd /root; for f in f g; do head -c 2097152 /dev/urandom >$f; done",
     );
     assert!(by_wait!(made).unwrap().success());
     let [out, err] = ["/root/f", "/root/g"].map(|it| by_wait!(agent.read_file(it)).unwrap());
     let script = "cd /root; i=0; while [ $i -lt 17 ]; do cat f; cat g >&2; i=$((i + 1)); done";
-    let mut program = by_wait!(shell(&agent, script).stream()).unwrap();
+    let mut program = by_wait!(shell(agent, script).stream()).unwrap();
     let mut printed = [0, 0];
     while let Some(piece) = by_wait!(program.next_piece()).unwrap() {
         let (stream, expected, bytes) = match &piece {
@@ -50,7 +50,7 @@ fn more_than_any_agent_keeps_comes_whole_and_apart() {
     }
     assert_eq!(printed, [TIMES * BYTES; 2]);
     assert!(by_wait!(program.wait_for_exit()).unwrap().success());
-    assert_eq!(text(&by_wait!(shell(&agent, LEFT)).unwrap().stdout), "0\n");
+    assert_eq!(text(&by_wait!(shell(agent, LEFT)).unwrap().stdout), "0\n");
     by_wait!(vm.kill()).unwrap();
 }
 
@@ -74,7 +74,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
 
     // Its input, its environment, its end.
     let script = "cat; echo $WORD >&2; kill -9 $$";
-    let mut program = shell(&agent, script)
+    let mut program = shell(agent, script)
         .env("WORD", "to err")
         .input("in\0put")
         .stream()
@@ -92,8 +92,8 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     assert_eq!(program.wait_for_exit().await.unwrap().code, Some(127));
 
     // A line comes while the program runs, and a read that was given up loses none.
-    by_await!(shell(&agent, "mkfifo /root/go")).unwrap();
-    let mut program = shell(&agent, "echo one; read x </root/go; echo $x")
+    by_await!(shell(agent, "mkfifo /root/go")).unwrap();
+    let mut program = shell(agent, "echo one; read x </root/go; echo $x")
         .stream()
         .await
         .unwrap();
@@ -111,33 +111,33 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
         AgentFailure::StillRunning { .. } | AgentFailure::Timeout { .. }
     );
     assert!(expected, "{error}");
-    shell(&agent, "echo two >/root/go").await.unwrap();
+    shell(agent, "echo two >/root/go").await.unwrap();
     assert_eq!(read(&mut program).await, ("two\n".into(), String::new()));
     assert!(program.wait_for_exit().await.unwrap().success());
-    assert_eq!(text(&shell(&agent, LEFT).await.unwrap().stdout), "0\n");
+    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
 
     // A stream that is dropped ends a program that goes on writing.
-    let mut program = shell(&agent, "(while echo y; do :; done); echo $? >/root/ended")
+    let mut program = shell(agent, "(while echo y; do :; done); echo $? >/root/ended")
         .stream()
         .await
         .unwrap();
     program.next_piece().await.unwrap();
     drop(program);
     let gone = format!("until [ -s /root/ended ] && [ $({LEFT}) = 0 ]; do :; done");
-    assert!(shell(&agent, &gone).await.unwrap().success());
+    assert!(shell(agent, &gone).await.unwrap().success());
 
     // A program ends when its stream is cancelled, also while it is silent.
     let script = "trap 'echo TERM >/root/trapped; exit' TERM; echo set; while :; do :; done";
-    let mut program = shell(&agent, script).stream().await.unwrap();
+    let mut program = shell(agent, script).stream().await.unwrap();
     program.next_piece().await.unwrap();
     program.cancel().await.unwrap();
-    assert_eq!(text(&shell(&agent, LEFT).await.unwrap().stdout), "0\n");
+    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
     let ended = "until [ -s /root/trapped ]; do :; done";
-    assert!(shell(&agent, ended).await.unwrap().success());
+    assert!(shell(agent, ended).await.unwrap().success());
 
     // Without the scripts, the output is lost, and that is reported.
-    let mut program = shell(&agent, "read x </root/go").stream().await.unwrap();
-    shell(&agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")
+    let mut program = shell(agent, "read x </root/go").stream().await.unwrap();
+    shell(agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")
         .await
         .unwrap();
     let error = program.next_piece().await.unwrap_err();
@@ -147,6 +147,6 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     );
     drop(program);
     let gone = format!("until [ $({LEFT}) = 0 ]; do :; done");
-    assert!(shell(&agent, &gone).await.unwrap().success());
+    assert!(shell(agent, &gone).await.unwrap().success());
     by_await!(vm.kill()).unwrap();
 }

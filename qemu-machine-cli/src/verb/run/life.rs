@@ -248,7 +248,7 @@ impl Guest<'_> {
         match unfinished {
             Unfinished::Called(call) => interrupted(call),
             Unfinished::Agent(error) => self.agent_failed(&error),
-            Unfinished::Shell(error) => error.into(),
+            Unfinished::Shell(error) => (*error).into(),
             Unfinished::Output(failure) => failure.into(),
         }
     }

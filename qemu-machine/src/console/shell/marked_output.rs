@@ -68,14 +68,9 @@ impl MarkedOutput {
                 (Stage::Stdout, None) | (Stage::Stderr, _) => &self.last,
                 (Stage::Status | Stage::Done, _) => return self.read_status(bytes.len()),
             };
-            let (ready, behind) = match memmem::find(&self.held, marker) {
-                Some(at) => (at, at + marker.len()),
-                None => {
-                    let ready = self.ready(marker);
-                    (ready, ready)
-                }
-            };
-            let is_found = behind > ready;
+            let found = memmem::find(&self.held, marker);
+            let ready = found.unwrap_or_else(|| self.ready(marker));
+            let behind = ready + found.map_or(0, |_| marker.len());
             let mut output = self.held[..ready].to_vec();
             self.held.drain(..behind);
             if self.adds_returns {
@@ -87,7 +82,7 @@ impl MarkedOutput {
                     _ => OutputPiece::Stderr(output),
                 });
             }
-            if !is_found {
+            if found.is_none() {
                 return bytes.len();
             }
             self.stage = match (self.stage, &self.between) {
@@ -139,7 +134,10 @@ mod tests {
         size: usize,
     ) -> (String, String, Option<i32>, usize) {
         let script = TypedScript::new(b"true", extras).unwrap();
-        let between = script.between.as_ref().map(|it| it.whole());
+        let between = script
+            .between
+            .as_ref()
+            .map(super::super::line::Marker::whole);
         let stream = make(&between.unwrap_or_default(), &script.ended.whole());
         let mut output = MarkedOutput::new(&script, true);
         let (mut out, mut err, mut read) = (Vec::new(), Vec::new(), 0);

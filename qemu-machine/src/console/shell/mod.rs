@@ -226,7 +226,7 @@ operation!(Run => Result<ShellOutput, ShellError>);
 
 impl Run {
     async fn run(self) -> Result<ShellOutput, ShellError> {
-        let (task, claim, script) = self.claim()?;
+        let (task, claim, script) = self.claim().map_err(|error| *error)?;
         let work = execute(&self.console, script, self.past_kernel_lines);
         let work = task.unless_reset(self.resets, work);
         let output = task.within(self.timeout, work).await?;
@@ -235,7 +235,7 @@ impl Run {
     }
 
     /// Claims the shell for this command.
-    fn claim(&self) -> Result<(Task<'_>, Claim, TypedScript), ShellError> {
+    fn claim(&self) -> Result<(Task<'_>, Claim, TypedScript), Box<ShellError>> {
         let Self {
             console,
             slot,
@@ -245,13 +245,13 @@ impl Run {
         let what = self.task();
         let task = Task::begin(console, what.clone());
         if console.shared.observed.resets() > *resets {
-            return Err(task.failed(ShellFailure::GuestReset));
+            return Err(Box::new(task.failed(ShellFailure::GuestReset)));
         }
         let script = TypedScript::new(&self.script, &self.extras)
-            .map_err(|has_nul| task.failed(has_nul.into()))?;
+            .map_err(|has_nul| Box::new(task.failed(has_nul.into())))?;
         let claim = slot
             .begin(&what)
-            .map_err(|earlier| task.failed(ShellFailure::Unknown { task: earlier }))?;
+            .map_err(|earlier| Box::new(task.failed(ShellFailure::Unknown { task: earlier })))?;
         Ok((task, claim, script))
     }
 

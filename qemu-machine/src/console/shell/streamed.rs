@@ -157,7 +157,7 @@ operation!(StartRun => Result<StreamedRun, ShellError>);
 impl StartRun {
     async fn run(self) -> Result<StreamedRun, ShellError> {
         let Self { run } = self;
-        let (task, claim, script) = run.claim()?;
+        let (task, claim, script) = run.claim().map_err(|error| *error)?;
         let work = task.unless_reset(run.resets, begin(&run.console, &script));
         let adds_returns = task.within(run.timeout, work).await?;
         let (position, reader) = run.console.change_readers(|buffer| {
