@@ -5,13 +5,16 @@ mod agent;
 mod completion;
 mod doctor;
 mod events;
+mod keyboard;
 mod man;
 mod output_schema;
+mod picture;
 mod qmp;
 mod replay;
 mod run;
 mod schema;
 mod screenshot;
+mod wait_screen;
 
 use clap::Subcommand;
 
@@ -29,6 +32,10 @@ pub(crate) enum Verb {
     Events(events::Events),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
+    Type(keyboard::Type),
+    Key(keyboard::Key),
+    Mouse(keyboard::MoveMouse),
+    WaitScreen(wait_screen::WaitScreen),
     Schema(schema::AskSchema),
     Accel(accel::TryAccel),
     Doctor(doctor::Doctor),
@@ -46,6 +53,10 @@ impl Verb {
             Self::Events(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
+            Self::Type(verb) => verb.run(),
+            Self::Key(verb) => verb.run(),
+            Self::Mouse(verb) => verb.run(),
+            Self::WaitScreen(verb) => verb.run(),
             Self::Schema(verb) => verb.run(),
             Self::Accel(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),

@@ -107,7 +107,16 @@ struct EndOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, hide_short_help = true)]
     step_timeout: Option<Duration>,
 
-    /// If a step fails, leaves the machine running until Ctrl-C
+    /// Gives the first --exec our standard input; without it, its input is empty
+    #[arg(
+        long,
+        conflicts_with = "interact",
+        help_heading = "Steps",
+        hide_short_help = true
+    )]
+    exec_stdin: bool,
+
+    /// If a step fails, leaves the machine running until it ends or Ctrl-C
     #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 

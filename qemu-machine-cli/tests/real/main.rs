@@ -8,6 +8,7 @@ mod console;
 mod exec;
 mod progress;
 mod readme;
+mod screen;
 mod scripts;
 mod starts;
 mod status_table;

@@ -254,7 +254,7 @@ fn console(
         console = console.log(directory.join(format!("{name}.console")));
     }
     if run.steps.have_commands() && !run.machine.agent {
-        // The output of a command is in the ring until it is written.
+        // The ring has what a command prints while its output is written.
         console = console.ring_bytes(COMMAND_RING_BYTES);
     }
     console
@@ -395,8 +395,8 @@ impl Write for Aside {
     }
 }
 
-/// How much a command may print on a console: 64 MiB, and what the terminal adds.
-const COMMAND_RING_BYTES: usize = 160 << 20;
+/// How much a command may print before it waits for our standard output.
+const COMMAND_RING_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
