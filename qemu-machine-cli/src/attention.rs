@@ -88,6 +88,19 @@ impl Attention {
         self.lock().calls.pop_front()
     }
 
+    /// Whether a call has come that nobody has received.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.lock().calls.is_empty()
+    }
+
+    /// Wakes this at the next call, for a wait that is not [`wait`](Self::wait);
+    /// `None` ends that. Returns [`has_calls`](Self::has_calls).
+    pub(crate) fn watch(&self, waker: Option<Waker>) -> bool {
+        let mut calls = self.lock();
+        calls.waiting = waker;
+        !calls.calls.is_empty()
+    }
+
     /// Ends the wait under way, or the next one.
     pub(crate) fn call(&self, call: Call) {
         let mut calls = self.lock();
@@ -97,7 +110,7 @@ impl Attention {
         if let Some(waker) = waiting {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the waker is that of `wait` above, which does not panic"
+                reason = "the waker is that of `wait` or `watch`, which does not panic"
             )]
             waker.wake();
         }

@@ -8,6 +8,7 @@
 mod ending;
 mod life;
 mod machine;
+mod monitor;
 mod result;
 mod steps;
 mod stopped;
@@ -71,6 +72,11 @@ struct ConsoleOptions {
     /// and ends the machine
     #[arg(long, conflicts_with = "console")]
     interact: bool,
+
+    /// Hands the monitor to the terminal after the last step, as `qmp` without a
+    /// command does. Leaving it ends the machine
+    #[arg(long, conflicts_with = "interact")]
+    qmp_shell: bool,
 }
 
 #[derive(Debug, Args)]

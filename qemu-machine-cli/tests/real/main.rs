@@ -5,5 +5,6 @@ mod support;
 
 mod console;
 mod exec;
+mod shell;
 mod statuses;
 mod verbs;
