@@ -27,13 +27,7 @@ use crate::{duration, output};
 use line::Action;
 use shell::{Ended, Options, Source};
 
-/// Executes QMP commands, and prints what they return.
-///
-/// Without a command, it is a shell: on a terminal for a person, with completion
-/// and history, and otherwise for a script, with a command in each line.
-///
-/// A value is JSON if it can be read so, and text otherwise. A key with dots is a
-/// member: a.b=1 is {"a":{"b":1}}, and a.0=x is {"a":["x"]}. `help` lists the rest.
+/// Executes QMP commands, and prints what they return; a shell without a command.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Qmp {
@@ -46,6 +40,16 @@ pub(crate) struct Qmp {
     /// Its arguments: KEY=VALUE, or a JSON object
     arguments: Vec<String>,
 
+    #[command(flatten)]
+    lines: Lines,
+
+    #[command(flatten)]
+    look: Look,
+}
+
+/// Which lines.
+#[derive(Debug, Args)]
+struct Lines {
     /// Executes lines of the human monitor instead
     #[arg(short = 'H', long)]
     human: bool,
@@ -57,7 +61,11 @@ pub(crate) struct Qmp {
     /// Goes on with a script after a line that failed
     #[arg(short, long)]
     keep_going: bool,
+}
 
+/// How results look.
+#[derive(Debug, Args)]
+struct Look {
     /// Shows what is sent, and the events of a script, on standard error
     #[arg(short, long)]
     verbose: bool,
@@ -71,7 +79,14 @@ pub(crate) struct Qmp {
     json: bool,
 }
 
+// Not in the description, which would spread the options over two lines each.
 const EXAMPLES: &str = "\
+Without a command, it is a shell: on a terminal for a person, with completion and
+history; otherwise for a script, with a command in each line.
+
+A value is JSON if it can be read so, and text otherwise. A key with dots is a
+member: a.b=1 is {\"a\":{\"b\":1}}. `help` lists the syntax.
+
 Examples:
   qemu-machine qmp qmp.sock
   qemu-machine qmp localhost:4444 device_add driver=virtio-rng-pci id=rng0
@@ -127,10 +142,15 @@ impl Qmp {
         };
         let options = self.options();
         let form = Form {
-            in_one_line: self.json || (actions.is_none() && !options.has_editor() && !self.pretty),
-            verbose: self.verbose,
+            in_one_line: self.look.json
+                || (actions.is_none() && !options.has_editor() && !self.look.pretty),
+            verbose: self.look.verbose,
         };
-        let mode = if self.human { Mode::Human } else { Mode::Qmp };
+        let mode = if self.lines.human {
+            Mode::Human
+        } else {
+            Mode::Qmp
+        };
         let monitor = self.server.connect()?;
         let attention = Attention::to_signals().map_err(|error| {
             Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
@@ -155,7 +175,7 @@ impl Qmp {
 
     /// The commands of the command line.
     fn actions(&self, command: &str) -> Result<Vec<Action>, Failure> {
-        if self.human {
+        if self.lines.human {
             let words = std::iter::once(command).chain(self.arguments.iter().map(String::as_str));
             let line: Vec<&str> = words.collect();
             return Ok(vec![Action::Human(line.join(" "))]);
@@ -165,12 +185,12 @@ impl Qmp {
 
     fn options(&self) -> Options {
         let mut options = Options::at_terminal(&shell::key(&self.server.address.identity()));
-        if self.script.is_some() {
-            options.source = Source::Script(self.script.clone());
+        if self.lines.script.is_some() {
+            options.source = Source::Script(self.lines.script.clone());
             options.keeps_going = false;
         }
-        options.keeps_going |= self.keep_going;
-        options.shows_events |= self.verbose;
+        options.keeps_going |= self.lines.keep_going;
+        options.shows_events |= self.look.verbose;
         options
     }
 }

@@ -145,6 +145,21 @@ impl Person {
         })
     }
 
+    /// Types a line, and waits for a line of its answer that begins with this, and
+    /// for the prompt after it. Between the prompts, the terminal handles keys such
+    /// as Ctrl-D by itself.
+    fn enters(&mut self, line: &str, answer: &str) -> Vec<String> {
+        self.types(&format!("{line}\r"));
+        self.sees(|lines| {
+            let is_typed = |it: &String| it.get(2..5) == Some("p> ") && it.ends_with(line);
+            let typed = lines.iter().rposition(is_typed);
+            let after = &lines[typed.map_or(lines.len(), |it| it + 1)..];
+            let last = after.iter().rfind(|it| !it.is_empty());
+            after.iter().any(|it| it.starts_with(answer))
+                && last.is_some_and(|it| it == "qmp>" || it == "hmp>")
+        })
+    }
+
     fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
@@ -206,12 +221,14 @@ fn a_person_types_completes_and_sees_events_without_a_broken_line() {
         person.types("\x03");
         person.sees_last("qmp>");
         // What the machine has, and a list of names without a schema.
-        person.types("object-add qom-type=memory-backend-ram id=ram0 size=1048576\r");
-        person.sees(|lines| lines.iter().any(|it| it == "{}"));
+        let ram = "object-add qom-type=memory-backend-ram id=ram0 size=1048576";
+        person.enters(ram, "{}");
         person.types("qom-get path=/obj\tra\t");
-        person.sees_last("qmp> qom-get path=/objects/ram0");
-        person.types("prop\tsiz\t\r");
-        person.sees(|lines| lines.iter().any(|it| it == "1048576"));
+        // It has children, so a slash follows.
+        person.sees_last("qmp> qom-get path=/objects/ram0/");
+        person.types(" prop\tsiz\t");
+        person.sees_last("qmp> qom-get path=/objects/ram0/ property=size");
+        person.enters("", "1048576");
         person.types("\x04");
         let (status, shown) = person.ends();
         assert_eq!(status, Some(0), "{shown:#?}");
@@ -234,20 +251,19 @@ fn a_line_goes_on_while_something_is_open_and_mistakes_are_explained() {
             .any(|it| it.contains("Transaction aborted using Abort action")),
         "{shown:#?}"
     );
-    person.types("query-statsu\r");
-    person.sees(|lines| {
-        lines
-            .concat()
-            .contains("did you mean query-stats or query-status?")
-    });
-    person.types("device_add ?\r");
-    person.sees(|lines| lines.iter().any(|it| it == "command device_add"));
+    let shown = person.enters("query-statsu", "qemu-machine: error: ");
+    let said = shown.concat();
+    assert!(
+        said.contains("did you mean query-stats or query-status?"),
+        "{said}"
+    );
+    person.enters("device_add ?", "command device_add");
     person.types("hmp\r");
     person.sees_last("hmp>");
     person.types("info statu\t");
-    person.sees(|lines| lines.iter().any(|it| it.starts_with("hmp> info status")));
-    person.types("\x15info version\r");
-    person.sees(|lines| lines.iter().any(|it| it.starts_with(&*qemu.version)));
+    person.sees_last("hmp> info status");
+    person.enters("", "VM status: running");
+    person.enters("info version", &qemu.version);
     person.types("qmp\r");
     person.sees_last("qmp>");
     person.types("exit\r");
@@ -260,10 +276,11 @@ fn the_lines_of_a_machine_are_kept_for_the_next_time() {
     let served = Served::new(&qemus().pop().unwrap());
     let mut person = served.person(&[]);
     person.sees_last("qmp>");
-    person.types("query-name\r");
-    person.sees_last("qmp>");
-    person.types("set_password protocol=vnc password=x\r");
-    person.sees(|lines| lines.iter().any(|it| it.contains("error:")));
+    person.enters("query-name", "{");
+    person.enters(
+        "set_password protocol=vnc password=x",
+        "qemu-machine: error: ",
+    );
     person.types("\x04");
     assert_eq!(person.ends().0, Some(0));
 

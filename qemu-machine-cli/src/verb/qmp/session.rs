@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         let returned = self.attention.wait(execute.timeout(self.timeout));
         match returned.map_err(Trouble::Called)? {
             Ok(returned) => {
-                output::json(&returned, self.form.in_one_line).map_err(Trouble::Output)?
+                output::json(&returned, self.form.in_one_line).map_err(Trouble::Output)?;
             }
             Err(error) if quits && is_lost(&error) => {}
             Err(error) => {

@@ -27,12 +27,12 @@ pub(super) fn converse(
     let mut session = Session::new(monitor, attention, Mode::Qmp, form, PATIENCE);
     let ended = shell::run(&mut session, &options).map_err(Stopped::from)?;
     match ended {
-        Ended::Left(Outcome::Succeeded) => Ok(Some(Stopped::quietly(Ending::Done))),
+        Ended::Left(Outcome::Succeeded) | Ended::Quit(Outcome::Succeeded) => {
+            Ok(Some(Stopped::quietly(Ending::Done)))
+        }
         Ended::Left(Outcome::TimedOut) => Err(Stopped::quietly(Ending::TimedOut)),
         // Its lines have said why.
-        Ended::Left(_) => Err(Stopped::quietly(Ending::StepFailed)),
-        Ended::Quit(Outcome::Succeeded) => Ok(Some(Stopped::quietly(Ending::Done))),
-        Ended::Quit(_) => Err(Stopped::quietly(Ending::StepFailed)),
+        Ended::Left(_) | Ended::Quit(_) => Err(Stopped::quietly(Ending::StepFailed)),
         Ended::Lost(_) => Ok(None),
         Ended::Signal(number) => Err(Stopped::quietly(Ending::Interrupted(number))),
     }

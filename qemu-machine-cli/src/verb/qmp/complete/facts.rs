@@ -66,21 +66,20 @@ pub(super) fn kind(command: &str, name: &str, of: Option<SchemaType<'_>>) -> Opt
         ("object-del", "id") => Kind::Object,
         ("qom-list-properties", "typename") | ("qom-list-types", "implements") => Kind::ObjectType,
         ("qom-get" | "qom-set", "property") => Kind::QomProperty,
-        ("qom-get" | "qom-set" | "qom-list", "path") => Kind::QomPath,
         ("chardev-remove" | "chardev-change" | "chardev-send-break", "id")
-        | ("ringbuf-read" | "ringbuf-write", "device") => Kind::Chardev,
+        | ("ringbuf-read" | "ringbuf-write", "device")
+        | (_, "chardev") => Kind::Chardev,
         ("block-export-del", "id") => Kind::Export,
         ("blockdev-add", "node-name" | "id") | ("device_add" | "object-add", "id") => return None,
-        ("device_add", "drive") => Kind::NodeOrDevice,
         (command, "id") if command.starts_with("job-") => Kind::Job,
         (command, "device") if command.starts_with("block-job-") => Kind::BlockJob,
-        ("eject" | "blockdev-open-tray" | "blockdev-close-tray", "id")
-        | ("blockdev-change-medium" | "blockdev-insert-medium" | "blockdev-remove-medium", "id")
-        | ("block_set_io_throttle", "id") => Kind::Device,
-        (_, "qom-path" | "qom_path") => Kind::QomPath,
+        ("eject" | "block_set_io_throttle", "id") => Kind::Device,
+        (command, "id") if command.starts_with("blockdev-") => Kind::Device,
+        ("qom-get" | "qom-set" | "qom-list", "path") | (_, "qom-path" | "qom_path") => {
+            Kind::QomPath
+        }
         (_, "iothread" | "iothread-id") => Kind::IoThread,
-        (_, "chardev") => Kind::Chardev,
-        (_, "device") => Kind::NodeOrDevice,
+        ("device_add", "drive") | (_, "device") => Kind::NodeOrDevice,
         (_, "node" | "target" | "base-node" | "top-node" | "overlay") => Kind::Node,
         (_, name) if name.ends_with("node-name") => Kind::Node,
         _ => return is_node(of?).then_some(Kind::Node),

@@ -1,4 +1,4 @@
-//! Completes a line of the human monitor, by what its `help` says. Pure, except
+//! Completes a line of the human monitor from the text of its `help`. Pure, except
 //! for what [`Facts`] asks.
 
 use super::{Candidate, Facts, Kind};
@@ -8,8 +8,7 @@ pub(crate) fn human(facts: &dyn Facts, line: &str) -> (usize, Vec<Candidate>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let words: Vec<&str> = line[..start].split_whitespace().collect();
     let mut names = match words[..] {
-        [] => human_names(&facts.human_help("")),
-        ["help" | "?"] => human_names(&facts.human_help("")),
+        [] | ["help" | "?"] => human_names(&facts.human_help("")),
         ["info" | "i"] | ["help" | "?", "info" | "i"] => topics(&facts.human_help("info")),
         ["device_del"] => facts.names(Kind::Device),
         ["object_del"] => facts.names(Kind::Object),

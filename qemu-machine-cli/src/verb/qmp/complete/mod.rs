@@ -165,11 +165,11 @@ impl Arguments<'_> {
             return Vec::new();
         };
         if !path.is_empty() && of.kind() == TypeKind::List {
-            let next = (0..).find(|it| !self.given.has_inside(&format!("{path}{it}")));
-            return next
-                .into_iter()
-                .map(|it| element(&of, &format!("{path}{it}")))
-                .collect();
+            let mut index: usize = 0;
+            while self.given.has_inside(&format!("{path}{index}")) {
+                index += 1;
+            }
+            return vec![element(&of, &format!("{path}{index}"))];
         }
         let members = members(of, &self.given, &path);
         let mut candidates = Vec::new();
@@ -245,8 +245,7 @@ impl Arguments<'_> {
 fn named(member: &SchemaMember<'_>, name: &str) -> Vec<Candidate> {
     let of = member.member_type();
     match of.kind() {
-        TypeKind::List => vec![Candidate::new(name, ".")],
-        TypeKind::Object => vec![Candidate::new(name, ".")],
+        TypeKind::List | TypeKind::Object => vec![Candidate::new(name, ".")],
         TypeKind::Alternate => {
             let has_members = of.parts().any(|it| it.kind() == TypeKind::Object);
             let mut all = vec![Candidate::new(&format!("{name}="), "")];

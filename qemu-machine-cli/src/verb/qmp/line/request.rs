@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str, mode: Mode) -> Vec<Result<Action, String>> {
         Mode::Human => {
             let lines = text.lines().map(str::trim);
             let lines = lines.filter(|it| !it.is_empty() && !it.starts_with('#'));
-            lines.filter_map(human).map(Ok).collect()
+            lines.map(human).map(Ok).collect()
         }
     }
 }
@@ -57,7 +57,9 @@ pub(crate) fn parse_words(command: &str, words: &[String]) -> Result<Vec<Action>
     let is_help = matches!(command, "help" | "?") || words.last().is_some_and(|it| it == "?");
     if is_line || is_help || command.starts_with("transaction(") || command.starts_with('{') {
         let mut line = command.to_owned();
-        words.iter().for_each(|word| line.extend([" ", word]));
+        for word in words {
+            line.extend([" ", word]);
+        }
         return parse(&line, Mode::Qmp).into_iter().collect();
     }
     let arguments = match words {
@@ -161,12 +163,12 @@ fn entry(entry: &Entry<'_>) -> Result<Action, String> {
             let steps = steps.iter().map(|statement| {
                 let step = step(statement);
                 let is_first = statement.line == *line;
-                step.map_err(|why| match is_first {
-                    true => why,
-                    false => format!(
-                        "line {} of the transaction: {why}",
-                        statement.line - line + 1
-                    ),
+                step.map_err(|why| {
+                    if is_first {
+                        return why;
+                    }
+                    let number = statement.line - line + 1;
+                    format!("line {number} of the transaction: {why}")
                 })
             });
             let actions: Vec<Value> = steps.collect::<Result<_, _>>()?;
@@ -228,17 +230,17 @@ fn help(subject: &str, rest: &[Word<'_>]) -> Result<Action, String> {
     Ok(Action::Help(Some((subject.to_owned(), chosen))))
 }
 
-/// A line for the human monitor; `None` for nothing.
-fn human(line: &str) -> Option<Action> {
+/// A line for the human monitor.
+fn human(line: &str) -> Action {
     let (first, rest) = match line.split_once(char::is_whitespace) {
         Some((first, rest)) => (first, rest.trim()),
         None => (line, ""),
     };
     match (first, rest) {
-        ("qmp", "") => Some(Action::Switch(Mode::Qmp)),
-        ("hmp", "") => Some(Action::Switch(Mode::Human)),
-        ("exit", "") => Some(Action::Leave),
-        _ => Some(Action::Human(line.to_owned())),
+        ("qmp", "") => Action::Switch(Mode::Qmp),
+        ("hmp", "") => Action::Switch(Mode::Human),
+        ("exit", "") => Action::Leave,
+        _ => Action::Human(line.to_owned()),
     }
 }
 

@@ -201,14 +201,11 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<Vec<&str>> {
-        let words = |it: Statement<'_>| it.words.iter().map(|it| text_of(it, text)).collect();
-        fn text_of<'a>(word: &Word<'_>, text: &'a str) -> &'a str {
-            &text[word.start..word.start + word.text.len()]
-        }
-        statements(text)
-            .into_iter()
-            .map(|it| words(it.clone()))
-            .collect()
+        let texts = |it: Statement<'_>| {
+            let ranges = it.words.iter().map(|it| it.start..it.start + it.text.len());
+            ranges.map(|it| &text[it]).collect()
+        };
+        statements(text).into_iter().map(texts).collect()
     }
 
     #[test]

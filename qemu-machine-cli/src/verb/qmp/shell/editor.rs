@@ -41,15 +41,30 @@ pub(super) fn run(session: &mut Session<'_>, kept: Option<&Path>) -> Result<Ende
         .create_external_printer()
         .map_err(|error| failed(&error))?;
     let show = move |text: String| drop(printer.print(text));
+    let caller = session.attention.clone();
     let ended = move || {
         // The printer takes a second text only when the first is on its way to
         // the screen. So the last event is shown before the end.
         let _ = flusher.print(NOTHING.to_owned());
-        interrupt();
+        caller.raise();
     };
-    listener::listen(events, show, ended).map_err(|error| failed(&error.into()))?;
+    let listening = listener::listen(events, show, ended);
+    let listener = listening.map_err(|error| failed(&error.into()))?;
     greet(session);
-    let waker = Waker::from(Arc::new(Interrupter));
+    let ended = converse(session, &mut editor, kept)?;
+    if matches!(ended, Ended::Quit(_) | Ended::Lost(_)) {
+        listener.finish();
+    }
+    Ok(ended)
+}
+
+/// Reads lines and executes them.
+fn converse(
+    session: &mut Session<'_>,
+    editor: &mut Editor<Person, DefaultHistory>,
+    kept: Option<&Path>,
+) -> Result<Ended, Failure> {
+    let waker = Waker::from(Arc::new(Interrupter(session.attention.clone())));
     // A person's lines have no outcome.
     let mut outcome = Outcome::Succeeded;
     loop {
@@ -65,12 +80,15 @@ pub(super) fn run(session: &mut Session<'_>, kept: Option<&Path>) -> Result<Ende
         session.attention.watch(None);
         let line = match read {
             Ok(line) => line,
-            Err(ReadlineError::Interrupted) => match session.attention.take() {
-                Some(Call::Signal(number)) if number != signal_hook::consts::SIGINT => {
-                    return Ok(Ended::Signal(number));
+            Err(ReadlineError::Interrupted) => {
+                session.attention.forget_raised();
+                match session.attention.take() {
+                    Some(Call::Signal(number)) if number != signal_hook::consts::SIGINT => {
+                        return Ok(Ended::Signal(number));
+                    }
+                    _ => continue,
                 }
-                _ => continue,
-            },
+            }
             Err(ReadlineError::Eof) => return Ok(Ended::Left(Outcome::Succeeded)),
             Err(error) => return Err(failed(&error)),
         };
@@ -123,17 +141,12 @@ fn failed(error: &ReadlineError) -> Failure {
     )
 }
 
-/// Ends the editor's wait for a key.
-fn interrupt() {
-    let _ = signal_hook::low_level::raise(signal_hook::consts::SIGINT);
-}
-
 /// Interrupts the editor if somebody calls.
-struct Interrupter;
+struct Interrupter(Attention);
 
 impl Wake for Interrupter {
     fn wake(self: Arc<Self>) {
-        interrupt();
+        self.0.raise();
     }
 }
 
@@ -155,7 +168,7 @@ impl Hinter for Person {
     /// not missed.
     fn hint(&self, _line: &str, _pos: usize, _context: &Context<'_>) -> Option<String> {
         if self.attention.has_calls() || self.state.monitor.disconnected().is_some() {
-            interrupt();
+            self.attention.raise();
         }
         None
     }

@@ -23,7 +23,7 @@ pub(super) fn file(key: &str) -> Option<PathBuf> {
         .mode(0o600)
         .open(&path)
         .ok()?;
-    // Machines come and go, each at an address of its own.
+    // Machines come and go, and each can have another address.
     let others = std::fs::read_dir(&folder).ok()?.flatten();
     let others = others.filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())));
     for old in oldest(others.collect(), FILES_LIMIT) {
@@ -67,8 +67,8 @@ pub(crate) fn key(name: &str) -> String {
     )
 }
 
-/// Whether a line may be kept: one that begins with a space is not, nor one with
-/// a password or a secret.
+/// Whether a line may be kept: not if it begins with a space, or has a password or
+/// a secret.
 pub(super) fn is_kept(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
     let is_secret = ["password", "passwd", "secret"]

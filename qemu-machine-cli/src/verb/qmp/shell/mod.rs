@@ -57,7 +57,7 @@ pub(crate) enum Ended {
 }
 
 impl Options {
-    /// Reads from the terminal if there is one that can edit lines, or from
+    /// Edits lines on the terminal where that is possible, and otherwise reads
     /// standard input. `key` names the history.
     pub(crate) fn at_terminal(key: &str) -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|it| it.is_empty() || it == "dumb");

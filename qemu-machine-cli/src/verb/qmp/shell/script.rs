@@ -53,7 +53,7 @@ pub(super) fn run(
     };
     let ended = move || drop(lost.send(Input::Lost));
     let listening = listener::listen(session.state.monitor.events(), show, ended);
-    listening.map_err(|error| no_thread(&error))?;
+    let listener = listening.map_err(|error| no_thread(&error))?;
     let caller = Waker::from(Arc::new(Caller(inputs)));
     let mut script = Script {
         number: 0,
@@ -64,7 +64,7 @@ pub(super) fn run(
     loop {
         // The reader is ahead by one line at most.
         let _ = next.send(());
-        let input = script.wait(session, &receiver, &caller);
+        let input = wait(session, &receiver, &caller);
         let ended = match input {
             Input::Line(line) => script.line(session, &line, options)?,
             Input::End => Some(script.finish(session, options)?),
@@ -79,6 +79,9 @@ pub(super) fn run(
             },
         };
         if let Some(ended) = ended {
+            if matches!(ended, Ended::Quit(_) | Ended::Lost(_)) {
+                listener.finish();
+            }
             return Ok(ended);
         }
     }
@@ -97,17 +100,6 @@ struct Script {
 }
 
 impl Script {
-    /// Waits for the next line, or for what comes before.
-    fn wait(&self, session: &Session<'_>, inputs: &Receiver<Input>, caller: &Waker) -> Input {
-        if session.attention.watch(Some(caller.clone())) {
-            return Input::Called;
-        }
-        // The sender of calls is here, so this cannot fail.
-        let input = inputs.recv().unwrap_or(Input::End);
-        session.attention.watch(None);
-        input
-    }
-
     fn line(
         &mut self,
         session: &mut Session<'_>,
@@ -147,6 +139,17 @@ impl Script {
         let ended = self.execute(session, options)?;
         Ok(ended.unwrap_or(Ended::Left(self.outcome)))
     }
+}
+
+/// Waits for the next line, or for what comes before.
+fn wait(session: &Session<'_>, inputs: &Receiver<Input>, caller: &Waker) -> Input {
+    if session.attention.watch(Some(caller.clone())) {
+        return Input::Called;
+    }
+    // The sender of calls is here, so this cannot fail.
+    let input = inputs.recv().unwrap_or(Input::End);
+    session.attention.watch(None);
+    input
 }
 
 /// Reads lines in a thread, each when it is asked for.
