@@ -1,4 +1,4 @@
-//! Where a server listens, as it is given to a verb.
+//! The address of a server, as a verb takes it.
 
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ pub(crate) enum Address {
 impl FromStr for Address {
     type Err = String;
 
-    /// `unix:PATH` and `tcp:HOST:PORT` say which; otherwise `HOST:PORT` is
-    /// what has a port and no slash.
+    /// Reads `unix:PATH` and `tcp:HOST:PORT`. Other text is `HOST:PORT` if it has
+    /// a port and no slash, and a path otherwise.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
@@ -53,7 +53,7 @@ impl Address {
         match self {
             Self::Unix(path) => Ok(ServerAddress::Unix(path.clone())),
             Self::Tcp(address) => {
-                // An empty host is this one, as QEMU has it.
+                // An empty host is this host, as in QEMU.
                 let full = match address.strip_prefix(':') {
                     Some(port) => format!("localhost:{port}"),
                     None => address.clone(),

@@ -1,16 +1,76 @@
-//! The command line of the command itself.
+//! The arguments of `qemu-machine`.
 
-use clap::Parser;
+use std::ffi::OsString;
 
-use crate::verb::Verb;
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
+
+use crate::config;
+use crate::failure::Failure;
+use crate::help;
+use crate::verb::{self, Verb};
 
 /// Runs QEMU virtual machines, and speaks with them.
 ///
 /// Standard output has what was asked for, standard error all else. With no
 /// arguments, `run` runs a tiny guest that is built in.
 #[derive(Debug, Parser)]
-#[command(name = "qemu-machine", version, max_term_width = 100)]
+#[command(name = "qemu-machine", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine run
+  qemu-machine run --drive disk.qcow2 --memory 1G --interact
+  qemu-machine doctor
+  qemu-machine run --help";
+
+/// The description of all arguments.
+pub(crate) fn command() -> Command {
+    help::on_one_screen(full_command())
+}
+
+/// The same for a manual, which has room for everything.
+pub(crate) fn full_command() -> Command {
+    verb::with_schema_option(Arguments::command())
+}
+
+/// Why there are no arguments to use.
+pub(crate) enum Refused {
+    /// They are wrong, or ask for help.
+    Usage(clap::Error),
+    /// The configuration that they name cannot be used.
+    Failure(Failure),
+}
+
+/// Reads the arguments, with those of the target that they name.
+pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
+    let mut matches = command().try_get_matches_from(words)?;
+    if let Some(words) = config::expand(words, &matches)? {
+        matches = command().try_get_matches_from(words)?;
+    }
+    let read = Arguments::from_arg_matches(&matches);
+    Ok(read.map_err(|error| {
+        let mut command = command();
+        command.build();
+        let verb = matches.subcommand_name();
+        match verb.and_then(|name| command.find_subcommand_mut(name)) {
+            Some(verb) => error.format(verb),
+            None => error,
+        }
+    })?)
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }

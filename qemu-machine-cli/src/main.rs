@@ -1,37 +1,59 @@
 //! The command `qemu-machine`: what the library can do, from a shell.
 //!
 //! Each verb is a file in `verb`. A verb returns its [`Outcome`](exit::Outcome),
-//! and `exit` alone knows which status that is. Nothing here is useful to a
-//! program that has the library: such things belong there.
+//! and only `exit` maps that to a status. Logic that a user of the library would
+//! want belongs into the library.
 
 #![forbid(unsafe_code)]
-// They panic where nobody reads.
+// They panic if nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod address;
 mod arguments;
 mod attention;
+mod config;
 mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod help;
+mod offered;
 mod output;
+mod progress;
 mod verb;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use arguments::Refused;
+use exit::Outcome;
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let ended = match arguments::Arguments::try_parse() {
-        Ok(arguments) => arguments.verb.run(),
-        Err(error) => output::usage(&error),
-    };
-    let outcome = ended.unwrap_or_else(|failure| {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = help::as_option(words);
+    let outcome = run(&words).unwrap_or_else(|failure| {
         if let Some(message) = &failure.message {
             output::error(message);
         }
         failure.outcome
     });
+    progress::stop();
     ExitCode::from(outcome.status())
+}
+
+fn run(words: &[OsString]) -> Result<Outcome, Failure> {
+    if let Some(schema) = verb::asked_schema(words) {
+        output::write(schema.as_bytes())?;
+        return Ok(Outcome::Succeeded);
+    }
+    if let Some(help) = help::asked(words, arguments::command) {
+        output::write(help.to_string().as_bytes())?;
+        return Ok(Outcome::Succeeded);
+    }
+    match arguments::read(words) {
+        Ok(arguments) => arguments.verb.run(),
+        Err(Refused::Usage(error)) => output::usage(&error),
+        Err(Refused::Failure(failure)) => Err(failure),
+    }
 }

@@ -66,11 +66,13 @@ pub mod machine;
 mod output;
 mod process;
 pub mod qtest;
+pub mod registry;
 #[cfg(feature = "serde")]
 mod serialize;
 pub mod spec;
 mod supervise;
 mod sys;
+pub mod template;
 mod umbrella;
 
 pub use qemu_qmp as qmp;

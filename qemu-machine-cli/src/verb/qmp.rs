@@ -8,6 +8,7 @@ mod live;
 mod session;
 pub(super) mod shell;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::connect::ServerAddress;
+use serde::Serialize;
+use serde_json::Value;
 
 pub(super) use line::Mode;
 pub(super) use session::{Form, Session};
@@ -27,7 +30,13 @@ use crate::{duration, output};
 use line::Action;
 use shell::{Ended, Options, Source};
 
-/// Executes QMP commands, and prints what they return; a shell without a command.
+/// Executes QMP commands, and prints what they return.
+///
+/// Without a command, it is a shell: on a terminal for a person, with completion
+/// and history; otherwise for a script, with a command in each line.
+///
+/// A value is JSON if it can be read so, and text otherwise. A key with dots is a
+/// member: a.b=1 is {"a":{"b":1}}. `help` lists the syntax.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Qmp {
@@ -79,14 +88,7 @@ struct Look {
     json: bool,
 }
 
-// Not in the description, which would spread the options over two lines each.
 const EXAMPLES: &str = "\
-Without a command, it is a shell: on a terminal for a person, with completion and
-history; otherwise for a script, with a command in each line.
-
-A value is JSON if it can be read so, and text otherwise. A key with dots is a
-member: a.b=1 is {\"a\":{\"b\":1}}. `help` lists the syntax.
-
 Examples:
   qemu-machine qmp qmp.sock
   qemu-machine qmp localhost:4444 device_add driver=virtio-rng-pci id=rng0
@@ -96,7 +98,7 @@ Examples:
   qemu-machine qmp qmp.sock -H info registers
   echo query-status | qemu-machine qmp qmp.sock";
 
-/// Whom to speak with.
+/// The server to connect to.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// The server's unix socket, or HOST:PORT
@@ -132,6 +134,18 @@ impl Server {
 pub(super) fn failed(error: impl Into<qemu_machine::Error>) -> Failure {
     let error = error.into();
     Failure::new(Outcome::of(error.kind()), error)
+}
+
+/// What the command returns: any value, by the schema of QEMU (`qemu-machine
+/// schema`). A line of the human monitor returns a string.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Returned(Value);
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
 }
 
 impl Qmp {

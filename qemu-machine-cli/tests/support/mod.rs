@@ -1,6 +1,8 @@
 //! What the suites share: the command, the QEMUs, the guests, and folders.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod json_schema;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -44,7 +46,7 @@ impl Qemu {
         initramfs: &str,
         words: impl IntoIterator<Item = S>,
     ) -> Command {
-        let guest = target().join("guests/linux");
+        let guest = linux_guest();
         let mut command = self.run(["--memory", "256M", "--timeout", "100"]);
         command.arg("--kernel").arg(guest.join("vmlinuz"));
         command.arg("--initrd").arg(guest.join(initramfs));
@@ -74,6 +76,11 @@ pub fn qemus() -> Vec<Qemu> {
     qemus.sort_by(|a, b| a.version.cmp(&b.version));
     assert!(!qemus.is_empty(), "no QEMU: run `cargo xtask setup`");
     qemus
+}
+
+/// The folder of the Linux guest.
+pub fn linux_guest() -> PathBuf {
+    target().join("guests/linux")
 }
 
 fn target() -> PathBuf {
@@ -233,4 +240,23 @@ pub fn text(bytes: &[u8]) -> String {
 
 pub fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", text(bytes)))
+}
+
+/// Reads the JSON values that a verb printed, and holds each against the verb's
+/// kept schema.
+///
+/// # Panics
+/// The schema does not describe the output.
+pub fn conforms(verb: &str, stdout: &[u8]) -> Vec<Value> {
+    let schema = json_schema::kept(verb);
+    let values = serde_json::Deserializer::from_slice(stdout).into_iter();
+    let values: Result<Vec<Value>, _> = values.collect();
+    let values = values.unwrap_or_else(|error| panic!("{verb}: {error}: {}", text(stdout)));
+    assert!(!values.is_empty(), "{verb} printed nothing");
+    for value in &values {
+        if let Err(fault) = json_schema::check(&schema, value) {
+            panic!("{verb}: {fault}: {value}");
+        }
+    }
+    values
 }

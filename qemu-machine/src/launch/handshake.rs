@@ -10,15 +10,16 @@ use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Disconnected, Transcript};
 use qemu_qmp_engine::{debug_is_display, oneshot};
 
-use super::LaunchFailure;
 use super::channels::Readiness;
 use super::resources::MonitorSide;
 use super::serial_ports::{SerialPort, all_have_devices};
+use super::{LaunchFailure, template};
 use crate::console::Console;
 use crate::life::PauseReason;
 use crate::machine::{Handles, Inner};
 use crate::qtest::Qtest;
-use crate::spec::GuestStart;
+use crate::registry::Announcement;
+use crate::spec::{GuestStart, Image};
 use crate::supervise::Request;
 
 /// What the connection of the monitor needs.
@@ -33,6 +34,9 @@ pub(super) struct MonitorConnection {
 /// The handshake and its progress.
 pub(super) struct Handshake {
     start: GuestStart,
+    image: Image,
+    /// What a published machine says about itself.
+    announcement: Option<Announcement>,
     /// What it is waiting for, for a timeout.
     pub(super) waited_for: &'static str,
     /// The monitor.
@@ -42,9 +46,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(start: GuestStart) -> Self {
+    pub(super) fn new(start: GuestStart, image: Image, announcement: Option<Announcement>) -> Self {
         Self {
             start,
+            image,
+            announcement,
             waited_for: "connection to the monitor",
             client: None,
             guest_ran: start == GuestStart::AtOnce,
@@ -82,6 +88,9 @@ impl Handshake {
                     break;
                 }
             }
+        }
+        if ready_so_far {
+            self.publish(inner).await?;
         }
         if ready_so_far && self.start == GuestStart::Driven {
             self.waited_for = "reply on the qtest channel";
@@ -142,6 +151,21 @@ impl Handshake {
         Ok((client, attached, ready))
     }
 
+    /// Makes a published machine visible. The guest does not run yet, so that a
+    /// failure here fails the launch.
+    async fn publish(&mut self, inner: &Inner) -> Result<(), LaunchFailure> {
+        let Some(announcement) = self.announcement.take() else {
+            return Ok(());
+        };
+        let (answer, answered) = oneshot::channel();
+        inner.request(Request::Publish(Box::new(announcement), answer));
+        match answered.await {
+            Ok(published) => published.map_err(LaunchFailure::Publish),
+            // The machine has ended.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Starts the guest, or finds out why it is paused. Returns `false` if the
     /// monitor was lost.
     async fn start_guest(
@@ -166,6 +190,15 @@ impl Handshake {
                     self.guest_ran = false;
                     return Err(LaunchFailure::NotRun(error));
                 }
+            }
+            GuestStart::Template => {
+                if let Image::Template(files) = &self.image
+                    && let Err(failure) = template::load(client, &**files).await
+                    && client.disconnected().is_none()
+                {
+                    return Err(failure);
+                }
+                self.guest_ran = true;
             }
             GuestStart::Incoming => {
                 // If the server does not answer, the guest counts as running.

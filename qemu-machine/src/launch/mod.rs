@@ -14,13 +14,17 @@
 //! and the supervisor ends the process.
 
 mod advice;
+mod announcement;
 mod channels;
 pub(crate) mod error;
 mod handshake;
+mod image_files;
 mod operation;
+mod overlay;
 mod resources;
 mod serial_ports;
 mod start;
+mod template;
 mod verdict;
 
 pub(crate) use error::{LaunchError, LaunchFailure};

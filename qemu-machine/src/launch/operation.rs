@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use qemu_qmp::Disconnected;
 use qemu_qmp_engine::{Either, Engine, Span, first, oneshot, operation, race, timeout_option};
 
+use super::announcement::announcement;
 use super::handshake::Handshake;
 use super::start::{StartedMachine, start};
 use super::verdict::verdict;
 use super::{LaunchError, LaunchFailure};
 use crate::life::{ExitReport, HandshakeFailure};
 use crate::machine::Machine;
+use crate::registry::Publication;
 use crate::spec::{CommandLine, MachineBuilder, MachineSpec};
 use crate::supervise::Request;
 
@@ -139,6 +141,11 @@ async fn launch(
     timeout: Option<Duration>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
+    let publication = if spec.is_published {
+        Some(publish(spec, &attempt).await?)
+    } else {
+        None
+    };
     let StartedMachine {
         inner,
         console,
@@ -146,7 +153,7 @@ async fn launch(
         connection,
         readiness,
         overdue,
-    } = start(engine, spec, timeout, &attempt)?;
+    } = start(engine, spec, timeout, &attempt, publication)?;
     let overdue = async {
         match overdue.await {
             Ok(()) => Interruption::Overdue,
@@ -158,7 +165,8 @@ async fn launch(
         inner.ended().await;
         Interruption::Ended
     };
-    let mut handshake = Handshake::new(spec.guest_start());
+    let announcement = announcement(spec, &inner, &console, &handles);
+    let mut handshake = Handshake::new(spec.guest_start(), spec.image.clone(), announcement);
     let result = handshake.run(&inner, connection, &console, &handles, readiness);
     let failure = match race(first(overdue, ended), result).await {
         Either::Right(Ok(())) => None,
@@ -199,6 +207,11 @@ async fn launch(
     inner.is_reported.store(true, Ordering::Relaxed);
     let command_line = Some(inner.command_line.clone());
     Err(attempt.failed_with(failed, command_line, report))
+}
+
+async fn publish(spec: &MachineSpec, attempt: &Attempt) -> Result<Publication, LaunchError> {
+    let prepared = Publication::prepare(spec, &attempt.name).await;
+    prepared.map_err(|error| attempt.failed(LaunchFailure::Publish(error)))
 }
 
 /// What can interrupt the handshake.

@@ -12,8 +12,8 @@ use qemu_machine::qmp::error::ErrorClass;
 use qemu_machine::qmp::schema::Schema;
 use serde_json::Value;
 
-use super::help;
 use super::line::{Action, Mode, Request};
+use super::{Returned, help};
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -127,7 +127,8 @@ impl<'a> Session<'a> {
         let returned = self.attention.wait(execute.timeout(self.timeout));
         match returned.map_err(Trouble::Called)? {
             Ok(returned) => {
-                output::json(&returned, self.form.in_one_line).map_err(Trouble::Output)?;
+                output::print(&Returned(returned), self.form.in_one_line)
+                    .map_err(Trouble::Output)?;
             }
             Err(error) if quits && is_lost(&error) => {}
             Err(error) => {
@@ -151,7 +152,7 @@ impl<'a> Session<'a> {
         let printed = self.attention.wait(human.timeout(self.timeout));
         match printed.map_err(Trouble::Called)? {
             Ok(printed) if self.form.in_one_line && self.state.mode.get() == Mode::Qmp => {
-                output::json(&printed.into(), true).map_err(Trouble::Output)?;
+                output::print(&Returned(printed.into()), true).map_err(Trouble::Output)?;
             }
             Ok(printed) => output::write(printed.as_bytes()).map_err(Trouble::Output)?,
             Err(error) if quits && is_lost(&error) => {}

@@ -1,4 +1,4 @@
-//! The life of the machine of a run: launched, stepped through, ended.
+//! Launches the machine, does the steps, and ends it.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -17,9 +17,9 @@ use super::steps::{Login, Step};
 use super::stopped::{Stopped, called, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
-use crate::output;
+use crate::{output, progress};
 
-/// What a run was.
+/// The result of a run.
 pub(super) struct Lived {
     pub(super) ending: Ending,
     pub(super) progress: Progress,
@@ -37,7 +37,7 @@ impl Lived {
     }
 }
 
-/// Lives the machine's life.
+/// Runs the machine to its end.
 pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
@@ -105,6 +105,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
 
 /// Launches the machine.
 fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, Stopped> {
+    let _phase = progress::phase("launching the machine");
     let launch = plan.builder.launch();
     let launch = match clock.left() {
         None => launch,
@@ -137,8 +138,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Does all that is to be done before the end. The result says how it came
-    /// to that.
+    /// Does everything before the end. The result is why the end begins.
     fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
@@ -169,6 +169,7 @@ impl Guest<'_> {
         while let Some((step, rest)) = self.left.split_first() {
             match step {
                 Step::Expect(pattern) => {
+                    let _phase = progress::phase(format_args!("waiting for '{pattern}'"));
                     let expect = self.machine.console().expect(pattern.clone());
                     let timeout = self.clock.step();
                     self.wait(expect.timeout(timeout))?.map_err(Stopped::from)?;
@@ -180,6 +181,7 @@ impl Guest<'_> {
                 }
                 Step::Login(login) => self.log_in(login)?,
                 Step::Exec(command) => {
+                    let _phase = progress::phase(format_args!("running '{command}'"));
                     let ended = if self.has_agent {
                         self.exec_by_agent(command)?
                     } else {
@@ -197,6 +199,7 @@ impl Guest<'_> {
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
+        let _phase = progress::phase(format_args!("logging in as '{}'", login.user));
         let mut shell = self.machine.console().shell().user(&login.user);
         if let Some(password) = &login.password {
             shell = shell.password(password);
@@ -250,6 +253,7 @@ impl Guest<'_> {
     /// Hands the console to the person. If their input ends, what the console
     /// says is still shown.
     fn interact(&self) -> Result<Stopped, Stopped> {
+        progress::stop();
         let console = self.machine.console();
         let mut session = console.interact().timeout(self.clock.left());
         if io::stdout().is_terminal() {
@@ -274,6 +278,7 @@ impl Guest<'_> {
 
     /// Waits for the machine's own end.
     fn stay(&self) -> Result<Stopped, Stopped> {
+        let _phase = progress::phase("the machine runs");
         let exit = self.machine.wait_for_exit();
         let report = self.wait(exit.timeout(self.clock.left()))?;
         let report = report.map_err(Stopped::from)?;
@@ -319,6 +324,7 @@ fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) 
 
 /// Ends the machine: softly, or at once if a call comes during that.
 fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Option<Stopped>) {
+    let _phase = progress::phase("ending the machine");
     // An end that was reported already is no news.
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {
@@ -344,7 +350,7 @@ fn remove_socket(socket: &Path) {
     }
 }
 
-/// How far a run has come that has these steps left.
+/// How far a run is that has these steps left.
 fn progress(left: &[Step]) -> Progress {
     if left.is_empty() {
         Progress::AllDone
@@ -365,7 +371,7 @@ impl Clock {
     /// What the whole run has left; `None` is no limit.
     fn left(&self) -> Option<Duration> {
         let left = self.ends_at?.saturating_duration_since(Instant::now());
-        // Messages have it, and microseconds mean nothing there.
+        // Messages show it, and there microseconds mean nothing.
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(Duration::from_millis(millis))
     }
@@ -383,5 +389,5 @@ impl Clock {
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
 
-/// How long a launch may take that was interrupted.
+/// How long an interrupted launch may still take.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);
