@@ -37,6 +37,17 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// A text that is the same for the same server, from every directory.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Unix(path) => {
+                let full = path.canonicalize().unwrap_or_else(|_| path.clone());
+                full.display().to_string()
+            }
+            Self::Tcp(address) => address.clone(),
+        }
+    }
+
     /// The address for the library; a host's name is resolved here.
     pub(crate) fn resolve(&self) -> Result<ServerAddress, String> {
         match self {

@@ -8,6 +8,7 @@ mod dry_run;
 mod ending;
 mod life;
 mod machine;
+mod monitor;
 mod result;
 mod steps;
 mod stopped;
@@ -89,6 +90,10 @@ struct ConsoleOptions {
     /// Gives you the console after the last step; Ctrl-] ends it
     #[arg(long, conflicts_with = "console")]
     interact: bool,
+
+    /// Gives you the monitor after the last step, as `qmp` does; leaving it ends it
+    #[arg(long, conflicts_with = "interact", hide_short_help = true)]
+    qmp_shell: bool,
 }
 
 #[derive(Debug, Args)]

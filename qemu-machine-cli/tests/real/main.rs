@@ -10,6 +10,7 @@ mod progress;
 mod readme;
 mod screen;
 mod scripts;
+mod shell;
 mod starts;
 mod status_table;
 mod statuses;

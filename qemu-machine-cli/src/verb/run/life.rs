@@ -12,6 +12,7 @@ use qemu_machine::{ExitReport, Machine, Shell, Wait};
 use super::Run;
 use super::ending::{Ending, Progress};
 use super::machine::Plan;
+use super::monitor;
 use super::steps::{Login, Step};
 use super::stopped::{Stopped, called, interrupted};
 use crate::attention::Attention;
@@ -150,7 +151,11 @@ impl Guest<'_> {
             }
             Ok(_) => {}
         }
-        let done = if plan.interacts {
+        let done = if run.console.qmp_shell {
+            let name = run.machine.name.as_deref();
+            let ended = monitor::converse(self.machine, name, self.attention);
+            ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
+        } else if plan.interacts {
             self.interact()
         } else if run.ends.stay || run.steps.is_empty() {
             self.stay()

@@ -35,7 +35,7 @@ pub(super) struct MachineOptions {
 
     /// The machine's name, in errors and of its logs
     #[arg(long, hide_short_help = true)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
 
     /// The machine's type: q35, microvm, virt
     #[arg(long, value_name = "TYPE", hide_short_help = true)]
@@ -130,6 +130,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let shows_by_itself = is_tiny
         && run.steps.is_empty()
         && run.console.console.is_none()
+        && !run.console.qmp_shell
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
