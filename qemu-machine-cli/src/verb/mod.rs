@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod man;
 mod qmp;
+mod qom;
 mod replay;
 mod run;
 mod schema;
@@ -23,6 +24,7 @@ pub(crate) enum Verb {
     Run(Box<run::Run>),
     Qmp(qmp::Qmp),
     Events(events::Events),
+    Qom(qom::Qom),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
     Schema(schema::AskSchema),
@@ -40,6 +42,7 @@ impl Verb {
             Self::Run(verb) => verb.run(),
             Self::Qmp(verb) => verb.run(),
             Self::Events(verb) => verb.run(),
+            Self::Qom(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
             Self::Schema(verb) => verb.run(),
