@@ -39,6 +39,8 @@ pub(crate) enum Call {
     Output(io::ErrorKind, String),
     /// The time was up that [`Attention::call_after`] was given.
     Late,
+    /// Somebody unmounted the file system that this process serves.
+    Unmounted,
 }
 
 #[derive(Default)]

@@ -17,10 +17,11 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "run",
     "qmp",
     "events",
+    "qom",
     "agent",
     "screenshot",
     "schema",
@@ -60,6 +61,8 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["nonesuch"],
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
+        &["qom", "get", "s", "/machine"],
+        &["qom", "mount", "s", "/mnt", "machine"],
     ] {
         let output = finish(command().args(words));
         assert_eq!(output.status.code(), Some(2), "{words:?}");

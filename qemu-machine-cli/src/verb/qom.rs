@@ -1,6 +1,7 @@
 //! `qom`: QEMU's object model.
 
 mod list;
+mod mount;
 mod property;
 mod tree;
 mod value;
@@ -36,6 +37,7 @@ enum Task {
     Tree(tree::Tree),
     Get(property::Get),
     Set(property::Set),
+    Mount(mount::Mount),
 }
 
 impl Qom {
@@ -45,6 +47,7 @@ impl Qom {
             Task::Tree(task) => task.run(),
             Task::Get(task) => task.run(),
             Task::Set(task) => task.run(),
+            Task::Mount(task) => task.run(),
         }
     }
 }

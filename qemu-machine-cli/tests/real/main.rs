@@ -5,5 +5,7 @@ mod support;
 
 mod console;
 mod exec;
+mod mount;
+mod qom;
 mod statuses;
 mod verbs;

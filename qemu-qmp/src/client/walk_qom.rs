@@ -45,6 +45,7 @@ pub struct WalkQom {
     path: String,
     depth: usize,
     values: bool,
+    links: bool,
     timeout: Option<Duration>,
 }
 
@@ -68,6 +69,7 @@ impl Client {
             path: path.into(),
             depth: usize::MAX,
             values: false,
+            links: false,
             timeout: self.deadlines().limit(),
         }
     }
@@ -83,6 +85,12 @@ impl WalkQom {
     /// Whether the values of properties are read too.
     pub fn values(mut self, values: bool) -> Self {
         self.values = values;
+        self
+    }
+
+    /// Whether the values of links are read, even if no others are.
+    pub fn links(mut self, links: bool) -> Self {
+        self.links = links;
         self
     }
 }
@@ -112,6 +120,7 @@ struct Walk {
     client: Client,
     depth: usize,
     values: bool,
+    links: bool,
     /// In the order in which they were found.
     found: Vec<Found>,
     /// Questions that are not sent.
@@ -145,6 +154,7 @@ impl Walk {
             client: walk.client,
             depth: walk.depth,
             values: walk.values,
+            links: walk.links,
             found: vec![Found::new(walk.path, None, 0)],
             unasked: [Question::List(0), Question::Type].into(),
             asked: VecDeque::new(),
@@ -235,21 +245,18 @@ impl Walk {
 
     fn note_list(&mut self, place: usize, properties: Vec<Property>) -> Result<(), ExecuteError> {
         for property in properties {
-            let object = &mut self.found[place].object;
-            if let PropertyKind::Child(type_name) = property.kind() {
-                if object.depth < self.depth {
+            let object = &self.found[place].object;
+            let question = Question::Value(place, object.properties.len());
+            match property.kind() {
+                PropertyKind::Child(type_name) if object.depth < self.depth => {
                     let path = child_path(&object.path, &property.name);
                     let child = Found::new(path, Some(type_name.to_owned()), object.depth + 1);
-                    // The path is in the command in flight too.
-                    self.bytes += size_of::<Found>() + child.object.path.len() * 2;
-                    self.unasked.push_back(Question::List(self.found.len()));
-                    let child_place = self.found.len();
-                    self.found[place].children.push(child_place);
-                    self.found.push(child);
+                    self.note_child(place, child);
                 }
-            } else if self.values {
-                let question = Question::Value(place, object.properties.len());
-                self.unasked.push_back(question);
+                PropertyKind::Child(_) => {}
+                PropertyKind::Link(_) if self.links => self.unasked.push_back(question),
+                _ if self.values => self.unasked.push_back(question),
+                _ => {}
             }
             self.found[place].object.properties.push(ObjectProperty {
                 property,
@@ -258,6 +265,15 @@ impl Walk {
             self.check_size()?;
         }
         Ok(())
+    }
+
+    fn note_child(&mut self, place: usize, child: Found) {
+        // The path is in the command in flight too.
+        self.bytes += size_of::<Found>() + child.object.path.len() * 2;
+        let child_place = self.found.len();
+        self.unasked.push_back(Question::List(child_place));
+        self.found[place].children.push(child_place);
+        self.found.push(child);
     }
 
     fn check_size(&self) -> Result<(), ExecuteError> {

@@ -118,7 +118,7 @@ scenario! {
     fn a_walk_goes_as_deep_as_asked_and_reads_values_only_if_asked() {
         let (socket, server) = serve(|server| {
             server.ready();
-            answer_tree(server, &[2, 2, 2]);
+            answer_tree(server, &[2, 2, 2, 2, 1]);
         });
         let qmp = run!(Client::over(socket)).unwrap();
         let objects = run!(qmp.walk_qom("/").depth(1)).unwrap();
@@ -126,6 +126,9 @@ scenario! {
         assert!(objects.iter().flat_map(|it| &it.properties).all(|it| it.value.is_none()));
         let objects = run!(qmp.walk_qom("/").depth(0)).unwrap();
         assert_eq!((objects.len(), objects[0].properties.len()), (1, 3));
+        let objects = run!(qmp.walk_qom("/a").depth(0).links(true)).unwrap();
+        let read: Vec<_> = objects[0].properties.iter().map(|it| it.value.is_some()).collect();
+        assert_eq!(read, [true, false, false]);
         drop(qmp);
         server.end();
     }

@@ -36,8 +36,7 @@ Examples:
 impl List {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
         let monitor = self.server.connect()?;
-        // The values are read for the links: a few commands, all in flight at once.
-        let walk = monitor.walk_qom(self.path).depth(0).values(true);
+        let walk = monitor.walk_qom(self.path).depth(0).links(true);
         let objects = walk.timeout(self.server.timeout).wait().map_err(failed)?;
         let shown = if self.json {
             lines_of_json(&objects[0])
