@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::command::Command;
 use crate::wire::ErrorReply;
 
-/// `qom-list`: the properties of an object, in QEMU's order.
+/// `qom-list`: the properties of an object, in no order.
 ///
 /// # Examples
 /// ```no_run
@@ -196,8 +196,8 @@ pub struct Object {
     pub type_name: Option<String>,
     /// How far it is below the first object, which has 0.
     pub depth: usize,
-    /// Its properties, in QEMU's order. The objects below it are among them, even
-    /// if they are too deep for the walk.
+    /// Its properties, by name. The objects below it are among them, even if they
+    /// are too deep for the walk.
     pub properties: Vec<ObjectProperty>,
     /// Why QEMU did not list its properties, if it refused. For example, the
     /// object was removed during the walk.

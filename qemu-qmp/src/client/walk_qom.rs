@@ -29,7 +29,8 @@ use qemu_qmp_engine::{Elapsed, operation, timeout_option};
 
 /// Reads an object and the objects below it; made by [`Client::walk_qom`].
 ///
-/// The objects are in the order of the tree: each is before those below it.
+/// The objects are in the order of the tree, and by name: each is before those
+/// below it.
 ///
 /// # Errors
 /// [`ExecuteError`], if QEMU refuses to list the first object, the connection
@@ -227,7 +228,9 @@ impl Walk {
             }
             Question::List(place) => match reply {
                 Ok(reply) => {
-                    let properties = self.parse(QomList::NAME, reply)?;
+                    let mut properties: Vec<Property> = self.parse(QomList::NAME, reply)?;
+                    // QEMU's order is that of a hash table.
+                    properties.sort_by(|a, b| a.name.cmp(&b.name));
                     self.note_list(place, properties)?;
                 }
                 Err(refusal) => self.found[place].object.refusal = Some(refusal),

@@ -46,7 +46,7 @@ fn path(question: &Received) -> &str {
 ///
 /// ```text
 /// / n=1
-///   a  link -> /b, bad: refused
+///   a  bad: refused, link -> /b
 ///     c  refused
 ///   b
 /// ```
@@ -104,9 +104,9 @@ scenario! {
             value.clone().map(|value| value.map_err(|refusal| refusal.desc))
         };
         assert_eq!(value(0, 0), None);
-        assert_eq!(value(0, 1), Some(Ok(Value::from(1))));
-        assert_eq!(value(1, 0), Some(Ok("/b".into())));
-        assert_eq!(value(1, 1), Some(Err("gone".to_owned())));
+        assert_eq!(value(0, 2), Some(Ok(Value::from(1))));
+        assert_eq!(value(1, 0), Some(Err("gone".to_owned())));
+        assert_eq!(value(1, 2), Some(Ok("/b".into())));
         let refusals: Vec<_> = objects.iter().map(|it| it.refusal.is_some()).collect();
         assert_eq!(refusals, [false, false, true, false]);
         drop(qmp);
@@ -128,7 +128,7 @@ scenario! {
         assert_eq!((objects.len(), objects[0].properties.len()), (1, 3));
         let objects = run!(qmp.walk_qom("/a").depth(0).links(true)).unwrap();
         let read: Vec<_> = objects[0].properties.iter().map(|it| it.value.is_some()).collect();
-        assert_eq!(read, [true, false, false]);
+        assert_eq!(read, [false, false, true]);
         drop(qmp);
         server.end();
     }

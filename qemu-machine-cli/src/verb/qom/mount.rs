@@ -167,7 +167,7 @@ fn refused(mount_point: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// What to do, by what the device does if it is opened, and whether there is a
+/// What to do, by the error of opening the device, and whether there is a
 /// program that mounts for users.
 fn advice(device: Option<io::ErrorKind>, has_helper: bool) -> &'static str {
     match device {
