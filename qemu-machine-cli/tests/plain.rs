@@ -17,11 +17,12 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "run",
     "qmp",
     "events",
     "qom",
+    "tui",
     "agent",
     "screenshot",
     "schema",
@@ -62,6 +63,9 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
         &["qom", "get", "s", "/machine"],
+        &["tui"],
+        &["tui", "s"],
+        &["tui", "s", "--replay", "t"],
         &["qom", "mount", "s", "/mnt", "machine"],
     ] {
         let output = finish(command().args(words));

@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod schema;
 mod screenshot;
+mod tui;
 
 use clap::Subcommand;
 
@@ -25,6 +26,7 @@ pub(crate) enum Verb {
     Qmp(qmp::Qmp),
     Events(events::Events),
     Qom(qom::Qom),
+    Tui(tui::Tui),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
     Schema(schema::AskSchema),
@@ -43,6 +45,7 @@ impl Verb {
             Self::Qmp(verb) => verb.run(),
             Self::Events(verb) => verb.run(),
             Self::Qom(verb) => verb.run(),
+            Self::Tui(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
             Self::Schema(verb) => verb.run(),

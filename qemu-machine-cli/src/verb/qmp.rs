@@ -1,6 +1,6 @@
 //! `qmp`: one command to the monitor of a QEMU that runs.
 
-mod arguments;
+pub(super) mod arguments;
 
 use std::time::Duration;
 

@@ -45,14 +45,14 @@ impl Replay {
 
 /// One message.
 #[derive(Debug)]
-struct Entry {
-    direction: String,
-    seconds: f64,
-    message: String,
+pub(super) struct Entry {
+    pub(super) direction: String,
+    pub(super) seconds: f64,
+    pub(super) message: String,
 }
 
 impl Entry {
-    fn read(line: &str) -> Option<Self> {
+    pub(super) fn read(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
         Some(Self {
             direction: line.get("dir")?.as_str()?.to_owned(),

@@ -8,4 +8,5 @@ mod exec;
 mod mount;
 mod qom;
 mod statuses;
+mod tui;
 mod verbs;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Reads a command and its arguments. [`Value::Null`] is no arguments.
-pub(super) fn read(command: &str, words: &[String]) -> Result<(String, Value), String> {
+pub(crate) fn read(command: &str, words: &[String]) -> Result<(String, Value), String> {
     if command.starts_with('{') {
         return match words {
             [] => message(command),
