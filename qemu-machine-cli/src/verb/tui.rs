@@ -18,7 +18,7 @@ mod view;
 mod words;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -162,7 +162,7 @@ impl Outside {
         thread::spawn(move || {
             let result = match effect {
                 Effect::Quit => return,
-                Effect::Save(path, text) => save(path, &text),
+                Effect::Save(path, text) => save(&path, &text),
                 Effect::Execute(command, arguments) => match monitor {
                     Some(monitor) => execute(&monitor, &command, arguments, timeout),
                     None => return,
@@ -173,9 +173,9 @@ impl Outside {
     }
 }
 
-fn save(path: PathBuf, text: &str) -> Result<String, String> {
+fn save(path: &Path, text: &str) -> Result<String, String> {
     let shown = path.display();
-    match fs::write(&path, text) {
+    match fs::write(path, text) {
         Ok(()) => Ok(format!("saved to {shown}")),
         Err(error) => Err(format!("cannot write {shown}: {error}")),
     }

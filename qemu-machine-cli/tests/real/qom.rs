@@ -101,9 +101,9 @@ fn objects_are_listed_and_walked() {
         let tree = objects.said("tree", &["--values"]);
         assert!(tree.contains("-> /machine/i440fx/pci.0\n"), "{tree}");
         assert!(tree.contains(": error: Property '"), "{tree}");
-        let lines = objects.said("tree", &["/machine/peripheral", "--values", "--json"]);
-        let lines: Vec<_> = lines.lines().map(|line| json(line.as_bytes())).collect();
-        let vga = lines
+        let walked = objects.said("tree", &["/machine/peripheral", "--values", "--json"]);
+        let walked: Vec<_> = walked.lines().map(|line| json(line.as_bytes())).collect();
+        let vga = walked
             .iter()
             .find(|it| it["path"] == "/machine/peripheral/vga");
         let properties = vga.unwrap()["properties"].as_array().unwrap();

@@ -11,7 +11,7 @@ use crate::support::{BINARY, Scratch, command, finish, qemus, signal, text};
 
 /// A person at a terminal on which a program runs.
 struct Person {
-    person: File,
+    keyboard: File,
     terminal: OwnedFd,
     screen: vt100::Parser,
     settings: String,
@@ -21,7 +21,7 @@ impl Person {
     fn new() -> Self {
         let (person, terminal) = testbed::pseudo_terminal();
         let mut this = Self {
-            person,
+            keyboard: person,
             terminal,
             screen: vt100::Parser::new(24, 100, 0),
             settings: String::new(),
@@ -65,14 +65,14 @@ impl Person {
 
     fn reads(&mut self, wanted: &str) {
         let mut bytes = [0; 4096];
-        let count = self.person.read(&mut bytes).unwrap_or(0);
+        let count = self.keyboard.read(&mut bytes).unwrap_or(0);
         let contents = self.screen.screen().contents();
         assert_ne!(count, 0, "'{wanted}' was not shown: {contents}");
         self.screen.process(&bytes[..count]);
     }
 
     fn types(&mut self, keys: &str) {
-        self.person.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// The program ends with this status, and the terminal is as it was.

@@ -1,5 +1,7 @@
 //! `qom list`: one object's properties and children.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::qom::{Object, ObjectProperty, PropertyKind};
@@ -72,10 +74,11 @@ fn table(object: &Object) -> String {
     let names: Vec<String> = object.properties.iter().map(name).collect();
     let lengths = names.iter().map(|name| name.chars().count());
     let width = lengths.filter(|it| *it <= WIDEST).max().unwrap_or(0);
-    let lines = names.iter().zip(&object.properties);
-    lines
-        .map(|(name, it)| format!("{name:width$}  {}\n", it.property.type_name))
-        .collect()
+    let mut table = String::new();
+    for (name, it) in names.iter().zip(&object.properties) {
+        let _ = writeln!(table, "{name:width$}  {}", it.property.type_name);
+    }
+    table
 }
 
 /// A longer name does not move the column of all others.

@@ -40,7 +40,7 @@ pub(super) struct Mount {
 
     /// The folder; its own files are hidden until the end
     #[arg(value_name = "FOLDER")]
-    mount_point: PathBuf,
+    folder: PathBuf,
 
     /// The object that the folder becomes, from the root
     #[arg(default_value = "/", value_parser = absolute)]
@@ -77,9 +77,9 @@ impl Mount {
         // An object that is not there is an error now, and not of each file.
         let listed = monitor.execute(QomList::new(&*self.path));
         listed.timeout(timeout).wait().map_err(failed)?;
-        let mount_point = self.mount_point.canonicalize();
+        let mount_point = self.folder.canonicalize();
         let mount_point =
-            mount_point.map_err(|error| Failure::file("use", &self.mount_point, &error))?;
+            mount_point.map_err(|error| Failure::file("use", &self.folder, &error))?;
         let objects = Objects::new(monitor.clone(), self.path.clone(), timeout);
         let files = Files::new(
             objects,

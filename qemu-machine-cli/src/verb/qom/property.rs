@@ -192,7 +192,11 @@ mod tests {
 
     #[test]
     fn a_place_is_one_word_with_a_dot_or_two_words() {
-        let table: [(&[&str], &[(&str, &str)]); 7] = [
+        type Row = (
+            &'static [&'static str],
+            &'static [(&'static str, &'static str)],
+        );
+        let table: [Row; 7] = [
             (&["/machine.type"], &[("/machine", "type")]),
             (&["/machine", "type"], &[("/machine", "type")]),
             (&["disk0.bus"], &[("disk0", "bus")]),

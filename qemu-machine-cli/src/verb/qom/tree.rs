@@ -1,5 +1,7 @@
 //! `qom tree`: an object and all objects below it.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::qom::{Object, ObjectProperty, PropertyKind};
@@ -91,7 +93,7 @@ fn branch(object: &Object) -> String {
     let type_name = object.type_name.as_deref().unwrap_or("type unknown");
     let mut shown = format!("{indent}{name} ({type_name})\n");
     if let Some(refusal) = &object.refusal {
-        shown += &format!("{indent}  error: {}\n", refusal.desc);
+        let _ = writeln!(shown, "{indent}  error: {}", refusal.desc);
     }
     for it in &object.properties {
         let name = &it.property.name;
@@ -104,7 +106,7 @@ fn branch(object: &Object) -> String {
             (Some(Err(refusal)), _) => format!("{name}: error: {}", refusal.desc),
             (None, _) => continue,
         };
-        shown += &format!("{indent}  {value}\n");
+        let _ = writeln!(shown, "{indent}  {value}");
     }
     shown
 }

@@ -59,7 +59,11 @@ fn screen(model: &Model) -> String {
     terminal.draw(|frame| view(model, false, frame)).unwrap();
     let buffer = terminal.backend().buffer();
     let rows = buffer.content().chunks(model.screen.width.into());
-    let rows = rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>());
+    let rows = rows.map(|row| {
+        row.iter()
+            .map(ratatui::buffer::Cell::symbol)
+            .collect::<String>()
+    });
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
 }
 

@@ -1,5 +1,7 @@
 //! The model as a frame. Pure.
 
+use std::fmt::Write as _;
+
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -32,10 +34,10 @@ fn title(model: &Model) -> String {
     let (shown, kept) = (model.log.shown(), model.log.len());
     let mut title = format!("{} | {shown} of {kept} messages", model.source);
     if model.log.gone() > 0 {
-        title += &format!(", {} older are gone", model.log.gone());
+        let _ = write!(title, ", {} older are gone", model.log.gone());
     }
     if !model.filter.is_empty() {
-        title += &format!(" | filter: {}", model.filter);
+        let _ = write!(title, " | filter: {}", model.filter);
     }
     if model.follows {
         title += " | following";

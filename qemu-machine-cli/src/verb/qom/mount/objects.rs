@@ -19,8 +19,11 @@ pub(super) struct Objects {
     root: String,
     timeout: Duration,
     /// The kernel looks up each entry of a directory by itself.
-    lists: Mutex<HashMap<String, (Instant, Arc<Vec<Entry>>)>>,
+    lists: Mutex<HashMap<String, Listed>>,
 }
+
+/// A directory's entries, and when they were asked for.
+type Listed = (Instant, Arc<Vec<Entry>>);
 
 /// How a question failed, as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
