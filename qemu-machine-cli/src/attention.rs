@@ -39,6 +39,8 @@ pub(crate) enum Call {
     Output(io::ErrorKind, String),
     /// The time of [`Attention::call_after`] has passed.
     Late,
+    /// Somebody unmounted the file system that this process serves.
+    Unmounted,
 }
 
 #[derive(Default)]

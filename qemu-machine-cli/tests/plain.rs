@@ -22,10 +22,12 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 13] = [
     "run",
     "qmp",
     "events",
+    "qom",
+    "tui",
     "agent",
     "screenshot",
     "schema",
@@ -100,6 +102,11 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
         &["run", "--login", "root:secret"],
+        &["qom", "get", "s", "/machine"],
+        &["tui"],
+        &["tui", "s"],
+        &["tui", "s", "--replay", "t"],
+        &["qom", "mount", "s", "/mnt", "machine"],
     ] {
         let output = finish(command().args(words));
         assert_eq!(output.status.code(), Some(2), "{words:?}");

@@ -10,10 +10,12 @@ mod man;
 mod output_schema;
 mod picture;
 mod qmp;
+mod qom;
 mod replay;
 mod run;
 mod schema;
 mod screenshot;
+mod tui;
 mod wait_screen;
 
 use clap::Subcommand;
@@ -30,6 +32,8 @@ pub(crate) enum Verb {
     Run(Box<run::Run>),
     Qmp(qmp::Qmp),
     Events(events::Events),
+    Qom(qom::Qom),
+    Tui(tui::Tui),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
     Type(keyboard::Type),
@@ -51,6 +55,8 @@ impl Verb {
             Self::Run(verb) => verb.run(),
             Self::Qmp(verb) => verb.run(),
             Self::Events(verb) => verb.run(),
+            Self::Qom(verb) => verb.run(),
+            Self::Tui(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
             Self::Type(verb) => verb.run(),

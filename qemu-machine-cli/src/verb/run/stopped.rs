@@ -31,7 +31,7 @@ pub(super) fn called(call: Call) -> Option<Stopped> {
                 message: (!is_closed).then_some(text),
             })
         }
-        Call::Late => None,
+        Call::Late | Call::Unmounted => None,
     }
 }
 
