@@ -4,7 +4,6 @@
 //! ```text
 //! signal --thread--> call --+
 //! tee's writer -----> call --+--> Calls --> the wait under way ends, its operation is dropped
-//! timer ------------> call --+
 //! ```
 //!
 //! Each call ends one wait. So the first Ctrl-C ends what is under way, and the
@@ -20,7 +19,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
 use qemu_machine::Wait;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -37,8 +35,6 @@ pub(crate) enum Call {
     Signal(i32),
     /// Standard output cannot be written: the kind of the failure, and its text.
     Output(io::ErrorKind, String),
-    /// The time was up that [`Attention::call_after`] was given.
-    Late,
 }
 
 #[derive(Default)]
@@ -83,6 +79,19 @@ impl Attention {
         waited.wait()
     }
 
+    /// Waits until there is a call, and leaves it to the next wait.
+    pub(crate) fn called(&self) -> impl Future<Output = ()> + Send + 'static {
+        let attention = self.clone();
+        poll_fn(move |context| {
+            let mut calls = attention.lock();
+            if !calls.calls.is_empty() {
+                return Poll::Ready(());
+            }
+            calls.waiting = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
     /// The next call that nobody has received.
     pub(crate) fn take(&self) -> Option<Call> {
         self.lock().calls.pop_front()
@@ -101,15 +110,6 @@ impl Attention {
             )]
             waker.wake();
         }
-    }
-
-    /// Calls after this time.
-    pub(crate) fn call_after(&self, time: Duration) {
-        let caller = self.clone();
-        thread::spawn(move || {
-            thread::sleep(time);
-            caller.call(Call::Late);
-        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
@@ -146,8 +146,9 @@ mod tests {
     #[test]
     fn a_call_that_came_before_ends_the_next_wait() {
         let attention = Attention::default();
-        attention.call(Call::Late);
-        assert_eq!(attention.wait(ready(1)), Err(Call::Late));
+        attention.call(Call::Signal(15));
+        attention.called().wait();
+        assert_eq!(attention.wait(ready(1)), Err(Call::Signal(15)));
         assert_eq!(attention.take(), None);
     }
 

@@ -76,6 +76,29 @@ pub fn qemus() -> Vec<Qemu> {
     qemus
 }
 
+/// The scripted peer's program, which cargo builds beside the command.
+pub fn fake_qemu() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("fake-qemu");
+    assert!(
+        program.is_file(),
+        "no {}: run `cargo build -p fake-qemu`",
+        program.display()
+    );
+    program
+}
+
+/// `run` of the scripted peer with this script.
+pub fn run_fake(script: &str, words: &[&str]) -> Command {
+    let mut command = command();
+    command
+        .arg("run")
+        .arg("--qemu")
+        .arg(fake_qemu())
+        .args(words);
+    command.args(["--", "-fake-script", script]);
+    command
+}
+
 fn target() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     target.canonicalize().unwrap()
@@ -101,6 +124,14 @@ impl Scratch {
 
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// A pipe of this name.
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.join(name);
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        path
     }
 
     /// The names of all that is in it.
@@ -132,6 +163,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Waits until a process has a pipe open for reading, and closes it.
+pub fn release(fifo: &Path) {
+    drop(fs::File::options().write(true).open(fifo).unwrap());
 }
 
 /// Runs a command to its end, and no longer than a minute and a half.
@@ -206,6 +242,17 @@ impl Running {
         assert!(in_time, "it had not ended within {limit:?}");
         status.code()
     }
+}
+
+/// The only child of a process.
+pub fn child(parent: u32) -> u32 {
+    let mut children = processes().into_iter().filter(|(_, it)| *it == parent);
+    children.next().expect("a child").0
+}
+
+/// Whether a process runs.
+pub fn lives(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// All processes, with their parents.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::{AgentError, EventError, ShutdownError};
+use qemu_machine::error::{AgentError, EventError, LaunchFailure, ShutdownError};
 use qemu_machine::{ExitReport, Machine, Shell, Wait};
 
 use super::Run;
 use super::ending::{CommandEnd, Ending, Progress};
 use super::machine::Plan;
 use super::steps::{Login, Step};
-use super::stopped::{Stopped, called, interrupted};
+use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::output;
@@ -83,7 +83,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         was_called = keep(&machine, run, &mut lived, attention);
     }
     // The first call asks for a soft end, also if it came while nobody waited.
-    if !was_called && let Some(stopped) = attention.take().and_then(called) {
+    if !was_called && let Some(stopped) = attention.take().map(interrupted) {
         lived.ending = stopped.ending;
     }
     let (report, interrupted) = end(&machine, attention);
@@ -109,18 +109,12 @@ fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, 
         None => launch,
         Some(time) => launch.timeout(time),
     };
-    let mut launch = launch.into_future();
-    let call = match attention.wait(launch.as_mut()) {
-        Ok(launched) => return launched.map_err(Stopped::from),
-        Err(call) => call,
-    };
-    // A launch that is dropped ends in the background, and nobody can wait for
-    // that. So it has a moment to become a machine, which can be ended.
-    attention.call_after(LAUNCH_PATIENCE);
-    if let Ok(Ok(machine)) = attention.wait(launch.as_mut()) {
-        end(&machine, attention);
-    }
-    Err(called(call).unwrap_or(Stopped::quietly(Ending::TimedOut)))
+    // An interrupted launch fails once nothing is left, or returns its machine.
+    let launched = launch.cancel_on(attention.called()).wait();
+    launched.map_err(|error| match *error.failure {
+        LaunchFailure::Cancelled => attention.take().map_or_else(|| error.into(), interrupted),
+        _ => error.into(),
+    })
 }
 
 /// The guest, while the steps are done.
@@ -318,7 +312,7 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {
         Ok(ended) => (ended, None),
-        Err(call) => (machine.kill().wait(), called(call)),
+        Err(call) => (machine.kill().wait(), Some(interrupted(call))),
     };
     match ended {
         Ok(report) => (Some(report), stopped),
@@ -377,6 +371,3 @@ impl Clock {
 
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
-
-/// How long a launch may take that was interrupted.
-const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);
