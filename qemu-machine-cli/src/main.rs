@@ -20,11 +20,9 @@ mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let ended = match arguments::Arguments::try_parse() {
-        Ok(arguments) => arguments.verb.run(),
+    let ended = match arguments::Arguments::read() {
+        Ok(arguments) => arguments.run(),
         Err(error) => output::usage(&error),
     };
     let outcome = ended.unwrap_or_else(|failure| {

@@ -5,10 +5,13 @@
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
 //! ```
 
+mod detach;
 mod ending;
 mod life;
 mod machine;
+mod owner;
 mod result;
+mod sockets;
 mod steps;
 mod stopped;
 
@@ -32,7 +35,8 @@ use crate::{duration, output};
 /// machine is ended, unless --stay or --interact is given. Without steps, the
 /// machine runs until it ends by itself.
 ///
-/// Ctrl-C ends the machine softly; a second Ctrl-C kills it.
+/// Ctrl-C ends the machine softly; a second Ctrl-C kills it. With --detach, the
+/// machine lives on in the background.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
@@ -48,10 +52,26 @@ pub(crate) struct Run {
     #[command(flatten)]
     ends: EndOptions,
 
+    #[command(flatten)]
+    background: DetachOptions,
+
     /// More arguments for QEMU, or a whole command line that begins with
     /// qemu-system-…
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     qemu_arguments: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Background")]
+struct DetachOptions {
+    /// Leaves the machine running in the background after the last step, and
+    /// prints its name
+    #[arg(short, long, conflicts_with_all = ["interact", "keep_on_failure"])]
+    detach: bool,
+
+    /// Prints the name as JSON, with the processes
+    #[arg(long, requires = "detach")]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,19 +148,34 @@ Examples:
   qemu-machine run --kernel vmlinuz --initrd initramfs --append console=ttyS0 \\
       --timeout 60 --expect '~ # ' --exec 'uname -r'
   qemu-machine run --drive disk.qcow2 --memory 1G --accel best --interact
+  qemu-machine run --detach --name web --drive disk.qcow2
   qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
 
 impl Run {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        let attention = Attention::to_signals().map_err(|error| {
-            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
-        })?;
-        let plan = machine::plan(&self, &attention)?;
+        let attention = attention()?;
         if let Some(form) = self.ends.dry_run {
-            print_dry_run(&plan, form)?;
+            print_dry_run(&machine::plan(&self, &attention)?, form)?;
             return Ok(Outcome::Succeeded);
         }
-        let lived = life::live(&self, &plan, &attention);
+        if self.background.detach {
+            return detach::start_owner(self.background.json, &attention);
+        }
+        self.live(&attention, None)
+    }
+
+    /// Does it as the owner of a detached machine.
+    pub(crate) fn own(self) -> Result<Outcome, Failure> {
+        let channel = owner::leave_caller().map_err(|error| detach::failed(&error))?;
+        let attention = attention()?;
+        let owner =
+            owner::Owner::begin(channel, &attention).map_err(|error| detach::failed(&error))?;
+        self.live(&attention, Some(&owner))
+    }
+
+    fn live(self, attention: &Attention, owner: Option<&owner::Owner>) -> Result<Outcome, Failure> {
+        let plan = machine::plan(&self, attention)?;
+        let lived = life::live(&self, &plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);
         }
@@ -150,6 +185,11 @@ impl Run {
         }
         Ok(outcome)
     }
+}
+
+fn attention() -> Result<Attention, Failure> {
+    Attention::to_signals()
+        .map_err(|error| Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}")))
 }
 
 /// A verb fails because its QEMU was not launched.

@@ -4,6 +4,7 @@
 mod support;
 
 mod console;
+mod detached;
 mod exec;
 mod statuses;
 mod verbs;

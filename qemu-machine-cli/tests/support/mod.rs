@@ -38,6 +38,15 @@ impl Qemu {
         command
     }
 
+    /// `run` of the tiny guest in the background, with QMP at `qmp` in a folder,
+    /// which also has all that it leaves.
+    pub fn detached(&self, folder: &Scratch, words: &[&str]) -> Command {
+        let mut run = self.run(["--detach", "--json", "--expect", "> ", "--qmp"]);
+        run.arg(folder.join("qmp")).args(words);
+        run.env("TMPDIR", folder.path());
+        run
+    }
+
     /// `run` of a Linux that has a shell on its console, or an agent.
     pub fn linux<S: AsRef<OsStr>>(
         &self,

@@ -1,7 +1,6 @@
 //! The life of the machine of a run: launched, stepped through, ended.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,8 @@ use qemu_machine::{ExitReport, Machine, Shell, Wait};
 use super::Run;
 use super::ending::{CommandEnd, Ending, Progress};
 use super::machine::Plan;
+use super::owner::Owner;
+use super::sockets::ServedSockets;
 use super::steps::{Login, Step};
 use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
@@ -36,12 +37,13 @@ impl Lived {
     }
 }
 
-/// Lives the machine's life.
-pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
+/// Lives the machine's life, in the background if there is an owner.
+pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
         step: run.ends.step_timeout,
     };
+    let _sockets = ServedSockets::before_launch(&run.machine.qmp);
     let machine = match launch(plan, attention, &clock) {
         Ok(machine) => machine,
         Err(Stopped { ending, message }) => {
@@ -65,7 +67,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         left: &run.steps.0,
         command: None,
     };
-    let stopped = guest.walk(run, plan);
+    let stopped = guest.walk(run, plan, owner);
     let (command, progress) = (guest.command, progress(guest.left));
     drop(guest);
     let mut lived = Lived {
@@ -94,10 +96,6 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
     let has_failed_output = matches!(lived.ending, Ending::OutputFailed { .. });
     if let (Some(report), false) = (&lived.report, has_failed_output) {
         report.warnings.iter().for_each(output::note);
-    }
-    for socket in &run.machine.qmp {
-        // A killed QEMU leaves it.
-        remove_socket(socket);
     }
     lived
 }
@@ -132,7 +130,7 @@ struct Guest<'a> {
 impl Guest<'_> {
     /// Does all that is to be done before the end. The result says how it came
     /// to that.
-    fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
+    fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
@@ -140,7 +138,10 @@ impl Guest<'_> {
             }
             Ok(_) => {}
         }
-        let done = if plan.interacts {
+        let done = if let Some(owner) = owner {
+            let announced = owner.announce(self.machine, run.machine.log_dir.as_deref());
+            announced.and_then(|()| self.live_on())
+        } else if plan.interacts {
             self.interact()
         } else if run.ends.stay || run.steps.is_empty() {
             self.stay()
@@ -261,6 +262,19 @@ impl Guest<'_> {
         }
     }
 
+    /// Waits until QEMU ends. A guest that has panicked, and that QEMU holds,
+    /// stays for somebody to look at.
+    fn live_on(&self) -> Result<Stopped, Stopped> {
+        let mut events = self.machine.monitor().events();
+        loop {
+            match self.wait(events.next().timeout(self.clock.left()))? {
+                Err(EventError::Ended { .. }) => return self.stay(),
+                Err(EventError::Timeout { .. }) => return Ok(Stopped::quietly(Ending::TimedOut)),
+                _ => {}
+            }
+        }
+    }
+
     /// Waits for the machine's own end.
     fn stay(&self) -> Result<Stopped, Stopped> {
         let exit = self.machine.wait_for_exit();
@@ -323,13 +337,6 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
             }
             (error.report().cloned(), stopped)
         }
-    }
-}
-
-fn remove_socket(socket: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    if std::fs::symlink_metadata(socket).is_ok_and(|it| it.file_type().is_socket()) {
-        let _ = std::fs::remove_file(socket);
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) struct MachineOptions {
 
     /// Keeps the logs of QEMU and of the console in this directory
     #[arg(long, value_name = "DIRECTORY")]
-    log_dir: Option<PathBuf>,
+    pub(super) log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
     #[arg(long, value_name = "FILE")]
@@ -113,6 +113,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let shows_by_itself = is_tiny
         && run.steps.is_empty()
         && run.console.console.is_none()
+        && !run.background.detach
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
