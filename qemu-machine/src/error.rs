@@ -36,3 +36,4 @@ pub use crate::machine::snapshot::error::{SnapshotError, SnapshotFailure};
 pub use crate::qtest::error::{QtestError, QtestFailure};
 pub use crate::qtest::handle::IrqError;
 pub use crate::qtest::wire::QtestProtocolError;
+pub use crate::registry::error::RegistryError;

@@ -25,6 +25,7 @@ debug_is_display!(
     crate::error::QtestError,
     crate::error::QtestFailure,
     crate::error::QtestProtocolError,
+    crate::error::RegistryError,
     crate::error::SchemaError,
     crate::error::ScreenError,
     crate::error::SendError,

@@ -13,6 +13,7 @@ use qemu_qmp::error::{ConnectError, ExecuteError};
 
 use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
+use crate::registry::RegistryError;
 use crate::spec::CommandLine;
 use qemu_qmp::error::ErrorKind;
 
@@ -86,6 +87,9 @@ pub enum LaunchFailure {
         /// The error of the system.
         cause: Arc<io::Error>,
     },
+    /// The machine could not be published. If its process had started, it was
+    /// killed.
+    Publish(RegistryError),
     /// This process cannot listen on the address of the monitor.
     Monitor(ConnectError),
     /// The process ended before the QMP handshake finished.
@@ -145,6 +149,7 @@ impl fmt::Display for LaunchFailure {
                 write!(f, "cannot {action} {}: {cause}", path.display())
             }
             Self::Resources { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::Publish(cause) => write!(f, "{cause}"),
             Self::Monitor(cause) => write!(f, "{cause}"),
             Self::Exited => f.write_str("QEMU exited before the QMP handshake finished"),
             Self::NoMonitor(cause) => write!(f, "the QMP monitor failed: {cause}"),
@@ -177,6 +182,7 @@ impl LaunchFailure {
             Self::Refused { .. } | Self::Nul { .. } | Self::ArgumentsTooLong { .. } => {
                 ErrorKind::InvalidInput
             }
+            Self::Publish(cause) => cause.kind(),
             Self::Monitor(cause) => cause.kind(),
             Self::Exited => ErrorKind::Ended,
             Self::NoMonitor(cause) => cause.kind(),
@@ -194,6 +200,7 @@ impl LaunchFailure {
             | Self::File { cause, .. }
             | Self::Resources { cause, .. }
             | Self::ArgumentsTooLong { cause } => Some(cause),
+            Self::Publish(cause) => cause.io_error(),
             Self::Monitor(cause) => cause.io_error(),
             Self::NoMonitor(cause) => cause.io_error(),
             Self::NotRun(cause) => cause.io_error(),

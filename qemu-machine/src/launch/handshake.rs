@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::life::PauseReason;
 use crate::machine::{Handles, Inner};
 use crate::qtest::Qtest;
+use crate::registry::Announcement;
 use crate::spec::GuestStart;
 use crate::supervise::Request;
 
@@ -33,6 +34,8 @@ pub(super) struct MonitorConnection {
 /// The handshake and its progress.
 pub(super) struct Handshake {
     start: GuestStart,
+    /// What a published machine says about itself.
+    announcement: Option<Announcement>,
     /// What it is waiting for, for a timeout.
     pub(super) waited_for: &'static str,
     /// The monitor.
@@ -42,9 +45,10 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(start: GuestStart) -> Self {
+    pub(super) fn new(start: GuestStart, announcement: Option<Announcement>) -> Self {
         Self {
             start,
+            announcement,
             waited_for: "connection to the monitor",
             client: None,
             guest_ran: start == GuestStart::AtOnce,
@@ -82,6 +86,9 @@ impl Handshake {
                     break;
                 }
             }
+        }
+        if ready_so_far {
+            self.publish(inner).await?;
         }
         if ready_so_far && self.start == GuestStart::Driven {
             self.waited_for = "reply on the qtest channel";
@@ -140,6 +147,21 @@ impl Handshake {
             reader.end(&cause).notify();
         }
         Ok((client, attached, ready))
+    }
+
+    /// Makes a published machine visible. The guest does not run yet, so that a
+    /// failure here fails the launch.
+    async fn publish(&mut self, inner: &Inner) -> Result<(), LaunchFailure> {
+        let Some(announcement) = self.announcement.take() else {
+            return Ok(());
+        };
+        let (answer, answered) = oneshot::channel();
+        inner.request(Request::Publish(Box::new(announcement), answer));
+        match answered.await {
+            Ok(published) => published.map_err(LaunchFailure::Publish),
+            // The machine has ended.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Starts the guest, or finds out why it is paused. Returns `false` if the

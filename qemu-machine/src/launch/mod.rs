@@ -14,6 +14,7 @@
 //! are dropped, and the supervisor ends the process.
 
 mod advice;
+mod announcement;
 mod cancel;
 mod channels;
 pub(crate) mod error;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use qemu_qmp::Disconnected;
 use qemu_qmp_engine::{Either, Engine, Span, first, oneshot, operation, race, timeout_option};
 
+use super::announcement::announcement;
 use super::cancel::Cancel;
 use super::handshake::Handshake;
 use super::start::{StartedMachine, start};
@@ -17,6 +18,7 @@ use super::verdict::verdict;
 use super::{LaunchError, LaunchFailure};
 use crate::life::{ExitReport, HandshakeFailure, Ladder};
 use crate::machine::Machine;
+use crate::registry::Publication;
 use crate::spec::{CommandLine, MachineBuilder, MachineSpec};
 use crate::supervise::Request;
 
@@ -176,6 +178,10 @@ async fn launch(
     given_up: oneshot::Receiver<()>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
+    let publication = match spec.is_published {
+        true => Some(publish(spec, &attempt).await?),
+        false => None,
+    };
     let StartedMachine {
         inner,
         console,
@@ -183,7 +189,7 @@ async fn launch(
         connection,
         readiness,
         overdue,
-    } = start(engine, spec, timeout, &attempt)?;
+    } = start(engine, spec, timeout, &attempt, publication)?;
     let overdue = async {
         match overdue.await {
             Ok(()) => Interruption::Overdue,
@@ -195,6 +201,8 @@ async fn launch(
         inner.ended().await;
         Interruption::Ended
     };
+    let announcement = announcement(spec, &inner, &console, &handles);
+    let mut handshake = Handshake::new(spec.guest_start(), announcement);
     let given_up = async {
         match given_up.await {
             Ok(()) => Interruption::GivenUp,
@@ -202,7 +210,6 @@ async fn launch(
             Err(_) => std::future::pending().await,
         }
     };
-    let mut handshake = Handshake::new(spec.guest_start());
     let result = handshake.run(&inner, connection, &console, &handles, readiness);
     let failure = match race(first(first(overdue, ended), given_up), result).await {
         Either::Right(Ok(())) => None,
@@ -247,6 +254,11 @@ async fn launch(
     inner.is_reported.store(true, Ordering::Relaxed);
     let command_line = Some(inner.command_line.clone());
     Err(attempt.failed_with(failed, command_line, report))
+}
+
+async fn publish(spec: &MachineSpec, attempt: &Attempt) -> Result<Publication, LaunchError> {
+    let prepared = Publication::prepare(spec, &attempt.name).await;
+    prepared.map_err(|error| attempt.failed(LaunchFailure::Publish(error)))
 }
 
 /// What can interrupt the handshake.

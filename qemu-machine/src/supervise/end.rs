@@ -114,6 +114,7 @@ impl Supervisor {
             channels,
             directory,
             private_log,
+            publication,
             ..
         } = &mut self.resources;
         let mut warnings = tee::finish(mem::take(tees)).await;
@@ -128,6 +129,10 @@ impl Supervisor {
         };
         if let Some(log) = private_log.take() {
             removed(log.path().to_owned(), log.remove());
+        }
+        if let Some(publication) = publication {
+            let (folder, outcome) = publication.remove();
+            removed(folder, outcome);
         }
         if let Some(directory) = directory.take() {
             removed(directory.path().to_owned(), directory.remove());
