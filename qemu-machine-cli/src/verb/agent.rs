@@ -10,6 +10,7 @@ use qemu_machine::qmp::connect::ServerAddress;
 use serde_json::json;
 
 use super::qmp::{Server, failed};
+use crate::address::Service;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -123,7 +124,7 @@ impl Agent {
 }
 
 fn connect(server: &Server) -> Result<GuestAgent, Failure> {
-    let connect = match server.address()? {
+    let connect = match server.address(Service::Agent)? {
         ServerAddress::Unix(path) => GuestAgent::connect_unix(path),
         ServerAddress::Tcp(address) => GuestAgent::connect_tcp(address),
     };

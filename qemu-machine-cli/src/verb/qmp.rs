@@ -9,7 +9,7 @@ use qemu_machine::Wait;
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::connect::ServerAddress;
 
-use crate::address::Address;
+use crate::address::{Address, Service};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::{duration, output};
@@ -50,7 +50,7 @@ Examples:
 /// Whom to speak with.
 #[derive(Debug, Args)]
 pub(super) struct Server {
-    /// The server's unix socket, or HOST:PORT
+    /// A machine's name, the server's unix socket, or HOST:PORT
     address: Address,
 
     /// How long the connecting, and then each answer, may take
@@ -64,13 +64,13 @@ impl Server {
     }
 
     /// The address for the library.
-    pub(super) fn address(&self) -> Result<ServerAddress, Failure> {
-        self.address.resolve().map_err(Failure::failed)
+    pub(super) fn address(&self, service: Service) -> Result<ServerAddress, Failure> {
+        self.address.resolve(service).map_err(Failure::failed)
     }
 
     /// Connects to its monitor.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let connect = match self.address()? {
+        let connect = match self.address(Service::Monitor)? {
             ServerAddress::Unix(path) => Client::connect_unix(path),
             ServerAddress::Tcp(address) => Client::connect_tcp(address),
         };

@@ -36,9 +36,9 @@ fn the_console_goes_where_it_was_asked_to() {
         );
         let live = finish(
             qemu.run(steps)
-                .args(["--console", "--prefix", "--name", "node"]),
+                .args(["--console", "--prefix", "--name", "prefix"]),
         );
-        assert!(text(&live.stdout).contains("[node] > hi\r\n"), "{live:?}");
+        assert!(text(&live.stdout).contains("[prefix] > hi\r\n"), "{live:?}");
     }
 }
 

@@ -88,7 +88,11 @@ fn a_detached_machine_lives_on_and_holds_nothing_of_its_caller() {
         let owner = machine.process("owner_pid");
         let name = fs::read_to_string(format!("/proc/{owner}/comm")).unwrap();
         assert_eq!(name, "qemu-machine\n");
-        assert!(folder.join("logs/qemu.owner.log").is_file());
+        assert!(
+            folder
+                .join(format!("logs/qemu-{owner}.owner.log"))
+                .is_file()
+        );
         quit(&folder);
         machine.ends();
         assert_eq!(folder.names(), ["logs"]);
@@ -99,9 +103,9 @@ fn a_detached_machine_lives_on_and_holds_nothing_of_its_caller() {
 fn the_name_is_printed_after_the_output_of_the_commands() {
     let qemu = qemus().pop().unwrap();
     let mut run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", "echo hello"]);
-    run.args(["--exec", "poweroff -f &", "-d", "--name", "node"]);
+    run.args(["--exec", "poweroff -f &", "-d", "--name", "printed"]);
     let output = finish(&run);
-    assert_eq!(text(&output.stdout), "hello\nnode\n", "{output:?}");
+    assert_eq!(text(&output.stdout), "hello\nprinted\n", "{output:?}");
 }
 
 #[test]

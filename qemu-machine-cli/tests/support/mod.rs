@@ -17,7 +17,16 @@ pub fn command() -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT,TERM,HUP", BINARY]);
     command.env("LC_ALL", "C").env_remove("NO_COLOR");
+    command.env("XDG_RUNTIME_DIR", runtime_directory());
     command
+}
+
+/// Where the tests publish machines: not among those of the user.
+pub fn runtime_directory() -> PathBuf {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = testbed::folder_for_sockets().join("qemu-machine-tests");
+    let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
+    folder
 }
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_qemu-machine");

@@ -23,7 +23,7 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "BINARY")]
     qemu: Option<OsString>,
 
-    /// The machine's name, in errors and of its logs
+    /// The machine's name, by which other verbs find it; qemu-PID by default
     #[arg(long)]
     name: Option<String>,
 
@@ -83,6 +83,12 @@ pub(super) struct MachineOptions {
 }
 
 impl MachineOptions {
+    /// The name of the machine, which no other machine that runs has.
+    pub(super) fn name(&self) -> String {
+        let name = self.name.clone();
+        name.unwrap_or_else(|| format!("qemu-{}", std::process::id()))
+    }
+
     fn names_a_guest(&self) -> bool {
         self.kernel.is_some() || !self.drive.is_empty()
     }
@@ -117,10 +123,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
-    let mut builder = Machine::builder(&binary);
-    if let Some(name) = &options.name {
-        builder = builder.name(name);
-    }
+    let mut builder = Machine::builder(&binary).name(options.name()).publish();
     builder = with_hardware(builder, options, &binary, attention)?;
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
@@ -224,7 +227,7 @@ fn console(
         });
     }
     if let Some(directory) = &run.machine.log_dir {
-        let name = run.machine.name.as_deref().unwrap_or("qemu");
+        let name = run.machine.name().replace('/', "_");
         console = console.log(directory.join(format!("{name}.console")));
     }
     if run.steps.have_commands() && !run.machine.agent {
@@ -256,9 +259,6 @@ fn with_channels(
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::file("make the directory", directory, &error))?;
         builder = builder.log_dir(directory);
-        if options.name.is_none() {
-            builder = builder.name("qemu");
-        }
     }
     if let Some(path) = &options.transcript {
         builder = builder.transcript(path);
