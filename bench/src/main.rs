@@ -3,6 +3,7 @@
 //!
 //! `cargo xtask bench` makes a release build and runs it.
 
+mod command;
 mod console;
 mod curve;
 mod growth;
@@ -89,4 +90,9 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
 }
 
 /// In the order of the report.
-const TOPICS: [Topic; 3] = [monitor::TOPIC, lifetime::TOPIC, console::TOPIC];
+const TOPICS: [Topic; 4] = [
+    monitor::TOPIC,
+    lifetime::TOPIC,
+    console::TOPIC,
+    command::TOPIC,
+];

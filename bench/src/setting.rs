@@ -9,6 +9,10 @@ pub(crate) struct Setting {
     pub(crate) fake_qemu: PathBuf,
     /// The newest.
     pub(crate) qemu: PathBuf,
+    /// The command `qemu-machine`.
+    pub(crate) command: PathBuf,
+    /// The folder of a Linux guest with the agent.
+    pub(crate) linux: PathBuf,
     /// A Python with the peer `qemu.qmp`.
     pub(crate) python: Option<PathBuf>,
     pub(crate) extent: Extent,
@@ -30,6 +34,7 @@ pub(crate) enum Extent {
 impl Setting {
     pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut fake_qemu, mut qemu, mut python, mut out) = (None, None, None, None);
+        let (mut command, mut linux) = (None, None);
         let (mut extent, mut only) = (Extent::Full, Vec::new());
         let mut words = words;
         while let Some(word) = words.next() {
@@ -40,6 +45,8 @@ impl Setting {
             match word.to_str() {
                 Some("--fake-qemu") => fake_qemu = Some(path()?),
                 Some("--qemu") => qemu = Some(path()?),
+                Some("--command") => command = Some(path()?),
+                Some("--linux") => linux = Some(path()?),
                 Some("--python") => python = Some(path()?),
                 Some("--out") => out = Some(path()?),
                 Some("--smoke") => extent = Extent::Smoke,
@@ -50,6 +57,8 @@ impl Setting {
         Ok(Self {
             fake_qemu: fake_qemu.ok_or(USAGE)?,
             qemu: qemu.ok_or(USAGE)?,
+            command: command.ok_or(USAGE)?,
+            linux: linux.ok_or(USAGE)?,
             python,
             extent,
             only,
@@ -80,5 +89,5 @@ impl Setting {
     }
 }
 
-const USAGE: &str = "usage: bench --fake-qemu PROGRAM --qemu PROGRAM [--python PROGRAM] \
-                     [--smoke] [--out FOLDER] [ID...]";
+const USAGE: &str = "usage: bench --fake-qemu PROGRAM --qemu PROGRAM --command PROGRAM \
+                     --linux FOLDER [--python PROGRAM] [--smoke] [--out FOLDER] [ID...]";

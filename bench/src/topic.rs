@@ -87,6 +87,8 @@ mod tests {
         Setting {
             fake_qemu: "fake-qemu".into(),
             qemu: "qemu".into(),
+            command: "qemu-machine".into(),
+            linux: "linux".into(),
             python: None,
             extent: Extent::Smoke,
             only: only.iter().map(|&id| id.to_owned()).collect(),

@@ -8,7 +8,7 @@ use std::process::Command;
 #[test]
 fn every_row_can_be_measured() {
     let program = Path::new(env!("CARGO_BIN_EXE_bench"));
-    // It takes about 10 s. If it hangs, it must not delay all other tests.
+    // It takes about 15 s. If it hangs, it must not delay all other tests.
     let mut bench = Command::new("timeout");
     bench.args(["--kill-after=10", "300"]).arg(program);
     // Cargo builds both into one folder.
@@ -16,6 +16,10 @@ fn every_row_can_be_measured() {
         .arg("--fake-qemu")
         .arg(program.with_file_name("fake-qemu"));
     bench.arg("--qemu").arg(newest());
+    bench
+        .arg("--command")
+        .arg(program.with_file_name("qemu-machine"));
+    bench.arg("--linux").arg(target().join("guests/linux"));
     let python = target().join("bench/python/bin/python");
     if python.is_file() {
         bench.arg("--python").arg(python);

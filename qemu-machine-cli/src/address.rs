@@ -1,4 +1,4 @@
-//! Where a server listens, as it is given to a verb.
+//! The address of a server, as a verb takes it.
 
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) enum Service {
 impl FromStr for Address {
     type Err = String;
 
-    /// `unix:PATH` and `tcp:HOST:PORT` say which; otherwise `HOST:PORT` is
-    /// what has a port and no slash, and a name is what has neither.
+    /// Reads `unix:PATH` and `tcp:HOST:PORT`. Other text is `HOST:PORT` if it has
+    /// a port and no slash, a path if it has a slash, and a name otherwise.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
@@ -54,7 +54,7 @@ impl Address {
             Self::Name(name) => named(name, service).map(ServerAddress::Unix),
             Self::Unix(path) => Ok(ServerAddress::Unix(path.clone())),
             Self::Tcp(address) => {
-                // An empty host is this one, as QEMU has it.
+                // An empty host is this host, as in QEMU.
                 let full = match address.strip_prefix(':') {
                     Some(port) => format!("localhost:{port}"),
                     None => address.clone(),

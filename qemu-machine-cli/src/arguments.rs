@@ -1,52 +1,89 @@
-//! The command line of the command itself.
+//! The arguments of `qemu-machine`.
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::exit::Outcome;
+use crate::config;
 use crate::failure::Failure;
-use crate::verb::Verb;
+use crate::help;
+use crate::verb::{self, Verb};
 
 /// Runs QEMU virtual machines, and speaks with them.
 ///
 /// Standard output has what was asked for, standard error all else. With no
 /// arguments, `run` runs a tiny guest that is built in.
 #[derive(Debug, Parser)]
-#[command(name = "qemu-machine", version, max_term_width = 100)]
+#[command(name = "qemu-machine", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Whether this process owns the machine of a detached run.
-    #[arg(skip)]
-    is_owner: bool,
-
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
-/// The option that makes a process the owner of a detached run. It stands
-/// before all others, and people do not see it.
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine run
+  qemu-machine run --drive disk.qcow2 --memory 1G --interact
+  qemu-machine doctor
+  qemu-machine run --help";
+
+/// The description of all arguments.
+pub(crate) fn command() -> Command {
+    help::on_one_screen(full_command())
+}
+
+/// The same for a manual, which has room for everything.
+pub(crate) fn full_command() -> Command {
+    verb::with_schema_option(Arguments::command())
+}
+
+/// The word that makes a process the owner of a detached run. It stands before
+/// all others, and people do not see it.
 pub(crate) const OWNER: &str = "--owner";
 
-impl Arguments {
-    /// Reads them from the command line.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut words: Vec<OsString> = std::env::args_os().collect();
-        let is_owner = words.get(1).is_some_and(|word| word == OWNER);
-        if is_owner {
-            words.remove(1);
-        }
-        let arguments = Self::try_parse_from(words)?;
-        Ok(Self {
-            is_owner,
-            ..arguments
-        })
+/// Takes that word out of the words; whether it was there.
+pub(crate) fn take_owner(words: &mut Vec<OsString>) -> bool {
+    let is_owner = words.get(1).is_some_and(|word| word == OWNER);
+    if is_owner {
+        words.remove(1);
     }
+    is_owner
+}
 
-    /// Does what is asked.
-    pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        match self.verb {
-            Verb::Run(run) if self.is_owner => run.own(),
-            verb => verb.run(),
+/// Why there are no arguments to use.
+pub(crate) enum Refused {
+    /// They are wrong, or ask for help.
+    Usage(clap::Error),
+    /// The configuration that they name cannot be used.
+    Failure(Failure),
+}
+
+/// Reads the arguments, with those of the target that they name.
+pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
+    let mut matches = command().try_get_matches_from(words)?;
+    if let Some(words) = config::expand(words, &matches)? {
+        matches = command().try_get_matches_from(words)?;
+    }
+    let read = Arguments::from_arg_matches(&matches);
+    Ok(read.map_err(|error| {
+        let mut command = command();
+        command.build();
+        let verb = matches.subcommand_name();
+        match verb.and_then(|name| command.find_subcommand_mut(name)) {
+            Some(verb) => error.format(verb),
+            None => error,
         }
+    })?)
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
     }
 }

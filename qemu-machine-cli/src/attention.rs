@@ -1,5 +1,5 @@
-//! Waiting while somebody may call: the person by a signal, or the writer of
-//! standard output by a failure.
+//! Waits that end early on a call: a signal from a person, or a failed write to
+//! standard output.
 //!
 //! ```text
 //! signal --thread--> call --+
@@ -9,8 +9,8 @@
 //! Each call ends one wait. So the first Ctrl-C ends what is under way, and the
 //! second ends the soft end of the machine.
 //!
-//! Signals come by `signal-hook`: its self-pipe and its thread are safe code, and
-//! it keeps what others have installed.
+//! `signal-hook` receives the signals. Its self-pipe needs no unsafe code here, and
+//! it keeps the handlers of others.
 
 use std::collections::VecDeque;
 use std::future::{Future, IntoFuture, poll_fn};

@@ -1,4 +1,4 @@
-//! A span of time, as it is given to an option.
+//! A span of time, as an option takes it.
 
 use std::time::Duration;
 

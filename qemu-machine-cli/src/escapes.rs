@@ -1,4 +1,4 @@
-//! Text with escapes, as it is given to an option: `poweroff\n`.
+//! Text with escapes, as an option takes it: `poweroff\n`.
 
 /// Reads `\n`, `\r`, `\t`, `\e`, `\0`, `\\` and `\xHH`.
 pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {

@@ -6,13 +6,13 @@
 //! | 1 | it failed: a refused command, a pattern that did not come, a guest that panicked, a QEMU that exited with an error |
 //! | 2 | the arguments cannot be used |
 //! | 124 | a timeout passed |
-//! | 125 | the command itself failed: its output cannot be written, or with `run --exec` the guest's command did not come to its end |
+//! | 125 | the command itself failed: its output cannot be written, or with `run --exec` the guest's command did not end |
 //! | 126 | QEMU is there but cannot be executed |
 //! | 127 | there is no such QEMU |
 //! | 128+n | signal n ended the command, the guest's command or QEMU; 141 if nobody reads standard output |
 //! | any | the status of the guest's command (`run --exec`, `agent exec`), or the code of a guest that exits by a device |
 
-/// What became of a verb.
+/// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It did what was asked.
@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     NotFound,
     /// A signal ended it.
     Signal(i32),
-    /// What ran chose the status.
+    /// The program that ran chose the status.
     Exit(i64),
 }
 
@@ -53,7 +53,7 @@ impl Outcome {
             Self::NotExecutable => 126,
             Self::NotFound => 127,
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
-            // As `wait` has it: the lowest 8 bits. A failure must stay one.
+            // A status has 8 bits. A failure must not become 0.
             Self::Exit(code) => match code.to_le_bytes()[0] {
                 0 if code != 0 => 1,
                 status => status,

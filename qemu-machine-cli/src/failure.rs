@@ -11,7 +11,7 @@ use crate::exit::Outcome;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) outcome: Outcome,
-    /// `None` if everything was said, or nobody is there to read it.
+    /// `None` if it is printed already, or nobody could read it.
     pub(crate) message: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl Failure {
         }
     }
 
-    /// It failed; the text is the library's.
+    /// An operation failed; the text comes from the library.
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
         Self::new(Outcome::Failed, message)
     }
@@ -33,7 +33,7 @@ impl Failure {
         Self::new(Outcome::Usage, message)
     }
 
-    /// A file of ours cannot be read or written.
+    /// A file cannot be read or written.
     pub(crate) fn file(action: &str, path: &std::path::Path, cause: &io::Error) -> Self {
         let message = format!("cannot {action} {}: {cause}", path.display());
         Self::new(Outcome::Broken, message)
@@ -41,7 +41,7 @@ impl Failure {
 }
 
 impl Outcome {
-    /// Of an operation that failed.
+    /// The outcome of an operation that failed in this way.
     pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Timeout => Self::TimedOut,

@@ -1,20 +1,25 @@
 //! What is written where: standard output has what was asked for, standard error
 //! all else.
 //!
-//! Never panics on a reader that is gone. A write to standard output that fails
-//! is a [`Failure`]; one to standard error is dropped, because nobody is left
-//! to read about it.
+//! A closed pipe causes no panic. A failed write to standard output is a
+//! [`Failure`]. A failed write to standard error is ignored, because nobody could
+//! read about it.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
+
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::progress::{self, Stream};
 
 /// Writes to standard output what was asked for.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let written = progress::aside(bytes, Stream::Output, || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    });
     written.map_err(|error| unwritable(&error))
 }
 
@@ -23,27 +28,44 @@ pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Writes a value to standard output as JSON: in one line, or for people.
-pub(crate) fn json(value: &serde_json::Value, in_one_line: bool) -> Result<(), Failure> {
-    if in_one_line {
-        line(value)
+/// Prints the output of a verb: as JSON in one line, or for people.
+pub(crate) fn print<T: Serialize + fmt::Display>(output: &T, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return line(json(output));
+    }
+    let text = output.to_string();
+    if text.is_empty() || text.ends_with('\n') {
+        write(text.as_bytes())
     } else {
-        line(format_args!("{value:#}"))
+        line(text)
     }
 }
 
-/// Writes to standard error what a program of the guest's wrote to its own.
-pub(crate) fn write_error(bytes: &[u8]) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+/// An output as JSON.
+pub(crate) fn json<T: Serialize>(output: &T) -> serde_json::Value {
+    // This fails only for maps whose keys are not text, and we have none.
+    serde_json::to_value(output).unwrap_or_default()
 }
 
-/// Says something to the person at standard error.
+/// Whether standard output is a file.
+pub(crate) fn goes_to_file() -> bool {
+    std::fs::metadata("/proc/self/fd/1").is_ok_and(|it| it.is_file())
+}
+
+/// Writes the standard error of a program in the guest to ours.
+pub(crate) fn write_error(bytes: &[u8]) {
+    progress::aside(bytes, Stream::Error, || {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+    });
+}
+
+/// Prints a note on standard error.
 pub(crate) fn note(text: impl fmt::Display) {
     write_error(format!("qemu-machine: {text}\n").as_bytes());
 }
 
-/// Says why it failed.
+/// Prints the reason of a failure on standard error.
 pub(crate) fn error(text: impl fmt::Display) {
     let (begin, end) = if has_colour() {
         ("\x1b[1;31m", "\x1b[0m")
@@ -53,14 +75,21 @@ pub(crate) fn error(text: impl fmt::Display) {
     write_error(format!("qemu-machine: {begin}error:{end} {text}\n").as_bytes());
 }
 
-/// Says why the arguments cannot be used, or gives the help that was asked for.
+/// Prints why the arguments cannot be used, or the help that they ask for.
 pub(crate) fn usage(error: &clap::Error) -> Result<Outcome, Failure> {
-    // It chooses standard output or error, and colour.
-    match error.print() {
-        _ if error.use_stderr() => Ok(Outcome::Usage),
-        Ok(()) => Ok(Outcome::Succeeded),
-        Err(error) => Err(unwritable(&error)),
+    let text = error.render();
+    if !error.use_stderr() {
+        // clap knows whether there may be colour.
+        error.print().map_err(|error| unwritable(&error))?;
+        return Ok(Outcome::Succeeded);
     }
+    let plain = text.to_string();
+    match plain.strip_prefix("error: ") {
+        Some(reason) => self::error(reason.trim_end()),
+        // The help, because there are no arguments at all.
+        None => write_error(plain.as_bytes()),
+    }
+    Ok(Outcome::Usage)
 }
 
 /// What a failed write to standard output means.

@@ -72,6 +72,7 @@ mod serialize;
 pub mod spec;
 mod supervise;
 mod sys;
+pub mod template;
 mod umbrella;
 
 pub use qemu_qmp as qmp;

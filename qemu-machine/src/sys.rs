@@ -572,6 +572,18 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The free space of the file system of an open file, for this user.
+pub(crate) fn free_bytes(file: &impl AsFd) -> io::Result<u64> {
+    // SAFETY: all zeros are a valid `statvfs`.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and the structure is ours.
+    let result = unsafe { libc::fstatvfs(file.as_fd().as_raw_fd(), &raw mut found) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// A file in memory, which exists while it is open somewhere. The name is only
 /// for `/proc`.
 pub(crate) fn memory_file(name: &CStr) -> io::Result<File> {

@@ -6,8 +6,9 @@ use std::io;
 use crate::error::{
     AccelError, AgentError, BestAccelError, ConnectError, DisplayError, ErrorKind, EventError,
     ExecuteError, ExitError, ExpectError, ForwardError, InputError, InteractError, IrqError,
-    JobError, LaunchError, MigrationError, MoveError, PatternError, QtestError, RegistryError,
-    SchemaError, ScreenError, SendError, ShellError, ShutdownError, SnapshotError,
+    JobError, LaunchError, MigrationError, MoveError, PatternError, PublishedError, QtestError,
+    RegistryError, SchemaError, ScreenError, SendError, ShellError, ShutdownError, SnapshotError,
+    TemplateError, WakeError,
 };
 
 /// Makes the error of these, each with its conversion. Those that may hold an
@@ -116,6 +117,10 @@ errors! {
     Qtest(QtestError) by io_error,
     /// No interrupt came.
     Irq(IrqError),
+    /// A template could not be made or opened.
+    Template(TemplateError) by io_error,
+    /// A guest did not get its own identity.
+    Wake(WakeError) by io_error,
     /// Accelerators could not be listed or tried.
     Accel(AccelError) by io_error,
     /// No accelerator works.
@@ -126,6 +131,8 @@ errors! {
     Move(MoveError) by io_error,
     /// The schema was not read.
     Schema(SchemaError) by io_error,
+    /// An operation on a published machine failed.
+    Published(PublishedError) by io_error,
     /// The registry of published machines failed.
     Registry(RegistryError) by io_error,
     /// A snapshot operation failed.

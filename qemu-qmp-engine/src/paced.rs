@@ -44,6 +44,20 @@ impl PacedSocket {
         }
     }
 
+    /// Sends what the kernel accepts now, and returns how many bytes that are.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.get_ref().send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                sent => return sent,
+            }
+        }
+    }
+
     /// Waits until the kernel accepts data, and returns how many bytes it accepted.
     ///
     /// # Errors
@@ -52,20 +66,20 @@ impl PacedSocket {
     /// # Cancel safety
     /// If the future is dropped, nothing was sent.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let send = |socket: &Socket| socket.send_with_flags(bytes, libc::MSG_NOSIGNAL);
         loop {
             // Before the wait, because `hung_up` clears what the watch knows. The
             // kernel reports room again only after the socket was full.
-            match send(self.0.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome,
+            let sent = self.write_now(bytes)?;
+            if sent > 0 || bytes.is_empty() {
+                return Ok(sent);
             }
             let mut ready = self.0.writable().await?;
-            match ready.try_io(|socket| send(socket.get_ref())) {
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(outcome) => return outcome,
-                Err(_would_block) => {}
+            let again = |_: &_| match self.write_now(bytes) {
+                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+                sent => sent,
+            };
+            if let Ok(outcome) = ready.try_io(again) {
+                return outcome;
             }
         }
     }

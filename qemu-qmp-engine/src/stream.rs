@@ -212,6 +212,16 @@ impl Stream {
         self.progress.until(done).await
     }
 
+    /// Waits until the kernel has accepted all queued bytes, or the connection has
+    /// ended.
+    pub async fn flushed(&self) {
+        let done = |progress: &Progress| match progress {
+            Progress::Sent(_) => (!self.has_queued()).then_some(()),
+            Progress::Over => Some(()),
+        };
+        self.progress.until(done).await;
+    }
+
     /// Reads until the end of the stream, and passes each piece to `each`. It also
     /// sends the queued bytes. Runs on the engine.
     ///

@@ -23,12 +23,20 @@ pub(crate) fn set_up() -> Option<PathBuf> {
 
 /// The program with all of its arguments.
 fn bench(words: &[&str]) -> Result<Command, Failure> {
-    let build = ["build", "--quiet", "--release", "--package", "fake-qemu"];
-    process::run_shown(&mut cargo(build))?;
+    let build = ["build", "--quiet", "--release", "--package"];
+    for package in ["fake-qemu", "qemu-machine-cli"] {
+        process::run_shown(cargo(build).arg(package))?;
+    }
     let mut bench = cargo(["run", "--quiet", "--release", "--package", "bench", "--"]);
     bench
         .arg("--fake-qemu")
         .arg(workspace::target().join("release/fake-qemu"));
+    bench
+        .arg("--command")
+        .arg(workspace::target().join("release/qemu-machine"));
+    bench
+        .arg("--linux")
+        .arg(workspace::target().join("guests/linux"));
     bench.arg("--qemu").arg(setup::launcher::newest()?);
     if let Some(python) = set_up() {
         bench.arg("--python").arg(python);

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use qemu_machine::{Console, Machine, Wait};
 
 use super::life::{By, Recipe};
-use crate::{Failure, sys};
+use crate::{Failure, command, sys};
 
 /// A separate process. It ends with its input.
 pub(super) struct Worker {
@@ -71,6 +71,11 @@ impl Drop for Worker {
     }
 }
 
+/// The arguments of a process that launches and ends a machine, and then ends.
+pub(crate) fn once(qemu: &Path) -> [OsString; 3] {
+    [WORD.into(), "once".into(), qemu.into()]
+}
+
 /// The work of this process, if it is a worker.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> Option<Result<(), Failure>> {
     let words: Vec<_> = words.collect();
@@ -81,6 +86,7 @@ pub(crate) fn run(words: impl Iterator<Item = OsString>) -> Option<Result<(), Fa
             launch_from_large(bytes, Path::new(qemu))
         }
         [kind, fake_qemu] if kind == "keeper" => keep(Path::new(fake_qemu)),
+        [kind, qemu] if kind == "once" => command::live(Path::new(qemu)),
         _ => Err("unknown kind of worker".into()),
     })
 }

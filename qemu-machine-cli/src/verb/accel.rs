@@ -1,10 +1,11 @@
 //! `accel`: which accelerator runs a guest on this host, and how fast.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use clap::Args;
 use qemu_machine::{Accel, Wait};
-use serde_json::json;
+use serde::Serialize;
 
 use super::run::default_qemu;
 use crate::exit::Outcome;
@@ -37,6 +38,40 @@ pub(crate) struct TryAccel {
     json: bool,
 }
 
+/// Which accelerators of a QEMU work on this host.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Findings {
+    /// The name of the fastest; null if none works.
+    best: Option<String>,
+    accelerators: Vec<Finding>,
+    #[serde(skip)]
+    text: String,
+}
+
+/// What one accelerator did.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Finding {
+    name: String,
+    works: bool,
+    /// How fast it is, or why it does not work.
+    #[serde(rename = "finding")]
+    what: String,
+    /// What makes it work; null if nothing is known.
+    advice: Option<String>,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        match &self.best {
+            Some(name) => writeln!(f, "best: {name}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl TryAccel {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let binary = self.qemu.unwrap_or_else(|| default_qemu().into());
@@ -46,25 +81,24 @@ impl TryAccel {
         }
         let report = probe.wait().map_err(Failure::failed)?;
         let best = report.best();
-        let best = best.as_ref().map(|choice| choice.accel().name());
-        if self.json {
-            let findings = report.findings().map(|(accel, finding)| {
-                json!({
-                    "name": accel.name(),
-                    "works": finding.works(),
-                    "finding": finding.to_string(),
-                    "advice": finding.advice(),
-                })
-            });
-            let findings: Vec<_> = findings.collect();
-            output::json(&json!({"best": best, "accelerators": findings}), true)?;
-        } else if self.best {
-            best.map_or(Ok(()), output::line)?;
-        } else {
-            output::line(&report)?;
-            best.map_or(Ok(()), |name| output::line(format_args!("best: {name}")))?;
+        let best = best.as_ref().map(|choice| choice.accel().name().to_owned());
+        let found = report.findings().map(|(accel, finding)| Finding {
+            name: accel.name().to_owned(),
+            works: finding.works(),
+            what: finding.to_string(),
+            advice: finding.advice().map(str::to_owned),
+        });
+        let findings = Findings {
+            accelerators: found.collect(),
+            text: report.to_string(),
+            best,
+        };
+        if !self.best {
+            output::print(&findings, self.json)?;
+        } else if let Some(name) = &findings.best {
+            output::line(name)?;
         }
-        Ok(match best {
+        Ok(match findings.best {
             Some(_) => Outcome::Succeeded,
             None => Outcome::Failed,
         })

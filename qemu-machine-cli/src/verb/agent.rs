@@ -1,13 +1,14 @@
 //! `agent`: the guest agent of a QEMU that runs.
 
+use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use qemu_machine::Wait;
-use qemu_machine::qmp::agent::{GuestAgent, ShutdownMode};
+use qemu_machine::qmp::agent::{AgentInfo, GuestAgent, ShutdownMode};
 use qemu_machine::qmp::connect::ServerAddress;
-use serde_json::json;
+use serde::Serialize;
 
 use super::qmp::{Server, failed};
 use crate::address::Service;
@@ -33,7 +34,7 @@ Examples:
   qemu-machine agent ga.sock read /etc/os-release
   qemu-machine agent ga.sock write /etc/motd hello.txt";
 
-/// What the agent is to do.
+/// The task of the agent.
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Succeeds if the agent answers
@@ -56,9 +57,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         program: Vec<String>,
     },
-    /// Prints a file of the guest's
+    /// Prints a file of the guest
     Read { path: String },
-    /// Writes a file of the guest's, from a file of ours or standard input
+    /// Writes a file in the guest, from a file here or standard input
     Write { path: String, from: Option<PathBuf> },
     /// Makes the guest shut itself down
     Shutdown {
@@ -94,7 +95,8 @@ impl Agent {
             }
             Task::Info { json } => {
                 let info = agent.info().timeout(server.timeout).wait();
-                print_info(&info.map_err(failed)?, json)?;
+                let info = Info::from(info.map_err(failed)?);
+                output::print(&info, json)?;
             }
             Task::Exec {
                 input,
@@ -151,7 +153,7 @@ fn exec(
     let ran = exec.timeout(None).wait().map_err(|error| {
         let failure = failed(error);
         match failure.outcome {
-            // Status 1 would be the program's.
+            // Status 1 would look like the program's own.
             Outcome::Failed => Failure {
                 outcome: Outcome::Broken,
                 ..failure
@@ -173,7 +175,7 @@ fn exec(
     })
 }
 
-/// The content of a file of ours, or of standard input.
+/// The content of a file on this host, or of standard input.
 fn bytes(from: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
     if let Some(path) = from {
         return std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error));
@@ -187,22 +189,46 @@ fn bytes(from: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn print_info(info: &qemu_machine::qmp::agent::AgentInfo, as_json: bool) -> Result<(), Failure> {
-    if as_json {
-        let commands = info
-            .commands
-            .iter()
-            .map(|it| json!({"name": it.name, "enabled": it.enabled, "replies": it.replies}));
-        let commands: Vec<_> = commands.collect();
-        return output::json(
-            &json!({"version": info.version, "commands": commands}),
-            true,
-        );
+/// What an agent is, and what it can do (`agent ADDRESS info`).
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Info {
+    version: String,
+    commands: Vec<AgentCommand>,
+}
+
+/// One command of an agent.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct AgentCommand {
+    name: String,
+    /// Whether the agent executes it.
+    enabled: bool,
+    /// Whether the agent replies if it succeeds.
+    replies: bool,
+}
+
+impl From<AgentInfo> for Info {
+    fn from(info: AgentInfo) -> Self {
+        let commands = info.commands.into_iter().map(|it| AgentCommand {
+            name: it.name,
+            enabled: it.enabled,
+            replies: it.replies,
+        });
+        Self {
+            version: info.version,
+            commands: commands.collect(),
+        }
     }
-    let mut lines = format!("version {}\n", info.version);
-    for command in &info.commands {
-        let mark = if command.enabled { "" } else { " (disabled)" };
-        lines.extend(["command ", &command.name, mark, "\n"]);
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "version {}", self.version)?;
+        for command in &self.commands {
+            let mark = if command.enabled { "" } else { " (disabled)" };
+            writeln!(f, "command {}{mark}", command.name)?;
+        }
+        Ok(())
     }
-    output::write(lines.as_bytes())
 }

@@ -1,13 +1,13 @@
-//! `doctor`: whether this host has what machines need, and what to do where it
-//! has not.
+//! `doctor`: checks this host for machines, and says what to do.
 
 mod host;
 
 use std::ffi::OsString;
+use std::fmt;
 
 use clap::Args;
 use qemu_machine::{Accel, Machine, Wait};
-use serde_json::json;
+use serde::Serialize;
 
 use super::run::default_qemu;
 use crate::exit::Outcome;
@@ -29,17 +29,29 @@ pub(crate) struct Doctor {
     json: bool,
 }
 
-/// What was found out of one thing.
-#[derive(Debug, PartialEq, Eq)]
+/// The findings, in the order of the checks.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Findings(Vec<Finding>);
+
+/// The state of one thing.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Finding {
     name: &'static str,
     state: State,
+    #[serde(rename = "finding")]
     what: String,
+    /// What to do; null if nothing is to be done, or nothing is known.
     advice: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 enum State {
+    /// Nothing is to be done.
+    #[serde(rename = "ok")]
     Good,
     /// Machines run, but not as well as they could.
     Warning,
@@ -89,37 +101,28 @@ impl Finding {
     }
 }
 
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.0 {
+            let Finding { name, what, .. } = finding;
+            writeln!(f, "{:8} {name}: {what}", finding.state.name())?;
+            if let Some(advice) = &finding.advice {
+                writeln!(f, "{:8}   advice: {advice}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Doctor {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let binary = self.qemu.unwrap_or_else(|| default_qemu().into());
         let mut findings = vec![host::kernel(), qemu(binary), kvm()];
         findings.extend([host::temporary_files(), host::shell(), host::descriptors()]);
         findings.extend([host::memory(), host::processes(), host::firmware()]);
-        if self.json {
-            let described = findings.iter().map(|it| {
-                json!({
-                    "name": it.name,
-                    "state": it.state.name(),
-                    "finding": it.what,
-                    "advice": it.advice,
-                })
-            });
-            output::json(&described.collect(), true)?;
-        } else {
-            for Finding {
-                name,
-                state,
-                what,
-                advice,
-            } in &findings
-            {
-                output::line(format_args!("{:8} {name}: {what}", state.name()))?;
-                if let Some(advice) = advice {
-                    output::line(format_args!("{:8}   advice: {advice}", ""))?;
-                }
-            }
-        }
-        let is_bad = findings.iter().any(|it| it.state == State::Bad);
+        let findings = Findings(findings);
+        output::print(&findings, self.json)?;
+        let is_bad = findings.0.iter().any(|it| it.state == State::Bad);
         Ok(if is_bad {
             Outcome::Failed
         } else {

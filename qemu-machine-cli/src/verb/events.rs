@@ -1,12 +1,14 @@
 //! `events`: what happens in a QEMU that runs, as it happens.
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::error::EventError;
 use qemu_machine::qmp::{Event, EventPattern};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::qmp::{Server, failed};
 use crate::exit::Outcome;
@@ -71,13 +73,13 @@ impl Events {
         } else {
             monitor.events_matching(self.patterns)
         };
-        // For a script that causes the events, and must not be too early.
+        // A script that causes the events waits for this note.
         output::note(format_args!("listening to the {}", monitor.server()));
         let mut left = self.count;
         while left != Some(0) {
             let time = ends_at.map(|end| end.saturating_duration_since(Instant::now()));
             match events.next().timeout(time).wait() {
-                Ok(event) => print(&event, self.json)?,
+                Ok(event) => output::print(&Output::from(&event), self.json)?,
                 Err(error @ EventError::Lagged { .. }) => {
                     output::note(error);
                     continue;
@@ -91,25 +93,50 @@ impl Events {
     }
 }
 
-fn print(event: &Event, as_json: bool) -> Result<(), Failure> {
-    let since = event.timestamp().and_then(seconds);
-    if as_json {
-        let data: Value = event.data().unwrap_or_default();
-        return output::line(json!({"event": event.name(), "data": data, "seconds": since}));
-    }
-    match since {
-        Some(since) => output::line(format_args!("{since:.6} {event}")),
-        None => output::line(format_args!("- {event}")),
+/// An event of a QEMU; each line has one.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Output {
+    /// Its name.
+    event: String,
+    /// What QEMU says about it; null if nothing.
+    data: Value,
+    /// When it was, in seconds since 1970, by the clock of QEMU's host; null if
+    /// QEMU does not know.
+    seconds: Option<f64>,
+    #[serde(skip)]
+    text: String,
+}
+
+impl From<&Event> for Output {
+    fn from(event: &Event) -> Self {
+        Self {
+            event: event.name().to_owned(),
+            data: event.data().unwrap_or_default(),
+            seconds: event.timestamp().and_then(seconds),
+            text: event.to_string(),
+        }
     }
 }
 
-/// Since 1970.
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            Some(seconds) => write!(f, "{seconds:.6} {}", self.text),
+            None => write!(f, "- {}", self.text),
+        }
+    }
+}
+
+/// Seconds since 1970.
 fn seconds(time: SystemTime) -> Option<f64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

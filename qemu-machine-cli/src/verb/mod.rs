@@ -6,6 +6,7 @@ mod completion;
 mod doctor;
 mod events;
 mod man;
+mod output_schema;
 mod qmp;
 mod replay;
 mod run;
@@ -14,10 +15,13 @@ mod screenshot;
 
 use clap::Subcommand;
 
+pub(crate) use output_schema::{asked as asked_schema, with_option as with_schema_option};
+pub(crate) use run::{check_steps, is_step};
+
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
-/// What the command can be asked for.
+/// A verb and its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
@@ -34,7 +38,7 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// Does it.
+    /// Runs the verb.
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Run(verb) => verb.run(),

@@ -2,12 +2,15 @@
 
 mod arguments;
 
+use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::connect::ServerAddress;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::address::{Address, Service};
 use crate::exit::Outcome;
@@ -47,7 +50,7 @@ Examples:
   qemu-machine qmp qmp.sock blockdev-add driver=qcow2 node-name=d file.driver=file file.filename=d.qcow2
   qemu-machine qmp qmp.sock -H info registers";
 
-/// Whom to speak with.
+/// The server to connect to.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// A machine's name, the server's unix socket, or HOST:PORT
@@ -85,6 +88,18 @@ pub(super) fn failed(error: impl Into<qemu_machine::Error>) -> Failure {
     Failure::new(Outcome::of(error.kind()), error)
 }
 
+/// What the command returns: any value, by the schema of QEMU (`qemu-machine
+/// schema`). A line of the human monitor returns a string.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Returned(Value);
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
 impl Qmp {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         if self.human {
@@ -96,7 +111,7 @@ impl Qmp {
         let execute = monitor.execute_json(&command, arguments);
         let returned = execute.timeout(self.server.timeout).wait();
         let returned = returned.map_err(failed)?;
-        output::json(&returned, self.json)?;
+        output::print(&Returned(returned), self.json)?;
         Ok(Outcome::Succeeded)
     }
 
@@ -108,7 +123,7 @@ impl Qmp {
         let printed = human.timeout(self.server.timeout).wait();
         let printed = printed.map_err(failed)?;
         if self.json {
-            output::json(&printed.into(), true)?;
+            output::print(&Returned(printed.into()), true)?;
         } else {
             output::write(printed.as_bytes())?;
         }

@@ -1,11 +1,11 @@
-//! `run`: a machine from its launch to its end, with what is to be done in
-//! between.
+//! `run`: a machine from its launch to its end, and the steps in between.
 //!
 //! ```text
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
 //! ```
 
 mod detach;
+mod dry_run;
 mod ending;
 mod life;
 mod machine;
@@ -20,26 +20,24 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
-use serde_json::json;
 
 pub(super) use machine::default_qemu;
+pub(crate) use steps::{check as check_steps, is_step};
 
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::{duration, output};
+use crate::{config, duration, output};
 
 /// Runs a machine until it ends, or until every step is done.
 ///
-/// Steps run in the order in which they are given. After the last one, the
-/// machine is ended, unless --stay or --interact is given. Without steps, the
-/// machine runs until it ends by itself.
-///
-/// Ctrl-C ends the machine softly; a second Ctrl-C kills it. With --detach, the
-/// machine lives on in the background.
+/// Steps run in their order. Ctrl-C ends the machine softly, a second one kills it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
+    #[command(flatten)]
+    target: TargetOptions,
+
     #[command(flatten)]
     machine: machine::MachineOptions,
 
@@ -52,43 +50,51 @@ pub(crate) struct Run {
     #[command(flatten)]
     ends: EndOptions,
 
-    #[command(flatten)]
-    background: DetachOptions,
-
-    /// More arguments for QEMU, or a whole command line that begins with
-    /// qemu-system-…
-    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    /// Arguments for QEMU, or its whole line: qemu-system-…
+    #[arg(last = true, value_name = "QEMU ARGUMENTS", help_heading = None)]
     qemu_arguments: Vec<std::ffi::OsString>,
 }
 
+/// The configuration is read first. The other options then have its words.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Background")]
-struct DetachOptions {
-    /// Leaves the machine running in the background after the last step, and
-    /// prints its name
-    #[arg(short, long, conflicts_with_all = ["interact", "keep_on_failure"])]
-    detach: bool,
+#[command(next_help_heading = "Targets")]
+struct TargetOptions {
+    /// A target of qemu-machine.toml, for what is not given here
+    #[arg(value_name = "TARGET", help_heading = None)]
+    target: Option<String>,
 
-    /// Prints the name as JSON, with the processes
-    #[arg(long, requires = "detach")]
+    /// The configuration; by default, the nearest qemu-machine.toml in this
+    /// directory or above
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    config: Option<PathBuf>,
+
+    /// Lists the targets, and runs nothing
+    #[arg(
+        long,
+        conflicts_with = "target",
+        group = "prints",
+        hide_short_help = true
+    )]
+    list_targets: bool,
+
+    /// Prints the targets, or the name of a detached machine, as JSON
+    #[arg(long, requires = "prints", hide_short_help = true)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Console")]
+#[command(next_help_heading = "Console and steps")]
 struct ConsoleOptions {
-    /// Writes the console live to standard output, or to standard error. Without
-    /// a stream, it is standard error with --exec, and standard output otherwise
+    /// Shows the console live; with --exec, on standard error
     #[arg(long, value_name = "stdout|stderr", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto", hide_possible_values = true)]
     console: Option<Live>,
 
     /// Begins each line of the live console with the machine's name
-    #[arg(long, requires = "console")]
+    #[arg(long, requires = "console", hide_short_help = true)]
     prefix: bool,
 
-    /// Hands the console to the terminal after the last step. Ctrl-] leaves it
-    /// and ends the machine
+    /// Gives you the console after the last step; Ctrl-] ends it
     #[arg(long, conflicts_with = "console")]
     interact: bool,
 }
@@ -96,27 +102,31 @@ struct ConsoleOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ends")]
 struct EndOptions {
-    /// After the last step, stays until the machine ends by itself
+    /// Waits until the machine ends by itself, after the last step
     #[arg(long)]
     stay: bool,
 
-    /// Ends the machine after this time, with status 124: 90, 500ms, 5m, 2h
+    /// Leaves the machine in the background after the last step, and prints its name
+    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "keep_on_failure"])]
+    detach: bool,
+
+    /// Ends the machine after this time: 90, 500ms, 5m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
     /// Gives each --expect and --login this time; 30s, or all that --timeout
     /// leaves
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, hide_short_help = true)]
     step_timeout: Option<Duration>,
 
-    /// If a step fails, leaves the machine running until it ends or Ctrl-C
-    #[arg(long)]
+    /// If a step fails, leaves the machine running until Ctrl-C
+    #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 
     /// Prints what would be run, and runs nothing
-    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true,
-          default_missing_value = "list")]
-    dry_run: Option<Form>,
+    #[arg(long, value_name = "list|shell|json", num_args = 0..=1, require_equals = true,
+          default_missing_value = "list", hide_possible_values = true)]
+    dry_run: Option<dry_run::Form>,
 
     /// Writes how the run ended to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -126,50 +136,46 @@ struct EndOptions {
 /// Where a live console goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Live {
-    /// Not where the output of commands goes.
+    /// Standard error if commands print on standard output.
     Auto,
     Stdout,
     Stderr,
 }
 
-/// How a dry run is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// Each word in a line.
-    List,
-    /// A line to paste into a shell.
-    Shell,
-    Json,
-}
-
 const EXAMPLES: &str = "\
 Examples:
-  qemu-machine run
-  qemu-machine run --kernel vmlinuz --initrd initramfs --append console=ttyS0 \\
-      --timeout 60 --expect '~ # ' --exec 'uname -r'
+  qemu-machine run --kernel vmlinuz --append console=ttyS0 --expect '~ # ' --exec 'uname -r'
   qemu-machine run --drive disk.qcow2 --memory 1G --accel best --interact
   qemu-machine run --detach --name web --drive disk.qcow2
   qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
 
 impl Run {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        let attention = attention()?;
-        if let Some(form) = self.ends.dry_run {
-            print_dry_run(&machine::plan(&self, &attention)?, form)?;
+        if self.target.list_targets {
+            let targets = config::targets(self.target.config.as_deref())?;
+            output::print(&targets, self.target.json)?;
             return Ok(Outcome::Succeeded);
         }
-        if self.background.detach {
-            return detach::start_owner(self.background.json, &attention);
+        if self.target.config.is_some() && self.target.target.is_none() {
+            return Err(Failure::usage("--config needs a TARGET to run"));
+        }
+        let attention = attention()?;
+        if let Some(form) = self.ends.dry_run {
+            dry_run::print(&machine::plan(&self, &attention)?, form)?;
+            return Ok(Outcome::Succeeded);
+        }
+        if self.ends.detach {
+            return detach::start_owner(self.target.json, &attention);
         }
         self.live(&attention, None)
     }
 
-    /// Does it as the owner of a detached machine.
+    /// The same by the owner of a detached machine.
     pub(crate) fn own(self) -> Result<Outcome, Failure> {
         let channel = owner::leave_caller().map_err(|error| detach::failed(&error))?;
         let attention = attention()?;
-        let owner =
-            owner::Owner::begin(channel, &attention).map_err(|error| detach::failed(&error))?;
+        let owner = owner::Owner::begin(channel, &attention);
+        let owner = owner.map_err(|error| detach::failed(&error))?;
         self.live(&attention, Some(&owner))
     }
 
@@ -192,27 +198,20 @@ fn attention() -> Result<Attention, Failure> {
         .map_err(|error| Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}")))
 }
 
-/// A verb fails because its QEMU was not launched.
+/// The failure of a verb whose QEMU was not launched.
 pub(super) fn not_launched(error: &LaunchError) -> Failure {
     let ending = ending::Ending::NotLaunched(ending::NotLaunched::of(error));
     Failure::new(ending.outcome(ending::Progress::AllDone), error)
 }
 
-fn print_dry_run(plan: &machine::Plan, form: Form) -> Result<(), Failure> {
-    let dry_run = plan.builder.dry_run();
-    let words = dry_run.command_line.words();
-    match form {
-        Form::List => {
-            use std::os::unix::ffi::OsStrExt;
-            let lines = words.iter().flat_map(|word| [word.as_bytes(), b"\n"]);
-            output::write(&lines.collect::<Vec<_>>().concat())
-        }
-        Form::Shell => output::line(&dry_run.shell_line),
-        Form::Json => {
-            let words = words.iter().map(|word| word.to_string_lossy());
-            let words: Vec<_> = words.collect();
-            let described = json!({"command_line": words, "shell_line": dry_run.shell_line});
-            output::json(&described, true)
-        }
-    }
+/// What the verb prints as JSON.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "its schema alone is of use")]
+pub(super) enum Output {
+    Result(result::RunResult),
+    DryRun(dry_run::DryRun),
+    Targets(config::Targets),
+    Detached(owner::Detached),
 }

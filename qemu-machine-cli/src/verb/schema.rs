@@ -1,14 +1,15 @@
 //! `schema`: what a QEMU can do, by its own account.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use qemu_machine::qmp::command::QuerySchema;
-use qemu_machine::qmp::schema::Schema;
+use qemu_machine::qmp::schema::{Features, Schema};
 use qemu_machine::{Machine, Wait};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use super::qmp::failed;
 use super::run::{default_qemu, not_launched};
@@ -57,26 +58,17 @@ impl AskSchema {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let schema = self.read()?;
         if self.questions.is_empty() {
-            list(&schema, self.json)?;
+            output::print(&Output::list(&schema), self.json)?;
             return Ok(Outcome::Succeeded);
         }
         let mut answers = Vec::new();
         for question in &self.questions {
             let has = schema.has(question).map_err(Failure::usage)?;
-            answers.push((question, has));
+            answers.push((question.clone(), has));
         }
-        if self.json {
-            let answers = answers
-                .iter()
-                .map(|(question, has)| ((*question).clone(), json!(has)));
-            output::json(&Value::Object(answers.collect()), true)?;
-        } else {
-            for (question, has) in &answers {
-                let answer = if *has { "yes" } else { "no" };
-                output::line(format_args!("{answer} {question}"))?;
-            }
-        }
-        Ok(if answers.iter().all(|(_, has)| *has) {
+        let is_yes = answers.iter().all(|(_, has)| *has);
+        output::print(&Output::Answers(answers), self.json)?;
+        Ok(if is_yes {
             Outcome::Succeeded
         } else {
             Outcome::Failed
@@ -98,28 +90,73 @@ impl AskSchema {
     }
 }
 
-/// Lists all commands and events.
-fn list(schema: &Schema, as_json: bool) -> Result<(), Failure> {
-    let marks = |deprecated: bool, unstable: bool| match (deprecated, unstable) {
-        (true, _) => " (deprecated)",
-        (_, true) => " (unstable)",
-        _ => "",
-    };
-    if as_json {
-        let commands: Vec<&str> = schema.commands().map(|it| it.name()).collect();
-        let events: Vec<&str> = schema.events().map(|it| it.name()).collect();
-        return output::json(&json!({"commands": commands, "events": events}), true);
+/// What the verb prints.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub(super) enum Output {
+    /// For each question, whether the answer is yes.
+    Answers(
+        #[serde(serialize_with = "as_map")]
+        #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, bool>"))]
+        Vec<(String, bool)>,
+    ),
+    /// Without questions: everything that QEMU has.
+    List {
+        /// The names of the commands.
+        commands: Vec<Named>,
+        /// The names of the events.
+        events: Vec<Named>,
+    },
+}
+
+/// A command or an event.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub(super) struct Named {
+    name: String,
+    #[serde(skip)]
+    mark: &'static str,
+}
+
+fn as_map<S: Serializer>(answers: &[(String, bool)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(answers.iter().map(|(question, has)| (question, has)))
+}
+
+impl Output {
+    fn list(schema: &Schema) -> Self {
+        let named = |name: &str, features: Features<'_>| Named {
+            name: name.to_owned(),
+            mark: match (features.deprecated(), features.unstable()) {
+                (true, _) => " (deprecated)",
+                (_, true) => " (unstable)",
+                _ => "",
+            },
+        };
+        let commands = schema.commands();
+        let events = schema.events();
+        Self::List {
+            commands: commands.map(|it| named(it.name(), it.features())).collect(),
+            events: events.map(|it| named(it.name(), it.features())).collect(),
+        }
     }
-    let mut lines = String::new();
-    for command in schema.commands() {
-        let features = command.features();
-        let mark = marks(features.deprecated(), features.unstable());
-        lines.extend(["command ", command.name(), mark, "\n"]);
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answers(answers) => answers.iter().try_for_each(|(question, has)| {
+                writeln!(f, "{} {question}", if *has { "yes" } else { "no" })
+            }),
+            Self::List { commands, events } => {
+                for Named { name, mark } in commands {
+                    writeln!(f, "command {name}{mark}")?;
+                }
+                events
+                    .iter()
+                    .try_for_each(|Named { name, mark }| writeln!(f, "event {name}{mark}"))
+            }
+        }
     }
-    for event in schema.events() {
-        let features = event.features();
-        let mark = marks(features.deprecated(), features.unstable());
-        lines.extend(["event ", event.name(), mark, "\n"]);
-    }
-    output::write(lines.as_bytes())
 }

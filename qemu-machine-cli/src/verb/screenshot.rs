@@ -11,8 +11,9 @@ use super::qmp::{Server, failed};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
-/// Takes a picture of a QEMU's display, as PNG if the file's name ends so, and
-/// as PPM otherwise.
+/// Takes a picture of a QEMU's display.
+///
+/// It is a PNG if the file's name ends so, and a PPM otherwise.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  qemu-machine screenshot qmp.sock screen.png")]
 pub(crate) struct Screenshot {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::support::{Running, Scratch, finish, qemus, text};
+use crate::support::{Running, Scratch, conforms, finish, qemus, text};
 
 #[test]
 fn the_console_goes_where_it_was_asked_to() {
@@ -75,6 +75,10 @@ fn logs_and_a_transcript_are_kept() {
         replayed.contains(" > {\"execute\":\"qmp_capabilities\""),
         "{replayed}"
     );
+    let mut replay = crate::support::command();
+    let replayed = finish(replay.args(["replay", "--json"]).arg(&transcript));
+    let messages = conforms("replay", &replayed.stdout);
+    assert!(messages[0]["message"]["QMP"].is_object(), "{messages:?}");
 }
 
 /// A person's end of a terminal, and what they have seen.

@@ -3,8 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completions;
 mod console;
 mod detached;
 mod exec;
+mod progress;
+mod readme;
+mod scripts;
+mod starts;
+mod status_table;
 mod statuses;
 mod verbs;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Qemu, Running, Scratch, command, finish, json, qemus, text};
+use crate::support::{Qemu, Running, Scratch, command, conforms, finish, json, qemus, text};
 
 /// A machine that serves QMP for others.
 struct Served {
@@ -52,7 +52,7 @@ fn commands_go_to_a_monitor_and_their_results_are_printed() {
         let status = json(served.said("qmp", &["query-status"]).as_bytes());
         assert_eq!(status["status"], "running");
         let line = served.said("qmp", &["--json", "query-status"]);
-        assert_eq!(line.lines().count(), 1);
+        assert_eq!(conforms("qmp", line.as_bytes()).len(), 1);
         served.said(
             "qmp",
             &[
@@ -137,11 +137,7 @@ fn events_are_printed_as_they_come() {
         }
         let output = events.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));
-        let lines: Vec<_> = output
-            .stdout
-            .split_inclusive(|it| *it == b'\n')
-            .map(json)
-            .collect();
+        let lines = conforms("events", &output.stdout);
         assert_eq!(
             (&lines[0]["event"], &lines[1]["event"]),
             (&"STOP".into(), &"RESUME".into())
@@ -180,12 +176,15 @@ fn a_schema_is_asked_and_listed() {
             (Some(0), "yes screendump/arg-type/format/^png\n".into())
         );
         let (status, answers) = ask(&["--json", "blockdev-add", "nonesuch"]);
-        let answers = json(answers.as_bytes());
+        let answers = conforms("schema", answers.as_bytes()).remove(0);
         assert_eq!(
             (status, &answers["blockdev-add"], &answers["nonesuch"]),
             (Some(1), &true.into(), &false.into())
         );
         assert_eq!(ask(&["a//b"]).0, Some(2));
+        let listed = conforms("schema", ask(&["--json"]).1.as_bytes()).remove(0);
+        let events = listed["events"].as_array().unwrap();
+        assert!(events.contains(&"STOP".into()), "{listed}");
         let (status, list) = ask(&[]);
         assert!(
             status == Some(0)
@@ -213,9 +212,9 @@ fn a_host_is_examined_and_its_accelerators_are_tried() {
                 "{verb}: {}",
                 text(&output.stderr)
             );
-            json(&output.stdout)
+            output.stdout
         };
-        let found = ask("doctor");
+        let found = conforms("doctor", &ask("doctor")).remove(0);
         let found = found
             .as_array()
             .unwrap()
@@ -226,7 +225,7 @@ fn a_host_is_examined_and_its_accelerators_are_tried() {
             found["state"] == "ok" && found["finding"].as_str().unwrap().contains(&qemu.version),
             "{found}"
         );
-        let accel = ask("accel");
+        let accel = conforms("accel", &ask("accel")).remove(0);
         let tcg = accel["accelerators"]
             .as_array()
             .unwrap()
@@ -290,10 +289,13 @@ fn a_guests_agent_runs_programs_and_carries_files() {
     let nothing = || (Some(0), String::new(), String::new());
     assert_eq!(ask(&["ping"]), nothing());
     assert!(ask(&["info"]).1.contains("command guest-exec\n"));
+    let info = conforms("agent", ask(&["info", "--json"]).1.as_bytes());
+    assert!(info[0]["version"].is_string());
     let (status, stdout, stderr) =
         ask(&["exec", "/bin/sh", "-c", "echo out; echo err >&2; exit 9"]);
     assert_eq!((status, &*stdout, &*stderr), (Some(9), "out\n", "err\n"));
     assert_eq!(ask(&["exec", "nonesuch"]).0, Some(125));
+    assert_eq!(ask(&["exec", "/bin/sh", "-c", "exit 255"]).0, Some(255));
     let file = scratch.join("file");
     std::fs::write(&file, b"\0\xff\n").unwrap();
     assert_eq!(

@@ -1,6 +1,8 @@
 //! What the suites share: the command, the QEMUs, the guests, and folders.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod json_schema;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -62,7 +64,7 @@ impl Qemu {
         initramfs: &str,
         words: impl IntoIterator<Item = S>,
     ) -> Command {
-        let guest = target().join("guests/linux");
+        let guest = linux_guest();
         let mut command = self.run(["--memory", "256M", "--timeout", "100"]);
         command.arg("--kernel").arg(guest.join("vmlinuz"));
         command.arg("--initrd").arg(guest.join(initramfs));
@@ -115,6 +117,11 @@ pub fn run_fake(script: &str, words: &[&str]) -> Command {
         .args(words);
     command.args(["--", "-fake-script", script]);
     command
+}
+
+/// The folder of the Linux guest.
+pub fn linux_guest() -> PathBuf {
+    target().join("guests/linux")
 }
 
 fn target() -> PathBuf {
@@ -298,4 +305,23 @@ pub fn text(bytes: &[u8]) -> String {
 
 pub fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", text(bytes)))
+}
+
+/// Reads the JSON values that a verb printed, and holds each against the verb's
+/// kept schema.
+///
+/// # Panics
+/// The schema does not describe the output.
+pub fn conforms(verb: &str, stdout: &[u8]) -> Vec<Value> {
+    let schema = json_schema::kept(verb);
+    let values = serde_json::Deserializer::from_slice(stdout).into_iter();
+    let values: Result<Vec<Value>, _> = values.collect();
+    let values = values.unwrap_or_else(|error| panic!("{verb}: {error}: {}", text(stdout)));
+    assert!(!values.is_empty(), "{verb} printed nothing");
+    for value in &values {
+        if let Err(fault) = json_schema::check(&schema, value) {
+            panic!("{verb}: {fault}: {value}");
+        }
+    }
+    values
 }

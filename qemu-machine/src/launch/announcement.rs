@@ -35,7 +35,12 @@ pub(super) fn announcement(
         has_guest_agent: spec.has_guest_agent(),
         consoles: consoles(spec, console, handles),
     };
-    Some(Announcement { entry })
+    Some(Announcement {
+        agent: entry.has_guest_agent.then(|| handles.agent.clone()),
+        quit_timeout: inner.quit_timeout,
+        terminate_timeout: inner.terminate_timeout,
+        entry,
+    })
 }
 
 /// The consoles that can be served: not those whose socket the caller has.

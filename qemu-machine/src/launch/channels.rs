@@ -87,11 +87,13 @@ impl Channels {
         });
         let no_qtest = || qtest::absent(deadlines, context.clone());
         let no_agent = || channel::absent_agent(deadlines, context.clone());
+        let has_agent = self.agent.is_some();
         let handles = Handles {
             consoles: mem::take(&mut self.consoles),
             monitors: mem::take(&mut self.monitors),
             qtest: self.qtest.take().unwrap_or_else(no_qtest),
             agent: self.agent.take().unwrap_or_else(no_agent),
+            has_agent,
         };
         (console, handles)
     }

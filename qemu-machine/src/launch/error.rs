@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::Disconnected;
-use qemu_qmp::error::{ConnectError, ExecuteError};
+use qemu_qmp::error::{ConnectError, ExecuteError, MigrationError};
 
 use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
@@ -60,6 +60,27 @@ pub enum LaunchFailure {
         /// The option.
         option: OsString,
     },
+    /// An argument is in the way of a machine that can be frozen or cloned.
+    NotFreezable {
+        /// The argument.
+        option: OsString,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
+    /// The machine cannot take the guest of its template, or the files of the
+    /// template have changed. No process was started.
+    NotOfTemplate {
+        /// What differs, and what to do.
+        reason: String,
+    },
+    /// This host has too little memory or disk space for the guest. No process
+    /// was started.
+    NoSpace {
+        /// How much there is and how much is needed.
+        reason: String,
+    },
+    /// QEMU could not load the guest of the template. The process was killed.
+    NotLoaded(MigrationError),
     /// An argument or a variable of the environment contains a NUL.
     Nul {
         /// The argument.
@@ -136,6 +157,16 @@ impl fmt::Display for LaunchFailure {
                 "option {} is not allowed: QEMU would leave the supervised process",
                 option.display()
             ),
+            Self::NotFreezable { option, reason } => write!(
+                f,
+                "the guest could not be frozen because of {}: {reason}",
+                option.display()
+            ),
+            Self::NotOfTemplate { reason } => {
+                write!(f, "the template's guest cannot be loaded: {reason}")
+            }
+            Self::NoSpace { reason } => f.write_str(reason),
+            Self::NotLoaded(cause) => write!(f, "QEMU did not load the template's guest: {cause}"),
             #[allow(clippy::unnecessary_debug_formatting)] // Shows the NUL.
             Self::Nul { word } => write!(f, "an argument contains a NUL: {word:?}"),
             Self::ArgumentsTooLong { cause } => {
@@ -179,15 +210,19 @@ impl LaunchFailure {
             Self::NotExecutable { cause, .. }
             | Self::File { cause, .. }
             | Self::Resources { cause, .. } => ErrorKind::of_io(cause),
-            Self::Refused { .. } | Self::Nul { .. } | Self::ArgumentsTooLong { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::Refused { .. }
+            | Self::NotFreezable { .. }
+            | Self::NotOfTemplate { .. }
+            | Self::Nul { .. }
+            | Self::ArgumentsTooLong { .. } => ErrorKind::InvalidInput,
             Self::Publish(cause) => cause.kind(),
             Self::Monitor(cause) => cause.kind(),
             Self::Exited => ErrorKind::Ended,
             Self::NoMonitor(cause) => cause.kind(),
             Self::NotRun(cause) => cause.kind(),
+            Self::NotLoaded(cause) => cause.kind(),
             Self::NoSerialPort { .. } => ErrorKind::Unsupported,
+            Self::NoSpace { .. } => ErrorKind::System,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,
         }
@@ -204,6 +239,7 @@ impl LaunchFailure {
             Self::Monitor(cause) => cause.io_error(),
             Self::NoMonitor(cause) => cause.io_error(),
             Self::NotRun(cause) => cause.io_error(),
+            Self::NotLoaded(cause) => cause.io_error(),
             _ => None,
         }
     }

@@ -10,16 +10,16 @@ use qemu_qmp::wire::Settings;
 use qemu_qmp::{Client, Disconnected, Transcript};
 use qemu_qmp_engine::{debug_is_display, oneshot};
 
-use super::LaunchFailure;
 use super::channels::Readiness;
 use super::resources::MonitorSide;
 use super::serial_ports::{SerialPort, all_have_devices};
+use super::{LaunchFailure, template};
 use crate::console::Console;
 use crate::life::PauseReason;
 use crate::machine::{Handles, Inner};
 use crate::qtest::Qtest;
 use crate::registry::Announcement;
-use crate::spec::GuestStart;
+use crate::spec::{GuestStart, Image};
 use crate::supervise::Request;
 
 /// What the connection of the monitor needs.
@@ -34,6 +34,7 @@ pub(super) struct MonitorConnection {
 /// The handshake and its progress.
 pub(super) struct Handshake {
     start: GuestStart,
+    image: Image,
     /// What a published machine says about itself.
     announcement: Option<Announcement>,
     /// What it is waiting for, for a timeout.
@@ -45,9 +46,10 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(start: GuestStart, announcement: Option<Announcement>) -> Self {
+    pub(super) fn new(start: GuestStart, image: Image, announcement: Option<Announcement>) -> Self {
         Self {
             start,
+            image,
             announcement,
             waited_for: "connection to the monitor",
             client: None,
@@ -188,6 +190,15 @@ impl Handshake {
                     self.guest_ran = false;
                     return Err(LaunchFailure::NotRun(error));
                 }
+            }
+            GuestStart::Template => {
+                if let Image::Template(files) = &self.image
+                    && let Err(failure) = template::load(client, &**files).await
+                    && client.disconnected().is_none()
+                {
+                    return Err(failure);
+                }
+                self.guest_ran = true;
             }
             GuestStart::Incoming => {
                 // If the server does not answer, the guest counts as running.

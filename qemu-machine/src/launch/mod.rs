@@ -19,10 +19,13 @@ mod cancel;
 mod channels;
 pub(crate) mod error;
 mod handshake;
+mod image_files;
 mod operation;
+mod overlay;
 mod resources;
 mod serial_ports;
 mod start;
+mod template;
 mod verdict;
 
 pub(crate) use error::{LaunchError, LaunchFailure};

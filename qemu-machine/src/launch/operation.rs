@@ -178,9 +178,10 @@ async fn launch(
     given_up: oneshot::Receiver<()>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
-    let publication = match spec.is_published {
-        true => Some(publish(spec, &attempt).await?),
-        false => None,
+    let publication = if spec.is_published {
+        Some(publish(spec, &attempt).await?)
+    } else {
+        None
     };
     let StartedMachine {
         inner,
@@ -202,7 +203,7 @@ async fn launch(
         Interruption::Ended
     };
     let announcement = announcement(spec, &inner, &console, &handles);
-    let mut handshake = Handshake::new(spec.guest_start(), announcement);
+    let mut handshake = Handshake::new(spec.guest_start(), spec.image.clone(), announcement);
     let given_up = async {
         match given_up.await {
             Ok(()) => Interruption::GivenUp,

@@ -8,6 +8,7 @@ use crate::launch::channels::Channels;
 use crate::machine::Handles;
 use crate::output::tee;
 use crate::spec::ChannelConfig;
+use crate::spec::Image;
 use crate::spec::MachineSpec;
 use crate::spec::Tee;
 use std::ffi::{OsStr, OsString};
@@ -24,6 +25,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::console::{self, Console, ConsoleLog, ConsoleSinks};
 use crate::launch::error::LaunchFailure;
+use crate::launch::image_files;
 use crate::life::ObservedState;
 use crate::output::TranscriptFile;
 use crate::output::tee::Feed;
@@ -79,7 +81,7 @@ impl LaunchResources {
             let option = option.clone();
             return Err(LaunchFailure::Refused { option });
         }
-        let directory = firmware_directory(spec)?;
+        let directory = private_directory(spec)?;
         let (private_log, log_file) = create_log(spec, directory.as_ref(), name)?;
         let log = log_file.path().to_owned();
         let transcript = spec.transcript.as_deref();
@@ -290,16 +292,28 @@ fn no_sockets(cause: io::Error) -> LaunchFailure {
     }
 }
 
-/// The private directory with the firmware in it; `None` without a firmware.
-fn firmware_directory(spec: &MachineSpec) -> Result<Option<PrivateDirectory>, LaunchFailure> {
-    let Some(firmware) = &spec.firmware else {
+/// The private directory, with the firmware, the memory and the overlays in it;
+/// `None` if the machine needs none.
+fn private_directory(spec: &MachineSpec) -> Result<Option<PrivateDirectory>, LaunchFailure> {
+    let plan = image_files::plan(spec)?;
+    let has_memory = matches!(spec.image, Image::Freezable(_));
+    let has_disks = plan.as_ref().is_some_and(|plan| !plan.disks.is_empty());
+    if spec.firmware.is_none() && !has_memory && !has_disks {
         return Ok(None);
+    }
+    let base = match &spec.image {
+        Image::Freezable(Some(base)) => base.clone(),
+        _ => base_directory(spec),
     };
-    let base = base_directory(spec);
     let directory = PrivateDirectory::create(&base);
     let directory = file("make a directory in", &base, directory)?;
-    let path = directory.path().join(firmware.file_name());
-    file("write", &path, firmware.write_to(&path))?;
+    if let Some(firmware) = &spec.firmware {
+        let path = directory.path().join(firmware.file_name());
+        file("write", &path, firmware.write_to(&path))?;
+    }
+    if let Some(plan) = plan {
+        image_files::create(spec, &plan, directory.path())?;
+    }
     Ok(Some(directory))
 }
 

@@ -83,6 +83,7 @@ pub(super) fn start(
         process,
         command_line,
         is_wrapped: !spec.wrapper.is_empty(),
+        freezable: spec.is_freezable().then(|| Arc::new(spec.clone())),
         schema: MachineSchema::default(),
         turns: Turns::default(),
         migration_turn: MigrationTurn::default(),

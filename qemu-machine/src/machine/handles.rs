@@ -13,6 +13,8 @@ pub(crate) struct Handles {
     pub(crate) monitors: Vec<(String, Client)>,
     pub(crate) qtest: Qtest,
     pub(crate) agent: GuestAgent,
+    /// Whether the machine has a port for it.
+    pub(crate) has_agent: bool,
 }
 
 impl Handles {

@@ -16,7 +16,7 @@ use crate::input::Turns;
 use crate::life::{ExitReport, Ladder, ObservedState, PausedForGood};
 use crate::output::Output;
 use crate::process::Process;
-use crate::spec::CommandLine;
+use crate::spec::{CommandLine, MachineSpec};
 use crate::supervise::{Request, Status};
 
 /// Its drop ends the machine; see `drop`.
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) command_line: CommandLine,
     /// Whether a wrapper is before the binary.
     pub(crate) is_wrapped: bool,
+    /// The description, if the guest can be frozen.
+    pub(crate) freezable: Option<Arc<MachineSpec>>,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
     pub(crate) migration_turn: MigrationTurn,

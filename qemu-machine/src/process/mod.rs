@@ -4,6 +4,7 @@
 mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
+pub(crate) mod space;
 pub(crate) mod survivors;
 
 use crate::life::SurvivorOutcome;

@@ -42,6 +42,15 @@ impl PrivateDirectory {
         &self.place.path
     }
 
+    /// Gives the directory another name, under which it stays. That name must
+    /// be free, and on the same file system. If that fails, the directory is
+    /// removed.
+    pub(crate) fn keep_at(mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.place.path, path)?;
+        self.place.removed = true;
+        Ok(())
+    }
+
     /// Removes the directory and its content.
     pub(crate) fn remove(self) -> io::Result<()> {
         self.place.remove()

@@ -39,8 +39,8 @@ pub(super) struct Claim {
 /// What became of an attempt to own a folder.
 enum Attempt {
     Owned(File),
-    /// Another process holds the lock. It wrote this process id, or none yet.
-    Held(Option<u32>),
+    /// Another process holds the lock. It wrote this about itself, or nothing yet.
+    Held(Option<Writer>),
     /// The folder was removed during the attempt.
     Gone,
 }
@@ -69,10 +69,13 @@ impl Claim {
                     claim.begin()?;
                     return Ok(claim);
                 }
-                Attempt::Held(owner) if owner.is_some_and(lives) || begun.elapsed() > PATIENCE => {
+                Attempt::Held(owner)
+                    if owner.is_some_and(Writer::lives) || begun.elapsed() > PATIENCE =>
+                {
+                    let owner = owner.filter(|owner| owner.lives());
                     return Err(RegistryError::NameTaken {
                         name: name.to_owned(),
-                        owner_pid: owner.filter(|&pid| lives(pid)),
+                        owner_pid: owner.map(|owner| owner.pid),
                     });
                 }
                 // A sweep holds it for a moment, or a claim that has not written
@@ -122,7 +125,8 @@ impl Claim {
         emptied.map_err(RegistryError::file("empty", &self.folder))?;
         let write = || {
             self.lock.set_len(0)?;
-            (&self.lock).write_all(format!("{}\n", self.process).as_bytes())
+            let started = start_time(self.process).unwrap_or_default();
+            (&self.lock).write_all(format!("{} {started}\n", self.process).as_bytes())
         };
         write().map_err(RegistryError::file("write", self.folder.join(LOCK)))
     }
@@ -184,7 +188,7 @@ fn attempt(folder: &Path) -> io::Result<Attempt> {
         Err(error) => return Err(error),
     };
     if !lock_alone(&lock)? {
-        return Ok(Attempt::Held(owner(&lock)));
+        return Ok(Attempt::Held(Writer::of(&lock)));
     }
     let opened = lock.metadata()?;
     match fs::symlink_metadata(&path) {
@@ -216,16 +220,38 @@ fn lock_alone(lock: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The process id that the owner wrote.
-fn owner(lock: &File) -> Option<u32> {
-    let mut text = String::new();
-    let mut lock = lock.take(32);
-    lock.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// The process that wrote the lock's file. A later process may have its id, but
+/// not its start time too: in a container, process 1 comes again and again.
+#[derive(Debug, Clone, Copy)]
+struct Writer {
+    pid: u32,
+    started: u64,
 }
 
-fn lives(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+impl Writer {
+    fn of(lock: &File) -> Option<Self> {
+        let mut text = String::new();
+        let mut lock = lock.take(64);
+        lock.read_to_string(&mut text).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            started: started.parse().ok()?,
+        })
+    }
+
+    fn lives(self) -> bool {
+        start_time(self.pid) == Some(self.started)
+    }
+}
+
+/// When a process started, in the kernel's ticks (`proc_pid_stat(5)`); `None` if it
+/// has ended.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may contain anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 fn missing_is_fine(removed: io::Result<()>) -> io::Result<()> {

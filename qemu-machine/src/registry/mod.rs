@@ -34,9 +34,13 @@ mod claim;
 mod entry;
 pub(crate) mod error;
 mod name;
+pub(crate) mod operation;
+mod own_command;
 mod places;
 mod publication;
 mod published;
+mod report_json;
+mod serve;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,9 +51,11 @@ use claim::Claim;
 pub(crate) use entry::absolute;
 pub use entry::{ConsoleEntry, Entry};
 pub(crate) use error::RegistryError;
+pub use operation::{Kill, MachineStatus, QueryStatus, Shutdown};
 use places::Places;
 pub(crate) use publication::{Announcement, Publication};
 pub use published::PublishedMachine;
+pub(crate) use serve::{Owner, Served};
 
 /// The directory where this process publishes machines. It may not exist yet.
 ///
@@ -112,8 +118,8 @@ fn list_in(places: &Places) -> Result<Vec<PublishedMachine>, RegistryError> {
 
 fn find_in(places: &Places, name: &str) -> Result<PublishedMachine, RegistryError> {
     if name::check_machine(name).is_ok() {
-        let folders = places.existing()?.into_iter().map(|it| it.join(name));
-        if let Some(machine) = folders.filter_map(PublishedMachine::living).next() {
+        let mut folders = places.existing()?.into_iter().map(|it| it.join(name));
+        if let Some(machine) = folders.find_map(PublishedMachine::living) {
             return Ok(machine);
         }
     }

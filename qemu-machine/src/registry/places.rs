@@ -56,7 +56,7 @@ impl Places {
     /// The directories that exist; the own one comes first.
     ///
     /// # Errors
-    /// The own one is not private to this user. Another one that is not is
+    /// The own one is not private to this user. Another place that is not is
     /// skipped: this user's machines are not in it.
     pub(super) fn existing(&self) -> Result<Vec<&Path>, RegistryError> {
         let own = exists(&self.own)?.then_some(&*self.own);

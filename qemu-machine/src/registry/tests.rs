@@ -39,18 +39,30 @@ impl Drop for Scratch {
 fn publish(places: &Places, name: &str) -> Result<Publication, RegistryError> {
     Engine::start().unwrap();
     let spec = MachineSpec::new("qemu".into());
-    let mut made = Box::pin(Publication::prepare_in(places, &spec, name)).wait()?;
-    made.announce(&entry(name))?;
+    let made = Box::pin(Publication::prepare_in(places, &spec, name)).wait()?;
+    entry(name).write_to(made.folder()).unwrap();
     Ok(made)
 }
+
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What stands in the lock's file of an owner that has died. Another process has
+/// its id.
+const DEAD: &str = "1 18446744073709551615\n";
 
 /// What an owner that was killed leaves.
 fn leave_behind(places: &Places, name: &str) {
     let folder = places.make_own().unwrap().join(name);
     fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("lock"), "1\n").unwrap();
+    fs::write(folder.join("lock"), DEAD).unwrap();
     entry(name).write_to(&folder).unwrap();
-    drop(std::os::unix::net::UnixListener::bind(folder.join("qmp")).unwrap());
+    drop(std::os::unix::net::UnixListener::bind(folder.join("console")).unwrap());
 }
 
 fn names(places: &Places) -> Vec<String> {
@@ -134,7 +146,7 @@ fn what_a_dead_owner_left_is_not_listed_and_is_swept_or_taken_over() {
 
     let living = publish(&places, "x").unwrap();
     assert!(
-        !living.folder().join("qmp").exists(),
+        !living.folder().join("console").exists(),
         "it was taken over as it was"
     );
     // The launch swept the others.
@@ -154,6 +166,8 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
     places.make_own().unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the scope waits for the others.
+        let _ends = SetWhenDropped(&done);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -167,7 +181,7 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
                 let folder = places.own().unwrap().join("vm");
                 // A sweep may remove it before it is complete.
                 let _ = fs::create_dir(&folder);
-                let _ = fs::write(folder.join("lock"), "1\n");
+                let _ = fs::write(folder.join("lock"), DEAD);
             }
             let claims: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| publish(&places, "vm")))
@@ -184,7 +198,6 @@ fn of_those_who_claim_a_name_at_once_while_others_sweep_and_look_one_has_it() {
             );
             assert_eq!(names(&places), ["vm"]);
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(names(&places), [] as [&str; 0]);
 }

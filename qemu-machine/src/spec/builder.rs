@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::machine::AddedDescriptor;
 use super::{
-    ChannelConfig, ConsoleConfig, Drive, DryRun, Firmware, MachineSpec, Monitor, OptionGroup, Tee,
-    UserNet,
+    ChannelConfig, ConsoleConfig, Drive, DryRun, Firmware, Image, MachineSpec, Monitor,
+    OptionGroup, Tee, UserNet,
 };
 
 /// Builds a machine: the command line of its QEMU, its channels, and its
@@ -247,6 +247,34 @@ impl MachineBuilder {
     /// machine type (`-bios`).
     pub fn firmware(mut self, firmware: Firmware) -> Self {
         self.spec.firmware = Some(firmware);
+        self
+    }
+
+    /// Prepares the machine to be frozen: then [`Machine::freeze`] makes a
+    /// template of it.
+    ///
+    /// The memory of the guest is a file in the private directory of the
+    /// machine (`-object memory-backend-file`). Each disk to which the guest
+    /// can write becomes a qcow2 overlay there, over the image that was given,
+    /// so the image must not change. The machine needs [`memory`](Self::memory).
+    /// A PC also gets a generation id (`-device vmgenid`), by which Linux learns
+    /// that it is a clone.
+    ///
+    /// The private directory is in [`base_dir`](Self::base_dir). For memory
+    /// that never goes to a disk, see [`freezable_in`](Self::freezable_in).
+    ///
+    /// [`Machine::freeze`]: crate::Machine::freeze
+    pub fn freezable(mut self) -> Self {
+        self.spec.image = Image::Freezable(None);
+        self
+    }
+
+    /// Does the same as [`freezable`](Self::freezable), with the private
+    /// directory below this one. On a file system in memory, such as
+    /// `/dev/shm`, the memory of the guest never goes to a disk. A template
+    /// that is kept must be on the same file system.
+    pub fn freezable_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.spec.image = Image::Freezable(Some(directory.into()));
         self
     }
 

@@ -13,7 +13,7 @@ use qemu_qmp::connect::ServerAddress;
 use qemu_qmp::wire::Settings;
 
 use super::command_line::{ChannelEnds, Ends, MonitorEnd, compose};
-use super::{ChannelConfig, CommandLine, ConsoleConfig, DryRun, Firmware, GuestStart, Tee};
+use super::{ChannelConfig, CommandLine, ConsoleConfig, DryRun, Firmware, GuestStart, Image, Tee};
 
 /// Describes a machine: how QEMU is started, and how it is treated.
 ///
@@ -44,6 +44,7 @@ pub struct MachineSpec {
     pub(crate) null_serials: usize,
     pub(crate) channels: Vec<ChannelConfig>,
     pub(crate) firmware: Option<Firmware>,
+    pub(crate) image: Image,
     pub(crate) descriptors: Vec<AddedDescriptor>,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
@@ -99,6 +100,7 @@ impl MachineSpec {
             null_serials: 0,
             channels: Vec::new(),
             firmware: None,
+            image: Image::default(),
             descriptors: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -175,6 +177,11 @@ impl MachineSpec {
     /// The embedded firmware; `None` for the default of the machine type.
     pub fn firmware(&self) -> Option<&Firmware> {
         self.firmware.as_ref()
+    }
+
+    /// Whether the guest can be frozen.
+    pub fn is_freezable(&self) -> bool {
+        matches!(self.image, Image::Freezable(_))
     }
 
     /// The arguments, in the order of the calls. They include those from
@@ -260,6 +267,9 @@ impl MachineSpec {
 
     /// How the guest starts.
     pub(crate) fn guest_start(&self) -> GuestStart {
+        if matches!(self.image, Image::Template(_)) {
+            return GuestStart::Template;
+        }
         let has_monitor = !matches!(self.monitor, Monitor::Off);
         GuestStart::new(has_monitor, &self.channels, &self.arguments)
     }

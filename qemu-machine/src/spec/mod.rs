@@ -10,6 +10,7 @@ mod channel;
 mod command_line;
 mod console;
 mod firmware;
+pub(crate) mod image;
 pub(crate) mod machine;
 mod tee;
 
@@ -24,6 +25,7 @@ pub use command_line::{CommandLine, Drive, DryRun, OptionGroup, UserNet};
 pub use console::ConsoleConfig;
 pub(crate) use console::{ConsoleDevice, Noise, ScreenSize};
 pub use firmware::Firmware;
+pub(crate) use image::{Image, ImagePlan};
 pub use machine::Monitor;
 pub(crate) use machine::{FIRST_DESCRIPTOR, MachineSpec};
 pub use tee::Tee;

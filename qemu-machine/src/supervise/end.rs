@@ -57,6 +57,10 @@ impl Supervisor {
         };
         let report = Arc::new(report(&self.resources, facts));
 
+        if let Some(mut publication) = self.resources.publication.take() {
+            publication.end(&report).await;
+        }
+
         // Everything is closed before anyone is notified: a caller who learns of
         // the end finds none of our descriptors open.
         let Resources {

@@ -14,6 +14,7 @@
 
 mod end;
 mod monitor;
+mod publish;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -27,6 +28,7 @@ use qemu_qmp_engine::{self as engine, Engine, Span, Task, Watched, first, onesho
 use tokio::sync::mpsc;
 
 use monitor::{Monitor, Next};
+use publish::served;
 
 use crate::channel::Channel;
 use crate::console::Console;
@@ -332,10 +334,20 @@ impl Supervisor {
     }
 
     fn publish(&mut self, announcement: Announcement) -> Result<(), RegistryError> {
-        match &mut self.resources.publication {
-            Some(publication) => publication.announce(&announcement.entry),
-            None => Ok(()),
-        }
+        let owner = self.owner();
+        let Resources {
+            publication,
+            consoles,
+            started,
+            ..
+        } = &mut self.resources;
+        let Some(publication) = publication else {
+            return Ok(());
+        };
+        let monitor = self.monitor.as_ref();
+        let monitor = monitor.map(|monitor| monitor.client.clone());
+        let served = served(announcement, owner, *started, monitor, consoles);
+        publication.announce(self.engine, served)
     }
 
     /// QEMU reports its end on the monitor before it closes the channels. So

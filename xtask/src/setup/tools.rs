@@ -51,7 +51,7 @@ struct Tools {
     macos: &'static [&'static str],
 }
 
-const TOOLS: [Tools; 3] = [
+const TOOLS: [Tools; 4] = [
     Tools {
         programs: &["qemu-system-x86_64", "qemu-img"],
         debian: &["qemu-system-x86", "qemu-utils"],
@@ -73,6 +73,14 @@ const TOOLS: [Tools; 3] = [
         fedora: &["binutils"],
         arch: &["binutils"],
         macos: &["x86_64-elf-binutils"],
+    },
+    // The command's completions and manual pages are tried in them.
+    Tools {
+        programs: &["fish", "zsh", "groff"],
+        debian: &["fish", "zsh", "groff-base"],
+        fedora: &["fish", "zsh", "groff-base"],
+        arch: &["fish", "zsh", "groff"],
+        macos: &["fish", "zsh", "groff"],
     },
 ];
 

@@ -2,6 +2,7 @@
 //! stop the later steps. The last lines are a summary.
 
 mod programs;
+mod python;
 mod results;
 mod runner;
 mod suites;
@@ -62,6 +63,7 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
             Ok(outcome)
         });
     }
+    outcome += step("Python tests", || python::run(extent));
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;

@@ -1,4 +1,4 @@
-//! What the host itself has. Reads files of the kernel's; each verdict is pure.
+//! The checks of the host itself. Reads files of the kernel; each verdict is pure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn judge_kernel(release: &str) -> Finding {
 
 const LEAST_KERNEL: (u32, u32) = (5, 9);
 
-/// Whether a file can be made where machines have theirs.
+/// Whether a file can be made where machines make theirs.
 pub(super) fn temporary_files() -> Finding {
     let folder = std::env::temp_dir();
     let path = folder.join(format!("qemu-machine-doctor-{}", std::process::id()));
@@ -51,7 +51,7 @@ pub(super) fn temporary_files() -> Finding {
     }
 }
 
-/// The guardian is a script.
+/// The guardian is a shell script.
 pub(super) fn shell() -> Finding {
     if Path::new("/bin/sh").exists() {
         Finding::good("shell", "/bin/sh is there")
@@ -129,7 +129,7 @@ pub(super) fn processes() -> Finding {
     }
 }
 
-/// A limit of this process's control group, or of one around it.
+/// The lowest limit of this process's control group and its parents.
 fn cgroup_limit(name: &str) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;

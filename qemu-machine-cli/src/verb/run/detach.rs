@@ -24,8 +24,7 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use serde_json::Value;
-
+use super::owner::Detached;
 use crate::arguments::OWNER;
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
@@ -46,12 +45,8 @@ pub(super) fn start_owner(as_json: bool, attention: &Attention) -> Result<Outcom
     let mut line = String::new();
     // The owner closes the channel at its end.
     let _ = BufReader::new(&channel).read_line(&mut line);
-    if let Ok(ready) = serde_json::from_str::<Value>(&line) {
-        let printed = if as_json {
-            output::line(&ready)
-        } else {
-            output::line(ready["name"].as_str().unwrap_or_default())
-        };
+    if let Ok(ready) = serde_json::from_str::<Detached>(&line) {
+        let printed = output::print(&ready, as_json);
         if printed.is_ok() && orders.keep() {
             return Ok(Outcome::Succeeded);
         }

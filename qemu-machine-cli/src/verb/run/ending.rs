@@ -12,7 +12,7 @@ use crate::exit::Outcome;
 pub(super) enum Ending {
     /// Every step was done, and the machine was ended; or the person left.
     Done,
-    /// The guest's last command ended so.
+    /// The guest's last command ended in this way.
     Command(CommandEnd),
     /// A step failed, and the machine lived on.
     StepFailed,
@@ -24,7 +24,7 @@ pub(super) enum Ending {
     GuestPanicked,
     /// Somebody else ended QEMU by its monitor.
     QemuQuit,
-    /// QEMU ended, and neither the guest nor we had asked for it.
+    /// QEMU ended, but neither the guest nor this program asked for it.
     QemuDied(ExitStatus),
     TimedOut,
     /// This signal came.
@@ -85,7 +85,7 @@ impl Ending {
             ExitCause::QuitCommand => Self::QemuQuit,
             ExitCause::Guest => Self::of_guest(report.shutdown_reason.as_deref()),
             ExitCause::Requested(_) => Self::Done,
-            // By SIGTERM from outside, QEMU exits with 0.
+            // After a SIGTERM from outside, QEMU exits with 0.
             _ => Self::QemuDied(report.status),
         }
     }
@@ -98,28 +98,9 @@ impl Ending {
         }
     }
 
-    /// Its name in a result.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Command(_) => "command-ended",
-            Self::StepFailed => "step-failed",
-            Self::GuestPoweredOff => "guest-powered-off",
-            Self::GuestReset => "guest-reset",
-            Self::GuestExited(_) => "guest-exited",
-            Self::GuestPanicked => "guest-panicked",
-            Self::QemuQuit => "qemu-quit",
-            Self::QemuDied(_) => "qemu-died",
-            Self::TimedOut => "timed-out",
-            Self::Interrupted(_) => "interrupted",
-            Self::OutputFailed { .. } => "output-failed",
-            Self::NotLaunched(_) => "not-launched",
-        }
-    }
-
-    /// The outcome of a run. Of one with commands, status 1 and the like are the
-    /// command's own. So all that kept a command from its end is
-    /// [`Outcome::Broken`], which no test of a command means.
+    /// The outcome of a run. If commands are left, a low status would look like
+    /// the command's own. So whatever stopped the command is
+    /// [`Outcome::Broken`].
     pub(super) fn outcome(self, progress: Progress) -> Outcome {
         let early = match progress {
             Progress::AllDone => None,
@@ -155,7 +136,7 @@ impl Ending {
     }
 }
 
-/// How far a run had come.
+/// How far the run was when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     AllDone,

@@ -1,4 +1,4 @@
-//! The life of the machine of a run: launched, stepped through, ended.
+//! Launches the machine, does the steps, and ends it.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use super::steps::{Login, Step};
 use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
-use crate::output;
+use crate::{output, progress};
 
-/// What a run was.
+/// The result of a run.
 pub(super) struct Lived {
     pub(super) ending: Ending,
     pub(super) progress: Progress,
@@ -37,7 +37,7 @@ impl Lived {
     }
 }
 
-/// Lives the machine's life, in the background if there is an owner.
+/// Runs the machine to its end, in the background if there is an owner.
 pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
@@ -102,6 +102,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<
 
 /// Launches the machine.
 fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, Stopped> {
+    let _phase = progress::phase("launching the machine");
     let launch = plan.builder.launch();
     let launch = match clock.left() {
         None => launch,
@@ -128,8 +129,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Does all that is to be done before the end. The result says how it came
-    /// to that.
+    /// Does everything before the end. The result is why the end begins.
     fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
@@ -159,6 +159,7 @@ impl Guest<'_> {
         while let Some((step, rest)) = self.left.split_first() {
             match step {
                 Step::Expect(pattern) => {
+                    let _phase = progress::phase(format_args!("waiting for '{pattern}'"));
                     let expect = self.machine.console().expect(pattern.clone());
                     let timeout = self.clock.step();
                     self.wait(expect.timeout(timeout))?.map_err(Stopped::from)?;
@@ -170,6 +171,7 @@ impl Guest<'_> {
                 }
                 Step::Login(login) => self.log_in(login)?,
                 Step::Exec(command) => {
+                    let _phase = progress::phase(format_args!("running '{command}'"));
                     let ended = if self.has_agent {
                         self.exec_by_agent(command)?
                     } else {
@@ -187,6 +189,7 @@ impl Guest<'_> {
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
+        let _phase = progress::phase(format_args!("logging in as '{}'", login.user));
         let mut shell = self.machine.console().shell().user(&login.user);
         if let Some(password) = &login.password {
             shell = shell.password(password);
@@ -240,6 +243,7 @@ impl Guest<'_> {
     /// Hands the console to the person. If their input ends, what the console
     /// says is still shown.
     fn interact(&self) -> Result<Stopped, Stopped> {
+        progress::stop();
         let console = self.machine.console();
         let mut session = console.interact().timeout(self.clock.left());
         if io::stdout().is_terminal() {
@@ -277,6 +281,7 @@ impl Guest<'_> {
 
     /// Waits for the machine's own end.
     fn stay(&self) -> Result<Stopped, Stopped> {
+        let _phase = progress::phase("the machine runs");
         let exit = self.machine.wait_for_exit();
         let report = self.wait(exit.timeout(self.clock.left()))?;
         let report = report.map_err(Stopped::from)?;
@@ -322,6 +327,7 @@ fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) 
 
 /// Ends the machine: softly, or at once if a call comes during that.
 fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Option<Stopped>) {
+    let _phase = progress::phase("ending the machine");
     // An end that was reported already is no news.
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {
@@ -340,7 +346,7 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
     }
 }
 
-/// How far a run has come that has these steps left.
+/// How far a run is that has these steps left.
 fn progress(left: &[Step]) -> Progress {
     if left.is_empty() {
         Progress::AllDone
@@ -361,7 +367,7 @@ impl Clock {
     /// What the whole run has left; `None` is no limit.
     fn left(&self) -> Option<Duration> {
         let left = self.ends_at?.saturating_duration_since(Instant::now());
-        // Messages have it, and microseconds mean nothing there.
+        // Messages show it, and there microseconds mean nothing.
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(Duration::from_millis(millis))
     }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use qemu_machine::spec::{Drive, OptionGroup, Tee};
 use qemu_machine::{Accel, Console, Machine, MachineBuilder, guests};
 
@@ -12,23 +12,33 @@ use super::{Live, Run};
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::offered::Offered;
 use crate::output;
+use crate::progress::{self, Stream};
 
-/// What the machine is. With none of these, it is the tiny guest that is built
-/// in.
+/// Describes the machine. Without these options, it is the built-in tiny guest.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
-    /// The QEMU to run; by default that of this processor, from PATH
-    #[arg(long, value_name = "BINARY")]
+    /// The QEMU to run; by default that of this processor
+    #[arg(long, value_name = "BINARY", value_hint = ValueHint::CommandName)]
     qemu: Option<OsString>,
 
-    /// The machine's name, by which other verbs find it; qemu-PID by default
-    #[arg(long)]
+    /// Runs the QEMU of this processor instead: aarch64, riscv64
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "qemu",
+        hide_short_help = true
+    )]
+    arch: Option<String>,
+
+    /// The machine's name for other verbs; qemu-PID by default
+    #[arg(long, hide_short_help = true)]
     name: Option<String>,
 
     /// The machine's type: q35, microvm, virt
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", hide_short_help = true)]
     machine: Option<OsString>,
 
     /// A Linux kernel to boot
@@ -43,8 +53,8 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "TEXT")]
     append: Option<OsString>,
 
-    /// A disk: a file, or what QEMU's own -drive takes (file=…,if=…)
-    #[arg(long, value_name = "DISK")]
+    /// A disk: a file, or QEMU's own form (file=…,if=…)
+    #[arg(long, value_name = "DISK", value_hint = ValueHint::FilePath)]
     drive: Vec<OsString>,
 
     /// The guest's memory: 256M, 2G
@@ -55,30 +65,30 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "NUMBER")]
     smp: Option<u32>,
 
-    /// The accelerators to try, in order; best tries them all and takes the
-    /// fastest
-    #[arg(long, value_name = "best|NAME", value_delimiter = ',')]
+    /// The accelerators to try, in order; best is the fastest of all
+    #[arg(long, value_name = "best|NAME", value_delimiter = ',',
+          value_parser = Offered(accelerators), hide_possible_values = true)]
     accel: Vec<String>,
 
     /// Gives the guest a port for its agent, and runs --exec by the agent
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) agent: bool,
 
     /// Also serves QMP on this unix socket, for `qemu-machine qmp`; one client
     /// at a time, so give it again for another
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
     pub(super) qmp: Vec<PathBuf>,
 
     /// Keeps the logs of QEMU and of the console in this directory
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, hide_short_help = true)]
     pub(super) log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     transcript: Option<PathBuf>,
 
     /// Writes QEMU's own output live to standard error
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     qemu_output: bool,
 }
 
@@ -87,6 +97,12 @@ impl MachineOptions {
     pub(super) fn name(&self) -> String {
         let name = self.name.clone();
         name.unwrap_or_else(|| format!("qemu-{}", std::process::id()))
+    }
+
+    /// The QEMU that an option names.
+    fn binary(&self) -> Option<OsString> {
+        let by_arch = || Some(qemu_of(self.arch.as_deref()?).into());
+        self.qemu.clone().or_else(by_arch)
     }
 
     fn names_a_guest(&self) -> bool {
@@ -106,34 +122,44 @@ pub(super) struct Plan {
 pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let options = &run.machine;
     let (binary, arguments) = split(&run.qemu_arguments);
-    if let (Some(given), Some(_)) = (&options.qemu, binary) {
+    let named = options.binary();
+    if let (Some(given), Some(_)) = (&named, binary) {
         let given = given.display();
         return Err(Failure::usage(format!(
-            "QEMU is given twice: by --qemu {given} and after --"
+            "QEMU is given twice: {given} by an option, and another after --"
         )));
     }
-    let binary = binary.or(options.qemu.as_deref());
-    let binary = binary.map_or_else(|| default_qemu().into(), OsStr::to_owned);
+    let binary = binary.map(OsStr::to_owned).or(named);
+    let binary = binary.unwrap_or_else(|| default_qemu().into());
     let is_tiny = !options.names_a_guest() && run.qemu_arguments.is_empty();
     let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let shows_by_itself = is_tiny
         && run.steps.is_empty()
         && run.console.console.is_none()
-        && !run.background.detach
+        && !run.ends.detach
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
+
+    let live = match run.console.console {
+        Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
+        None if shows_by_itself && !interacts => Some(Live::Stdout),
+        given => given,
+    };
+    let is_quiet = match live {
+        None => true,
+        Some(Live::Stderr) => false,
+        Some(Live::Auto | Live::Stdout) => output::goes_to_file(),
+    };
+    if is_quiet && !options.qemu_output {
+        progress::show();
+    }
 
     let mut builder = Machine::builder(&binary).name(options.name()).publish();
     builder = with_hardware(builder, options, &binary, attention)?;
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
     }
-    let live = match run.console.console {
-        Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
-        None if shows_by_itself && !interacts => Some(Live::Stdout),
-        given => given,
-    };
-    // A whole command line of the user's has its own idea of its serial ports.
+    // A whole command line has its own serial ports.
     let is_whole = binary_is_given(&run.qemu_arguments);
     let is_watched = live.is_some() || interacts || run.steps.need_console(options.agent);
     if is_watched || !is_whole {
@@ -157,6 +183,7 @@ fn with_hardware(
     }
     for name in &options.accel {
         builder = if name == "best" {
+            let _phase = progress::phase("trying the accelerators");
             builder.accel([best(binary, attention)?])
         } else {
             builder.accel([name])
@@ -203,7 +230,7 @@ fn with_tiny_guest(
     builder = builder.firmware(guests::tiny()).arg("-nodefaults");
     let is_pc = binary.to_string_lossy().contains("x86_64") && options.machine.is_none();
     if is_pc {
-        // Its panic is seen.
+        // It reports a panic of the guest.
         builder = builder.device(&OptionGroup::new("pvpanic"));
     }
     builder
@@ -218,7 +245,7 @@ fn console(
     if let Some(live) = live {
         let tee = match live {
             Live::Auto | Live::Stdout => Tee::new(Watched(attention.clone())),
-            Live::Stderr => Tee::new(io::stderr()),
+            Live::Stderr => Tee::new(Aside),
         };
         console = console.tee(if run.console.prefix {
             tee.named_lines()
@@ -264,12 +291,12 @@ fn with_channels(
         builder = builder.transcript(path);
     }
     if options.qemu_output {
-        builder = builder.tee_output(io::stderr());
+        builder = builder.tee_output(Aside);
     }
     Ok(builder)
 }
 
-/// The fastest accelerator, which is tried out.
+/// Tries the accelerators, and returns the fastest.
 fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
     match attention.wait(Accel::best(binary)) {
         Ok(Ok(choice)) => Ok(choice.accel().clone()),
@@ -284,7 +311,12 @@ fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
     }
 }
 
-/// Splits what stands after `--`: a binary, if it begins with one, and the
+/// What a shell offers for `--accel`. Any other name goes to QEMU.
+fn accelerators() -> Vec<String> {
+    ["best", "kvm", "tcg", "xen"].map(str::to_owned).into()
+}
+
+/// Splits the words after `--` into a binary, if they begin with one, and
 /// arguments.
 fn split(words: &[OsString]) -> (Option<&OsStr>, &[OsString]) {
     match words.split_first() {
@@ -306,15 +338,22 @@ fn is_qemu(word: &OsStr) -> bool {
 
 /// The QEMU of this processor.
 pub(in crate::verb) fn default_qemu() -> String {
-    let target = match std::env::consts::ARCH {
-        "x86" => "i386",
-        "powerpc64" => "ppc64",
+    qemu_of(std::env::consts::ARCH)
+}
+
+/// The QEMU of a processor, by the name that Rust, Linux or QEMU has for it.
+fn qemu_of(processor: &str) -> String {
+    let target = match processor {
+        "x86" | "i686" => "i386",
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "powerpc64" | "ppc64le" => "ppc64",
         same => same,
     };
     format!("qemu-system-{target}")
 }
 
-/// Standard output, which calls when it cannot be written.
+/// Standard output. If it cannot be written, it calls.
 struct Watched(Attention);
 
 impl Watched {
@@ -330,15 +369,30 @@ impl Watched {
 
 impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stdout = io::stdout().lock();
-        // A console is live also within a line.
-        let written = stdout.write(bytes);
-        let written = written.and_then(|count| stdout.flush().map(|()| count));
+        let written = progress::aside(bytes, Stream::Output, || {
+            let mut stdout = io::stdout().lock();
+            // An unfinished line is shown, too.
+            let written = stdout.write(bytes);
+            written.and_then(|count| stdout.flush().map(|()| count))
+        });
         self.told(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.told(io::stdout().flush())
+    }
+}
+
+/// Standard error, beside the progress.
+struct Aside;
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::aside(bytes, Stream::Error, || io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The owner of a detached machine: it runs the machine, and has left the caller
 //! once the machine is ready. The header of `detach` has the order.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,19 +12,40 @@ use std::thread;
 
 use nix::unistd;
 use qemu_machine::Machine;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGHUP;
 
 use super::detach::KEEP;
 use super::ending::Ending;
 use super::stopped::Stopped;
 use crate::attention::{Attention, Call};
+use crate::{output, progress};
 
 /// The owner's end of the channel to the caller.
 pub(super) struct Owner {
     channel: UnixStream,
     /// Notified when the caller has decided about the ready machine.
     decided: mpsc::Receiver<()>,
+}
+
+/// A machine in the background.
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::verb) struct Detached {
+    /// The machine's name.
+    name: String,
+    /// The process that owns the machine: a signal to it ends the machine.
+    owner_pid: u32,
+    /// The process of QEMU; null if it has just ended.
+    pid: Option<u32>,
+    /// The file with the owner's messages; null without `--log-dir`.
+    log: Option<String>,
+}
+
+impl fmt::Display for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// Leaves the caller's session, and lets go of all that it has open, except for
@@ -70,18 +92,20 @@ impl Owner {
     pub(super) fn announce(&self, machine: &Machine, logs: Option<&Path>) -> Result<(), Stopped> {
         let log = logs.map(|it| it.join(format!("{}.owner.log", machine.name().replace('/', "_"))));
         let path = log.as_deref().unwrap_or(Path::new("/dev/null"));
+        // The terminal is the caller's again.
+        progress::stop();
         leave_output(path).map_err(|error| Stopped {
             ending: Ending::OutputFailed { is_closed: false },
             message: Some(format!("cannot write to {}: {error}", path.display())),
         })?;
-        let ready = json!({
-            "name": machine.name(),
-            "owner_pid": std::process::id(),
-            "pid": machine.pid(),
-            "log": log,
-        });
+        let ready = Detached {
+            name: machine.name().to_owned(),
+            owner_pid: std::process::id(),
+            pid: machine.pid(),
+            log: log.map(|it| it.to_string_lossy().into_owned()),
+        };
         // If the caller is gone, a call ends the machine.
-        let _ = writeln!(&self.channel, "{ready}");
+        let _ = writeln!(&self.channel, "{}", output::json(&ready));
         let _ = self.decided.recv();
         let _ = self.channel.shutdown(std::net::Shutdown::Both);
         Ok(())

@@ -1,5 +1,6 @@
 //! The steps of a run, in the order in which they stand on the command line.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use clap::error::ErrorKind;
@@ -8,14 +9,14 @@ use qemu_machine::console::Pattern;
 
 use crate::escapes;
 
-/// What is to be done with the guest, one after the other.
+/// The steps, in their order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Steps(pub(super) Vec<Step>);
 
-/// One of them.
+/// One step.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Waits until the console says this.
+    /// Waits until the console prints this.
     Expect(Pattern),
     /// Types these bytes on the console.
     Send(Vec<u8>),
@@ -61,13 +62,13 @@ const OPTIONS: [(&str, &str, &str, ReadStep); 5] = [
     (
         "expect",
         "TEXT",
-        r"Waits until the console says this text, with escapes such as \n",
+        r"Waits until the console prints this text; \n is Enter",
         |text| Ok(Step::Expect(Pattern::literal(escapes::parse(text)?))),
     ),
     (
         "expect-regex",
         "REGEX",
-        "Waits until the console says what this regular expression matches",
+        "Waits until the console prints what this regular expression matches",
         |text| {
             let pattern = Pattern::regex(text).map_err(|error| error.to_string())?;
             Ok(Step::Expect(pattern))
@@ -76,23 +77,25 @@ const OPTIONS: [(&str, &str, &str, ReadStep); 5] = [
     (
         "send",
         "TEXT",
-        r"Types this text on the console, with escapes such as \n",
+        r"Types this text on the console; \n is Enter",
         |text| Ok(Step::Send(escapes::parse(text)?)),
     ),
     (
         "login",
-        "USER[:env:NAME|:file:PATH]",
-        "Logs in on the console, with the password in a variable or a file",
+        "USER",
+        "Logs in; with a password: USER:env:NAME, USER:file:PATH",
         |text| Ok(Step::Login(login(text)?)),
     ),
     (
         "exec",
         "COMMAND",
-        "Runs a command in the guest; its output and status become ours. The first command that \
-         fails is the last step",
+        "Runs a command in the guest; its output and status become ours",
         |text| Ok(Step::Exec(text.to_owned())),
     ),
 ];
+
+/// Where the help has them.
+const HEADING: &str = "Console and steps";
 
 type ReadStep = fn(&str) -> Result<Step, String>;
 
@@ -127,6 +130,18 @@ fn login(text: &str) -> Result<Login, String> {
     })
 }
 
+/// Whether an option of this name is a step.
+pub(crate) fn is_step(name: &str) -> bool {
+    OPTIONS.iter().any(|(step, ..)| *step == name)
+}
+
+/// Whether these words are steps.
+pub(crate) fn check<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Result<(), Error> {
+    use clap::Args;
+    let command = Steps::augment_args(Command::new("steps").no_binary_name(true));
+    Steps::from_arg_matches(&command.try_get_matches_from(words)?).map(drop)
+}
+
 /// By hand, because a derived reader does not keep the order of different
 /// options.
 impl clap::Args for Steps {
@@ -136,7 +151,8 @@ impl clap::Args for Steps {
                 .long(*name)
                 .value_name(*value)
                 .help(*help)
-                .help_heading("Steps")
+                .help_heading(HEADING)
+                .hide_short_help(*name == "expect-regex")
                 .allow_hyphen_values(true)
                 .action(ArgAction::Append)
         });
@@ -159,7 +175,7 @@ impl FromArgMatches for Steps {
             };
             for (place, value) in places.zip(values) {
                 let step = read(value).map_err(|reason| {
-                    let message = format!("--{name}: {reason}\n");
+                    let message = format!("--{name}: {reason}");
                     Error::raw(ErrorKind::ValueValidation, message)
                 })?;
                 steps.push((place, step));

@@ -1,5 +1,5 @@
-//! What ended a run before its steps were done: from each error of the library
-//! to an ending.
+//! Why a run ended before its steps were done: maps each error of the library to
+//! an ending.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::attention::Call;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
-/// What ended a run before its steps were done.
+/// Why a run ended before its steps were done.
 pub(super) struct Stopped {
     pub(super) ending: Ending,
     pub(super) message: Option<String>,
@@ -42,7 +42,7 @@ impl Stopped {
         }
     }
 
-    /// By the machine's own end, which was waited for.
+    /// The machine ended by itself, as expected.
     pub(super) fn by_end(report: &ExitReport) -> Self {
         let ending = Ending::of(report);
         let is_failure = ending.outcome(Progress::AllDone) != Outcome::Succeeded;
@@ -60,7 +60,7 @@ impl Stopped {
         }
     }
 
-    /// By the agent, on a machine that has ended if there is a report.
+    /// The agent failed. If there is a report, the machine has ended.
     pub(super) fn of_agent(error: &AgentError, report: Option<&ExitReport>) -> Self {
         let message = Some(error.to_string());
         let ending = match (&*error.failure, report) {

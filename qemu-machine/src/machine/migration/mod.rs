@@ -16,9 +16,9 @@ mod file;
 mod live;
 mod load;
 mod mark;
-mod operation;
+pub(crate) mod operation;
 mod save;
-mod source;
+pub(crate) mod source;
 mod transfer;
 
 use std::path::Path;

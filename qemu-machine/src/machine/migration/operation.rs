@@ -12,15 +12,16 @@ use crate::Machine;
 /// Runs an operation on the engine to its end, and waits for it. If the caller
 /// drops this, or the deadline passes, the operation is [given up](GivenUp);
 /// then it returns `None`.
-pub(super) async fn run<T, F>(
+pub(crate) async fn run<T, E, F>(
     machine: &Machine,
     action: &'static str,
     timeout: Option<Duration>,
     operation: impl FnOnce(GivenUp) -> F,
-) -> Result<T, MoveError>
+) -> Result<T, E>
 where
     T: Send + 'static,
-    F: Future<Output = Result<Option<T>, MoveError>> + Send + 'static,
+    E: From<MoveError> + Send + 'static,
+    F: Future<Output = Result<Option<T>, E>> + Send + 'static,
 {
     let given_up = GivenUp::default();
     let caller = Caller(given_up.clone());
@@ -39,17 +40,17 @@ where
         // It ended at the same time.
         Ok(Some(Ok(Some(done)))) => Ok(done),
         Ok(Some(Err(error))) => Err(error),
-        _ => Err(late),
+        _ => Err(late.into()),
     }
 }
 
 /// Whether no caller waits for an operation any more.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GivenUp(Arc<Watched<bool>>);
+pub(crate) struct GivenUp(Arc<Watched<bool>>);
 
 impl GivenUp {
     /// Waits for `future`; `None` if the operation is given up first.
-    pub(super) async fn or<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn or<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let given_up = self.0.until(|&is_so| is_so.then_some(()));
         match race(future, given_up).await {
             Either::Left(output) => Some(output),

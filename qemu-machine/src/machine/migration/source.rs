@@ -6,14 +6,14 @@ use qemu_qmp::error::ExecuteError;
 
 /// A guest and its earlier state.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     qmp: Client,
     ran: bool,
 }
 
 impl Source {
     /// Pauses the guest if it runs, unless the save or move is `live`.
-    pub(super) async fn pause(qmp: &Client, live: bool) -> Result<Self, ExecuteError> {
+    pub(crate) async fn pause(qmp: &Client, live: bool) -> Result<Self, ExecuteError> {
         let status = qmp.execute(QueryStatus).timeout(None).await?;
         // A sleeping guest (ACPI S3) can wake at any time.
         let ran = status.running || status.status == "suspended";
@@ -27,18 +27,18 @@ impl Source {
     }
 
     /// Whether it ran.
-    pub(super) fn ran(&self) -> bool {
+    pub(crate) fn ran(&self) -> bool {
         self.ran
     }
 
     /// Cancels the migration. Returns whether it had already completed.
-    pub(super) async fn cancel(&self) -> bool {
+    pub(crate) async fn cancel(&self) -> bool {
         let status = self.qmp.cancel_migration().timeout(None).await;
         status.is_ok_and(|status| status.as_deref() == Some("completed"))
     }
 
     /// Resumes the guest, if it ran.
-    pub(super) async fn resume(self) {
+    pub(crate) async fn resume(self) {
         if !self.ran {
             return;
         }

@@ -7,7 +7,8 @@ use std::path::Path;
 use qemu_qmp::connect::ServerAddress;
 
 use super::{GuestStart, OptionGroup};
-use crate::spec::{ChannelConfig, MachineSpec};
+use crate::spec::image::{MEMORY_ID, wants_generation_id};
+use crate::spec::{ChannelConfig, ImagePlan, MachineSpec};
 
 /// Where QEMU finds the other ends of its channels.
 #[derive(Debug)]
@@ -101,12 +102,37 @@ pub(crate) fn compose(spec: &MachineSpec, ends: &Ends<'_>) -> Vec<OsString> {
         GuestStart::Driven => true,
         // By hand, nothing would start it.
         GuestStart::Paused => matches!(ends.channels, ChannelEnds::Descriptors(_)),
-        GuestStart::PausedByCaller | GuestStart::Incoming | GuestStart::AtOnce => false,
+        GuestStart::PausedByCaller
+        | GuestStart::Incoming
+        | GuestStart::Template
+        | GuestStart::AtOnce => false,
     };
     if is_paused {
         words.push("-S".into());
     }
-    words.extend_from_slice(&spec.arguments);
+    if spec.guest_start() == GuestStart::Template {
+        words.extend(["-incoming".into(), "defer".into()]);
+    }
+    match spec.image.plan(&spec.arguments) {
+        // The launch refuses what cannot be planned.
+        Some(Ok(plan)) => words.extend(with_image(spec, &plan, ends.directory)),
+        _ => words.extend_from_slice(&spec.arguments),
+    }
+    words
+}
+
+/// The arguments, with the memory and the disks where they are planned.
+fn with_image(spec: &MachineSpec, plan: &ImagePlan, directory: &Path) -> Vec<OsString> {
+    let mut words = Vec::new();
+    if let Some(memory) = spec.image.memory(plan.memory_bytes, directory) {
+        words.extend(["-object".into(), memory.as_os_str().to_owned()]);
+        let backend = OptionGroup::default().set("memory-backend", MEMORY_ID);
+        words.extend(["-machine".into(), backend.as_os_str().to_owned()]);
+    }
+    if wants_generation_id(spec) {
+        words.extend(["-device".into(), "vmgenid,guid=auto".into()]);
+    }
+    words.extend(plan.arguments(&spec.arguments, directory));
     words
 }
 

@@ -19,6 +19,9 @@ pub(crate) enum GuestStart {
     /// The guest comes from another machine or a file (`-incoming`), and may
     /// already be there.
     Incoming,
+    /// QEMU waits for the guest of a template (`-incoming defer`), which the
+    /// launch loads.
+    Template,
     /// The guest runs at once: there is no monitor that could start it.
     AtOnce,
 }

@@ -1,0 +1,251 @@
+"""Lines over a blocking connection, with deadlines."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import socket
+import stat
+import threading
+import time
+from typing import List, Optional, Tuple, Union
+
+from . import _transport
+from .error import ProtocolError, QMPError
+
+
+class Deadline:
+    """A point in time that calls may not pass. None means never."""
+
+    def __init__(self, seconds: Optional[float]) -> None:
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def wait(self, poll: select.poll) -> List[Tuple[int, int]]:
+        """Return the events of a ``poll``, or nothing when the time has passed.
+
+        In the main thread it wakes ten times a second: a signal that arrives just
+        before the system call does not interrupt it, and its handler, which may
+        raise, runs only then. Python has no ``ppoll``.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        while True:
+            left = math.inf if self._at is None else max(0.0, self._at - time.monotonic())
+            part = min(left, _SLICE if is_main else _LONGEST)
+            events = poll.poll(int(part * 1000) + (part > 0))
+            if events or part == left:
+                return events
+
+
+class LineStream:
+    """Lines over one connected socket. It takes over the socket.
+
+    A signal's handler may raise after every bytecode. So each change is one call
+    into C, or one assignment, and an interrupted method can be called again.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        # Its readline is one call, and keeps what it reads if it is interrupted.
+        self._file = open(sock.fileno(), "rb", buffering=_CHUNK, closefd=False)
+        # The number of the next line, and the parts of it that have arrived.
+        self._incoming: Tuple[int, List[bytes]] = (0, [])
+        # The number of messages, what is unsent of them, and how much of that
+        # each call of send has taken.
+        self._outgoing: Tuple[int, bytes, List[int]] = (0, b"", [])
+
+    @property
+    def queued(self) -> int:
+        """How many messages were given to ``queue``."""
+        return self._outgoing[0]
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._file.close()
+        self._socket.close()
+
+    def queue(self, data: bytes) -> None:
+        """Send a message, or keep what the socket does not take for later.
+
+        :raise OSError: The connection is lost.
+        """
+        self._outgoing = (self.queued + 1, self._unsent() + data, [])
+        self._send()
+
+    def send_fd(self, fd: int) -> None:
+        """Send one blank byte with a descriptor.
+
+        :raise QMPError: The socket is no unix socket, or the peer does not read.
+        """
+        if self._socket.family != socket.AF_UNIX:
+            raise QMPError("Sending file descriptors requires a UNIX socket.")
+        if self._unsent():
+            raise QMPError("Cannot send a file descriptor: the peer does not read.")
+        _transport.send_fd_over(self._socket, fd)
+
+    def peek_line(self, deadline: Deadline) -> Optional[Tuple[int, bytes]]:
+        """Return the next line and its number, or None at the deadline.
+
+        It is the same line again until ``next_line``. What is unsent is sent in
+        the meantime.
+
+        :raise EOFError: The peer has closed the connection.
+        :raise OSError: The connection is lost.
+        """
+        is_ready = False
+        while True:
+            number, parts = self._incoming
+            if parts and parts[-1].endswith(b"\n"):
+                return number, parts[0] if len(parts) == 1 else b"".join(parts)
+            # One call into C: no byte is lost between the socket and the list.
+            parts.extend(map(self._file.readline, (_MAX_LINE,)))
+            if parts[-1].endswith(b"\n"):
+                continue
+            if is_ready and not parts[-1]:
+                raise EOFError
+            if sum(map(len, parts)) > _MAX_LINE:
+                raise ProtocolError(f"A message of the peer is longer than {_MAX_LINE} bytes.")
+            is_ready = self._wait(deadline)
+            if not is_ready:
+                return None
+
+    def next_line(self) -> None:
+        """Go on to the next line."""
+        self._incoming = (self._incoming[0] + 1, [])
+
+    def _wait(self, deadline: Deadline) -> bool:
+        """Wait for something to read. Send in the meantime."""
+        while True:
+            wanted = select.POLLIN | (select.POLLOUT if self._unsent() else 0)
+            poll = select.poll()
+            poll.register(self._socket, wanted)
+            events = deadline.wait(poll)
+            if not events:
+                return False
+            if events[0][1] & select.POLLOUT:
+                # A lost connection shows when reading, after the last messages.
+                with contextlib.suppress(ConnectionError):
+                    self._send()
+            if events[0][1] & ~select.POLLOUT:
+                return True
+
+    def _unsent(self) -> bytes:
+        _, data, taken = self._outgoing
+        return data[sum(taken) :] if taken else data
+
+    def _send(self) -> None:
+        _, data, taken = self._outgoing
+        with contextlib.suppress(BlockingIOError):
+            while sum(taken) < len(data):
+                # One call into C: what the socket takes is also counted.
+                taken.extend(map(self._socket.send, (memoryview(data)[sum(taken) :],)))
+
+
+class Listener:
+    """Waits for one peer. It listens from its creation on."""
+
+    def __init__(self, address: _transport.SocketAddrT) -> None:
+        self._sockets = _bound(address)
+
+    def accept(self, deadline: Deadline) -> Optional[socket.socket]:
+        """Return the connection of a peer, or None at the deadline."""
+        poll = select.poll()
+        for sock in self._sockets:
+            poll.register(sock, select.POLLIN)
+        while deadline.wait(poll):
+            connection = self._accept()
+            if connection is not None:
+                return connection
+        return None
+
+    def refuse(self) -> int:
+        """Close the connections of all more peers. Return how many there were."""
+        surplus = 0
+        while True:
+            connection = self._accept()
+            if connection is None:
+                return surplus
+            connection.close()
+            surplus += 1
+
+    def close(self) -> None:
+        """Stop listening."""
+        for sock in self._sockets:
+            sock.close()
+        self._sockets = []
+
+    def _accept(self) -> Optional[socket.socket]:
+        for sock in self._sockets:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                return sock.accept()[0]
+        return None
+
+
+def connected(address: _transport.ConnectAddrT) -> socket.socket:
+    """Return a socket that is connected to this address."""
+    if isinstance(address, socket.socket):
+        return address
+    if isinstance(address, tuple):
+        return socket.create_connection(address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bound(address: _transport.SocketAddrT) -> List[socket.socket]:
+    """Return the sockets that listen at this address.
+
+    A name such as ``localhost`` may stand for several addresses.
+    """
+    if not isinstance(address, tuple):
+        _remove_stale_socket(address)
+        return [_listening(socket.AF_UNIX, address)]
+    host, port = address
+    infos = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: List[socket.socket] = []
+    try:
+        for family, sockaddr in dict.fromkeys((info[0], info[4]) for info in infos):
+            sockets.append(_listening(family, sockaddr))
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _listening(family: int, address: Union[str, Tuple[object, ...]]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(1)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove a socket that another program has left at this path."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+
+
+#: Seconds of one wait in the main thread, and elsewhere.
+_SLICE = 0.1
+_LONGEST = 1e6
+_CHUNK = 64 * 1024
+_MAX_LINE = 256 * 1024 * 1024

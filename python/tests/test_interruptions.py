@@ -1,0 +1,101 @@
+"""A signal's handler may raise after every bytecode of the blocking client.
+
+A trace function raises in its place: before each bytecode, one after the other.
+"""
+
+import sys
+from typing import Any, Callable, List
+
+from tests.scripted import Peer, Test, event, playing
+
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+TRACED = (
+    "legacy.py",
+    "_blocking_stream.py",
+    "_event_queue.py",
+    "_replies.py",
+    "_sync_connection.py",
+)
+
+# Python 3.12 reports no bytecodes of the first frames, but lines.
+EVENTS = ("line", "opcode") if sys.version_info[:2] == (3, 12) else ("opcode",)
+
+
+class Interrupted(BaseException):
+    """Raised by the trace function."""
+
+
+def interrupted_at(place: int, call: Callable[[], Any]) -> bool:
+    """Call, and raise before the bytecode of this number. Return whether it came."""
+    count = 0
+
+    def trace(frame: Any, what: str, _: Any) -> Any:
+        nonlocal count
+        if not frame.f_code.co_filename.endswith(TRACED):
+            return None
+        frame.f_trace_opcodes = True
+        if what in EVENTS:
+            count += 1
+            if count == place:
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+        return False
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(None)
+
+
+def serve(peer: Peer) -> None:
+    """Answer each command with its name, after an event that counts."""
+    peer.shake_hands()
+    count = 0
+    while True:
+        command = peer.read()
+        if command is None:
+            return
+        peer.send(event("COUNT", n=count))
+        peer.reply(command, command["execute"])
+        count += 1
+
+
+class Interruptions(Test):
+    def session(self, wait: Callable[[QEMUMonitorProtocol], Any]) -> List[int]:
+        """Interrupt a call at each place. Return the numbers of all events."""
+        numbers: List[int] = []
+        with playing(serve) as sock, QEMUMonitorProtocol(sock) as monitor:
+            monitor.connect()
+            place = 1
+            while interrupted_at(place, lambda: wait(monitor)):
+                for name in (f"raw-{place}", f"more-{place}"):
+                    self.assertEqual(monitor.cmd_raw(name), {"return": name})
+                self.assertEqual(monitor.cmd("own"), "own")
+                numbers += [it["data"]["n"] for it in monitor.get_events()]
+                place += 1
+            numbers += [it["data"]["n"] for it in monitor.get_events()]
+        self.assertGreater(place, 100)
+        return numbers
+
+    def test_an_interrupted_command_confuses_no_later_one_and_no_event_is_lost(self) -> None:
+        for send in (
+            lambda monitor: monitor.cmd_raw("interrupted"),
+            lambda monitor: monitor.cmd("interrupted"),
+        ):
+            numbers = self.session(send)
+            self.assertEqual(numbers, list(range(len(numbers))))
+
+    def test_an_interrupted_wait_loses_at_most_the_event_that_it_was_to_return(self) -> None:
+        def wait(monitor: QEMUMonitorProtocol) -> None:
+            monitor.cmd_raw("before")
+            monitor.pull_event(wait=True)
+
+        numbers = self.session(wait)
+        self.assertEqual(numbers, sorted(set(numbers)))
+        lost = set(range(max(numbers))) - set(numbers)
+        # The complete call takes one event by itself.
+        self.assertLess(len(lost), 60)

@@ -1,0 +1,106 @@
+//! What is wrong in a file: the place, the reason, and the line itself.
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::Path;
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The bytes of the text; `None` if no place has the fault.
+    span: Option<Range<usize>>,
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            span: Some(span),
+            message: message.into(),
+        }
+    }
+
+    /// A fault of the whole.
+    pub(super) fn somewhere(message: impl Into<String>) -> Self {
+        Self {
+            span: None,
+            message: message.into(),
+        }
+    }
+
+    /// Of several, the first is reported.
+    pub(super) fn begin(&self) -> usize {
+        self.span.as_ref().map_or(0, |span| span.start)
+    }
+
+    /// `FILE:LINE:COLUMN: REASON`, and below it the line with marks under what
+    /// is wrong.
+    pub(super) fn render(&self, path: &Path, text: &str) -> String {
+        let (path, message) = (path.display(), &self.message);
+        let Some(span) = &self.span else {
+            return format!("{path}: {message}");
+        };
+        let start = floor(text, span.start);
+        let end = floor(text, span.end).max(start);
+        let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let length = text[begin..].find('\n').unwrap_or(text.len() - begin);
+        let line = text[begin..begin + length].trim_end_matches('\r');
+        let number = text[..begin].matches('\n').count() + 1;
+        let before = &text[begin..start];
+        let column = before.chars().count() + 1;
+        // A tab stays one, so that the marks stand where the text does.
+        let indent: String = before
+            .chars()
+            .map(|it| if it == '\t' { '\t' } else { ' ' })
+            .collect();
+        let last = end.min(begin + line.len());
+        let marked = text.get(start..last).map_or(0, |it| it.chars().count());
+        let marks = "^".repeat(marked.max(1));
+        let gutter = " ".repeat(number.to_string().len());
+        let mut shown = format!("{path}:{number}:{column}: {message}\n");
+        let _ = write!(
+            shown,
+            " {gutter} |\n {number} | {line}\n {gutter} | {indent}{marks}"
+        );
+        shown
+    }
+}
+
+/// The begin of the character that this byte is in.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(text: &str, span: Range<usize>) -> String {
+        Fault::at(span, "it is wrong").render(Path::new("a.toml"), text)
+    }
+
+    #[test]
+    fn a_fault_shows_its_line_with_marks() {
+        let text = "[defaults]\n\té = \"abc\"\n";
+        let at = text.find("\"abc\"").unwrap();
+        assert_eq!(
+            rendered(text, at..at + 5),
+            "a.toml:2:6: it is wrong\n   |\n 2 | \té = \"abc\"\n   | \t    ^^^^^"
+        );
+    }
+
+    #[test]
+    fn a_fault_over_several_lines_or_at_the_end_is_shown_too() {
+        let text = "a = [\r\n1,\n2]";
+        assert!(rendered(text, 4..text.len()).ends_with(" 1 | a = [\n   |     ^"));
+        assert!(rendered(text, text.len()..text.len()).ends_with(" 3 | 2]\n   |   ^"));
+        assert!(rendered("", 0..9).ends_with(" 1 | \n   | ^"));
+        // A carriage return, and the middle of a character.
+        assert!(rendered(text, 6..7).contains("a.toml:1:7: "));
+        assert!(rendered("é", 1..1).contains("a.toml:1:1: "));
+    }
+}

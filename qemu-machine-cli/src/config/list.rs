@@ -1,0 +1,57 @@
+//! The targets of a configuration, listed.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::document::Document;
+
+/// The targets of a configuration: the output of --list-targets --json.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Targets {
+    /// The configuration's path.
+    file: String,
+    /// In the order of their names.
+    targets: Vec<Listed>,
+}
+
+/// One target.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Listed {
+    name: String,
+    /// What the configuration says about it; null if nothing.
+    description: Option<String>,
+    /// The target that it extends.
+    extends: Option<String>,
+}
+
+impl Targets {
+    pub(super) fn of(path: &Path, document: &Document) -> Self {
+        let targets = document.targets.iter().map(|(name, target)| Listed {
+            name: name.clone(),
+            description: target.description.clone(),
+            extends: target.extends.as_ref().map(|(base, _)| base.clone()),
+        });
+        Self {
+            file: path.display().to_string(),
+            targets: targets.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.targets.iter().map(|it| it.name.chars().count());
+        let width = names.max().unwrap_or_default();
+        for target in &self.targets {
+            match &target.description {
+                Some(description) => writeln!(f, "{:width$}  {description}", target.name)?,
+                None => writeln!(f, "{}", target.name)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! Names that a person may have meant.
+
+/// The nearest of the names, if one is near.
+pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (name.chars().count() / 3).max(1);
+    let distance = |other: &str| {
+        if name.len() >= 3 && other.starts_with(name) {
+            return 1;
+        }
+        strsim::damerau_levenshtein(name, other)
+    };
+    let names = names.into_iter().map(|other| (distance(other), other));
+    let nearest = names.min_by_key(|(distance, _)| *distance)?;
+    (nearest.0 <= allowed).then_some(nearest.1)
+}
+
+/// The end of a message that suggests the nearest name, or lists all.
+pub(super) fn suggestion<'a>(
+    name: &str,
+    names: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    if let Some(nearest) = nearest(name, names.clone()) {
+        return format!("; did you mean '{nearest}'?");
+    }
+    let names: Vec<&str> = names.into_iter().collect();
+    match names[..] {
+        [] => String::new(),
+        _ => format!("; there are: {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_hand_is_near_and_another_word_is_not() {
+        let names = ["memory", "machine", "smp", "log-dir"];
+        let table = [
+            ("memroy", Some("memory")),
+            ("mem", Some("memory")),
+            ("log_dir", Some("log-dir")),
+            ("spm", Some("smp")),
+            ("colour", None),
+            ("", None),
+        ];
+        for (name, expected) in table {
+            assert_eq!(nearest(name, names), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The JSON schemas of the output of verbs: kept in `schemas`, one file a verb,
+//! and printed by `VERB --json-schema`.
+//!
+//! A verb's output is a type. A test derives the schema of that type, and
+//! compares it with the kept file. So a change of an output changes its file in
+//! the same commit.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command};
+
+/// Names the type of each verb's output. The files come from a test:
+/// `UPDATE=1 cargo test -p qemu-machine-cli output_schema`.
+macro_rules! kept {
+    ($($verb:literal: $output:ty,)*) => {
+        const KEPT: &[Kept] = &[$(Kept {
+            verb: $verb,
+            text: include_str!(concat!("../../schemas/", $verb, ".json")),
+            #[cfg(test)]
+            derived: tests::derived::<$output>,
+        },)*];
+    };
+}
+
+kept! {
+    "accel": super::accel::Findings,
+    "agent": super::agent::Info,
+    "doctor": super::doctor::Findings,
+    "events": super::events::Output,
+    "qmp": super::qmp::Returned,
+    "replay": super::replay::Entry,
+    "run": super::run::Output,
+    "schema": super::schema::Output,
+}
+
+/// A verb that prints JSON, and the schema of that.
+struct Kept {
+    verb: &'static str,
+    text: &'static str,
+    #[cfg(test)]
+    derived: fn(&str) -> String,
+}
+
+/// The schema that these words ask for: `qemu-machine VERB --json-schema`.
+///
+/// Read before all other words, because no other argument is needed then.
+pub(crate) fn asked(words: &[OsString]) -> Option<&'static str> {
+    let [_, verb, option] = words else {
+        return None;
+    };
+    let kept = KEPT.iter().find(|kept| verb == kept.verb)?;
+    (option.to_str() == Some("--json-schema")).then_some(kept.text)
+}
+
+/// Adds the option to each verb that has a schema.
+pub(crate) fn with_option(mut command: Command) -> Command {
+    for kept in KEPT {
+        command = command.mut_subcommand(kept.verb, |verb| {
+            let verb_has_many = verb.get_arguments().any(Arg::is_hide_short_help_set);
+            verb.arg(
+                Arg::new("json-schema")
+                    .long("json-schema")
+                    .action(ArgAction::SetTrue)
+                    .exclusive(true)
+                    .hide_short_help(verb_has_many)
+                    .help("Prints the schema of the JSON output"),
+            )
+        });
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use schemars::JsonSchema;
+    use schemars::generate::SchemaSettings;
+
+    use super::*;
+
+    /// The schema of a type, as the kept files have it.
+    pub(super) fn derived<T: JsonSchema>(verb: &str) -> String {
+        let settings = SchemaSettings::draft2020_12().for_serialize();
+        let mut schema = settings.into_generator().into_root_schema_for::<T>();
+        schema.insert("title".to_owned(), format!("qemu-machine {verb}").into());
+        format!("{:#}\n", schema.to_value())
+    }
+
+    #[test]
+    fn every_kept_schema_is_that_of_the_type() {
+        let update = std::env::var_os("UPDATE").is_some();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+        for kept in KEPT {
+            let derived = (kept.derived)(kept.verb);
+            if update {
+                std::fs::write(folder.join(kept.verb).with_extension("json"), derived).unwrap();
+                continue;
+            }
+            let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(
+                read(&derived),
+                read(kept.text),
+                "the output of {} has changed: UPDATE=1 writes its schema",
+                kept.verb
+            );
+        }
+    }
+
+    #[test]
+    fn a_schema_is_asked_for_without_other_words() {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert!(asked(&words(&["qemu-machine", "events", "--json-schema"])).is_some());
+        for other in [
+            &["qemu-machine", "man", "--json-schema"][..],
+            &["qemu-machine", "events", "--json"],
+            &["qemu-machine", "events", "--json-schema", "x"],
+            &["qemu-machine"],
+        ] {
+            assert!(asked(&words(other)).is_none(), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Reads a group of options back: `first,key=value,…` with doubled commas.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// The members of a group, in order. A member without `=` has no value.
+pub(super) fn members(group: &OsStr) -> Vec<(String, Option<OsString>)> {
+    let mut members = Vec::new();
+    let mut member = Vec::new();
+    let mut bytes = group.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b',' if bytes.peek() == Some(&b',') => {
+                bytes.next();
+                member.push(byte);
+            }
+            b',' => members.push(std::mem::take(&mut member)),
+            byte => member.push(byte),
+        }
+    }
+    members.push(member);
+    let split = |member: Vec<u8>| match member.iter().position(|&byte| byte == b'=') {
+        Some(at) => (
+            String::from_utf8_lossy(&member[..at]).into_owned(),
+            Some(OsString::from_vec(member[at + 1..].to_vec())),
+        ),
+        None => (String::from_utf8_lossy(&member).into_owned(), None),
+    };
+    let members = members.into_iter().filter(|member| !member.is_empty());
+    members.map(split).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubled_commas_are_part_of_a_value() {
+        let read = |text: &str| {
+            let members = members(OsStr::new(text)).into_iter();
+            let text = |value: Option<OsString>| value.map(|it| it.into_string().unwrap());
+            members
+                .map(|(key, value)| (key, text(value)))
+                .collect::<Vec<_>>()
+        };
+        let value = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+        assert_eq!(
+            read("file=/a,,b,format=raw"),
+            [value("file", "/a,b"), value("format", "raw")]
+        );
+        assert_eq!(read("256M"), [("256M".to_owned(), None)]);
+        assert_eq!(read("a=b=c,,,d=e"), [value("a", "b=c,"), value("d", "e")]);
+        assert_eq!(read(""), []);
+    }
+}

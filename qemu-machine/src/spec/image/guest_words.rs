@@ -1,0 +1,79 @@
+//! The part of a description that the guest sees.
+
+use std::ffi::{OsStr, OsString};
+
+use super::group::members;
+use super::plan::option_name;
+use crate::spec::MachineSpec;
+
+/// The words that a template and its clones must have in common, in order.
+///
+/// What only the host sees may differ: names, logs, the environment, and the
+/// backends of the network and of shared folders.
+pub(crate) fn guest_words(spec: &MachineSpec) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    if let Some(machine) = &spec.machine_type {
+        words.extend(["-machine".into(), machine.clone()]);
+    }
+    for _ in 0..spec.null_serials {
+        words.extend(["-serial".into(), "null".into()]);
+    }
+    for (place, channel) in spec.channels.iter().enumerate() {
+        for (name, value) in channel.options(&channel.id(place)) {
+            words.extend([name.into(), value.as_os_str().to_owned()]);
+        }
+    }
+    if let Some(firmware) = &spec.firmware {
+        words.extend(["-bios".into(), firmware.file_name().into()]);
+    }
+    let mut arguments = spec.arguments.iter();
+    while let Some(word) = arguments.next() {
+        match option_name(word) {
+            Some("name" | "D" | "d" | "pidfile") => {
+                arguments.next();
+            }
+            Some("netdev" | "fsdev") => {
+                words.push(word.clone());
+                words.extend(arguments.next().and_then(|value| id(value)));
+            }
+            _ => words.push(word.clone()),
+        }
+    }
+    words
+}
+
+fn id(group: &OsStr) -> Option<OsString> {
+    let id = members(group).into_iter().find(|(key, _)| key == "id");
+    id.and_then(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Console, Machine};
+
+    #[test]
+    fn what_only_the_host_sees_may_differ() {
+        let template = Machine::builder("qemu")
+            .memory("1G")
+            .console(Console::serial())
+            .args([
+                "-netdev",
+                "user,id=n,hostfwd=tcp::1-:22",
+                "-device",
+                "e1000,netdev=n",
+            ]);
+        let clone = Machine::builder("qemu")
+            .name("other")
+            .memory("1G")
+            .console(Console::serial().log("/log"))
+            .args(["-netdev", "user,id=n", "-device", "e1000,netdev=n"])
+            .args(["-D", "/debug"])
+            .env("A", "B");
+        assert_eq!(guest_words(template.spec()), guest_words(clone.spec()));
+        let more = clone.clone().smp(2);
+        assert_ne!(guest_words(template.spec()), guest_words(more.spec()));
+        let other = template.console(Console::virtio());
+        assert_ne!(guest_words(other.spec()), guest_words(clone.spec()));
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a template could not be made or opened.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::error::ErrorKind;
+
+use crate::launch::LaunchError;
+use crate::machine::ShutdownError;
+use crate::machine::migration::MoveError;
+
+/// A template could not be made or opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// The machine was launched without
+    /// [`freezable`](crate::MachineBuilder::freezable), so its memory is not in
+    /// a file.
+    NotFreezable {
+        /// The machine's name.
+        machine: String,
+    },
+    /// The guest could not be saved. It resumes its earlier state.
+    Save(MoveError),
+    /// The guest was saved, but its QEMU did not end.
+    Shutdown(ShutdownError),
+    /// The machine of which a template is made was not launched.
+    Launch(LaunchError),
+    /// The caller's set-up of the guest failed.
+    SetUp(Arc<dyn Error + Send + Sync>),
+    /// The template was not made in time, by this process or by another that
+    /// was making it.
+    Timeout {
+        /// The deadline.
+        limit: Duration,
+    },
+    /// A file of the template cannot be made, moved or read.
+    File {
+        /// What was done with it.
+        action: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The error of the system.
+        cause: Arc<io::Error>,
+    },
+    /// The directory has no template that can be used.
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFreezable { machine } => write!(
+                f,
+                "machine '{machine}': cannot freeze its guest, because its memory is not in a \
+                 file; call `freezable` on its builder"
+            ),
+            Self::Save(cause) => write!(f, "{cause}"),
+            Self::Shutdown(cause) => write!(f, "{cause}"),
+            Self::Launch(cause) => write!(f, "{cause}"),
+            Self::SetUp(cause) => write!(f, "the set-up of the template failed: {cause}"),
+            Self::Timeout { limit } => write!(f, "the template was not made within {limit:?}"),
+            Self::File {
+                action,
+                path,
+                cause,
+            } => write!(f, "cannot {action} {}: {cause}", path.display()),
+            Self::Unusable { path, reason } => {
+                write!(f, "no usable template in {}: {reason}", path.display())
+            }
+        }
+    }
+}
+
+impl Error for TemplateError {}
+
+impl TemplateError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFreezable { .. } => ErrorKind::InvalidInput,
+            Self::Save(cause) => cause.kind(),
+            Self::Shutdown(cause) => cause.kind(),
+            Self::Launch(cause) => cause.kind(),
+            Self::SetUp(_) => ErrorKind::Refused,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::File { cause, .. } => ErrorKind::of_io(cause),
+            Self::Unusable { .. } => ErrorKind::Unsupported,
+        }
+    }
+
+    /// The error of the system behind it, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Save(cause) => cause.io_error(),
+            Self::File { cause, .. } => Some(cause),
+            Self::Launch(cause) => cause.io_error(),
+            Self::NotFreezable { .. }
+            | Self::Shutdown(_)
+            | Self::SetUp(_)
+            | Self::Timeout { .. }
+            | Self::Unusable { .. } => None,
+        }
+    }
+}
+
+impl From<MoveError> for TemplateError {
+    fn from(error: MoveError) -> Self {
+        Self::Save(error)
+    }
+}

@@ -1,0 +1,128 @@
+//! The files of a template, and what they must be like for a clone.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::digest::Digest;
+use super::manifest::{Manifest, Stamp};
+use crate::process::runtime_dir::PrivateDirectory;
+use crate::process::{self, StartError};
+use crate::spec::MachineSpec;
+use crate::spec::image::{STATE, TemplateFiles, guest_words};
+
+/// The files of a template. If no path was given to keep them at, they are
+/// removed when this is dropped. QEMU has them open, so a clone that runs does
+/// not need their names.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) directory: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) _owned: Option<PrivateDirectory>,
+    /// A shared lock, by which a store knows that the template is in use.
+    pub(super) _use: Option<File>,
+}
+
+impl TemplateFiles for Files {
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn guest_ran(&self) -> bool {
+        self.manifest.guest_ran
+    }
+
+    fn check(&self, spec: &MachineSpec) -> Result<(), String> {
+        let (ours, theirs) = (&self.manifest.guest_words, guest_words(spec));
+        if let Some(difference) = difference(ours, &theirs) {
+            return Err(difference);
+        }
+        let program = program(spec).map_err(|_| {
+            let binary = spec.binary().display();
+            format!("there is no QEMU '{binary}' that can be started")
+        })?;
+        if self.manifest.inputs.first().map(|(path, _)| path) != Some(&program) {
+            let path = program.display();
+            return Err(format!("{path} is another QEMU than the template's"));
+        }
+        for (path, stamp) in &self.manifest.inputs {
+            if Stamp::of(path).ok() != Some(*stamp) {
+                let path = path.display();
+                return Err(format!("{path} has changed since; make the template again"));
+            }
+        }
+        for (name, stamp) in &self.manifest.files {
+            if Stamp::of(&self.directory.join(name)).ok() != Some(*stamp) {
+                return Err(format!(
+                    "its file {name} has changed; make the template again"
+                ));
+            }
+        }
+        match Digest::of_file(&self.directory.join(STATE)) {
+            Ok(digest) if digest.hex() == self.manifest.state_digest => Ok(()),
+            Ok(_) => Err(format!(
+                "its file {STATE} is damaged; make the template again"
+            )),
+            Err(error) => Err(format!("its file {STATE} cannot be read: {error}")),
+        }
+    }
+}
+
+/// The file whose lock says that a template is in use, and whose time says when
+/// it was used last.
+pub(super) const USED: &str = "used";
+
+/// The path of the QEMU that a launch would start, without links.
+pub(super) fn program(spec: &MachineSpec) -> Result<PathBuf, StartError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = process::find(spec.binary(), &path)?;
+    Ok(program.canonicalize().unwrap_or(program))
+}
+
+/// What differs between the words of a template and those of a machine.
+fn difference(template: &[OsString], machine: &[OsString]) -> Option<String> {
+    let end = OsStr::new("");
+    let (longer, length) = (template.len().max(machine.len()), |words: &[OsString]| {
+        words.len()
+    });
+    let at = (0..longer).find(|&at| template.get(at) != machine.get(at))?;
+    let word = |words: &[OsString]| {
+        let word = words.get(at).map_or(end, |it| it);
+        if at < length(words) {
+            format!("'{}'", word.display())
+        } else {
+            "nothing".to_owned()
+        }
+    };
+    let before = at.checked_sub(1).and_then(|at| template.get(at));
+    let after = before.map(|word| format!(" after '{}'", word.display()));
+    Some(format!(
+        "the template has {}{}, this machine has {}; a clone must have the devices, memory and \
+         processors of its template",
+        word(template),
+        after.unwrap_or_default(),
+        word(machine),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let differ = |ours, theirs| difference(&words(ours), &words(theirs));
+        assert_eq!(differ("-m 1G", "-m 1G"), None);
+        let text = differ("-m 1G -smp 2", "-m 2G -smp 2").unwrap();
+        assert!(
+            text.starts_with("the template has '1G' after '-m', this machine has '2G'"),
+            "{text}"
+        );
+        let text = differ("-m 1G", "-m 1G -smp 2").unwrap();
+        assert!(
+            text.starts_with("the template has nothing after '1G', this machine has '-smp'"),
+            "{text}"
+        );
+    }
+}

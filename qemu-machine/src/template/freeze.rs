@@ -1,0 +1,292 @@
+//! Freezes a machine: it ends, and becomes a template.
+//!
+//! ```text
+//! pause -> state of the devices into a new directory -> memory and disks into it
+//!   -> end QEMU -> stamps and manifest -> Template
+//! a failure before the end of QEMU: everything back, the guest goes on
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp::Client;
+use qemu_qmp::error::MigrationError;
+use qemu_qmp_engine::{operation, timeout_option};
+use serde_json::json;
+
+use super::clone::Template;
+use super::digest::Digest;
+use super::error::TemplateError;
+use super::files::{Files, USED, program};
+use super::manifest::{Manifest, Stamp};
+use crate::Machine;
+use crate::machine::migration::MigrationTurn;
+use crate::machine::migration::MoveError;
+use crate::machine::migration::operation::{self, GivenUp};
+use crate::machine::migration::source::Source;
+use crate::process::runtime_dir::PrivateDirectory;
+use crate::spec::image::{MEMORY, STATE, disk_file, guest_words};
+use crate::spec::{ImagePlan, MachineSpec};
+
+impl Machine {
+    /// Freezes the guest, and ends this machine: its memory, devices and disks
+    /// become a [`Template`], of which machines are cloned. The machine must be
+    /// launched with [`freezable`](crate::MachineBuilder::freezable).
+    ///
+    /// The guest is paused first. Some devices cannot be saved, such as a
+    /// mounted 9p folder: then this fails with the reason of QEMU, and the guest
+    /// resumes its earlier state.
+    pub fn freeze(&self) -> Freeze {
+        Freeze {
+            machine: self.clone(),
+            path: None,
+            timeout: self.deadlines().limit(),
+        }
+    }
+}
+
+/// Freezes a machine; made by [`Machine::freeze`].
+///
+/// # Errors
+/// [`TemplateError`]. If the machine has not ended, the guest resumes its
+/// earlier state.
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, the freezing is cancelled and
+/// the guest resumes its earlier state, unless the machine is ending already.
+#[derive(Debug)]
+#[must_use = "nothing is frozen until awaited or waited for"]
+pub struct Freeze {
+    machine: Machine,
+    path: Option<PathBuf>,
+    timeout: Option<Duration>,
+}
+
+impl Freeze {
+    /// Keeps the template in this directory, which must not exist, and which is
+    /// on the file system of the machine's private directory. Without it, the
+    /// files are removed with the last handle on the template.
+    pub fn keep_at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+}
+
+timeout_option!(Freeze, timeout);
+
+operation!(Freeze => Result<Template, TemplateError>);
+
+impl Freeze {
+    async fn run(self) -> Result<Template, TemplateError> {
+        let Self {
+            machine,
+            path,
+            timeout,
+        } = self;
+        let inner = &machine.inner;
+        let (Some(spec), Some(directory)) = (&inner.freezable, &inner.directory) else {
+            return Err(TemplateError::NotFreezable {
+                machine: inner.name.clone(),
+            });
+        };
+        let saving = Saving {
+            qmp: machine.monitor().clone(),
+            spec: Arc::clone(spec),
+            turn: inner.migration_turn.clone(),
+            from: directory.clone(),
+            keep_at: path.clone(),
+        };
+        let save = |given_up| saving.run(given_up);
+        let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
+        // The guest must never run again: it would change the memory of clones.
+        machine.kill().await.map_err(TemplateError::Shutdown)?;
+        saved.complete(spec, path)
+    }
+}
+
+/// Runs on the engine, so it must not own a machine.
+struct Saving {
+    qmp: Client,
+    spec: Arc<MachineSpec>,
+    turn: MigrationTurn,
+    /// The private directory of the machine.
+    from: PathBuf,
+    keep_at: Option<PathBuf>,
+}
+
+/// A guest whose files are in a directory of their own.
+struct Saved {
+    directory: PrivateDirectory,
+    names: Vec<String>,
+    guest_ran: bool,
+    version: String,
+    /// The images below its disks.
+    bases: Vec<PathBuf>,
+}
+
+impl Saving {
+    async fn run(self, given_up: GivenUp) -> Result<Option<Saved>, TemplateError> {
+        let Some(_turn) = given_up.or(self.turn.lock()).await else {
+            return Ok(None);
+        };
+        // On the file system of the private directory, so that files can be
+        // moved.
+        let parent = self.from.parent().unwrap_or(Path::new("/"));
+        let directory = PrivateDirectory::create(parent);
+        let directory = directory.map_err(file("make a directory in", parent))?;
+        let state = directory.path().join(STATE);
+        let state_file = File::create_new(&state).map_err(file("make", &state))?;
+        let source = Source::pause(&self.qmp, false).await.map_err(executed)?;
+        let saved = match given_up.or(self.save(state_file)).await {
+            None => None,
+            Some(Ok(())) => Some(self.move_files(directory, source.ran())),
+            Some(Err(error)) => Some(Err(error)),
+        };
+        let saved = saved.transpose();
+        if !matches!(saved, Ok(Some(_))) {
+            source.cancel().await;
+            let _ = self.ignore_shared(false).await;
+            source.resume().await;
+        }
+        saved
+    }
+
+    /// Saves the state of the devices, without the memory: it is in its file.
+    async fn save(&self, state: File) -> Result<(), TemplateError> {
+        self.ignore_shared(true).await?;
+        let saved = self.qmp.migrate_over(state).timeout(None).await;
+        saved.map_err(MoveError::from)?;
+        Ok(())
+    }
+
+    async fn ignore_shared(&self, on: bool) -> Result<(), TemplateError> {
+        let set = json!({"capabilities": [{"capability": "x-ignore-shared", "state": on}]});
+        let set = self.qmp.execute_json("migrate-set-capabilities", set);
+        set.timeout(None).await.map(drop).map_err(executed)
+    }
+
+    /// Moves the memory and the disks to the state. Either all are moved, or
+    /// none.
+    fn move_files(
+        &self,
+        directory: PrivateDirectory,
+        guest_ran: bool,
+    ) -> Result<Saved, TemplateError> {
+        let plan = ImagePlan::of(&self.spec.arguments).unwrap_or_default();
+        let disks = (0..plan.disks.len()).map(disk_file);
+        let names: Vec<String> = std::iter::once(MEMORY.to_owned()).chain(disks).collect();
+        if let Some(path) = self.keep_at.as_ref().filter(|path| path.exists()) {
+            let cause = io::ErrorKind::AlreadyExists.into();
+            return Err(file("keep a template at", path)(cause));
+        }
+        for (index, name) in names.iter().enumerate() {
+            let to = directory.path().join(name);
+            if let Err(cause) = fs::rename(self.from.join(name), &to) {
+                for name in &names[..index] {
+                    let _ = fs::rename(directory.path().join(name), self.from.join(name));
+                }
+                return Err(file("move a file of the guest to", &to)(cause));
+            }
+        }
+        let version = self.qmp.greeting().and_then(|it| it.version.as_ref());
+        let version = version.map(|it| format!("{}.{}.{}", it.major, it.minor, it.micro));
+        let working = self.spec.working_directory.clone().unwrap_or_default();
+        Ok(Saved {
+            directory,
+            names: names.into_iter().chain([STATE.to_owned()]).collect(),
+            guest_ran,
+            version: version.unwrap_or_default(),
+            bases: plan.disks.iter().map(|it| working.join(&it.base)).collect(),
+        })
+    }
+}
+
+impl Saved {
+    /// Describes the template, after the end of QEMU.
+    fn complete(
+        self,
+        spec: &Arc<MachineSpec>,
+        keep_at: Option<PathBuf>,
+    ) -> Result<Template, TemplateError> {
+        let directory = self.directory.path().to_owned();
+        let state = directory.join(STATE);
+        let program = program(spec).map_err(|_| TemplateError::Unusable {
+            path: directory.clone(),
+            reason: "its QEMU is gone".to_owned(),
+        })?;
+        let inputs = [program]
+            .into_iter()
+            .chain(boot_files(spec))
+            .chain(self.bases);
+        let inputs = inputs.map(|path| {
+            let path = path.canonicalize().unwrap_or(path);
+            Stamp::of(&path)
+                .map(|stamp| (path.clone(), stamp))
+                .map_err(file("read", &path))
+        });
+        let files = self.names.into_iter().map(|name| {
+            let path = directory.join(&name);
+            Stamp::of(&path)
+                .map(|stamp| (name, stamp))
+                .map_err(file("read", &path))
+        });
+        let state_digest = Digest::of_file(&state).map_err(file("read", &state))?;
+        let manifest = Manifest {
+            guest_ran: self.guest_ran,
+            version: self.version,
+            guest_words: guest_words(spec),
+            state_digest: state_digest.hex(),
+            files: files.collect::<Result<_, _>>()?,
+            inputs: inputs.collect::<Result<_, _>>()?,
+        };
+        let used = directory.join(USED);
+        File::create_new(&used).map_err(file("make", &used))?;
+        manifest
+            .write(&directory)
+            .map_err(file("write in", &directory))?;
+        let (directory, owned) = match keep_at {
+            None => (directory, Some(self.directory)),
+            Some(path) => {
+                let kept = self.directory.keep_at(&path);
+                kept.map_err(file("keep a template at", &path))?;
+                (path, None)
+            }
+        };
+        let files = Files {
+            directory,
+            manifest,
+            _owned: owned,
+            _use: None,
+        };
+        Ok(Template::new(files, Arc::clone(spec)))
+    }
+}
+
+/// The files that the guest booted from, which a clone needs when it reboots.
+pub(super) fn boot_files(spec: &MachineSpec) -> Vec<PathBuf> {
+    let working = spec.working_directory.clone().unwrap_or_default();
+    let words = spec.arguments.windows(2);
+    let files = words.filter(|pair| {
+        let option = pair[0].to_str().unwrap_or_default();
+        let option = option.strip_prefix("--").or(option.strip_prefix('-'));
+        option.is_some_and(|it| ["kernel", "initrd", "bios", "dtb"].contains(&it))
+    });
+    let files = files.map(|pair| working.join(&pair[1]));
+    // A firmware may be named as QEMU finds it in its own directories.
+    files.filter(|path| path.exists()).collect()
+}
+
+fn executed(error: qemu_qmp::error::ExecuteError) -> TemplateError {
+    TemplateError::Save(MoveError::Migration(MigrationError::Execute(error)))
+}
+
+fn file<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> TemplateError + 'a {
+    move |cause| TemplateError::File {
+        action,
+        path: path.to_owned(),
+        cause: cause.into(),
+    }
+}

@@ -1,0 +1,158 @@
+//! What a template was made of and consists of, in its file `template.json`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// The description of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// Whether the guest ran when it was frozen.
+    pub(super) guest_ran: bool,
+    /// The version of QEMU, as it greeted.
+    pub(super) version: String,
+    /// The words of the command line that the guest sees.
+    pub(super) guest_words: Vec<OsString>,
+    /// The digest of the state of the devices.
+    pub(super) state_digest: String,
+    /// The files of the template, by their names in it.
+    pub(super) files: Vec<(String, Stamp)>,
+    /// The files that it was made of, which must stay: QEMU, the kernel, the
+    /// images below its disks.
+    pub(super) inputs: Vec<(PathBuf, Stamp)>,
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    length_bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let file = path.metadata()?;
+        Ok(Self {
+            length_bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+
+    fn to_json(self) -> Value {
+        json!([self.length_bytes, self.modified.0, self.modified.1])
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            length_bytes: value[0].as_u64()?,
+            modified: (value[1].as_i64()?, value[2].as_i64()?),
+        })
+    }
+}
+
+impl Manifest {
+    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+        let files = self.files.iter();
+        let inputs = self.inputs.iter();
+        let manifest = json!({
+            "format": FORMAT,
+            "guest_ran": self.guest_ran,
+            "version": self.version,
+            "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
+            "state_digest": self.state_digest,
+            "files": files.map(|(name, stamp)| json!([name, stamp.to_json()])).collect::<Vec<_>>(),
+            "inputs": inputs
+                .map(|(path, stamp)| json!([word(path.as_os_str()), stamp.to_json()]))
+                .collect::<Vec<_>>(),
+        });
+        fs::write(directory.join(MANIFEST), format!("{manifest:#}\n"))
+    }
+
+    /// Reads a manifest; fails with a reason.
+    pub(super) fn read(directory: &Path) -> Result<Self, String> {
+        let text = fs::read(directory.join(MANIFEST));
+        let text = text.map_err(|error| format!("cannot read {MANIFEST}: {error}"))?;
+        let value: Value = serde_json::from_slice(&text)
+            .map_err(|error| format!("{MANIFEST} is not JSON: {error}"))?;
+        if value["format"] != FORMAT {
+            return Err(format!("{MANIFEST} is of another version; make it again"));
+        }
+        Self::of_json(&value).ok_or_else(|| format!("{MANIFEST} is not complete; make it again"))
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        let pairs = |name: &str| value[name].as_array().map(|it| it.iter());
+        Some(Self {
+            guest_ran: value["guest_ran"].as_bool()?,
+            version: value["version"].as_str()?.to_owned(),
+            guest_words: pairs("guest_words")?.map(of_word).collect::<Option<_>>()?,
+            state_digest: value["state_digest"].as_str()?.to_owned(),
+            files: pairs("files")?
+                .map(|pair| Some((pair[0].as_str()?.to_owned(), Stamp::of_json(&pair[1])?)))
+                .collect::<Option<_>>()?,
+            inputs: pairs("inputs")?
+                .map(|pair| Some((of_word(&pair[0])?.into(), Stamp::of_json(&pair[1])?)))
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// A word as JSON: text, or bytes if it is no UTF-8.
+fn word(word: &OsStr) -> Value {
+    match word.to_str() {
+        Some(text) => text.into(),
+        None => word.as_bytes().into(),
+    }
+}
+
+fn of_word(value: &Value) -> Option<OsString> {
+    if let Some(text) = value.as_str() {
+        return Some(text.into());
+    }
+    let bytes = value.as_array()?.iter();
+    let bytes = bytes.map(|it| u8::try_from(it.as_u64()?).ok());
+    bytes.collect::<Option<Vec<_>>>().map(OsString::from_vec)
+}
+
+const FORMAT: u64 = 1;
+pub(super) const MANIFEST: &str = "template.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("manifest-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_and_a_damaged_one_is_refused() {
+        let path = directory("read");
+        fs::write(path.join("ram"), "x").unwrap();
+        let stamp = Stamp::of(&path.join("ram")).unwrap();
+        let manifest = Manifest {
+            guest_ran: true,
+            version: "10.0.2".to_owned(),
+            guest_words: vec!["-m".into(), OsString::from_vec(b"\xff".to_vec())],
+            state_digest: "0f".to_owned(),
+            files: vec![("ram".to_owned(), stamp)],
+            inputs: vec![("/qemu".into(), stamp)],
+        };
+        manifest.write(&path).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), manifest);
+        let text = fs::read_to_string(path.join(MANIFEST)).unwrap();
+        fs::write(path.join(MANIFEST), text.replace("guest_ran", "x")).unwrap();
+        assert!(Manifest::read(&path).unwrap_err().contains("not complete"));
+        fs::write(path.join(MANIFEST), &text[..text.len() / 2]).unwrap();
+        assert!(Manifest::read(&path).unwrap_err().contains("not JSON"));
+        fs::remove_dir_all(&path).unwrap();
+        assert!(Manifest::read(&path).unwrap_err().contains("cannot read"));
+    }
+}

@@ -1,0 +1,92 @@
+//! The key of a template: a digest of everything that it is made of.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::spec::image::guest_words;
+use crate::spec::{ImagePlan, MachineSpec};
+use crate::template::digest::Digest;
+use crate::template::files::program;
+use crate::template::freeze::boot_files;
+
+/// The key of the template of this machine, with the set-up of this version.
+/// `digests` is a directory for the digests of large files.
+pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Result<String> {
+    let mut digest = Digest::new();
+    digest.add(FORMAT);
+    digest.add(version.as_bytes());
+    for word in guest_words(spec) {
+        digest.add(word.as_bytes());
+    }
+    let program = program(spec).map_err(|_| {
+        let binary = spec.binary().display();
+        io::Error::new(io::ErrorKind::NotFound, format!("no program '{binary}'"))
+    })?;
+    let working = spec.working_directory.clone().unwrap_or_default();
+    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
+    let disks = plan.disks.iter().map(|disk| working.join(&disk.base));
+    let inputs = [program].into_iter().chain(boot_files(spec)).chain(disks);
+    for input in inputs {
+        digest.add(content(&input, digests)?.as_bytes());
+    }
+    Ok(digest.hex())
+}
+
+/// Whether this can be a key.
+pub(super) fn is_key(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The digest of a file's content, kept from the last time if the file has not
+/// changed since.
+fn content(path: &Path, digests: &Path) -> io::Result<String> {
+    let path = path.canonicalize()?;
+    let found = path.metadata()?;
+    let mut identity = Digest::new();
+    identity.add(path.as_os_str().as_bytes());
+    for number in [found.dev(), found.ino(), found.len()] {
+        identity.add(&number.to_le_bytes());
+    }
+    for number in [
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
+    ] {
+        identity.add(&number.to_le_bytes());
+    }
+    let kept = digests.join(identity.hex());
+    match fs::read_to_string(&kept) {
+        Ok(digest) if is_key(&digest) => Ok(digest),
+        _ => {
+            let digest = Digest::of_file(&path)?.hex();
+            // Without it, the file is read again the next time.
+            let _ = keep(digests, &kept, &digest);
+            Ok(digest)
+        }
+    }
+}
+
+fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
+    fs::create_dir_all(digests)?;
+    let names: Vec<PathBuf> = fs::read_dir(digests)?
+        .flatten()
+        .map(|it| it.path())
+        .collect();
+    if names.len() >= KEPT_DIGESTS {
+        for name in names {
+            fs::remove_file(name)?;
+        }
+    }
+    let unfinished = at.with_extension(std::process::id().to_string());
+    File::create(&unfinished)?;
+    fs::write(&unfinished, digest)?;
+    fs::rename(&unfinished, at)
+}
+
+/// Changes whenever templates of an older version cannot be used.
+const FORMAT: &[u8] = b"qemu-machine template 1";
+const KEPT_DIGESTS: usize = 1000;

@@ -1,0 +1,178 @@
+//! Templates that are kept on disk, for the processes of one user.
+//!
+//! ```text
+//! DIRECTORY/KEY/           a template; its file `used` is locked (shared) by who has it open
+//! DIRECTORY/KEY.lock       locked by the process that makes or removes it
+//! DIRECTORY/digests/       digests of large inputs, by path and time
+//! DIRECTORY/qemu-machine-… what is being made; the next launch here removes a dead one
+//! ```
+//!
+//! The key is a digest of everything that a template is made of. The kernel
+//! releases each lock with its process, however that ends.
+
+mod evict;
+mod key;
+mod make;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::TemplateError;
+use super::files::USED;
+pub use make::MakeTemplate;
+
+/// Templates that are kept on disk, so that many processes boot a guest once.
+///
+/// # Examples
+/// ```no_run
+/// use qemu_machine::template::TemplateStore;
+/// use qemu_machine::{Console, Machine, Wait};
+///
+/// let machine = Machine::builder("qemu-system-x86_64")
+///     .memory("256M")
+///     .kernel("vmlinuz")
+///     .initrd("initramfs")
+///     .append("console=ttyS0")
+///     .console(Console::serial());
+/// // The first process boots, others wait for it, later ones clone at once.
+/// let store = TemplateStore::user()?;
+/// let booted = store.template(&machine).set_up(|vm| async move {
+///     vm.console().expect("~ # ").await?;
+///     Ok(())
+/// });
+/// let vm = booted.wait()?.machine().launch().wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TemplateStore {
+    directory: PathBuf,
+    limit_bytes: u64,
+}
+
+/// A template in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredTemplate {
+    /// Its key, which is the name of its directory.
+    pub key: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The disk space that it takes.
+    pub size_bytes: u64,
+    /// When it was opened last.
+    pub used: SystemTime,
+    /// Whether a process has it open.
+    pub is_in_use: bool,
+}
+
+impl TemplateStore {
+    /// Opens the store of this user:
+    /// `$XDG_CACHE_HOME/qemu-machine/templates`, or the same in `~/.cache`.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if the directory cannot be made.
+    pub fn user() -> Result<Self, TemplateError> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |name| absolute(name).filter(|path| path.is_absolute());
+        let cache = absolute("XDG_CACHE_HOME");
+        let cache = cache.or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+        let cache = cache.unwrap_or_else(std::env::temp_dir);
+        Self::at(cache.join("qemu-machine/templates"))
+    }
+
+    /// Opens a store in this directory, and makes the directory if it is
+    /// missing. The memory of guests is in it, so only its owner can enter.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if the directory cannot be made.
+    pub fn at(directory: impl Into<PathBuf>) -> Result<Self, TemplateError> {
+        let directory = directory.into();
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&directory);
+        let whole = made.and_then(|()| directory.canonicalize());
+        Ok(Self {
+            directory: whole.map_err(file("make the store", &directory))?,
+            limit_bytes: LIMIT_BYTES,
+        })
+    }
+
+    /// Sets the disk space that the templates may take, instead of 8 GiB. When
+    /// one is made, those that were not used for the longest time are removed. A
+    /// template in use stays.
+    pub fn limit_bytes(mut self, limit: u64) -> Self {
+        self.limit_bytes = limit;
+        self
+    }
+
+    /// The directory of the store.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Lists the templates, the one used last first.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if the directory cannot be read.
+    pub fn list(&self) -> Result<Vec<StoredTemplate>, TemplateError> {
+        let entries = fs::read_dir(&self.directory);
+        let entries = entries.map_err(file("read the store", &self.directory))?;
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let mut templates: Vec<_> = names
+            .filter(|name| key::is_key(name))
+            .filter_map(|key| self.look(key).ok())
+            .collect();
+        templates.sort_by_key(|template| std::cmp::Reverse(template.used));
+        Ok(templates)
+    }
+
+    /// Removes a template, unless a process has it open. Returns whether it is
+    /// gone.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if it cannot be removed.
+    pub fn remove(&self, key: &str) -> Result<bool, TemplateError> {
+        let removed = evict::remove(&self.directory, key);
+        removed.map_err(file("remove a template in", &self.directory))
+    }
+
+    /// Removes the templates that were used least, until those left take at most
+    /// this disk space. Returns their keys.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if the store cannot be read.
+    pub fn prune(&self, limit_bytes: u64) -> Result<Vec<String>, TemplateError> {
+        let victims = evict::victims(&self.list()?, limit_bytes);
+        let gone = |key: &String| evict::remove(&self.directory, key).unwrap_or(false);
+        Ok(victims.into_iter().filter(gone).collect())
+    }
+
+    fn look(&self, key: String) -> io::Result<StoredTemplate> {
+        let path = self.directory.join(&key);
+        let used = path.join(USED).metadata()?.modified()?;
+        let mut size_bytes = 0;
+        for entry in fs::read_dir(&path)? {
+            size_bytes += entry?.metadata()?.blocks() * 512;
+        }
+        Ok(StoredTemplate {
+            is_in_use: evict::is_in_use(&path)?,
+            key,
+            path,
+            size_bytes,
+            used,
+        })
+    }
+}
+
+fn file<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> TemplateError + 'a {
+    move |cause| TemplateError::File {
+        action,
+        path: path.to_owned(),
+        cause: cause.into(),
+    }
+}
+
+const LIMIT_BYTES: u64 = 8 << 30;

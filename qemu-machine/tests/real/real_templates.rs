@@ -1,0 +1,279 @@
+//! A guest that is frozen goes on in each of its clones, whole and apart from the
+//! others.
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::boot_sector::boots;
+use crate::support::{Qemu, Scratch, linux_guest, scenario};
+use qemu_machine::console::Pattern;
+use qemu_machine::error::{LaunchFailure, TemplateError};
+use qemu_machine::template::{Identity, Template, TemplateStore};
+use qemu_machine::{Console, Machine, MachineBuilder, Wait};
+
+/// A machine whose guest compares its memory and its disk with what it wrote.
+fn checking(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
+    let private = scratch.join("private");
+    std::fs::create_dir_all(&private).unwrap();
+    boots(qemu, "memory", scratch)
+        .memory("64M")
+        .freezable_in(&private)
+        .base_dir(&private)
+}
+
+/// Waits for some more passes of that guest over its memory and its disk.
+fn goes_on(vm: &Machine) {
+    let console = vm.console();
+    let passed = console.tail().len();
+    while console.tail().len() < passed + 4 {
+        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
+        let pass = pass.wait().unwrap();
+        assert_eq!(pass.matched(), b".", "{pass:?}");
+    }
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_none()
+}
+
+scenario! {
+    fn a_frozen_guest_goes_on_whole_in_each_clone(qemu) {
+        let scratch = Scratch::new("whole");
+        let private = scratch.join("private");
+        let vm = run!(checking(&qemu, &scratch).launch()).unwrap();
+        goes_on(&vm);
+        let template = run!(vm.freeze()).unwrap();
+        assert!(!vm.is_running());
+        assert_eq!(template.version().split('.').next(), qemu.version.split('.').next());
+        let clones: Vec<Machine> = (0..3)
+            .map(|_| template.machine().launch().wait().unwrap())
+            .collect();
+        for clone in &clones {
+            goes_on(clone);
+        }
+        drop(template);
+        // The machines keep the files.
+        goes_on(&clones[0]);
+        for clone in clones {
+            run!(clone.shutdown()).unwrap();
+        }
+        drop(vm);
+        assert!(is_empty(&private), "{private:?}");
+    }
+}
+
+fn linux(qemu: &Qemu, private: &Path) -> MachineBuilder {
+    let guest = linux_guest();
+    qemu.bare()
+        .memory("256M")
+        .kernel(guest.join("vmlinuz"))
+        .initrd(guest.join("initramfs"))
+        .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+        .console(Console::serial())
+        .default_timeout(Duration::from_secs(120))
+        .freezable_in(private)
+}
+
+#[test]
+fn linux_goes_on_with_what_it_had_in_memory_alone() {
+    for qemu in crate::support::qemus() {
+        let scratch = Scratch::new("linux");
+        let kept = scratch.join("kept");
+        let vm = linux(&qemu, scratch.path()).launch().wait().unwrap();
+        vm.console().expect("~ # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        let nonce = "nonce=$(cat /proc/sys/kernel/random/uuid); echo $nonce";
+        let nonce = shell.run(nonce).wait().unwrap().text();
+        let begun = std::time::Instant::now();
+        let template = vm.freeze().keep_at(&kept).wait().unwrap();
+        eprintln!("frozen in {:?}", begun.elapsed());
+        let memory = std::fs::read(kept.join("ram")).unwrap();
+        drop((vm, template));
+        let template = Template::open(&kept, &linux(&qemu, scratch.path())).unwrap();
+        let begun = std::time::Instant::now();
+        let clones = ["a", "b"].map(|name| template.machine().name(name).launch().wait().unwrap());
+        eprintln!("two clones in {:?}", begun.elapsed());
+        for clone in &clones {
+            let begun = std::time::Instant::now();
+            let mut shell = clone.console().shell().wait().unwrap();
+            let name = clone.name();
+            let script = format!("echo $nonce; echo {name} > /own; sync");
+            assert_eq!(shell.run(script).wait().unwrap().text(), nonce);
+            eprintln!("answered in {:?}", begun.elapsed());
+        }
+        for clone in clones {
+            let mut shell = clone.console().shell().wait().unwrap();
+            let own = shell.run("cat /own").wait().unwrap().text();
+            assert_eq!(own, clone.name());
+            clone.shutdown().wait().unwrap();
+        }
+        assert!(
+            memory == std::fs::read(kept.join("ram")).unwrap(),
+            "the memory has changed"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_a_clone_is_refused_before_the_launch() {
+    let qemu = crate::support::qemus().remove(0);
+    let scratch = Scratch::new("refused");
+    let machine = checking(&qemu, &scratch);
+    let plain = boots(&qemu, "memory", &scratch).launch().wait().unwrap();
+    let error = plain.freeze().wait().unwrap_err();
+    assert!(
+        matches!(error, TemplateError::NotFreezable { .. }),
+        "{error}"
+    );
+    drop(plain);
+
+    let kept = scratch.join("kept");
+    let vm = machine.launch().wait().unwrap();
+    goes_on(&vm);
+    let template = vm.freeze().keep_at(&kept).wait().unwrap();
+    let refused = |builder: MachineBuilder| match *builder.launch().wait().unwrap_err().failure {
+        LaunchFailure::NotOfTemplate { reason } => reason,
+        other => panic!("{other}"),
+    };
+    let more = refused(template.machine().smp(2));
+    assert!(more.contains("this machine has '-smp'"), "{more}");
+    let state = kept.join("state");
+    let whole = std::fs::read(&state).unwrap();
+    let stamp = std::fs::metadata(&state).unwrap().modified().unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 4;
+    for (bytes, said) in [(&damaged[..], "damaged"), (&whole[..100], "has changed")] {
+        std::fs::write(&state, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&state).unwrap();
+        file.set_modified(stamp).unwrap();
+        let reason = refused(template.machine());
+        assert!(reason.contains(said), "{reason}");
+        let error = Template::open(&kept, &machine).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    std::fs::write(&state, &whole).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&state)
+        .unwrap()
+        .set_modified(stamp)
+        .unwrap();
+    goes_on(&template.machine().launch().wait().unwrap());
+}
+
+/// What a guest has that its siblings must not have.
+const SELF: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id \
+     /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx8; hostname; \
+     cat /sys/class/net/eth0/address 2>/dev/null";
+
+#[test]
+fn a_clone_that_woke_is_a_machine_of_its_own_with_the_right_time() {
+    for (qemu, initrd) in crate::support::qemus()
+        .into_iter()
+        .flat_map(|qemu| [(qemu.clone(), "initramfs"), (qemu, "initramfs-agent")])
+    {
+        let scratch = Scratch::new("own");
+        let mut machine = linux(&qemu, scratch.path());
+        if initrd == "initramfs-agent" {
+            machine = machine.initrd(linux_guest().join(initrd)).guest_agent();
+        }
+        let vm = machine.launch().wait().unwrap();
+        vm.console().expect("~ # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        let set_up = shell.run("mkdir -p /etc /tmp; echo 1 > /etc/machine-id");
+        assert!(set_up.wait().unwrap().success());
+        let template = vm.freeze().wait().unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..3 {
+            let clone = template.machine().launch().wait().unwrap();
+            let identity = Identity::random()
+                .unwrap()
+                .hostname(format!("node-{number}"));
+            let own = clone.wake().identity(identity).wait().unwrap();
+            let mut shell = clone.console().shell().wait().unwrap();
+            let facts = shell.run(SELF).wait().unwrap().text();
+            assert!(facts.starts_with(&own.machine_id()), "{facts}");
+            assert!(facts.contains(&format!("node-{number}")), "{facts}");
+            for fact in facts.lines() {
+                assert!(seen.insert(fact.to_owned()), "{fact} is there twice");
+            }
+            // Some `date` sets whole seconds, and is right a second later.
+            let asked = std::time::SystemTime::now();
+            let seconds = shell.run("date +%s").wait().unwrap().text();
+            let seconds: i64 = seconds.trim().parse().unwrap();
+            let since = asked.duration_since(std::time::UNIX_EPOCH).unwrap();
+            let off = seconds - i64::try_from(since.as_secs()).unwrap();
+            assert!((-1..=2).contains(&off), "{off}");
+        }
+    }
+}
+
+#[test]
+fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
+    let qemu = crate::support::qemus().remove(0);
+    let scratch = Scratch::new("store");
+    let store = TemplateStore::at(scratch.join("store")).unwrap();
+    let machine = boots(&qemu, "memory", &scratch).memory("64M");
+    let made = Arc::new(AtomicUsize::new(0));
+    let open = |machine: &MachineBuilder, version: &str| {
+        let made = Arc::clone(&made);
+        let template = store.template(machine).version(version);
+        let template = template.set_up(move |vm| async move {
+            made.fetch_add(1, Ordering::Relaxed);
+            vm.console().expect(".").await?;
+            Ok(())
+        });
+        template.wait()
+    };
+    // Two at the same time: one boots, the other waits for it.
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| open(&machine, "1").unwrap()));
+        for template in both {
+            let vm = template.join().unwrap().machine().launch().wait().unwrap();
+            goes_on(&vm);
+            vm.shutdown().wait().unwrap();
+        }
+    });
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    let kept = open(&machine, "1").unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    open(&machine, "2").unwrap();
+    open(&machine.clone().smp(2), "1").unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 3);
+    // The template in use stays.
+    let listed = store.list().unwrap();
+    assert_eq!(listed.iter().filter(|it| it.is_in_use).count(), 1);
+    assert_eq!(store.prune(0).unwrap().len(), 2);
+    assert_eq!(store.list().unwrap().len(), 1);
+    goes_on(&kept.machine().launch().wait().unwrap());
+    drop(kept);
+    // A damaged one is made again.
+    let state = store.list().unwrap()[0].path.join("state");
+    std::fs::write(state, "x").unwrap();
+    goes_on(
+        &open(&machine, "1")
+            .unwrap()
+            .machine()
+            .launch()
+            .wait()
+            .unwrap(),
+    );
+    assert_eq!(made.load(Ordering::Relaxed), 4);
+    // A set-up that fails leaves nothing.
+    let failed = store.template(&machine).version("3");
+    let failed = failed.set_up(|_| async { Err("no luck".into()) });
+    let error = failed.wait().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the set-up of the template failed: no luck"),
+        "{error}"
+    );
+    assert_eq!(store.prune(0).unwrap().len(), 1);
+    let left = std::fs::read_dir(store.path()).unwrap().flatten();
+    let left = left
+        .map(|it| it.path())
+        .filter(|it| it.extension().is_none_or(|it| it != "lock") && !it.ends_with("digests"));
+    assert_eq!(left.count(), 0);
+}
