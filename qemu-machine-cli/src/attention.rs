@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use qemu_machine::Wait;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -62,6 +64,13 @@ impl Attention {
                 }
             })?;
         Ok(attention)
+    }
+
+    /// The same, for a verb.
+    pub(crate) fn of_verb() -> Result<Self, Failure> {
+        Self::to_signals().map_err(|error| {
+            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
+        })
     }
 
     /// Waits for the operation, or for a call, which drops the operation.

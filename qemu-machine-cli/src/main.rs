@@ -11,6 +11,8 @@
 mod address;
 mod arguments;
 mod attention;
+mod base64;
+mod blocking;
 mod config;
 mod duration;
 mod escapes;

@@ -22,8 +22,21 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 24] = [
     "run",
+    "ps",
+    "status",
+    "stop",
+    "kill",
+    "reset",
+    "pause",
+    "resume",
+    "logs",
+    "sweep",
+    "exec",
+    "shell",
+    "console",
+    "copy",
     "qmp",
     "events",
     "agent",

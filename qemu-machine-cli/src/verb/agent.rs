@@ -134,7 +134,7 @@ fn connect(server: &Server) -> Result<GuestAgent, Failure> {
     connected.map_err(failed)
 }
 
-fn exec(
+pub(super) fn exec(
     agent: &GuestAgent,
     has_input: bool,
     environment: &[(String, String)],

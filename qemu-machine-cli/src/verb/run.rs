@@ -21,7 +21,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
-pub(super) use machine::default_qemu;
+pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
+pub(super) use result::QemuResult;
+pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
 
 use crate::attention::Attention;
@@ -159,7 +161,7 @@ impl Run {
         if self.target.config.is_some() && self.target.target.is_none() {
             return Err(Failure::usage("--config needs a TARGET to run"));
         }
-        let attention = attention()?;
+        let attention = Attention::of_verb()?;
         if let Some(form) = self.ends.dry_run {
             dry_run::print(&machine::plan(&self, &attention)?, form)?;
             return Ok(Outcome::Succeeded);
@@ -173,7 +175,7 @@ impl Run {
     /// The same by the owner of a detached machine.
     pub(crate) fn own(self) -> Result<Outcome, Failure> {
         let channel = owner::leave_caller().map_err(|error| detach::failed(&error))?;
-        let attention = attention()?;
+        let attention = Attention::of_verb()?;
         let owner = owner::Owner::begin(channel, &attention);
         let owner = owner.map_err(|error| detach::failed(&error))?;
         self.live(&attention, Some(&owner))
@@ -191,11 +193,6 @@ impl Run {
         }
         Ok(outcome)
     }
-}
-
-fn attention() -> Result<Attention, Failure> {
-    Attention::to_signals()
-        .map_err(|error| Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}")))
 }
 
 /// The failure of a verb whose QEMU was not launched.

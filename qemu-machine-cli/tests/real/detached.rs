@@ -90,7 +90,8 @@ fn a_detached_machine_lives_on_and_holds_nothing_of_its_caller() {
         assert_eq!(name, "qemu-machine\n");
         assert!(
             folder
-                .join(format!("logs/qemu-{owner}.owner.log"))
+                .join("logs")
+                .join(format!("qemu-{owner}.owner.log"))
                 .is_file()
         );
         quit(&folder);

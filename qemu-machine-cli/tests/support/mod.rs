@@ -25,8 +25,13 @@ pub fn command() -> Command {
 
 /// Where the tests publish machines: not among those of the user.
 pub fn runtime_directory() -> PathBuf {
+    use std::hash::{DefaultHasher, Hash, Hasher};
     use std::os::unix::fs::DirBuilderExt;
-    let folder = testbed::folder_for_sockets().join("qemu-machine-tests");
+    // Another checkout's tests use the same names.
+    let mut checkout = DefaultHasher::new();
+    env!("CARGO_MANIFEST_DIR").hash(&mut checkout);
+    let name = format!("qmr-{:x}", checkout.finish());
+    let folder = testbed::folder_for_sockets().join(name);
     let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
     folder
 }

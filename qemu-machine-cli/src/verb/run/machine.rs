@@ -397,7 +397,7 @@ impl Write for Aside {
 }
 
 /// How much a command may print on a console: 64 MiB, and what the terminal adds.
-const COMMAND_RING_BYTES: usize = 160 << 20;
+pub(in crate::verb) const COMMAND_RING_BYTES: usize = 160 << 20;
 
 #[cfg(test)]
 mod tests {
