@@ -90,8 +90,10 @@ fn the_help_of_every_verb_fits_a_screen_and_has_examples() {
         let words = verb.iter().copied().chain(["--help"]);
         let help = said(&words.collect::<Vec<_>>());
         let (lines, columns) = (help.lines().count(), help.lines().map(str::len).max());
+        // The list of the verbs is longer.
+        let limit = if verb.is_some() { 40 } else { 50 };
         assert!(
-            lines <= 40 && columns <= Some(104),
+            lines <= limit && columns <= Some(104),
             "{verb:?}: {lines} lines: {help}"
         );
         assert!(help.contains("\nExample"), "{help}");

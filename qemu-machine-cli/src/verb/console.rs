@@ -15,10 +15,9 @@ use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
-/// Hands a console of a machine to the terminal. First comes what the console has
-/// printed before.
+/// Hands a console of a machine to the terminal.
 ///
-/// Ctrl-] leaves it, and the machine lives on. Several people can have the same
+/// First comes what the console has printed before. Ctrl-] leaves it, and the machine lives on. Several people can have the same
 /// console.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -16,7 +16,7 @@ pub(crate) struct Reset {
     names: Names,
 }
 
-/// Pauses the guests of machines. Their disks and clocks stay as they are.
+/// Pauses the guests of machines.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  qemu-machine pause --all")]
 pub(crate) struct Pause {

@@ -11,8 +11,9 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
 
-/// Runs a command in the guest of a machine. Its output and status become ours.
+/// Runs a command in the guest of a machine.
 ///
+/// Its output and status become ours.
 /// By the guest agent if it answers, and otherwise by the shell on the console. There, both streams of the command are one, and one
 /// command runs at a time.
 #[derive(Debug, Args)]

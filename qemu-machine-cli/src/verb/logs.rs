@@ -15,8 +15,7 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints what QEMU itself has printed: its errors and warnings. With --console,
-/// what the guest has printed.
+/// Prints what QEMU itself has printed, or a console.
 ///
 /// A console has a log if the machine was run with --log-dir. Without a log, a
 /// console can be followed: first comes what its owner still has.

@@ -108,7 +108,7 @@ struct EndOptions {
     #[arg(long)]
     stay: bool,
 
-    /// Leaves the machine in the background after the last step, and prints its name
+    /// Goes on in the background after the last step
     #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "keep_on_failure"])]
     detach: bool,
 
@@ -147,8 +147,7 @@ enum Live {
 const EXAMPLES: &str = "\
 Examples:
   qemu-machine run --kernel vmlinuz --append console=ttyS0 --expect '~ # ' --exec 'uname -r'
-  qemu-machine run --drive disk.qcow2 --memory 1G --accel best --interact
-  qemu-machine run --detach --name web --drive disk.qcow2
+  qemu-machine run --detach --name web --drive disk.qcow2 --memory 1G --accel best
   qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
 
 impl Run {

@@ -48,8 +48,9 @@ Examples:
   qemu-machine stop --powerdown=2m web db
   qemu-machine stop --all";
 
-/// Kills machines, and prints the name of each. What a guest has not written to
-/// its disks is lost.
+/// Kills machines, and prints the name of each.
+///
+/// What a guest has not written to its disks is lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  qemu-machine kill web")]
 pub(crate) struct Kill {

@@ -26,13 +26,13 @@ pub(super) struct WayOptions {
     #[arg(long, conflicts_with_all = ["console", "login"])]
     agent: bool,
 
-    /// Only by a shell: on the first console, or on the console with this name
+    /// Only by a shell, on the first console or this one
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     console: Option<Which>,
 
-    /// Logs in on the console if it asks for that
-    #[arg(long, value_name = "USER[:env:NAME|:file:PATH]")]
+    /// Logs in; with a password: USER:env:NAME, USER:file:PATH
+    #[arg(long, value_name = "USER")]
     login: Option<Login>,
 
     /// How long it may take until the guest answers

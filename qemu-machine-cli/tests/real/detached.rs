@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::{
-    Scratch, command, finish, json, lives, qemus, release, run_fake, signal, text,
+    Scratch, command, conforms, finish, json, lives, qemus, release, run_fake, signal, text,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ fn a_detached_machine_lives_on_and_holds_nothing_of_its_caller() {
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
         assert!(caller.wait().unwrap().success(), "{said}");
-        let machine = Detached(json(said.as_bytes()));
+        let machine = Detached(conforms("run", said.as_bytes()).remove(0));
 
         let mut asked = command();
         let asked = finish(asked.arg("qmp").arg(folder.join("qmp")).arg("query-status"));

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Qemu, Scratch, finish, json, qemus, signal, text};
+use crate::support::{Qemu, Scratch, conforms, finish, json, qemus, signal, text};
 
 /// A place for machines of one test; a drop ends those that are left.
 pub(crate) struct Place {
@@ -60,15 +60,32 @@ impl Place {
         self.start(qemu.run([&["--expect", "> "], words].concat()), name);
     }
 
+    /// Which of these names are listed. Others may run machines, too.
+    fn listed(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let listed = self.said(&["ps", "-q"]);
+        let is_listed = |name: &&&str| listed.lines().any(|it| it == **name);
+        names.iter().filter(is_listed).copied().collect()
+    }
+
     fn state(&self, name: &str) -> String {
-        let status = json(self.said(&["status", name, "--json"]).as_bytes());
+        let status = self.said(&["status", name, "--json"]);
+        let status = conforms("status", status.as_bytes()).remove(0);
         status["state"].as_str().unwrap().to_owned()
     }
 }
 
 impl Drop for Place {
+    /// Not by `--all`: that ends machines of others, too.
     fn drop(&mut self) {
-        let _ = self.ask(&["kill", "--all"]);
+        let machines = fs::read_dir(self.folder.join("qemu-machine"));
+        for machine in machines.into_iter().flatten().flatten() {
+            let entry = fs::read(machine.path().join("machine.json"));
+            if let Ok(entry) = entry.map(|it| json(&it)) {
+                let _ = Command::new("kill")
+                    .arg(entry["owner_pid"].to_string())
+                    .status();
+            }
+        }
     }
 }
 
@@ -76,19 +93,25 @@ impl Drop for Place {
 fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
     for qemu in qemus() {
         let place = Place::new();
-        assert_eq!(place.said(&["ps", "-q"]), "");
+        let both = &["data base", "web"];
+        assert!(place.listed(both).is_empty());
         place.tiny(&qemu, "web", &[]);
         place.tiny(&qemu, "data base", &[]);
-        assert_eq!(place.said(&["ps", "-q"]), "data base\nweb\n");
+        assert_eq!(place.listed(both), both);
         let table = place.said(&["ps"]);
-        let rows: Vec<_> = table.lines().collect();
-        assert!(rows[0].starts_with("NAME       STATE    PID"), "{table}");
-        assert!(rows[1].starts_with("data base  running  "), "{table}");
-        assert!(rows[2].contains(&*qemu.binary.to_string_lossy()), "{table}");
+        let row = |begin: &str| {
+            let row = table.lines().find(|row| row.starts_with(begin));
+            let row = row.unwrap_or_else(|| panic!("{begin}: {table}"));
+            row[begin.len()..].split_whitespace().collect::<Vec<_>>()
+        };
+        assert_eq!(row("NAME "), ["STATE", "PID", "AGE", "BINARY"]);
+        assert_eq!(row("data base ")[0], "running");
+        assert_eq!(row("web ")[3], qemu.binary.to_string_lossy());
 
         let listed = place.said(&["ps", "--json"]);
-        let listed: Vec<_> = listed.lines().map(|it| json(it.as_bytes())).collect();
-        let pid = listed[1]["pid"].as_u64().unwrap();
+        let listed = conforms("ps", listed.as_bytes());
+        let web = listed.iter().find(|it| it["name"] == "web").unwrap();
+        let pid = web["pid"].as_u64().unwrap();
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
         assert!(comm.starts_with("qemu-system"), "{comm}");
         let status = place.said(&["status", "web"]);
@@ -99,8 +122,7 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
             (&*place.state("web"), &*place.state("data base")),
             ("paused", "running")
         );
-        assert!(place.said(&["ps"]).contains("web        paused"));
-        place.said(&["resume", "--all"]);
+        place.said(&["resume", "web", "data base"]);
         assert_eq!(place.state("web"), "running");
         let mut events = place.verb(&["events", "web", "RESET", "--count", "1"]);
         let mut events = events
@@ -115,9 +137,15 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
         place.said(&["reset", "web"]);
         assert!(events.wait().unwrap().success());
 
-        assert_eq!(place.said(&["stop", "web"]), "web\n");
-        assert_eq!(place.said(&["ps", "-q"]), "data base\n");
-        let ended = json(place.said(&["kill", "data base", "--json"]).as_bytes());
+        let stopped = place.said(&["stop", "web", "--json"]);
+        let stopped = conforms("stop", stopped.as_bytes()).remove(0);
+        assert_eq!(
+            (&stopped["name"], &stopped["forced"]),
+            (&"web".into(), &false.into())
+        );
+        assert_eq!(place.listed(both), ["data base"]);
+        let ended = place.said(&["kill", "data base", "--json"]);
+        let ended = conforms("kill", ended.as_bytes()).remove(0);
         assert_eq!(
             (&ended["name"], &ended["signal"]),
             (&"data base".into(), &9.into())
@@ -126,7 +154,7 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
             u32::try_from(pid).unwrap(),
             Instant::now()
         ));
-        assert_eq!(place.said(&["ps", "-q"]), "");
+        assert!(place.listed(both).is_empty());
     }
 }
 
@@ -142,13 +170,13 @@ fn a_name_that_no_machine_has_and_one_that_is_taken_are_clear_errors() {
     ] {
         let unknown = place.failed(1, &[verb, "wob"]);
         assert!(
-            unknown.contains("'wob'; the running ones are: web"),
+            unknown.contains("'wob'; the running ones are: "),
             "{unknown}"
         );
     }
     let unknown = place.failed(1, &["qmp", "wob", "query-status"]);
     assert!(
-        unknown.contains("are: web; nor is there a socket 'wob'"),
+        unknown.contains("; nor is there a socket 'wob'"),
         "{unknown}"
     );
     let mut run = qemu.run(["--name", "web"]);
@@ -213,13 +241,16 @@ fn a_killed_owner_leaves_a_folder_that_nobody_lists_and_a_sweep_removes() {
     let soon = Instant::now() + Duration::from_secs(10);
     assert!(testbed::wait_for_end(pid("owner_pid"), soon));
     assert!(testbed::wait_for_end(pid("pid"), soon));
-    assert_eq!(place.said(&["ps", "-q"]), "other\n");
-    assert_eq!(place.said(&["sweep"]), "web\n");
-    assert_eq!(place.said(&["sweep", "--json"]), "");
+    assert_eq!(place.listed(&["other", "web"]), ["other"]);
+    let swept = place.said(&["sweep", "--json"]);
+    let swept = conforms("sweep", swept.as_bytes());
+    assert!(swept.iter().any(|it| it["name"] == "web"));
+    assert!(!place.said(&["sweep"]).lines().any(|it| it == "web"));
     // The name is free.
     place.tiny(&qemu, "web", &[]);
-    assert_eq!(place.said(&["ps", "-q"]), "other\nweb\n");
-    assert_eq!(place.said(&["stop", "--all"]).lines().count(), 2);
+    assert_eq!(place.listed(&["other", "web"]), ["other", "web"]);
+    let stopped = place.said(&["stop", "web", "other"]);
+    assert_eq!(stopped.lines().count(), 2, "{stopped}");
     assert_eq!(
         fs::read_dir(place.folder.join("qemu-machine"))
             .unwrap()
