@@ -48,6 +48,19 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// A text that is the same for the same server, from every directory.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Name(name) if Path::new(name).exists() => Self::Unix(name.into()).identity(),
+            Self::Name(name) => name.clone(),
+            Self::Unix(path) => {
+                let full = path.canonicalize().unwrap_or_else(|_| path.clone());
+                full.display().to_string()
+            }
+            Self::Tcp(address) => address.clone(),
+        }
+    }
+
     /// The address for the library; a name is looked up here.
     pub(crate) fn resolve(&self, service: Service) -> Result<ServerAddress, String> {
         match self {

@@ -41,8 +41,10 @@ pub(crate) enum Call {
 
 #[derive(Default)]
 struct Calls {
-    calls: VecDeque<Call>,
+    queue: VecDeque<Call>,
     waiting: Option<Waker>,
+    /// How many times SIGINT was raised here, and is no call.
+    raised: usize,
 }
 
 impl Attention {
@@ -78,7 +80,7 @@ impl Attention {
         let mut operation = pin!(operation.into_future());
         let waited = poll_fn(|context| {
             let mut calls = self.lock();
-            if let Some(call) = calls.calls.pop_front() {
+            if let Some(call) = calls.queue.pop_front() {
                 return Poll::Ready(Err(call));
             }
             calls.waiting = Some(context.waker().clone());
@@ -92,30 +94,60 @@ impl Attention {
     pub(crate) fn called(&self) -> impl Future<Output = ()> + Send + 'static {
         let attention = self.clone();
         poll_fn(move |context| {
-            let mut calls = attention.lock();
-            if !calls.calls.is_empty() {
-                return Poll::Ready(());
+            if attention.watch(Some(context.waker().clone())) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-            calls.waiting = Some(context.waker().clone());
-            Poll::Pending
         })
     }
 
     /// The next call that nobody has received.
     pub(crate) fn take(&self) -> Option<Call> {
-        self.lock().calls.pop_front()
+        self.lock().queue.pop_front()
+    }
+
+    /// Whether a call has come that nobody has received.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
+    /// Wakes this at the next call, for a wait that is not [`wait`](Self::wait);
+    /// `None` ends that. Returns [`has_calls`](Self::has_calls).
+    pub(crate) fn watch(&self, waker: Option<Waker>) -> bool {
+        let mut calls = self.lock();
+        calls.waiting = waker;
+        !calls.queue.is_empty()
+    }
+
+    /// Raises SIGINT, which ends a wait that is not [`wait`](Self::wait), such as
+    /// that of a line editor. No call comes from it.
+    pub(crate) fn raise(&self) {
+        // The handler runs in this thread, and does not lock.
+        let mut calls = self.lock();
+        calls.raised += 1;
+        let _ = signal_hook::low_level::raise(SIGINT);
+    }
+
+    /// The other wait received what [`raise`](Self::raise) raised.
+    pub(crate) fn forget_raised(&self) {
+        self.lock().raised = 0;
     }
 
     /// Ends the wait under way, or the next one.
     pub(crate) fn call(&self, call: Call) {
         let mut calls = self.lock();
-        calls.calls.push_back(call);
+        if call == Call::Signal(SIGINT) && calls.raised > 0 {
+            calls.raised -= 1;
+            return;
+        }
+        calls.queue.push_back(call);
         let waiting = calls.waiting.take();
         drop(calls);
         if let Some(waker) = waiting {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the waker is that of `wait` above, which does not panic"
+                reason = "the waker is that of `wait` or `watch`, which does not panic"
             )]
             waker.wake();
         }
@@ -159,6 +191,20 @@ mod tests {
         attention.called().wait();
         assert_eq!(attention.wait(ready(1)), Err(Call::Signal(15)));
         assert_eq!(attention.take(), None);
+    }
+
+    #[test]
+    fn what_is_raised_here_is_no_call() {
+        let attention = Attention::to_signals().unwrap();
+        attention.raise();
+        let raised = || attention.lock().raised;
+        // The thread of the signals receives it.
+        while raised() > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(attention.take(), None);
+        attention.call(Call::Signal(SIGINT));
+        assert_eq!(attention.take(), Some(Call::Signal(SIGINT)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod guest_command;
 mod help;
 mod offered;
 mod output;

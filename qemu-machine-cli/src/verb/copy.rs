@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use qemu_machine::Shell;
+use qemu_machine::console::OutputPiece;
 use qemu_machine::qmp::agent::GuestAgent;
 
 use place::Place;
@@ -202,20 +203,16 @@ fn by_agent(agent: &GuestAgent, script: &str, attention: &Attention) -> Result<R
 }
 
 fn by_shell(shell: &mut Shell, script: &str, attention: &Attention) -> Result<Ran, Failure> {
-    let ran = wait(
-        attention,
-        shell.run(format!("(\n{script}\n)")).timeout(None),
-    )?;
-    let ran = ran.map_err(failed)?;
-    if ran.dropped_bytes > 0 {
-        return Err(Failure::failed(
-            "the file is too large for a copy by the console; a guest agent copies it",
-        ));
+    let run = shell.run(format!("(\n{script}\n)")).stream();
+    let mut run = wait(attention, run.timeout(None))?.map_err(failed)?;
+    let mut output = Vec::new();
+    while let Some(piece) = wait(attention, run.next_piece().timeout(None))?.map_err(failed)? {
+        match piece {
+            OutputPiece::Stdout(bytes) | OutputPiece::Stderr(bytes) => output.extend(bytes),
+        }
     }
-    Ok(Ran {
-        is_success: ran.success(),
-        output: ran.output,
-    })
+    let is_success = run.status() == Some(0);
+    Ok(Ran { is_success, output })
 }
 
 fn text(path: &Path) -> Result<&str, Failure> {

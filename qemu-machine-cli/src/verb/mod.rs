@@ -9,9 +9,11 @@ mod copy;
 mod doctor;
 mod events;
 mod exec;
+mod keyboard;
 mod logs;
 mod man;
 mod output_schema;
+mod picture;
 mod ps;
 mod published;
 mod qmp;
@@ -24,6 +26,7 @@ mod shell;
 mod status;
 mod stop;
 mod sweep;
+mod wait_screen;
 mod way;
 
 use clap::Subcommand;
@@ -55,6 +58,10 @@ pub(crate) enum Verb {
     Events(events::Events),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
+    Type(keyboard::Type),
+    Key(keyboard::Key),
+    Mouse(keyboard::MoveMouse),
+    WaitScreen(wait_screen::WaitScreen),
     Schema(schema::AskSchema),
     Accel(accel::TryAccel),
     Doctor(doctor::Doctor),
@@ -85,6 +92,10 @@ impl Verb {
             Self::Events(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
+            Self::Type(verb) => verb.run(),
+            Self::Key(verb) => verb.run(),
+            Self::Mouse(verb) => verb.run(),
+            Self::WaitScreen(verb) => verb.run(),
             Self::Schema(verb) => verb.run(),
             Self::Accel(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),

@@ -9,6 +9,7 @@ mod dry_run;
 mod ending;
 mod life;
 mod machine;
+mod monitor;
 mod owner;
 mod result;
 mod sockets;
@@ -99,6 +100,10 @@ struct ConsoleOptions {
     /// Gives you the console after the last step; Ctrl-] ends it
     #[arg(long, conflicts_with = "console")]
     interact: bool,
+
+    /// Gives you the monitor after the last step, as `qmp` does; leaving it ends it
+    #[arg(long, conflicts_with = "interact", hide_short_help = true)]
+    qmp_shell: bool,
 }
 
 #[derive(Debug, Args)]
@@ -109,7 +114,7 @@ struct EndOptions {
     stay: bool,
 
     /// Goes on in the background after the last step
-    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "keep_on_failure"])]
+    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "qmp_shell", "keep_on_failure"])]
     detach: bool,
 
     /// Ends the machine after this time: 90, 500ms, 5m, 2h
@@ -121,7 +126,16 @@ struct EndOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, hide_short_help = true)]
     step_timeout: Option<Duration>,
 
-    /// If a step fails, leaves the machine running until Ctrl-C
+    /// Gives the first --exec our standard input; without it, its input is empty
+    #[arg(
+        long,
+        conflicts_with = "interact",
+        help_heading = "Steps",
+        hide_short_help = true
+    )]
+    exec_stdin: bool,
+
+    /// If a step fails, leaves the machine running until it ends or Ctrl-C
     #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 

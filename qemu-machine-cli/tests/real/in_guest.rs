@@ -5,10 +5,11 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use super::console::Person;
 use super::published::Place;
-use crate::support::{Qemu, qemus, text};
+use crate::support::{Qemu, Running, qemus, text};
 
 /// Runs a Linux with a shell on its console, and one with an agent.
 fn start(place: &Place, qemu: &Qemu) {
@@ -35,39 +36,40 @@ fn commands_and_files_go_into_guests_and_come_back() {
 
 fn commands(place: &Place) {
     let script = "echo \"a  b\"; echo err >&2; exit 7";
-    for (name, stdout, stderr) in [("shell", "a  b\nerr\n", ""), ("agent", "a  b\n", "err\n")] {
+    for name in ["shell", "agent"] {
         let output = place.ask(&["exec", name, "--", "sh", "-c", script]);
         let found = (
             output.status.code(),
             text(&output.stdout),
             text(&output.stderr),
         );
-        assert_eq!(
-            found,
-            (Some(7), stdout.to_owned(), stderr.to_owned()),
-            "{name}"
-        );
-        let missing = place.ask(&["exec", name, "--console", "--", "nonesuch"]);
-        if name == "shell" {
-            assert_eq!(missing.status.code(), Some(127));
-        }
+        let expected = (Some(7), "a  b\n".to_owned(), "err\n".to_owned());
+        assert_eq!(found, expected, "{name}");
+        let script = "read word; echo got $word";
+        let mut read = place.verb(&["exec", name, "--input", "--", "sh", "-c", script]);
+        let read = read.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut read = read.spawn().unwrap();
+        read.stdin.take().unwrap().write_all(b"this\n").unwrap();
+        let output = read.wait_with_output().unwrap();
+        assert_eq!(text(&output.stdout), "got this\n", "{name}");
     }
+    let missing = place.ask(&["exec", "shell", "--console", "--", "nonesuch"]);
+    assert_eq!(missing.status.code(), Some(127));
     let refused = place.failed(1, &["exec", "shell", "--agent", "--", "true"]);
     assert!(
         refused.contains("has no port for a guest agent"),
         "{refused}"
     );
-    let refused = place.failed(1, &["exec", "shell", "--input", "--", "cat"]);
-    assert!(refused.contains("takes no input"), "{refused}");
-    let script = "read word; echo got $word";
-    let mut read = place.verb(&["exec", "agent", "--input", "--", "sh", "-c", script]);
-    let read = read.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut read = read.spawn().unwrap();
-    read.stdin.take().unwrap().write_all(b"this\n").unwrap();
-    assert_eq!(read.wait_with_output().unwrap().stdout, b"got this\n");
+    let by_address = ["agent", "agent", "exec", "--", "sh", "-c", "echo hi"];
+    assert_eq!(place.said(&by_address), "hi\n");
+    let mut sleeping = place.verb(&["exec", "shell", "--", "sh", "-c", "echo on; sleep 60"]);
+    let mut sleeping = Running::start(&mut sleeping);
+    sleeping.until("on");
+    sleeping.signal("INT");
+    assert_eq!(sleeping.status(Duration::from_secs(30)), Some(130));
     assert_eq!(
-        place.said(&["agent", "agent", "exec", "--", "sh", "-c", "echo hi"]),
-        "hi\n"
+        place.said(&["exec", "shell", "--", "echo", "free"]),
+        "free\n"
     );
 }
 

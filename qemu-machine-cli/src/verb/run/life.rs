@@ -9,14 +9,16 @@ use qemu_machine::error::{AgentError, EventError, LaunchFailure, ShutdownError};
 use qemu_machine::{ExitReport, Machine, Shell, Wait};
 
 use super::Run;
-use super::ending::{CommandEnd, Ending, Progress};
+use super::ending::{Ending, Progress};
 use super::machine::Plan;
+use super::monitor;
 use super::owner::Owner;
 use super::sockets::ServedSockets;
 use super::steps::{Login, Step};
 use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
+use crate::guest_command::{self, CommandEnd, Unfinished};
 use crate::{output, progress};
 
 /// The result of a run.
@@ -64,6 +66,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<
         clock,
         shell: None,
         has_agent: run.machine.agent,
+        has_input: run.ends.exec_stdin,
         left: &run.steps.0,
         command: None,
     };
@@ -123,6 +126,8 @@ struct Guest<'a> {
     clock: Clock,
     shell: Option<Shell>,
     has_agent: bool,
+    /// The next command has our standard input.
+    has_input: bool,
     /// The steps that are not done.
     left: &'a [Step],
     command: Option<CommandEnd>,
@@ -141,6 +146,10 @@ impl Guest<'_> {
         let done = if let Some(owner) = owner {
             let announced = owner.announce(self.machine, run.machine.log_dir.as_deref());
             announced.and_then(|()| self.live_on())
+        } else if run.console.qmp_shell {
+            let name = run.machine.name.as_deref();
+            let ended = monitor::converse(self.machine, name, self.attention);
+            ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
         } else if plan.interacts {
             self.interact()
         } else if run.ends.stay || run.steps.is_empty() {
@@ -205,39 +214,46 @@ impl Guest<'_> {
             let opened = self.wait(shell.timeout(self.clock.step()))?;
             self.shell = Some(opened.map_err(Stopped::from)?);
         }
-        let (attention, left) = (self.attention, self.clock.left());
+        let input = self.input()?;
         let shell = self.shell.as_mut().expect("it was opened above");
-        // In a subshell, an `exit` does not end the shell that says how it went.
-        let script = format!("(\n{command}\n)");
-        let ran = attention.wait(shell.run(script).timeout(left));
-        let output = ran.map_err(interrupted)?.map_err(Stopped::from)?;
-        if output.dropped_bytes > 0 {
-            let dropped = output.dropped_bytes;
-            return Err(Stopped::cut(format!(
-                "the first {dropped} bytes of the output are lost"
-            )));
-        }
-        output::write(&output.output).map_err(Stopped::from)?;
-        Ok(CommandEnd::Code(output.status.into()))
+        let left = || self.clock.left();
+        let ended = guest_command::by_shell(shell, command, &input, self.attention, left);
+        ended.map_err(|unfinished| self.unfinished(unfinished))
     }
 
-    fn exec_by_agent(&self, command: &str) -> Result<CommandEnd, Stopped> {
+    fn exec_by_agent(&mut self, command: &str) -> Result<CommandEnd, Stopped> {
         let agent = self.machine.guest_agent();
         let ready = self.wait(agent.wait_until_ready().timeout(self.clock.step()))?;
         ready.map_err(|error| self.agent_failed(&error))?;
-        let exec = agent.exec("/bin/sh").args(["-c", command]);
-        let ran = self.wait(exec.timeout(self.clock.left()))?;
-        let output = ran.map_err(|error| self.agent_failed(&error))?;
-        output::write_error(&output.stderr);
-        output::write(&output.stdout).map_err(Stopped::from)?;
-        if output.stdout_truncated || output.stderr_truncated {
-            let reason = "the agent keeps 16 MiB of each stream, and the rest is lost";
-            return Err(Stopped::cut(reason.to_owned()));
+        let input = self.input()?;
+        let exec = || {
+            agent
+                .exec("/bin/sh")
+                .args(["-c", command])
+                .input(input.clone())
+        };
+        let ended = guest_command::by_agent(exec, self.attention, || self.clock.left());
+        ended.map_err(|unfinished| self.unfinished(unfinished))
+    }
+
+    /// Our standard input, for the first command that it was asked for.
+    fn input(&mut self) -> Result<Vec<u8>, Stopped> {
+        if !std::mem::take(&mut self.has_input) {
+            return Ok(Vec::new());
         }
-        Ok(match (output.code, output.signal) {
-            (Some(code), _) => CommandEnd::Code(code),
-            (None, signal) => CommandEnd::Signal(signal.unwrap_or_default()),
+        guest_command::standard_input().map_err(|failure| Stopped {
+            ending: Ending::StepFailed,
+            message: failure.message,
         })
+    }
+
+    fn unfinished(&self, unfinished: Unfinished) -> Stopped {
+        match unfinished {
+            Unfinished::Called(call) => interrupted(call),
+            Unfinished::Agent(error) => self.agent_failed(&error),
+            Unfinished::Shell(error) => (*error).into(),
+            Unfinished::Output(failure) => failure.into(),
+        }
     }
 
     /// Hands the console to the person. If their input ends, what the console

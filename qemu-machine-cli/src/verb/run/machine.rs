@@ -35,7 +35,7 @@ pub(super) struct MachineOptions {
 
     /// The machine's name for other verbs; qemu-PID by default
     #[arg(long, hide_short_help = true)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
 
     /// The machine's type: q35, microvm, virt
     #[arg(long, value_name = "TYPE", hide_short_help = true)]
@@ -137,6 +137,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
         && run.steps.is_empty()
         && run.console.console.is_none()
         && !run.ends.detach
+        && !run.console.qmp_shell
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
@@ -258,7 +259,7 @@ fn console(
         console = console.log(directory.join(format!("{name}.console")));
     }
     if run.steps.have_commands() && !run.machine.agent {
-        // The output of a command is in the ring until it is written.
+        // The ring has what a command prints while its output is written.
         console = console.ring_bytes(COMMAND_RING_BYTES);
     }
     console
@@ -396,8 +397,8 @@ impl Write for Aside {
     }
 }
 
-/// How much a command may print on a console: 64 MiB, and what the terminal adds.
-pub(in crate::verb) const COMMAND_RING_BYTES: usize = 160 << 20;
+/// How much a command may print before it waits for our standard output.
+pub(in crate::verb) const COMMAND_RING_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {

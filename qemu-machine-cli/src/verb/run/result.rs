@@ -6,10 +6,11 @@ use std::path::Path;
 use qemu_machine::ExitReport;
 use serde::Serialize;
 
-use super::ending::{CommandEnd, Ending};
+use super::ending::Ending;
 use super::life::Lived;
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::guest_command::CommandEnd;
 use crate::output;
 
 /// How a run ended: the file of --result.

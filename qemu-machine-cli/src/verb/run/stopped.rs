@@ -52,14 +52,6 @@ impl Stopped {
         }
     }
 
-    /// A command's output is not whole.
-    pub(super) fn cut(message: String) -> Self {
-        Self {
-            ending: Ending::OutputFailed { is_closed: false },
-            message: Some(message),
-        }
-    }
-
     /// The agent failed. If there is a report, the machine has ended.
     pub(super) fn of_agent(error: &AgentError, report: Option<&ExitReport>) -> Self {
         let message = Some(error.to_string());
