@@ -51,6 +51,9 @@ pub(crate) struct Run {
     steps: steps::Steps,
 
     #[command(flatten)]
+    background: BackgroundOptions,
+
+    #[command(flatten)]
     ends: EndOptions,
 
     /// Arguments for QEMU, or its whole line: qemu-system-…
@@ -108,14 +111,18 @@ struct ConsoleOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ends")]
+struct BackgroundOptions {
+    /// Goes on in the background after the last step
+    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "qmp_shell", "keep_on_failure"])]
+    detach: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ends")]
 struct EndOptions {
     /// Waits until the machine ends by itself, after the last step
     #[arg(long)]
     stay: bool,
-
-    /// Goes on in the background after the last step
-    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "qmp_shell", "keep_on_failure"])]
-    detach: bool,
 
     /// Ends the machine after this time: 90, 500ms, 5m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
@@ -179,7 +186,7 @@ impl Run {
             dry_run::print(&machine::plan(&self, &attention)?, form)?;
             return Ok(Outcome::Succeeded);
         }
-        if self.ends.detach {
+        if self.background.detach {
             return detach::start_owner(self.target.json, &attention);
         }
         self.live(&attention, None)

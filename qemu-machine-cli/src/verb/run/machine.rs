@@ -136,7 +136,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let shows_by_itself = is_tiny
         && run.steps.is_empty()
         && run.console.console.is_none()
-        && !run.ends.detach
+        && !run.background.detach
         && !run.console.qmp_shell
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
