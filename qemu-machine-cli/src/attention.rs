@@ -4,7 +4,6 @@
 //! ```text
 //! signal --thread--> call --+
 //! tee's writer -----> call --+--> Calls --> the wait under way ends, its operation is dropped
-//! timer ------------> call --+
 //! ```
 //!
 //! Each call ends one wait. So the first Ctrl-C ends what is under way, and the
@@ -20,8 +19,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use qemu_machine::Wait;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -37,8 +37,6 @@ pub(crate) enum Call {
     Signal(i32),
     /// Standard output cannot be written: the kind of the failure, and its text.
     Output(io::ErrorKind, String),
-    /// The time of [`Attention::call_after`] has passed.
-    Late,
     /// Somebody unmounted the file system that this process serves.
     Unmounted,
 }
@@ -72,6 +70,13 @@ impl Attention {
         Ok(attention)
     }
 
+    /// The same, for a verb.
+    pub(crate) fn of_verb() -> Result<Self, Failure> {
+        Self::to_signals().map_err(|error| {
+            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
+        })
+    }
+
     /// Waits for the operation, or for a call, which drops the operation.
     pub(crate) fn wait<O: IntoFuture>(&self, operation: O) -> Result<O::Output, Call> {
         let mut operation = pin!(operation.into_future());
@@ -85,6 +90,18 @@ impl Attention {
             operation.as_mut().poll(context).map(Ok)
         });
         waited.wait()
+    }
+
+    /// Waits until there is a call, and leaves it to the next wait.
+    pub(crate) fn called(&self) -> impl Future<Output = ()> + Send + 'static {
+        let attention = self.clone();
+        poll_fn(move |context| {
+            if attention.watch(Some(context.waker().clone())) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
     }
 
     /// The next call that nobody has received.
@@ -138,15 +155,6 @@ impl Attention {
         }
     }
 
-    /// Calls after this time.
-    pub(crate) fn call_after(&self, time: Duration) {
-        let caller = self.clone();
-        thread::spawn(move || {
-            thread::sleep(time);
-            caller.call(Call::Late);
-        });
-    }
-
     fn lock(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,8 +189,9 @@ mod tests {
     #[test]
     fn a_call_that_came_before_ends_the_next_wait() {
         let attention = Attention::default();
-        attention.call(Call::Late);
-        assert_eq!(attention.wait(ready(1)), Err(Call::Late));
+        attention.call(Call::Signal(15));
+        attention.called().wait();
+        assert_eq!(attention.wait(ready(1)), Err(Call::Signal(15)));
         assert_eq!(attention.take(), None);
     }
 

@@ -22,8 +22,21 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 26] = [
     "run",
+    "ps",
+    "status",
+    "stop",
+    "kill",
+    "reset",
+    "pause",
+    "resume",
+    "logs",
+    "sweep",
+    "exec",
+    "shell",
+    "console",
+    "copy",
     "qmp",
     "events",
     "qom",
@@ -79,8 +92,10 @@ fn the_help_of_every_verb_fits_a_screen_and_has_examples() {
         let words = verb.iter().copied().chain(["--help"]);
         let help = said(&words.collect::<Vec<_>>());
         let (lines, columns) = (help.lines().count(), help.lines().map(str::len).max());
+        // The list of the verbs is longer.
+        let limit = if verb.is_some() { 40 } else { 50 };
         assert!(
-            lines <= 40 && columns <= Some(104),
+            lines <= limit && columns <= Some(104),
             "{verb:?}: {lines} lines: {help}"
         );
         assert!(help.contains("\nExample"), "{help}");

@@ -16,6 +16,7 @@ use qemu_machine::qmp::connect::ServerAddress;
 use serde::Serialize;
 
 use super::qmp::{Server, failed};
+use crate::address::Service;
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -149,7 +150,7 @@ impl Agent {
 }
 
 fn connect(server: &Server) -> Result<GuestAgent, Failure> {
-    let connect = match server.address()? {
+    let connect = match server.address(Service::Agent)? {
         ServerAddress::Unix(path) => GuestAgent::connect_unix(path),
         ServerAddress::Tcp(address) => GuestAgent::connect_tcp(address),
     };
@@ -176,9 +177,7 @@ fn exec(
         let with = |exec: Exec, (name, value): &(String, String)| exec.env(name, value);
         environment.iter().fold(exec, with)
     };
-    let attention = Attention::to_signals().map_err(|error| {
-        Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
-    })?;
+    let attention = Attention::of_verb()?;
     let ended = guest_command::by_agent(exec, &attention, || None)?;
     Ok(ended.outcome())
 }

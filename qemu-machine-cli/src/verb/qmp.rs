@@ -22,7 +22,7 @@ use serde_json::Value;
 pub(super) use line::Mode;
 pub(super) use session::{Form, Session};
 
-use crate::address::Address;
+use crate::address::{Address, Service};
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -101,7 +101,7 @@ Examples:
 /// The server to connect to.
 #[derive(Debug, Args)]
 pub(super) struct Server {
-    /// The server's unix socket, or HOST:PORT
+    /// A machine's name, the server's unix socket, or HOST:PORT
     address: Address,
 
     /// How long the connecting, and then each answer, may take
@@ -115,13 +115,13 @@ impl Server {
     }
 
     /// The address for the library.
-    pub(super) fn address(&self) -> Result<ServerAddress, Failure> {
-        self.address.resolve().map_err(Failure::failed)
+    pub(super) fn address(&self, service: Service) -> Result<ServerAddress, Failure> {
+        self.address.resolve(service).map_err(Failure::failed)
     }
 
     /// Connects to its monitor.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
-        let connect = match self.address()? {
+        let connect = match self.address(Service::Monitor)? {
             ServerAddress::Unix(path) => Client::connect_unix(path),
             ServerAddress::Tcp(address) => Client::connect_tcp(address),
         };
@@ -166,9 +166,7 @@ impl Qmp {
             Mode::Qmp
         };
         let monitor = self.server.connect()?;
-        let attention = Attention::to_signals().map_err(|error| {
-            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
-        })?;
+        let attention = Attention::of_verb()?;
         let mut session = Session::new(monitor, &attention, mode, form, self.server.timeout);
         let ended = match actions {
             Some(actions) => session.run_all(actions)?,

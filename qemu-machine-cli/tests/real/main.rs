@@ -5,9 +5,12 @@ mod support;
 
 mod completions;
 mod console;
+mod detached;
 mod exec;
+mod in_guest;
 mod mount;
 mod progress;
+mod published;
 mod qom;
 mod readme;
 mod screen;

@@ -1,20 +1,21 @@
 //! Launches the machine, does the steps, and ends it.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::{AgentError, EventError, ShutdownError};
+use qemu_machine::error::{AgentError, EventError, LaunchFailure, ShutdownError};
 use qemu_machine::{ExitReport, Machine, Shell, Wait};
 
 use super::Run;
 use super::ending::{Ending, Progress};
 use super::machine::Plan;
 use super::monitor;
+use super::owner::Owner;
+use super::sockets::ServedSockets;
 use super::steps::{Login, Step};
-use super::stopped::{Stopped, called, interrupted};
+use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::guest_command::{self, CommandEnd, Unfinished};
@@ -38,12 +39,13 @@ impl Lived {
     }
 }
 
-/// Runs the machine to its end.
-pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
+/// Runs the machine to its end, in the background if there is an owner.
+pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
         step: run.ends.step_timeout,
     };
+    let _sockets = ServedSockets::before_launch(&run.machine.qmp);
     let machine = match launch(plan, attention, &clock) {
         Ok(machine) => machine,
         Err(Stopped { ending, message }) => {
@@ -68,7 +70,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         left: &run.steps.0,
         command: None,
     };
-    let stopped = guest.walk(run, plan);
+    let stopped = guest.walk(run, plan, owner);
     let (command, progress) = (guest.command, progress(guest.left));
     drop(guest);
     let mut lived = Lived {
@@ -86,7 +88,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         was_called = keep(&machine, run, &mut lived, attention);
     }
     // The first call asks for a soft end, also if it came while nobody waited.
-    if !was_called && let Some(stopped) = attention.take().and_then(called) {
+    if !was_called && let Some(stopped) = attention.take().map(interrupted) {
         lived.ending = stopped.ending;
     }
     let (report, interrupted) = end(&machine, attention);
@@ -97,10 +99,6 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
     let has_failed_output = matches!(lived.ending, Ending::OutputFailed { .. });
     if let (Some(report), false) = (&lived.report, has_failed_output) {
         report.warnings.iter().for_each(output::note);
-    }
-    for socket in &run.machine.qmp {
-        // A killed QEMU leaves it.
-        remove_socket(socket);
     }
     lived
 }
@@ -113,18 +111,12 @@ fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, 
         None => launch,
         Some(time) => launch.timeout(time),
     };
-    let mut launch = launch.into_future();
-    let call = match attention.wait(launch.as_mut()) {
-        Ok(launched) => return launched.map_err(Stopped::from),
-        Err(call) => call,
-    };
-    // A launch that is dropped ends in the background, and nobody can wait for
-    // that. So it has a moment to become a machine, which can be ended.
-    attention.call_after(LAUNCH_PATIENCE);
-    if let Ok(Ok(machine)) = attention.wait(launch.as_mut()) {
-        end(&machine, attention);
-    }
-    Err(called(call).unwrap_or(Stopped::quietly(Ending::TimedOut)))
+    // An interrupted launch fails once nothing is left, or returns its machine.
+    let launched = launch.cancel_on(attention.called()).wait();
+    launched.map_err(|error| match *error.failure {
+        LaunchFailure::Cancelled => attention.take().map_or_else(|| error.into(), interrupted),
+        _ => error.into(),
+    })
 }
 
 /// The guest, while the steps are done.
@@ -143,7 +135,7 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     /// Does everything before the end. The result is why the end begins.
-    fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
+    fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
@@ -151,7 +143,10 @@ impl Guest<'_> {
             }
             Ok(_) => {}
         }
-        let done = if run.console.qmp_shell {
+        let done = if let Some(owner) = owner {
+            let announced = owner.announce(self.machine, run.machine.log_dir.as_deref());
+            announced.and_then(|()| self.live_on())
+        } else if run.console.qmp_shell {
             let name = run.machine.name.as_deref();
             let ended = monitor::converse(self.machine, name, self.attention);
             ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
@@ -287,6 +282,19 @@ impl Guest<'_> {
         }
     }
 
+    /// Waits until QEMU ends. A guest that has panicked, and that QEMU holds,
+    /// stays for somebody to look at.
+    fn live_on(&self) -> Result<Stopped, Stopped> {
+        let mut events = self.machine.monitor().events();
+        loop {
+            match self.wait(events.next().timeout(self.clock.left()))? {
+                Err(EventError::Ended { .. }) => return self.stay(),
+                Err(EventError::Timeout { .. }) => return Ok(Stopped::quietly(Ending::TimedOut)),
+                _ => {}
+            }
+        }
+    }
+
     /// Waits for the machine's own end.
     fn stay(&self) -> Result<Stopped, Stopped> {
         let _phase = progress::phase("the machine runs");
@@ -340,7 +348,7 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {
         Ok(ended) => (ended, None),
-        Err(call) => (machine.kill().wait(), called(call)),
+        Err(call) => (machine.kill().wait(), Some(interrupted(call))),
     };
     match ended {
         Ok(report) => (Some(report), stopped),
@@ -351,13 +359,6 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
             }
             (error.report().cloned(), stopped)
         }
-    }
-}
-
-fn remove_socket(socket: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    if std::fs::symlink_metadata(socket).is_ok_and(|it| it.file_type().is_socket()) {
-        let _ = std::fs::remove_file(socket);
     }
 }
 
@@ -399,6 +400,3 @@ impl Clock {
 
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
-
-/// How long an interrupted launch may still take.
-const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);

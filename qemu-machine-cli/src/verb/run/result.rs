@@ -76,7 +76,7 @@ struct CommandResult {
 /// How QEMU ended.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct QemuResult {
+pub(in crate::verb) struct QemuResult {
     /// Its exit status; null if a signal ended it.
     status: Option<i32>,
     /// The signal that ended it; null if it exited.

@@ -20,23 +20,20 @@ pub(super) struct Stopped {
     pub(super) message: Option<String>,
 }
 
-/// What a call means; `None` for a call by a clock.
-pub(super) fn called(call: Call) -> Option<Stopped> {
+/// What a call means.
+pub(super) fn interrupted(call: Call) -> Stopped {
     match call {
-        Call::Signal(number) => Some(Stopped::quietly(Ending::Interrupted(number))),
+        Call::Signal(number) => Stopped::quietly(Ending::Interrupted(number)),
         Call::Output(kind, text) => {
             let is_closed = kind == io::ErrorKind::BrokenPipe;
-            Some(Stopped {
+            Stopped {
                 ending: Ending::OutputFailed { is_closed },
                 message: (!is_closed).then_some(text),
-            })
+            }
         }
-        Call::Late | Call::Unmounted => None,
+        // A machine is no file system.
+        Call::Unmounted => Stopped::quietly(Ending::Done),
     }
-}
-
-pub(super) fn interrupted(call: Call) -> Stopped {
-    called(call).unwrap_or(Stopped::quietly(Ending::TimedOut))
 }
 
 impl Stopped {
