@@ -37,6 +37,8 @@ pub(crate) enum Call {
     Signal(i32),
     /// Standard output cannot be written: the kind of the failure, and its text.
     Output(io::ErrorKind, String),
+    /// Somebody unmounted the file system that this process serves.
+    Unmounted,
 }
 
 #[derive(Default)]

@@ -178,6 +178,7 @@ impl fmt::Display for Unfinished {
         match self {
             Self::Called(Call::Signal(number)) => write!(f, "signal {number} came"),
             Self::Called(Call::Output(_, text)) => f.write_str(text),
+            Self::Called(Call::Unmounted) => f.write_str("it was unmounted"),
             Self::Agent(error) => write!(f, "{error}"),
             Self::Shell(error) => write!(f, "{error}"),
             Self::Output(failure) => f.write_str(failure.message.as_deref().unwrap_or_default()),
@@ -198,6 +199,7 @@ impl From<Unfinished> for Failure {
                 message: None,
             },
             Unfinished::Called(Call::Output(kind, _)) => output::unwritable(&kind.into()),
+            Unfinished::Called(Call::Unmounted) => Self::failed(&unfinished),
             Unfinished::Agent(ref error) => Self::new(outcome(error.kind()), &unfinished),
             Unfinished::Shell(ref error) => Self::new(outcome(error.kind()), &unfinished),
             Unfinished::Output(failure) => failure,

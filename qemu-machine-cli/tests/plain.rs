@@ -22,7 +22,7 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 26] = [
     "run",
     "ps",
     "status",
@@ -39,6 +39,8 @@ const VERBS: [&str; 24] = [
     "copy",
     "qmp",
     "events",
+    "qom",
+    "tui",
     "agent",
     "screenshot",
     "schema",
@@ -115,6 +117,11 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
         &["run", "--login", "root:secret"],
+        &["qom", "get", "s", "/machine"],
+        &["tui"],
+        &["tui", "s"],
+        &["tui", "s", "--replay", "t"],
+        &["qom", "mount", "s", "/mnt", "machine"],
     ] {
         let output = finish(command().args(words));
         assert_eq!(output.status.code(), Some(2), "{words:?}");

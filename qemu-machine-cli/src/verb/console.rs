@@ -118,6 +118,8 @@ pub(super) fn interrupted(call: Call) -> Result<Outcome, Failure> {
         Call::Signal(number) => Ok(Outcome::Signal(number)),
         Call::Output(io::ErrorKind::BrokenPipe, _) => Ok(Outcome::OUTPUT_CLOSED),
         Call::Output(_, text) => Err(Failure::new(Outcome::Broken, text)),
+        // These verbs mount nothing.
+        Call::Unmounted => Ok(Outcome::Succeeded),
     }
 }
 

@@ -17,6 +17,7 @@ mod picture;
 mod ps;
 mod published;
 mod qmp;
+mod qom;
 mod quote;
 mod replay;
 mod run;
@@ -26,6 +27,7 @@ mod shell;
 mod status;
 mod stop;
 mod sweep;
+mod tui;
 mod wait_screen;
 mod way;
 
@@ -56,6 +58,8 @@ pub(crate) enum Verb {
     Copy(copy::Copy),
     Qmp(qmp::Qmp),
     Events(events::Events),
+    Qom(qom::Qom),
+    Tui(tui::Tui),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
     Type(keyboard::Type),
@@ -90,6 +94,8 @@ impl Verb {
             Self::Copy(verb) => verb.run(),
             Self::Qmp(verb) => verb.run(),
             Self::Events(verb) => verb.run(),
+            Self::Qom(verb) => verb.run(),
+            Self::Tui(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
             Self::Type(verb) => verb.run(),

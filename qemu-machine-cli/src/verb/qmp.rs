@@ -3,7 +3,7 @@
 
 mod complete;
 mod help;
-mod line;
+pub(super) mod line;
 mod live;
 mod session;
 pub(super) mod shell;

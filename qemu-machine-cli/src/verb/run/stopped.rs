@@ -31,6 +31,8 @@ pub(super) fn interrupted(call: Call) -> Stopped {
                 message: (!is_closed).then_some(text),
             }
         }
+        // A run mounts nothing.
+        Call::Unmounted => Stopped::quietly(Ending::Done),
     }
 }
 
