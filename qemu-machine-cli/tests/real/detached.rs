@@ -104,8 +104,8 @@ fn a_detached_machine_lives_on_and_holds_nothing_of_its_caller() {
 fn the_name_is_printed_after_the_output_of_the_commands() {
     let qemu = qemus().pop().unwrap();
     let mut run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", "echo hello"]);
-    run.args(["--exec", "poweroff -f &", "-d", "--name", "printed"]);
-    let output = finish(&run);
+    let output = finish(run.args(["-d", "--name", "printed"]));
+    finish(command().args(["kill", "printed"]));
     assert_eq!(text(&output.stdout), "hello\nprinted\n", "{output:?}");
 }
 
