@@ -225,6 +225,14 @@ pub struct Running {
     pub stdout: BufReader<ChildStdout>,
 }
 
+// A test that fails leaves no machine. QEMU ends with its owner.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     /// Starts it; its standard error is the test's.
     pub fn start(command: &mut Command) -> Self {

@@ -23,7 +23,7 @@ use qemu_qmp::Client;
 use qemu_qmp::error::{ErrorReply, ExecuteError, ExecuteFailure};
 
 use qemu_qmp_engine::{
-    Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
+    self as engine, Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
 };
 use serde_json::json;
 
@@ -63,9 +63,13 @@ impl TakeScreenshot {
     async fn run(self) -> Result<Screenshot, DisplayError> {
         let Self { display, timeout } = self;
         let taken = display.qmp.deadlines().timeout(timeout, display.take());
-        taken.await.unwrap_or_else(|Elapsed(limit)| {
-            Err(display.timeout(NO_PICTURE.to_owned(), limit, None))
-        })
+        match taken.await {
+            Ok(taken) => taken,
+            Err(Elapsed(limit)) => {
+                display.canvas.settle().await;
+                Err(display.timeout(NO_PICTURE.to_owned(), limit, None))
+            }
+        }
     }
 }
 
@@ -150,6 +154,15 @@ impl Canvas {
         }
     }
 
+    /// Waits, for a moment, until QEMU has no descriptor of a picture in
+    /// progress. QEMU may outlive this process, which may end next.
+    pub(super) async fn settle(&self) {
+        if self.is_removed {
+            let settled = engine::timeout(Some(SETTLING), self.file.lock());
+            let _ = settled.await;
+        }
+    }
+
     /// Stops a picture in progress and closes the file, after the machine has
     /// ended.
     pub(crate) async fn close(&self) {
@@ -218,6 +231,9 @@ impl Canvas {
         taken
     }
 }
+
+/// How long a picture in progress may take after its deadline.
+const SETTLING: Duration = Duration::from_secs(2);
 
 async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), NotDrawn> {
     let dump = qmp.execute_json("screendump", arguments).timeout(None);

@@ -106,7 +106,10 @@ impl WatchDisplay {
             Ok(Ok(())) => Ok(watch.last.expect("a look has succeeded")),
             Ok(Err(Some(error))) => Err(error),
             Ok(Err(None)) => Err(display.guest_paused(watch.to_string(), watch.last)),
-            Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
+            Err(Elapsed(limit)) => {
+                display.canvas.settle().await;
+                Err(display.timeout(watch.to_string(), limit, watch.last))
+            }
         }
     }
 }
