@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Optional
+import weakref
+from typing import Any, Callable, Optional
 
 from ._console_drain import Drain
 
@@ -29,8 +30,8 @@ class ConsoleSocket(socket.socket):
         file: Optional[str] = None,
         drain: bool = False,
     ) -> None:
-        # The destructor reads it.
         self._drain: Optional[Drain] = None
+        self._stop: Callable[[], Any] = _nothing
         if (address is None) == (sock_fd is None):
             raise ValueError("exactly one of address and sock_fd must be given")
         if sock_fd is not None:
@@ -49,6 +50,8 @@ class ConsoleSocket(socket.socket):
                 self.connect(address)
             if drain:
                 self._drain = Drain(self, file)
+                # Also if nobody closes it.
+                self._stop = weakref.finalize(self, self._drain.stop)
         except BaseException:
             super().close()
             raise
@@ -57,16 +60,9 @@ class ConsoleSocket(socket.socket):
         thread = None if self._drain is None else self._drain.thread
         return f"<{super().__repr__()}, logfile={self._logfile}, drain_thread={thread}>"
 
-    def __del__(self) -> None:
-        drain = self.__dict__.get("_drain")
-        if drain is not None:
-            drain.stop()
-
     def close(self) -> None:
         """Close it, and end the draining. It may be repeated."""
-        drain = self._drain
-        if drain is not None:
-            drain.stop()
+        self._stop()
         super().close()
 
     def recv(self, bufsize: int = 1, flags: int = 0) -> bytes:
@@ -107,6 +103,10 @@ class ConsoleSocket(socket.socket):
     def gettimeout(self) -> Optional[float]:
         """Return the limit of each read."""
         return super().gettimeout() if self._drain is None else self._seconds
+
+
+def _nothing() -> None:
+    """Without draining there is nothing to stop."""
 
 
 def _check_flags(flags: int) -> None:

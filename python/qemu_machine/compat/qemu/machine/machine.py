@@ -6,6 +6,7 @@ override them and read the attributes, so names and order stay as they are.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import weakref
 from types import TracebackType
 from typing import (
     BinaryIO,
@@ -254,6 +256,7 @@ class QEMUMachine(MonitorFace):
         if self._launched:
             raise QEMUMachineError("VM already launched")
         self._popen = None
+        self._quit_issued = self._user_killed = False
         try:
             self._launch()
         except BaseException as err:
@@ -270,6 +273,7 @@ class QEMUMachine(MonitorFace):
         # Test suites close the log, so that QEMU inherits our output.
         self._popen.start(self._qemu_log_file, self._child_fds)
         self._launched = True
+        _RUNNING.add(self)
         self._post_launch()
 
     def _pre_launch(self) -> None:
@@ -421,6 +425,7 @@ class QEMUMachine(MonitorFace):
             command = " ".join(self._qemu_full_args)
             LOG.warning('qemu received signal %i; command: "%s"', -code, command)
         self._launched = False
+        _RUNNING.discard(self)
         self._quit_issued = False
         self._user_killed = False
 
@@ -489,3 +494,17 @@ class QEMUMachine(MonitorFace):
 _EXIT_SECONDS = 10
 #: And so many after SIGKILL.
 _KILL_SECONDS = 60
+
+
+def _end_all() -> None:
+    """End what still runs when the interpreter ends. Nothing is printed."""
+    for machine in list(_RUNNING):
+        with contextlib.suppress(Exception):
+            QEMUMachine._hard_shutdown(machine)
+            QEMUMachine._post_shutdown(machine)
+
+
+#: The machines between launch and end. After a fork they are those of the parent.
+_RUNNING: "weakref.WeakSet[QEMUMachine]" = weakref.WeakSet()
+atexit.register(_end_all)
+os.register_at_fork(after_in_child=_RUNNING.clear)
