@@ -97,12 +97,13 @@ class Parents(MachineTest):
         from tests.machines import machine
 
         before = descriptors()
+        already = len(GUARDIAN._items)
         sizes: List[int] = []
         for _ in range(3):
             vm = machine()
             vm.launch()
-            sizes.append(len(GUARDIAN._items))
+            sizes.append(len(GUARDIAN._items) - already)
             vm.shutdown()
-            sizes.append(len(GUARDIAN._items))
+            sizes.append(len(GUARDIAN._items) - already)
         self.assertEqual(sizes, [2, 0] * 3)
         self.assertEqual(len(descriptors()), len(before))
