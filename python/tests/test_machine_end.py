@@ -1,19 +1,22 @@
 """How a machine ends: who asks, when, and what it reports."""
 
 import asyncio
+import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
 import subprocess
 import threading
 import time
+import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from tests.machines import MachineTest, machine, qtest_machine
 
 from qemu.machine import QEMUMachine
-from qemu.machine.machine import AbnormalShutdown, QEMUMachineError
+from qemu.machine.machine import AbnormalShutdown, QEMUMachineError, VMLaunchFailure
 from qemu.qmp import ExecInterruptedError, StateError
 
 End = Callable[[Any], None]
@@ -236,3 +239,20 @@ class Ends(MachineTest):
         thread.start()
         thread.join()
         self.assertEqual(vm.exitcode(), 0)
+
+    def test_a_machine_is_freed_without_a_garbage_collection(self) -> None:
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for fail in (False, True):
+            vm = machine(*(["fake-exit=1"] if fail else []), drain_console=True)
+            vm.set_console()
+            with contextlib.suppress(VMLaunchFailure):
+                vm.launch()
+                vm.console_socket.sendall(b"x")
+                vm.console_socket.recv(1)
+            vm.shutdown()
+            dead = weakref.ref(vm)
+            del vm
+            self.assertIsNone(dead())
+            self.assertEqual(gc.collect(), 0)

@@ -29,7 +29,9 @@ def inherited() -> List[int]:
     """What the caller of the tests lets every child inherit."""
     numbers = [int(it) for it in os.listdir("/proc/self/fd")]
     is_open = "/proc/self/fd/{}".format
-    return [it for it in numbers if it > 2 and os.path.exists(is_open(it)) and os.get_inheritable(it)]
+    return [
+        it for it in numbers if it > 2 and os.path.exists(is_open(it)) and os.get_inheritable(it)
+    ]
 
 
 class CommandLine(MachineTest):
@@ -77,8 +79,10 @@ class CommandLine(MachineTest):
             with machine(monitor_address=path) as vm:
                 vm.launch()
                 self.assertEqual(vm.cmd("fake-hello"), {})
-                self.assertIn("-chardev socket,id=mon,path=" + path.replace(",", ",,"),
-                              " ".join(vm._qemu_full_args))
+                self.assertIn(
+                    "-chardev socket,id=mon,path=" + path.replace(",", ",,"),
+                    " ".join(vm._qemu_full_args),
+                )
             self.assertFalse(os.path.exists(path))
 
     def test_qemu_connects_to_a_port(self) -> None:
@@ -400,7 +404,9 @@ class Subclasses(MachineTest):
         with self.assertLogs("qemu.machine", logging.DEBUG) as logged, machine() as vm:
             vm.launch()
         command = " ".join(vm._qemu_full_args)
-        self.assertIn(f"VM launch command: {command!r}", [it.getMessage() for it in logged.records])
+        self.assertIn(
+            f"VM launch command: {command!r}", [it.getMessage() for it in logged.records]
+        )
         self.assertEqual({it.name for it in logged.records}, {"qemu.machine.machine"})
 
 
@@ -416,10 +422,11 @@ class Commands(MachineTest):
                 vm.command("fake-echo", args_dict={"node-name": "a", "read-only": True}),
             ]
             self.assertEqual(forms, [{"node-name": "a", "read-only": True}] * 5)
-            self.assertEqual(vm.qmp("fake-echo", conv_keys=False, a_b={"c_d": 1}),
-                             {"return": {"a_b": {"c_d": 1}}})
-            self.assertEqual(vm.qmp("fake-echo", a_b={"c_d": 1}),
-                             {"return": {"a-b": {"c_d": 1}}})
+            self.assertEqual(
+                vm.qmp("fake-echo", conv_keys=False, a_b={"c_d": 1}),
+                {"return": {"a_b": {"c_d": 1}}},
+            )
+            self.assertEqual(vm.qmp("fake-echo", a_b={"c_d": 1}), {"return": {"a-b": {"c_d": 1}}})
             for wrong in ({"a": 1}, {"conv_keys": True}):
                 with self.assertRaises(AssertionError):
                     vm.qmp("fake-echo", {"b": 1}, **wrong)

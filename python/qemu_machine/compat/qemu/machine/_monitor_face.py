@@ -154,8 +154,7 @@ class MonitorFace:
 
         def is_wanted(event: QMPMessage) -> bool:
             return any(
-                event["event"] == name and self.event_match(event, match)
-                for name, match in events
+                event["event"] == name and self.event_match(event, match) for name, match in events
             )
 
         for number, event in enumerate(self._events):
