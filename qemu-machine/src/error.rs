@@ -36,5 +36,7 @@ pub use crate::machine::snapshot::error::{SnapshotError, SnapshotFailure};
 pub use crate::qtest::error::{QtestError, QtestFailure};
 pub use crate::qtest::handle::IrqError;
 pub use crate::qtest::wire::QtestProtocolError;
+pub use crate::registry::error::RegistryError;
+pub use crate::registry::operation::PublishedError;
 pub use crate::template::error::TemplateError;
 pub use crate::template::wake::{WakeError, WakeFailure};

@@ -66,6 +66,7 @@ pub mod machine;
 mod output;
 mod process;
 pub mod qtest;
+pub mod registry;
 #[cfg(feature = "serde")]
 mod serialize;
 pub mod spec;

@@ -32,6 +32,13 @@ pub(crate) fn watch_shared(socket: Arc<Socket>) -> io::Result<SharedWatch> {
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
+/// The same for reading and writing.
+pub(crate) fn watch_both(socket: Arc<Socket>) -> io::Result<SharedWatch> {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    // SAFETY: As above.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, both) }?)
+}
+
 /// Waits until `descriptor` is readable. Runs on the engine.
 ///
 /// # Errors

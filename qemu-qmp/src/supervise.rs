@@ -7,12 +7,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp_engine::Elapsed;
 
 pub use crate::agent::AgentLink;
 use crate::agent::GuestAgent;
 pub use crate::client::on_event;
-use crate::connect::Listener;
+use crate::connect::{ConnectError, ConnectStage, Listener, ServerAddress};
 pub use crate::reader::{PeerContext, PendingNotices, Reader, ReadySignal};
 use crate::wire::{AgentSettings, Settings};
 use crate::{Client, Deadlines, Disconnected, Transcript};
@@ -29,6 +33,11 @@ pub fn monitor(
     transcript: Option<Transcript>,
 ) -> io::Result<(Client, Reader, ReadySignal)> {
     crate::client::open(socket.into(), settings, deadlines, context, transcript)
+}
+
+/// What a client knows about its server, for errors.
+pub fn context(client: &Client) -> Arc<dyn PeerContext> {
+    client.context()
 }
 
 /// A guest agent's channel on a connected socket. Nothing is received before
@@ -53,6 +62,29 @@ pub fn absent_agent(
     context: Arc<dyn PeerContext>,
 ) -> GuestAgent {
     crate::agent::absent(cause, deadlines, context)
+}
+
+/// Connects to a unix socket, as [`Connect`](crate::connect::Connect) does.
+///
+/// # Errors
+/// As for that.
+pub async fn connect_unix(
+    path: &Path,
+    must_listen: bool,
+    deadlines: &Deadlines,
+    timeout: Option<Duration>,
+) -> Result<OwnedFd, ConnectError> {
+    let address = ServerAddress::Unix(path.to_owned());
+    let mut stage = ConnectStage::Connection;
+    let reached = address.reach(must_listen, &mut stage);
+    match deadlines.timeout(timeout, reached).await {
+        Ok(reached) => reached.map(OwnedFd::from),
+        Err(Elapsed(limit)) => Err(ConnectError::Timeout {
+            server: address.to_string(),
+            limit,
+            stage,
+        }),
+    }
 }
 
 /// Waits for one connection to the listener, and returns its socket.

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::Deadlines;
 use qemu_qmp::supervise::PendingNotices;
-use qemu_qmp_engine::{self as engine, Stream, Watched};
+use qemu_qmp_engine::{self as engine, Engine, Stream, Watched};
 use socket2::Socket;
 
 use super::buffer::{Answer, Buffer, End};
+use super::connect::ClosesWhenDropped;
 use super::screen::Terminal;
 use super::{ConsoleLog, Expect, Pattern, Screen, ScreenShows, SendBytes};
 use crate::channel::{Channel, MachineContext, MachineFacts, Seen};
@@ -36,6 +37,8 @@ pub(crate) struct ConsoleSinks {
 #[derive(Debug, Clone)]
 pub struct Console {
     pub(super) shared: Arc<Shared>,
+    /// `None` if a supervisor closes the connection.
+    closing: Option<Arc<ClosesWhenDropped>>,
 }
 
 #[derive(Debug)]
@@ -275,7 +278,16 @@ impl Console {
             context,
         });
         shared.context.add(&(Arc::clone(&shared) as _));
-        Self { shared }
+        Self {
+            shared,
+            closing: None,
+        }
+    }
+
+    /// A handle whose last clone closes the connection.
+    pub(super) fn closing_when_dropped(mut self, engine: &'static Engine) -> Self {
+        self.closing = Some(Arc::new(ClosesWhenDropped::new(self.clone(), engine)));
+        self
     }
 
     pub(super) async fn read(&self) {
@@ -289,7 +301,7 @@ impl Console {
             if let Some(tee) = &self.shared.tee {
                 tee.push(bytes);
             }
-            let answers = self.lock().push(bytes);
+            let answers = self.push(bytes, stream);
             if let Some(terminal) = &self.shared.terminal {
                 terminal.show(bytes);
             }
@@ -307,6 +319,47 @@ impl Console {
         }
     }
 
+    /// At most `count` bytes from this position in the stream on, and where they
+    /// begin: later, if the ring has dropped the first ones.
+    pub(crate) fn since(&self, position: u64, count: usize) -> (Vec<u8>, u64) {
+        self.lock().since(position, count)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().has_ended()
+    }
+
+    /// Waits until the kernel has accepted everything that was sent.
+    pub(crate) async fn flushed(&self) {
+        if let Wire::Drained(stream) = &self.shared.wire {
+            stream.flushed().await;
+        }
+    }
+
+    /// Adds what was read. If a reader is far behind, the reading is on hold until
+    /// it has caught up.
+    fn push(&self, bytes: &[u8], stream: &Stream) -> Vec<Answer> {
+        let mut buffer = self.lock();
+        let answers = buffer.push(bytes);
+        if buffer.must_hold() {
+            stream.hold(true);
+        }
+        answers
+    }
+
+    /// Changes what is known of the readers, and continues the reading if none is
+    /// far behind.
+    pub(super) fn change_readers<T>(&self, change: impl FnOnce(&mut Buffer) -> T) -> T {
+        let mut buffer = self.lock();
+        let changed = change(&mut buffer);
+        let must_hold = buffer.must_hold();
+        drop(buffer);
+        if let (Wire::Drained(stream), false) = (&self.shared.wire, must_hold) {
+            stream.hold(false);
+        }
+        changed
+    }
+
     /// Waits until the console ends; returns the reason.
     pub(super) async fn ended(&self) -> End {
         loop {
@@ -321,7 +374,7 @@ impl Console {
     }
 
     /// Waits for output after this call, or for the end.
-    pub(super) fn more(&self) -> impl Future<Output = ()> {
+    pub(crate) fn more(&self) -> impl Future<Output = ()> {
         let seen = self.shared.more.look(|times| *times);
         let new = move |times: &u64| (*times != seen).then_some(());
         self.shared.more.until(new)
@@ -372,6 +425,7 @@ impl Channel for Console {
 
     fn hang_up(&self) {
         if let Wire::Drained(stream) = &self.shared.wire {
+            self.change_readers(Buffer::no_more_holds);
             stream.shutdown();
         }
     }

@@ -8,6 +8,7 @@
 
 pub(crate) mod buffer;
 mod config;
+mod connect;
 pub(crate) mod expect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -28,6 +29,7 @@ mod terminal;
 mod terminal_modes;
 
 pub use buffer::Match;
+pub use connect::ConnectConsole;
 pub use expect::Expect;
 pub(crate) use expect::{ExpectError, ExpectFailure};
 use handle::Wire;
@@ -35,9 +37,12 @@ pub(crate) use handle::{Console, ConsoleSinks, subject, what};
 pub use interact::{Interact, InteractEnd};
 pub(crate) use log_file::ConsoleLog;
 pub use pattern::Pattern;
+pub use qemu_qmp::agent::OutputPiece;
 pub(crate) use screen::Screen;
 pub use screen::{Cursor, ScreenShows};
 pub use send::SendBytes;
 pub(crate) use send::SendError;
 pub(crate) use shell::ShellError;
-pub use shell::{OpenShell, PowerOff, Reboot, Recover, Run, ShellOutput};
+pub use shell::{
+    NextRunPiece, OpenShell, PowerOff, Reboot, Recover, Run, ShellOutput, StartRun, StreamedRun,
+};

@@ -13,6 +13,7 @@ use qemu_qmp::error::{ConnectError, ExecuteError, MigrationError};
 
 use crate::launch::advice;
 use crate::life::{ExitReport, Tails};
+use crate::registry::RegistryError;
 use crate::spec::CommandLine;
 use qemu_qmp::error::ErrorKind;
 
@@ -107,6 +108,9 @@ pub enum LaunchFailure {
         /// The error of the system.
         cause: Arc<io::Error>,
     },
+    /// The machine could not be published. If its process had started, it was
+    /// killed.
+    Publish(RegistryError),
     /// This process cannot listen on the address of the monitor.
     Monitor(ConnectError),
     /// The process ended before the QMP handshake finished.
@@ -131,6 +135,9 @@ pub enum LaunchFailure {
         /// What the launch was waiting for.
         waited_for: &'static str,
     },
+    /// The caller gave the launch up, by
+    /// [`cancel_on`](crate::launch::Launch::cancel_on). The process was killed.
+    Cancelled,
 }
 
 impl fmt::Display for LaunchFailure {
@@ -173,6 +180,7 @@ impl fmt::Display for LaunchFailure {
                 write!(f, "cannot {action} {}: {cause}", path.display())
             }
             Self::Resources { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::Publish(cause) => write!(f, "{cause}"),
             Self::Monitor(cause) => write!(f, "{cause}"),
             Self::Exited => f.write_str("QEMU exited before the QMP handshake finished"),
             Self::NoMonitor(cause) => write!(f, "the QMP monitor failed: {cause}"),
@@ -187,6 +195,7 @@ impl fmt::Display for LaunchFailure {
             Self::Timeout { limit, waited_for } => {
                 write!(f, "no {waited_for} within {limit:?}")
             }
+            Self::Cancelled => f.write_str("cancelled by the caller"),
         }
     }
 }
@@ -206,6 +215,7 @@ impl LaunchFailure {
             | Self::NotOfTemplate { .. }
             | Self::Nul { .. }
             | Self::ArgumentsTooLong { .. } => ErrorKind::InvalidInput,
+            Self::Publish(cause) => cause.kind(),
             Self::Monitor(cause) => cause.kind(),
             Self::Exited => ErrorKind::Ended,
             Self::NoMonitor(cause) => cause.kind(),
@@ -214,6 +224,7 @@ impl LaunchFailure {
             Self::NoSerialPort { .. } => ErrorKind::Unsupported,
             Self::NoSpace { .. } => ErrorKind::System,
             Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 
@@ -224,6 +235,7 @@ impl LaunchFailure {
             | Self::File { cause, .. }
             | Self::Resources { cause, .. }
             | Self::ArgumentsTooLong { cause } => Some(cause),
+            Self::Publish(cause) => cause.io_error(),
             Self::Monitor(cause) => cause.io_error(),
             Self::NoMonitor(cause) => cause.io_error(),
             Self::NotRun(cause) => cause.io_error(),

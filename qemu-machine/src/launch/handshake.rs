@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::life::PauseReason;
 use crate::machine::{Handles, Inner};
 use crate::qtest::Qtest;
+use crate::registry::Announcement;
 use crate::spec::{GuestStart, Image};
 use crate::supervise::Request;
 
@@ -34,6 +35,8 @@ pub(super) struct MonitorConnection {
 pub(super) struct Handshake {
     start: GuestStart,
     image: Image,
+    /// What a published machine says about itself.
+    announcement: Option<Announcement>,
     /// What it is waiting for, for a timeout.
     pub(super) waited_for: &'static str,
     /// The monitor.
@@ -43,10 +46,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(start: GuestStart, image: Image) -> Self {
+    pub(super) fn new(start: GuestStart, image: Image, announcement: Option<Announcement>) -> Self {
         Self {
             start,
             image,
+            announcement,
             waited_for: "connection to the monitor",
             client: None,
             guest_ran: start == GuestStart::AtOnce,
@@ -84,6 +88,9 @@ impl Handshake {
                     break;
                 }
             }
+        }
+        if ready_so_far {
+            self.publish(inner).await?;
         }
         if ready_so_far && self.start == GuestStart::Driven {
             self.waited_for = "reply on the qtest channel";
@@ -142,6 +149,21 @@ impl Handshake {
             reader.end(&cause).notify();
         }
         Ok((client, attached, ready))
+    }
+
+    /// Makes a published machine visible. The guest does not run yet, so that a
+    /// failure here fails the launch.
+    async fn publish(&mut self, inner: &Inner) -> Result<(), LaunchFailure> {
+        let Some(announcement) = self.announcement.take() else {
+            return Ok(());
+        };
+        let (answer, answered) = oneshot::channel();
+        inner.request(Request::Publish(Box::new(announcement), answer));
+        match answered.await {
+            Ok(published) => published.map_err(LaunchFailure::Publish),
+            // The machine has ended.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Starts the guest, or finds out why it is paused. Returns `false` if the

@@ -22,6 +22,7 @@ use crate::machine::schema::MachineSchema;
 use crate::machine::{Handles, Inner};
 use crate::output::TranscriptFile;
 use crate::process::Process;
+use crate::registry::Publication;
 use crate::spec::{CommandLine, MachineSpec, Monitor};
 use crate::supervise::{Resources, SupervisorHandle, supervise};
 
@@ -49,6 +50,7 @@ pub(super) fn start(
     spec: &MachineSpec,
     timeout: Option<Duration>,
     attempt: &Attempt,
+    publication: Option<Publication>,
 ) -> Result<StartedMachine, LaunchError> {
     let name = &attempt.name;
     let resources = LaunchResources::new(spec, name).map_err(|error| attempt.failed(error))?;
@@ -57,7 +59,8 @@ pub(super) fn start(
         Ok(process) => process,
         Err(failure) => return Err(attempt.failed_with(failure, Some(command_line), None)),
     };
-    let (resources, parts) = split(spec, name, &command_line, process, resources);
+    let (mut resources, parts) = split(spec, name, &command_line, process, resources);
+    resources.publication = publication;
     let transcript = resources.transcript_file.as_ref();
     let directory = resources.directory.as_ref();
     let (pid, process) = (resources.process.pid(), Arc::downgrade(&resources.process));
@@ -156,6 +159,7 @@ fn split(
         directory,
         private_log,
         canvas: Arc::new(Canvas::new(base_directory(spec))),
+        publication: None,
         log: spec.log_directory.is_some().then(|| log.clone()),
         exit_devices: ExitDevices::of(
             &command_line.words()[spec.wrapper.len()..],

@@ -47,6 +47,15 @@ impl Output {
         })))
     }
 
+    /// No output: of a QEMU that another program runs.
+    pub(crate) fn none() -> Self {
+        Self(Arc::new(Mutex::new(Sink {
+            tail: Tail::new(0),
+            log: None,
+            tee: None,
+        })))
+    }
+
     /// The last 64 KiB.
     pub(crate) fn tail(&self) -> Vec<u8> {
         self.lock().tail.to_vec()

@@ -78,6 +78,16 @@ impl MachineBuilder {
         self
     }
 
+    /// Publishes the machine by its name, so that other programs of this user
+    /// can find and use it; see [`registry`](crate::registry).
+    ///
+    /// The launch fails if a living machine has the name, or if the name cannot
+    /// be published: it is a folder's name, and part of a socket's path.
+    pub fn publish(mut self) -> Self {
+        self.spec.is_published = true;
+        self
+    }
+
     /// Sets how the monitor is reached, instead of over an inherited socket
     /// (`-chardev socket` and `-mon`).
     pub fn monitor(mut self, monitor: Monitor) -> Self {

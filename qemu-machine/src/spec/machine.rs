@@ -36,6 +36,7 @@ pub struct MachineSpec {
     pub(crate) binary: OsString,
     pub(crate) wrapper: Vec<OsString>,
     pub(crate) name: Option<String>,
+    pub(crate) is_published: bool,
     pub(crate) monitor: Monitor,
     pub(crate) monitor_settings: Settings,
     pub(crate) transcript: Option<PathBuf>,
@@ -91,6 +92,7 @@ impl MachineSpec {
             binary,
             wrapper: Vec::new(),
             name: None,
+            is_published: false,
             monitor: Monitor::default(),
             monitor_settings: Settings::default(),
             transcript: None,
@@ -127,6 +129,11 @@ impl MachineSpec {
     /// The machine's name; `None` if each launch makes a new one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whether the machine is [published](crate::MachineBuilder::publish).
+    pub fn is_published(&self) -> bool {
+        self.is_published
     }
 
     /// How the monitor is reached.

@@ -57,6 +57,10 @@ impl Supervisor {
         };
         let report = Arc::new(report(&self.resources, facts));
 
+        if let Some(mut publication) = self.resources.publication.take() {
+            publication.end(&report).await;
+        }
+
         // Everything is closed before anyone is notified: a caller who learns of
         // the end finds none of our descriptors open.
         let Resources {
@@ -114,6 +118,7 @@ impl Supervisor {
             channels,
             directory,
             private_log,
+            publication,
             ..
         } = &mut self.resources;
         let mut warnings = tee::finish(mem::take(tees)).await;
@@ -128,6 +133,10 @@ impl Supervisor {
         };
         if let Some(log) = private_log.take() {
             removed(log.path().to_owned(), log.remove());
+        }
+        if let Some(publication) = publication {
+            let (folder, outcome) = publication.remove();
+            removed(folder, outcome);
         }
         if let Some(directory) = directory.take() {
             removed(directory.path().to_owned(), directory.remove());

@@ -14,6 +14,7 @@
 
 mod end;
 mod monitor;
+mod publish;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -27,6 +28,7 @@ use qemu_qmp_engine::{self as engine, Engine, Span, Task, Watched, first, onesho
 use tokio::sync::mpsc;
 
 use monitor::{Monitor, Next};
+use publish::served;
 
 use crate::channel::Channel;
 use crate::console::Console;
@@ -40,6 +42,7 @@ use crate::output::TranscriptFile;
 use crate::output::tee::Feed;
 use crate::process::Process;
 use crate::process::runtime_dir::{PrivateDirectory, PrivateLog};
+use crate::registry::{Announcement, Publication, RegistryError};
 
 /// A request to a supervisor.
 pub(crate) enum Request {
@@ -49,6 +52,11 @@ pub(crate) enum Request {
     HandshakeFailed(HandshakeFailure),
     /// The monitor, connected.
     Attach(Client, Reader),
+    /// The machine is ready to be published.
+    Publish(
+        Box<Announcement>,
+        oneshot::Sender<Result<(), RegistryError>>,
+    ),
     /// A caller wants the machine to end.
     End(Ladder),
     /// A rung could not be tried, or QEMU refused it.
@@ -91,6 +99,8 @@ pub(crate) struct Resources {
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
     pub(crate) private_log: Option<PrivateLog>,
+    /// The folder of a published machine.
+    pub(crate) publication: Option<Publication>,
     pub(crate) canvas: Arc<Canvas>,
     /// The log of the output of QEMU; `None` if it is private.
     pub(crate) log: Option<PathBuf>,
@@ -286,6 +296,11 @@ impl Supervisor {
             }
             Request::HandshakeFailed(how) => self.life.handshake_failed(now, how),
             Request::Attach(client, reader) => self.attach(client, reader),
+            Request::Publish(announcement, answer) => {
+                let published = self.publish(*announcement);
+                // If the caller is gone, the machine was dropped.
+                let _ = answer.send(published);
+            }
             // The process ended before this request.
             Request::End(_) if self.resources.process.has_ended() => {}
             Request::End(ladder) => self.life.end(now, ladder),
@@ -316,6 +331,23 @@ impl Supervisor {
             observed,
             channels,
         ));
+    }
+
+    fn publish(&mut self, announcement: Announcement) -> Result<(), RegistryError> {
+        let owner = self.owner();
+        let Resources {
+            publication,
+            consoles,
+            started,
+            ..
+        } = &mut self.resources;
+        let Some(publication) = publication else {
+            return Ok(());
+        };
+        let monitor = self.monitor.as_ref();
+        let monitor = monitor.map(|monitor| monitor.client.clone());
+        let served = served(announcement, owner, *started, monitor, consoles);
+        publication.announce(self.engine, served)
     }
 
     /// QEMU reports its end on the monitor before it closes the channels. So

@@ -7,6 +7,7 @@ mod support;
 
 mod real_accel;
 mod real_agent;
+mod real_agent_stream;
 mod real_building;
 mod real_connecting;
 mod real_console;
@@ -27,6 +28,7 @@ mod real_mouse;
 mod real_noise;
 mod real_parent;
 mod real_qtest;
+mod real_registry;
 mod real_saving;
 mod real_schema;
 mod real_screen;

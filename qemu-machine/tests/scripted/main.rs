@@ -15,6 +15,7 @@ mod scripted_launch;
 mod scripted_outputs;
 mod scripted_panicking_wakers;
 mod scripted_qtest;
+mod scripted_registry;
 mod scripted_running;
 mod scripted_schema;
 mod tiny_image;

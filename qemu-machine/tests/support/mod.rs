@@ -6,6 +6,7 @@ pub mod boot_sector;
 pub mod fast_guest;
 pub mod fleet;
 pub mod played_qemu;
+pub mod raw_client;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -59,9 +59,9 @@ impl TemplateStore {
     /// Opens the template of this machine, or makes it. The machine need not be
     /// [freezable](MachineBuilder::freezable).
     ///
-    /// The key of the template is a digest of QEMU, of the part of the command
-    /// line that the guest sees, and of the content of the kernel and the images.
-    /// It also has the [version](MakeTemplate::version) of the set-up.
+    /// The key of the template is a digest of QEMU, of the kernel and the images,
+    /// and of the part of the command line that the guest sees. The
+    /// [version](MakeTemplate::version) of the set-up is part of it, too.
     pub fn template(&self, machine: &MachineBuilder) -> MakeTemplate {
         MakeTemplate {
             store: self.clone(),

@@ -1,0 +1,154 @@
+//! Where machines are published: the directories of this user.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::RegistryError;
+use crate::sys;
+
+/// The directories of this user's machines.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// Where this process publishes.
+    own: PathBuf,
+    /// Where a process with another environment publishes: a session has
+    /// `XDG_RUNTIME_DIR`, and a job of cron has not.
+    other: Option<PathBuf>,
+}
+
+impl Places {
+    pub(super) fn of_this_user() -> Self {
+        let fallback = PathBuf::from(format!("/tmp/{NAME}-{}", sys::effective_user()));
+        match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(runtime) if is_usable(&runtime) => Self {
+                own: runtime.join(NAME),
+                other: Some(fallback),
+            },
+            _ => Self {
+                own: fallback,
+                other: None,
+            },
+        }
+    }
+
+    /// The directory where this process publishes, whether it exists or not.
+    ///
+    /// # Errors
+    /// It exists, and is not private to this user.
+    pub(super) fn own(&self) -> Result<&Path, RegistryError> {
+        exists(&self.own)?;
+        Ok(&self.own)
+    }
+
+    /// The same, and makes it.
+    pub(super) fn make_own(&self) -> Result<&Path, RegistryError> {
+        match DirBuilder::new().mode(0o700).create(&self.own) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(RegistryError::file("make the directory", &self.own)(error))
+            }
+            _ => self.own(),
+        }
+    }
+
+    /// The directories that exist; the own one comes first.
+    ///
+    /// # Errors
+    /// The own one is not private to this user. Another place that is not is
+    /// skipped: this user's machines are not in it.
+    pub(super) fn existing(&self) -> Result<Vec<&Path>, RegistryError> {
+        let own = exists(&self.own)?.then_some(&*self.own);
+        let other = self.other.as_deref();
+        let other = other.filter(|path| exists(path).unwrap_or_default());
+        Ok(own.into_iter().chain(other).collect())
+    }
+}
+
+/// Whether the session's directory is as its specification demands: absolute,
+/// and nobody else can put anything into it.
+fn is_usable(runtime: &Path) -> bool {
+    runtime.is_absolute()
+        && fs::metadata(runtime).is_ok_and(|it| {
+            it.is_dir() && it.uid() == sys::effective_user() && it.mode() & 0o022 == 0
+        })
+}
+
+/// Whether the directory exists.
+///
+/// # Errors
+/// It is not private to this user.
+fn exists(path: &Path) -> Result<bool, RegistryError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(RegistryError::file("look at", path)(error)),
+    };
+    let reason = if !found.is_dir() {
+        "is not a directory"
+    } else if found.uid() != sys::effective_user() {
+        "belongs to another user"
+    } else if found.mode() & 0o077 != 0 {
+        "is open to other users"
+    } else {
+        return Ok(true);
+    };
+    Err(RegistryError::NotPrivate {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+const NAME: &str = "qemu-machine";
+
+#[cfg(test)]
+impl Places {
+    pub(super) fn at(own: PathBuf, other: Option<PathBuf>) -> Self {
+        Self { own, other }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::tests::Scratch;
+    use super::*;
+
+    #[test]
+    fn a_directory_is_made_for_its_user_alone_and_one_that_is_open_is_refused() {
+        let scratch = Scratch::new("places");
+        let place = Places::at(scratch.0.join("own"), None);
+        assert_eq!(place.existing().unwrap(), [] as [&Path; 0]);
+        let made = place.make_own().unwrap();
+        assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        place.make_own().unwrap();
+        fs::set_permissions(made, fs::Permissions::from_mode(0o750)).unwrap();
+        let error = place.make_own().unwrap_err();
+        assert!(
+            error.to_string().contains("is open to other users"),
+            "{error}"
+        );
+        place.existing().unwrap_err();
+
+        let link = scratch.0.join("link");
+        symlink(&scratch.0, &link).unwrap();
+        let error = Places::at(link.clone(), None).make_own().unwrap_err();
+        assert!(error.to_string().contains("is not a directory"), "{error}");
+        // As another place, it is not looked into.
+        let other = Places::at(scratch.0.join("none"), Some(link));
+        assert_eq!(other.existing().unwrap(), [] as [&Path; 0]);
+    }
+
+    #[test]
+    fn a_session_s_directory_that_others_can_write_to_is_not_used() {
+        let scratch = Scratch::new("runtime");
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(is_usable(&scratch.0));
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(!is_usable(&scratch.0));
+        assert!(!is_usable(Path::new("relative")));
+        assert!(!is_usable(&scratch.0.join("missing")));
+    }
+}
