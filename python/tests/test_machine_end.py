@@ -13,9 +13,9 @@ import time
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from tests.machines import MachineTest, machine, qtest_machine
+from tests.machines import WRAPPER, MachineTest, machine, qtest_machine
 
-from qemu.machine import QEMUMachine
+from qemu.machine import QEMUMachine, QEMUQtestMachine
 from qemu.machine.machine import AbnormalShutdown, QEMUMachineError, VMLaunchFailure
 from qemu.qmp import ExecInterruptedError, StateError
 
@@ -244,8 +244,9 @@ class Ends(MachineTest):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        for fail in (False, True):
-            vm = machine(*(["fake-exit=1"] if fail else []), drain_console=True)
+        for args, wrapper in (([], WRAPPER), (["fake-exit=1"], WRAPPER), ([], ["/nonexistent"])):
+            vm = machine(*args, kind=QEMUQtestMachine)
+            vm._wrapper, vm._drain_console = wrapper, True
             vm.set_console()
             with contextlib.suppress(VMLaunchFailure):
                 vm.launch()

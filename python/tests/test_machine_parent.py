@@ -10,9 +10,11 @@ from tests.scripted import descriptors
 
 LAUNCH = """
 BASE[0] = {base!r}
-vm = machine()
+vm = qtest_machine()
+vm.set_console()
+vm._drain_console = True
 vm.launch()
-vm.temp_dir
+vm.console_socket
 print(vm.get_pid(), flush=True)
 """
 

@@ -412,11 +412,7 @@ class QEMUMachine(MonitorFace):
         except Exception as err:
             LOG.warning("Exception closing QMP connection: %s", str(err) or type(err).__name__)
         self._early_cleanup()
-        if self._sock_pair is not None:
-            for sock in self._sock_pair:
-                sock.close()
-            self._sock_pair = None
-        self._child_fds.clear()
+        self._close_sockets()
         self._close_qemu_log_file()
         self._load_io_log()
         self._remove_temporary_files()
@@ -428,6 +424,12 @@ class QEMUMachine(MonitorFace):
         _RUNNING.discard(self)
         self._quit_issued = False
         self._user_killed = False
+
+    def _close_sockets(self) -> None:
+        self._child_fds.clear()
+        pair, self._sock_pair = self._sock_pair, None
+        for sock in pair or ():
+            sock.close()
 
     def _close_qmp_connection(self) -> None:
         connection, self._qmp_connection = self._qmp_connection, None

@@ -125,14 +125,12 @@ class QEMUQtestMachine(QEMUMachine):
         self._qtest_sock_pair[1].close()
         self._qtest.connect()
 
-    def _post_shutdown(self) -> None:
-        try:
-            super()._post_shutdown()
-        finally:
-            pair, self._qtest_sock_pair = self._qtest_sock_pair, None
-            for sock in pair or ():
-                sock.close()
-            self._qtest = None
+    def _close_sockets(self) -> None:
+        super()._close_sockets()
+        pair, self._qtest_sock_pair = self._qtest_sock_pair, None
+        for sock in pair or ():
+            sock.close()
+        self._qtest = None
 
     def qtest(self, cmd: str) -> str:
         """Send a command of qtest, and return the line of its answer.
