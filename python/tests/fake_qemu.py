@@ -122,13 +122,15 @@ def main():
         print("fake: cannot start", file=sys.stderr, flush=True)
         os._exit(int(WORDS["fake-exit"]))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    monitor = chardev("mon")
+    if monitor is None:
+        # Before the channels answer, so that a test can wait for it.
+        print("fake: no monitor", flush=True)
     for name, work in (("console", echo), ("qtest", drive)):
         sock = chardev(name)
         if sock is not None:
             threading.Thread(target=work, args=(sock,), daemon=True).start()
-    monitor = chardev("mon")
     if monitor is None:
-        print("fake: no monitor", flush=True)
         signal.pause()
     serve(monitor)
 

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let qemu = arguments.next().unwrap_or("qemu-system-x86_64".into());
     let begun = Instant::now();
     let vm = Machine::builder(qemu)
-        .accel(["kvm", "tcg"])
+        .accel(["tcg"])
         .arg("-nodefaults")
         .memory("256M")
         .kernel(kernel)
