@@ -30,6 +30,7 @@ kept! {
     "kill": super::stop::Ended,
     "ps": super::published::Described,
     "qmp": super::qmp::Returned,
+    "qom": super::qom::Output,
     "replay": super::replay::Entry,
     "run": super::run::Output,
     "schema": super::schema::Output,
