@@ -24,7 +24,7 @@ macro_rules! kept {
 
 kept! {
     "accel": super::accel::Findings,
-    "agent": super::agent::Info,
+    "agent": super::agent::Output,
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
     "kill": super::stop::Ended,
