@@ -144,7 +144,7 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
             (&"web".into(), &false.into())
         );
         assert_eq!(place.listed(both), ["data base"]);
-        let ended = place.said(&["kill", "data base", "--json"]);
+        let ended = place.said(&["kill", "data base", "data base", "--json"]);
         let ended = conforms("kill", ended.as_bytes()).remove(0);
         assert_eq!(
             (&ended["name"], &ended["signal"]),
