@@ -33,7 +33,7 @@ pub(super) fn run(
     let done = match task {
         Fsfreeze::Status => {
             let state = agent.execute(GuestFsfreezeStatus).timeout(time).wait();
-            let status = state.map_err(failed)?.to_string();
+            let status = state.map_err(failed)?;
             Done::Status { status }
         }
         Fsfreeze::Freeze => {
