@@ -1,17 +1,16 @@
 //! `agent`: the guest agent of a QEMU that runs.
 
+mod fsfreeze;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use fsfreeze::Fsfreeze;
 use qemu_machine::Wait;
-use qemu_machine::qmp::agent::{
-    AgentInfo, Exec, GuestAgent, GuestFsfreezeFreeze, GuestFsfreezeStatus, GuestFsfreezeThaw,
-    GuestFstrim, ShutdownMode,
-};
+use qemu_machine::qmp::agent::{AgentInfo, Exec, GuestAgent, ShutdownMode};
 use qemu_machine::qmp::connect::ServerAddress;
 use serde::Serialize;
 
@@ -36,7 +35,7 @@ pub(crate) struct Agent {
 const EXAMPLES: &str = "\
 Examples:
   qemu-machine agent ga.sock ping
-  qemu-machine agent ga.sock exec -- sort -n < numbers
+  qemu-machine agent ga.sock exec --input -- sort -n < numbers
   qemu-machine agent ga.sock read /etc/os-release
   qemu-machine agent ga.sock write /etc/motd hello.txt
   qemu-machine agent ga.sock fsfreeze freeze";
@@ -73,6 +72,9 @@ enum Task {
         /// Status prints thawed or frozen
         #[arg(value_enum)]
         task: Fsfreeze,
+        /// Prints the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Makes the guest shut itself down
     Shutdown {
@@ -80,14 +82,6 @@ enum Task {
         #[arg(long, value_enum, default_value = "powerdown")]
         mode: Mode,
     },
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Fsfreeze {
-    Status,
-    Freeze,
-    Thaw,
-    Trim,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -117,7 +111,7 @@ impl Agent {
             Task::Info { json } => {
                 let info = agent.info().timeout(server.timeout).wait();
                 let info = Info::from(info.map_err(failed)?);
-                output::print(&info, json)?;
+                output::print(&Output::Info(info), json)?;
             }
             Task::Exec {
                 input,
@@ -134,7 +128,7 @@ impl Agent {
             Task::Write { path, from } => {
                 write(&agent, path, from.as_deref())?;
             }
-            Task::Fsfreeze { task } => fsfreeze(&agent, task, server.timeout)?,
+            Task::Fsfreeze { task, json } => fsfreeze::run(&agent, task, server.timeout, json)?,
             Task::Shutdown { mode } => {
                 let mode = match mode {
                     Mode::Powerdown => ShutdownMode::Powerdown,
@@ -205,39 +199,20 @@ fn write(agent: &GuestAgent, path: String, from: Option<&Path>) -> Result<(), Fa
     file.close().timeout(None).wait().map_err(failed)
 }
 
-/// Freezes the guest's file systems, and more.
-fn fsfreeze(agent: &GuestAgent, task: Fsfreeze, time: Duration) -> Result<(), Failure> {
-    match task {
-        Fsfreeze::Status => {
-            let state = agent.execute(GuestFsfreezeStatus).timeout(time).wait();
-            output::line(state.map_err(failed)?)
-        }
-        Fsfreeze::Freeze => {
-            let count = agent.execute(GuestFsfreezeFreeze).timeout(time).wait();
-            output::line(format_args!("{} frozen", count.map_err(failed)?))
-        }
-        Fsfreeze::Thaw => {
-            let count = agent.execute(GuestFsfreezeThaw).timeout(time).wait();
-            output::line(format_args!("{} thawed", count.map_err(failed)?))
-        }
-        Fsfreeze::Trim => {
-            let trimmed = agent.execute(GuestFstrim).timeout(None).wait();
-            let mut has_failed = false;
-            for system in trimmed.map_err(failed)? {
-                let result = match (&system.error, system.trimmed_bytes) {
-                    (Some(error), _) => {
-                        has_failed = true;
-                        format!("failed: {error}")
-                    }
-                    (None, Some(bytes)) => format!("{bytes} bytes trimmed"),
-                    (None, None) => "trimmed".to_owned(),
-                };
-                output::line(format_args!("{} {result}", system.path))?;
-            }
-            if has_failed {
-                return Err(Failure::failed("not every file system was trimmed"));
-            }
-            Ok(())
+/// What the tasks print.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub(super) enum Output {
+    Info(Info),
+    Fsfreeze(fsfreeze::Done),
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Info(info) => info.fmt(f),
+            Self::Fsfreeze(done) => done.fmt(f),
         }
     }
 }

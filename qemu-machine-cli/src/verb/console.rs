@@ -146,7 +146,8 @@ pub(super) fn entry<'a>(
         let names = consoles.iter().filter_map(|it| it.name.as_deref());
         let names: Vec<_> = names.collect();
         let others = match &names[..] {
-            [] => "it has no other".to_owned(),
+            [] if consoles.is_empty() => "it has none".to_owned(),
+            [] => "it has only the first, without a name".to_owned(),
             names => format!("it has: {}", names.join(", ")),
         };
         let (machine, console) = (machine.name(), described(name));

@@ -24,12 +24,13 @@ macro_rules! kept {
 
 kept! {
     "accel": super::accel::Findings,
-    "agent": super::agent::Info,
+    "agent": super::agent::Output,
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
     "kill": super::stop::Ended,
     "ps": super::published::Described,
     "qmp": super::qmp::Returned,
+    "qom": super::qom::Output,
     "replay": super::replay::Entry,
     "run": super::run::Output,
     "schema": super::schema::Output,

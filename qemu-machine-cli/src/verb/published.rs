@@ -2,6 +2,7 @@
 
 mod described;
 
+use std::collections::HashSet;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,10 @@ impl Names {
             let all = registry::list().map_err(Failure::failed)?;
             all.into_iter().map(Ok).collect()
         } else {
-            self.names.iter().map(|name| find(name)).collect()
+            // A machine cannot end twice.
+            let mut seen = HashSet::new();
+            let names = self.names.iter().filter(|name| seen.insert(*name));
+            names.map(|name| find(name)).collect()
         };
         let results = at_once(machines, |machine| act(&machine?));
         let mut outcome = Outcome::Succeeded;

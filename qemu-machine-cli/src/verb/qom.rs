@@ -7,6 +7,8 @@ mod tree;
 mod value;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -38,6 +40,19 @@ enum Task {
     Get(property::Get),
     Set(property::Set),
     Mount(mount::Mount),
+}
+
+/// What the tasks print as JSON.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub(super) enum Output {
+    /// A line of `qom list`.
+    Property(list::Line),
+    /// A line of `qom tree`.
+    Object(tree::Line),
+    /// The value of `qom get`, as QEMU has it.
+    Value(Value),
 }
 
 impl Qom {

@@ -144,7 +144,7 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
             (&"web".into(), &false.into())
         );
         assert_eq!(place.listed(both), ["data base"]);
-        let ended = place.said(&["kill", "data base", "--json"]);
+        let ended = place.said(&["kill", "data base", "data base", "--json"]);
         let ended = conforms("kill", ended.as_bytes()).remove(0);
         assert_eq!(
             (&ended["name"], &ended["signal"]),
@@ -187,6 +187,18 @@ fn a_name_that_no_machine_has_and_one_that_is_taken_are_clear_errors() {
     assert!(
         taken.contains("a machine with the name 'web' is running"),
         "{taken}"
+    );
+    for name in ["", "..", "a/b"] {
+        let mut run = qemu.run(["--name", name]);
+        run.env("XDG_RUNTIME_DIR", place.folder.path());
+        let refused = finish(&run);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(text(&refused.stderr).contains("choose another name"));
+    }
+    let unknown = place.failed(1, &["console", "web", "--console", "debug"]);
+    assert!(
+        unknown.contains("it has only the first, without a name"),
+        "{unknown}"
     );
     // One failure keeps nobody from the rest.
     let output = place.ask(&["stop", "wob", "web"]);

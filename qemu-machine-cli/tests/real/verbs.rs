@@ -304,9 +304,13 @@ fn a_guests_agent_runs_programs_and_carries_files() {
     assert_eq!(ask(&write), nothing());
     assert!(ask(&["read", "/root/large"]).1 == text(&bytes));
     assert_eq!(ask(&["fsfreeze", "status"]).1, "thawed\n");
+    let state = ask(&["fsfreeze", "status", "--json"]).1;
+    assert_eq!(conforms("agent", state.as_bytes())[0]["status"], "thawed");
     assert!(ask(&["fsfreeze", "freeze"]).1.ends_with(" frozen\n"));
     assert!(ask(&["fsfreeze", "thaw"]).1.ends_with(" thawed\n"));
     assert_eq!(ask(&["fsfreeze", "trim"]).0, Some(0));
+    let trimmed = ask(&["fsfreeze", "trim", "--json"]).1;
+    assert!(conforms("agent", trimmed.as_bytes())[0]["trimmed"].is_array());
     let file = scratch.join("file");
     std::fs::write(&file, b"\0\xff\n").unwrap();
     assert_eq!(

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::qom::{Object, ObjectProperty, PropertyKind};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
+use super::Output;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -51,14 +53,33 @@ impl List {
 }
 
 fn lines_of_json(object: &Object) -> String {
-    let line = |it: &ObjectProperty| {
-        let mut line = json!({"name": it.property.name, "type": it.property.type_name});
-        if let Some(target) = target(it) {
-            line["target"] = target.into();
+    let lines = object.properties.iter().map(Line::from);
+    let lines = lines.map(|it| format!("{}\n", output::json(&Output::Property(it))));
+    lines.collect()
+}
+
+/// A property of the object (`qom list`).
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Property"))]
+pub(in crate::verb) struct Line {
+    name: String,
+    /// QEMU's name of the type: `child<TYPE>` is an object, `link<TYPE>` a link.
+    #[serde(rename = "type")]
+    type_name: String,
+    /// The object that a link leads to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+impl From<&ObjectProperty> for Line {
+    fn from(it: &ObjectProperty) -> Self {
+        Self {
+            name: it.property.name.clone(),
+            type_name: it.property.type_name.clone(),
+            target: target(it).map(str::to_owned),
         }
-        format!("{line}\n")
-    };
-    object.properties.iter().map(line).collect()
+    }
 }
 
 /// The names, and the types behind them in a column.

@@ -7,7 +7,7 @@ use qemu_machine::Wait;
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::qom::{Property, QomGet, QomList, QomSet};
 
-use super::value;
+use super::{Output, value};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -70,7 +70,7 @@ impl Get {
         let value = get.timeout(self.server.timeout).wait().map_err(failed)?;
         match value.as_str() {
             Some(text) if !self.json => output::line(text)?,
-            _ if self.json => output::line(&value)?,
+            _ if self.json => output::line(output::json(&Output::Value(value)))?,
             _ => output::line(format_args!("{value:#}"))?,
         }
         Ok(Outcome::Succeeded)

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::qmp::qom::{Object, ObjectProperty, PropertyKind};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
+use super::Output;
 use super::list::target;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -62,25 +64,65 @@ impl Tree {
 }
 
 fn line_of_json(object: &Object) -> String {
-    let property = |it: &ObjectProperty| {
-        let mut property = json!({"name": it.property.name, "type": it.property.type_name});
-        match &it.value {
-            Some(Ok(value)) => property["value"] = value.clone(),
-            Some(Err(refusal)) => property["error"] = refusal.desc.clone().into(),
-            None => {}
-        }
-        property
-    };
-    let properties: Vec<Value> = object.properties.iter().map(property).collect();
-    let mut line = json!({
-        "path": object.path,
-        "type": object.type_name,
-        "properties": properties,
-    });
-    if let Some(refusal) = &object.refusal {
-        line["error"] = refusal.desc.clone().into();
-    }
+    let line = output::json(&Output::Object(Line::from(object)));
     format!("{line}\n")
+}
+
+/// An object (`qom tree`).
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Object"))]
+pub(in crate::verb) struct Line {
+    path: String,
+    /// `null` if QEMU does not report it.
+    #[serde(rename = "type")]
+    type_name: Option<String>,
+    /// All of them. Only `--values` reads their values, and never of children.
+    properties: Vec<Read>,
+    /// Why QEMU did not list the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// A property of an object.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Read {
+    name: String,
+    #[serde(rename = "type")]
+    type_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    /// Why QEMU did not give the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Object> for Line {
+    fn from(object: &Object) -> Self {
+        Self {
+            path: object.path.clone(),
+            type_name: object.type_name.clone(),
+            properties: object.properties.iter().map(Read::from).collect(),
+            error: object.refusal.as_ref().map(|it| it.desc.clone()),
+        }
+    }
+}
+
+impl From<&ObjectProperty> for Read {
+    fn from(it: &ObjectProperty) -> Self {
+        let (value, error) = match &it.value {
+            Some(Ok(value)) => (Some(value.clone()), None),
+            Some(Err(refusal)) => (None, Some(refusal.desc.clone())),
+            None => (None, None),
+        };
+        Self {
+            name: it.property.name.clone(),
+            type_name: it.property.type_name.clone(),
+            value,
+            error,
+        }
+    }
 }
 
 /// The object, and under it the values that were read.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use qemu_machine::error::{LaunchError, LaunchFailure};
+use qemu_machine::error::{LaunchError, LaunchFailure, RegistryError};
 use qemu_machine::{ExitCause, ExitReport, ExitStatus};
 
 use crate::exit::Outcome;
@@ -43,6 +43,8 @@ pub(super) enum NotLaunched {
     NotFound,
     NotExecutable,
     TimedOut,
+    /// No machine can have the name that was given.
+    NameRefused,
     Failed,
 }
 
@@ -54,6 +56,7 @@ impl NotLaunched {
             LaunchFailure::NotExecutable { cause, .. } if is_missing(cause) => Self::NotFound,
             LaunchFailure::NotExecutable { .. } => Self::NotExecutable,
             LaunchFailure::Timeout { .. } => Self::TimedOut,
+            LaunchFailure::Publish(RegistryError::Name { .. }) => Self::NameRefused,
             _ => Self::Failed,
         }
     }
@@ -104,6 +107,7 @@ impl Ending {
             Self::OutputFailed { is_closed: false } => Outcome::Broken,
             Self::NotLaunched(NotLaunched::NotFound) => Outcome::NotFound,
             Self::NotLaunched(NotLaunched::NotExecutable) => Outcome::NotExecutable,
+            Self::NotLaunched(NotLaunched::NameRefused) => Outcome::Usage,
             Self::GuestPoweredOff | Self::GuestReset | Self::QemuQuit => {
                 early.unwrap_or(Outcome::Succeeded)
             }
