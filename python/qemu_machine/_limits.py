@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 #: The default limit of the machine, which is 30 s if ``Machine(timeout=…)`` does
 #: not say otherwise.
-DEFAULT = Default()
+DEFAULT: Default = Default()

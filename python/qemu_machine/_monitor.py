@@ -10,7 +10,7 @@ from ._limits import DEFAULT
 if TYPE_CHECKING:
     import os
     from types import TracebackType
-    from typing import AsyncIterator, Awaitable, Iterator, Mapping, Type
+    from typing import AsyncIterator, Awaitable, Generator, Iterator, Mapping, Type
 
     from typing_extensions import Self
 
@@ -197,7 +197,7 @@ class Connect:
         self._address = address
         self._timeout = timeout
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, AsyncQmp]:
         return self._connect().__await__()
 
     async def _connect(self) -> AsyncQmp:

@@ -13,6 +13,7 @@ mod bridge;
 mod console;
 mod display;
 mod events;
+mod interpreter;
 mod json;
 mod launch;
 mod limit;
@@ -53,4 +54,11 @@ mod _native {
     use super::operation::Operation;
     #[pymodule_export]
     use super::shell::Shell;
+
+    use super::{Bound, PyModule, PyResult, interpreter};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        interpreter::claim(module)
+    }
 }
