@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._agent import AsyncGuestAgent, ExecOutput, GuestAgent, connect_agent
     from ._console import AsyncConsole, AsyncShell, Console, Match, Shell, ShellOutput
     from ._errors import (
+        AccelError,
         AgentError,
         AgentTimeout,
         CommandError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         Timeout,
     )
     from ._limits import DEFAULT
-    from ._machine import AsyncMachine, Machine
+    from ._machine import AsyncMachine, Machine, best_accel
     from ._monitor import (
         AsyncEvents,
         AsyncQmp,
@@ -63,14 +64,14 @@ _NAMES = {
     "_agent": ("AsyncGuestAgent", "ExecOutput", "GuestAgent", "connect_agent"),
     "_console": ("AsyncConsole", "AsyncShell", "Console", "Match", "Shell", "ShellOutput"),
     "_errors": (
-        "AgentError", "AgentTimeout", "CommandError", "ConnectError", "ConnectTimeout",
-        "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
+        "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
+        "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
         "ForkError", "GuestCrashed", "LaunchError", "LaunchTimeout", "MachineEnded",
         "MonitorError", "NotRunning", "QemuMachineError", "ShellError", "ShellTimeout",
         "ShutdownError", "Timeout",
     ),
     "_limits": ("DEFAULT",),
-    "_machine": ("AsyncMachine", "Machine"),
+    "_machine": ("AsyncMachine", "Machine", "best_accel"),
     "_monitor": (
         "AsyncEvents", "AsyncQmp", "Event", "Events", "Qmp", "connect", "connect_aio",
     ),
@@ -81,14 +82,14 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents", "AsyncGuestAgent",
+    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents", "AsyncGuestAgent",
     "AsyncMachine", "AsyncQmp", "AsyncShell", "CommandError", "ConnectError",
     "ConnectTimeout", "Console", "ConsoleError", "DEFAULT", "DisplayError", "Event",
     "Events", "EventsLost", "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout",
     "Firmware", "ForkError", "GuestAgent", "GuestCrashed", "LaunchError",
     "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError", "NotRunning",
     "QemuMachineError", "Qmp", "Screenshot", "Shell", "ShellError", "ShellOutput",
-    "ShellTimeout", "ShutdownError", "Timeout", "connect", "connect_agent",
+    "ShellTimeout", "ShutdownError", "Timeout", "best_accel", "connect", "connect_agent",
     "connect_aio", "tiny_guest",
 ]  # fmt: skip
 

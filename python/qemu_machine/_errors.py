@@ -58,6 +58,10 @@ class LaunchTimeout(LaunchError, Timeout):
     """QEMU did not start in time."""
 
 
+class AccelError(QemuMachineError):
+    """No accelerator works. The text says for each of them why."""
+
+
 class ConnectError(QemuMachineError):
     """The connection cannot be made."""
 

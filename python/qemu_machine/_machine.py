@@ -271,6 +271,12 @@ class Machine:
         return report
 
 
+def best_accel(binary: Path, *, timeout: Limit = DEFAULT) -> str:
+    """The best accelerator of this QEMU that really runs a guest on this host, for
+    ``Machine(accel=…)``. The finding is kept on disk."""
+    return _native.best_accel(binary, timeout).wait()
+
+
 class AsyncMachine:
     """:class:`Machine` for coroutines."""
 

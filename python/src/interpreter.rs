@@ -1,8 +1,8 @@
 //! One interpreter in a process.
 //!
 //! A subinterpreter has other objects for the same classes, but the statics of this
-//! module, such as the classes of results, are the same for all. PyO3 does not
-//! refuse a second interpreter.
+//! module, such as the classes of results, are the same for all. The crate `pyo3`
+//! does not refuse a second interpreter.
 
 use std::sync::OnceLock;
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use qemu_machine::{Console as ConsoleKind, Machine as Running, MachineBuilder, guests, spec};
+use pyo3::types::{PyDict, PyString};
+use qemu_machine::{
+    Accel, Console as ConsoleKind, Machine as Running, MachineBuilder, guests, spec,
+};
 
 use crate::limit::{Limit, duration};
 use crate::machine::Machine;
@@ -22,6 +24,16 @@ pub(crate) struct Firmware(spec::Firmware);
 #[pyfunction]
 pub(crate) fn tiny_guest() -> Firmware {
     Firmware(guests::tiny())
+}
+
+/// The best accelerator that works on this host.
+#[pyfunction]
+pub(crate) fn best_accel(binary: OsString, timeout: Limit) -> Operation {
+    let best = crate::limit::limited!(Accel::best(binary), timeout);
+    Operation::new(best, |py, choice| {
+        let name = choice.accel().name();
+        Ok(PyString::new(py, name).into_any().unbind())
+    })
 }
 
 /// Launches a machine: a binary, and the options of `Machine`.

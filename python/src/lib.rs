@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use super::events::Events;
     #[pymodule_export]
-    use super::launch::{Firmware, launch, tiny_guest};
+    use super::launch::{Firmware, best_accel, launch, tiny_guest};
     #[pymodule_export]
     use super::limit::Default;
     #[pymodule_export]

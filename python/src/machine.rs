@@ -146,11 +146,8 @@ impl Drop for Machine {
             return;
         }
         let vm = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let end = |vm: Option<Running>| drop(vm);
-        match Python::try_attach(|_| ()) {
-            Some(()) => Python::attach(|py| py.detach(|| end(vm))),
-            None => end(vm),
-        }
+        // Without an interpreter, it is dropped with the closure.
+        let _ = Python::try_attach(move |py| py.detach(move || drop(vm)));
     }
 }
 

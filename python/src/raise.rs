@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use qemu_machine::ExitReport;
 use qemu_machine::error::{
-    AgentError, ConnectError, DisplayError, ErrorKind, EventError, ExecuteError, ExitError,
-    ExpectError, ExpectFailure, LaunchError, SendError, ShellError, ShellFailure, ShutdownError,
+    AgentError, BestAccelError, ConnectError, DisplayError, ErrorKind, EventError, ExecuteError,
+    ExitError, ExpectError, ExpectFailure, LaunchError, SendError, ShellError, ShellFailure,
+    ShutdownError,
 };
 use qemu_machine::qmp::Disconnected;
 use qemu_machine::qmp::error::{ErrorClass, ErrorReply};
@@ -310,6 +311,14 @@ impl Raise for ShellError {
     fn describe(&self, details: &Bound<'_, PyDict>) -> PyResult<()> {
         details.set_item("console", report::text(details.py(), &self.seen))?;
         details.set_item("waited", self.waited.as_secs_f64())
+    }
+}
+
+impl Raise for BestAccelError {
+    const CLASS: &'static str = "AccelError";
+
+    fn kind(&self) -> ErrorKind {
+        self.kind()
     }
 }
 

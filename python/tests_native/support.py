@@ -63,6 +63,10 @@ def alarm(after: float = 0.1) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+#: Python warns of every fork of a process with threads, from 3.12 on.
+QUIET = ["-W", "ignore:This process:DeprecationWarning"]
+
+
 class Script:
     """A Python program that prints the process id of its QEMU, and then does what
     the test is about."""
@@ -76,7 +80,7 @@ print(vm.pid, flush=True)
 
     def __init__(self, body: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", self.HEAD + body],
+            [sys.executable, *QUIET, "-c", self.HEAD + body],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ import unittest
 from pathlib import Path
 
 from qemu_machine import (
+    AccelError,
     CommandError,
     GuestCrashed,
     LaunchError,
@@ -20,6 +21,7 @@ from qemu_machine import (
     NotRunning,
     QemuMachineError,
     Timeout,
+    best_accel,
 )
 
 from support import Test, has_ended, tiny
@@ -204,6 +206,15 @@ class Failures(Test):
                 again = pickle.loads(pickle.dumps(error))
                 self.assertEqual((type(again), str(again)), (found, "why"), name)
                 self.assertEqual(again.__dict__, error.__dict__)
+
+
+class Accelerators(Test):
+    def test_the_best_accelerator_is_one_that_works(self) -> None:
+        accel = best_accel("qemu-system-x86_64")
+        with tiny(accel=accel) as vm:
+            vm.console.expect("> ")
+        with self.assertRaises(AccelError):
+            best_accel("not-a-qemu")
 
 
 class Files(Test):

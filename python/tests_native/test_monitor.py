@@ -91,7 +91,7 @@ class Connecting(Test):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "qmp")
                 arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-S"]
-                arguments += ["-qmp", f"unix:{path},server=on,wait=on"]
+                arguments += ["-qmp", f"unix:{path},server=on,wait=off"]
                 process = subprocess.Popen([binary, *arguments], stdin=subprocess.DEVNULL)
                 try:
                     with connect(path) as qmp, qmp.events("SHUTDOWN") as events:

@@ -97,7 +97,8 @@ usage: cargo xtask <command>
                    [--keep | PATH...]
   deny             check the dependencies against deny.toml
   package          pack the published crates, and build each from its package
-  python           build the Python package's wheel, and test it; [PYTHON...]
+  python           build the Python package's wheel, and test it;
+                   [--debug] [PYTHON...]
   rooms            check the imports between modules against ARCHITECTURE.md;
                    [--measure]
   soak             run the set-up, then random machines with random faults for 10

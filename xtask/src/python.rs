@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use crate::{
@@ -26,19 +27,22 @@ pub(crate) enum Profile {
     Dev,
 }
 
-/// Builds the wheel for users, and tests it with these Pythons, or with `python3`.
-pub(crate) fn run(pythons: &[&str]) -> Result<(), Failure> {
+/// Builds the wheel and tests it with these Pythons, or with `python3`.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    let (profile, pythons) = match arguments {
+        ["--debug", pythons @ ..] => (Profile::Dev, pythons),
+        pythons => (Profile::Release, pythons),
+    };
     if pythons.iter().any(|python| python.starts_with('-')) {
         return Err(Failure::advice(USAGE));
     }
-    check_source()?;
-    let wheel = build(Profile::Release)?;
-    let mut outcome = Outcome::default();
     let pythons = if pythons.is_empty() {
         &["python3"]
     } else {
         pythons
     };
+    let wheel = check_and_build(profile)?;
+    let mut outcome = Outcome::default();
     for python in pythons {
         tell!("\n== tests with {python}");
         outcome += test_with(python, &wheel)?;
@@ -58,8 +62,20 @@ pub(crate) fn run(pythons: &[&str]) -> Result<(), Failure> {
 
 /// Builds the wheel for tests, and runs them.
 pub(crate) fn run_tests() -> Result<Outcome, Failure> {
-    check_source()?;
-    test_with("python3", &build(Profile::Dev)?)
+    test_with("python3", &check_and_build(Profile::Dev)?)
+}
+
+/// Checks the crate, and builds the wheel. Returns its path.
+fn check_and_build(profile: Profile) -> Result<PathBuf, Failure> {
+    // A new environment waits for downloads, and the checks need the processors.
+    let environment = thread::scope(|scope| {
+        let environment = scope.spawn(|| environment("python3"));
+        let checked = check_source();
+        let panicked = |_| Err(Failure::new("the set-up of Python panicked"));
+        let environment = environment.join().unwrap_or_else(panicked);
+        checked.and(environment)
+    })?;
+    build(profile, &environment)
 }
 
 /// Checks the format and the lints of the crate.
@@ -78,8 +94,7 @@ fn in_crate<const N: usize>(arguments: [&str; N]) -> Command {
 }
 
 /// Builds the wheel. Returns its path.
-fn build(profile: Profile) -> Result<PathBuf, Failure> {
-    let environment = environment("python3")?;
+fn build(profile: Profile, environment: &Path) -> Result<PathBuf, Failure> {
     let (profile, name) = match profile {
         Profile::Release => ("release", "wheels"),
         Profile::Dev => ("dev", "wheels-to-test"),
@@ -174,4 +189,4 @@ fn folder() -> PathBuf {
     workspace::target().join("python")
 }
 
-const USAGE: &str = "usage: cargo xtask python [PYTHON...]";
+const USAGE: &str = "usage: cargo xtask python [--debug] [PYTHON...]";
