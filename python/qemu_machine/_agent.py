@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple, Union
 
 from . import _native
+from ._json import encode
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class GuestAgent:
         timeout: Limit = DEFAULT,
     ) -> Any:
         """Executes a command of the agent, such as ``guest-get-osinfo``."""
-        return self._native.execute(command, arguments, timeout).wait()
+        return self._native.execute(command, encode(arguments), timeout).wait()
 
     def exec(
         self,
@@ -140,7 +141,7 @@ class AsyncGuestAgent:
         timeout: Limit = DEFAULT,
     ) -> Awaitable[Any]:
         """Executes a command of the agent, such as ``guest-get-osinfo``."""
-        return self._native.execute(command, arguments, timeout)
+        return self._native.execute(command, encode(arguments), timeout)
 
     def exec(
         self,

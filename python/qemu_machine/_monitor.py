@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from . import _native
+from ._json import encode
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Qmp:
         ``node-name``. For other names, and for a time limit, use
         :meth:`execute_json`.
         """
-        return self._native.execute(command, _dashes(arguments), DEFAULT).wait()
+        return self._native.execute(command, encode(_dashes(arguments)), DEFAULT).wait()
 
     def execute_json(
         self,
@@ -143,7 +144,7 @@ class Qmp:
     ) -> Any:
         """Executes a command with exactly these arguments. With ``oob``, before the
         commands that QEMU has queued."""
-        return self._native.execute(command, arguments, timeout, oob=oob).wait()
+        return self._native.execute(command, encode(arguments), timeout, oob=oob).wait()
 
     def events(self, *names: str) -> Events:
         """Subscribes to events with these names, or to all events."""
@@ -168,7 +169,7 @@ class AsyncQmp:
 
     def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
         """Executes a command, and returns what QEMU returns."""
-        return self._native.execute(command, _dashes(arguments), DEFAULT)
+        return self._native.execute(command, encode(_dashes(arguments)), DEFAULT)
 
     def execute_json(
         self,
@@ -179,7 +180,7 @@ class AsyncQmp:
         timeout: Limit = DEFAULT,
     ) -> Awaitable[Any]:
         """Executes a command with exactly these arguments."""
-        return self._native.execute(command, arguments, timeout, oob=oob)
+        return self._native.execute(command, encode(arguments), timeout, oob=oob)
 
     def events(self, *names: str) -> AsyncEvents:
         """Subscribes to events with these names, or to all events."""

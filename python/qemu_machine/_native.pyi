@@ -34,7 +34,7 @@ class Monitor:
     def execute(
         self,
         command: str,
-        arguments: Optional[Mapping[str, Any]],
+        arguments: str,
         timeout: _Limit,
         *,
         oob: bool = False,
@@ -70,7 +70,7 @@ class Agent:
     def ping(self, timeout: _Limit) -> Operation[None]: ...
     def wait_until_ready(self, timeout: _Limit) -> Operation[None]: ...
     def execute(
-        self, command: str, arguments: Optional[Mapping[str, Any]], timeout: _Limit
+        self, command: str, arguments: str, timeout: _Limit
     ) -> Operation[Any]: ...
     def exec(
         self,

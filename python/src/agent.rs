@@ -43,12 +43,12 @@ impl Agent {
         &self,
         py: Python<'_>,
         command: &str,
-        arguments: &Bound<'_, PyAny>,
+        arguments: String,
         timeout: Limit,
     ) -> PyResult<Operation> {
         let agent = self.0.get(py)?;
         let execute = agent
-            .execute_json(command, json::text(arguments)?)
+            .execute_json(command, json::arguments(arguments)?)
             .returning::<Box<RawValue>>();
         Ok(Operation::new(
             limited!(execute, timeout),

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::prelude::*;
 
+use crate::at_exit::MakingResult;
 use crate::operation::{Operation, Work};
 use crate::owned::Owned;
 
@@ -154,6 +155,7 @@ impl Parts {
             }
             Poll::Ready(reply) => {
                 self.running().operations.remove(&number);
+                let _making = py.detach(MakingResult::begin);
                 let result = reply(py);
                 let future = entry.future.bind(py);
                 if future.call_method0("done")?.is_truthy()? {

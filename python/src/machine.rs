@@ -1,43 +1,34 @@
 //! A running machine.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use qemu_machine::{ExitReport, Machine as Running};
 
 use crate::agent::Agent;
-use crate::at_exit::{self, Slot};
+use crate::at_exit;
 use crate::console::Console;
 use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
 use crate::owned::Owned;
-use crate::{display, raise, report};
+use crate::{display, report};
 
 /// A machine that was launched. It ends when Python collects this object.
 #[pyclass(frozen, module = "qemu_machine._native")]
 #[derive(Debug)]
-pub(crate) struct Machine {
-    slot: Owned<Arc<Slot>>,
-}
+pub(crate) struct Machine(Owned<Arc<Running>>);
 
 impl Machine {
     pub(crate) fn new(vm: Running) -> Self {
-        let slot = Arc::new(Mutex::new(Some(vm)));
-        at_exit::remember(&slot);
-        Self {
-            slot: Owned::new(slot),
-        }
+        let vm = Arc::new(vm);
+        at_exit::remember(&vm);
+        Self(Owned::new(vm))
     }
 
-    fn vm(&self, py: Python<'_>) -> PyResult<Running> {
-        let slot = self.slot.get(py)?;
-        let vm = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        vm.ok_or_else(|| {
-            let message = "the machine was ended, because the interpreter ends".to_owned();
-            raise::exception(py, "MachineEnded", message, |_| Ok(()))
-        })
+    fn vm(&self, py: Python<'_>) -> PyResult<&Running> {
+        self.0.get(py).map(|vm| &**vm)
     }
 }
 
@@ -137,15 +128,7 @@ impl Drop for Machine {
     /// The last handle's drop waits for the end of the process, so other threads
     /// of Python must be able to run.
     fn drop(&mut self) {
-        let Some(slot) = self.slot.peek().map(Arc::clone) else {
-            return;
-        };
-        if !self.slot.is_of_this_process() {
-            // The copy of the parent's machine, which lives on.
-            std::mem::forget(slot);
-            return;
-        }
-        let vm = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let vm = self.0.take();
         // Without an interpreter, it is dropped with the closure.
         let _ = Python::try_attach(move |py| py.detach(move || drop(vm)));
     }

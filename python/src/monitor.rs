@@ -32,13 +32,13 @@ impl Monitor {
         &self,
         py: Python<'_>,
         command: &str,
-        arguments: &Bound<'_, PyAny>,
+        arguments: String,
         timeout: Limit,
         oob: bool,
     ) -> PyResult<Operation> {
         let client = self.0.get(py)?;
         let execute = client
-            .execute_json(command, json::text(arguments)?)
+            .execute_json(command, json::arguments(arguments)?)
             .returning::<Box<RawValue>>();
         let execute = limited!(execute, timeout);
         let execute = if oob { execute.out_of_band() } else { execute };

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyAny;
 use qemu_machine::Wait;
 
+use crate::at_exit::MakingResult;
 use crate::owned::Owned;
 use crate::raise::Raise;
 
@@ -68,14 +69,17 @@ impl Operation {
     /// Blocks until the end. A signal's handler that raises interrupts it.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let work = self.take(py)?;
-        let reply = py.detach(|| work.wait_with(check_signals))?;
+        let (reply, _making) = py.detach(|| {
+            let reply = work.wait_with(check_signals)?;
+            PyResult::Ok((reply, MakingResult::begin()))
+        })?;
         reply(py)
     }
 
     /// Blocks until the end, whatever signals arrive.
     fn wait_uninterrupted(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let work = self.take(py)?;
-        let reply = py.detach(|| work.wait());
+        let (reply, _making) = py.detach(|| (work.wait(), MakingResult::begin()));
         reply(py)
     }
 

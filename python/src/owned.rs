@@ -13,7 +13,7 @@ use crate::raise;
 /// A value of this process.
 #[derive(Debug)]
 pub(crate) struct Owned<T> {
-    /// `None` only while it is dropped.
+    /// `None` once it was taken.
     value: Option<T>,
     process: u32,
 }
@@ -34,12 +34,18 @@ impl<T> Owned<T> {
         }
     }
 
+    /// Takes the value out for its drop. In a forked process there is none.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        let is_of_this_process = self.is_of_this_process();
+        self.value.take_if(|_| is_of_this_process)
+    }
+
     /// The value, also in a forked process: for facts that need no engine.
     pub(crate) fn peek(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    pub(crate) fn is_of_this_process(&self) -> bool {
+    fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
 
