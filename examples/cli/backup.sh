@@ -10,31 +10,26 @@ disk=$(realpath "$1") backup=$(realpath "$2")
 
 dir=$(mktemp -d)
 vm=
-trap 'kill $vm 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
-mkfifo "$dir/console" "$dir/notes"
+mkfifo "$dir/notes"
+trap '[ -z "$vm" ] || qemu-machine stop "$vm" >&2; rm -rf "$dir"' EXIT
 
-# The machine stays in the background. With graphics=off, the BIOS uses the
-# console, so its first line says that QEMU is there.
-qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --machine pc,graphics=off \
-    --drive "file=$disk,format=raw,if=virtio,id=disk0" \
-    --qmp "$dir/qmp" --qmp "$dir/events" --timeout 10m --console --stay >"$dir/console" &
-vm=$!
-exec 3<"$dir/console"
-read -r line <&3
+# The machine stays in the background, and verbs find it by its name.
+vm=$(qemu-machine run --detach --qemu "${QEMU:-qemu-system-x86_64}" --timeout 10m \
+    --drive "file=$disk,format=raw,if=virtio,id=disk0")
 
 # The listener comes first, so it cannot miss the end. Its first line on standard
 # error says that it listens.
-qemu-machine events "$dir/events" 'JOB_STATUS_CHANGE{"id":"backup","status":"concluded"}' \
+qemu-machine events "$vm" 'JOB_STATUS_CHANGE{"id":"backup","status":"concluded"}' \
     --count 1 --for 10m >"$dir/end" 2>"$dir/notes" &
 listener=$!
 read -r line <"$dir/notes"
 
 # An existing target is overwritten; QEMU makes a missing one.
-qemu-machine qmp "$dir/qmp" drive-backup job-id=backup device=disk0 "target=$backup" \
+qemu-machine qmp "$vm" drive-backup job-id=backup device=disk0 "target=$backup" \
     format=raw sync=full auto-dismiss=false >"$dir/returned"
 
 progress() {
-    qemu-machine qmp --json "$dir/qmp" query-jobs |
+    qemu-machine qmp --json "$vm" query-jobs |
         sed 's/.*"current-progress":\([0-9]*\).*"total-progress":\([0-9]*\).*/\1 of \2 bytes/'
 }
 # QEMU has no event for the progress, so this asks twice a second.
@@ -47,8 +42,8 @@ wait $listener
 progress
 
 # A job that failed says why, until it is dismissed.
-jobs=$(qemu-machine qmp --json "$dir/qmp" query-jobs)
-qemu-machine qmp "$dir/qmp" job-dismiss id=backup >"$dir/returned"
+jobs=$(qemu-machine qmp --json "$vm" query-jobs)
+qemu-machine qmp "$vm" job-dismiss id=backup >"$dir/returned"
 case $jobs in
     *'"error"'*) echo "$jobs" >&2 && exit 1 ;;
 esac

@@ -7,20 +7,14 @@
 set -eu
 picture=$1
 
-dir=$(mktemp -d)
 vm=
-trap 'kill $vm 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
-mkfifo "$dir/console"
+trap '[ -z "$vm" ] || qemu-machine stop "$vm" >&2' EXIT
 
 # With graphics=off, the BIOS uses the console as well as the display. It offers
-# the menu for ten seconds here, and Escape opens it.
-qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --machine pc,graphics=off \
-    --qmp "$dir/qmp" --timeout 60 --console \
-    --expect 'boot menu' --send '\e' --stay \
-    -- -device VGA -boot menu=on,splash-time=10000 >"$dir/console" &
-vm=$!
-
-exec 3<"$dir/console"
-grep --text --max-count 1 'Select boot device' <&3
-qemu-machine screenshot "$dir/qmp" "$picture"
+# the menu for ten seconds here, and Escape opens it. The run is in the background
+# once the menu is there.
+vm=$(qemu-machine run --detach --qemu "${QEMU:-qemu-system-x86_64}" --timeout 60 \
+    --machine pc,graphics=off --expect 'boot menu' --send '\e' \
+    --expect 'Select boot device' -- -device VGA -boot menu=on,splash-time=10000)
+qemu-machine screenshot "$vm" "$picture"
 echo "the menu is in $picture"

@@ -10,8 +10,10 @@ kernel=$1 initrd=$2 prompt=$3
 
 dir=$(mktemp -d)
 source='' target=''
-trap 'kill $source $target 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
-mkfifo "$dir/console" "$dir/notes"
+trap '[ -z "$source" ] || qemu-machine stop "$source" >&2
+      kill $target 2>"$dir/kill" || true
+      wait; rm -rf "$dir"' EXIT
+mkfifo "$dir/notes"
 
 # Both must be the same machine. With exec, a signal to the job is one to the run.
 run() {
@@ -20,22 +22,19 @@ run() {
         --append 'console=ttyS0 quiet no_timer_check' "$@"
 }
 
-# The source counts on its console.
-run --qmp "$dir/qmp" --qmp "$dir/events" --console --expect "$prompt" \
-    --send 'i=0; while :; do echo count-$i; i=$((i + 1)); sleep 1; done\n' --stay \
-    >"$dir/console" &
-source=$!
-exec 3<"$dir/console"
-grep --text --max-count 1 '^count-1' <&3
+# The source counts on its console, in the background.
+source=$(run --detach --expect "$prompt" \
+    --send 'i=0; while :; do echo count-$i; i=$((i + 1)); sleep 1; done\n' \
+    --expect-regex '\ncount-1')
 
 # The target waits for the guest, and then for its counting.
 run --expect-regex '\ncount-[0-9]+' -- -incoming "unix:$dir/guest" &
 target=$!
 
 # The listener comes first, so it cannot miss the end.
-qemu-machine qmp "$dir/qmp" migrate-set-capabilities \
+qemu-machine qmp "$source" migrate-set-capabilities \
     '{"capabilities": [{"capability": "events", "state": true}]}' >"$dir/returned"
-qemu-machine events "$dir/events" 'MIGRATION{"status":"completed"}' \
+qemu-machine events "$source" 'MIGRATION{"status":"completed"}' \
     --count 1 --for 60 >"$dir/end" 2>"$dir/notes" &
 listener=$!
 read -r line <"$dir/notes"
@@ -45,7 +44,7 @@ while [ ! -S "$dir/guest" ]; do
     kill -0 $target
     sleep 0.1
 done
-qemu-machine qmp "$dir/qmp" migrate "uri=unix:$dir/guest" >"$dir/returned"
+qemu-machine qmp "$source" migrate "uri=unix:$dir/guest" >"$dir/returned"
 wait $listener
 echo "the guest has moved"
 wait $target

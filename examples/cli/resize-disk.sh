@@ -8,24 +8,16 @@
 set -eu
 disk=$(realpath "$1") bytes=$2
 
-dir=$(mktemp -d)
 vm=
-trap 'kill $vm 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
-mkfifo "$dir/console"
+trap '[ -z "$vm" ] || qemu-machine stop "$vm" >&2' EXIT
 
-# With graphics=off, the BIOS uses the console. Its first line says that QEMU is
-# there.
-qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --machine pc,graphics=off \
-    --drive "file=$disk,format=qcow2,if=virtio,id=disk0" \
-    --qmp "$dir/qmp" --timeout 60 --console --stay >"$dir/console" &
-vm=$!
-exec 3<"$dir/console"
-read -r line <&3
+vm=$(qemu-machine run --detach --qemu "${QEMU:-qemu-system-x86_64}" --timeout 60 \
+    --drive "file=$disk,format=qcow2,if=virtio,id=disk0")
 
 size() {
-    qemu-machine qmp --json "$dir/qmp" query-block |
+    qemu-machine qmp --json "$vm" query-block |
         sed 's/.*"virtual-size":\([0-9]*\).*/\1/'
 }
 echo "before: $(size)"
-qemu-machine qmp "$dir/qmp" block_resize device=disk0 "size=$bytes" >"$dir/returned"
+qemu-machine qmp "$vm" block_resize device=disk0 "size=$bytes" >&2
 echo "after: $(size)"

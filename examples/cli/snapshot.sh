@@ -11,27 +11,22 @@ shift 3
 
 dir=$(mktemp -d)
 vm=
-trap 'kill $vm 2>"$dir/kill" || true; wait; rm -rf "$dir"' EXIT
-mkfifo "$dir/console"
+trap '[ -z "$vm" ] || qemu-machine stop "$vm" >&2; rm -rf "$dir"' EXIT
 # A snapshot lives in a disk, even if the guest does not use it.
 qemu-img create -q -f qcow2 "$dir/disk.qcow2" 64M
 
-# With exec, a signal to the job is one to the run.
 run() {
-    exec qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --memory 256M --timeout 5m \
+    qemu-machine run --qemu "${QEMU:-qemu-system-x86_64}" --memory 256M --timeout 5m \
         --kernel "$kernel" --initrd "$initrd" --drive "$dir/disk.qcow2" \
         --append 'console=ttyS0 quiet no_timer_check cryptomgr.notests' "$@"
 }
 
-run --qmp "$dir/qmp" --console --stay >"$dir/console" &
-vm=$!
-exec 3<"$dir/console"
-grep --text --max-count 1 --quiet "$prompt" <&3
-qemu-machine qmp "$dir/qmp" -H savevm booted
-qemu-machine qmp "$dir/qmp" quit >"$dir/returned"
-wait $vm
+vm=$(run --detach --expect "$prompt")
+qemu-machine qmp "$vm" -H savevm booted
+qemu-machine stop "$vm" >&2
+vm=
 
 for command; do
     echo "\$ $command"
-    (run --exec "$command" -- -loadvm booted) || echo "status $?"
+    run --exec "$command" -- -loadvm booted || echo "status $?"
 done

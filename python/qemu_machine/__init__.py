@@ -106,4 +106,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    return sorted(set(globals()) | set(__all__))
+    from importlib.util import find_spec
+
+    # Tools take every name that is listed here. In the source tree, the Rust part is
+    # not built.
+    has_rust_part = find_spec(f"{__name__}._native") is not None
+    return sorted({*globals(), *(__all__ if has_rust_part else ())})

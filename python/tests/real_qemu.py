@@ -8,6 +8,7 @@ import contextlib
 import glob
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from unittest import mock
 
 from tests.scripted import Test, scratch
 
+from qemu.machine import QEMUMachine
+from qemu.machine.machine import AbnormalShutdown, VMLaunchFailure
 from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qemu.utils import list_accel, tcg_available
@@ -130,6 +133,77 @@ class RealQemu(Test):
                         client.connect()
                         client.cmd("quit")
                 self.assertIn("  type: none-machine (string)", out.getvalue())
+
+    def test_a_machine_lives_and_ends(self) -> None:
+        for binary in LAUNCHERS:
+            with self.subTest(binary), scratch() as folder:
+                vm = QEMUMachine(binary, ["-S", "-nodefaults"], base_temp_dir=folder)
+                vm.set_machine("none")
+                for _ in range(2):
+                    vm.launch()
+                    self.assertEqual(vm.cmd("query-status")["running"], False)
+                    vm.cmd("cont")
+                    self.assertEqual(vm.event_wait("RESUME")["event"], "RESUME")
+                    with open(os.devnull, "rb") as file:
+                        vm.send_fd_scm(file.fileno())
+                    self.assertEqual(vm.qmp("getfd", fdname="null"), {"return": {}})
+                    vm.shutdown()
+                    self.assertEqual((vm.exitcode(), vm.get_log()), (0, ""))
+                self.assertEqual(os.listdir(folder), [])
+
+    def test_descriptors_are_added_under_their_numbers(self) -> None:
+        for binary in LAUNCHERS:
+            with self.subTest(binary), open(os.devnull, "rb") as file:
+                vm = QEMUMachine(binary, ARGUMENTS).add_fd(file.fileno(), 3, "null")
+                with vm:
+                    vm.launch()
+                    sets = vm.cmd("query-fdsets")
+                    self.assertEqual([it["fdset-id"] for it in sets], [3])
+                    self.assertEqual(sets[0]["fds"][0]["opaque"], "null")
+
+    def test_qemu_connects_to_a_machine_that_listens(self) -> None:
+        for binary in LAUNCHERS:
+            with self.subTest(binary), scratch() as folder:
+                path = os.path.join(folder, "a,b")
+                with QEMUMachine(binary, ARGUMENTS, monitor_address=path) as vm:
+                    vm.launch()
+                    self.assertEqual(vm.cmd("query-status")["running"], False)
+                self.assertEqual(os.listdir(folder), [])
+
+    def test_a_bad_option_fails_the_launch(self) -> None:
+        for binary in LAUNCHERS:
+            with self.subTest(binary):
+                vm = QEMUMachine(binary, ["-bogus"])
+                with self.assertRaises(VMLaunchFailure) as caught:
+                    vm.launch()
+                self.assertEqual(caught.exception.exitcode, 1)
+                self.assertIn("-bogus: invalid option", caught.exception.output or "")
+                self.assertIn("EOFError", str(caught.exception))
+
+    def test_a_console_of_a_guest_is_drained(self) -> None:
+        for binary in LAUNCHERS:
+            with self.subTest(binary):
+                vm = QEMUMachine(binary, ["-nodefaults", "-accel", "tcg"], drain_console=True)
+                # The firmware reports its start on this device.
+                vm.args.extend(["-global", "isa-debugcon.iobase=0x402"])
+                vm.set_machine("pc")
+                vm.set_console(device_type="isa-debugcon")
+                with vm:
+                    vm.launch()
+                    vm.console_socket.settimeout(30)
+                    self.assertTrue(vm.console_socket.recv(64).strip())
+                self.assertEqual(vm.exitcode(), 0)
+
+    def test_a_killed_or_stopped_qemu_is_reported(self) -> None:
+        for binary in LAUNCHERS:
+            for number in (signal.SIGKILL, signal.SIGSTOP):
+                with self.subTest(binary):
+                    vm = QEMUMachine(binary, ARGUMENTS)
+                    vm.launch()
+                    os.kill(vm.get_pid() or 0, number)
+                    with self.assertRaises(AbnormalShutdown):
+                        vm.shutdown(timeout=0.5)
+                    self.assertEqual(vm.exitcode(), -9)
 
 
 if __name__ == "__main__":

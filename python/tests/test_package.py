@@ -46,11 +46,11 @@ class Package(unittest.TestCase):
 
     def test_qemu_stays_a_namespace_package(self) -> None:
         self.assertFalse(os.path.exists(os.path.join(directory(), "qemu", "__init__.py")))
-        for part in ("qmp", "utils"):
+        for part in ("machine", "qmp", "utils"):
             self.assertTrue(os.path.exists(os.path.join(directory(), "qemu", part, "py.typed")))
         with scratch() as other:
-            os.makedirs(os.path.join(other, "qemu", "machine"))
-            code = "import qemu.qmp, qemu.machine; print('both')"
+            os.makedirs(os.path.join(other, "qemu", "other"))
+            code = "import qemu.qmp, qemu.other; print('both')"
             path = directory() + os.pathsep + other
             self.assertEqual(python("-c", code, path=path), "both\n")
 
@@ -62,6 +62,7 @@ class Package(unittest.TestCase):
         self.assertEqual(python("-c", code, path=directory()), "False\n")
 
     def test_the_exported_names_are_those_of_the_contract(self) -> None:
+        import qemu.machine
         import qemu.qmp
         import qemu.utils
 
@@ -70,14 +71,21 @@ class Package(unittest.TestCase):
             "ConnectError EventListener ExecInterruptedError ExecuteError Message QMPClient"
             " QMPError Runstate SocketAddrT StateError".split(),
         )
-        for module in (qemu.qmp, qemu.utils):
+        self.assertEqual(
+            sorted(qemu.machine.__all__), "QEMUMachine QEMUQtestMachine QEMUQtestProtocol".split()
+        )
+        for module in (qemu.machine, qemu.qmp, qemu.utils):
             for name in module.__all__:
                 self.assertTrue(hasattr(module, name), name)
         code = (
             "from qemu.qmp.util import (asyncio_run, create_task, exception_summary, flush,"
             " get_or_create_event_loop, is_closing, pretty_traceback, wait_closed);"
             "from qemu.qmp.protocol import InternetAddrT, UnixAddrT, SocketAddrT, require;"
-            "from qemu.qmp.legacy import QMPMessage, QMPObject, QMPReturnValue"
+            "from qemu.qmp.legacy import QMPMessage, QMPObject, QMPReturnValue;"
+            "from qemu.machine.machine import (AbnormalShutdown, QEMUMachine,"
+            " QEMUMachineAddDeviceError, QEMUMachineError, VMLaunchFailure);"
+            "from qemu.machine import machine, qtest;"
+            "from qemu.machine.console_socket import ConsoleSocket"
         )
         self.assertEqual(python("-c", code, path=directory()), "")
 

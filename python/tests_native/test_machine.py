@@ -250,6 +250,7 @@ class Imports(unittest.TestCase):
 
         for name in qemu_machine.__all__:
             self.assertTrue(hasattr(qemu_machine, name), name)
+        self.assertLessEqual(set(qemu_machine.__all__), set(dir(qemu_machine)))
         self.assertEqual(sorted(qemu_machine._MODULES), sorted(qemu_machine.__all__))
         with self.assertRaises(AttributeError):
             qemu_machine.no_such_name

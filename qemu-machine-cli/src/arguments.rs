@@ -37,6 +37,19 @@ pub(crate) fn full_command() -> Command {
     verb::with_schema_option(Arguments::command())
 }
 
+/// The word that makes a process the owner of a detached run. It stands before
+/// all others, and people do not see it.
+pub(crate) const OWNER: &str = "--owner";
+
+/// Takes that word out of the words; whether it was there.
+pub(crate) fn take_owner(words: &mut Vec<OsString>) -> bool {
+    let is_owner = words.get(1).is_some_and(|word| word == OWNER);
+    if is_owner {
+        words.remove(1);
+    }
+    is_owner
+}
+
 /// Why there are no arguments to use.
 pub(crate) enum Refused {
     /// They are wrong, or ask for help.

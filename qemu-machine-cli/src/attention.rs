@@ -4,7 +4,6 @@
 //! ```text
 //! signal --thread--> call --+
 //! tee's writer -----> call --+--> Calls --> the wait under way ends, its operation is dropped
-//! timer ------------> call --+
 //! ```
 //!
 //! Each call ends one wait. So the first Ctrl-C ends what is under way, and the
@@ -20,8 +19,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use qemu_machine::Wait;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -37,14 +37,16 @@ pub(crate) enum Call {
     Signal(i32),
     /// Standard output cannot be written: the kind of the failure, and its text.
     Output(io::ErrorKind, String),
-    /// The time of [`Attention::call_after`] has passed.
-    Late,
+    /// Somebody unmounted the file system that this process serves.
+    Unmounted,
 }
 
 #[derive(Default)]
 struct Calls {
-    calls: VecDeque<Call>,
+    queue: VecDeque<Call>,
     waiting: Option<Waker>,
+    /// How many times SIGINT was raised here, and is no call.
+    raised: usize,
 }
 
 impl Attention {
@@ -68,12 +70,19 @@ impl Attention {
         Ok(attention)
     }
 
+    /// The same, for a verb.
+    pub(crate) fn of_verb() -> Result<Self, Failure> {
+        Self::to_signals().map_err(|error| {
+            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
+        })
+    }
+
     /// Waits for the operation, or for a call, which drops the operation.
     pub(crate) fn wait<O: IntoFuture>(&self, operation: O) -> Result<O::Output, Call> {
         let mut operation = pin!(operation.into_future());
         let waited = poll_fn(|context| {
             let mut calls = self.lock();
-            if let Some(call) = calls.calls.pop_front() {
+            if let Some(call) = calls.queue.pop_front() {
                 return Poll::Ready(Err(call));
             }
             calls.waiting = Some(context.waker().clone());
@@ -83,33 +92,67 @@ impl Attention {
         waited.wait()
     }
 
+    /// Waits until there is a call, and leaves it to the next wait.
+    pub(crate) fn called(&self) -> impl Future<Output = ()> + Send + 'static {
+        let attention = self.clone();
+        poll_fn(move |context| {
+            if attention.watch(Some(context.waker().clone())) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    }
+
     /// The next call that nobody has received.
     pub(crate) fn take(&self) -> Option<Call> {
-        self.lock().calls.pop_front()
+        self.lock().queue.pop_front()
+    }
+
+    /// Whether a call has come that nobody has received.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
+    /// Wakes this at the next call, for a wait that is not [`wait`](Self::wait);
+    /// `None` ends that. Returns [`has_calls`](Self::has_calls).
+    pub(crate) fn watch(&self, waker: Option<Waker>) -> bool {
+        let mut calls = self.lock();
+        calls.waiting = waker;
+        !calls.queue.is_empty()
+    }
+
+    /// Raises SIGINT, which ends a wait that is not [`wait`](Self::wait), such as
+    /// that of a line editor. No call comes from it.
+    pub(crate) fn raise(&self) {
+        // The handler runs in this thread, and does not lock.
+        let mut calls = self.lock();
+        calls.raised += 1;
+        let _ = signal_hook::low_level::raise(SIGINT);
+    }
+
+    /// The other wait received what [`raise`](Self::raise) raised.
+    pub(crate) fn forget_raised(&self) {
+        self.lock().raised = 0;
     }
 
     /// Ends the wait under way, or the next one.
     pub(crate) fn call(&self, call: Call) {
         let mut calls = self.lock();
-        calls.calls.push_back(call);
+        if call == Call::Signal(SIGINT) && calls.raised > 0 {
+            calls.raised -= 1;
+            return;
+        }
+        calls.queue.push_back(call);
         let waiting = calls.waiting.take();
         drop(calls);
         if let Some(waker) = waiting {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the waker is that of `wait` above, which does not panic"
+                reason = "the waker is that of `wait` or `watch`, which does not panic"
             )]
             waker.wake();
         }
-    }
-
-    /// Calls after this time.
-    pub(crate) fn call_after(&self, time: Duration) {
-        let caller = self.clone();
-        thread::spawn(move || {
-            thread::sleep(time);
-            caller.call(Call::Late);
-        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
@@ -146,9 +189,24 @@ mod tests {
     #[test]
     fn a_call_that_came_before_ends_the_next_wait() {
         let attention = Attention::default();
-        attention.call(Call::Late);
-        assert_eq!(attention.wait(ready(1)), Err(Call::Late));
+        attention.call(Call::Signal(15));
+        attention.called().wait();
+        assert_eq!(attention.wait(ready(1)), Err(Call::Signal(15)));
         assert_eq!(attention.take(), None);
+    }
+
+    #[test]
+    fn what_is_raised_here_is_no_call() {
+        let attention = Attention::to_signals().unwrap();
+        attention.raise();
+        let raised = || attention.lock().raised;
+        // The thread of the signals receives it.
+        while raised() > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(attention.take(), None);
+        attention.call(Call::Signal(SIGINT));
+        assert_eq!(attention.take(), Some(Call::Signal(SIGINT)));
     }
 
     #[test]

@@ -11,11 +11,14 @@
 mod address;
 mod arguments;
 mod attention;
+mod base64;
+mod blocking;
 mod config;
 mod duration;
 mod escapes;
 mod exit;
 mod failure;
+mod guest_command;
 mod help;
 mod offered;
 mod output;
@@ -28,11 +31,13 @@ use std::process::ExitCode;
 use arguments::Refused;
 use exit::Outcome;
 use failure::Failure;
+use verb::Verb;
 
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let is_owner = arguments::take_owner(&mut words);
     let words = help::as_option(words);
-    let outcome = run(&words).unwrap_or_else(|failure| {
+    let outcome = run(&words, is_owner).unwrap_or_else(|failure| {
         if let Some(message) = &failure.message {
             output::error(message);
         }
@@ -42,7 +47,7 @@ fn main() -> ExitCode {
     ExitCode::from(outcome.status())
 }
 
-fn run(words: &[OsString]) -> Result<Outcome, Failure> {
+fn run(words: &[OsString], is_owner: bool) -> Result<Outcome, Failure> {
     if let Some(schema) = verb::asked_schema(words) {
         output::write(schema.as_bytes())?;
         return Ok(Outcome::Succeeded);
@@ -52,7 +57,10 @@ fn run(words: &[OsString]) -> Result<Outcome, Failure> {
         return Ok(Outcome::Succeeded);
     }
     match arguments::read(words) {
-        Ok(arguments) => arguments.verb.run(),
+        Ok(arguments) => match arguments.verb {
+            Verb::Run(run) if is_owner => run.own(),
+            verb => verb.run(),
+        },
         Err(Refused::Usage(error)) => output::usage(&error),
         Err(Refused::Failure(failure)) => Err(failure),
     }

@@ -23,6 +23,19 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|error| unwritable(&error))
 }
 
+/// Writes the rest of a file to standard output.
+pub(crate) fn copy(file: &mut impl io::Read, path: &std::path::Path) -> Result<(), Failure> {
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => write(&piece[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::file("read", path, &error)),
+        }
+    }
+}
+
 /// Writes a line to standard output.
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())

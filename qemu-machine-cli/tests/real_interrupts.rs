@@ -21,7 +21,7 @@ impl Moments {
 
 /// Runs four at a time, each with this signal at another moment. The result is
 /// how many received it and ended their machine.
-fn interrupt(name: &str, times: usize, scratch: &Scratch) -> usize {
+fn interrupt(name: &str, times: usize, scratch: &Scratch, published: &Scratch) -> usize {
     let mut softly = 0;
     let qemus = qemus();
     let mut moments = Moments(16);
@@ -30,6 +30,7 @@ fn interrupt(name: &str, times: usize, scratch: &Scratch) -> usize {
             let qemu = &qemus[number % qemus.len()];
             let mut run = qemu.run(["--expect", "nonesuch"]);
             run.env("TMPDIR", scratch.path())
+                .env("XDG_RUNTIME_DIR", published.path())
                 .stdin(std::process::Stdio::null());
             run.spawn().unwrap()
         };
@@ -70,22 +71,33 @@ fn interrupt(name: &str, times: usize, scratch: &Scratch) -> usize {
                 "batch {batch}: {:?}",
                 scratch.names()
             );
+            assert_eq!(names_in(published), [] as [String; 0], "batch {batch}");
         }
     }
     softly
+}
+
+/// The folders of published machines.
+fn names_in(published: &Scratch) -> Vec<String> {
+    let folder = std::fs::read_dir(published.join("qemu-machine")).unwrap();
+    let names = folder.map(|it| it.unwrap().file_name());
+    names.map(|it| it.into_string().unwrap()).collect()
 }
 
 #[test]
 fn nothing_is_left_of_a_run_that_a_signal_ended() {
     testbed::adopt_orphans();
     let scratch = Scratch::new();
-    let softly = interrupt("INT", 100, &scratch);
+    let published = Scratch::new();
+    let softly = interrupt("INT", 100, &scratch, &published);
     assert!(softly >= 50, "only {softly} of 100 were there in time");
-    interrupt("KILL", 100, &scratch);
+    interrupt("KILL", 100, &scratch, &published);
     // What a killed run left on disk, the next one removes.
     let qemu = qemus().remove(0);
     let mut run = qemu.run(["--expect", "> "]);
-    let status = run.env("TMPDIR", scratch.path()).status().unwrap();
-    assert!(status.success());
+    run.env("TMPDIR", scratch.path())
+        .env("XDG_RUNTIME_DIR", published.path());
+    assert!(run.status().unwrap().success());
+    assert_eq!(names_in(&published), [] as [String; 0]);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }

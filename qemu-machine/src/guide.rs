@@ -24,6 +24,9 @@ struct Ci;
 #[doc = include_str!("../../docs/guide/src/many_machines.md")]
 struct ManyMachines;
 
+#[doc = include_str!("../../docs/guide/src/templates.md")]
+struct Templates;
+
 #[doc = include_str!("../../docs/guide/src/published.md")]
 struct Published;
 

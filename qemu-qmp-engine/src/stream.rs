@@ -33,6 +33,8 @@ pub struct Stream {
     /// How often bytes were queued.
     queued: Watched<u64>,
     progress: Watched<Progress>,
+    /// Whether reading is on hold.
+    is_held: Watched<bool>,
     limit_bytes: usize,
     turn_bytes: usize,
 }
@@ -84,6 +86,7 @@ impl Stream {
             outbox: Mutex::default(),
             queued: Watched::default(),
             progress: Watched::new(Progress::Sent(0)),
+            is_held: Watched::default(),
             limit_bytes,
             turn_bytes: TURN_BYTES,
         })
@@ -245,6 +248,7 @@ impl Stream {
         let reads = self.reading.begin(&self.socket)?;
         let mut turn = Turn::new(self.turn_bytes);
         loop {
+            self.is_held.until(|it| (!it).then_some(())).await;
             let read = || {
                 let read = read_once(&*self.socket, self.turn_bytes, &mut each);
                 let may_be_more = !matches!(read, Ok(Drained::ForNow));
@@ -255,6 +259,15 @@ impl Stream {
                 return Ok(());
             }
             turn.count(&drained).await;
+        }
+    }
+
+    /// Puts the reading on hold, or continues it. At most one more piece of 64 KiB
+    /// is read after this. Meant for data that must not be dropped: the peer waits
+    /// when its buffers are full.
+    pub fn hold(&self, is_held: bool) {
+        if self.is_held.look(|it| *it != is_held) {
+            self.is_held.set(is_held);
         }
     }
 

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Guest,
     /// The machine did not end as asked.
     Unclean,
+    /// The caller cancelled the operation.
+    Cancelled,
 }
 
 impl ErrorKind {

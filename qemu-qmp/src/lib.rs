@@ -11,6 +11,7 @@
 //!   [`Client::execute_json`] any other.
 //! - [`QuerySchema`](command::QuerySchema) asks the server for its commands and events: its
 //!   [`Schema`](schema::Schema).
+//! - [`Client::walk_qom`] reads the tree of QEMU's objects ([`qom`]).
 //! - [`Client::events`] listens. Listen before the command whose events you
 //!   want, and you miss none.
 //!
@@ -45,6 +46,7 @@ mod error_kind;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod qom;
 mod reader;
 pub mod schema;
 #[doc(hidden)]

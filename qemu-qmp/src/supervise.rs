@@ -35,6 +35,11 @@ pub fn monitor(
     crate::client::open(socket.into(), settings, deadlines, context, transcript)
 }
 
+/// What a client knows about its server, for errors.
+pub fn context(client: &Client) -> Arc<dyn PeerContext> {
+    client.context()
+}
+
 /// A guest agent's channel on a connected socket. Nothing is received before
 /// the reader runs.
 ///

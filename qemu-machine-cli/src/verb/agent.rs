@@ -1,19 +1,26 @@
 //! `agent`: the guest agent of a QEMU that runs.
 
 use std::fmt;
-use std::io::Read;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use qemu_machine::Wait;
-use qemu_machine::qmp::agent::{AgentInfo, GuestAgent, ShutdownMode};
+use qemu_machine::qmp::agent::{
+    AgentInfo, Exec, GuestAgent, GuestFsfreezeFreeze, GuestFsfreezeStatus, GuestFsfreezeThaw,
+    GuestFstrim, ShutdownMode,
+};
 use qemu_machine::qmp::connect::ServerAddress;
 use serde::Serialize;
 
 use super::qmp::{Server, failed};
+use crate::address::Service;
+use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::output;
+use crate::{guest_command, output};
 
 /// Speaks with the agent in a guest, at the socket of its port.
 #[derive(Debug, Args)]
@@ -31,7 +38,8 @@ Examples:
   qemu-machine agent ga.sock ping
   qemu-machine agent ga.sock exec -- sort -n < numbers
   qemu-machine agent ga.sock read /etc/os-release
-  qemu-machine agent ga.sock write /etc/motd hello.txt";
+  qemu-machine agent ga.sock write /etc/motd hello.txt
+  qemu-machine agent ga.sock fsfreeze freeze";
 
 /// The task of the agent.
 #[derive(Debug, Subcommand)]
@@ -60,12 +68,26 @@ enum Task {
     Read { path: String },
     /// Writes a file in the guest, from a file here or standard input
     Write { path: String, from: Option<PathBuf> },
+    /// Freezes the guest's file systems for a backup, thaws or trims them
+    Fsfreeze {
+        /// Status prints thawed or frozen
+        #[arg(value_enum)]
+        task: Fsfreeze,
+    },
     /// Makes the guest shut itself down
     Shutdown {
         /// How
         #[arg(long, value_enum, default_value = "powerdown")]
         mode: Mode,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Fsfreeze {
+    Status,
+    Freeze,
+    Thaw,
+    Trim,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -103,13 +125,16 @@ impl Agent {
                 program,
             } => return exec(&agent, input, &env, &program),
             Task::Read { path } => {
-                let read = agent.read_file(path).timeout(None).wait();
-                output::write(&read.map_err(failed)?)?;
+                let opened = agent.open_file(path).timeout(None).wait();
+                let mut file = opened.map_err(failed)?;
+                while let Some(piece) = file.read().timeout(None).wait().map_err(failed)? {
+                    output::write(&piece)?;
+                }
             }
             Task::Write { path, from } => {
-                let written = agent.write_file(path, bytes(from)?).timeout(None).wait();
-                written.map_err(failed)?;
+                write(&agent, path, from.as_deref())?;
             }
+            Task::Fsfreeze { task } => fsfreeze(&agent, task, server.timeout)?,
             Task::Shutdown { mode } => {
                 let mode = match mode {
                     Mode::Powerdown => ShutdownMode::Powerdown,
@@ -125,7 +150,7 @@ impl Agent {
 }
 
 fn connect(server: &Server) -> Result<GuestAgent, Failure> {
-    let connect = match server.address()? {
+    let connect = match server.address(Service::Agent)? {
         ServerAddress::Unix(path) => GuestAgent::connect_unix(path),
         ServerAddress::Tcp(address) => GuestAgent::connect_tcp(address),
     };
@@ -142,50 +167,79 @@ fn exec(
     let (program, arguments) = words
         .split_first()
         .ok_or_else(|| Failure::usage("a program is needed"))?;
-    let mut exec = agent.exec(program).args(arguments);
-    for (name, value) in environment {
-        exec = exec.env(name, value);
-    }
-    if has_input {
-        exec = exec.input(bytes(None)?);
-    }
-    let ran = exec.timeout(None).wait().map_err(|error| {
-        let failure = failed(error);
-        match failure.outcome {
-            // Status 1 would look like the program's own.
-            Outcome::Failed => Failure {
-                outcome: Outcome::Broken,
-                ..failure
-            },
-            _ => failure,
-        }
-    })?;
-    output::write_error(&ran.stderr);
-    output::write(&ran.stdout)?;
-    if ran.stdout_truncated || ran.stderr_truncated {
-        let reason = "the agent keeps 16 MiB of each stream, and the rest is lost";
-        return Err(Failure::new(Outcome::Broken, reason));
-    }
-    Ok(match (ran.code, ran.signal) {
-        (Some(code), _) => Outcome::Exit(code),
-        (None, signal) => {
-            Outcome::Signal(signal.and_then(|it| i32::try_from(it).ok()).unwrap_or(0))
-        }
-    })
+    let input = if has_input {
+        guest_command::standard_input()?
+    } else {
+        Vec::new()
+    };
+    let exec = || {
+        let exec = agent.exec(program).args(arguments).input(input.clone());
+        let with = |exec: Exec, (name, value): &(String, String)| exec.env(name, value);
+        environment.iter().fold(exec, with)
+    };
+    let attention = Attention::of_verb()?;
+    let ended = guest_command::by_agent(exec, &attention, || None)?;
+    Ok(ended.outcome())
 }
 
-/// The content of a file on this host, or of standard input.
-fn bytes(from: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
-    if let Some(path) = from {
-        return std::fs::read(&path).map_err(|error| Failure::file("read", &path, &error));
+/// Writes a file of the guest, from a file of ours or standard input.
+fn write(agent: &GuestAgent, path: String, from: Option<&Path>) -> Result<(), Failure> {
+    let ours = from.unwrap_or(Path::new("standard input"));
+    let mut source: Box<dyn Read> = match from {
+        Some(path) => {
+            Box::new(File::open(path).map_err(|error| Failure::file("read", path, &error))?)
+        }
+        None => Box::new(io::stdin().lock()),
+    };
+    let created = agent.create_file(path).timeout(None).wait();
+    let mut file = created.map_err(failed)?;
+    loop {
+        let mut piece = Vec::new();
+        let read = source.by_ref().take(PIECE_BYTES).read_to_end(&mut piece);
+        read.map_err(|error| Failure::file("read", ours, &error))?;
+        if piece.is_empty() {
+            break;
+        }
+        file.write(piece).timeout(None).wait().map_err(failed)?;
     }
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut bytes);
-    read.map_err(|error| {
-        let message = format!("cannot read standard input: {error}");
-        Failure::new(Outcome::Broken, message)
-    })?;
-    Ok(bytes)
+    file.close().timeout(None).wait().map_err(failed)
+}
+
+/// Freezes the guest's file systems, and more.
+fn fsfreeze(agent: &GuestAgent, task: Fsfreeze, time: Duration) -> Result<(), Failure> {
+    match task {
+        Fsfreeze::Status => {
+            let state = agent.execute(GuestFsfreezeStatus).timeout(time).wait();
+            output::line(state.map_err(failed)?)
+        }
+        Fsfreeze::Freeze => {
+            let count = agent.execute(GuestFsfreezeFreeze).timeout(time).wait();
+            output::line(format_args!("{} frozen", count.map_err(failed)?))
+        }
+        Fsfreeze::Thaw => {
+            let count = agent.execute(GuestFsfreezeThaw).timeout(time).wait();
+            output::line(format_args!("{} thawed", count.map_err(failed)?))
+        }
+        Fsfreeze::Trim => {
+            let trimmed = agent.execute(GuestFstrim).timeout(None).wait();
+            let mut has_failed = false;
+            for system in trimmed.map_err(failed)? {
+                let result = match (&system.error, system.trimmed_bytes) {
+                    (Some(error), _) => {
+                        has_failed = true;
+                        format!("failed: {error}")
+                    }
+                    (None, Some(bytes)) => format!("{bytes} bytes trimmed"),
+                    (None, None) => "trimmed".to_owned(),
+                };
+                output::line(format_args!("{} {result}", system.path))?;
+            }
+            if has_failed {
+                return Err(Failure::failed("not every file system was trimmed"));
+            }
+            Ok(())
+        }
+    }
 }
 
 /// What an agent is, and what it can do (`agent ADDRESS info`).
@@ -231,3 +285,6 @@ impl fmt::Display for Info {
         Ok(())
     }
 }
+
+/// How much is written at a time.
+const PIECE_BYTES: u64 = 1 << 20;

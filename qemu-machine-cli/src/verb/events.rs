@@ -50,7 +50,7 @@ Examples:
   qemu-machine events qmp.sock 'JOB_STATUS_CHANGE{\"status\":\"concluded\"}'";
 
 /// Reads `NAME` or `NAME{…}`.
-fn pattern(text: &str) -> Result<EventPattern, String> {
+pub(super) fn pattern(text: &str) -> Result<EventPattern, String> {
     let (name, data) = text.split_at(text.find('{').unwrap_or(text.len()));
     let is_name = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '-' || it == '.';
     if name.is_empty() || !name.chars().all(is_name) {

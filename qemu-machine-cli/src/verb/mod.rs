@@ -3,15 +3,33 @@
 mod accel;
 mod agent;
 mod completion;
+mod console;
+mod control;
+mod copy;
 mod doctor;
 mod events;
+mod exec;
+mod keyboard;
+mod logs;
 mod man;
 mod output_schema;
+mod picture;
+mod ps;
+mod published;
 mod qmp;
+mod qom;
+mod quote;
 mod replay;
 mod run;
 mod schema;
 mod screenshot;
+mod shell;
+mod status;
+mod stop;
+mod sweep;
+mod tui;
+mod wait_screen;
+mod way;
 
 use clap::Subcommand;
 
@@ -25,10 +43,29 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
+    Ps(ps::List),
+    Status(status::Status),
+    Stop(stop::Stop),
+    Kill(stop::Kill),
+    Reset(control::Reset),
+    Pause(control::Pause),
+    Resume(control::Resume),
+    Logs(logs::Logs),
+    Sweep(sweep::Sweep),
+    Exec(exec::ExecInGuest),
+    Shell(shell::GuestShell),
+    Console(console::AttachConsole),
+    Copy(copy::Copy),
     Qmp(qmp::Qmp),
     Events(events::Events),
+    Qom(qom::Qom),
+    Tui(tui::Tui),
     Agent(agent::Agent),
     Screenshot(screenshot::Screenshot),
+    Type(keyboard::Type),
+    Key(keyboard::Key),
+    Mouse(keyboard::MoveMouse),
+    WaitScreen(wait_screen::WaitScreen),
     Schema(schema::AskSchema),
     Accel(accel::TryAccel),
     Doctor(doctor::Doctor),
@@ -42,10 +79,29 @@ impl Verb {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Run(verb) => verb.run(),
+            Self::Ps(verb) => verb.run(),
+            Self::Status(verb) => verb.run(),
+            Self::Stop(verb) => verb.run(),
+            Self::Kill(verb) => verb.run(),
+            Self::Reset(verb) => verb.run(),
+            Self::Pause(verb) => verb.run(),
+            Self::Resume(verb) => verb.run(),
+            Self::Logs(verb) => verb.run(),
+            Self::Sweep(verb) => verb.run(),
+            Self::Exec(verb) => verb.run(),
+            Self::Shell(verb) => verb.run(),
+            Self::Console(verb) => verb.run(),
+            Self::Copy(verb) => verb.run(),
             Self::Qmp(verb) => verb.run(),
             Self::Events(verb) => verb.run(),
+            Self::Qom(verb) => verb.run(),
+            Self::Tui(verb) => verb.run(),
             Self::Agent(verb) => verb.run(),
             Self::Screenshot(verb) => verb.run(),
+            Self::Type(verb) => verb.run(),
+            Self::Key(verb) => verb.run(),
+            Self::Mouse(verb) => verb.run(),
+            Self::WaitScreen(verb) => verb.run(),
             Self::Schema(verb) => verb.run(),
             Self::Accel(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),

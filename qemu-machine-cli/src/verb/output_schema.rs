@@ -27,10 +27,15 @@ kept! {
     "agent": super::agent::Info,
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
+    "kill": super::stop::Ended,
+    "ps": super::published::Described,
     "qmp": super::qmp::Returned,
     "replay": super::replay::Entry,
     "run": super::run::Output,
     "schema": super::schema::Output,
+    "status": super::status::MachineStatus,
+    "stop": super::stop::Ended,
+    "sweep": super::sweep::Swept,
 }
 
 /// A verb that prints JSON, and the schema of that.

@@ -52,19 +52,19 @@ impl Replay {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Entry {
     /// When it was, in seconds since the connection began.
-    seconds: f64,
-    direction: Direction,
+    pub(super) seconds: f64,
+    pub(super) direction: Direction,
     /// The message; a string if it is not JSON.
     message: Value,
     #[serde(skip)]
-    text: String,
+    pub(super) text: String,
 }
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-enum Direction {
+pub(super) enum Direction {
     /// From QEMU.
     Received,
     /// To QEMU.
@@ -72,7 +72,7 @@ enum Direction {
 }
 
 impl Entry {
-    fn read(line: &str) -> Option<Self> {
+    pub(super) fn read(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
         let text = line.get("bytes")?.as_str()?.trim_end();
         Some(Self {

@@ -4,11 +4,15 @@
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
 //! ```
 
+mod detach;
 mod dry_run;
 mod ending;
 mod life;
 mod machine;
+mod monitor;
+mod owner;
 mod result;
+mod sockets;
 mod steps;
 mod stopped;
 
@@ -18,7 +22,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
-pub(super) use machine::default_qemu;
+pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
+pub(super) use result::QemuResult;
+pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
 
 use crate::attention::Attention;
@@ -45,6 +51,9 @@ pub(crate) struct Run {
     steps: steps::Steps,
 
     #[command(flatten)]
+    background: BackgroundOptions,
+
+    #[command(flatten)]
     ends: EndOptions,
 
     /// Arguments for QEMU, or its whole line: qemu-system-…
@@ -66,11 +75,16 @@ struct TargetOptions {
     config: Option<PathBuf>,
 
     /// Lists the targets, and runs nothing
-    #[arg(long, conflicts_with = "target", hide_short_help = true)]
+    #[arg(
+        long,
+        conflicts_with = "target",
+        group = "prints",
+        hide_short_help = true
+    )]
     list_targets: bool,
 
-    /// Lists them as JSON
-    #[arg(long, requires = "list_targets", hide_short_help = true)]
+    /// Prints the targets, or the name of a detached machine, as JSON
+    #[arg(long, requires = "prints", hide_short_help = true)]
     json: bool,
 }
 
@@ -89,6 +103,18 @@ struct ConsoleOptions {
     /// Gives you the console after the last step; Ctrl-] ends it
     #[arg(long, conflicts_with = "console")]
     interact: bool,
+
+    /// Gives you the monitor after the last step, as `qmp` does; leaving it ends it
+    #[arg(long, conflicts_with = "interact", hide_short_help = true)]
+    qmp_shell: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ends")]
+struct BackgroundOptions {
+    /// Goes on in the background after the last step
+    #[arg(short, long, group = "prints", conflicts_with_all = ["interact", "qmp_shell", "keep_on_failure"])]
+    detach: bool,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +133,16 @@ struct EndOptions {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, hide_short_help = true)]
     step_timeout: Option<Duration>,
 
-    /// If a step fails, leaves the machine running until Ctrl-C
+    /// Gives the first --exec our standard input; without it, its input is empty
+    #[arg(
+        long,
+        conflicts_with = "interact",
+        help_heading = "Steps",
+        hide_short_help = true
+    )]
+    exec_stdin: bool,
+
+    /// If a step fails, leaves the machine running until it ends or Ctrl-C
     #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 
@@ -133,7 +168,7 @@ enum Live {
 const EXAMPLES: &str = "\
 Examples:
   qemu-machine run --kernel vmlinuz --append console=ttyS0 --expect '~ # ' --exec 'uname -r'
-  qemu-machine run --drive disk.qcow2 --memory 1G --accel best --interact
+  qemu-machine run --detach --name web --drive disk.qcow2 --memory 1G --accel best
   qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
 
 impl Run {
@@ -146,15 +181,29 @@ impl Run {
         if self.target.config.is_some() && self.target.target.is_none() {
             return Err(Failure::usage("--config needs a TARGET to run"));
         }
-        let attention = Attention::to_signals().map_err(|error| {
-            Failure::new(Outcome::Broken, format!("cannot wait for signals: {error}"))
-        })?;
-        let plan = machine::plan(&self, &attention)?;
+        let attention = Attention::of_verb()?;
         if let Some(form) = self.ends.dry_run {
-            dry_run::print(&plan, form)?;
+            dry_run::print(&machine::plan(&self, &attention)?, form)?;
             return Ok(Outcome::Succeeded);
         }
-        let lived = life::live(&self, &plan, &attention);
+        if self.background.detach {
+            return detach::start_owner(self.target.json, &attention);
+        }
+        self.live(&attention, None)
+    }
+
+    /// The same by the owner of a detached machine.
+    pub(crate) fn own(self) -> Result<Outcome, Failure> {
+        let channel = owner::leave_caller().map_err(|error| detach::failed(&error))?;
+        let attention = Attention::of_verb()?;
+        let owner = owner::Owner::begin(channel, &attention);
+        let owner = owner.map_err(|error| detach::failed(&error))?;
+        self.live(&attention, Some(&owner))
+    }
+
+    fn live(self, attention: &Attention, owner: Option<&owner::Owner>) -> Result<Outcome, Failure> {
+        let plan = machine::plan(&self, attention)?;
+        let lived = life::live(&self, &plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);
         }
@@ -181,4 +230,5 @@ pub(super) enum Output {
     Result(result::RunResult),
     DryRun(dry_run::DryRun),
     Targets(config::Targets),
+    Detached(owner::Detached),
 }

@@ -36,9 +36,9 @@ fn the_console_goes_where_it_was_asked_to() {
         );
         let live = finish(
             qemu.run(steps)
-                .args(["--console", "--prefix", "--name", "node"]),
+                .args(["--console", "--prefix", "--name", "prefix"]),
         );
-        assert!(text(&live.stdout).contains("[node] > hi\r\n"), "{live:?}");
+        assert!(text(&live.stdout).contains("[prefix] > hi\r\n"), "{live:?}");
     }
 }
 
@@ -82,13 +82,18 @@ fn logs_and_a_transcript_are_kept() {
 }
 
 /// A person's end of a terminal, and what they have seen.
-struct Person {
+pub(crate) struct Person {
     terminal: File,
     seen: String,
 }
 
 impl Person {
-    fn sees(&mut self, wanted: &str) {
+    pub(crate) fn at(terminal: File) -> Self {
+        let seen = String::new();
+        Self { terminal, seen }
+    }
+
+    pub(crate) fn sees(&mut self, wanted: &str) {
         while !self.seen.contains(wanted) {
             let mut bytes = [0; 4096];
             let count = self.terminal.read(&mut bytes).unwrap_or(0);
@@ -97,7 +102,7 @@ impl Person {
         }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(crate) fn types(&mut self, keys: &str) {
         self.terminal.write_all(keys.as_bytes()).unwrap();
     }
 }
@@ -106,10 +111,7 @@ impl Person {
 fn a_person_has_the_console_and_gets_the_terminal_back() {
     for qemu in qemus() {
         let (person, terminal) = testbed::pseudo_terminal();
-        let mut person = Person {
-            terminal: person,
-            seen: String::new(),
-        };
+        let mut person = Person::at(person);
         let stream = || OwnedFd::try_clone(&terminal).unwrap();
         let settings = || {
             let mut stty = std::process::Command::new("stty");

@@ -1,8 +1,11 @@
 //! Commands in a Linux guest: their output and status become the command's.
 
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::{Scratch, conforms, finish, qemus, text};
+use crate::support::{Running, Scratch, bounded, conforms, finish, qemus, text};
 
 #[test]
 fn a_command_by_the_shell_has_its_output_and_its_status() {
@@ -95,6 +98,52 @@ fn a_large_output_comes_whole() {
         let lines = output.stdout.chunks(11);
         assert!(lines.take(136_363).all(|line| line == b"0123456789\n"));
     }
+}
+
+#[test]
+fn a_command_has_our_input_and_its_errors_apart_by_either_way() {
+    let qemu = qemus().remove(0);
+    let command = "busybox cat; echo err >&2; exit 3";
+    for words in [["--expect", "~ # "], ["--step-timeout", "60"]] {
+        let is_agents = words[0] != "--expect";
+        let initramfs = if is_agents {
+            "initramfs-agent"
+        } else {
+            "initramfs"
+        };
+        let mut run = qemu.linux(initramfs, words);
+        if is_agents {
+            run.arg("--agent");
+        }
+        run.args(["--exec", command, "--exec-stdin"]);
+        let mut run = bounded(&run)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input: Vec<u8> = (0..=255).cycle().take(9000).collect();
+        run.stdin.take().unwrap().write_all(&input).unwrap();
+        let output = run.wait_with_output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), &*stderr), (Some(3), "err\n"));
+        assert!(
+            output.stdout == input,
+            "{words:?}: {} bytes",
+            output.stdout.len()
+        );
+    }
+}
+
+#[test]
+fn output_is_live() {
+    let qemu = qemus().pop().unwrap();
+    let command = "echo one; busybox sleep 1000";
+    let mut run = qemu.linux("initramfs-agent", ["--agent", "--exec", command]);
+    let mut running = Running::start(&mut run);
+    running.until("one");
+    running.signal("INT");
+    assert_eq!(running.status(Duration::from_secs(20)), Some(130));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -107,6 +108,10 @@ impl Job {
         command.env("PATH", format!("{}:{path}", programs.display()));
         command.env("QEMU", &self.qemu.binary).env("LC_ALL", "C");
         command.env("TMPDIR", self.scratch.join("tmp"));
+        // Where machines are published.
+        let published = self.scratch.join("published");
+        let _ = fs::DirBuilder::new().mode(0o700).create(&published);
+        command.env("XDG_RUNTIME_DIR", published);
         command.stdin(std::process::Stdio::null());
         command.current_dir(self.scratch.path());
         command
@@ -279,10 +284,7 @@ mod jobs {
     }
 
     pub(super) fn power_failure(job: &Job) {
-        assert_eq!(
-            job.said(&["disk.qcow2"], 0),
-            "the run ended with status 137\nwhat was flushed is there\n"
-        );
+        assert_eq!(job.said(&["disk.qcow2"], 0), "what was flushed is there\n");
     }
 
     pub(super) fn resize_disk(job: &Job) {
@@ -301,8 +303,7 @@ mod jobs {
         let commands = ["echo x >/mark; cat /mark", "ls /mark"];
         let words = [path(&kernel), path(&initrd), "guest ready"];
         let said = job.said(&[&words[..], &commands].concat(), 0);
-        let expected = "$ echo x >/mark; cat /mark\nx\n$ ls /mark\n\
-                        ls: /mark: No such file or directory\nstatus 1\n";
+        let expected = "$ echo x >/mark; cat /mark\nx\n$ ls /mark\nstatus 1\n";
         assert_eq!(said, expected);
     }
 

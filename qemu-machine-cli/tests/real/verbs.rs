@@ -294,8 +294,19 @@ fn a_guests_agent_runs_programs_and_carries_files() {
     let (status, stdout, stderr) =
         ask(&["exec", "/bin/sh", "-c", "echo out; echo err >&2; exit 9"]);
     assert_eq!((status, &*stdout, &*stderr), (Some(9), "out\n", "err\n"));
-    assert_eq!(ask(&["exec", "nonesuch"]).0, Some(125));
     assert_eq!(ask(&["exec", "/bin/sh", "-c", "exit 255"]).0, Some(255));
+    assert_eq!(ask(&["exec", "nonesuch"]).0, Some(127));
+    // More than one piece.
+    let bytes: Vec<u8> = (0..=250).cycle().take(2_500_000).collect();
+    let file = scratch.join("large");
+    std::fs::write(&file, &bytes).unwrap();
+    let write = ["write", "/root/large", file.to_str().unwrap()];
+    assert_eq!(ask(&write), nothing());
+    assert!(ask(&["read", "/root/large"]).1 == text(&bytes));
+    assert_eq!(ask(&["fsfreeze", "status"]).1, "thawed\n");
+    assert!(ask(&["fsfreeze", "freeze"]).1.ends_with(" frozen\n"));
+    assert!(ask(&["fsfreeze", "thaw"]).1.ends_with(" thawed\n"));
+    assert_eq!(ask(&["fsfreeze", "trim"]).0, Some(0));
     let file = scratch.join("file");
     std::fs::write(&file, b"\0\xff\n").unwrap();
     assert_eq!(

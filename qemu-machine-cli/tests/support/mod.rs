@@ -19,7 +19,21 @@ pub fn command() -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT,TERM,HUP", BINARY]);
     command.env("LC_ALL", "C").env_remove("NO_COLOR");
+    command.env("XDG_RUNTIME_DIR", runtime_directory());
     command
+}
+
+/// Where the tests publish machines: not among those of the user.
+pub fn runtime_directory() -> PathBuf {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::os::unix::fs::DirBuilderExt;
+    // Another checkout's tests use the same names.
+    let mut checkout = DefaultHasher::new();
+    env!("CARGO_MANIFEST_DIR").hash(&mut checkout);
+    let name = format!("qmr-{:x}", checkout.finish());
+    let folder = testbed::folder_for_sockets().join(name);
+    let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
+    folder
 }
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_qemu-machine");
@@ -38,6 +52,15 @@ impl Qemu {
         command.arg("run").arg("--qemu").arg(&self.binary);
         command.args(["--accel", "tcg"]).args(words);
         command
+    }
+
+    /// `run` of the tiny guest in the background, with QMP at `qmp` in a folder,
+    /// which also has all that it leaves.
+    pub fn detached(&self, folder: &Scratch, words: &[&str]) -> Command {
+        let mut run = self.run(["--detach", "--json", "--expect", "> ", "--qmp"]);
+        run.arg(folder.join("qmp")).args(words);
+        run.env("TMPDIR", folder.path());
+        run
     }
 
     /// `run` of a Linux that has a shell on its console, or an agent.
@@ -78,6 +101,29 @@ pub fn qemus() -> Vec<Qemu> {
     qemus
 }
 
+/// The scripted peer's program, which cargo builds beside the command.
+pub fn fake_qemu() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("fake-qemu");
+    assert!(
+        program.is_file(),
+        "no {}: run `cargo build -p fake-qemu`",
+        program.display()
+    );
+    program
+}
+
+/// `run` of the scripted peer with this script.
+pub fn run_fake(script: &str, words: &[&str]) -> Command {
+    let mut command = command();
+    command
+        .arg("run")
+        .arg("--qemu")
+        .arg(fake_qemu())
+        .args(words);
+    command.args(["--", "-fake-script", script]);
+    command
+}
+
 /// The folder of the Linux guest.
 pub fn linux_guest() -> PathBuf {
     target().join("guests/linux")
@@ -108,6 +154,14 @@ impl Scratch {
 
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// A pipe of this name.
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.join(name);
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        path
     }
 
     /// The names of all that is in it.
@@ -141,6 +195,11 @@ impl Drop for Scratch {
     }
 }
 
+/// Waits until a process has a pipe open for reading, and closes it.
+pub fn release(fifo: &Path) {
+    drop(fs::File::options().write(true).open(fifo).unwrap());
+}
+
 /// Runs a command to its end, and no longer than a minute and a half.
 pub fn finish(command: &Command) -> Output {
     bounded(command).stdin(Stdio::null()).output().unwrap()
@@ -164,6 +223,14 @@ pub fn bounded(command: &Command) -> Command {
 pub struct Running {
     pub child: Child,
     pub stdout: BufReader<ChildStdout>,
+}
+
+// A test that fails leaves no machine. QEMU ends with its owner.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Running {
@@ -213,6 +280,17 @@ impl Running {
         assert!(in_time, "it had not ended within {limit:?}");
         status.code()
     }
+}
+
+/// The only child of a process.
+pub fn child(parent: u32) -> u32 {
+    let mut children = processes().into_iter().filter(|(_, it)| *it == parent);
+    children.next().expect("a child").0
+}
+
+/// Whether a process runs.
+pub fn lives(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// All processes, with their parents.

@@ -80,6 +80,10 @@ pub(super) struct Buffer {
     end: Option<End>,
     /// Why QEMU keeps the guest paused for good, so that it prints nothing.
     hold: Option<PausedForGood>,
+    /// How far the readers have read that must not lose a byte.
+    readers: Vec<(u64, u64)>,
+    /// The rest is read without regard to readers: QEMU has ended.
+    is_last: bool,
 }
 
 #[derive(Debug)]
@@ -114,7 +118,36 @@ impl Buffer {
             next_id: 0,
             end: None,
             hold: None,
+            readers: Vec::new(),
+            is_last: false,
         }
+    }
+
+    /// Adds a reader that must not lose a byte after this position. Returns its
+    /// number.
+    pub(super) fn add_reader(&mut self, position: u64) -> u64 {
+        self.next_id += 1;
+        self.readers.push((self.next_id, position));
+        self.next_id
+    }
+
+    /// The reader has read up to here, or leaves with `None`.
+    pub(super) fn reader_is_at(&mut self, id: u64, position: Option<u64>) {
+        self.readers.retain(|(number, _)| *number != id);
+        self.readers.extend(position.map(|position| (id, position)));
+    }
+
+    /// QEMU has ended: the rest of the stream is read in any case.
+    pub(super) fn no_more_holds(&mut self) {
+        self.is_last = true;
+    }
+
+    /// Whether two more pieces of the socket might push out what a reader has not
+    /// read.
+    pub(super) fn must_hold(&self) -> bool {
+        let room = self.ring.limit().saturating_sub(2 * SOCKET_PIECE_BYTES) as u64;
+        let is_behind = |(_, position): &(u64, u64)| self.received - position > room;
+        !self.is_last && self.readers.iter().any(is_behind)
     }
 
     /// Adds bytes of the stream. Returns answers for the waiters. The caller sends
@@ -325,6 +358,9 @@ impl Buffer {
         searches.found(hit, stream, start, start - from)
     }
 }
+
+/// The most that the engine reads of a socket at a time.
+const SOCKET_PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -229,6 +229,21 @@ fn lock_current(console: &Console) -> MutexGuard<'_, Buffer> {
     buffer
 }
 
+impl Console {
+    /// At most `count` bytes from this position on, where they begin, and why
+    /// nothing more follows them, if so.
+    pub(super) fn look_from(
+        &self,
+        position: u64,
+        count: usize,
+    ) -> (Vec<u8>, u64, Option<ExpectFailure>) {
+        let buffer = lock_current(self);
+        let (piece, begin) = buffer.since(position, count);
+        let ended = buffer.nothing_follows().map(ExpectFailure::from);
+        (piece, begin, ended)
+    }
+}
+
 async fn search(
     console: &Console,
     spec: SearchSpec,

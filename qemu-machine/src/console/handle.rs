@@ -301,7 +301,7 @@ impl Console {
             if let Some(tee) = &self.shared.tee {
                 tee.push(bytes);
             }
-            let answers = self.lock().push(bytes);
+            let answers = self.push(bytes, stream);
             if let Some(terminal) = &self.shared.terminal {
                 terminal.show(bytes);
             }
@@ -334,6 +334,30 @@ impl Console {
         if let Wire::Drained(stream) = &self.shared.wire {
             stream.flushed().await;
         }
+    }
+
+    /// Adds what was read. If a reader is far behind, the reading is on hold until
+    /// it has caught up.
+    fn push(&self, bytes: &[u8], stream: &Stream) -> Vec<Answer> {
+        let mut buffer = self.lock();
+        let answers = buffer.push(bytes);
+        if buffer.must_hold() {
+            stream.hold(true);
+        }
+        answers
+    }
+
+    /// Changes what is known of the readers, and continues the reading if none is
+    /// far behind.
+    pub(super) fn change_readers<T>(&self, change: impl FnOnce(&mut Buffer) -> T) -> T {
+        let mut buffer = self.lock();
+        let changed = change(&mut buffer);
+        let must_hold = buffer.must_hold();
+        drop(buffer);
+        if let (Wire::Drained(stream), false) = (&self.shared.wire, must_hold) {
+            stream.hold(false);
+        }
+        changed
     }
 
     /// Waits until the console ends; returns the reason.
@@ -401,6 +425,7 @@ impl Channel for Console {
 
     fn hang_up(&self) {
         if let Wire::Drained(stream) = &self.shared.wire {
+            self.change_readers(Buffer::no_more_holds);
             stream.shutdown();
         }
     }

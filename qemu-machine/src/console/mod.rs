@@ -37,9 +37,12 @@ pub(crate) use handle::{Console, ConsoleSinks, subject, what};
 pub use interact::{Interact, InteractEnd};
 pub(crate) use log_file::ConsoleLog;
 pub use pattern::Pattern;
+pub use qemu_qmp::agent::OutputPiece;
 pub(crate) use screen::Screen;
 pub use screen::{Cursor, ScreenShows};
 pub use send::SendBytes;
 pub(crate) use send::SendError;
 pub(crate) use shell::ShellError;
-pub use shell::{OpenShell, PowerOff, Reboot, Recover, Run, ShellOutput};
+pub use shell::{
+    NextRunPiece, OpenShell, PowerOff, Reboot, Recover, Run, ShellOutput, StartRun, StreamedRun,
+};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use qemu_qmp::Client;
 use qemu_qmp::error::{ErrorKind, ExecuteError};
-use qemu_qmp::supervise::PeerContext;
+use qemu_qmp::supervise::{self, PeerContext};
 use qemu_qmp_engine::Engine;
 
 use super::watch::Goal;
@@ -48,7 +48,9 @@ use super::watch::Goal;
 pub struct Display {
     pub(super) engine: &'static Engine,
     pub(super) qmp: Client,
-    pub(super) context: MachineContext,
+    pub(super) context: Arc<dyn PeerContext>,
+    /// The facts about a machine of this library; `None` for another QEMU.
+    machine: Option<MachineContext>,
     pub(super) canvas: Arc<Canvas>,
     /// The device's id, and the number of its head.
     pub(super) head: Option<(String, u32)>,
@@ -182,10 +184,44 @@ impl Display {
         Self {
             engine,
             qmp,
-            context,
+            context: Arc::new(context.clone()),
+            machine: Some(context),
             canvas,
             head: None,
         }
+    }
+
+    /// The display of a QEMU that something else has launched, by a connection to
+    /// its monitor.
+    ///
+    /// # Errors
+    /// This process has no thread or descriptor left for it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::qmp::Client;
+    /// use qemu_machine::{Display, Wait};
+    ///
+    /// let monitor = Client::connect_unix("/run/vm/qmp.sock").wait()?;
+    /// let shown = Display::of(&monitor)?.screenshot().wait()?;
+    /// std::fs::write("shown.ppm", shown.to_ppm())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of(monitor: &Client) -> io::Result<Self> {
+        Ok(Self {
+            engine: Engine::start()?,
+            qmp: monitor.clone(),
+            context: supervise::context(monitor),
+            machine: None,
+            canvas: Arc::new(Canvas::of_other(std::env::temp_dir())),
+            head: None,
+        })
+    }
+
+    /// Whether only a reset makes the guest run again.
+    pub(super) fn is_paused_for_good(&self) -> bool {
+        let machine = self.machine.as_ref();
+        machine.is_some_and(|it| it.paused_for_good().is_some())
     }
 
     /// Selects the screen of one head of a device, for a machine with several
@@ -215,6 +251,12 @@ impl Display {
     /// blinking cursor of a text screen.
     pub fn still(&self, time: Duration) -> WatchDisplay {
         WatchDisplay::new(self.clone(), Goal::Still(time))
+    }
+
+    /// Waits until the screen differs from its first picture: by one pixel in a
+    /// thousand, unless another [`tolerance`](WatchDisplay::tolerance) is given.
+    pub fn change(&self) -> WatchDisplay {
+        WatchDisplay::new(self.clone(), Goal::Change)
     }
 
     pub(super) fn guest_paused(&self, expected: String, last: Option<Screenshot>) -> DisplayError {

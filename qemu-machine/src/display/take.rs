@@ -12,6 +12,7 @@
 //! else while it compresses a PNG.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -19,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp::Client;
-use qemu_qmp::error::{ExecuteError, ExecuteFailure};
-use qemu_qmp::supervise::PeerContext;
+use qemu_qmp::error::{ErrorReply, ExecuteError, ExecuteFailure};
+
 use qemu_qmp_engine::{
-    Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
+    self as engine, Either, Elapsed, TurnLock, Watched, operation, race, timeout_option, yield_now,
 };
 use serde_json::json;
 
@@ -62,9 +63,13 @@ impl TakeScreenshot {
     async fn run(self) -> Result<Screenshot, DisplayError> {
         let Self { display, timeout } = self;
         let taken = display.qmp.deadlines().timeout(timeout, display.take());
-        taken.await.unwrap_or_else(|Elapsed(limit)| {
-            Err(display.timeout(NO_PICTURE.to_owned(), limit, None))
-        })
+        match taken.await {
+            Ok(taken) => taken,
+            Err(Elapsed(limit)) => {
+                display.canvas.settle().await;
+                Err(display.timeout(NO_PICTURE.to_owned(), limit, None))
+            }
+        }
     }
 }
 
@@ -106,6 +111,10 @@ pub(crate) struct Canvas {
     file: TurnLock<Option<SharedFile>>,
     /// The parent of a private directory, if one is needed.
     base: PathBuf,
+    /// The number of the descriptor set with the file.
+    set: u32,
+    /// QEMU keeps no descriptor after a picture.
+    is_removed: bool,
     is_closed: Watched<bool>,
 }
 
@@ -127,7 +136,30 @@ impl Canvas {
         Self {
             file: TurnLock::default(),
             base,
+            set: SET,
+            is_removed: false,
             is_closed: Watched::default(),
+        }
+    }
+
+    /// For a QEMU that others may take pictures of, too. It outlives this handle.
+    pub(crate) fn of_other(base: PathBuf) -> Self {
+        let random = RandomState::new().hash_one(()).to_le_bytes();
+        let random = u32::from_le_bytes([random[0], random[1], random[2], random[3]]);
+        Self {
+            // Below our own, and above those of users and of QEMU.
+            set: SET / 2 + random % (SET / 2),
+            is_removed: true,
+            ..Self::new(base)
+        }
+    }
+
+    /// Waits, for a moment, until QEMU has no descriptor of a picture in
+    /// progress. QEMU may outlive this process, which may end next.
+    pub(super) async fn settle(&self) {
+        if self.is_removed {
+            let settled = engine::timeout(Some(SETTLING), self.file.lock());
+            let _ = settled.await;
         }
     }
 
@@ -166,7 +198,7 @@ impl Canvas {
         let mut file = self.file.lock().await;
         let shared = match &mut *file {
             Some(shared) => shared,
-            none => match SharedFile::new(qmp).await {
+            none => match SharedFile::new(qmp, self.set).await {
                 Ok(shared) => none.insert(shared),
                 Err(NotDrawn::Execute(error)) if passes_none(&error) => {
                     let directory = PrivateDirectory::create(&self.base);
@@ -183,11 +215,25 @@ impl Canvas {
             },
         };
         shared.written.rewind().map_err(NotDrawn::File)?;
-        arguments["filename"] = format!("/dev/fdset/{SET}").into();
-        screendump(qmp, arguments).await?;
-        shared.take().await.map_err(NotDrawn::File)
+        let set = self.set;
+        arguments["filename"] = format!("/dev/fdset/{set}").into();
+        let dumped = screendump(qmp, arguments).await;
+        let taken = match dumped {
+            Ok(()) => shared.take().await.map_err(NotDrawn::File),
+            Err(error) => Err(error),
+        };
+        if self.is_removed {
+            *file = None;
+            let remove = qmp.execute_json("remove-fd", json!({"fdset-id": set}));
+            let removed = remove.timeout(None).await;
+            removed.map_err(NotDrawn::Execute)?;
+        }
+        taken
     }
 }
+
+/// How long a picture in progress may take after its deadline.
+const SETTLING: Duration = Duration::from_secs(2);
 
 async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), NotDrawn> {
     let dump = qmp.execute_json("screendump", arguments).timeout(None);
@@ -195,14 +241,14 @@ async fn screendump(qmp: &Client, arguments: serde_json::Value) -> Result<(), No
 }
 
 impl SharedFile {
-    async fn new(qmp: &Client) -> Result<Self, NotDrawn> {
+    async fn new(qmp: &Client, set: u32) -> Result<Self, NotDrawn> {
         let file = sys::memory_file(c"screen").map_err(NotDrawn::File)?;
         // QEMU accepts only a descriptor with the access mode that it needs.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let written = File::options().write(true).open(path);
         let written = written.map_err(NotDrawn::File)?;
         let passed = written.try_clone().map_err(NotDrawn::File)?;
-        let add = qmp.add_fd(SET, passed).timeout(None);
+        let add = qmp.add_fd(set, passed).timeout(None);
         add.await.map_err(NotDrawn::Execute)?;
         Ok(Self { file, written })
     }
@@ -225,8 +271,11 @@ async fn read(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether the connection passes no descriptors, or a server between it and QEMU
+/// does not.
 fn passes_none(error: &ExecuteError) -> bool {
-    matches!(*error.failure, ExecuteFailure::NoDescriptors)
+    let is_lost = |reply: &ErrorReply| reply.desc.contains("SCM_RIGHTS");
+    matches!(*error.failure, ExecuteFailure::NoDescriptors) || error.reply().is_some_and(is_lost)
 }
 
 /// Whether QEMU reports that there is no screen. QEMU has no error class for

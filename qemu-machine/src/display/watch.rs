@@ -13,7 +13,7 @@ use super::take::NO_PICTURE;
 use super::{Display, DisplayError, Screenshot, Tolerance};
 
 /// Waits for a picture on the screen and returns it; returned by
-/// [`Display::expect`] and [`Display::still`].
+/// [`Display::expect`], [`Display::still`] and [`Display::change`].
 ///
 /// # Errors
 /// Each variant of [`DisplayError`] says when.
@@ -34,13 +34,14 @@ pub struct WatchDisplay {
 pub(super) enum Goal {
     Match(Screenshot),
     Still(Duration),
+    Change,
 }
 
 impl WatchDisplay {
     pub(super) fn new(display: Display, goal: Goal) -> Self {
         let tolerance = match goal {
             Goal::Match(_) => Tolerance::EXACT,
-            Goal::Still(_) => BLINKING,
+            Goal::Still(_) | Goal::Change => BLINKING,
         };
         Self {
             timeout: display.qmp.deadlines().limit(),
@@ -52,7 +53,7 @@ impl WatchDisplay {
     }
 
     /// Sets how much the screen may differ from the expected picture, or from
-    /// the first picture of the still screen.
+    /// the first picture of the wait.
     pub fn tolerance(mut self, tolerance: Tolerance) -> Self {
         self.tolerance = tolerance;
         self
@@ -89,7 +90,7 @@ impl WatchDisplay {
                 let asked = deadlines.now();
                 // Read before the look: a guest that was paused by then does
                 // not change its screen after the look.
-                let is_paused = display.context.paused_for_good().is_some();
+                let is_paused = display.is_paused_for_good();
                 let shown = display.take().await.map_err(Some)?;
                 if watch.look(asked, deadlines.now(), shown) {
                     return Ok(());
@@ -105,7 +106,10 @@ impl WatchDisplay {
             Ok(Ok(())) => Ok(watch.last.expect("a look has succeeded")),
             Ok(Err(Some(error))) => Err(error),
             Ok(Err(None)) => Err(display.guest_paused(watch.to_string(), watch.last)),
-            Err(Elapsed(limit)) => Err(display.timeout(watch.to_string(), limit, watch.last)),
+            Err(Elapsed(limit)) => {
+                display.canvas.settle().await;
+                Err(display.timeout(watch.to_string(), limit, watch.last))
+            }
         }
     }
 }
@@ -136,7 +140,7 @@ impl Watch {
 
     /// Whether the goal needs a change of the screen.
     fn awaits_change(&self) -> bool {
-        matches!(self.goal, Goal::Match(_))
+        matches!(self.goal, Goal::Match(_) | Goal::Change)
     }
 
     /// Takes a picture that was made between these two times. Returns whether
@@ -145,7 +149,7 @@ impl Watch {
         let expected = match &self.goal {
             Goal::Match(picture) => Some(picture),
             // Compared with the first picture, so a slow change counts.
-            Goal::Still(_) => self.still.as_ref().map(|(_, first)| first),
+            Goal::Still(_) | Goal::Change => self.still.as_ref().map(|(_, first)| first),
         };
         let (channel, tolerance) = (self.tolerance.channel, self.tolerance);
         self.difference = expected.map_or(1.0, |it| it.difference(&shown, channel));
@@ -155,6 +159,11 @@ impl Watch {
             // The shortest time that can be between the two pictures.
             (Goal::Still(time), Some((since, _))) if matches => {
                 asked.saturating_duration_since(*since) >= *time
+            }
+            (Goal::Change, Some(_)) => !matches,
+            (Goal::Change, None) => {
+                self.still = Some((answered, shown.clone()));
+                false
             }
             (Goal::Still(time), _) => {
                 self.still = Some((answered, shown.clone()));
@@ -179,6 +188,7 @@ impl fmt::Display for Watch {
                 }
                 write!(f, " (it was a {last:?}, not a {picture:?})")
             }
+            (Goal::Change, Some(_)) => write!(f, "change ({part:.3} % of its pixels did)"),
             (Goal::Still(time), Some(_)) => write!(f, "stay the same for {time:?}"),
         }
     }
@@ -241,6 +251,18 @@ mod tests {
         assert_eq!(seen(&mut watch, &[1, 1, 1, 1]), [false, false, false, true]);
         let mut watch = Watch::new(still(0), Tolerance::EXACT);
         assert_eq!(seen(&mut watch, &[1]), [true]);
+    }
+
+    #[test]
+    fn a_change_is_one_from_the_first_picture() {
+        let mut watch = Watch::new(Goal::Change, Tolerance::EXACT);
+        assert_eq!(seen(&mut watch, &[1, 1, 2]), [false, false, true]);
+        let tolerance = Tolerance {
+            channel: 2,
+            share: 0.0,
+        };
+        let mut watch = Watch::new(Goal::Change, tolerance);
+        assert_eq!(seen(&mut watch, &[1, 2, 3, 4]), [false, false, false, true]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The keyboard of a machine.
 
+use std::io;
 use std::time::Duration;
+
+use qemu_qmp::Client;
 
 use super::perform::Input;
 use super::stroke::Stroke;
@@ -33,6 +36,15 @@ pub struct Keyboard {
 }
 
 impl Keyboard {
+    /// The keyboard of a QEMU that something else has launched, by a connection to its
+    /// monitor.
+    ///
+    /// # Errors
+    /// This process has no thread or descriptor left for it.
+    pub fn of(monitor: &Client) -> io::Result<Self> {
+        Ok(Self::new(Input::of(monitor)?))
+    }
+
     pub(crate) fn new(input: Input) -> Self {
         Self {
             input,

@@ -1,6 +1,9 @@
 //! The mouse of a machine.
 
+use std::io;
 use std::time::Duration;
+
+use qemu_qmp::Client;
 
 use super::InputAction;
 use super::perform::Input;
@@ -50,6 +53,15 @@ pub enum Button {
 }
 
 impl Mouse {
+    /// The mouse of a QEMU that something else has launched, by a connection to its
+    /// monitor.
+    ///
+    /// # Errors
+    /// This process has no thread or descriptor left for it.
+    pub fn of(monitor: &Client) -> io::Result<Self> {
+        Ok(Self::new(Input::of(monitor)?))
+    }
+
     pub(crate) fn new(input: Input) -> Self {
         Self { input }
     }

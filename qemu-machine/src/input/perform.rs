@@ -10,13 +10,14 @@
 
 use std::fmt;
 use std::future::IntoFuture;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::Client;
 use qemu_qmp::command::QueryStatus;
 use qemu_qmp::error::ExecuteError;
-use qemu_qmp::supervise::PeerContext;
+use qemu_qmp::supervise::{self, PeerContext};
 use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation};
 use serde_json::{Value, json};
 
@@ -167,6 +168,16 @@ impl Progress {
 }
 
 impl Input {
+    /// The input of a QEMU that something else has launched.
+    pub(crate) fn of(monitor: &Client) -> io::Result<Self> {
+        Ok(Self {
+            engine: Engine::start()?,
+            qmp: monitor.clone(),
+            context: supervise::context(monitor),
+            turns: Turns::default(),
+        })
+    }
+
     async fn perform(
         &self,
         strokes: Vec<Stroke>,

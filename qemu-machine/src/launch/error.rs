@@ -135,6 +135,9 @@ pub enum LaunchFailure {
         /// What the launch was waiting for.
         waited_for: &'static str,
     },
+    /// The caller gave the launch up, by
+    /// [`cancel_on`](crate::launch::Launch::cancel_on). The process was killed.
+    Cancelled,
 }
 
 impl fmt::Display for LaunchFailure {
@@ -192,6 +195,7 @@ impl fmt::Display for LaunchFailure {
             Self::Timeout { limit, waited_for } => {
                 write!(f, "no {waited_for} within {limit:?}")
             }
+            Self::Cancelled => f.write_str("cancelled by the caller"),
         }
     }
 }
@@ -220,6 +224,7 @@ impl LaunchFailure {
             Self::NoSerialPort { .. } => ErrorKind::Unsupported,
             Self::NoSpace { .. } => ErrorKind::System,
             Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 

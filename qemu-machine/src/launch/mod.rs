@@ -10,11 +10,12 @@
 //! not depend on a race: once the guest was started, the launch succeeds, even
 //! if the machine has already ended.
 //!
-//! A launch that fails or is dropped leaves nothing. Its resources are dropped,
-//! and the supervisor ends the process.
+//! A launch that fails, is cancelled or is dropped leaves nothing. Its resources
+//! are dropped, and the supervisor ends the process.
 
 mod advice;
 mod announcement;
+mod cancel;
 mod channels;
 pub(crate) mod error;
 mod handshake;

@@ -2,6 +2,7 @@
 //! deadline.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,11 +11,12 @@ use qemu_qmp::Disconnected;
 use qemu_qmp_engine::{Either, Engine, Span, first, oneshot, operation, race, timeout_option};
 
 use super::announcement::announcement;
+use super::cancel::Cancel;
 use super::handshake::Handshake;
 use super::start::{StartedMachine, start};
 use super::verdict::verdict;
 use super::{LaunchError, LaunchFailure};
-use crate::life::{ExitReport, HandshakeFailure};
+use crate::life::{ExitReport, HandshakeFailure, Ladder};
 use crate::machine::Machine;
 use crate::registry::Publication;
 use crate::spec::{CommandLine, MachineBuilder, MachineSpec};
@@ -28,12 +30,14 @@ use crate::supervise::Request;
 ///
 /// # Cancel safety
 /// If the future is dropped, the process is ended in the background, and
-/// nothing of it is left.
+/// nothing of it is left. To wait until nothing is left, give the launch up by
+/// [`cancel_on`](Self::cancel_on) instead.
 #[derive(Debug)]
 #[must_use = "nothing is launched until awaited or waited for"]
 pub struct Launch {
     spec: MachineSpec,
     timeout: Option<Duration>,
+    cancel: Cancel,
 }
 
 impl MachineBuilder {
@@ -44,7 +48,30 @@ impl MachineBuilder {
         Launch {
             timeout: spec.launch_timeout,
             spec,
+            cancel: Cancel::default(),
         }
+    }
+}
+
+impl Launch {
+    /// Gives the launch up when this future ends. The process is killed, and
+    /// the launch fails with [`LaunchFailure::Cancelled`] once nothing is left.
+    /// A launch that is done before that returns its machine.
+    ///
+    /// The caller of the launch polls the future.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// # async fn until_ctrl_c() {}
+    /// let launch = Machine::builder("qemu-system-x86_64").launch();
+    /// // The error of a cancelled launch: nothing is left.
+    /// let launched = launch.cancel_on(until_ctrl_c()).wait();
+    /// ```
+    pub fn cancel_on(mut self, given_up: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.cancel = Cancel::on(given_up);
+        self
     }
 }
 
@@ -67,19 +94,28 @@ impl Launch {
             Err(error) => return Err(attempt.failed(no_engine(error))),
         };
         let (sender, launched) = oneshot::channel();
+        let (order, cancelled) = oneshot::channel();
         let name = attempt.name.clone();
         // The thread of the engine must start the process: the kernel kills the
         // process when the thread that started it ends.
         engine.spawn(async move {
             let mut sender = sender;
             let span = Span::launch(|| attempt.name.clone());
-            let launch = span.around(launch(engine, &self.spec, self.timeout, attempt));
+            let launch = span.around(launch(engine, &self.spec, self.timeout, cancelled, attempt));
             if let Either::Left(result) = race(launch, sender.closed()).await {
                 // If the caller is gone, the machine is dropped, and ends.
                 let _ = sender.send(result.map(|vm| Undelivered(Some(vm))));
             }
         });
-        let delivered = launched.await.map(|launched| {
+        let mut launched = pin!(launched);
+        let delivered = match race(launched.as_mut(), self.cancel.requested()).await {
+            Either::Left(delivered) => delivered,
+            Either::Right(()) => {
+                let _ = order.send(());
+                launched.await
+            }
+        };
+        let delivered = delivered.map(|launched| {
             let vm = |mut vm: Undelivered| vm.0.take().expect("delivered once");
             launched.map(vm)
         });
@@ -139,6 +175,7 @@ async fn launch(
     engine: &'static Engine,
     spec: &MachineSpec,
     timeout: Option<Duration>,
+    given_up: oneshot::Receiver<()>,
     attempt: Attempt,
 ) -> Result<Machine, LaunchError> {
     let publication = if spec.is_published {
@@ -167,8 +204,15 @@ async fn launch(
     };
     let announcement = announcement(spec, &inner, &console, &handles);
     let mut handshake = Handshake::new(spec.guest_start(), spec.image.clone(), announcement);
+    let given_up = async {
+        match given_up.await {
+            Ok(()) => Interruption::GivenUp,
+            // The caller has left, or will not give up.
+            Err(_) => std::future::pending().await,
+        }
+    };
     let result = handshake.run(&inner, connection, &console, &handles, readiness);
-    let failure = match race(first(overdue, ended), result).await {
+    let failure = match race(first(first(overdue, ended), given_up), result).await {
         Either::Right(Ok(())) => None,
         Either::Right(Err(failure)) => {
             inner.request(Request::HandshakeFailed(match failure {
@@ -182,6 +226,10 @@ async fn launch(
             limit: timeout.unwrap_or_default(),
             waited_for: handshake.waited_for,
         }),
+        Either::Left(Interruption::GivenUp) => {
+            inner.request(Request::End(Ladder::kill()));
+            Some(LaunchFailure::Cancelled)
+        }
     };
     let Handshake {
         client, guest_ran, ..
@@ -219,4 +267,6 @@ enum Interruption {
     /// The deadline has passed, and the process is being killed.
     Overdue,
     Ended,
+    /// The caller cancelled the launch.
+    GivenUp,
 }

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::TemplateError;
 use super::files::Files;
 use super::manifest::Manifest;
 use crate::spec::image::TemplateFiles;
-use crate::spec::{Image, MachineBuilder, MachineSpec};
+use crate::spec::{Image, ImagePlan, MachineBuilder, MachineSpec};
 
 /// A frozen guest, from which machines are cloned; made by
 /// [`Machine::freeze`](crate::Machine::freeze).
@@ -99,6 +100,17 @@ impl Template {
         spec.image = Image::Template(Arc::clone(&self.files) as Arc<dyn TemplateFiles>);
         spec.name = None;
         MachineBuilder::from(spec)
+    }
+
+    /// The memory of its guest.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let plan = ImagePlan::of(&self.spec.arguments);
+        plan.map_or(0, |plan| plan.memory_bytes)
+    }
+
+    /// The default timeout of a launch.
+    pub(super) fn launch_timeout(&self) -> Option<Duration> {
+        self.spec.launch_timeout
     }
 
     /// The directory of its files.

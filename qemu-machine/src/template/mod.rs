@@ -21,6 +21,7 @@ mod files;
 mod freeze;
 mod identity;
 mod manifest;
+mod pool;
 mod store;
 pub(crate) mod wake;
 
@@ -28,5 +29,6 @@ pub use clone::Template;
 pub use error::TemplateError;
 pub use freeze::Freeze;
 pub use identity::Identity;
+pub use pool::{Pool, PoolBuilder, Take};
 pub use store::{MakeTemplate, StoredTemplate, TemplateStore};
 pub use wake::Wake;

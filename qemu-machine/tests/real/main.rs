@@ -7,6 +7,7 @@ mod support;
 
 mod real_accel;
 mod real_agent;
+mod real_agent_stream;
 mod real_building;
 mod real_connecting;
 mod real_console;

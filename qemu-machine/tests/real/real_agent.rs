@@ -13,10 +13,10 @@ use qemu_machine::spec::OptionGroup;
 use qemu_machine::{Console, ExitCause, MachineBuilder};
 
 /// How long a guest may take to boot.
-const BOOT: Duration = Duration::from_secs(60);
+pub(crate) const BOOT: Duration = Duration::from_secs(60);
 
 /// A Linux that starts the agent.
-fn linux(qemu: &Qemu) -> MachineBuilder {
+pub(crate) fn linux(qemu: &Qemu) -> MachineBuilder {
     let guest = linux_guest();
     let initrd = guest.join("initramfs-agent");
     assert!(initrd.is_file(), "no agent: run `cargo xtask setup`");

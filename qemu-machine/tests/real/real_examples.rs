@@ -245,6 +245,20 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
     }
 }
 
+#[test]
+fn template_boots_once_and_each_clone_is_another_machine() {
+    let linux = support::linux_guest();
+    for qemu in support::qemus() {
+        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let told = run("template", &[&files[..], &[qemu.binary]].concat());
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("booted in "), "{told}");
+        let ids = lines[1..].iter().filter_map(|line| line.split(' ').nth(1));
+        let ids: std::collections::HashSet<&str> = ids.collect();
+        assert_eq!((lines.len(), ids.len()), (4, 3), "{told}");
+    }
+}
+
 /// With a separate cache, so that it has only this host's findings.
 #[test]
 fn accel_tells_what_each_is_worth_and_boots_with_the_best() {

@@ -168,7 +168,7 @@ const SELF: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id \
      cat /sys/class/net/eth0/address 2>/dev/null";
 
 #[test]
-fn a_clone_that_woke_is_a_machine_of_its_own_with_the_right_time() {
+fn a_clone_that_woke_is_its_own_machine_with_the_right_time() {
     for (qemu, initrd) in crate::support::qemus()
         .into_iter()
         .flat_map(|qemu| [(qemu.clone(), "initramfs"), (qemu, "initramfs-agent")])
@@ -276,4 +276,42 @@ fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
         .map(|it| it.path())
         .filter(|it| it.extension().is_none_or(|it| it != "lock") && !it.ends_with("digests"));
     assert_eq!(left.count(), 0);
+}
+
+// A pool hands out each clone once, and refills.
+scenario! {
+    fn a_pool_hands_out_clones_that_are_ready_and_ends_the_rest(qemu) {
+        let scratch = Scratch::new("pool");
+        let private = scratch.join("private");
+        let vm = run!(checking(&qemu, &scratch).launch()).unwrap();
+        goes_on(&vm);
+        let template = run!(vm.freeze()).unwrap();
+        drop(vm);
+        let warmed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&warmed);
+        let pool = template.pool(2).warm_up(move |vm| {
+            let count = Arc::clone(&count);
+            async move {
+                vm.console().expect(".").await?;
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        });
+        let pool = pool.start().unwrap();
+        assert_eq!(run!(pool.wait_until_filled()), 2);
+        assert_eq!(warmed.load(Ordering::Relaxed), 2);
+        let mut pids = Vec::new();
+        for _ in 0..5 {
+            let vm = run!(pool.take()).unwrap();
+            goes_on(&vm);
+            pids.push(vm.pid().unwrap());
+            run!(vm.kill()).unwrap();
+        }
+        pids.dedup();
+        assert_eq!(pids.len(), 5, "{pids:?}");
+        run!(pool.wait_until_filled());
+        drop((pool, template));
+        // The clones that were not handed out have ended.
+        assert!(is_empty(&private), "{private:?}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::support::{Scratch, linux_guest, text};
+use qemu_machine::console::OutputPiece;
 use qemu_machine::error::ShellFailure;
 use qemu_machine::spec::Monitor;
 use qemu_machine::{Console, Machine, MachineBuilder, Shell, Wait};
@@ -120,6 +121,68 @@ fn what_reads_its_input_finds_it_empty_and_bad_syntax_is_a_status() {
         let error = shell.run("a\0b").wait().unwrap_err();
         assert!(matches!(*error.failure, ShellFailure::Nul), "{error}");
         assert_eq!(shell.run("echo still").wait().unwrap().text(), "still");
+    });
+}
+
+#[test]
+fn output_of_any_length_is_read_as_it_comes_and_the_command_waits_for_its_reader() {
+    each_shell(|_, vm, shell| {
+        let script = "printf 'name: '; read x </dev/tty; head -c 5000000 /dev/zero; (exit 9)";
+        let mut run = shell.run(script).stream().wait().unwrap();
+        assert_eq!(
+            run.next_piece().wait().unwrap(),
+            Some(OutputPiece::Stdout(b"name: ".to_vec()))
+        );
+        vm.console().send("x\n").wait().unwrap();
+        // Nobody reads, until more has come than the ring keeps.
+        let before = vm.console().tail().len();
+        while vm.console().tail().len() < (800 << 10).max(before) {
+            std::thread::yield_now();
+        }
+        let mut zeros = Vec::new();
+        while let Some(piece) = run.next_piece().wait().unwrap() {
+            let OutputPiece::Stdout(bytes) = piece else {
+                panic!("{piece:?}");
+            };
+            // The terminal's echo is there too.
+            zeros.extend(bytes.into_iter().filter(|&it| it == 0));
+        }
+        assert_eq!((zeros.len(), run.status()), (5_000_000, Some(9)));
+        drop(run);
+
+        // Dropped early, it must be recovered, and the console is read again.
+        let endless = shell.run("yes").stream().wait().unwrap();
+        drop(endless);
+        let error = shell.run("true").wait().unwrap_err();
+        assert!(matches!(*error.failure, ShellFailure::Unknown { .. }));
+        shell.recover().wait().unwrap();
+        assert_eq!(shell.run("echo on").wait().unwrap().text(), "on");
+    });
+}
+
+#[test]
+fn a_command_has_its_input_and_its_errors_apart() {
+    let all: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+    each_shell(|_, _, shell| {
+        let script = "cd /; here=there; echo err >&2; cat; printf 'no end' >&2; (exit 7)";
+        let ran = shell.run(script).input(&all).stderr_apart().wait().unwrap();
+        assert!(ran.output == all, "{} bytes", ran.output.len());
+        assert_eq!((text(&ran.stderr), ran.status), ("err\nno end".into(), 7));
+        let ran = shell
+            .run("echo $here; wc -c; ls \"$_qf\"*")
+            .input("abc")
+            .wait()
+            .unwrap();
+        assert!(ran.text().starts_with("there\n3\n"), "{ran:?}");
+        let left = shell.run("ls \"$_qf\"* 2>/dev/null").wait().unwrap();
+        assert_eq!(left.text(), "");
+        let mut run = shell.run(script).stderr_apart().stream().wait().unwrap();
+        let mut pieces = Vec::new();
+        while let Some(piece) = run.next_piece().wait().unwrap() {
+            pieces.push(piece);
+        }
+        assert_eq!(pieces, [OutputPiece::Stderr(b"err\nno end".to_vec())]);
+        assert_eq!(run.status(), Some(7));
     });
 }
 

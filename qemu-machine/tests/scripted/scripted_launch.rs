@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{self, Scratch, fake, fake_qemu, is_gone, scenario, text};
-use qemu_machine::error::{LaunchError, LaunchFailure};
+use qemu_machine::error::{ErrorKind, LaunchError, LaunchFailure};
 use qemu_machine::qmp::Disconnected;
 use qemu_machine::spec::Monitor;
 use qemu_machine::{Machine, MachineBuilder, Wait};
@@ -172,6 +172,40 @@ scenario! {
             assert_eq!(error.report.as_ref().unwrap().status.signal(), Some(9), "{error}");
             assert_clean(&error, &scratch);
         }
+    }
+}
+
+scenario! {
+    fn a_cancelled_launch_fails_at_once_and_nothing_is_left() {
+        let scratch = Scratch::new("launch");
+        let fifos = Scratch::new("fifo");
+        let fifo = fifos.fifo("there");
+        for script in ["", "wait-file FIFO\nsilent", "greet\nwait-file FIFO\nsilent"] {
+            let is_there = script.contains("FIFO");
+            let script = script.replace("FIFO", &fifo.display().to_string());
+            let script = format!("ignore SIGTERM\n{script}\nsilent");
+            let fifo = fifo.clone();
+            let given_up = async move {
+                if is_there {
+                    support::release(&fifo);
+                }
+            };
+            let launch = fake(&script).base_dir(scratch.path()).launch();
+            let error = run!(launch.cancel_on(given_up)).unwrap_err();
+            assert!(matches!(*error.failure, LaunchFailure::Cancelled), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+            assert_eq!(error.report.as_ref().unwrap().status.signal(), Some(9), "{error}");
+            assert!(error.to_string().contains("cancelled by the caller"), "{error}");
+            assert_clean(&error, &scratch);
+        }
+    }
+}
+
+scenario! {
+    fn a_launch_that_nobody_cancels_returns_its_machine() {
+        let launch = fake("greet\nnegotiate\nserve").launch();
+        let vm = run!(launch.cancel_on(std::future::pending())).unwrap();
+        run!(vm.shutdown()).unwrap();
     }
 }
 

@@ -70,11 +70,16 @@ scenario! {
             std::io::BufRead::consume(&mut slow.0, count);
         }
         let text = String::from_utf8(bytes).unwrap();
-        let (_, notice) = text.split_once("\r\n[qemu-machine: ").unwrap();
-        let (lost, _) = notice.split_once(" bytes were lost here]\r\n").unwrap();
-        let lost: usize = lost.parse().unwrap();
+        // On a busy host, it may lag behind more than once.
+        let notices = text.split("\r\n[qemu-machine: ").skip(1);
+        let lost = notices.map(|notice| {
+            let (lost, _) = notice.split_once(" bytes were lost here]\r\n").unwrap();
+            lost.parse::<usize>().unwrap()
+        });
+        let lost: usize = lost.sum();
         let kept = text.bytes().filter(|&byte| byte == b'x').count();
-        assert_eq!(kept + lost, 8_388_608, "with one notice");
+        assert!(lost > 0);
+        assert_eq!(kept + lost, 8_388_608);
         run!(vm.shutdown()).unwrap();
     }
 }

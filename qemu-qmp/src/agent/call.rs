@@ -44,7 +44,7 @@ impl Operation {
 
 /// A running operation. Its calls share its deadline.
 pub(super) struct Running<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     begun: Instant,
     limit: Option<Duration>,
 }
@@ -148,9 +148,8 @@ impl Running<'_> {
         }
     }
 
-    /// Makes the agent close a file, without waiting for it.
-    pub(super) fn abandon_file(&self, handle: i64) {
-        self.shared.close_file(handle);
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.shared
     }
 
     /// The time until the operation's deadline.

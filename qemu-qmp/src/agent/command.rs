@@ -10,6 +10,57 @@ plain_commands! {
     GuestPing = "guest-ping" -> IgnoredAny;
     /// `guest-info`: asks for the agent's version and its commands.
     GuestInfo = "guest-info" -> AgentInfo;
+    /// `guest-fsfreeze-status`: asks whether the file systems are frozen. The answer
+    /// is `thawed` or `frozen`.
+    GuestFsfreezeStatus = "guest-fsfreeze-status" -> String;
+    /// `guest-fsfreeze-freeze`: writes all file systems to their disks, and freezes
+    /// them. Returns how many are frozen. The agent then refuses most commands,
+    /// until the file systems are thawed.
+    GuestFsfreezeFreeze = "guest-fsfreeze-freeze" -> u64;
+    /// `guest-fsfreeze-thaw`: thaws all file systems. Returns how many it thawed.
+    GuestFsfreezeThaw = "guest-fsfreeze-thaw" -> u64;
+    /// `guest-fstrim`: reports unused blocks of all file systems to their disks.
+    GuestFstrim = "guest-fstrim" -> TrimmedFileSystems;
+}
+
+/// The answer to [`GuestFstrim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrimmedFileSystems(Vec<TrimmedFileSystem>);
+
+/// A file system in the answer to [`GuestFstrim`] (`GuestFilesystemTrimResult` in
+/// the agent's schema).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrimmedFileSystem {
+    /// Where it is mounted.
+    pub path: String,
+    /// How many bytes were trimmed; `None` if the guest does not report it.
+    pub trimmed_bytes: Option<u64>,
+    /// Why it was not trimmed; `None` if it was.
+    pub error: Option<String>,
+}
+
+impl IntoIterator for TrimmedFileSystems {
+    type Item = TrimmedFileSystem;
+    type IntoIter = std::vec::IntoIter<TrimmedFileSystem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'de> Deserialize<'de> for TrimmedFileSystems {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reply = Value::deserialize(deserializer)?;
+        let systems = reply["paths"].as_array();
+        let systems = systems.ok_or_else(|| D::Error::custom("no `paths`"))?;
+        let systems = systems.iter().map(|system| TrimmedFileSystem {
+            path: system["path"].as_str().unwrap_or_default().to_owned(),
+            trimmed_bytes: system["trimmed"].as_u64(),
+            error: system["error"].as_str().map(str::to_owned),
+        });
+        Ok(Self(systems.collect()))
+    }
 }
 
 /// The answer to [`GuestInfo`] (`GuestAgentInfo` in the agent's schema).

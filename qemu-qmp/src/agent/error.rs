@@ -100,6 +100,18 @@ pub enum AgentFailure {
         /// Where the forms differ.
         cause: Arc<serde_json::Error>,
     },
+    /// The guest cannot stream a program's output: it has no POSIX shell, no
+    /// `mkfifo`, or no directory for temporary files.
+    NoStream {
+        /// The guest's own words.
+        reason: String,
+    },
+    /// The rest of a program's output was lost in the guest, for example because
+    /// its disk is full.
+    OutputLost {
+        /// The guest's own words.
+        reason: String,
+    },
     /// The file is larger than the limit.
     FileTooLarge {
         /// The limit, in bytes.
@@ -140,6 +152,13 @@ impl fmt::Display for AgentFailure {
             Self::Shape { cause, .. } => {
                 write!(f, "failed: its reply has an unexpected form: {cause}")
             }
+            Self::NoStream { reason } => {
+                write!(f, "failed: the guest cannot stream output: {reason}")
+            }
+            Self::OutputLost { reason } => write!(
+                f,
+                "failed: the rest of the program's output was lost in the guest: {reason}"
+            ),
             Self::FileTooLarge { limit_bytes } => write!(
                 f,
                 "failed: the file is longer than {limit_bytes} bytes; set a higher limit"
@@ -154,7 +173,8 @@ impl AgentFailure {
     /// The kind of failure, to decide by.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Refused { .. } | Self::OutputLost { .. } => ErrorKind::Refused,
+            Self::NoStream { .. } => ErrorKind::Unsupported,
             Self::NotReady { .. } | Self::Timeout { .. } | Self::StillRunning { .. } => {
                 ErrorKind::Timeout
             }

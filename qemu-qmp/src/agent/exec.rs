@@ -154,8 +154,30 @@ impl Exec {
         }
     }
 
+    pub(super) fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// The same program with an empty input, and its input.
+    pub(super) fn split_input(mut self) -> (Self, Vec<u8>) {
+        let input = std::mem::take(&mut self.input);
+        (self, input)
+    }
+
+    /// Runs another program instead, with this one and its arguments as its last
+    /// arguments.
+    pub(super) fn behind(mut self, words: &[&str]) -> Self {
+        let own = std::mem::take(&mut self.arguments);
+        let (program, arguments) = words.split_first().expect("a program");
+        let inner = std::mem::replace(&mut self.program, (*program).to_owned());
+        self.arguments = arguments.iter().map(|&it| it.to_owned()).collect();
+        self.arguments.push(inner);
+        self.arguments.extend(own);
+        self
+    }
+
     /// Starts the program. Returns its process id in the guest.
-    async fn start(self, running: &Running<'_>) -> Result<i64, AgentError> {
+    pub(super) async fn start(self, running: &Running<'_>) -> Result<i64, AgentError> {
         let mut command = json!({"path": self.program, "capture-output": self.captures});
         if !self.arguments.is_empty() {
             command["arg"] = self.arguments.into();

@@ -20,8 +20,11 @@ mod error;
 mod exec;
 mod execute;
 mod file;
+mod guest_file;
 mod link;
+mod open_file;
 mod process;
+mod stream;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,15 +32,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_core::Serialize;
 use serde_json::json;
 
-pub use command::{AgentCommand, AgentInfo, GuestInfo, GuestPing, ShutdownMode};
+pub use command::{
+    AgentCommand, AgentInfo, GuestFsfreezeFreeze, GuestFsfreezeStatus, GuestFsfreezeThaw,
+    GuestFstrim, GuestInfo, GuestPing, ShutdownMode, TrimmedFileSystem, TrimmedFileSystems,
+};
 pub use error::{AgentError, AgentFailure};
 pub use exec::{Exec, ExecOutput, Spawn};
 pub use execute::{Execute, ExecuteJson, ExecuteWithoutReply, WaitUntilReady};
 pub use file::{ReadFile, WriteFile};
+pub use guest_file::{CloseGuestFile, GuestFile, OpenGuestFile, ReadPiece, WritePiece};
 #[doc(hidden)]
 pub use link::AgentLink;
 pub(crate) use link::{absent, open};
 pub use process::{GuestProcess, ProcessStatus, WaitForProcessExit};
+pub use stream::{
+    CancelStream, NextPiece, OutputPiece, StartStream, StreamedProgram, WaitForStreamEnd,
+};
 
 use crate::command::Command;
 use crate::reader::{PeerContext, PendingNotices};
@@ -296,8 +306,13 @@ impl Shared {
 
     /// Makes the agent close a file, without waiting for it.
     fn close_file(&self, handle: i64) {
-        let arguments = format!(r#"{{"handle":{handle}}}"#);
-        let line = Line::new("guest-file-close", Some(arguments.as_bytes()), false);
+        self.execute_unattended("guest-file-close", &json!({"handle": handle}));
+    }
+
+    /// Executes a command without waiting for it.
+    fn execute_unattended(&self, command: &str, arguments: &serde_json::Value) {
+        let arguments = arguments.to_string();
+        let line = Line::new(command, Some(arguments.as_bytes()), false);
         let waiter = Waiter {
             outcome: oneshot::channel().0,
             keep: Keep::Nothing,

@@ -75,6 +75,11 @@ impl GuestProcess {
         }
     }
 
+    /// What a question about it needs.
+    pub(super) fn parts(&self) -> (i64, &LastStatus) {
+        (self.pid, &self.last)
+    }
+
     /// The program's process id in the guest.
     pub fn pid(&self) -> i64 {
         self.pid
@@ -172,7 +177,7 @@ pub(super) async fn wait_for_exit(
 }
 
 /// Asks whether a program has exited.
-async fn ask(
+pub(super) async fn ask(
     running: &Running<'_>,
     pid: i64,
     last: &LastStatus,

@@ -48,6 +48,14 @@ impl EventPattern {
                     .data::<Value>()
                     .is_ok_and(|data| is_match(&data, &self.data)))
     }
+
+    /// Whether the pattern matches this message, such as a message of a
+    /// [tap](crate::Tap) or of a transcript. A message that is no event does not
+    /// match.
+    pub fn matches_json(&self, message: &Value) -> bool {
+        let data = message.get("data").unwrap_or(&Value::Null);
+        message["event"] == *self.name && is_match(data, &self.data)
+    }
 }
 
 impl From<&str> for EventPattern {
@@ -98,6 +106,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_message_of_json_is_matched_as_its_event_is() {
+        let pattern = EventPattern::new("JOB", json!({"id": "a"}));
+        let job = json!({"event": "JOB", "data": {"id": "a", "n": 1}});
+        assert!(pattern.matches_json(&job));
+        assert!(EventPattern::from("STOP").matches_json(&json!({"event": "STOP"})));
+        for message in [
+            json!({"event": "JOB", "data": {"id": "b"}}),
+            json!({"event": "JOB"}),
+            json!({"event": "STOP", "data": {"id": "a"}}),
+            json!({"return": {}}),
+            json!([]),
+        ] {
+            assert!(!pattern.matches_json(&message), "{message}");
+        }
+    }
 
     #[test]
     fn a_pattern_is_a_subset_at_every_depth_and_lists_are_lists() {

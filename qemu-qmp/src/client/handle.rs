@@ -10,6 +10,7 @@ use serde_core::Serialize;
 use super::shared::Shared;
 use super::{EventPattern, Events, Execute, ExecuteJson, PassedFd, RunJob, Tap};
 use crate::command::{Command, HumanMonitorCommand};
+use crate::reader::PeerContext;
 use crate::wire::Greeting;
 use crate::{Deadlines, Disconnected};
 
@@ -112,6 +113,10 @@ impl Client {
     pub fn add_fd(&self, set: u32, descriptor: impl Into<PassedFd>) -> ExecuteJson {
         let arguments = serde_json::json!({"fdset-id": set});
         self.execute_json("add-fd", arguments).pass(descriptor)
+    }
+
+    pub(crate) fn context(&self) -> Arc<dyn PeerContext> {
+        Arc::clone(&self.handle.shared.context)
     }
 
     /// The server's name in errors, such as `machine 'qemu-1'`.

@@ -19,6 +19,7 @@ mod reader;
 mod shared;
 pub(crate) mod subscription;
 pub(crate) mod tap;
+mod walk_qom;
 
 pub use cancel_migration::CancelMigration;
 pub(crate) use error::{EventError, ExecuteError, ExecuteFailure};
@@ -43,3 +44,4 @@ pub(crate) use subscription::Subscription;
 pub use subscription::{IntoNext, NextItem};
 pub(crate) use tap::Tap;
 pub use tap::{Direction, Message, NextMessage};
+pub use walk_qom::WalkQom;

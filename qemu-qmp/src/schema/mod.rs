@@ -2,16 +2,18 @@
 //! (`query-qmp-schema`; QEMU's `docs/devel/qapi-code-gen`, "Client JSON
 //! Protocol introspection").
 //!
-//! `read` converts the reply to a [`Schema`], and `question` parses a question about
-//! it. Never uses a connection or a clock.
+//! `read` converts the reply to a [`Schema`], `question` parses a question about
+//! it, and `types` describes its types. Never uses a connection or a clock.
 
 pub(crate) mod question;
 mod read;
+mod types;
 
 use std::fmt;
 
 pub(crate) use question::QuestionError;
 use question::{Question, Step};
+pub use types::{SchemaType, TypeKind};
 
 /// The commands and events of a QEMU, with their arguments, return values and data;
 /// the answer to [`QuerySchema`](crate::command::QuerySchema).
@@ -198,13 +200,16 @@ impl Schema {
         // Each type is visited once, so a type that contains itself ends too.
         let mut seen = vec![false; self.types.len()];
         let mut open: Vec<TypeId> = ids.into_iter().collect();
+        open.reverse();
         let mut plain = Vec::new();
         while let Some(TypeId(index)) = open.pop() {
             if std::mem::replace(&mut seen[index], true) {
                 continue;
             }
             match &self.types[index] {
-                Type::Alternates(ids) => open.extend(ids),
+                Type::List(id) => open.push(*id),
+                // In the order of the schema.
+                Type::Alternates(ids) => open.extend(ids.iter().rev()),
                 it => plain.push(it),
             }
         }
@@ -241,9 +246,20 @@ impl<'a> SchemaCommand<'a> {
     }
 
     /// Its arguments, without those that depend on the value of another argument.
-    /// For these, use [`Schema::has`].
+    /// These are [variants](SchemaType::variants) of its
+    /// [type](Self::argument_type).
     pub fn arguments(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.command.arguments)
+    }
+
+    /// The type of its arguments: an object.
+    pub fn argument_type(&self) -> SchemaType<'a> {
+        SchemaType::new(self.schema, self.command.arguments)
+    }
+
+    /// The type of its return value. An object without members is nothing.
+    pub fn return_type(&self) -> SchemaType<'a> {
+        SchemaType::new(self.schema, self.command.returns)
     }
 
     /// The argument with this name, if it is one of [`arguments`](Self::arguments).
@@ -274,6 +290,11 @@ impl<'a> SchemaEvent<'a> {
         Features(&self.event.features)
     }
 
+    /// The type of its data: an object.
+    pub fn data_type(&self) -> SchemaType<'a> {
+        SchemaType::new(self.schema, self.event.data)
+    }
+
     /// The keys of its data, without those that depend on the value of another key.
     pub fn data(&self) -> impl Iterator<Item = SchemaMember<'a>> + use<'a> {
         self.schema.members(self.event.data)
@@ -296,14 +317,14 @@ impl<'a> SchemaMember<'a> {
         self.member.is_optional
     }
 
+    /// Its type.
+    pub fn member_type(&self) -> SchemaType<'a> {
+        SchemaType::new(self.schema, self.member.of)
+    }
+
     /// The values of an enumeration. Empty for other types.
     pub fn values(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let plain = self.schema.plain([self.member.of]);
-        let values = plain.into_iter().flat_map(|it| match it {
-            Type::Enum(values) => values.as_slice(),
-            _ => &[],
-        });
-        values.map(|value| &*value.name)
+        self.member_type().values()
     }
 
     /// The members of an object, or of a list of objects. Empty for other types.
@@ -425,10 +446,14 @@ enum Type {
     Enum(Vec<EnumValue>),
     Object {
         members: Vec<Member>,
+        /// The member whose value selects the variant.
+        tag: Option<Box<str>>,
         variants: Vec<(Box<str>, TypeId)>,
         features: Box<[Box<str>]>,
     },
-    /// An alternate of these types, or a list with this one element type.
+    /// A list of these elements.
+    List(TypeId),
+    /// One of these types.
     Alternates(Vec<TypeId>),
     /// A kind that a later QEMU has.
     Unknown,

@@ -80,7 +80,7 @@ impl Reader {
         Ok(match kind {
             "builtin" => Type::Builtin(text(entity, "json-type")?.into()),
             "enum" => Type::Enum(values(entity)?),
-            "array" => Type::Alternates(vec![self.named(entity, "element-type")?]),
+            "array" => Type::List(self.named(entity, "element-type")?),
             "alternate" => {
                 let members = list(entity, "members").iter();
                 let types = members.map(|member| self.named(member, "type"));
@@ -97,6 +97,7 @@ impl Reader {
                 });
                 Type::Object {
                     members,
+                    tag: entity["tag"].as_str().map(Into::into),
                     variants: variants.collect::<Result<_, String>>()?,
                     features: features(entity),
                 }

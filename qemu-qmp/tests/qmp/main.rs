@@ -14,6 +14,7 @@ mod core;
 mod events;
 mod hostile;
 mod ids;
+mod qom;
 mod reach;
 mod reading;
 mod replay;

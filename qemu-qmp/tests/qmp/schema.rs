@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use qemu_qmp::schema::Schema;
+use qemu_qmp::schema::{Schema, TypeKind};
 
 #[test]
 fn what_differs_between_two_versions_is_told() {
@@ -103,6 +103,42 @@ fn commands_events_and_members_tell_of_themselves() {
     let shutdown = schema.event("SHUTDOWN").unwrap();
     assert!(shutdown.data().map(|it| it.name()).eq(["guest", "reason"]));
     assert!(schema.event("query-status").is_none() && schema.command("SHUTDOWN").is_none());
+}
+
+#[test]
+fn a_type_describes_its_values_and_its_variants() {
+    for version in ["7.2", "10.0"] {
+        let schema = recorded(version);
+        let add = schema.command("blockdev-add").unwrap();
+        let options = add.argument_type();
+        assert_eq!(
+            (options.kind(), options.tag()),
+            (TypeKind::Object, Some("driver"))
+        );
+        let (_, qcow2) = options.variants().find(|it| it.0 == "qcow2").unwrap();
+        let file = qcow2.members().find(|it| it.name() == "file").unwrap();
+        let file = file.member_type();
+        assert_eq!(file.kind(), TypeKind::Alternate);
+        assert_eq!(file.to_string(), "object or string", "{version}");
+        assert!(file.json_types().eq(["string"]) && file.tag() == Some("driver"));
+        // What is inside of it is the same again.
+        assert!(file.variants().any(|it| it.0 == "qcow2"));
+
+        let argument = |command: &str, name: &str| {
+            let command = schema.command(command).unwrap();
+            command.argument(name).unwrap().member_type().to_string()
+        };
+        assert_eq!(argument("screendump", "format"), "ppm|png");
+        assert_eq!(argument("qom-set", "value"), "any value");
+        assert_eq!(argument("transaction", "actions"), "list of object");
+        assert_eq!(argument("set_link", "up"), "boolean");
+        let cpus = schema.command("query-cpus-fast").unwrap();
+        assert_eq!(cpus.return_type().kind(), TypeKind::List);
+        let element = cpus.return_type().parts().next().unwrap();
+        assert_eq!(element.kind(), TypeKind::Object);
+        let shutdown = schema.event("SHUTDOWN").unwrap().data_type();
+        assert!(shutdown.members().any(|it| it.name() == "reason"));
+    }
 }
 
 fn recorded(version: &str) -> Schema {

@@ -118,6 +118,17 @@ impl Server {
         names
     }
 
+    /// Answers every command with this value until the client leaves.
+    pub fn answer_all(&mut self, value: &str) {
+        while self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {
+            let id = self.command().id();
+            let line = format!(r#"{{"return": {value}, "id": {id}}}"#);
+            if !self.try_send_bytes(format!("{line}\r\n").as_bytes()) {
+                return;
+            }
+        }
+    }
+
     /// Waits until the client closes. Nothing else may come.
     pub fn ends(&mut self) {
         let mut rest = Vec::new();

@@ -6,6 +6,7 @@ use qemu_machine::error::{LaunchError, LaunchFailure};
 use qemu_machine::{ExitCause, ExitReport, ExitStatus};
 
 use crate::exit::Outcome;
+use crate::guest_command::CommandEnd;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +37,6 @@ pub(super) enum Ending {
     NotLaunched(NotLaunched),
 }
 
-/// How a command of the guest's ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CommandEnd {
-    Code(i64),
-    Signal(i64),
-}
-
 /// Why a machine was not launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotLaunched {
@@ -50,12 +44,6 @@ pub(super) enum NotLaunched {
     NotExecutable,
     TimedOut,
     Failed,
-}
-
-impl CommandEnd {
-    pub(super) fn is_success(self) -> bool {
-        self == Self::Code(0)
-    }
 }
 
 impl NotLaunched {
@@ -109,10 +97,7 @@ impl Ending {
         };
         match self {
             Self::Done => Outcome::Succeeded,
-            Self::Command(CommandEnd::Code(code)) => Outcome::Exit(code),
-            Self::Command(CommandEnd::Signal(number)) => {
-                Outcome::Signal(i32::try_from(number).unwrap_or(i32::MAX - 128))
-            }
+            Self::Command(end) => end.outcome(),
             Self::TimedOut | Self::NotLaunched(NotLaunched::TimedOut) => Outcome::TimedOut,
             Self::Interrupted(number) => Outcome::Signal(number),
             Self::OutputFailed { is_closed: true } => Outcome::OUTPUT_CLOSED,

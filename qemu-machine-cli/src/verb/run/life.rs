@@ -1,21 +1,24 @@
 //! Launches the machine, does the steps, and ends it.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::{AgentError, EventError, ShutdownError};
+use qemu_machine::error::{AgentError, EventError, LaunchFailure, ShutdownError};
 use qemu_machine::{ExitReport, Machine, Shell, Wait};
 
 use super::Run;
-use super::ending::{CommandEnd, Ending, Progress};
+use super::ending::{Ending, Progress};
 use super::machine::Plan;
+use super::monitor;
+use super::owner::Owner;
+use super::sockets::ServedSockets;
 use super::steps::{Login, Step};
-use super::stopped::{Stopped, called, interrupted};
+use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
+use crate::guest_command::{self, CommandEnd, Unfinished};
 use crate::{output, progress};
 
 /// The result of a run.
@@ -36,12 +39,13 @@ impl Lived {
     }
 }
 
-/// Runs the machine to its end.
-pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
+/// Runs the machine to its end, in the background if there is an owner.
+pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
     let clock = Clock {
         ends_at: run.ends.timeout.map(|time| Instant::now() + time),
         step: run.ends.step_timeout,
     };
+    let _sockets = ServedSockets::before_launch(&run.machine.qmp);
     let machine = match launch(plan, attention, &clock) {
         Ok(machine) => machine,
         Err(Stopped { ending, message }) => {
@@ -62,10 +66,11 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         clock,
         shell: None,
         has_agent: run.machine.agent,
+        has_input: run.ends.exec_stdin,
         left: &run.steps.0,
         command: None,
     };
-    let stopped = guest.walk(run, plan);
+    let stopped = guest.walk(run, plan, owner);
     let (command, progress) = (guest.command, progress(guest.left));
     drop(guest);
     let mut lived = Lived {
@@ -83,7 +88,7 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
         was_called = keep(&machine, run, &mut lived, attention);
     }
     // The first call asks for a soft end, also if it came while nobody waited.
-    if !was_called && let Some(stopped) = attention.take().and_then(called) {
+    if !was_called && let Some(stopped) = attention.take().map(interrupted) {
         lived.ending = stopped.ending;
     }
     let (report, interrupted) = end(&machine, attention);
@@ -94,10 +99,6 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention) -> Lived {
     let has_failed_output = matches!(lived.ending, Ending::OutputFailed { .. });
     if let (Some(report), false) = (&lived.report, has_failed_output) {
         report.warnings.iter().for_each(output::note);
-    }
-    for socket in &run.machine.qmp {
-        // A killed QEMU leaves it.
-        remove_socket(socket);
     }
     lived
 }
@@ -110,18 +111,12 @@ fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, 
         None => launch,
         Some(time) => launch.timeout(time),
     };
-    let mut launch = launch.into_future();
-    let call = match attention.wait(launch.as_mut()) {
-        Ok(launched) => return launched.map_err(Stopped::from),
-        Err(call) => call,
-    };
-    // A launch that is dropped ends in the background, and nobody can wait for
-    // that. So it has a moment to become a machine, which can be ended.
-    attention.call_after(LAUNCH_PATIENCE);
-    if let Ok(Ok(machine)) = attention.wait(launch.as_mut()) {
-        end(&machine, attention);
-    }
-    Err(called(call).unwrap_or(Stopped::quietly(Ending::TimedOut)))
+    // An interrupted launch fails once nothing is left, or returns its machine.
+    let launched = launch.cancel_on(attention.called()).wait();
+    launched.map_err(|error| match *error.failure {
+        LaunchFailure::Cancelled => attention.take().map_or_else(|| error.into(), interrupted),
+        _ => error.into(),
+    })
 }
 
 /// The guest, while the steps are done.
@@ -131,6 +126,8 @@ struct Guest<'a> {
     clock: Clock,
     shell: Option<Shell>,
     has_agent: bool,
+    /// The next command has our standard input.
+    has_input: bool,
     /// The steps that are not done.
     left: &'a [Step],
     command: Option<CommandEnd>,
@@ -138,7 +135,7 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     /// Does everything before the end. The result is why the end begins.
-    fn walk(&mut self, run: &Run, plan: &Plan) -> Stopped {
+    fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
         match self.steps() {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
@@ -146,7 +143,14 @@ impl Guest<'_> {
             }
             Ok(_) => {}
         }
-        let done = if plan.interacts {
+        let done = if let Some(owner) = owner {
+            let announced = owner.announce(self.machine, run.machine.log_dir.as_deref());
+            announced.and_then(|()| self.live_on())
+        } else if run.console.qmp_shell {
+            let name = run.machine.name.as_deref();
+            let ended = monitor::converse(self.machine, name, self.attention);
+            ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
+        } else if plan.interacts {
             self.interact()
         } else if run.ends.stay || run.steps.is_empty() {
             self.stay()
@@ -210,39 +214,46 @@ impl Guest<'_> {
             let opened = self.wait(shell.timeout(self.clock.step()))?;
             self.shell = Some(opened.map_err(Stopped::from)?);
         }
-        let (attention, left) = (self.attention, self.clock.left());
+        let input = self.input()?;
         let shell = self.shell.as_mut().expect("it was opened above");
-        // In a subshell, an `exit` does not end the shell that says how it went.
-        let script = format!("(\n{command}\n)");
-        let ran = attention.wait(shell.run(script).timeout(left));
-        let output = ran.map_err(interrupted)?.map_err(Stopped::from)?;
-        if output.dropped_bytes > 0 {
-            let dropped = output.dropped_bytes;
-            return Err(Stopped::cut(format!(
-                "the first {dropped} bytes of the output are lost"
-            )));
-        }
-        output::write(&output.output).map_err(Stopped::from)?;
-        Ok(CommandEnd::Code(output.status.into()))
+        let left = || self.clock.left();
+        let ended = guest_command::by_shell(shell, command, &input, self.attention, left);
+        ended.map_err(|unfinished| self.unfinished(unfinished))
     }
 
-    fn exec_by_agent(&self, command: &str) -> Result<CommandEnd, Stopped> {
+    fn exec_by_agent(&mut self, command: &str) -> Result<CommandEnd, Stopped> {
         let agent = self.machine.guest_agent();
         let ready = self.wait(agent.wait_until_ready().timeout(self.clock.step()))?;
         ready.map_err(|error| self.agent_failed(&error))?;
-        let exec = agent.exec("/bin/sh").args(["-c", command]);
-        let ran = self.wait(exec.timeout(self.clock.left()))?;
-        let output = ran.map_err(|error| self.agent_failed(&error))?;
-        output::write_error(&output.stderr);
-        output::write(&output.stdout).map_err(Stopped::from)?;
-        if output.stdout_truncated || output.stderr_truncated {
-            let reason = "the agent keeps 16 MiB of each stream, and the rest is lost";
-            return Err(Stopped::cut(reason.to_owned()));
+        let input = self.input()?;
+        let exec = || {
+            agent
+                .exec("/bin/sh")
+                .args(["-c", command])
+                .input(input.clone())
+        };
+        let ended = guest_command::by_agent(exec, self.attention, || self.clock.left());
+        ended.map_err(|unfinished| self.unfinished(unfinished))
+    }
+
+    /// Our standard input, for the first command that it was asked for.
+    fn input(&mut self) -> Result<Vec<u8>, Stopped> {
+        if !std::mem::take(&mut self.has_input) {
+            return Ok(Vec::new());
         }
-        Ok(match (output.code, output.signal) {
-            (Some(code), _) => CommandEnd::Code(code),
-            (None, signal) => CommandEnd::Signal(signal.unwrap_or_default()),
+        guest_command::standard_input().map_err(|failure| Stopped {
+            ending: Ending::StepFailed,
+            message: failure.message,
         })
+    }
+
+    fn unfinished(&self, unfinished: Unfinished) -> Stopped {
+        match unfinished {
+            Unfinished::Called(call) => interrupted(call),
+            Unfinished::Agent(error) => self.agent_failed(&error),
+            Unfinished::Shell(error) => (*error).into(),
+            Unfinished::Output(failure) => failure.into(),
+        }
     }
 
     /// Hands the console to the person. If their input ends, what the console
@@ -268,6 +279,19 @@ impl Guest<'_> {
         match left {
             InteractEnd::Escape => Ok(Stopped::quietly(Ending::Done)),
             _ => self.stay(),
+        }
+    }
+
+    /// Waits until QEMU ends. A guest that has panicked, and that QEMU holds,
+    /// stays for somebody to look at.
+    fn live_on(&self) -> Result<Stopped, Stopped> {
+        let mut events = self.machine.monitor().events();
+        loop {
+            match self.wait(events.next().timeout(self.clock.left()))? {
+                Err(EventError::Ended { .. }) => return self.stay(),
+                Err(EventError::Timeout { .. }) => return Ok(Stopped::quietly(Ending::TimedOut)),
+                _ => {}
+            }
         }
     }
 
@@ -324,7 +348,7 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
     let had_ended = machine.report().is_some();
     let (ended, stopped) = match attention.wait(machine.shutdown()) {
         Ok(ended) => (ended, None),
-        Err(call) => (machine.kill().wait(), called(call)),
+        Err(call) => (machine.kill().wait(), Some(interrupted(call))),
     };
     match ended {
         Ok(report) => (Some(report), stopped),
@@ -335,13 +359,6 @@ fn end(machine: &Machine, attention: &Attention) -> (Option<Arc<ExitReport>>, Op
             }
             (error.report().cloned(), stopped)
         }
-    }
-}
-
-fn remove_socket(socket: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    if std::fs::symlink_metadata(socket).is_ok_and(|it| it.file_type().is_socket()) {
-        let _ = std::fs::remove_file(socket);
     }
 }
 
@@ -383,6 +400,3 @@ impl Clock {
 
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
-
-/// How long an interrupted launch may still take.
-const LAUNCH_PATIENCE: Duration = Duration::from_secs(3);

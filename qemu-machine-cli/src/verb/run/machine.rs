@@ -33,9 +33,9 @@ pub(super) struct MachineOptions {
     )]
     arch: Option<String>,
 
-    /// The machine's name, in errors and of its logs
+    /// The machine's name for other verbs; qemu-PID by default
     #[arg(long, hide_short_help = true)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
 
     /// The machine's type: q35, microvm, virt
     #[arg(long, value_name = "TYPE", hide_short_help = true)]
@@ -81,7 +81,7 @@ pub(super) struct MachineOptions {
 
     /// Keeps the logs of QEMU and of the console in this directory
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, hide_short_help = true)]
-    log_dir: Option<PathBuf>,
+    pub(super) log_dir: Option<PathBuf>,
 
     /// Writes every message of the monitor to this file
     #[arg(long, value_name = "FILE", hide_short_help = true)]
@@ -93,6 +93,12 @@ pub(super) struct MachineOptions {
 }
 
 impl MachineOptions {
+    /// The name of the machine, which no other machine that runs has.
+    pub(super) fn name(&self) -> String {
+        let name = self.name.clone();
+        name.unwrap_or_else(|| format!("qemu-{}", std::process::id()))
+    }
+
     /// The QEMU that an option names.
     fn binary(&self) -> Option<OsString> {
         let by_arch = || Some(qemu_of(self.arch.as_deref()?).into());
@@ -130,6 +136,8 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let shows_by_itself = is_tiny
         && run.steps.is_empty()
         && run.console.console.is_none()
+        && !run.background.detach
+        && !run.console.qmp_shell
         && run.ends.dry_run.is_none();
     let interacts = run.console.interact || (shows_by_itself && at_terminal);
 
@@ -147,10 +155,7 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
         progress::show();
     }
 
-    let mut builder = Machine::builder(&binary);
-    if let Some(name) = &options.name {
-        builder = builder.name(name);
-    }
+    let mut builder = Machine::builder(&binary).name(options.name()).publish();
     builder = with_hardware(builder, options, &binary, attention)?;
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
@@ -250,11 +255,11 @@ fn console(
         });
     }
     if let Some(directory) = &run.machine.log_dir {
-        let name = run.machine.name.as_deref().unwrap_or("qemu");
+        let name = run.machine.name().replace('/', "_");
         console = console.log(directory.join(format!("{name}.console")));
     }
     if run.steps.have_commands() && !run.machine.agent {
-        // The output of a command is in the ring until it is written.
+        // The ring has what a command prints while its output is written.
         console = console.ring_bytes(COMMAND_RING_BYTES);
     }
     console
@@ -282,9 +287,6 @@ fn with_channels(
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::file("make the directory", directory, &error))?;
         builder = builder.log_dir(directory);
-        if options.name.is_none() {
-            builder = builder.name("qemu");
-        }
     }
     if let Some(path) = &options.transcript {
         builder = builder.transcript(path);
@@ -395,8 +397,8 @@ impl Write for Aside {
     }
 }
 
-/// How much a command may print on a console: 64 MiB, and what the terminal adds.
-const COMMAND_RING_BYTES: usize = 160 << 20;
+/// How much a command may print before it waits for our standard output.
+pub(in crate::verb) const COMMAND_RING_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {

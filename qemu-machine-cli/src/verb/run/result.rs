@@ -6,10 +6,11 @@ use std::path::Path;
 use qemu_machine::ExitReport;
 use serde::Serialize;
 
-use super::ending::{CommandEnd, Ending};
+use super::ending::Ending;
 use super::life::Lived;
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::guest_command::CommandEnd;
 use crate::output;
 
 /// How a run ended: the file of --result.
@@ -75,7 +76,7 @@ struct CommandResult {
 /// How QEMU ended.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct QemuResult {
+pub(in crate::verb) struct QemuResult {
     /// Its exit status; null if a signal ended it.
     status: Option<i32>,
     /// The signal that ended it; null if it exited.

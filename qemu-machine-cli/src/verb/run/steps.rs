@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
@@ -28,9 +29,17 @@ pub(super) enum Step {
 
 /// Who logs in.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: Option<String>,
+pub(in crate::verb) struct Login {
+    pub(in crate::verb) user: String,
+    pub(in crate::verb) password: Option<String>,
+}
+
+impl FromStr for Login {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        login(text)
+    }
 }
 
 impl fmt::Debug for Login {

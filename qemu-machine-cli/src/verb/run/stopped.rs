@@ -20,23 +20,20 @@ pub(super) struct Stopped {
     pub(super) message: Option<String>,
 }
 
-/// What a call means; `None` for a call by a clock.
-pub(super) fn called(call: Call) -> Option<Stopped> {
+/// What a call means.
+pub(super) fn interrupted(call: Call) -> Stopped {
     match call {
-        Call::Signal(number) => Some(Stopped::quietly(Ending::Interrupted(number))),
+        Call::Signal(number) => Stopped::quietly(Ending::Interrupted(number)),
         Call::Output(kind, text) => {
             let is_closed = kind == io::ErrorKind::BrokenPipe;
-            Some(Stopped {
+            Stopped {
                 ending: Ending::OutputFailed { is_closed },
                 message: (!is_closed).then_some(text),
-            })
+            }
         }
-        Call::Late => None,
+        // A machine is no file system.
+        Call::Unmounted => Stopped::quietly(Ending::Done),
     }
-}
-
-pub(super) fn interrupted(call: Call) -> Stopped {
-    called(call).unwrap_or(Stopped::quietly(Ending::TimedOut))
 }
 
 impl Stopped {
@@ -54,14 +51,6 @@ impl Stopped {
         Self {
             ending,
             message: is_failure.then(|| report.to_string()),
-        }
-    }
-
-    /// A command's output is not whole.
-    pub(super) fn cut(message: String) -> Self {
-        Self {
-            ending: Ending::OutputFailed { is_closed: false },
-            message: Some(message),
         }
     }
 

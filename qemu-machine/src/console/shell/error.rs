@@ -91,6 +91,12 @@ pub enum ShellFailure {
         /// Its output.
         output: String,
     },
+    /// The command printed more than the console's ring keeps while nobody read
+    /// it. The console's log has the bytes.
+    OutputLost {
+        /// How many bytes are missing.
+        lost_bytes: u64,
+    },
     /// The command contains a NUL, which cannot be typed into a shell.
     Nul,
     /// The console or the machine ended, or QEMU keeps the guest paused.
@@ -137,6 +143,11 @@ impl fmt::Display for ShellFailure {
             Self::CommandFailed { status, output } => {
                 write!(f, "the command failed with status {status}: {output}")
             }
+            Self::OutputLost { lost_bytes } => write!(
+                f,
+                "{lost_bytes} bytes of the output are lost: they came faster than they were \
+                 read; set a larger ring with `ring_bytes()`"
+            ),
             Self::Nul => f.write_str("the command contains a NUL"),
             Self::Console(cause) => write!(f, "{cause}"),
             Self::NotSent(cause) => write!(f, "{cause}"),
@@ -163,6 +174,7 @@ impl ShellFailure {
             | Self::Unknown { .. }
             | Self::Nul => ErrorKind::InvalidInput,
             Self::GuestReset => ErrorKind::Guest,
+            Self::OutputLost { .. } => ErrorKind::Lagged,
             Self::Console(cause) => cause.kind(),
             Self::NotSent(cause) => cause.kind(),
         }
@@ -235,6 +247,12 @@ impl<'a> Task<'a> {
 impl From<HasNul> for ShellFailure {
     fn from(HasNul: HasNul) -> Self {
         Self::Nul
+    }
+}
+
+impl From<ExpectFailure> for ShellFailure {
+    fn from(failure: ExpectFailure) -> Self {
+        Self::Console(failure)
     }
 }
 

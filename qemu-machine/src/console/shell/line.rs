@@ -27,21 +27,112 @@ pub(super) struct Marker {
 pub(super) struct HasNul;
 
 /// A script as it is typed, with the markers around its output.
+#[derive(Debug)]
 pub(super) struct TypedScript {
+    /// What is typed before, in parts. The shell answers each by its marker.
+    pub(super) parts: Vec<(String, Marker)>,
     pub(super) lines: String,
     pub(super) begun: Marker,
+    /// Between standard output and standard error, if they are apart.
+    pub(super) between: Option<Marker>,
     pub(super) ended: Marker,
 }
 
+/// What a script has beside its text.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extras {
+    /// Its standard input.
+    pub(super) input: Vec<u8>,
+    /// Whether its standard error is printed after its standard output.
+    pub(super) is_apart: bool,
+}
+
 impl TypedScript {
-    pub(super) fn new(script: &[u8]) -> Result<Self, HasNul> {
+    pub(super) fn new(script: &[u8], extras: &Extras) -> Result<Self, HasNul> {
         let (begun, ended) = (Marker::new(), Marker::new());
+        let between = extras.is_apart.then(Marker::new);
+        let files = Files {
+            has_input: !extras.input.is_empty(),
+            between: between.as_ref(),
+        };
         Ok(Self {
-            lines: script_lines(script, &begun, &ended)?,
+            parts: if files.are_needed() {
+                parts(&extras.input)
+            } else {
+                Vec::new()
+            },
+            lines: script_lines(script, &begun, &ended, &files)?,
             begun,
+            between,
             ended,
         })
     }
+}
+
+/// Which temporary files of the guest a script uses. Their names begin with the
+/// shell's variable `_qf`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Files<'a> {
+    has_input: bool,
+    between: Option<&'a Marker>,
+}
+
+impl Files<'_> {
+    fn are_needed(self) -> bool {
+        self.has_input || self.between.is_some()
+    }
+
+    /// The redirections of the script.
+    fn redirections(self) -> &'static str {
+        match (self.has_input, self.between.is_some()) {
+            (false, false) => "</dev/null",
+            (false, true) => "</dev/null 2>\"$_qf\"",
+            (true, false) => "<\"$_qf.in\"",
+            (true, true) => "<\"$_qf.in\" 2>\"$_qf\"",
+        }
+    }
+
+    /// The commands between the script and its last marker, which leave its
+    /// status in `$?`.
+    fn after(self) -> String {
+        let Some(between) = self.between else {
+            return if self.has_input {
+                "_qs=$?;rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);".to_owned()
+            } else {
+                String::new()
+            };
+        };
+        let between = between.typed();
+        format!(
+            "_qs=$?;printf '%s%s' {between};cat \"$_qf\";rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);"
+        )
+    }
+}
+
+/// The lines that make the temporary files, and write the input. A part is no
+/// longer than what a terminal keeps while the shell is busy.
+fn parts(input: &[u8]) -> Vec<(String, Marker)> {
+    let name = Marker::new().whole();
+    // The first part makes the file of standard error too: a file that others
+    // cannot read.
+    let mut lines = format!(
+        " for _qd in \"${{TMPDIR:-/tmp}}\" /tmp /run /var/tmp /dev/shm \"$HOME\"; do _qf=$_qd/{name}; \
+         (umask 077; : >\"$_qf\"; : >\"$_qf.in\") 2>/dev/null && break; done\n"
+    );
+    let mut parts = Vec::new();
+    let mut end = |lines: &mut String| {
+        let marker = Marker::new();
+        lines.push_str(&marker_line(&marker));
+        parts.push((std::mem::take(lines), marker));
+    };
+    for piece in encoded_pieces(input) {
+        if lines.len() > PART_BYTES {
+            end(&mut lines);
+        }
+        lines.extend([" printf %b '", &piece, "' >>\"$_qf.in\"\n"]);
+    }
+    end(&mut lines);
+    parts
 }
 
 impl Marker {
@@ -94,8 +185,16 @@ pub(super) fn user_line(marker: &Marker) -> String {
 
 /// The lines that make the shell write one marker and a line end, run a script,
 /// and write the other marker, the script's status and a line end.
-fn script_lines(script: &[u8], begun: &Marker, ended: &Marker) -> Result<String, HasNul> {
-    let mut pieces = pieces(script)?;
+fn script_lines(
+    script: &[u8],
+    begun: &Marker,
+    ended: &Marker,
+    files: &Files<'_>,
+) -> Result<String, HasNul> {
+    if script.contains(&0) {
+        return Err(HasNul);
+    }
+    let mut pieces = encoded_pieces(script);
     let last = pieces.pop().unwrap_or_default();
     let mut lines = String::new();
     // A shell can be set to keep lines with a leading blank out of its history.
@@ -105,9 +204,13 @@ fn script_lines(script: &[u8], begun: &Marker, ended: &Marker) -> Result<String,
     }
     let before = if pieces.is_empty() { "" } else { r#""$_qm""# };
     // With `command`, a syntax error ends the script and not the line.
-    let run = format!("command eval \"$(printf %b {before}'{last}')\" </dev/null");
+    let run = format!(
+        "command eval \"$(printf %b {before}'{last}')\" {}",
+        files.redirections()
+    );
     let [begun, ended] = [begun, ended].map(Marker::typed);
-    Ok(lines + &format!(" printf '%s%s\\n' {begun};{run};printf '%s%s%d\\n' {ended} $?\n"))
+    let after = files.after();
+    Ok(lines + &format!(" printf '%s%s\\n' {begun};{run};{after}printf '%s%s%d\\n' {ended} $?\n"))
 }
 
 /// Undoes a terminal's change to a program's output: the carriage return that
@@ -123,12 +226,11 @@ pub(super) fn undo_onlcr(bytes: &[u8]) -> Vec<u8> {
     undone
 }
 
-/// A script for `printf %b`, to be put in single quotes, in pieces.
-fn pieces(script: &[u8]) -> Result<Vec<String>, HasNul> {
+/// Bytes for `printf %b`, to be put in single quotes, in pieces.
+fn encoded_pieces(bytes: &[u8]) -> Vec<String> {
     let mut pieces = vec![String::new()];
-    for &byte in script {
+    for &byte in bytes {
         let written = match byte {
-            0 => return Err(HasNul),
             b'\\' => r"\\".to_owned(),
             // Within single quotes, a shell or its history still reads these.
             b'\'' | b'!' | b'^' => octal(byte),
@@ -142,7 +244,7 @@ fn pieces(script: &[u8]) -> Result<Vec<String>, HasNul> {
         piece.push_str(&written);
         pieces.push(piece);
     }
-    Ok(pieces)
+    pieces
 }
 
 fn octal(byte: u8) -> String {
@@ -152,6 +254,9 @@ fn octal(byte: u8) -> String {
 /// A whole line then has some 600 bytes. Busybox's line editor takes 1024 by
 /// default, a terminal 4095 (`termios(3)`, "Canonical mode").
 const PIECE_BYTES: usize = 400;
+
+/// With one more line and a marker, a part has less than 4095 bytes.
+const PART_BYTES: usize = 3000;
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +274,7 @@ mod tests {
     fn what_is_typed_has_no_marker_whole_and_no_two_are_alike() {
         let (one, two) = (Marker::new(), Marker::new());
         assert_ne!(one.halves, two.halves);
-        let lines = script_lines(b"true", &one, &two).unwrap();
+        let lines = script_lines(b"true", &one, &two, &Files::default()).unwrap();
         for marker in [one, two] {
             assert!(!lines.contains(&marker.halves.concat()), "{lines}");
         }
@@ -178,14 +283,15 @@ mod tests {
     #[test]
     fn only_short_lines_of_printable_ascii_are_typed() {
         let script: Vec<u8> = (1..=255).cycle().take(5000).collect();
-        let lines = script_lines(&script, &Marker::new(), &Marker::new()).unwrap();
+        let lines =
+            script_lines(&script, &Marker::new(), &Marker::new(), &Files::default()).unwrap();
         for line in lines.lines() {
             assert!(line.len() < 700, "{line}");
             let keys = |byte: u8| byte.is_ascii_graphic() && byte != b'!' || byte == b' ';
             assert!(line.bytes().all(keys), "{line}");
         }
-        let with_nul = script_lines(b"a\0b", &Marker::new(), &Marker::new());
-        assert_eq!(with_nul, Err(HasNul));
+        let with_nul = TypedScript::new(b"a\0b", &Extras::default());
+        assert_eq!(with_nul.unwrap_err(), HasNul);
     }
 
     #[test]
@@ -212,7 +318,7 @@ mod tests {
             ("printf 'é\u{1f600}'", "é\u{1f600}", 0),
         ] {
             let (begun, ended) = (marker("a", "b"), marker("c", "d"));
-            let lines = script_lines(script.as_bytes(), &begun, &ended).unwrap();
+            let lines = script_lines(script.as_bytes(), &begun, &ended, &Files::default()).unwrap();
             for shell in ["sh", "bash"] {
                 let ran = Command::new(shell).args(["-c", &lines]).output();
                 let output_text = String::from_utf8(ran.unwrap().stdout).unwrap();

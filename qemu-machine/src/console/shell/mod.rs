@@ -13,8 +13,10 @@ mod conversation;
 pub(crate) mod error;
 mod line;
 mod log_in;
+mod marked_output;
 mod power;
 mod recent_text;
+mod streamed;
 mod task_slot;
 
 use qemu_qmp_engine::{operation, timeout_option};
@@ -22,10 +24,11 @@ use std::time::Duration;
 
 use error::Task;
 pub(crate) use error::{ShellError, ShellFailure};
-use line::TypedScript;
+use line::{Extras, TypedScript};
 pub use log_in::OpenShell;
 pub use power::{PowerOff, Reboot};
-use task_slot::TaskSlot;
+pub use streamed::{NextRunPiece, StartRun, StreamedRun};
+use task_slot::{Claim, TaskSlot};
 
 use super::Console;
 
@@ -59,8 +62,11 @@ pub struct ShellOutput {
     /// number.
     pub status: i32,
     /// Standard output and standard error, in order, with the command's own
-    /// line ends and not the terminal's.
+    /// line ends and not the terminal's. Only standard output, if standard error
+    /// is [apart](Run::stderr_apart).
     pub output: Vec<u8>,
+    /// Standard error, if it is [apart](Run::stderr_apart); empty otherwise.
+    pub stderr: Vec<u8>,
     /// How many bytes are missing at the start of `output`, because the output
     /// was larger than the console's ring. The console's log has them.
     pub dropped_bytes: u64,
@@ -115,6 +121,7 @@ impl Shell {
             slot: self.slot.clone(),
             resets: self.resets,
             script: script.as_ref().to_vec(),
+            extras: Extras::default(),
             past_kernel_lines: false,
             timeout: self.console.shared.deadlines.limit(),
         }
@@ -156,6 +163,7 @@ pub struct Run {
     slot: TaskSlot,
     resets: u64,
     script: Vec<u8>,
+    extras: Extras,
     past_kernel_lines: bool,
     timeout: Option<Duration>,
 }
@@ -169,6 +177,47 @@ impl Run {
         self.past_kernel_lines = true;
         self
     }
+
+    /// Keeps standard error apart. The guest keeps it in a temporary file, and
+    /// prints it after the command has ended. So the order between the two
+    /// streams is lost.
+    pub fn stderr_apart(mut self) -> Self {
+        self.extras.is_apart = true;
+        self
+    }
+
+    /// Sets the command's standard input, which is empty by default. It is typed
+    /// into a temporary file of the guest first, at some 100 KB/s at best. Any
+    /// byte arrives as it is.
+    pub fn input(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.extras.input = bytes.as_ref().to_vec();
+        self
+    }
+
+    /// Starts the command, and reads its output while it runs, of any length.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::io::Write;
+    ///
+    /// use qemu_machine::{Shell, Wait};
+    /// use qemu_machine::console::OutputPiece;
+    ///
+    /// # fn build(shell: &mut Shell) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut build = shell.run("make -j2").stderr_apart().stream().wait()?;
+    /// while let Some(piece) = build.next_piece().timeout(None).wait()? {
+    ///     match piece {
+    ///         OutputPiece::Stdout(bytes) => std::io::stdout().write_all(&bytes)?,
+    ///         OutputPiece::Stderr(bytes) => std::io::stderr().write_all(&bytes)?,
+    ///     }
+    /// }
+    /// assert_eq!(build.status(), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(self) -> StartRun {
+        StartRun::new(self)
+    }
 }
 
 timeout_option!(Run, timeout);
@@ -177,28 +226,52 @@ operation!(Run => Result<ShellOutput, ShellError>);
 
 impl Run {
     async fn run(self) -> Result<ShellOutput, ShellError> {
+        let (task, claim, script) = self.claim().map_err(|error| *error)?;
+        let work = execute(&self.console, script, self.past_kernel_lines);
+        let work = task.unless_reset(self.resets, work);
+        let output = task.within(self.timeout, work).await?;
+        claim.finish();
+        Ok(output)
+    }
+
+    /// Claims the shell for this command.
+    fn claim(&self) -> Result<(Task<'_>, Claim, TypedScript), Box<ShellError>> {
         let Self {
             console,
             slot,
             resets,
             ..
-        } = &self;
-        let what = format!("run '{}'", brief(&self.script));
+        } = self;
+        let what = self.task();
         let task = Task::begin(console, what.clone());
         if console.shared.observed.resets() > *resets {
-            return Err(task.failed(ShellFailure::GuestReset));
+            return Err(Box::new(task.failed(ShellFailure::GuestReset)));
         }
-        let script =
-            TypedScript::new(&self.script).map_err(|has_nul| task.failed(has_nul.into()))?;
+        let script = TypedScript::new(&self.script, &self.extras)
+            .map_err(|has_nul| Box::new(task.failed(has_nul.into())))?;
         let claim = slot
             .begin(&what)
-            .map_err(|earlier| task.failed(ShellFailure::Unknown { task: earlier }))?;
-        let work = execute(console, script, self.past_kernel_lines);
-        let work = task.unless_reset(*resets, work);
-        let output = task.within(self.timeout, work).await?;
-        claim.finish();
-        Ok(output)
+            .map_err(|earlier| Box::new(task.failed(ShellFailure::Unknown { task: earlier })))?;
+        Ok((task, claim, script))
     }
+
+    fn task(&self) -> String {
+        format!("run '{}'", brief(&self.script))
+    }
+}
+
+/// Types a script up to its own output. Returns whether the terminal adds
+/// carriage returns.
+async fn begin(console: &Console, script: &TypedScript) -> Result<bool, ShellFailure> {
+    for (lines, marker) in &script.parts {
+        console.send(lines).timeout(None).await?;
+        let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
+        answer.timeout(None).await?;
+    }
+    console.send(&script.lines).timeout(None).await?;
+    let begun = console.expect(script.begun.then("(\r?)\n"));
+    let begun = begun.past_kernel_lines().timeout(None).await?;
+    Ok(begun.group(1) == Some(b"\r"))
 }
 
 /// Types a script, and waits for its output and its status.
@@ -207,30 +280,38 @@ async fn execute(
     script: TypedScript,
     past_kernel_lines: bool,
 ) -> Result<ShellOutput, ShellFailure> {
-    let TypedScript {
-        lines,
-        begun,
-        ended,
-    } = script;
-    console.send(lines).timeout(None).await?;
-    let begun = console.expect(begun.then("(\r?)\n")).past_kernel_lines();
-    let begun = begun.timeout(None).await?;
-    let mut ended = console.expect(ended.then("([0-9]+)\r?\n"));
-    if past_kernel_lines {
-        ended = ended.past_kernel_lines();
-    }
-    let ended = ended.timeout(None).await?;
-    let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
-    let adds_returns = begun.group(1) == Some(b"\r");
-    Ok(ShellOutput {
-        // `$?` is always a small number.
-        status: status.and_then(|it| it.parse().ok()).unwrap_or(-1),
-        output: if adds_returns {
-            line::undo_onlcr(&ended.before)
+    let adds_returns = begin(console, &script).await?;
+    let until = async |pattern| {
+        let mut expect = console.expect(pattern);
+        if past_kernel_lines {
+            expect = expect.past_kernel_lines();
+        }
+        expect.timeout(None).await
+    };
+    let plain = |printed| {
+        if adds_returns {
+            line::undo_onlcr(printed)
         } else {
-            ended.before
-        },
-        dropped_bytes: ended.dropped_bytes,
+            printed.to_vec()
+        }
+    };
+    let output = match &script.between {
+        Some(between) => Some(until(between.then("")).await?),
+        None => None,
+    };
+    let ended = until(script.ended.then("([0-9]+)\r?\n")).await?;
+    let status = ended.group(1).and_then(|it| str::from_utf8(it).ok());
+    // `$?` is always a small number.
+    let status = status.and_then(|it| it.parse().ok()).unwrap_or(-1);
+    let (output, stderr) = match &output {
+        Some(output) => (output, Some(&ended)),
+        None => (&ended, None),
+    };
+    Ok(ShellOutput {
+        status,
+        output: plain(&output.before),
+        stderr: stderr.map(|it| plain(&it.before)).unwrap_or_default(),
+        dropped_bytes: output.dropped_bytes + stderr.map_or(0, |it| it.dropped_bytes),
     })
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use qemu_qmp_engine::{Either, operation, race, timeout_option};
 
 use super::error::Task;
-use super::line::{Marker, TypedScript};
+use super::line::{Extras, Marker, TypedScript};
 use super::{OpenShell, Shell, ShellError, ShellFailure, execute};
 use crate::console::{Console, ExpectFailure};
 use crate::life::ExitReport;
@@ -182,7 +182,7 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
 /// Ends when the command fails, or when the console ends.
 async fn run(console: &Console, command: &str) -> ShellFailure {
     let work = async {
-        let script = TypedScript::new(command.as_bytes())?;
+        let script = TypedScript::new(command.as_bytes(), &Extras::default())?;
         let done = execute(console, script, true).await?;
         if !done.success() {
             let output = String::from_utf8_lossy(&done.output).trim().to_owned();

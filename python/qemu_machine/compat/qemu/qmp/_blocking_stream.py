@@ -149,16 +149,27 @@ class Listener:
     def __init__(self, address: _transport.SocketAddrT) -> None:
         self._sockets = _bound(address)
 
-    def accept(self, deadline: Deadline) -> Optional[socket.socket]:
-        """Return the connection of a peer, or None at the deadline."""
+    def accept(
+        self, deadline: Deadline, peers_end: Optional[int] = None
+    ) -> Optional[socket.socket]:
+        """Return the connection of a peer, or None at the deadline.
+
+        :param peers_end: A descriptor that becomes readable when no peer will come.
+        :raise EOFError: No peer will come.
+        """
         poll = select.poll()
         for sock in self._sockets:
             poll.register(sock, select.POLLIN)
-        while deadline.wait(poll):
+        if peers_end is not None:
+            poll.register(peers_end, select.POLLIN)
+        while True:
+            events = deadline.wait(poll)
+            # A peer may have connected and ended.
             connection = self._accept()
-            if connection is not None:
+            if connection is not None or not events:
                 return connection
-        return None
+            if any(descriptor == peers_end for descriptor, _ in events):
+                raise EOFError
 
     def refuse(self) -> int:
         """Close the connections of all more peers. Return how many there were."""

@@ -44,6 +44,8 @@ class SyncConnection:
         server: bool = False,
         nickname: Optional[str] = None,
     ) -> None:
+        #: Whether it listens for its peer.
+        self.is_server = server
         #: The state now.
         self.runstate = Runstate.IDLE
         #: The greeting of the server, or None.
@@ -64,10 +66,12 @@ class SyncConnection:
                 self._listener = Listener(address)
             self.runstate = Runstate.CONNECTING
 
-    def connect(self, negotiate: bool = True) -> None:
-        """Connect. It has no time limit, and ends when the peer answers or closes.
+    def connect(self, negotiate: bool = True, timeout: Optional[float] = None) -> None:
+        """Connect. Without a limit, it ends when the peer answers or closes.
 
         :param negotiate: Wait for the greeting, and negotiate capabilities.
+        :param timeout: Seconds for the handshake, or None.
+        :raise asyncio.TimeoutError: They have passed.
         :raise ConnectError: The connection or the handshake failed.
         """
         check_state(_OWNER, self.runstate, Runstate.IDLE)
@@ -76,21 +80,22 @@ class SyncConnection:
             self.logger.debug("Connecting to %s ...", self._address)
             self._stream = LineStream(connected(self._address))
         with self._establishing("Failed to establish session"):
-            self._start_session(negotiate, Deadline(None))
+            self._start_session(negotiate, Deadline(timeout))
 
-    def accept(self, timeout: Optional[float]) -> None:
+    def accept(self, timeout: Optional[float], peers_end: Optional[int] = None) -> None:
         """Wait for a peer, its greeting, and the negotiation.
 
         :param timeout: Seconds for all of it, or None.
-        :raise asyncio.TimeoutError: They have passed.
-        :raise ConnectError: The handshake failed.
+        :param peers_end: A descriptor that becomes readable when no peer will come.
+        :raise asyncio.TimeoutError: The seconds have passed.
+        :raise ConnectError: The handshake failed, or no peer will come.
         """
         check_state(_OWNER, self.runstate, Runstate.CONNECTING)
         if self._listener is None:
             raise QMPError("Cannot call accept() before start_server().")
         deadline = Deadline(timeout)
         with self._establishing("Failed to establish connection"):
-            peer = self._listener.accept(deadline)
+            peer = self._listener.accept(deadline, peers_end)
             if peer is None:
                 raise asyncio.TimeoutError
             self._stream = LineStream(peer)

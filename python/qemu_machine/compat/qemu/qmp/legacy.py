@@ -181,6 +181,16 @@ class QEMUMonitorProtocol:
         """
         self._qmp.send_fd_scm(fd)
 
+    def _meet_child(self, timeout: Optional[float], childs_end: Optional[int]) -> None:
+        """Connect to the process that holds the other end, or wait for it.
+
+        :param childs_end: A descriptor that becomes readable when it has ended.
+        """
+        if self._qmp.is_server:
+            self._qmp.accept(timeout, childs_end)
+        else:
+            self._qmp.connect(True, timeout)
+
     def _get_greeting(self) -> Optional[QMPMessage]:
         greeting = self._qmp.greeting
         return None if greeting is None else greeting._asdict()

@@ -1,0 +1,512 @@
+"""A QEMU process: its command line, its launch, its monitor, and its end.
+
+The methods whose names begin with an underscore are a template. Test suites
+override them and read the attributes, so names and order stay as they are.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import weakref
+from types import TracebackType
+from typing import (
+    BinaryIO,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
+
+from qemu.qmp import ConnectError, SocketAddrT
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from . import _command_line
+from ._errors import (
+    AbnormalShutdown,
+    QEMUMachineAddDeviceError,
+    QEMUMachineError,
+    VMLaunchFailure,
+)
+from ._monitor_face import MonitorFace
+from ._process import Folder, Process
+from .console_socket import ConsoleSocket
+
+__all__ = (
+    "AbnormalShutdown",
+    "QEMUMachine",
+    "QEMUMachineAddDeviceError",
+    "QEMUMachineError",
+    "VMLaunchFailure",
+)
+
+LOG = logging.getLogger(__name__)
+
+_Self = TypeVar("_Self", bound="QEMUMachine")
+SocketPair = Tuple[socket.socket, socket.socket]
+
+
+class QEMUMachine(MonitorFace):
+    """A machine. Nothing runs, and no file is made, until ``launch``.
+
+    :param binary: QEMU.
+    :param args: Its arguments, after those of this class.
+    :param wrapper: The command that starts QEMU, for example ``gdbserver``.
+    :param name: Begins the names of logs.
+    :param base_temp_dir: Gets the temporary folder.
+    :param monitor_address: A path, or a host and port, to which QEMU connects.
+        Without it, the monitor is a pair of sockets.
+    :param drain_console: Read the console in the background.
+    :param console_log: A file for the console. It implies draining.
+    :param log_dir: Gets the log of QEMU's output. Else the temporary folder does.
+    :param qmp_timer: QEMU has so many seconds to greet. None is no limit.
+    :param sock_dir: Ignored. QEMU 7.2 has it.
+    """
+
+    def __init__(
+        self,
+        binary: str,
+        args: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
+        name: Optional[str] = None,
+        base_temp_dir: str = "/var/tmp",
+        monitor_address: Optional[SocketAddrT] = None,
+        drain_console: bool = False,
+        console_log: Optional[str] = None,
+        log_dir: Optional[str] = None,
+        qmp_timer: Optional[float] = 30,
+        sock_dir: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        self._binary = binary
+        self._args = list(args)
+        self._wrapper = wrapper
+        self._qmp_timer = qmp_timer
+        self._name = name or f"{id(self):x}"
+        self._base_temp_dir = base_temp_dir
+        self._log_dir = log_dir
+        self._monitor_address = monitor_address
+        self._console_log_path = console_log
+        self._drain_console = drain_console or console_log is not None
+
+        self._sock_pair: Optional[SocketPair] = None
+        self._cons_sock_pair: Optional[SocketPair] = None
+        #: What QEMU gets besides the inheritable descriptors.
+        self._child_fds: List[int] = []
+        self._temp_dir: Optional[str] = None
+        self._guarded_dir: Optional[Folder] = None
+        self._qemu_log_path: Optional[str] = None
+        self._qemu_log_file: Optional[BinaryIO] = None
+        self._popen: Optional[Process] = None
+        self._iolog: Optional[str] = None
+        self._qmp_set = True
+        self._qmp_connection: Optional[QEMUMonitorProtocol] = None
+        self._qemu_full_args: Tuple[str, ...] = ()
+        self._launched = False
+        self._machine: Optional[str] = None
+        self._console_index = 0
+        self._console_set = False
+        self._console_device_type: Optional[str] = None
+        self._console_socket: Optional[ConsoleSocket] = None
+        self._console_file: Optional[io.RawIOBase] = None
+        self._remove_files: List[str] = []
+        self._user_killed = False
+
+    def __enter__(self: _Self) -> _Self:
+        """Return the machine. It does not launch."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[Type[BaseException]],
+        exc_val: Optional[BaseException],
+        exc_tb: Optional[TracebackType],
+    ) -> None:
+        try:
+            self.shutdown()
+        except AbnormalShutdown:
+            # The error of the block says more.
+            if exc_val is None:
+                raise
+            LOG.debug("The machine has ended abnormally, too", exc_info=True)
+
+    # What is set before the launch.
+
+    def add_monitor_null(self) -> None:
+        """Add a monitor that goes nowhere."""
+        self._args += ["-monitor", "null"]
+
+    def add_fd(self: _Self, fd: int, fdset: int, opaque: str, opts: str = "") -> _Self:
+        """Give QEMU a descriptor, under the same number."""
+        os.set_inheritable(fd, True)
+        value = f"fd={fd},set={fdset},opaque={opaque}"
+        self._args += ["-add-fd", f"{value},{opts}" if opts else value]
+        return self
+
+    def add_args(self, *args: str) -> None:
+        """Add arguments."""
+        self._args.extend(args)
+
+    def set_machine(self, machine_type: str) -> None:
+        """Choose the machine type."""
+        self._machine = machine_type
+
+    def set_qmp_monitor(self, enabled: bool = True) -> None:
+        """Choose whether the next launch has a monitor."""
+        self._qmp_set = enabled
+
+    def set_console(self, device_type: Optional[str] = None, console_index: int = 0) -> None:
+        """Connect ``console_socket`` with the guest, from the next launch on.
+
+        :param device_type: A device. Without it, a serial port.
+        :param console_index: So many serial ports before it are unused.
+        """
+        self._console_set = True
+        self._console_device_type = device_type
+        self._console_index = console_index
+
+    # What can be read at any time.
+
+    @property
+    def args(self) -> List[str]:
+        """The arguments. Changes take effect at the next launch."""
+        return self._args
+
+    @property
+    def binary(self) -> str:
+        """QEMU."""
+        return self._binary
+
+    @property
+    def temp_dir(self) -> str:
+        """A folder that is removed at the machine's end. Reading makes it."""
+        if self._temp_dir is None:
+            self._temp_dir = tempfile.mkdtemp(prefix="qemu-machine-", dir=self._base_temp_dir)
+            self._guarded_dir = Folder(self._temp_dir)
+        return self._temp_dir
+
+    @property
+    def log_dir(self) -> str:
+        """The folder for logs."""
+        return self.temp_dir if self._log_dir is None else self._log_dir
+
+    def is_running(self) -> bool:
+        """Return whether QEMU has been started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
+    def exitcode(self) -> Optional[int]:
+        """Return QEMU's exit code, also after the end. A signal is negative."""
+        return None if self._popen is None else self._popen.poll()
+
+    def get_pid(self) -> Optional[int]:
+        """Return the number of the process. None if it does not run."""
+        return self._subp.pid if self.is_running() else None
+
+    def get_log(self) -> Optional[str]:
+        """Return what QEMU printed. None before the end."""
+        return self._iolog
+
+    @property
+    def _subp(self) -> Process:
+        if self._popen is None:
+            raise QEMUMachineError("Subprocess pipe not present")
+        return self._popen
+
+    @property
+    def _qmp(self) -> QEMUMonitorProtocol:
+        if self._qmp_connection is None:
+            raise QEMUMachineError("Attempt to access QMP with no connection")
+        return self._qmp_connection
+
+    # The launch.
+
+    @property
+    def _base_args(self) -> List[str]:
+        args = ["-display", "none", "-vga", "none"]
+        if self._qmp_set:
+            if self._monitor_address is not None:
+                args += _command_line.monitor(self._monitor_address)
+            else:
+                assert self._sock_pair is not None
+                args += _command_line.monitor(self._sock_pair[1].fileno())
+        if self._machine is not None:
+            args += ["-machine", self._machine]
+        if not self._console_set:
+            return args + ["-serial", "null"] * self._console_index
+        assert self._cons_sock_pair is not None
+        return args + _command_line.console(
+            self._cons_sock_pair[1].fileno(), self._console_index, self._console_device_type
+        )
+
+    def launch(self) -> None:
+        """Start QEMU, and wait for its monitor.
+
+        :raise VMLaunchFailure: It failed. Everything is cleaned up.
+        :raise QEMUMachineError: The machine runs already.
+        """
+        if self._launched:
+            raise QEMUMachineError("VM already launched")
+        self._popen = None
+        self._quit_issued = self._user_killed = False
+        try:
+            self._launch()
+        except BaseException as err:
+            self._end_failed_launch(err)
+            if not isinstance(err, Exception):
+                raise
+            command = " ".join(self._qemu_full_args)
+            raise VMLaunchFailure(self.exitcode(), command, self._iolog or "") from err
+
+    def _launch(self) -> None:
+        self._pre_launch()
+        LOG.debug("VM launch command: %r", " ".join(self._qemu_full_args))
+        self._popen = Process(self._qemu_full_args)
+        # Test suites close the log, so that QEMU inherits our output.
+        self._popen.start(self._qemu_log_file, self._child_fds)
+        self._launched = True
+        _RUNNING.add(self)
+        self._post_launch()
+
+    def _pre_launch(self) -> None:
+        self._iolog = None
+        self._events.clear()
+        if self._qmp_set:
+            if self._monitor_address is None:
+                self._sock_pair = self._pair_with_child()
+                connection = QEMUMonitorProtocol(self._sock_pair[0], nickname=self._name)
+            else:
+                connection = QEMUMonitorProtocol(
+                    self._monitor_address, server=True, nickname=self._name
+                )
+                if isinstance(self._monitor_address, str):
+                    self._remove_files.append(self._monitor_address)
+            self._qmp_connection = connection
+        if self._console_set:
+            self._cons_sock_pair = self._pair_with_child()
+        self._qemu_log_path = os.path.join(self.log_dir, self._name + ".log")
+        self._qemu_log_file = open(self._qemu_log_path, "wb")
+        self._qemu_full_args = (*self._wrapper, self._binary, *self._base_args, *self._args)
+
+    def _post_launch(self) -> None:
+        for pair in (self._sock_pair, self._cons_sock_pair):
+            if pair is not None:
+                pair[1].close()
+        if self._qmp_connection is not None:
+            with self._subp.end() as end:
+                self._qmp_connection._meet_child(self._qmp_timer, end)
+
+    def _pair_with_child(self) -> SocketPair:
+        """Return two ends. QEMU gets the second, under the same number."""
+        pair = socket.socketpair()
+        self._child_fds.append(pair[1].fileno())
+        return pair
+
+    def _end_failed_launch(self, err: BaseException) -> None:
+        if self._popen is not None and self._popen.pid is None:
+            self._popen = None
+        if self._popen is None:
+            self._post_shutdown()
+            return
+        self._launched = True
+        # A QEMU that closes its monitor is about to exit, with a code that says more.
+        is_exiting = isinstance(err, ConnectError) and isinstance(
+            err.exc, (EOFError, ConnectionError)
+        )
+        try:
+            if is_exiting:
+                self.wait(timeout=_EXIT_SECONDS)
+            else:
+                self.kill()
+        except AbnormalShutdown:
+            LOG.debug("QEMU lives after a failed launch: killed", exc_info=True)
+
+    # The end.
+
+    def shutdown(self, hard: bool = False, timeout: Optional[float] = 30) -> None:
+        """End the machine, and clean up. Without a launch it does nothing.
+
+        :param hard: Kill QEMU.
+        :param timeout: QEMU has so many seconds to answer ``quit``, and so many to
+            end. Then it is killed. None is no limit.
+        :raise AbnormalShutdown: It was killed, or it had ended before.
+        """
+        if not self._launched:
+            return
+        try:
+            if hard:
+                self._hard_shutdown()
+            else:
+                self._do_shutdown(timeout)
+        finally:
+            self._post_shutdown()
+
+    def kill(self) -> None:
+        """Kill QEMU, and clean up."""
+        self.shutdown(hard=True)
+
+    def wait(self, timeout: Optional[float] = 30) -> None:
+        """Wait until QEMU ends by itself, and clean up.
+
+        It closes the monitor first.
+
+        :param timeout: After so many seconds QEMU is killed. None is no limit.
+        :raise AbnormalShutdown: It was killed.
+        """
+        self._quit_issued = True
+        self.shutdown(timeout=timeout)
+
+    def _early_cleanup(self) -> None:
+        # QEMU may block on a console that nobody reads.
+        if self._console_file is not None:
+            self._console_file.close()
+            self._console_file = None
+        if self._console_socket is not None:
+            self._console_socket.close()
+            self._console_socket = None
+        if self._cons_sock_pair is not None:
+            for sock in self._cons_sock_pair:
+                sock.close()
+            self._cons_sock_pair = None
+
+    def _hard_shutdown(self) -> None:
+        self._early_cleanup()
+        self._user_killed = True
+        self._subp.kill()
+        self._subp.wait(timeout=_KILL_SECONDS)
+
+    def _soft_shutdown(self, timeout: Optional[float]) -> None:
+        self._early_cleanup()
+        if self._qmp_connection is not None:
+            try:
+                if not self._quit_issued:
+                    self._qmp_connection.settimeout(timeout)
+                    self.qmp("quit")
+            finally:
+                self._close_qmp_connection()
+        elif not self._quit_issued:
+            self._subp.terminate()
+        self._subp.wait(timeout=timeout)
+
+    def _do_shutdown(self, timeout: Optional[float]) -> None:
+        try:
+            self._soft_shutdown(timeout)
+        except Exception as err:
+            self._hard_shutdown()
+            raise AbnormalShutdown("Could not perform graceful shutdown") from err
+        except BaseException:
+            self._hard_shutdown()
+            raise
+
+    def _post_shutdown(self) -> None:
+        try:
+            self._close_qmp_connection()
+        except Exception as err:
+            LOG.warning("Exception closing QMP connection: %s", str(err) or type(err).__name__)
+        self._early_cleanup()
+        self._close_sockets()
+        self._close_qemu_log_file()
+        self._load_io_log()
+        self._remove_temporary_files()
+        code = self.exitcode()
+        if code is not None and code < 0 and not (self._user_killed and code == -signal.SIGKILL):
+            command = " ".join(self._qemu_full_args)
+            LOG.warning('qemu received signal %i; command: "%s"', -code, command)
+        self._launched = False
+        _RUNNING.discard(self)
+        self._quit_issued = False
+        self._user_killed = False
+
+    def _close_sockets(self) -> None:
+        self._child_fds.clear()
+        pair, self._sock_pair = self._sock_pair, None
+        for sock in pair or ():
+            sock.close()
+
+    def _close_qmp_connection(self) -> None:
+        connection, self._qmp_connection = self._qmp_connection, None
+        if connection is not None:
+            connection.close()
+
+    def _close_qemu_log_file(self) -> None:
+        if self._qemu_log_file is not None:
+            self._qemu_log_file.close()
+            self._qemu_log_file = None
+
+    def _load_io_log(self) -> None:
+        if self._qemu_log_path is not None:
+            # Neither a lost file nor what is no text may stop the clean-up.
+            self._iolog = ""
+            with contextlib.suppress(OSError):
+                with open(self._qemu_log_path, errors="backslashreplace") as file:
+                    self._iolog = file.read()
+
+    def _remove_temporary_files(self) -> None:
+        self._qemu_log_path = None
+        if self._temp_dir is not None:
+            shutil.rmtree(self._temp_dir, ignore_errors=True)
+            self._temp_dir = None
+        if self._guarded_dir is not None:
+            self._guarded_dir.release()
+            self._guarded_dir = None
+        while self._remove_files:
+            self._remove_if_exists(self._remove_files.pop())
+
+    @staticmethod
+    def _remove_if_exists(path: str) -> None:
+        """Remove a file, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+    # The console.
+
+    @property
+    def console_socket(self) -> ConsoleSocket:
+        """The console. Draining begins when it is first read."""
+        if self._console_socket is None:
+            if self._cons_sock_pair is None:
+                raise QEMUMachineError("The machine has no console")
+            self._console_socket = ConsoleSocket(
+                sock_fd=self._cons_sock_pair[0].fileno(),
+                file=self._console_log_path,
+                drain=self._drain_console,
+            )
+            self._cons_sock_pair[0].close()
+        return self._console_socket
+
+    @property
+    def console_file(self) -> io.RawIOBase:
+        """The console as a file."""
+        if self._console_file is None:
+            self._console_file = self.console_socket.makefile(
+                mode="rb", buffering=0, encoding="utf-8"
+            )
+        return self._console_file
+
+
+#: QEMU has so many seconds to exit after it has closed its monitor at the launch.
+_EXIT_SECONDS = 10
+#: And so many after SIGKILL.
+_KILL_SECONDS = 60
+
+
+def _end_all() -> None:
+    """End what still runs when the interpreter ends. Nothing is printed."""
+    for machine in list(_RUNNING):
+        with contextlib.suppress(Exception):
+            QEMUMachine._hard_shutdown(machine)
+            QEMUMachine._post_shutdown(machine)
+
+
+#: The machines between launch and end. After a fork they are those of the parent.
+_RUNNING: "weakref.WeakSet[QEMUMachine]" = weakref.WeakSet()
+atexit.register(_end_all)
+os.register_at_fork(after_in_child=_RUNNING.clear)

@@ -1,0 +1,111 @@
+"""D1: neither QEMU nor its folder outlives the program that launched it."""
+
+import os
+import signal
+import subprocess
+from typing import Dict, List
+
+from tests.machines import MachineTest, child_code, run_child, wait_for_end
+from tests.scripted import descriptors
+
+LAUNCH = """
+BASE[0] = {base!r}
+vm = qtest_machine()
+vm.set_console()
+vm._drain_console = True
+vm.launch()
+vm.console_socket
+print(vm.get_pid(), flush=True)
+"""
+
+
+class Parents(MachineTest):
+    def setUp(self) -> None:
+        super().setUp()
+        from tests import machines
+
+        self.launch = LAUNCH.format(base=machines.BASE[0])
+
+    def gone(self, pid: int) -> None:
+        """Wait for the end of QEMU, and of its folder."""
+        from tests import machines
+
+        wait_for_end(pid)
+        # Nothing notifies of it: the guardian is nobody's child.
+        while os.listdir(machines.BASE[0]):
+            pass
+
+    def test_d1_the_end_of_the_program_is_the_end_of_qemu(self) -> None:
+        ends: Dict[str, str] = {
+            "its last line": "",
+            "an exception": "raise SystemExit(3)",
+            "os._exit": "os._exit(0)",
+            "another program": "os.execv('/bin/true', ['true'])",
+            "a crash": "os.kill(os.getpid(), signal.SIGSEGV)",
+            "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM)",
+            "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
+        }
+        for name, end in ends.items():
+            with self.subTest(name):
+                found = run_child(self.launch + end).stdout
+                # One line: no byte of ours besides.
+                self.assertEqual(found, f"{int(found)}\n")
+                self.gone(int(found))
+
+    def test_d1_a_machine_of_a_thread_outlives_the_thread(self) -> None:
+        text = (
+            f"thread = threading.Thread(target=exec, args=({self.launch!r}, globals()))\n"
+            "thread.start(); thread.join()\n"
+            "print(vm.cmd('fake-echo', a=1)); vm.shutdown(); print(vm.exitcode())\n"
+        )
+        self.assertEqual(run_child(text).stdout.splitlines()[1:], ["{'a': 1}", "0"])
+
+    def test_d1_a_forked_child_neither_ends_nor_keeps_the_machine(self) -> None:
+        text = self.launch + (
+            "read, write = os.pipe()\n"
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    vm2 = machine(); vm2.launch(); vm2.shutdown()\n"
+            "    os.write(write, b'x'); signal.pause()\n"
+            "os.read(read, 1)\n"
+            "print(vm.cmd('fake-echo', a=1), pid, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        command = child_code(text)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            qemu = int(process.stdout.readline())
+            reply, forked = process.stdout.readline().rsplit(" ", 1)
+            self.assertEqual(reply, "{'a': 1}")
+            process.wait()
+            self.gone(qemu)
+            os.kill(int(forked), signal.SIGKILL)
+
+    def test_a_guardian_that_was_killed_is_replaced(self) -> None:
+        text = self.launch + (
+            "from qemu.machine._guardian import GUARDIAN\n"
+            "os.set_blocking(GUARDIAN._pipe, True)\n"
+            "read, write = os.pipe()\n"
+            "os.dup2(write, GUARDIAN._pipe); os.close(read); os.close(write)\n"
+            "vm2 = machine(); vm2.launch(); print(vm2.get_pid(), flush=True)\n"
+        )
+        first, second = map(int, run_child(text).stdout.split())
+        self.gone(second)
+        wait_for_end(first)
+
+    def test_machines_that_have_ended_are_forgotten(self) -> None:
+        from qemu.machine._guardian import GUARDIAN
+
+        from tests.machines import machine
+
+        before = descriptors()
+        already = len(GUARDIAN._items)
+        sizes: List[int] = []
+        for _ in range(3):
+            vm = machine()
+            vm.launch()
+            sizes.append(len(GUARDIAN._items) - already)
+            vm.shutdown()
+            sizes.append(len(GUARDIAN._items) - already)
+        self.assertEqual(sizes, [2, 0] * 3)
+        self.assertEqual(len(descriptors()), len(before))

@@ -1,0 +1,59 @@
+//! `reset`, `pause` and `resume`: one command to the monitor of machines.
+
+use clap::Args;
+use qemu_machine::Wait;
+
+use super::published::Names;
+use super::qmp::failed;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+
+/// Resets machines, as their reset button does.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  qemu-machine reset web")]
+pub(crate) struct Reset {
+    #[command(flatten)]
+    names: Names,
+}
+
+/// Pauses the guests of machines.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  qemu-machine pause --all")]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    names: Names,
+}
+
+/// Lets paused guests run again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  qemu-machine resume web")]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    names: Names,
+}
+
+impl Reset {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        execute(&self.names, "system_reset")
+    }
+}
+
+impl Pause {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        execute(&self.names, "stop")
+    }
+}
+
+impl Resume {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        execute(&self.names, "cont")
+    }
+}
+
+fn execute(names: &Names, command: &str) -> Result<Outcome, Failure> {
+    names.each(|machine| {
+        let monitor = machine.monitor().wait().map_err(failed)?;
+        let executed = monitor.execute_json(command, ()).wait();
+        executed.map(drop).map_err(failed)
+    })
+}

@@ -1,0 +1,116 @@
+//! `ps`: the machines that run.
+
+use std::time::Duration;
+
+use clap::Args;
+use qemu_machine::Wait;
+use qemu_machine::registry::{self, PublishedMachine};
+
+use super::published::{Described, State, age, at_once, in_short};
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::output;
+
+/// Lists the machines of this user that run.
+///
+/// They are the machines that `run` has started, and those that other programs
+/// have published with the library.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct List {
+    /// Prints only the names
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Prints each machine as JSON, in a line
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine ps
+  qemu-machine ps -q | xargs -r qemu-machine stop";
+
+impl List {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        let machines = registry::list().map_err(Failure::failed)?;
+        if self.quiet {
+            for machine in &machines {
+                output::line(machine.name())?;
+            }
+            return Ok(Outcome::Succeeded);
+        }
+        let states = states(&machines);
+        let machines: Vec<_> = machines.iter().zip(states).collect();
+        if self.json {
+            for (machine, state) in machines {
+                output::line(output::json(&Described::new(machine.entry(), state)))?;
+            }
+        } else {
+            let head = ["NAME", "STATE", "PID", "AGE", "BINARY"].map(str::to_owned);
+            let rows = machines
+                .into_iter()
+                .map(|(machine, state)| row(machine, state));
+            output::write(table(std::iter::once(head).chain(rows)).as_bytes())?;
+        }
+        Ok(Outcome::Succeeded)
+    }
+}
+
+/// The state of each machine. All are asked at once.
+fn states(machines: &[PublishedMachine]) -> Vec<State> {
+    at_once(machines, |machine| {
+        let asked = machine.status().timeout(PATIENCE).wait();
+        asked.map_or(State::NoAnswer, |status| State::of(&status.guest))
+    })
+}
+
+fn row(machine: &PublishedMachine, state: State) -> [String; 5] {
+    let entry = machine.entry();
+    [
+        entry.name.clone(),
+        state.word().to_owned(),
+        entry.pid.to_string(),
+        in_short(age(entry.since)),
+        entry.binary.display().to_string(),
+    ]
+}
+
+/// Columns as wide as their widest cell, except for the last.
+fn table(rows: impl Iterator<Item = [String; 5]>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; 4] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths) {
+            text.extend([&*format!("{cell:width$}"), "  "]);
+        }
+        text.push_str(&row[4]);
+        text.push('\n');
+    }
+    text
+}
+
+/// How long an owner may take to say how its machine is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned);
+        let rows = [
+            row(["NAME", "S", "P", "A", "B"]),
+            row(["é", "on", "1", "2s", "q"]),
+        ];
+        let expected = "NAME  S   P  A   B\né     on  1  2s  q\n";
+        assert_eq!(table(rows.into_iter()), expected);
+    }
+}
