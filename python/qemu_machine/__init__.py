@@ -1,7 +1,114 @@
 """Virtual machines of QEMU, from their launch to their end.
 
-This release has one part: ``qemu_machine.compat``, which replaces the packages
-``qemu.qmp`` and ``qemu.utils``.
+    from qemu_machine import Machine
+
+    with Machine("qemu-system-x86_64", memory="256M", console=True) as vm:
+        print(vm.qmp.execute("query-status"))
+        vm.console.expect("login: ", timeout=60)
+
+``qemu_machine.compat`` replaces the packages ``qemu.qmp`` and ``qemu.utils``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List
+
+if TYPE_CHECKING:
+    from ._agent import AsyncGuestAgent, ExecOutput, GuestAgent, connect_agent
+    from ._console import AsyncConsole, AsyncShell, Console, Match, Shell, ShellOutput
+    from ._errors import (
+        AccelError,
+        AgentError,
+        AgentTimeout,
+        CommandError,
+        ConnectError,
+        ConnectTimeout,
+        ConsoleError,
+        DisplayError,
+        EventsLost,
+        ExpectError,
+        ExpectTimeout,
+        ForkError,
+        GuestCrashed,
+        LaunchError,
+        LaunchTimeout,
+        MachineEnded,
+        MonitorError,
+        NotRunning,
+        QemuMachineError,
+        ShellError,
+        ShellTimeout,
+        ShutdownError,
+        Timeout,
+    )
+    from ._limits import DEFAULT
+    from ._machine import AsyncMachine, Machine, best_accel
+    from ._monitor import (
+        AsyncEvents,
+        AsyncQmp,
+        Event,
+        Events,
+        Qmp,
+        connect,
+        connect_aio,
+    )
+    from ._native import Firmware, tiny_guest
+    from ._report import ExitReport
+    from ._screenshot import Screenshot
+
 __version__ = "0.1.0"
+
+# Where each name is. Nothing is imported before its first use, so that
+# `qemu_machine.compat` does not need the Rust part.
+_NAMES = {
+    "_agent": ("AsyncGuestAgent", "ExecOutput", "GuestAgent", "connect_agent"),
+    "_console": ("AsyncConsole", "AsyncShell", "Console", "Match", "Shell", "ShellOutput"),
+    "_errors": (
+        "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
+        "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
+        "ForkError", "GuestCrashed", "LaunchError", "LaunchTimeout", "MachineEnded",
+        "MonitorError", "NotRunning", "QemuMachineError", "ShellError", "ShellTimeout",
+        "ShutdownError", "Timeout",
+    ),
+    "_limits": ("DEFAULT",),
+    "_machine": ("AsyncMachine", "Machine", "best_accel"),
+    "_monitor": (
+        "AsyncEvents", "AsyncQmp", "Event", "Events", "Qmp", "connect", "connect_aio",
+    ),
+    "_native": ("Firmware", "tiny_guest"),
+    "_report": ("ExitReport",),
+    "_screenshot": ("Screenshot",),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents", "AsyncGuestAgent",
+    "AsyncMachine", "AsyncQmp", "AsyncShell", "CommandError", "ConnectError",
+    "ConnectTimeout", "Console", "ConsoleError", "DEFAULT", "DisplayError", "Event",
+    "Events", "EventsLost", "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout",
+    "Firmware", "ForkError", "GuestAgent", "GuestCrashed", "LaunchError",
+    "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError", "NotRunning",
+    "QemuMachineError", "Qmp", "Screenshot", "Shell", "ShellError", "ShellOutput",
+    "ShellTimeout", "ShutdownError", "Timeout", "best_accel", "connect", "connect_agent",
+    "connect_aio", "tiny_guest",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> List[str]:
+    from importlib.util import find_spec
+
+    # Tools take every name that is listed here. In the source tree, the Rust part is
+    # not built.
+    has_rust_part = find_spec(f"{__name__}._native") is not None
+    return sorted({*globals(), *(__all__ if has_rust_part else ())})

@@ -30,6 +30,9 @@ struct Templates;
 #[doc = include_str!("../../docs/guide/src/published.md")]
 struct Published;
 
+#[doc = include_str!("../../docs/guide/src/python.md")]
+struct InPython;
+
 #[doc = include_str!("../../docs/guide/src/from_python.md")]
 struct FromPython;
 

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -12,10 +12,19 @@ use crate::{cargo_tool, failure::Failure, process, workspace};
 /// Checks the dependencies.
 pub(crate) fn run() -> Result<(), Failure> {
     let program = program()?;
+    // Each workspace has its own dependencies.
+    for manifest in ["Cargo.toml", "python/Cargo.toml"] {
+        check(&program, manifest)?;
+    }
+    Ok(())
+}
+
+fn check(program: &Path, manifest: &str) -> Result<(), Failure> {
     let deny = |checks: &[&str]| {
-        let mut deny = Command::new(&program);
+        let mut deny = Command::new(program);
+        // It reads `deny.toml` of this folder.
         deny.current_dir(workspace::root())
-            .arg("check")
+            .args(["--manifest-path", manifest, "check"])
             .args(checks);
         deny.stdin(Stdio::null());
         deny

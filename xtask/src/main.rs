@@ -22,6 +22,7 @@ mod language;
 mod package;
 mod process;
 mod progress;
+mod python;
 mod rooms;
 mod rust;
 mod setup;
@@ -70,6 +71,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["rooms", arguments @ ..] => rooms::run(arguments),
         ["language", arguments @ ..] => language::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
+        ["python", pythons @ ..] => python::run(pythons),
         ["soak", arguments @ ..] => soak::run(arguments),
         _ => Err(Failure::advice(USAGE)),
     }
@@ -95,6 +97,8 @@ usage: cargo xtask <command>
                    [--keep | PATH...]
   deny             check the dependencies against deny.toml
   package          pack the published crates, and build each from its package
+  python           build the Python package's wheel, and test it;
+                   [--debug] [PYTHON...]
   rooms            check the imports between modules against ARCHITECTURE.md;
                    [--measure]
   soak             run the set-up, then random machines with random faults for 10

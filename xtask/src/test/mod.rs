@@ -18,12 +18,13 @@ use std::{
 };
 
 use crate::{
-    api, bench, failure::Failure, hardships, language, package, process, process::cargo, rooms,
-    setup, workspace,
+    api, bench, failure::Failure, hardships, language, package, process, process::cargo,
+    python as wheel, rooms, setup, workspace,
 };
 use programs::Program;
+pub(crate) use python::unittest;
 use results::Tally;
-use runner::Outcome;
+pub(crate) use runner::Outcome;
 
 /// Which checks and tests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         });
     }
     outcome += step("Python tests", || python::run(extent));
+    if extent == Extent::Full {
+        outcome += step("Python wheel tests", wheel::run_tests);
+    }
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;

@@ -10,21 +10,24 @@ use crate::{failure::Failure, process, workspace};
 
 /// Runs the Python tests. Those on a real QEMU are part of the full extent.
 pub(crate) fn run(extent: Extent) -> Result<Outcome, Failure> {
-    let mut outcome = unittest(&["discover"])?;
+    let folder = workspace::root().join("python");
+    let python = || {
+        let mut python = Command::new("python3");
+        python.current_dir(&folder).env("PYTHONPATH", &folder);
+        python
+    };
+    let mut outcome = unittest(python(), &["discover"])?;
     if extent == Extent::Full {
-        outcome += unittest(&["tests.real_qemu"])?;
+        outcome += unittest(python(), &["tests.real_qemu"])?;
     }
     Ok(outcome)
 }
 
-fn unittest(what: &[&str]) -> Result<Outcome, Failure> {
-    let folder = workspace::root().join("python");
-    let mut python = Command::new("python3");
+/// Runs tests with this Python, in the folder that it has.
+pub(crate) fn unittest(mut python: Command, what: &[&str]) -> Result<Outcome, Failure> {
     python
         .args(["-B", "-W", "error", "-m", "unittest"])
         .args(what)
-        .current_dir(&folder)
-        .env("PYTHONPATH", &folder)
         .stdin(Stdio::null())
         // The results go to the standard error.
         .stderr(Stdio::piped());

@@ -1,0 +1,146 @@
+"""The exceptions of this package. Each can be pickled, with its attributes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, Type
+
+if TYPE_CHECKING:
+    from ._report import ExitReport
+
+
+class QemuMachineError(Exception):
+    """Something failed. The text says what, why, and what to do."""
+
+    #: What kind of failure it is, such as ``"timeout"``, ``"ended"``, ``"refused"``.
+    kind: str = "system"
+    #: How the machine ended, if its end is the reason.
+    report: Optional[ExitReport] = None
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(details)
+
+    def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    of: Type[QemuMachineError], args: Tuple[Any, ...], details: Any
+) -> QemuMachineError:
+    error = of.__new__(of)
+    error.args = args
+    error.__dict__.update(details)
+    return error
+
+
+class Timeout(QemuMachineError, TimeoutError):
+    """A time limit passed. What was waited for may still happen later."""
+
+
+class MachineEnded(QemuMachineError):
+    """The machine ended, or the connection to it. ``report`` says how."""
+
+
+class GuestCrashed(MachineEnded):
+    """The guest panicked, or QEMU failed."""
+
+
+class LaunchError(QemuMachineError):
+    """The machine cannot be launched. Nothing of it is left."""
+
+    #: QEMU's command line, if there is one.
+    argv: Optional[List[str]] = None
+    #: What to do.
+    advice: Optional[str] = None
+
+
+class LaunchTimeout(LaunchError, Timeout):
+    """QEMU did not start in time."""
+
+
+class AccelError(QemuMachineError):
+    """No accelerator works. The text says for each of them why."""
+
+
+class ConnectError(QemuMachineError):
+    """The connection cannot be made."""
+
+
+class ConnectTimeout(ConnectError, Timeout):
+    """The server did not accept or greet in time."""
+
+
+class CommandError(QemuMachineError):
+    """QEMU or the guest agent refused a command."""
+
+    #: The name of the command.
+    command: str = ""
+    #: The class of the error, such as ``"GenericError"`` or ``"CommandNotFound"``.
+    class_: str = ""
+    #: The description of the error.
+    desc: str = ""
+
+
+class MonitorError(QemuMachineError):
+    """A command was not executed, or its reply cannot be read."""
+
+
+class EventsLost(MonitorError):
+    """The subscription was not read for a long time, and lost its oldest events."""
+
+    #: How many events are lost.
+    missed: int = 0
+
+
+class ConsoleError(QemuMachineError):
+    """Nothing can be sent to the console."""
+
+
+class ExpectError(ConsoleError):
+    """The console cannot be searched."""
+
+    #: What the console printed and no search has passed yet.
+    console: str = ""
+    #: How long the call waited, in seconds.
+    waited: float = 0.0
+
+
+class ExpectTimeout(ExpectError, Timeout):
+    """The console did not print it in time."""
+
+
+class ShellError(ConsoleError):
+    """The shell cannot be opened, or cannot run the command."""
+
+    #: What the console printed.
+    console: str = ""
+    #: How long the call waited, in seconds.
+    waited: float = 0.0
+
+
+class ShellTimeout(ShellError, Timeout):
+    """The shell did not answer in time. ``Shell.recover()`` makes it usable again."""
+
+
+class AgentError(QemuMachineError):
+    """The guest agent cannot do it."""
+
+
+class AgentTimeout(AgentError, Timeout):
+    """The guest agent did not answer in time."""
+
+
+class DisplayError(QemuMachineError):
+    """There is no picture of the display."""
+
+
+class ShutdownError(QemuMachineError):
+    """The machine did not stop as asked, and was killed."""
+
+
+class ForkError(QemuMachineError):
+    """It belongs to the process that forked this one."""
+
+
+class NotRunning(QemuMachineError):
+    """The machine was not launched yet."""

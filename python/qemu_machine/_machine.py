@@ -1,0 +1,337 @@
+"""Machines: launched on enter, gone on exit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+from . import _native
+from ._console import AsyncConsole, Console
+from ._agent import AsyncGuestAgent, GuestAgent
+from ._errors import NotRunning, QemuMachineError
+from ._limits import DEFAULT
+from ._monitor import AsyncEvents, AsyncQmp, Events, Qmp
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Awaitable, Mapping, Sequence, Type, Union
+
+    from typing_extensions import Literal, Self
+
+    from ._limits import Limit
+    from ._report import ExitReport
+    from ._screenshot import Screenshot
+
+    Path = Union[str, os.PathLike[str]]
+
+# The interpreter ends: so do its machines. If it is killed, the guardian of the
+# Rust library ends them.
+atexit.register(_native.end_all)
+
+
+class Machine:
+    """A virtual machine.
+
+    Nothing runs until it is entered: ``with Machine(…) as vm``, or ``async with``,
+    or :meth:`launch`. It is gone when the block ends, however it ends. If QEMU
+    failed meanwhile, and nobody has asked for the report, the end of the block
+    raises ``GuestCrashed``.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        args: Sequence[Path] = (),
+        memory: Optional[str] = None,
+        accel: Union[str, Sequence[str], None] = None,
+        machine: Optional[str] = None,
+        cpu: Optional[str] = None,
+        smp: Optional[int] = None,
+        kernel: Optional[Path] = None,
+        initrd: Optional[Path] = None,
+        append: Optional[str] = None,
+        bios: Optional[Path] = None,
+        firmware: Optional[_native.Firmware] = None,
+        console: Union[bool, Literal["serial", "virtio"]] = False,
+        agent: bool = False,
+        qtest: bool = False,
+        name: Optional[str] = None,
+        cwd: Optional[Path] = None,
+        env: Optional[Mapping[str, Optional[str]]] = None,
+        wrapper: Optional[Sequence[Path]] = None,
+        log_dir: Optional[Path] = None,
+        transcript: Optional[Path] = None,
+        timeout: Limit = DEFAULT,
+        launch_timeout: Limit = DEFAULT,
+        quit_timeout: Optional[float] = None,
+    ) -> None:
+        """Describes the machine.
+
+        ``accel`` is an accelerator, or several: QEMU takes the first that works.
+        ``console`` is read from the first serial port (or from a virtio console).
+        ``timeout`` is the default limit of all operations, ``launch_timeout`` that
+        of the launch. A variable of ``env`` with the value ``None`` is removed.
+        """
+        self._binary = os.fspath(binary)
+        self._options: Dict[str, Any] = dict(
+            args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
+            smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
+            firmware=firmware, console=console, agent=agent, qtest=qtest, name=name,
+            cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
+            log_dir=log_dir, transcript=transcript, timeout=timeout,
+            launch_timeout=launch_timeout, quit_timeout=quit_timeout,
+        )  # fmt: skip
+        self._native: Optional[_native.Machine] = None
+        self._owner = 0
+        self._is_reported = False
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[Path], **options: Any) -> Self:
+        """A machine with this command line: the binary and its arguments. Only what
+        the package needs itself is added to it, such as the monitor."""
+        if not argv:
+            raise ValueError("a command line begins with the binary, but it is empty")
+        return cls(argv[0], args=argv[1:], **options)
+
+    # The life.
+
+    def launch(self) -> Self:
+        """Launches it now. Prefer ``with``, which also ends it."""
+        self._refuse_twice()
+        self._begin(_native.launch(self._binary, self._options).wait())
+        return self
+
+    def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
+        """Waits until it ends by itself, and returns the report."""
+        return self._reported(self._vm().wait(timeout).wait())
+
+    def shutdown(
+        self, *, powerdown: Optional[float] = None, after_guest: Optional[float] = None
+    ) -> ExitReport:
+        """Ends it: asks QEMU, and kills it if that does not help.
+
+        With ``powerdown``, presses the power button first, and waits so many seconds
+        for the guest. With ``after_guest``, first waits so many seconds, without a
+        request.
+        """
+        vm = self._vm()
+        self._is_reported = True
+        return vm.shutdown(powerdown, after_guest).wait()
+
+    def kill(self) -> ExitReport:
+        """Kills it. What the guest has not written to its disks is lost."""
+        vm = self._vm()
+        self._is_reported = True
+        return vm.kill().wait()
+
+    def __enter__(self) -> Self:
+        return self.launch()
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        vm = self._to_end()
+        if vm is None:
+            return
+        try:
+            vm.shutdown(None, None).wait()
+        except QemuMachineError:
+            if error is None and not self._is_reported:
+                raise
+        except BaseException:
+            # A signal's handler raised. The machine ends before its exception goes
+            # on.
+            _kill(vm)
+            raise
+
+    async def __aenter__(self) -> Self:
+        self._refuse_twice()
+        self._begin(await _native.launch(self._binary, self._options))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        vm = self._to_end()
+        if vm is None:
+            return
+        try:
+            await vm.shutdown(None, None)
+        except QemuMachineError:
+            if error is None and not self._is_reported:
+                raise
+        except BaseException:
+            # The task was cancelled. A kill takes some milliseconds, and the task
+            # can be cancelled again: so this blocks the loop.
+            _kill(vm)
+            raise
+
+    # Its parts.
+
+    @property
+    def qmp(self) -> Qmp:
+        """The monitor."""
+        return Qmp(self._vm().monitor)
+
+    @property
+    def console(self) -> Console:
+        """The console, if it has one."""
+        return Console(self._vm().console)
+
+    @property
+    def agent(self) -> GuestAgent:
+        """The guest agent, if it has one."""
+        return GuestAgent(self._vm().agent)
+
+    @property
+    def aio(self) -> AsyncMachine:
+        """The same machine, for coroutines."""
+        return AsyncMachine(self)
+
+    def events(self, *names: str) -> Events:
+        """Subscribes to events with these names, or to all events."""
+        return self.qmp.events(*names)
+
+    def screenshot(self, *, timeout: Limit = DEFAULT) -> Screenshot:
+        """A picture of the display."""
+        return self._vm().screenshot(timeout).wait()
+
+    # Its facts.
+
+    @property
+    def name(self) -> str:
+        """The name, in errors and in the names of logs."""
+        return self._vm().name
+
+    @property
+    def pid(self) -> Optional[int]:
+        """The process id of QEMU; ``None`` if it has ended."""
+        return self._vm().pid
+
+    @property
+    def argv(self) -> List[str]:
+        """The command line of QEMU."""
+        return self._vm().argv
+
+    @property
+    def log(self) -> str:
+        """The path of the log of QEMU's own output."""
+        return self._vm().log
+
+    @property
+    def output(self) -> str:
+        """The end of QEMU's own output."""
+        return self._vm().output
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was launched, and has not ended."""
+        return self._native is not None and self._native.is_running
+
+    @property
+    def report(self) -> Optional[ExitReport]:
+        """How it ended; ``None`` while it runs."""
+        report = self._vm().report
+        return None if report is None else self._reported(report)
+
+    def __repr__(self) -> str:
+        state = "not launched"
+        if self._native is not None and self._owner == os.getpid():
+            state = f"pid {self._native.pid}" if self._native.is_running else "ended"
+        return f"<Machine {self._binary} ({state})>"
+
+    def _vm(self) -> _native.Machine:
+        if self._native is None:
+            raise NotRunning(
+                "the machine was not launched: use `with Machine(…) as vm`, or call launch()"
+            )
+        return self._native
+
+    def _refuse_twice(self) -> None:
+        if self._native is not None and self._native.is_running:
+            raise RuntimeError("the machine runs already")
+
+    def _begin(self, vm: _native.Machine) -> None:
+        self._native, self._owner, self._is_reported = vm, os.getpid(), False
+
+    def _to_end(self) -> Optional[_native.Machine]:
+        # A fork leaves the block too, and must not end its parent's machine.
+        return self._native if self._owner == os.getpid() else None
+
+    def _reported(self, report: ExitReport) -> ExitReport:
+        self._is_reported = True
+        return report
+
+
+def best_accel(binary: Path, *, timeout: Limit = DEFAULT) -> str:
+    """The best accelerator of this QEMU that really runs a guest on this host, for
+    ``Machine(accel=…)``. The finding is kept on disk."""
+    return _native.best_accel(binary, timeout).wait()
+
+
+class AsyncMachine:
+    """:class:`Machine` for coroutines."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @property
+    def qmp(self) -> AsyncQmp:
+        """The monitor."""
+        return AsyncQmp(self._machine._vm().monitor)
+
+    @property
+    def console(self) -> AsyncConsole:
+        """The console, if it has one."""
+        return AsyncConsole(self._machine._vm().console)
+
+    @property
+    def agent(self) -> AsyncGuestAgent:
+        """The guest agent, if it has one."""
+        return AsyncGuestAgent(self._machine._vm().agent)
+
+    def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
+        """Executes a command of QMP; short for ``qmp.execute``."""
+        return self.qmp.execute(command, **arguments)
+
+    def events(self, *names: str) -> AsyncEvents:
+        """Subscribes to events with these names, or to all events."""
+        return self.qmp.events(*names)
+
+    def screenshot(self, *, timeout: Limit = DEFAULT) -> Awaitable[Screenshot]:
+        """A picture of the display."""
+        return self._machine._vm().screenshot(timeout)
+
+    async def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
+        """Waits until it ends by itself, and returns the report."""
+        vm = self._machine._vm()
+        return self._machine._reported(await vm.wait(timeout))
+
+    async def shutdown(
+        self, *, powerdown: Optional[float] = None, after_guest: Optional[float] = None
+    ) -> ExitReport:
+        """Ends it: asks QEMU, and kills it if that does not help."""
+        vm = self._machine._vm()
+        self._machine._is_reported = True
+        return await vm.shutdown(powerdown, after_guest)
+
+    async def kill(self) -> ExitReport:
+        """Kills it. What the guest has not written to its disks is lost."""
+        vm = self._machine._vm()
+        self._machine._is_reported = True
+        return await vm.kill()
+
+
+def _kill(vm: _native.Machine) -> None:
+    try:
+        vm.kill().wait_uninterrupted()
+    except QemuMachineError:
+        pass  # It has ended, and another exception is on its way.

@@ -1,0 +1,128 @@
+//! What to launch.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use qemu_machine::{
+    Accel, Console as ConsoleKind, Machine as Running, MachineBuilder, guests, spec,
+};
+
+use crate::limit::{Limit, duration};
+use crate::machine::Machine;
+use crate::operation::Operation;
+
+/// A firmware image for `Machine(firmware=…)`.
+#[pyclass(frozen, from_py_object, module = "qemu_machine._native")]
+#[derive(Debug, Clone)]
+pub(crate) struct Firmware(spec::Firmware);
+
+/// The tiny guest: a firmware with a command line on the first serial port. It
+/// needs no disk, and greets within a few tens of milliseconds.
+#[pyfunction]
+pub(crate) fn tiny_guest() -> Firmware {
+    Firmware(guests::tiny())
+}
+
+/// The best accelerator that works on this host.
+#[pyfunction]
+pub(crate) fn best_accel(binary: OsString, timeout: Limit) -> Operation {
+    let best = crate::limit::limited!(Accel::best(binary), timeout);
+    Operation::new(best, |py, choice| {
+        let name = choice.accel().name();
+        Ok(PyString::new(py, name).into_any().unbind())
+    })
+}
+
+/// Launches a machine: a binary, and the options of `Machine`.
+#[pyfunction]
+pub(crate) fn launch(binary: OsString, options: &Bound<'_, PyDict>) -> PyResult<Operation> {
+    let mut builder = Running::builder(binary);
+    let mut limit = Limit::Default;
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        if name == "launch_timeout" {
+            limit = value.extract()?;
+        } else if !value.is_none() || name == "timeout" {
+            builder = set(builder, &name, &value)?;
+        }
+    }
+    let launch = crate::limit::limited!(builder.launch(), limit);
+    Ok(Operation::new(launch, |py, vm| {
+        Ok(Py::new(py, Machine::new(vm))?.into_any())
+    }))
+}
+
+/// Sets one option.
+fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResult<MachineBuilder> {
+    let path = || value.extract::<PathBuf>();
+    let word = || value.extract::<OsString>();
+    let words = || value.extract::<Vec<OsString>>();
+    let is_set = || value.is_truthy();
+    Ok(match name {
+        "args" => builder.args(words()?),
+        "memory" => builder.memory(word()?),
+        "accel" => match word() {
+            Ok(one) => builder.accel([one]),
+            Err(_) => builder.accel(words()?),
+        },
+        "machine" => builder.machine(word()?),
+        "cpu" => builder.cpu(word()?),
+        "smp" => builder.smp(value.extract()?),
+        "kernel" => builder.kernel(path()?),
+        "initrd" => builder.initrd(path()?),
+        "append" => builder.append(word()?),
+        "bios" => builder.bios(path()?),
+        "firmware" => builder.firmware(value.extract::<Firmware>()?.0),
+        "name" => builder.name(value.extract::<String>()?),
+        "console" => console(builder, value)?,
+        "agent" if is_set()? => builder.guest_agent(),
+        "qtest" if is_set()? => builder.qtest(),
+        "agent" | "qtest" => builder,
+        "log_dir" => builder.log_dir(path()?),
+        "transcript" => builder.transcript(path()?),
+        "cwd" => builder.current_dir(path()?),
+        "wrapper" => builder.wrapper(words()?),
+        "env" => {
+            let variables = value.cast::<PyDict>()?.iter();
+            variables
+                .into_iter()
+                .try_fold(builder, |builder, (key, value)| {
+                    let key: OsString = key.extract()?;
+                    PyResult::Ok(match value.extract::<Option<OsString>>()? {
+                        Some(value) => builder.env(key, value),
+                        None => builder.env_remove(key),
+                    })
+                })?
+        }
+        "timeout" => match value.extract()? {
+            Limit::Default => builder,
+            Limit::Of(limit) => builder.default_timeout(limit),
+        },
+        "quit_timeout" => builder.quit_timeout(duration(value.extract()?)?),
+        _ => {
+            let message = format!("a machine has no option '{name}'");
+            return Err(PyTypeError::new_err(message));
+        }
+    })
+}
+
+/// Adds the console: `True` or "serial", or "virtio".
+fn console(builder: MachineBuilder, value: &Bound<'_, PyAny>) -> PyResult<MachineBuilder> {
+    if let Ok(kind) = value.extract::<String>() {
+        return match kind.as_str() {
+            "serial" => Ok(builder.console(ConsoleKind::serial())),
+            "virtio" => Ok(builder.console(ConsoleKind::virtio())),
+            _ => Err(PyValueError::new_err(format!(
+                "console is True, False, \"serial\" or \"virtio\", not \"{kind}\""
+            ))),
+        };
+    }
+    Ok(if value.is_truthy()? {
+        builder.console(ConsoleKind::serial())
+    } else {
+        builder
+    })
+}

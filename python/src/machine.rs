@@ -1,0 +1,144 @@
+//! A running machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use qemu_machine::{ExitReport, Machine as Running};
+
+use crate::agent::Agent;
+use crate::at_exit;
+use crate::console::Console;
+use crate::limit::{Limit, limited};
+use crate::monitor::Monitor;
+use crate::operation::Operation;
+use crate::owned::Owned;
+use crate::{display, report};
+
+/// A machine that was launched. It ends when Python collects this object.
+#[pyclass(frozen, module = "qemu_machine._native")]
+#[derive(Debug)]
+pub(crate) struct Machine(Owned<Arc<Running>>);
+
+impl Machine {
+    pub(crate) fn new(vm: Running) -> Self {
+        let vm = Arc::new(vm);
+        at_exit::remember(&vm);
+        Self(Owned::new(vm))
+    }
+
+    fn vm(&self, py: Python<'_>) -> PyResult<&Running> {
+        self.0.get(py).map(|vm| &**vm)
+    }
+}
+
+#[pymethods]
+impl Machine {
+    #[getter]
+    fn name(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.vm(py)?.name().to_owned())
+    }
+
+    #[getter]
+    fn pid(&self, py: Python<'_>) -> PyResult<Option<u32>> {
+        Ok(self.vm(py)?.pid())
+    }
+
+    #[getter]
+    fn argv(&self, py: Python<'_>) -> PyResult<Vec<std::ffi::OsString>> {
+        Ok(self.vm(py)?.command_line().words().to_vec())
+    }
+
+    #[getter]
+    fn log(&self, py: Python<'_>) -> PyResult<String> {
+        let vm = self.vm(py)?;
+        Ok(vm.log_path().to_string_lossy().into_owned())
+    }
+
+    #[getter]
+    fn output(&self, py: Python<'_>) -> PyResult<String> {
+        let output = self.vm(py)?.output_tail();
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    }
+
+    #[getter]
+    fn is_running(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.vm(py)?.is_running())
+    }
+
+    #[getter]
+    fn report(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let report = self.vm(py)?.report();
+        report.map(|it| report::to_python(py, &it)).transpose()
+    }
+
+    #[getter]
+    fn monitor(&self, py: Python<'_>) -> PyResult<Monitor> {
+        Ok(Monitor::new(self.vm(py)?.monitor().clone()))
+    }
+
+    #[getter]
+    fn console(&self, py: Python<'_>) -> PyResult<Console> {
+        Ok(Console::new(self.vm(py)?.console().clone()))
+    }
+
+    #[getter]
+    fn agent(&self, py: Python<'_>) -> PyResult<Agent> {
+        Ok(Agent::new(self.vm(py)?.guest_agent().clone()))
+    }
+
+    fn screenshot(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {
+        let take = self.vm(py)?.display().screenshot();
+        Ok(Operation::new(limited!(take, timeout), |py, picture| {
+            display::to_python(py, &picture)
+        }))
+    }
+
+    /// Waits until the machine ends by itself.
+    fn wait(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {
+        let wait = self.vm(py)?.wait_for_exit();
+        Ok(Operation::new(limited!(wait, timeout), |py, ended| {
+            report::to_python(py, &ended)
+        }))
+    }
+
+    /// Ends the machine. With `powerdown`, asks the guest first.
+    fn shutdown(
+        &self,
+        py: Python<'_>,
+        powerdown: Option<f64>,
+        after_guest: Option<f64>,
+    ) -> PyResult<Operation> {
+        let mut shutdown = self.vm(py)?.shutdown();
+        if let Some(seconds) = powerdown {
+            shutdown = shutdown.powerdown(finite(seconds)?);
+        }
+        if let Some(seconds) = after_guest {
+            shutdown = shutdown.after_guest(finite(seconds)?);
+        }
+        Ok(Operation::new(shutdown, give_report))
+    }
+
+    fn kill(&self, py: Python<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.vm(py)?.kill(), give_report))
+    }
+}
+
+impl Drop for Machine {
+    /// The last handle's drop waits for the end of the process, so other threads
+    /// of Python must be able to run.
+    fn drop(&mut self) {
+        let vm = self.0.take();
+        // Without an interpreter, it is dropped with the closure.
+        let _ = Python::try_attach(move |py| py.detach(move || drop(vm)));
+    }
+}
+
+fn give_report(py: Python<'_>, ended: Arc<ExitReport>) -> PyResult<Py<PyAny>> {
+    report::to_python(py, &ended)
+}
+
+/// A limit that must end.
+fn finite(seconds: f64) -> PyResult<Duration> {
+    Ok(crate::limit::duration(seconds)?.unwrap_or(Duration::MAX))
+}

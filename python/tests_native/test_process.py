@@ -1,0 +1,194 @@
+"""Whatever happens to the Python process, no QEMU is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+from qemu_machine import ForkError
+
+from support import Script, Test, has_ended, tiny
+
+#: How a program ends while its machine lives, and its exit status.
+ENDS = {
+    "returns": ("", 0),
+    "exits": ("sys.exit(3)", 3),
+    "raises": ("raise ValueError", 1),
+    "exits at once": ("os._exit(4)", 4),
+    "is aborted": ("os.abort()", -6),
+    "is killed": ("os.kill(os.getpid(), 9)", -9),
+    "is terminated": ("os.kill(os.getpid(), 15); time.sleep(60)", -15),
+    "exits in a thread": (
+        "t = threading.Thread(target=sys.exit); t.start(); t.join()", 0
+    ),
+    "has a daemon thread that waits": (
+        "threading.Thread(target=lambda: vm.wait(timeout=None), daemon=True).start()", 0
+    ),
+    "has daemon threads that execute": (
+        "def work():\n"
+        "    while True: vm.qmp.execute('query-status')\n"
+        "for _ in range(4): threading.Thread(target=work, daemon=True).start()\n"
+        "time.sleep(0.1)", 0
+    ),
+    "has a daemon thread with a loop": (
+        "import asyncio\n"
+        "async def work():\n"
+        "    while True: await vm.aio.execute('query-status')\n"
+        "threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start()\n"
+        "time.sleep(0.2)", 0
+    ),
+    "uses it in its own handler of the end": (
+        "import atexit, qemu_machine._machine as m\n"
+        "atexit.unregister(m._native.end_all)\n"
+        "atexit.register(lambda: print(vm.wait().signal))\n"
+        "atexit.register(m._native.end_all)", 0
+    ),
+    "keeps it in a cycle": ("vm.self = vm; vm.more = [vm]", 0),
+    "execs another program": ("os.execv('/bin/true', ['true'])", 0),
+}  # fmt: skip
+
+
+class Ends(unittest.TestCase):
+    def test_no_machine_survives_its_program(self) -> None:
+        for name, (body, status) in ENDS.items():
+            with self.subTest(name):
+                script = Script(body)
+                ended = script.finish()
+                self.assertEqual(ended.returncode, status, ended.stderr)
+                self.assertTrue(has_ended(script.qemu))
+                if status == 0:
+                    self.assertEqual(ended.stderr, "")
+                self.assertNotIn("Fatal", ended.stderr)
+                self.assertNotIn("panicked", ended.stderr)
+
+
+class Forks(Test):
+    def test_a_fork_is_refused_and_harms_nothing(self) -> None:
+        with tiny() as vm, vm.events("STOP") as events:
+            qmp, console = vm.qmp, vm.console
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    os.close(read)
+                    for use in (
+                        lambda: vm.qmp,
+                        lambda: qmp.execute("quit"),
+                        lambda: console.send("poweroff\n"),
+                        lambda: events.wait(timeout=1),
+                        lambda: vm.kill(),
+                    ):
+                        try:
+                            use()
+                        except ForkError as error:
+                            os.write(write, str(error).encode() + b"\n")
+                    vm.__exit__(None, None, None)
+                    del vm, qmp, console, events
+                    status = 0
+                finally:
+                    os._exit(status)
+            os.close(write)
+            with os.fdopen(read) as said:
+                lines = said.read().splitlines()
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual(len(lines), 5, lines)
+            self.assertIn(f"belongs to process {os.getpid()}", lines[0])
+            self.assertTrue(vm.qmp.execute("query-status")["running"])
+            vm.qmp.execute("stop")
+            self.assertEqual(events.wait().name, "STOP")
+
+    def test_a_fork_that_leaves_the_block_ends_nothing(self) -> None:
+        script = Script("""
+child = os.fork()
+if child == 0:
+    vm.__exit__(None, None, None)
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(vm.qmp.execute("query-status")["running"])
+""")
+        ended = script.finish()
+        self.assertEqual((ended.stdout, ended.stderr), ("True\n", ""))
+        self.assertTrue(has_ended(script.qemu))
+
+    def test_a_fork_may_launch_its_own_machine(self) -> None:
+        script = Script("""
+child = os.fork()
+if child == 0:
+    with tiny() as own:
+        own.console.expect("ready")
+        status = 0 if own.qmp.execute("query-status")["running"] else 1
+    sys.exit(status)
+assert os.waitpid(child, 0)[1] == 0
+print(vm.qmp.execute("query-status")["running"])
+""")
+        ended = script.finish()
+        self.assertEqual((ended.stdout, ended.stderr), ("True\n", ""))
+
+    def test_multiprocessing_works_by_fork_and_by_spawn(self) -> None:
+        script = Script("""
+import multiprocessing
+from test_process import launch_one
+for method in ("fork", "spawn", "forkserver"):
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(launch_one, range(3)) == ["CommandError"] * 3, method
+print(vm.qmp.execute("query-status")["running"])
+""")
+        ended = script.finish()
+        self.assertEqual((ended.stdout, ended.stderr), ("True\n", ""))
+
+
+def launch_one(number: int) -> str:
+    """Work for a pool: a machine of its own, and an exception that is pickled."""
+    try:
+        with tiny() as vm:
+            vm.qmp.execute("no-such-command")
+    except Exception as error:
+        return type(error).__name__
+    return "no exception"
+
+
+class Subinterpreters(unittest.TestCase):
+    def test_they_are_refused_clearly(self) -> None:
+        program = """
+import sys, qemu_machine
+qemu_machine.Machine
+body = '''
+import os
+try:
+    from qemu_machine import Machine
+    os.write(1, b"imported")
+except ImportError as error:
+    os.write(1, str(error).encode())
+'''
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    interpreters.exec(interpreters.create("legacy"), body)
+else:
+    import _xxsubinterpreters as interpreters
+    interpreters.run_string(interpreters.create(isolated=False), body)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        )
+        self.assertIn("subinterpreter", ended.stdout, ended.stderr)
+
+
+class Signals(Test):
+    def test_a_signal_to_the_whole_group_reaches_python_and_not_the_reports(self) -> None:
+        script = Script("""
+import signal
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+try:
+    print("ready", flush=True)
+    vm.wait(timeout=60)
+finally:
+    print(vm.is_running, flush=True)
+""")
+        assert script.process.stdout is not None
+        script.process.stdout.readline()
+        script.process.send_signal(signal.SIGTERM)
+        ended = script.finish()
+        self.assertEqual((ended.returncode, ended.stdout), (7, "True\n"))
+        self.assertTrue(has_ended(script.qemu))

@@ -1,0 +1,85 @@
+"""The types: the package and a program that uses it, checked by mypy."""
+
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+try:
+    import mypy
+except ImportError:
+    mypy = None  # type: ignore[assignment]
+
+import qemu_machine
+
+PROGRAM = """
+import asyncio
+from typing import Dict, Optional
+from qemu_machine import Event, ExitReport, Machine, Match, ShellOutput, connect
+
+def plain() -> ExitReport:
+    with Machine("qemu-system-x86_64", accel=("kvm", "tcg"), console=True) as vm:
+        status: Dict[str, object] = vm.qmp.execute("query-status")
+        found: Match = vm.console.expect("login: ", timeout=30)
+        group: Optional[str] = found.group(1)
+        with vm.events("SHUTDOWN") as events:
+            event: Event = events.wait(timeout=None)
+        output: ShellOutput = vm.console.shell(user="root").run("true")
+        data: bytes = vm.agent.read_file("/etc/hostname")
+        return vm.wait(timeout=60)
+
+async def coroutine() -> None:
+    async with Machine.from_argv(["qemu-system-x86_64"]) as vm:
+        found: Match = await vm.aio.console.expect("x")
+        async for event in vm.aio.events():
+            name: str = event.name
+        report: ExitReport = await vm.aio.shutdown(powerdown=5)
+
+reveal_type(plain().code)
+vm = Machine("x", memory=5)
+connect(5)
+"""
+
+
+@unittest.skipUnless(mypy, "mypy is not installed")
+class Types(unittest.TestCase):
+    def mypy(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *arguments]
+        with tempfile.TemporaryDirectory() as folder:
+            ended = subprocess.run(
+                [*command, "--cache-dir", folder], capture_output=True, text=True, cwd=folder
+            )
+        self.assertEqual(ended.stderr, "")
+        return ended.stdout
+
+    def test_the_package_has_no_errors(self) -> None:
+        self.assertEqual(self.mypy("-p", "qemu_machine", "--exclude", "compat"), "")
+
+    def test_a_program_is_checked_against_it(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder, "program.py")
+            program.write_text(PROGRAM)
+            said = self.mypy(str(program)).splitlines()
+        self.assertIn('Revealed type is "', said[0])
+        self.assertIn("int", said[0])
+        self.assertIn('"memory"', said[1])
+        self.assertIn('"connect"', said[2])
+        self.assertEqual(len([line for line in said if "error" in line]), 2, said)
+
+    def test_the_stubs_have_what_the_module_has(self) -> None:
+        import ast
+
+        import qemu_machine._native as native
+
+        stub = Path(qemu_machine.__file__).with_name("_native.pyi")
+        for node in ast.parse(stub.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                self.assertTrue(hasattr(native, node.name), node.name)
+            if isinstance(node, ast.ClassDef):
+                real = getattr(native, node.name)
+                declared = {it.name for it in node.body if isinstance(it, ast.FunctionDef)}
+                present = {it for it in vars(real) if not it.startswith("__")}
+                public = {it for it in declared if not it.startswith("__")}
+                self.assertEqual(present, public, node.name)
+                self.assertTrue(declared <= set(dir(real)), node.name)
