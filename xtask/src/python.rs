@@ -60,11 +60,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Builds the wheel for tests, and runs them.
-pub(crate) fn run_tests() -> Result<Outcome, Failure> {
-    test_with("python3", &check_and_build(Profile::Dev)?)
-}
-
 /// Checks the crate, and builds the wheel. Returns its path.
 fn check_and_build(profile: Profile) -> Result<PathBuf, Failure> {
     // A new environment waits for downloads, and the checks need the processors.

@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    api, bench, failure::Failure, hardships, language, package, process, process::cargo,
-    python as wheel, rooms, setup, workspace,
+    api, bench, failure::Failure, hardships, language, package, process, process::cargo, rooms,
+    setup, workspace,
 };
 use programs::Program;
 pub(crate) use python::unittest;
@@ -65,9 +65,6 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         });
     }
     outcome += step("Python tests", || python::run(extent));
-    if extent == Extent::Full {
-        outcome += step("Python wheel tests", wheel::run_tests);
-    }
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;
