@@ -118,8 +118,10 @@ impl Identity {
              python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\"),0x5207)'\n\
              [ ! -s /etc/machine-id ] || echo {machine_id} > /etc/machine-id || \
              failed=\"$failed machine-id\"\n\
-             boot=$(mktemp) && echo {boot_id} > \"$boot\" && \
-             mount -o bind \"$boot\" /proc/sys/kernel/random/boot_id || failed=\"$failed boot-id\"\n\
+             boot=; for folder in /run /var/run ''; do\n\
+             echo {boot_id} > \"$folder/.boot-id\" && boot=$folder/.boot-id && break\n\
+             done\n\
+             [ \"$boot\" ] && mount -o bind $boot /proc/sys/kernel/random/boot_id || failed=\"$failed boot-id\"\n\
              {hostname}\
              index=0\n\
              for card in /sys/class/net/*/device; do\n\
