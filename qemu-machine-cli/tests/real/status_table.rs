@@ -173,7 +173,7 @@ const ROWS: [Row; 43] = [
     ),
     row(
         "the run is late",
-        &["--timeout", "0.5", "--stay"],
+        &["--timeout", "3", "--stay"],
         124,
         "timed-out",
     ),
