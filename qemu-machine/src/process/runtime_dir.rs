@@ -245,7 +245,7 @@ fn is_due(launch: u64, ours: usize) -> bool {
 }
 
 /// Removes what dead owners left. A later sweep gets what cannot be removed.
-fn sweep(base: &Path) {
+pub(crate) fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else {
         return;
     };

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,8 +124,8 @@ struct Saved {
     names: Vec<String>,
     guest_ran: bool,
     version: String,
-    /// The images below its disks.
-    bases: Vec<PathBuf>,
+    /// What it was made of.
+    inputs: Vec<(PathBuf, Stamp)>,
 }
 
 impl Saving {
@@ -132,6 +133,12 @@ impl Saving {
         let Some(_turn) = given_up.or(self.turn.lock()).await else {
             return Ok(None);
         };
+        // What can fail later must not, because then the guest has ended.
+        if let Some(path) = &self.keep_at {
+            let free = check_free(path, &self.from);
+            free.map_err(file("keep a template at", path))?;
+        }
+        let inputs = self.inputs()?;
         // On the file system of the private directory, so that files can be
         // moved.
         let parent = self.from.parent().unwrap_or(Path::new("/"));
@@ -142,7 +149,7 @@ impl Saving {
         let source = Source::pause(&self.qmp, false).await.map_err(executed)?;
         let saved = match given_up.or(self.save(state_file)).await {
             None => None,
-            Some(Ok(())) => Some(self.move_files(directory, source.ran())),
+            Some(Ok(())) => Some(self.move_files(directory, source.ran(), inputs)),
             Some(Err(error)) => Some(Err(error)),
         };
         let saved = saved.transpose();
@@ -174,14 +181,11 @@ impl Saving {
         &self,
         directory: PrivateDirectory,
         guest_ran: bool,
+        inputs: Vec<(PathBuf, Stamp)>,
     ) -> Result<Saved, TemplateError> {
         let plan = ImagePlan::of(&self.spec.arguments).unwrap_or_default();
         let disks = (0..plan.disks.len()).map(disk_file);
         let names: Vec<String> = std::iter::once(MEMORY.to_owned()).chain(disks).collect();
-        if let Some(path) = self.keep_at.as_ref().filter(|path| path.exists()) {
-            let cause = io::ErrorKind::AlreadyExists.into();
-            return Err(file("keep a template at", path)(cause));
-        }
         for (index, name) in names.iter().enumerate() {
             let to = directory.path().join(name);
             if let Err(cause) = fs::rename(self.from.join(name), &to) {
@@ -193,14 +197,33 @@ impl Saving {
         }
         let version = self.qmp.greeting().and_then(|it| it.version.as_ref());
         let version = version.map(|it| format!("{}.{}.{}", it.major, it.minor, it.micro));
-        let working = self.spec.working_directory.clone().unwrap_or_default();
         Ok(Saved {
             directory,
             names: names.into_iter().chain([STATE.to_owned()]).collect(),
             guest_ran,
             version: version.unwrap_or_default(),
-            bases: plan.disks.iter().map(|it| working.join(&it.base)).collect(),
+            inputs,
         })
+    }
+
+    /// QEMU, the files that the guest booted from, and the images below its
+    /// disks.
+    fn inputs(&self) -> Result<Vec<(PathBuf, Stamp)>, TemplateError> {
+        let program = program(&self.spec).map_err(|_| TemplateError::Unusable {
+            path: self.from.clone(),
+            reason: "its QEMU is gone".to_owned(),
+        })?;
+        let plan = ImagePlan::of(&self.spec.arguments).unwrap_or_default();
+        let working = self.spec.working_directory.clone().unwrap_or_default();
+        let bases = plan.disks.iter().map(|it| working.join(&it.base));
+        let inputs = [program].into_iter().chain(boot_files(&self.spec));
+        let inputs = inputs.chain(bases).map(|path| {
+            let path = path.canonicalize().unwrap_or(path);
+            Stamp::of(&path)
+                .map(|stamp| (path.clone(), stamp))
+                .map_err(file("read", &path))
+        });
+        inputs.collect()
     }
 }
 
@@ -213,20 +236,6 @@ impl Saved {
     ) -> Result<Template, TemplateError> {
         let directory = self.directory.path().to_owned();
         let state = directory.join(STATE);
-        let program = program(spec).map_err(|_| TemplateError::Unusable {
-            path: directory.clone(),
-            reason: "its QEMU is gone".to_owned(),
-        })?;
-        let inputs = [program]
-            .into_iter()
-            .chain(boot_files(spec))
-            .chain(self.bases);
-        let inputs = inputs.map(|path| {
-            let path = path.canonicalize().unwrap_or(path);
-            Stamp::of(&path)
-                .map(|stamp| (path.clone(), stamp))
-                .map_err(file("read", &path))
-        });
         let files = self.names.into_iter().map(|name| {
             let path = directory.join(&name);
             Stamp::of(&path)
@@ -240,7 +249,7 @@ impl Saved {
             guest_words: guest_words(spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
-            inputs: inputs.collect::<Result<_, _>>()?,
+            inputs: self.inputs,
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
@@ -262,6 +271,20 @@ impl Saved {
             _use: None,
         };
         Ok(Template::new(files, Arc::clone(spec)))
+    }
+}
+
+/// Whether a directory beside `private` can get this name, by a rename.
+fn check_free(path: &Path, private: &Path) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new(".")).metadata()?;
+    if parent.dev() == private.metadata()?.dev() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::CrossesDevices.into())
     }
 }
 

@@ -35,5 +35,6 @@ mod real_screen;
 mod real_serial_ports;
 mod real_shell;
 mod real_snapshots;
+mod real_template_faults;
 mod real_templates;
 mod shells;

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use super::TemplateError;
 use super::files::USED;
+use crate::process::runtime_dir;
 pub use make::MakeTemplate;
 
 /// Templates that are kept on disk, so that many processes boot a guest once.
@@ -140,11 +141,13 @@ impl TemplateStore {
     }
 
     /// Removes the templates that were used least, until those left take at most
-    /// this disk space. Returns their keys.
+    /// this disk space. Returns their keys. Also removes what processes left that
+    /// died while they made a template.
     ///
     /// # Errors
     /// [`TemplateError::File`], if the store cannot be read.
     pub fn prune(&self, limit_bytes: u64) -> Result<Vec<String>, TemplateError> {
+        runtime_dir::sweep(&self.directory);
         let victims = evict::victims(&self.list()?, limit_bytes);
         let gone = |key: &String| evict::remove(&self.directory, key).unwrap_or(false);
         Ok(victims.into_iter().filter(gone).collect())
