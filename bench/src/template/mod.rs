@@ -149,8 +149,8 @@ fn both<'a, T>(
     names: [&'static str; 2],
     round: fn(&T) -> Result<f64, Failure>,
 ) -> impl Iterator<Item = Contender<'a>> {
-    let named = names.into_iter().zip(of);
-    named.map(move |(who, of)| Contender::new(who, move || round(of)))
+    let rows = names.into_iter().zip(of);
+    rows.map(move |(who, of)| Contender::new(who, move || round(of)))
 }
 
 /// The times of the boots, freezes and first clones.
@@ -159,8 +159,8 @@ fn of_lives(
     names: [&'static str; 2],
     time: fn(&Life) -> f64,
 ) -> impl Iterator<Item = Measured> {
-    let named = names.into_iter().zip(guests);
-    named.map(move |(who, guest)| Measured {
+    let rows = names.into_iter().zip(guests);
+    rows.map(move |(who, guest)| Measured {
         who,
         values: guest.lives.iter().map(time).collect(),
     })
