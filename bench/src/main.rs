@@ -16,7 +16,6 @@ mod setting;
 mod spread;
 mod sys;
 mod table;
-mod template;
 mod topic;
 mod turns;
 
@@ -91,10 +90,9 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
 }
 
 /// In the order of the report.
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 4] = [
     monitor::TOPIC,
     lifetime::TOPIC,
     console::TOPIC,
     command::TOPIC,
-    template::TOPIC,
 ];
