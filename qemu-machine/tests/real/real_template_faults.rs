@@ -71,7 +71,7 @@ impl Place {
     fn stored(&self) -> Vec<String> {
         let names = names(self.store().path()).into_iter();
         names
-            .filter(|name| !name.ends_with(".lock") && name != "digests")
+            .filter(|name| name.strip_suffix(".lock").is_none() && name != "digests")
             .collect()
     }
 }
@@ -95,7 +95,7 @@ fn goes_on(vm: &Machine) {
     }
 }
 
-fn refused(builder: MachineBuilder) -> String {
+fn refused(builder: &MachineBuilder) -> String {
     match *builder.launch().wait().unwrap_err().failure {
         LaunchFailure::NotOfTemplate { reason } => reason,
         other => panic!("{other}"),
@@ -320,7 +320,7 @@ fn a_file_that_was_cut_short_or_touched_is_refused_by_its_name() {
     let place = Place::make(&qemus().remove(0), &scratch);
     let template = place.freeze();
     let is_refused = |name: &str| {
-        let reason = refused(template.machine());
+        let reason = refused(&template.machine());
         assert!(reason.contains(name), "{reason}");
         let error = Template::open(place.kept(), &place.freezable()).unwrap_err();
         assert!(matches!(error, TemplateError::Unusable { .. }), "{error}");
