@@ -99,10 +99,13 @@ impl Launch {
         // The thread of the engine must start the process: the kernel kills the
         // process when the thread that started it ends.
         engine.spawn(async move {
-            let mut sender = sender;
+            let (mut sender, spec) = (sender, self.spec);
             let span = Span::launch(|| attempt.name.clone());
-            let launch = span.around(launch(engine, &self.spec, self.timeout, cancelled, attempt));
-            if let Either::Left(result) = race(launch, sender.closed()).await {
+            let launch = span.around(launch(engine, &spec, self.timeout, cancelled, attempt));
+            let raced = race(launch, sender.closed()).await;
+            // It may hold a template, which is the caller's alone after this.
+            drop(spec);
+            if let Either::Left(result) = raced {
                 // If the caller is gone, the machine is dropped, and ends.
                 let _ = sender.send(result.map(|vm| Undelivered(Some(vm))));
             }
