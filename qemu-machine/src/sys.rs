@@ -5,6 +5,8 @@
 //! process until it becomes the program. So the cost does not depend on the
 //! size of this process. Before that, the child makes only system calls: it
 //! allocates nothing, takes no lock and runs no signal handler.
+//!
+//! The file is longer than others, because all unsafe code is in it.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
