@@ -65,7 +65,11 @@ def answer(command, arguments):
 
 
 def say(monitor, message):
-    monitor.sendall(json.dumps(message).encode() + b"\r\n")
+    try:
+        monitor.sendall(json.dumps(message).encode() + b"\r\n")
+    except OSError:
+        # QEMU lives on when its monitor closes.
+        signal.pause()
 
 
 def serve(monitor):
@@ -98,7 +102,6 @@ def serve(monitor):
         if command == "quit" and "fake-deaf" not in WORDS:
             print("fake: terminating", flush=True)
             os._exit(0)
-    # QEMU lives on when its monitor closes.
     signal.pause()
 
 

@@ -59,14 +59,14 @@ class MachinesConsole(MachineTest):
                 self.assertEqual(file.read(), b"logged")
 
     def test_an_alarm_ends_a_read_and_the_console_goes_on(self) -> None:
-        for options in ({}, {"drain_console": True}):
-            vm = machine(**options)
-            vm.set_console()
-            vm.launch()
-            self.interrupted(functools.partial(vm.console_socket.recv, 1), lambda: None)
-            vm.console_socket.sendall(b"x")
-            self.assertEqual(vm.console_socket.recv(1), b"x")
-            vm.shutdown()
+        # Without draining, the read is Python's own.
+        vm = machine(drain_console=True)
+        vm.set_console()
+        vm.launch()
+        self.interrupted(functools.partial(vm.console_socket.recv, 1), lambda: None)
+        vm.console_socket.sendall(b"x")
+        self.assertEqual(vm.console_socket.recv(1), b"x")
+        vm.shutdown()
 
 
 class Drained(Test):

@@ -12,6 +12,8 @@ from typing import IO, Optional
 
 from qemu.qmp._blocking_stream import Deadline
 
+from . import _kernel_errors
+
 
 class Drain:
     """A thread that reads a socket until its end, or until ``stop``.
@@ -58,7 +60,7 @@ class Drain:
 
     def stop(self) -> None:
         """End the thread. It may be repeated."""
-        with contextlib.suppress(OSError):
+        with _kernel_errors.ignored():
             self._ours.shutdown(socket.SHUT_WR)
         if self.thread is not threading.current_thread():
             self.thread.join()

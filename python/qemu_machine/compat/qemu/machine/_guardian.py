@@ -11,11 +11,12 @@ and ``guard``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import threading
 from typing import Dict, Optional
+
+from . import _kernel_errors
 
 #: The start time tells a process from a later one with the same number. It is the
 #: 20th field after the name, which ends at the last parenthesis.
@@ -93,7 +94,7 @@ class Guardian:
         # If the shell is gone, a new one learns of everything.
         for _ in range(2):
             if self._pipe is not None:
-                with contextlib.suppress(OSError):
+                with _kernel_errors.ignored():
                     os.write(self._pipe, os.fsencode(line) + b"\n")
                     return
                 os.close(self._pipe)
@@ -120,7 +121,9 @@ class Guardian:
         except BaseException as err:
             os.close(write)
             # Without a shell, machines work as before, unguarded.
-            if not isinstance(err, (OSError, subprocess.SubprocessError)):
+            if isinstance(err, OSError) and err.errno is not None:
+                return
+            if not isinstance(err, subprocess.SubprocessError):
                 raise
         else:
             self._pipe = write

@@ -19,6 +19,7 @@ from typing import IO, Any, Callable, Iterator, List, Optional, Sequence
 
 from qemu.qmp._blocking_stream import Deadline
 
+from . import _kernel_errors
 from ._guardian import GUARDIAN
 
 
@@ -105,7 +106,7 @@ class Process:
         """
         pidfd: Optional[int] = None
         if self.poll() is None and self._started:
-            with contextlib.suppress(OSError, AttributeError):
+            with contextlib.suppress(AttributeError), _kernel_errors.ignored():
                 pidfd = os.pidfd_open(self._started[0].pid)
         try:
             yield pidfd

@@ -30,7 +30,7 @@ from typing import (
 from qemu.qmp import ConnectError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
-from . import _command_line
+from . import _command_line, _kernel_errors
 from ._errors import (
     AbnormalShutdown,
     QEMUMachineAddDeviceError,
@@ -445,7 +445,7 @@ class QEMUMachine(MonitorFace):
         if self._qemu_log_path is not None:
             # Neither a lost file nor what is no text may stop the clean-up.
             self._iolog = ""
-            with contextlib.suppress(OSError):
+            with _kernel_errors.ignored():
                 with open(self._qemu_log_path, errors="backslashreplace") as file:
                     self._iolog = file.read()
 
