@@ -10,6 +10,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from typing import List, Optional, Tuple, Union
 
 from . import _transport
@@ -50,6 +51,7 @@ class LineStream:
         self._socket = sock
         # Its readline is one call, and keeps what it reads if it is interrupted.
         self._file = open(sock.fileno(), "rb", buffering=_CHUNK, closefd=False)
+        self._forgotten = _closed_when_forgotten(self, [sock])
         # The number of the next line, and the parts of it that have arrived.
         self._incoming: Tuple[int, List[bytes]] = (0, [])
         # The number of messages, what is unsent of them, and how much of that
@@ -65,6 +67,7 @@ class LineStream:
         """Close the socket."""
         self._file.close()
         self._socket.close()
+        self._forgotten.detach()
 
     def queue(self, data: bytes) -> None:
         """Send a message, or keep what the socket does not take for later.
@@ -148,6 +151,7 @@ class Listener:
 
     def __init__(self, address: _transport.SocketAddrT) -> None:
         self._sockets = _bound(address)
+        self._forgotten = _closed_when_forgotten(self, self._sockets)
 
     def accept(
         self, deadline: Deadline, peers_end: Optional[int] = None
@@ -186,12 +190,31 @@ class Listener:
         for sock in self._sockets:
             sock.close()
         self._sockets = []
+        self._forgotten.detach()
 
     def _accept(self) -> Optional[socket.socket]:
         for sock in self._sockets:
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 return sock.accept()[0]
         return None
+
+
+def _closed_when_forgotten(
+    owner: object, sockets: List[socket.socket]
+) -> "weakref.finalize[[], object]":
+    """Close sockets without a warning when nobody has their owner any more.
+
+    A destructor in Python would run after each use, and lose what the handler of
+    a signal raises in it.
+    """
+
+    def close() -> None:
+        for sock in sockets:
+            sock.close()
+
+    finalizer = weakref.finalize(owner, close)
+    finalizer.atexit = False
+    return finalizer
 
 
 def connected(address: _transport.ConnectAddrT) -> socket.socket:

@@ -12,7 +12,8 @@ import contextlib
 import json
 import logging
 import socket
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from types import TracebackType
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from . import _session
 from ._blocking_stream import Deadline, LineStream, Listener, connected
@@ -189,18 +190,8 @@ class SyncConnection:
 
     # The handshake.
 
-    @contextlib.contextmanager
-    def _establishing(self, error_message: str) -> Any:
-        """Return to IDLE if a step fails. Errors of the peer become ConnectError."""
-        try:
-            yield
-        except BaseException as err:
-            self._release()
-            if not _is_of_connection(err):
-                raise
-            assert isinstance(err, Exception)
-            self.logger.error("%s: %s", error_message, exception_summary(err))
-            raise ConnectError(error_message, err) from err
+    def _establishing(self, error_message: str) -> _Step:
+        return _Step(self, error_message)
 
     def _start_session(self, negotiate: bool, deadline: Deadline) -> None:
         self.greeting = None
@@ -321,6 +312,35 @@ class SyncConnection:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+
+
+class _Step:
+    """Returns to IDLE if a step fails. Errors of the peer become ConnectError.
+
+    A generator would hold the error in a cycle.
+    """
+
+    def __init__(self, connection: SyncConnection, error_message: str) -> None:
+        self._connection = connection
+        self._error_message = error_message
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: Optional[Type[BaseException]],
+        exc_val: Optional[BaseException],
+        exc_tb: Optional[TracebackType],
+    ) -> None:
+        if exc_val is None:
+            return
+        self._connection._release()
+        if _is_of_connection(exc_val):
+            assert isinstance(exc_val, Exception)
+            summary = exception_summary(exc_val)
+            self._connection.logger.error("%s: %s", self._error_message, summary)
+            raise ConnectError(self._error_message, exc_val) from exc_val
 
 
 def _is_of_connection(err: BaseException) -> bool:

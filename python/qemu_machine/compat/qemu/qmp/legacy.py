@@ -5,7 +5,6 @@ It works in every thread, with or without a running event loop.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from types import TracebackType
 from typing import Any, Dict, List, Optional, Type, TypeVar, Union
@@ -66,13 +65,6 @@ class QEMUMonitorProtocol:
         exc_tb: Optional[TracebackType],
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        # The constructor may have failed, and the interpreter may be at its end.
-        connection = self.__dict__.get("_qmp")
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.close()
 
     @classmethod
     def parse_address(cls, address: str) -> SocketAddrT:
