@@ -74,9 +74,12 @@ class Process:
         """Return the exit code, or None while it runs."""
         if not self._started:
             return None
-        code = self._started[0].poll()
-        if code is not None:
-            self._release()
+        try:
+            # Its `poll` would lose an OSError that a signal's handler raises.
+            code = self._started[0].wait(timeout=0)
+        except subprocess.TimeoutExpired:
+            return None
+        self._release()
         return code
 
     def wait(self, timeout: Optional[float] = None) -> int:
@@ -90,7 +93,7 @@ class Process:
             if end is not None:
                 poll = select.poll()
                 poll.register(end, select.POLLIN)
-                if not deadline.wait(poll) and popen.poll() is None:
+                if not deadline.wait(poll):
                     assert timeout is not None
                     raise subprocess.TimeoutExpired(self.args, timeout)
                 timeout = None
@@ -105,7 +108,7 @@ class Process:
         It is None if it has been reaped, or if the kernel is older than Linux 5.3.
         """
         pidfd: Optional[int] = None
-        if self.poll() is None and self._started:
+        if self._started and self.returncode is None:
             with contextlib.suppress(AttributeError), _kernel_errors.ignored():
                 pidfd = os.pidfd_open(self._started[0].pid)
         try:
