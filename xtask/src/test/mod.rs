@@ -180,6 +180,9 @@ fn conclude(mut outcome: Outcome) -> Result<(), Failure> {
     for (test, time) in outcome.times.iter().take(10) {
         tell!("{:7.1} s  {test}", time.as_secs_f64());
     }
+    for lines in &outcome.last_lines {
+        tell!("\n{lines}");
+    }
     for failed in &outcome.failed {
         tell!("failed: {failed}");
     }

@@ -56,6 +56,9 @@ pub(crate) fn unittest(mut python: Command, what: &[&str]) -> Result<Outcome, Fa
         tell!("`{}` ran no test", process::line(&python));
         outcome += Outcome::failed("Python tests");
     }
+    if outcome.tally.failed > 0 {
+        outcome.keep_last_lines("the Python tests", &said);
+    }
     Ok(outcome)
 }
 
@@ -126,6 +129,16 @@ FAILED (failures=1, skipped=2)
     fn a_run_without_failures_is_counted() {
         let outcome = result("....\nRan 4 tests in 0.001s\n\nOK\n");
         assert_eq!((outcome.tally.passed, outcome.tally.failed), (4, 0));
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let printed: Vec<_> = (0..1000).map(|line| line.to_string()).collect();
+        let mut outcome = Outcome::failed("x");
+        outcome.keep_last_lines("x", &printed.join("\n"));
+        let kept = &outcome.last_lines[0];
+        assert!(kept.starts_with("last lines of x:\n940\n"), "{kept}");
+        assert!(kept.ends_with("\n999"), "{kept}");
     }
 
     #[test]

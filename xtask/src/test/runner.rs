@@ -33,6 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) times: Vec<(String, Duration)>,
     /// The tests and programs that failed.
     pub(crate) failed: Vec<String>,
+    /// The last lines of each program that failed.
+    pub(crate) last_lines: Vec<String>,
 }
 
 /// Runs all programs, each under all of these hardships.
@@ -78,6 +80,7 @@ impl Outcome {
         tally: Tally::PASSED,
         times: Vec::new(),
         failed: Vec::new(),
+        last_lines: Vec::new(),
     };
 
     /// One check or program of this name that failed as a whole.
@@ -86,15 +89,28 @@ impl Outcome {
             tally: Tally::FAILED,
             times: Vec::new(),
             failed: vec![name.to_owned()],
+            last_lines: Vec::new(),
         }
     }
+
+    /// Keeps the end of what a program printed, for the summary.
+    pub(crate) fn keep_last_lines(&mut self, program: &str, printed: &str) {
+        let lines: Vec<&str> = printed.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        let last = format!("last lines of {program}:\n{}", last.join("\n"));
+        self.last_lines.push(last);
+    }
 }
+
+/// A service that runs the tests may keep only the end of the output.
+const LAST_LINES: usize = 60;
 
 impl AddAssign for Outcome {
     fn add_assign(&mut self, other: Self) {
         self.tally += other.tally;
         self.times.extend(other.times);
         self.failed.extend(other.failed);
+        self.last_lines.extend(other.last_lines);
     }
 }
 
@@ -135,19 +151,22 @@ fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure
     if tally.failed == 0 && !ended.failed.is_empty() {
         tally += Tally::FAILED;
     }
-    if tally.failed > 0 {
-        tell!("\noutput of {name}:\n{}", ended.rest);
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    tell!("{name}: {tally} in {seconds:.1} s");
     let times = ended.times.into_ended().into_iter();
-    Ok(Outcome {
+    let mut outcome = Outcome {
         tally,
         times: times
             .map(|(test, time)| (format!("{name}: {test}"), time))
             .collect(),
         failed: ended.failed,
-    })
+        last_lines: Vec::new(),
+    };
+    if tally.failed > 0 {
+        tell!("\noutput of {name}:\n{}", ended.rest);
+        outcome.keep_last_lines(name, &ended.rest);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    tell!("{name}: {tally} in {seconds:.1} s");
+    Ok(outcome)
 }
 
 /// A test program that has ended, or was killed.
