@@ -20,6 +20,7 @@ mod channels;
 pub(crate) mod error;
 mod handshake;
 mod image_files;
+mod layer;
 mod operation;
 mod overlay;
 mod resources;

@@ -36,5 +36,6 @@ mod real_serial_ports;
 mod real_shell;
 mod real_snapshots;
 mod real_template_faults;
+mod real_template_layers;
 mod real_templates;
 mod shells;

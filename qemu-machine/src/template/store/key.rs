@@ -6,11 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::machine::freezable::inputs;
 use crate::spec::image::guest_words;
 use crate::spec::{ImagePlan, MachineSpec};
 use crate::template::digest::Digest;
-use crate::template::files::program;
-use crate::template::freeze::boot_files;
 
 /// The key of the template of this machine, with the set-up of this version.
 /// `digests` is a directory for the digests of large files.
@@ -21,14 +20,14 @@ pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Resu
     for word in guest_words(spec) {
         digest.add(word.as_bytes());
     }
-    let program = program(spec).map_err(|_| {
+    if let Some(template) = spec.image.template() {
+        digest.add(template.identity().as_bytes());
+    }
+    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
+    let inputs = inputs(spec, &plan).map_err(|_| {
         let binary = spec.binary().display();
         io::Error::new(io::ErrorKind::NotFound, format!("no program '{binary}'"))
     })?;
-    let working = spec.working_directory.clone().unwrap_or_default();
-    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
-    let disks = plan.disks.iter().map(|disk| working.join(&disk.base));
-    let inputs = [program].into_iter().chain(boot_files(spec)).chain(disks);
     for input in inputs {
         digest.add(content(&input, digests)?.as_bytes());
     }
