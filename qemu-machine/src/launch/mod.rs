@@ -29,5 +29,6 @@ mod start;
 mod template;
 mod verdict;
 
+pub(crate) use cancel::Cancel;
 pub(crate) use error::{LaunchError, LaunchFailure};
 pub use operation::Launch;
