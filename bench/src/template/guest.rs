@@ -9,7 +9,7 @@ use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 use crate::Failure;
 use crate::lifetime::private_kib;
-use crate::setting::Setting;
+use crate::setting::{Extent, Setting};
 
 /// A Linux guest of one QEMU, and its template at the shell prompt.
 pub(super) struct Guest {
@@ -28,11 +28,10 @@ pub(super) struct Life {
 }
 
 impl Guest {
-    /// One of the newest QEMU, and one of the oldest if there are several.
+    /// One of each QEMU that is measured.
     pub(super) fn of_each_qemu(setting: &Setting) -> Result<Vec<Self>, Failure> {
-        let qemus = [Some(setting.qemu.clone()), oldest(&setting.qemu)?];
         let mut guests = Vec::new();
-        for qemu in qemus.into_iter().flatten() {
+        for qemu in qemus(setting)? {
             let (first, mut template) = live(&qemu, &setting.linux)?;
             let mut lives = vec![first];
             for _ in 1..setting.size(7, 1) {
@@ -48,6 +47,17 @@ impl Guest {
         }
         Ok(guests)
     }
+}
+
+/// The newest QEMU, and the oldest if there are several. A smoke run takes the
+/// newest alone, as each boot takes seconds.
+pub(super) fn qemus(setting: &Setting) -> Result<Vec<PathBuf>, Failure> {
+    let oldest = match setting.extent {
+        Extent::Full => oldest(&setting.qemu)?,
+        Extent::Smoke => None,
+    };
+    let newest = setting.qemu.clone();
+    Ok([Some(newest), oldest].into_iter().flatten().collect())
 }
 
 fn live(qemu: &Path, linux: &Path) -> Result<(Life, Template), Failure> {

@@ -2,6 +2,7 @@
 //! QEMU that has no guest. On the newest QEMU and on the oldest.
 
 mod guest;
+mod suite;
 
 use std::time::Instant;
 
@@ -15,29 +16,46 @@ use crate::turns::{Contender, in_turns};
 use guest::{Guest, Life, answer, own_bytes, pool, without_guest};
 
 pub(crate) const TOPIC: Topic = Topic {
-    rows: &[FREEZE, CLONE, ANSWER, POOL, MEMORY],
+    rows: &[
+        FREEZE,
+        CLONE,
+        ANSWER,
+        POOL,
+        MEMORY,
+        suite::ROWS[0],
+        suite::ROWS[1],
+    ],
     measure,
 };
 
 fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
-    let rows: [(_, fn(&Setting, &[Guest]) -> Result<Operation, Failure>); 5] = [
-        (FREEZE, freeze),
-        (CLONE, clone),
-        (ANSWER, first_answer),
-        (POOL, pooled),
-        (MEMORY, memory),
-    ];
-    let wanted: Vec<_> = rows.iter().filter(|(id, _)| setting.wants(id)).collect();
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+    let of_guests = [FREEZE, CLONE, ANSWER, POOL, MEMORY];
+    let mut operations = Vec::new();
+    if of_guests.iter().any(|id| setting.wants(id)) {
+        let guests = Guest::of_each_qemu(setting)?;
+        let rows: [(_, Row); 5] = [
+            (FREEZE, |_, guests| Ok(freeze(guests))),
+            (CLONE, clone),
+            (ANSWER, |_, guests| Ok(first_answer(guests))),
+            (POOL, pooled),
+            (MEMORY, memory),
+        ];
+        for (id, row) in rows {
+            if setting.wants(id) {
+                operations.push(row(setting, &guests)?);
+            }
+        }
     }
-    let guests = Guest::of_each_qemu(setting)?;
-    let rows = wanted.into_iter().map(|(_, row)| row(setting, &guests));
-    rows.collect()
+    if setting.wants(suite::ROWS[0]) {
+        operations.extend(suite::measure(setting)?);
+    }
+    Ok(operations)
 }
 
-fn freeze(_: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
-    Ok(Operation {
+type Row = fn(&Setting, &[Guest]) -> Result<Operation, Failure>;
+
+fn freeze(guests: &[Guest]) -> Operation {
+    Operation {
         id: FREEZE,
         name: "`freeze` of a Linux guest".into(),
         about: "From a guest of 256 MiB at its shell prompt to its template: it is paused, its \
@@ -47,7 +65,7 @@ fn freeze(_: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
         unit: Unit::Seconds,
         contenders: of_lives(guests, OURS, |life| life.freeze).collect(),
         bars: at_most(0.050, guests),
-    })
+    }
 }
 
 fn clone(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
@@ -78,10 +96,10 @@ fn clone(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
     })
 }
 
-fn first_answer(_: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
+fn first_answer(guests: &[Guest]) -> Operation {
     let boots = of_lives(guests, FLOORS, |life| life.boot);
     let clones = of_lives(guests, OURS, |life| life.clone);
-    Ok(Operation {
+    Operation {
         id: ANSWER,
         name: "a clone, from nothing to its first answer".into(),
         about:
@@ -91,7 +109,7 @@ fn first_answer(_: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
         unit: Unit::Seconds,
         contenders: boots.chain(clones).collect(),
         bars: beside_floors(0.10, guests),
-    })
+    }
 }
 
 fn pooled(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
@@ -112,7 +130,8 @@ fn pooled(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
         id: POOL,
         name: "a clone of a pool, from `take` to its first answer".into(),
         about: "A pool has clones that have run a command in the console's shell. From `take` to \
-                the end of the same command. The pool is full then, and does nothing else."
+                the end of the same command. The pool is full then; from the `take` on it makes \
+                another clone beside that."
             .into(),
         unit: Unit::Seconds,
         contenders: in_turns(setting.size(30, 1), contenders.collect())?,
@@ -149,8 +168,8 @@ fn both<'a, T>(
     names: [&'static str; 2],
     round: fn(&T) -> Result<f64, Failure>,
 ) -> impl Iterator<Item = Contender<'a>> {
-    let named = names.into_iter().zip(of);
-    named.map(move |(who, of)| Contender::new(who, move || round(of)))
+    let pairs = names.into_iter().zip(of);
+    pairs.map(move |(who, of)| Contender::new(who, move || round(of)))
 }
 
 /// The times of the boots, freezes and first clones.
@@ -159,8 +178,8 @@ fn of_lives(
     names: [&'static str; 2],
     time: fn(&Life) -> f64,
 ) -> impl Iterator<Item = Measured> {
-    let named = names.into_iter().zip(guests);
-    named.map(move |(who, guest)| Measured {
+    let pairs = names.into_iter().zip(guests);
+    pairs.map(move |(who, guest)| Measured {
         who,
         values: guest.lives.iter().map(time).collect(),
     })
