@@ -39,7 +39,26 @@ pub(crate) fn best_accel(binary: OsString, timeout: Limit) -> Operation {
 /// Launches a machine: a binary, and the options of `Machine`.
 #[pyfunction]
 pub(crate) fn launch(binary: OsString, options: &Bound<'_, PyDict>) -> PyResult<Operation> {
-    let mut builder = Running::builder(binary);
+    launch_with(Running::builder(binary), options)
+}
+
+/// Launches a machine that has been described already, with these options.
+pub(crate) fn launch_with(
+    builder: MachineBuilder,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Operation> {
+    let (builder, limit) = describe(builder, options)?;
+    let launch = crate::limit::limited!(builder.launch(), limit);
+    Ok(Operation::new(launch, |py, vm| {
+        Ok(Py::new(py, Machine::new(vm))?.into_any())
+    }))
+}
+
+/// Sets the options. Returns the builder, and the limit of its launch.
+pub(crate) fn describe(
+    mut builder: MachineBuilder,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<(MachineBuilder, Limit)> {
     let mut limit = Limit::Default;
     for (name, value) in options {
         let name: String = name.extract()?;
@@ -49,10 +68,7 @@ pub(crate) fn launch(binary: OsString, options: &Bound<'_, PyDict>) -> PyResult<
             builder = set(builder, &name, &value)?;
         }
     }
-    let launch = crate::limit::limited!(builder.launch(), limit);
-    Ok(Operation::new(launch, |py, vm| {
-        Ok(Py::new(py, Machine::new(vm))?.into_any())
-    }))
+    Ok((builder, limit))
 }
 
 /// Sets one option.
@@ -80,7 +96,8 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
         "console" => console(builder, value)?,
         "agent" if is_set()? => builder.guest_agent(),
         "qtest" if is_set()? => builder.qtest(),
-        "agent" | "qtest" => builder,
+        "freezable" if is_set()? => builder.freezable(),
+        "agent" | "qtest" | "freezable" => builder,
         "log_dir" => builder.log_dir(path()?),
         "transcript" => builder.transcript(path()?),
         "cwd" => builder.current_dir(path()?),
