@@ -65,6 +65,7 @@ class Machine:
         env: Optional[Mapping[str, Optional[str]]] = None,
         wrapper: Optional[Sequence[Path]] = None,
         log_dir: Optional[Path] = None,
+        console_log: Optional[Path] = None,
         transcript: Optional[Path] = None,
         timeout: Limit = DEFAULT,
         launch_timeout: Limit = DEFAULT,
@@ -82,7 +83,8 @@ class Machine:
         self._options: Dict[str, Any] = dict(
             args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, console=console, agent=agent, qtest=qtest,
+            firmware=firmware, agent=agent,
+            console=console if console_log is None else (console, console_log), qtest=qtest,
             freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
             log_dir=log_dir, transcript=transcript, timeout=timeout,
             launch_timeout=launch_timeout, quit_timeout=quit_timeout,

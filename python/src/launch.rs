@@ -126,20 +126,30 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
     })
 }
 
-/// Adds the console: `True` or "serial", or "virtio".
+/// Adds the console: `True` or "serial", or "virtio"; with the path of its log, if
+/// it has one.
 fn console(builder: MachineBuilder, value: &Bound<'_, PyAny>) -> PyResult<MachineBuilder> {
-    if let Ok(kind) = value.extract::<String>() {
-        return match kind.as_str() {
-            "serial" => Ok(builder.console(ConsoleKind::serial())),
-            "virtio" => Ok(builder.console(ConsoleKind::virtio())),
-            _ => Err(PyValueError::new_err(format!(
-                "console is True, False, \"serial\" or \"virtio\", not \"{kind}\""
-            ))),
-        };
+    if let Ok((kind, log)) = value.extract::<(Bound<'_, PyAny>, PathBuf)>() {
+        return Ok(match console_kind(&kind)? {
+            Some(console) => builder.console(console.log(log)),
+            None => builder,
+        });
     }
-    Ok(if value.is_truthy()? {
-        builder.console(ConsoleKind::serial())
-    } else {
-        builder
+    Ok(match console_kind(value)? {
+        Some(console) => builder.console(console),
+        None => builder,
     })
+}
+
+fn console_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<spec::ConsoleConfig>> {
+    let Ok(kind) = value.extract::<String>() else {
+        return Ok(value.is_truthy()?.then(ConsoleKind::serial));
+    };
+    match kind.as_str() {
+        "serial" => Ok(Some(ConsoleKind::serial())),
+        "virtio" => Ok(Some(ConsoleKind::virtio())),
+        _ => Err(PyValueError::new_err(format!(
+            "console is True, False, \"serial\" or \"virtio\", not \"{kind}\""
+        ))),
+    }
 }

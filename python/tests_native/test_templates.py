@@ -125,6 +125,8 @@ class Stores(Test):
             with self.template().machine() as clone:
                 self.assertTrue(answers(clone))
         self.assertEqual(len(self.made), 1)
+        # A clone that may be launched again keeps its template open.
+        del clone
         template = self.template(version="2")
         self.assertEqual(len(self.made), 2)
         first, second = self.store.list()
