@@ -211,7 +211,7 @@ class MachineFactory:
 
 def _has_panicked(vm: Machine) -> bool:
     try:
-        return bool(vm.qmp.execute("query-status", timeout=5)["status"] == "guest-panicked")
+        return bool(vm.qmp.execute_json("query-status", timeout=5)["status"] == "guest-panicked")
     except QemuMachineError:
         # The monitor may be the subject of the test.
         return False

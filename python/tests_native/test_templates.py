@@ -1,6 +1,7 @@
 """Templates: a guest boots once, and is cloned."""
 
 import asyncio
+import gc
 import pickle
 import subprocess
 import sys
@@ -103,6 +104,48 @@ class Templates(Test):
             self.assertEqual(len(identity.machine_id), 32)
             self.assertTrue(identity.mac(1).endswith(":01"))
             self.assertEqual(clone.console.shell().run("hostname").text, "node-3")
+
+
+    def test_no_reference_cycle_is_left(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            store = TemplateStore(folder)
+            gc.collect()
+            gc.disable()
+            try:
+                machine = tiny(memory="16M")
+                template = store.template(machine, lambda vm: vm.console.expect("> "))
+                with template.pool(1, warm_up=lambda vm: None) as pool, pool.take() as vm:
+                    pid = vm.pid or 0
+                del machine, template, pool, vm
+                self.assertEqual(gc.collect(), 0)
+            finally:
+                gc.enable()
+        self.assertTrue(has_ended(pid))
+
+    def test_a_fork_is_refused(self) -> None:
+        script = Script("""
+from qemu_machine import ForkError
+from test_templates import frozen
+template = frozen()
+pool = template.pool(1, warm_up=lambda vm: None)
+path = template.path
+child = os.fork()
+if child == 0:
+    status = 0
+    for use in (template.machine().launch, pool.take, lambda: template.path):
+        try:
+            use()
+            status = 1
+        except ForkError:
+            pass
+    del template, pool
+    sys.exit(status)
+assert os.waitpid(child, 0)[1] == 0
+with pool.take() as clone, template.machine() as other:
+    print(os.path.isdir(path), clone.is_running, other.is_running)
+""")
+        ended = script.finish()
+        self.assertEqual((ended.stdout, ended.stderr), ("True True True\n", ""))
 
 
 class Stores(Test):
