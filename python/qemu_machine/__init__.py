@@ -39,7 +39,11 @@ if TYPE_CHECKING:
         ShellError,
         ShellTimeout,
         ShutdownError,
+        TemplateError,
+        TemplateTimeout,
         Timeout,
+        WakeError,
+        WakeTimeout,
     )
     from ._limits import DEFAULT
     from ._machine import AsyncMachine, Machine, best_accel
@@ -52,9 +56,10 @@ if TYPE_CHECKING:
         connect,
         connect_aio,
     )
-    from ._native import Firmware, tiny_guest
+    from ._native import Firmware, Identity, tiny_guest
     from ._report import ExitReport
     from ._screenshot import Screenshot
+    from ._template import Clone, Pool, StoredTemplate, Template, TemplateStore
 
 __version__ = "0.1.0"
 
@@ -68,28 +73,32 @@ _NAMES = {
         "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
         "ForkError", "GuestCrashed", "LaunchError", "LaunchTimeout", "MachineEnded",
         "MonitorError", "NotRunning", "QemuMachineError", "ShellError", "ShellTimeout",
-        "ShutdownError", "Timeout",
+        "ShutdownError", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
+        "WakeTimeout",
     ),
     "_limits": ("DEFAULT",),
     "_machine": ("AsyncMachine", "Machine", "best_accel"),
     "_monitor": (
         "AsyncEvents", "AsyncQmp", "Event", "Events", "Qmp", "connect", "connect_aio",
     ),
-    "_native": ("Firmware", "tiny_guest"),
+    "_native": ("Firmware", "Identity", "tiny_guest"),
     "_report": ("ExitReport",),
     "_screenshot": ("Screenshot",),
+    "_template": ("Clone", "Pool", "StoredTemplate", "Template", "TemplateStore"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents", "AsyncGuestAgent",
-    "AsyncMachine", "AsyncQmp", "AsyncShell", "CommandError", "ConnectError",
-    "ConnectTimeout", "Console", "ConsoleError", "DEFAULT", "DisplayError", "Event",
-    "Events", "EventsLost", "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout",
-    "Firmware", "ForkError", "GuestAgent", "GuestCrashed", "LaunchError",
-    "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError", "NotRunning",
-    "QemuMachineError", "Qmp", "Screenshot", "Shell", "ShellError", "ShellOutput",
-    "ShellTimeout", "ShutdownError", "Timeout", "best_accel", "connect", "connect_agent",
+    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents",
+    "AsyncGuestAgent", "AsyncMachine", "AsyncQmp", "AsyncShell", "Clone", "CommandError",
+    "ConnectError", "ConnectTimeout", "Console", "ConsoleError", "DEFAULT",
+    "DisplayError", "Event", "Events", "EventsLost", "ExecOutput", "ExitReport",
+    "ExpectError", "ExpectTimeout", "Firmware", "ForkError", "GuestAgent", "GuestCrashed",
+    "Identity", "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match",
+    "MonitorError", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Screenshot",
+    "Shell", "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError",
+    "StoredTemplate", "Template", "TemplateError", "TemplateStore", "TemplateTimeout",
+    "Timeout", "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent",
     "connect_aio", "tiny_guest",
 ]  # fmt: skip
 

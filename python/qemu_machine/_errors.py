@@ -134,6 +134,22 @@ class DisplayError(QemuMachineError):
     """There is no picture of the display."""
 
 
+class TemplateError(QemuMachineError):
+    """A template cannot be made or opened."""
+
+
+class TemplateTimeout(TemplateError, Timeout):
+    """The template was not made in time, by this process or another."""
+
+
+class WakeError(QemuMachineError):
+    """The guest of a clone did not get its own identity."""
+
+
+class WakeTimeout(WakeError, Timeout):
+    """The guest did not take its identity in time."""
+
+
 class ShutdownError(QemuMachineError):
     """The machine did not stop as asked, and was killed."""
 

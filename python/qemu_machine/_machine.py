@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from ._limits import Limit
     from ._report import ExitReport
+    from ._native import Identity
     from ._screenshot import Screenshot
+    from ._template import Template
 
     Path = Union[str, os.PathLike[str]]
 
@@ -57,11 +59,13 @@ class Machine:
         console: Union[bool, Literal["serial", "virtio"]] = False,
         agent: bool = False,
         qtest: bool = False,
+        freezable: bool = False,
         name: Optional[str] = None,
         cwd: Optional[Path] = None,
         env: Optional[Mapping[str, Optional[str]]] = None,
         wrapper: Optional[Sequence[Path]] = None,
         log_dir: Optional[Path] = None,
+        console_log: Optional[Path] = None,
         transcript: Optional[Path] = None,
         timeout: Limit = DEFAULT,
         launch_timeout: Limit = DEFAULT,
@@ -73,13 +77,15 @@ class Machine:
         ``console`` is read from the first serial port (or from a virtio console).
         ``timeout`` is the default limit of all operations, ``launch_timeout`` that
         of the launch. A variable of ``env`` with the value ``None`` is removed.
+        ``freezable`` is for :meth:`freeze`.
         """
         self._binary = os.fspath(binary)
         self._options: Dict[str, Any] = dict(
             args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, console=console, agent=agent, qtest=qtest, name=name,
-            cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
+            firmware=firmware, agent=agent,
+            console=console if console_log is None else (console, console_log), qtest=qtest,
+            freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
             log_dir=log_dir, transcript=transcript, timeout=timeout,
             launch_timeout=launch_timeout, quit_timeout=quit_timeout,
         )  # fmt: skip
@@ -100,7 +106,7 @@ class Machine:
     def launch(self) -> Self:
         """Launches it now. Prefer ``with``, which also ends it."""
         self._refuse_twice()
-        self._begin(_native.launch(self._binary, self._options).wait())
+        self._begin(self._launching().wait())
         return self
 
     def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
@@ -151,7 +157,7 @@ class Machine:
 
     async def __aenter__(self) -> Self:
         self._refuse_twice()
-        self._begin(await _native.launch(self._binary, self._options))
+        self._begin(await self._launching())
         return self
 
     async def __aexit__(
@@ -173,6 +179,25 @@ class Machine:
             # can be cancelled again: so this blocks the loop.
             _kill(vm)
             raise
+
+    # Templates.
+
+    def freeze(
+        self, *, keep_at: Optional[Path] = None, timeout: Limit = DEFAULT
+    ) -> Template:
+        """Ends it, and makes its guest a template, from which machines are cloned.
+
+        The machine must be ``freezable``. Without ``keep_at``, the files of the
+        template go with the object.
+        """
+        vm = self._vm()
+        self._is_reported = True
+        return _template(vm.freeze(keep_at, timeout).wait())
+
+    def wake(self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT) -> Identity:
+        """Gives the Linux guest of a clone the right time, and its own random seed,
+        machine id, boot id and MAC addresses. Without it, all clones have the same."""
+        return self._vm().wake(hostname, timeout).wait()
 
     # Its parts.
 
@@ -247,6 +272,9 @@ class Machine:
         if self._native is not None and self._owner == os.getpid():
             state = f"pid {self._native.pid}" if self._native.is_running else "ended"
         return f"<Machine {self._binary} ({state})>"
+
+    def _launching(self) -> _native.Operation[_native.Machine]:
+        return _native.launch(self._binary, self._options)
 
     def _vm(self) -> _native.Machine:
         if self._native is None:
@@ -328,6 +356,27 @@ class AsyncMachine:
         vm = self._machine._vm()
         self._machine._is_reported = True
         return await vm.kill()
+
+    async def freeze(
+        self, *, keep_at: Optional[Path] = None, timeout: Limit = DEFAULT
+    ) -> Template:
+        """Ends it, and makes its guest a template."""
+        vm = self._machine._vm()
+        self._machine._is_reported = True
+        return _template(await vm.freeze(keep_at, timeout))
+
+    def wake(
+        self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT
+    ) -> Awaitable[Identity]:
+        """Gives the Linux guest of a clone its own identity, and the right time."""
+        return self._machine._vm().wake(hostname, timeout)
+
+
+def _template(native: _native.Template) -> Template:
+    # Most programs need no templates.
+    from ._template import Template
+
+    return Template(native)
 
 
 def _kill(vm: _native.Machine) -> None:

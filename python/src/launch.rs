@@ -39,7 +39,26 @@ pub(crate) fn best_accel(binary: OsString, timeout: Limit) -> Operation {
 /// Launches a machine: a binary, and the options of `Machine`.
 #[pyfunction]
 pub(crate) fn launch(binary: OsString, options: &Bound<'_, PyDict>) -> PyResult<Operation> {
-    let mut builder = Running::builder(binary);
+    launch_with(Running::builder(binary), options)
+}
+
+/// Launches a machine that has been described already, with these options.
+pub(crate) fn launch_with(
+    builder: MachineBuilder,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Operation> {
+    let (builder, limit) = describe(builder, options)?;
+    let launch = crate::limit::limited!(builder.launch(), limit);
+    Ok(Operation::new(launch, |py, vm| {
+        Ok(Py::new(py, Machine::new(vm))?.into_any())
+    }))
+}
+
+/// Sets the options. Returns the builder, and the limit of its launch.
+pub(crate) fn describe(
+    mut builder: MachineBuilder,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<(MachineBuilder, Limit)> {
     let mut limit = Limit::Default;
     for (name, value) in options {
         let name: String = name.extract()?;
@@ -49,10 +68,7 @@ pub(crate) fn launch(binary: OsString, options: &Bound<'_, PyDict>) -> PyResult<
             builder = set(builder, &name, &value)?;
         }
     }
-    let launch = crate::limit::limited!(builder.launch(), limit);
-    Ok(Operation::new(launch, |py, vm| {
-        Ok(Py::new(py, Machine::new(vm))?.into_any())
-    }))
+    Ok((builder, limit))
 }
 
 /// Sets one option.
@@ -80,7 +96,8 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
         "console" => console(builder, value)?,
         "agent" if is_set()? => builder.guest_agent(),
         "qtest" if is_set()? => builder.qtest(),
-        "agent" | "qtest" => builder,
+        "freezable" if is_set()? => builder.freezable(),
+        "agent" | "qtest" | "freezable" => builder,
         "log_dir" => builder.log_dir(path()?),
         "transcript" => builder.transcript(path()?),
         "cwd" => builder.current_dir(path()?),
@@ -109,20 +126,30 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
     })
 }
 
-/// Adds the console: `True` or "serial", or "virtio".
+/// Adds the console: `True` or "serial", or "virtio"; with the path of its log, if
+/// it has one.
 fn console(builder: MachineBuilder, value: &Bound<'_, PyAny>) -> PyResult<MachineBuilder> {
-    if let Ok(kind) = value.extract::<String>() {
-        return match kind.as_str() {
-            "serial" => Ok(builder.console(ConsoleKind::serial())),
-            "virtio" => Ok(builder.console(ConsoleKind::virtio())),
-            _ => Err(PyValueError::new_err(format!(
-                "console is True, False, \"serial\" or \"virtio\", not \"{kind}\""
-            ))),
-        };
+    if let Ok((kind, log)) = value.extract::<(Bound<'_, PyAny>, PathBuf)>() {
+        return Ok(match console_kind(&kind)? {
+            Some(console) => builder.console(console.log(log)),
+            None => builder,
+        });
     }
-    Ok(if value.is_truthy()? {
-        builder.console(ConsoleKind::serial())
-    } else {
-        builder
+    Ok(match console_kind(value)? {
+        Some(console) => builder.console(console),
+        None => builder,
     })
+}
+
+fn console_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<spec::ConsoleConfig>> {
+    let Ok(kind) = value.extract::<String>() else {
+        return Ok(value.is_truthy()?.then(ConsoleKind::serial));
+    };
+    match kind.as_str() {
+        "serial" => Ok(Some(ConsoleKind::serial())),
+        "virtio" => Ok(Some(ConsoleKind::virtio())),
+        _ => Err(PyValueError::new_err(format!(
+            "console is True, False, \"serial\" or \"virtio\", not \"{kind}\""
+        ))),
+    }
 }

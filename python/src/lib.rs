@@ -21,9 +21,14 @@ mod machine;
 mod monitor;
 mod operation;
 mod owned;
+mod pool;
 mod raise;
 mod report;
+mod set_up;
 mod shell;
+mod store;
+mod template;
+mod template_error;
 
 use pyo3::prelude::*;
 
@@ -53,7 +58,15 @@ mod _native {
     #[pymodule_export]
     use super::operation::Operation;
     #[pymodule_export]
+    use super::pool::Pool;
+    #[pymodule_export]
+    use super::set_up::Done;
+    #[pymodule_export]
     use super::shell::Shell;
+    #[pymodule_export]
+    use super::store::TemplateStore;
+    #[pymodule_export]
+    use super::template::{Identity, Template, open_template};
 
     use super::{Bound, PyModule, PyResult, interpreter};
 

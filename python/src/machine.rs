@@ -1,10 +1,11 @@
 //! A running machine.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use qemu_machine::{ExitReport, Machine as Running};
+use qemu_machine::{ExitReport, Machine as Running, template};
 
 use crate::agent::Agent;
 use crate::at_exit;
@@ -13,6 +14,7 @@ use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
 use crate::owned::Owned;
+use crate::template::{Identity, Template};
 use crate::{display, report};
 
 /// A machine that was launched. It ends when Python collects this object.
@@ -121,6 +123,38 @@ impl Machine {
 
     fn kill(&self, py: Python<'_>) -> PyResult<Operation> {
         Ok(Operation::new(self.vm(py)?.kill(), give_report))
+    }
+
+    /// Ends the machine, and makes a template of its guest.
+    fn freeze(
+        &self,
+        py: Python<'_>,
+        keep_at: Option<PathBuf>,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let mut freeze = self.vm(py)?.freeze();
+        if let Some(path) = keep_at {
+            freeze = freeze.keep_at(path);
+        }
+        Ok(Operation::new(limited!(freeze, timeout), |py, frozen| {
+            Ok(Py::new(py, Template::new(frozen))?.into_any())
+        }))
+    }
+
+    /// Gives the guest of a clone its own identity.
+    fn wake(
+        &self,
+        py: Python<'_>,
+        hostname: Option<String>,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let mut wake = self.vm(py)?.wake();
+        if let Some(name) = hostname {
+            wake = wake.identity(template::Identity::random()?.hostname(name));
+        }
+        Ok(Operation::new(limited!(wake, timeout), |py, identity| {
+            Ok(Py::new(py, Identity::new(identity))?.into_any())
+        }))
     }
 }
 

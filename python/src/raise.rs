@@ -61,19 +61,24 @@ pub(crate) trait Raise: std::error::Error + Sized {
 
     /// The exception.
     fn raise(self, py: Python<'_>) -> PyErr {
-        exception(py, self.class(), self.to_string(), |details| {
-            details.set_item("kind", kind_name(self.kind()))?;
-            if let Some(report) = self.report() {
-                details.set_item("report", report::to_python(py, report)?)?;
-            }
-            if let Some((command, reply)) = self.refusal() {
-                details.set_item("command", command)?;
-                details.set_item("class_", class_name(&reply.class))?;
-                details.set_item("desc", &reply.desc)?;
-            }
-            self.describe(details)
-        })
+        described(&self, py)
     }
+}
+
+/// The exception of an error, with everything that the error knows.
+pub(crate) fn described(error: &impl Raise, py: Python<'_>) -> PyErr {
+    exception(py, error.class(), error.to_string(), |details| {
+        details.set_item("kind", kind_name(error.kind()))?;
+        if let Some(report) = error.report() {
+            details.set_item("report", report::to_python(py, report)?)?;
+        }
+        if let Some((command, reply)) = error.refusal() {
+            details.set_item("command", command)?;
+            details.set_item("class_", class_name(&reply.class))?;
+            details.set_item("desc", &reply.desc)?;
+        }
+        error.describe(details)
+    })
 }
 
 /// An exception of `qemu_machine` with these details as its attributes.

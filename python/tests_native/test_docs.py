@@ -30,6 +30,8 @@ class Examples(unittest.TestCase):
                         ended = subprocess.run(
                             [sys.executable, "-W", "error", "-c", program],
                             cwd=folder, capture_output=True, text=True, timeout=LONG,
+                            # Not the user's store of templates.
+                            env={**os.environ, "XDG_CACHE_HOME": folder},
                         )  # fmt: skip
                         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
                         self.assertNotEqual(ended.stdout, "")

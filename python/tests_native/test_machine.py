@@ -245,6 +245,14 @@ class Imports(unittest.TestCase):
         program = "import sys, qemu_machine.compat; assert 'qemu_machine._native' not in sys.modules"
         subprocess.run([sys.executable, "-c", program], check=True)
 
+    def test_the_plugin_of_pytest_loads_the_rust_part_only_when_it_is_used(self) -> None:
+        program = """
+import sys, qemu_machine.pytest_plugin
+names = [name for name in sys.modules if name.startswith("qemu_machine.")]
+assert names == ["qemu_machine.pytest_plugin"], names
+"""
+        subprocess.run([sys.executable, "-c", program], check=True)
+
     def test_all_names_exist(self) -> None:
         import qemu_machine
 

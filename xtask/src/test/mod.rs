@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    api, bench, failure::Failure, hardships, language, package, process, process::cargo, rooms,
-    setup, workspace,
+    api, bench, failure::Failure, hardships, language, package, process, process::cargo,
+    python as wheel, rooms, setup, workspace,
 };
 use programs::Program;
 pub(crate) use python::unittest;
@@ -65,6 +65,9 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         });
     }
     outcome += step("Python tests", || python::run(extent));
+    if extent == Extent::Full {
+        outcome += step("Python tests of the wheel", wheel::test);
+    }
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;
@@ -88,6 +91,10 @@ fn check_during_setup() -> Result<Outcome, Failure> {
             setup::run()?;
             bench::set_up();
             Ok(())
+        });
+        scope.spawn(|| {
+            // If it fails, the step that needs it makes it again, and reports why.
+            let _ = wheel::prepare();
         });
         let outcome = checks(Extent::Full);
         let panicked = |_| Err(Failure::new("the set-up panicked"));

@@ -1,0 +1,196 @@
+"""Virtual machines in tests of pytest.
+
+    def test_boot(qemu_machine):
+        vm = qemu_machine("-nodefaults", memory="64M")
+        vm.console.expect("login: ", timeout=60)
+
+pytest loads this in every run, so it imports the rest of the package at its first use.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Generator, Iterator, List
+
+import pytest
+
+if TYPE_CHECKING:
+    from ._pytest_factory import MachineFactory
+    from ._pytest_settings import Settings
+
+
+# Options.
+
+#: The name of each option, its default, and its help. Each is also an ini option.
+OPTIONS = (
+    ("binary", None, "QEMU's binary; by default qemu-system-ARCH of this host's kind"),
+    ("accel", "best", "accelerators, separated by commas, or 'best': the one that works"),
+    ("timeout", None, "default limit of each operation on a machine, in seconds"),
+    ("artifacts", "on-failure", "keep logs of machines: on-failure, always or never"),
+    ("artifacts-dir", None, "where the logs are; by default below pytest's tmp_path"),
+    ("templates-dir", None, "where templates are kept; by default in ~/.cache"),
+    ("console", "capture", "'live' also prints the consoles as they are written"),
+)
+#: The same for options without a value.
+FLAGS = (
+    ("keep", "after a failure, keep the machines until you press Enter"),
+    ("require", "fail instead of skip, if a binary, machine type or accelerator is missing"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options."""
+    group = parser.getgroup("qemu", "virtual machines of QEMU")
+    for name, default, text in OPTIONS:
+        choices = {"artifacts": ["on-failure", "always", "never"], "console": ["capture", "live"]}
+        shown = text.replace("%", "%%") + (f" (default: {default})" if default else "")
+        group.addoption(
+            f"--qemu-{name}", default=None, help=shown, choices=choices.get(name),
+            metavar=None if name in choices else name.split("-")[-1].upper(),
+        )  # fmt: skip
+        parser.addini(_ini(name), text, default=default)
+    for name, text in FLAGS:
+        group.addoption(f"--qemu-{name}", action="store_true", default=None, help=text)
+        parser.addini(_ini(name), text, type="bool", default=False)
+
+
+def _ini(name: str) -> str:
+    return "qemu_" + name.replace("-", "_")
+
+
+def option(config: pytest.Config, name: str) -> Any:
+    """The value on the command line, else that of the ini file, else the default."""
+    given = config.getoption("--qemu-" + name)
+    return config.getini(_ini(name)) if given is None else given
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describes the mark."""
+    config.addinivalue_line(
+        "markers",
+        "qemu(binary, accel, machine, args, may_crash, **options): options of the machines of a "
+        "test. The test is skipped if a binary, machine type or accelerator is missing. With "
+        "may_crash=True, a crash does not fail the test.",
+    )
+
+
+_settings_key: pytest.StashKey[Settings] = pytest.StashKey()
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The options, and the machines that run."""
+    from ._pytest_settings import Settings
+
+    if _settings_key not in config.stash:
+        names = [name for name, *_ in (*OPTIONS, *FLAGS)]
+        options = {name: option(config, name) for name in names}
+        capture = config.pluginmanager.getplugin("capturemanager")
+        config.stash[_settings_key] = Settings(options, capture)
+    return config.stash[_settings_key]
+
+
+# Fixtures.
+
+
+def _factory(request: pytest.FixtureRequest, tmp: pytest.TempPathFactory) -> Iterator[Any]:
+    from ._pytest_factory import MachineFactory
+
+    factory = MachineFactory(settings(request.config), request.node, request.scope, tmp)
+    try:
+        yield factory
+    finally:
+        factory.close()
+
+
+@pytest.fixture
+def qemu_machine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineFactory]:
+    """Launches machines, which end with the test: ``vm = qemu_machine(memory="64M")``."""
+    yield from _factory(request, tmp_path_factory)
+
+
+@pytest.fixture(scope="class")
+def qemu_machine_class(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineFactory]:
+    """Launches machines, which end with the class of tests."""
+    yield from _factory(request, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def qemu_machine_module(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineFactory]:
+    """Launches machines, which end with the module of tests."""
+    yield from _factory(request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def qemu_machine_session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MachineFactory]:
+    """Launches machines, which end with the session."""
+    yield from _factory(request, tmp_path_factory)
+
+
+# Hooks.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fails a test that passed although a machine of it crashed."""
+    result = yield
+    for factory in _factories(item):
+        factory.raise_crashes(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds what is known of the machines to the report of a failed test."""
+    report = yield
+    if report.failed:
+        argv = getattr(call.excinfo and call.excinfo.value, "argv", None)
+        if argv:
+            report.sections.append(("qemu command line", " ".join(map(str, argv))))
+        for factory in _factories(item):
+            factory.describe_failure(item, report)
+    return report
+
+
+def pytest_exception_interact(node: pytest.Item) -> None:
+    """Keeps the machines of a failed test, if the user wants that."""
+    config = node.config
+    known = config.stash.get(_settings_key, None)
+    if known is None or not known.keep or hasattr(config, "workerinput"):
+        return
+    running = [vm for factory in _factories(node) for vm in factory.running()]
+    if not running:
+        return
+    with known.uncaptured():
+        for vm in running:
+            print(f"\nqemu: {vm.name} is kept, with process id {vm.pid}", file=sys.stderr)
+            print(f"  logs: {known.folder_of(vm) or vm.log}", file=sys.stderr)
+        print("qemu: press Enter to go on", file=sys.stderr, flush=True)
+        _wait_for_enter()
+
+
+def _wait_for_enter() -> None:
+    # pytest also replaces the standard input.
+    try:
+        with open(0, "rb", buffering=0, closefd=False) as typed:
+            typed.readline()
+    except OSError:
+        pass  # There is none.
+
+
+def _factories(item: pytest.Item) -> List[MachineFactory]:
+    """The factories that a test uses."""
+    known = item.config.stash.get(_settings_key, None)
+    if known is None:
+        return []
+    names = getattr(item, "fixturenames", ())
+    return [it for it in known.factories if it.node is item or it.fixture in names]

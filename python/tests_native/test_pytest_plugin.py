@@ -1,0 +1,286 @@
+"""The plugin of pytest, in real runs of it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Dict, List
+
+try:
+    import pytest
+except ImportError:
+    pytest = None  # type: ignore[assignment]
+
+from support import LONG, has_ended
+
+#: What most tests of the tests begin with.
+HEAD = """
+import os, signal
+import pytest
+from qemu_machine import CommandError, GuestCrashed, tiny_guest
+
+@pytest.fixture
+def tiny(qemu_machine):
+    def launch(*args, **options):
+        vm = qemu_machine(*args, firmware=tiny_guest(), **options)
+        vm.console.expect("> ")
+        return vm
+    return launch
+
+def note(vm):
+    with open(os.environ["PIDS"], "a") as file:
+        print(vm.pid, file=file, flush=True)
+"""
+
+
+@unittest.skipUnless(pytest, "pytest is not installed")
+class Plugin(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.pids = self.folder / "pids"
+        self.pids.touch()
+        self.artifacts = self.folder / "artifacts"
+
+    def environment(self) -> Dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+        return {**kept, "PIDS": str(self.pids), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def command(self, body: str, *options: str) -> List[str]:
+        (self.folder / "test_it.py").write_text(HEAD + body)
+        return [
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--qemu-accel=tcg",
+            f"--qemu-artifacts-dir={self.artifacts}", "--basetemp", str(self.folder / "tmp"),
+            "--tb=short", *options,
+        ]  # fmt: skip
+
+    def run_tests(
+        self, body: str, *options: str, typed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        """Runs the tests of a file."""
+        ended = subprocess.run(
+            self.command(body, *options), input=typed, capture_output=True, text=True,
+            timeout=2 * LONG, cwd=self.folder, env=self.environment(),
+        )  # fmt: skip
+        for pid in self.noted():
+            self.assertTrue(has_ended(pid), ended.stdout)
+        return ended
+
+    def noted(self) -> List[int]:
+        return [int(line) for line in self.pids.read_text().split()]
+
+    def outcomes(self, said: str) -> Dict[str, int]:
+        """The counts of pytest's last line."""
+        last = said.strip().splitlines()[-1]
+        return {word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", last)}
+
+    def test_machines_end_with_their_scope_and_the_artifacts_of_passed_tests_go(self) -> None:
+        ended = self.run_tests("""
+pids = []
+
+@pytest.fixture(scope="module")
+def shared(qemu_machine_module):
+    return qemu_machine_module(firmware=tiny_guest())
+
+def test_one(tiny, shared):
+    pids.append(shared.pid)
+    for vm in (tiny(name="left"), tiny("-device", "virtio-rng-pci", memory="64M"), shared):
+        note(vm)
+    assert "virtio-rng-pci" in vm.argv or "64M" in " ".join(tiny(memory="64M").argv)
+
+def test_two(shared, qemu_machine):
+    assert shared.pid == pids[0] and shared.is_running
+    with open(os.environ["PIDS"]) as file:
+        first = int(file.readline())
+    assert not os.path.exists(f"/proc/{first}")
+
+class TestClass:
+    def test_three(self, qemu_machine_class, qemu_machine_session):
+        note(qemu_machine_class("-S"))
+        note(qemu_machine_session("-S"))
+""")
+        self.assertEqual(self.outcomes(ended.stdout), {"passed": 3}, ended.stdout)
+        self.assertEqual(len(self.noted()), 5)
+        self.assertEqual(list(self.artifacts.glob("**/*.*")), [])
+
+    def test_a_failure_has_sections_and_files(self) -> None:
+        ended = self.run_tests("""
+def test_fails(tiny):
+    vm = tiny("-vga", "std", name="sick")
+    note(vm)
+    vm.console.send("echo last words\\n")
+    vm.console.expect("last words")
+    with pytest.raises(CommandError):
+        vm.qmp.execute("no-such-command")
+    assert vm.is_running == "maybe"
+
+def test_not_launched(qemu_machine):
+    qemu_machine("-device", "no-such-device")
+
+def test_passes(tiny):
+    pass
+""", "--junitxml=junit.xml")  # fmt: skip
+        self.assertEqual(self.outcomes(ended.stdout), {"failed": 2, "passed": 1}, ended.stdout)
+        for part in (
+            "qemu command line", "-vga std", "console (last 100 lines)", "last words",
+            "QMP transcript", "no-such-command", "CommandNotFound", "screenshot.png",
+            "no-such-device",
+        ):  # fmt: skip
+            self.assertIn(part, ended.stdout)
+        kept = self.artifacts / "test_it.py-test_fails" / "sick"
+        names = {it.name for it in kept.iterdir()}
+        self.assertLessEqual(
+            {"console.log", "transcript.jsonl", "sick.log", "command-line.txt",
+             "exit-report.txt", "screenshot.png"}, names,
+        )  # fmt: skip
+        self.assertIn("last words", (kept / "console.log").read_text())
+        self.assertTrue((kept / "screenshot.png").read_bytes().startswith(b"\x89PNG"))
+        properties = ElementTree.parse(self.folder / "junit.xml").iter("property")
+        found = {it.get("name"): it.get("value") for it in properties}
+        self.assertEqual(found, {"qemu_artifacts": str(kept.parent)})
+
+    def test_a_crash_fails_a_test_that_passed_unless_its_mark_allows_it(self) -> None:
+        ended = self.run_tests("""
+def crash(vm):
+    note(vm)
+    with vm.events() as events:
+        os.kill(vm.pid, signal.SIGABRT)
+        for _ in events: pass
+
+def test_crash(tiny):
+    crash(tiny())
+
+@pytest.mark.qemu(may_crash=True)
+def test_allowed(tiny):
+    crash(tiny())
+
+def test_waited_for(tiny):
+    vm = tiny()
+    crash(vm)
+    assert vm.wait().signal == 6
+
+@pytest.mark.qemu("-device", "pvpanic", args=["-action", "panic=pause"])
+def test_panic(tiny):
+    vm = tiny()
+    note(vm)
+    with vm.events("GUEST_PANICKED") as events:
+        vm.console.send("panic\\n")
+        events.wait()
+""", "--qemu-artifacts=never")  # fmt: skip
+        self.assertEqual(self.outcomes(ended.stdout), {"failed": 2, "passed": 2}, ended.stdout)
+        self.assertIn("exit report", ended.stdout)
+        self.assertRegex(ended.stdout, r"GuestCrashed: .*SIGABRT|signal 6")
+        self.assertFalse(self.artifacts.exists())
+
+    def test_what_is_missing_skips_with_the_reason_or_fails(self) -> None:
+        body = """
+@pytest.mark.qemu(binary="qemu-system-none")
+def test_binary(qemu_machine): qemu_machine()
+
+@pytest.mark.qemu(machine="no-such-type")
+def test_machine(qemu_machine): qemu_machine()
+
+@pytest.mark.qemu(accel=("hvf", "whpx"))
+def test_accel(qemu_machine): qemu_machine()
+"""
+        ended = self.run_tests(body, "-rs")
+        self.assertEqual(self.outcomes(ended.stdout), {"skipped": 3}, ended.stdout)
+        for reason in ("qemu-system-none is not installed", "no machine type no-such-type", "hvf, whpx"):
+            self.assertIn(reason, ended.stdout)
+        (self.folder / "pytest.ini").write_text("[pytest]\nqemu_require = true\n")
+        ended = self.run_tests(body)
+        self.assertEqual(self.outcomes(ended.stdout), {"failed": 3}, ended.stdout)
+
+    def test_keep_waits_for_enter_and_live_prints_the_console(self) -> None:
+        ended = self.run_tests("""
+def test_fails(tiny):
+    note(tiny(name="sick"))
+    assert False
+""", "--qemu-keep", "--qemu-console=live", typed="\n")  # fmt: skip
+        self.assertIn("sick is kept, with process id", ended.stderr)
+        self.assertIn("tiny guest ready", ended.stderr)
+
+    def test_the_debugger_has_the_machine_alive(self) -> None:
+        ended = self.run_tests("""
+def test_fails(tiny):
+    vm = tiny()
+    note(vm)
+    assert False
+""", "--pdb", typed="p 'it', vm.qmp.execute('query-status')['status']\nq\n")  # fmt: skip
+        self.assertIn("('it', 'running')", ended.stdout, ended.stderr)
+
+    def test_workers_share_templates_and_have_their_own_names(self) -> None:
+        ended = self.run_tests("""
+def boot(vm):
+    with open(os.environ["PIDS"] + ".boots", "a") as file:
+        print(vm.pid, file=file)
+    vm.console.expect("> ")
+
+@pytest.fixture(scope="session")
+def booted(qemu_machine_session):
+    return qemu_machine_session.template(boot, firmware=tiny_guest(), memory="16M")
+
+@pytest.mark.parametrize("number", range(4))
+def test_clone(qemu_machine, qemu_machine_session, booted, number):
+    session = qemu_machine_session.clone(booted)
+    vm = qemu_machine.clone(booted)
+    note(vm)
+    note(session)
+    assert os.environ["PYTEST_XDIST_WORKER"] in session.name
+    vm.console.send("echo cloned\\n")
+    vm.console.expect("cloned")
+    if number == 3:
+        assert False, "see its files"
+""", "-n", "2", f"--qemu-templates-dir={self.folder / 'templates'}")  # fmt: skip
+        self.assertEqual(self.outcomes(ended.stdout), {"failed": 1, "passed": 3}, ended.stdout)
+        self.assertEqual(len(Path(f"{self.pids}.boots").read_text().split()), 1)
+        self.assertIn("QMP transcript", ended.stdout)
+        folder = next(self.artifacts.glob("test_it.py-test_clone-3*"))
+        self.assertTrue(list(folder.glob("*/console.log")), list(folder.iterdir()))
+
+    def test_no_machine_survives_an_interrupt_a_crash_of_a_worker_or_a_kill(self) -> None:
+        body = """
+def test_stays(tiny):
+    note(tiny())
+    WHAT
+"""
+        for number, options, what in (
+            (signal.SIGINT, (), "tiny().wait(timeout=None)"),
+            (signal.SIGKILL, (), "tiny().wait(timeout=None)"),
+            (None, ("-n", "1", "--max-worker-restart=0"), "os.kill(os.getpid(), 9)"),
+            (None, (), "os._exit(3)"),
+        ):
+            with self.subTest(what, number=number):
+                self.pids.write_text("")
+                ready = self.folder / "ready"
+                if not ready.exists():
+                    os.mkfifo(ready)
+                if number is None:
+                    self.run_tests(body.replace("WHAT", what), *options)
+                else:
+                    told = f"vm = tiny(); note(vm); open({str(ready)!r}, 'w').close(); vm.wait(timeout=None)"
+                    run = subprocess.Popen(
+                        self.command(body.replace("WHAT", told)), cwd=self.folder,
+                        env=self.environment(), stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                        # The tests may run where it is ignored.
+                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                    )  # fmt: skip
+                    open(ready).close()
+                    run.send_signal(number)
+                    said = run.communicate(timeout=LONG)[0]
+                    if number == signal.SIGINT:
+                        self.assertIn("KeyboardInterrupt", said)
+                self.assertTrue(self.noted())
+                for pid in self.noted():
+                    self.assertTrue(has_ended(pid))
+
+
+if __name__ == "__main__":
+    unittest.main()
