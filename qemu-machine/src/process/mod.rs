@@ -6,6 +6,7 @@ mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod space;
+pub(crate) mod sparse;
 pub(crate) mod stamp;
 pub(crate) mod survivors;
 

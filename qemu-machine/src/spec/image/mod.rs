@@ -97,8 +97,8 @@ impl Image {
         plan.is_some_and(|plan| !plan.disks.is_empty())
     }
 
-    /// The files of the guest in the private directory of a machine with so
-    /// many disks.
+    /// The files of the guest in the private directory of a machine, by the
+    /// number of its disks.
     pub(crate) fn files(&self, disks: usize) -> Vec<String> {
         let lower = self.template().map(|files| files.lower_disks());
         let lower = lower.unwrap_or_default();
