@@ -162,7 +162,8 @@ impl Plan {
         };
         let channel = match random.below(10) {
             0 => Channel::Unix,
-            1 => Channel::Tcp,
+            // The file of the state is passed as a descriptor.
+            1 if !is_of_template(peer, fault) => Channel::Tcp,
             _ => Channel::Inherited,
         };
         let idle_polls = if random.once_in(2) {
@@ -244,6 +245,11 @@ fn of_real(random: &mut Random) -> Fault {
         15 => Fault::GuestPanic,
         _ => Fault::Frozen,
     }
+}
+
+/// Whether it is frozen, or a clone.
+fn is_of_template(peer: Peer, fault: Fault) -> bool {
+    fault == Fault::Frozen || matches!(peer, Peer::Real { is_clone: true, .. })
 }
 
 /// Without those that need other devices than the template has.

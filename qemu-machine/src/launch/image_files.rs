@@ -8,7 +8,7 @@ use super::overlay::Base;
 use super::resources;
 use crate::process::space;
 use crate::spec::image::{disk_file, lower_disk_file};
-use crate::spec::{Image, ImagePlan, MachineSpec};
+use crate::spec::{Image, ImagePlan, MachineSpec, Monitor};
 
 /// The plan; `None` for a machine that needs none.
 pub(super) fn plan(spec: &MachineSpec) -> Result<Option<ImagePlan>, LaunchFailure> {
@@ -21,11 +21,29 @@ pub(super) fn plan(spec: &MachineSpec) -> Result<Option<ImagePlan>, LaunchFailur
         option: refusal.option,
         reason: refusal.reason,
     })?;
+    if plan.is_some()
+        && let Some(option) = without_descriptors(&spec.monitor)
+    {
+        return Err(LaunchFailure::NotFreezable {
+            option: option.into(),
+            reason: "the guest's state is passed as a descriptor; use a monitor on a socket pair \
+                     or a unix socket",
+        });
+    }
     if let (Some(_), Some(plan)) = (spec.image.template(), &plan) {
         let checked = space::check_memory(plan.memory_bytes);
         checked.map_err(|reason| LaunchFailure::NoSpace { reason })?;
     }
     Ok(plan)
+}
+
+/// A monitor that passes no descriptors.
+fn without_descriptors(monitor: &Monitor) -> Option<&'static str> {
+    match monitor {
+        Monitor::SocketPair | Monitor::Unix(_) => None,
+        Monitor::Tcp(_) => Some("the monitor over TCP"),
+        Monitor::Off => Some("the missing monitor"),
+    }
 }
 
 /// The directory for the private directory of the machine.
@@ -85,5 +103,24 @@ impl LaunchFailure {
             path,
             cause: cause.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Machine;
+
+    #[test]
+    fn a_monitor_that_passes_no_descriptors_is_refused_for_templates_alone() {
+        let machine = |monitor| Machine::builder("qemu").monitor(monitor);
+        let tcp = || Monitor::Tcp(([127, 0, 0, 1], 0).into());
+        for (monitor, named) in [(tcp(), "over TCP"), (Monitor::Off, "missing monitor")] {
+            let error = plan(machine(monitor).freezable().spec()).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        let unix = machine(Monitor::Unix("/socket".into())).freezable();
+        assert!(plan(unix.spec()).unwrap().is_some());
+        assert!(plan(machine(tcp()).spec()).unwrap().is_none());
     }
 }
