@@ -1,7 +1,7 @@
 """The types of the Rust part."""
 
 from os import PathLike
-from typing import Any, Callable, Generator, Generic, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Any, Generator, Generic, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from ._agent import ExecOutput
 from ._console import Match, ShellOutput
@@ -143,6 +143,9 @@ class Pool:
     def next_job(self) -> Operation[Optional[Tuple[Machine, Done]]]: ...
     def close(self) -> None: ...
 
+class Making:
+    def step(self) -> Operation[Union[Template, Tuple[Machine, Done]]]: ...
+
 class TemplateStore:
     def __init__(self, path: Optional[_Path], limit_bytes: Optional[int]) -> None: ...
     @property
@@ -152,9 +155,9 @@ class TemplateStore:
         binary: _Path,
         options: Mapping[str, Any],
         version: str,
-        start: Optional[Callable[[Machine, Done], None]],
+        has_set_up: bool,
         timeout: _Limit,
-    ) -> Operation[Template]: ...
+    ) -> Making: ...
     def list(self) -> List[Tuple[str, str, int, float, bool]]: ...
     def remove(self, key: str) -> bool: ...
     def prune(self, limit_bytes: int) -> List[str]: ...

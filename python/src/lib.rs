@@ -64,7 +64,7 @@ mod _native {
     #[pymodule_export]
     use super::shell::Shell;
     #[pymodule_export]
-    use super::store::TemplateStore;
+    use super::store::{Making, TemplateStore};
     #[pymodule_export]
     use super::template::{Identity, Template, open_template};
 
