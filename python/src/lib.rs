@@ -13,6 +13,7 @@ mod bridge;
 mod console;
 mod display;
 mod events;
+mod input;
 mod interpreter;
 mod json;
 mod launch;
@@ -47,6 +48,8 @@ mod _native {
     use super::console::Console;
     #[pymodule_export]
     use super::events::Events;
+    #[pymodule_export]
+    use super::input::Input;
     #[pymodule_export]
     use super::launch::{Firmware, best_accel, launch, tiny_guest};
     #[pymodule_export]
