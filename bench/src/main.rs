@@ -16,6 +16,7 @@ mod setting;
 mod spread;
 mod sys;
 mod table;
+mod template;
 mod topic;
 mod turns;
 
@@ -90,9 +91,10 @@ fn run(setting: &Setting) -> Result<bool, Failure> {
 }
 
 /// In the order of the report.
-const TOPICS: [Topic; 4] = [
+const TOPICS: [Topic; 5] = [
     monitor::TOPIC,
     lifetime::TOPIC,
     console::TOPIC,
     command::TOPIC,
+    template::TOPIC,
 ];

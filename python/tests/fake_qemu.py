@@ -72,6 +72,19 @@ def say(monitor, message):
         signal.pause()
 
 
+def lines(monitor):
+    """What arrives. A client that closes with a reply unread resets the connection."""
+    file = monitor.makefile("rb")
+    while True:
+        try:
+            line = file.readline()
+        except OSError:
+            return
+        if not line:
+            return
+        yield line
+
+
 def serve(monitor):
     version = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "fake"}
     if "fake-mute" in WORDS:
@@ -81,7 +94,7 @@ def serve(monitor):
         signal.pause()
     say(monitor, {"QMP": {"version": version, "capabilities": ["oob"]}})
     replies = []
-    for line in monitor.makefile("rb"):
+    for line in lines(monitor):
         message = json.loads(line)
         command = message["execute"]
         if command == "quit" and "fake-no-quit" in WORDS:
@@ -114,7 +127,7 @@ def echo(console):
 
 
 def drive(qtest):
-    for line in qtest.makefile("rb"):
+    for line in lines(qtest):
         qtest.sendall(b"OK " + line)
 
 

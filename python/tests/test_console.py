@@ -122,6 +122,28 @@ class Drained(Test):
             assert thread is not None
             thread.join()
 
+    def test_d20_the_end_ends_a_search_byte_by_byte(self) -> None:
+        console, guest = pair(drain=True)
+        with console:
+            guest.sendall(b"no prompt\n" * 1000)
+            guest.close()
+            read = bytearray()
+            while b"login: " not in read:
+                byte = console.recv(1)
+                if not byte:
+                    break
+                read += byte
+            self.assertEqual(len(read), 10000)
+
+    def test_a_closed_console_has_nothing_to_read(self) -> None:
+        console, guest = pair(drain=True)
+        with guest:
+            guest.sendall(b"abc")
+            self.assertEqual(console.recv(1), b"a")
+            console.close()
+            with self.assertRaises(OSError):
+                console.recv(1)
+
     def test_reads_wait_for_all_bytes_or_for_the_limit(self) -> None:
         console, guest = pair(drain=True)
         with console, guest:

@@ -240,6 +240,15 @@ class Waits(Test):
         self.assertEqual(len(queue), MAX_EVENTS)
         self.assertEqual(queue.take(), {"event": 5})
 
+    def test_looking_for_events_leaves_nothing_behind(self) -> None:
+        with playing(lambda peer: peer.shake_hands() and None) as sock:
+            with QEMUMonitorProtocol(sock) as monitor:
+                monitor.connect()
+                for _ in range(1000):
+                    self.assertIsNone(monitor.pull_event(wait=False))
+                assert monitor._qmp._stream is not None
+                self.assertEqual(monitor._qmp._stream._incoming[1], [])
+
     def test_d16_it_works_in_a_thread_and_in_a_running_loop(self) -> None:
         values: List[Any] = []
 

@@ -4,7 +4,6 @@
 //! and only `exit` maps that to a status. Logic that a user of the library would
 //! want belongs into the library.
 
-#![forbid(unsafe_code)]
 // They panic if nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +12,7 @@ mod arguments;
 mod attention;
 mod base64;
 mod blocking;
+mod closed_output;
 mod config;
 mod duration;
 mod escapes;

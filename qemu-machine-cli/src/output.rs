@@ -8,19 +8,37 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use nix::errno::Errno;
 use serde::Serialize;
 
+use crate::closed_output;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::progress::{self, Stream};
 
 /// Writes to standard output what was asked for.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     let written = progress::aside(bytes, Stream::Output, || {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = stdout()?.lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush())
     });
     written.map_err(|error| unwritable(&error))
+}
+
+/// Standard output, if there is one.
+pub(crate) fn stdout() -> io::Result<io::Stdout> {
+    if closed_output::is_closed() {
+        return Err(Errno::EBADF.into());
+    }
+    Ok(io::stdout())
+}
+
+/// Fails if there is no standard output, before something else writes to it.
+pub(crate) fn check() -> Result<(), Failure> {
+    stdout().map(drop).map_err(|error| unwritable(&error))
 }
 
 /// Writes the rest of a file to standard output.
@@ -93,6 +111,7 @@ pub(crate) fn usage(error: &clap::Error) -> Result<Outcome, Failure> {
     let text = error.render();
     if !error.use_stderr() {
         // clap knows whether there may be colour.
+        check()?;
         error.print().map_err(|error| unwritable(&error))?;
         return Ok(Outcome::Succeeded);
     }

@@ -133,6 +133,18 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
 }
 
 #[test]
+fn the_usage_of_a_verb_has_all_that_it_takes() {
+    for verb in ["stop", "kill", "reset", "pause", "resume"] {
+        let help = said(&[verb, "--help"]);
+        let usage = format!("Usage: qemu-machine {verb} [OPTIONS] <NAME>...\n");
+        assert!(help.contains(&usage), "{help}");
+        let usage = format!(" qemu-machine {verb} [OPTIONS] --all\n");
+        assert!(help.contains(&usage), "{help}");
+    }
+    assert!(!said(&["shell", "--help"]).contains("--agent"));
+}
+
+#[test]
 fn a_dry_run_is_printed_in_three_forms() {
     let run = [
         "run", "--qemu", "qemu-x", "--append", "a b", "--kernel", "k", "--memory", "1G",
@@ -227,6 +239,11 @@ fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
     files.sort();
     printing.sort();
     assert_eq!(printing, files);
+    for (verb, task) in [("qom", "list"), ("agent", "info")] {
+        assert!(said(&[verb, task, "--help"]).contains("--json-schema"));
+        let printed = json(said(&[verb, task, "--json-schema"]).as_bytes());
+        assert_eq!(printed, json_schema::kept(verb));
+    }
     let words = ["events", "--json-schema", "--json"];
     assert_eq!(finish(command().args(words)).status.code(), Some(2));
 }

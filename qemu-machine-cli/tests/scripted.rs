@@ -34,3 +34,28 @@ fn one_interrupt_ends_a_launch_that_hangs_and_nothing_is_left() {
         assert_eq!(text(&said), "");
     }
 }
+
+#[test]
+fn one_interrupt_ends_the_search_for_an_accelerator_and_nothing_is_left() {
+    let (files, left) = (Scratch::new(), Scratch::new());
+    let there = files.fifo("there");
+    let hangs = format!("echo >{}; exec sleep 100", there.display());
+    let lists = "echo 'Accelerators supported in QEMU binary:'; echo tcg; exit";
+    for (name, at_the_list) in [("list", &*hangs), ("trial", lists)] {
+        let script = format!("#!/bin/sh\ncase \"$*\" in *help*) {at_the_list};; esac\n{hangs}\n");
+        let program = files.program(name, &script);
+        let mut run = support::command();
+        run.args(["run", "--accel", "best", "--qemu"]).arg(program);
+        run.env("TMPDIR", left.path())
+            .env("XDG_CACHE_HOME", files.path());
+        let mut run = run.stdin(Stdio::null()).spawn().unwrap();
+        // It opens the pipe once it hangs.
+        drop(std::fs::read(&there).unwrap());
+        assert!(!left.names().is_empty(), "{name}");
+        let peer = support::child(run.id());
+        signal(run.id(), "INT");
+        assert_eq!(run.wait().unwrap().code(), Some(130), "{name}");
+        assert_eq!(left.names(), [] as [&str; 0], "{name}");
+        assert!(!support::lives(peer), "{name}");
+    }
+}

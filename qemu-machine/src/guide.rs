@@ -33,6 +33,9 @@ struct Published;
 #[doc = include_str!("../../docs/guide/src/python.md")]
 struct InPython;
 
+#[doc = include_str!("../../docs/guide/src/python_unchanged.md")]
+struct PythonUnchanged;
+
 #[doc = include_str!("../../docs/guide/src/from_python.md")]
 struct FromPython;
 

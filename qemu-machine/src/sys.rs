@@ -12,6 +12,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Once;
@@ -584,6 +585,34 @@ pub(crate) fn free_bytes(file: &impl AsFd) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// The first range of a file, at this offset or after it, that is not a hole.
+/// `None` after the last one. Moves the position of the file.
+pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+    let seek = |offset: u64, whence| {
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        // SAFETY: the call only reads its arguments, and the descriptor is open.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
+        u64::try_from(found).map_err(|_| io::Error::last_os_error())
+    };
+    match seek(offset, libc::SEEK_DATA) {
+        Ok(start) => Ok(Some(start..seek(start, libc::SEEK_HOLE)?)),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an empty file share the content of another, until one of them is
+/// written. Fails on a file system that cannot do it.
+pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
+    // SAFETY: the argument of this request is a descriptor, and both are open.
+    let result = unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A file in memory, which exists while it is open somewhere. The name is only

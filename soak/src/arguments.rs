@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::clones::Proof;
 use crate::run::{End, Extent};
 
 #[derive(Debug)]
@@ -11,6 +12,9 @@ pub(crate) struct Arguments {
     pub(crate) fake_qemu: PathBuf,
     pub(crate) qemus: Vec<PathBuf>,
     pub(crate) extent: Extent,
+    /// A proof about clones instead of random machines, and the folder of its
+    /// Linux guest.
+    pub(crate) proof: Option<(Proof, PathBuf)>,
 }
 
 impl Arguments {
@@ -22,6 +26,7 @@ impl Arguments {
         let mut qemus = Vec::new();
         let (mut seed, mut only) = (None, None);
         let mut end = None;
+        let (mut proof, mut linux) = (None, None);
         while let Some(option) = words.next() {
             let option = option.to_string_lossy().into_owned();
             let value = words.next().ok_or_else(|| wrong(&option))?;
@@ -30,6 +35,9 @@ impl Arguments {
                 "--qemu" => qemus.push(PathBuf::from(value)),
                 "--seed" => seed = Some(number(&option, &value)?),
                 "--only" => only = Some(number(&option, &value)?),
+                "--linux" => linux = Some(PathBuf::from(value)),
+                "--clones" => proof = Some(Proof::OneByOne(number(&option, &value)?)),
+                "--alive" => proof = Some(Proof::Alive(number(&option, &value)?)),
                 "--launches" => end = Some(End::AfterLaunches(number(&option, &value)?)),
                 "--minutes" => {
                     let seconds = number(&option, &value)?.saturating_mul(60);
@@ -41,6 +49,8 @@ impl Arguments {
         if qemus.is_empty() {
             return Err(format!("no QEMU was given\n{USAGE}"));
         }
+        let linux = || linux.ok_or(format!("no --linux was given\n{USAGE}"));
+        let proof = proof.map(|proof| linux().map(|linux| (proof, linux)));
         let usual_end = match only {
             Some(_) => End::AfterLaunches(1),
             None => End::After(Duration::from_secs(600)),
@@ -48,6 +58,7 @@ impl Arguments {
         Ok(Self {
             fake_qemu: fake_qemu.map_or_else(beside_us, Ok)?,
             qemus,
+            proof: proof.transpose()?,
             extent: Extent {
                 seed: seed.unwrap_or_else(new_seed),
                 end: end.unwrap_or(usual_end),
@@ -90,8 +101,12 @@ fn new_seed() -> u64 {
 const USAGE: &str = "\
 usage: soak --qemu PROGRAM... [--fake-qemu PROGRAM] [--minutes N | --launches N]
             [--seed S] [--only K]
+       soak --qemu PROGRAM... --linux FOLDER --clones N | --alive N
 
   --minutes N    play machines for N minutes; 10 by default
   --launches N   play N machines
   --seed S       play the machines of this seed, instead of a new seed
-  --only K       play only machine K of the seed: once, or --launches times";
+  --only K       play only machine K of the seed: once, or --launches times
+  --clones N     compare the identities of N clones of a Linux, one after the other
+  --alive N      measure the memory of N clones of a Linux, alive at once
+  --linux FOLDER the folder with its files vmlinuz and initramfs";

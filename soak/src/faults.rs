@@ -21,8 +21,10 @@ use crate::plan::{Fault, Left, Peer, Plan};
 pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
     if let Peer::Real { .. } = plan.peer {
         let needs_no_guest = matches!(plan.fault, Fault::Killed(_) | Fault::Stopped);
-        if !(plan.early && needs_no_guest) {
-            expect(vm, PROMPT)?;
+        match plan.peer {
+            _ if plan.early && needs_no_guest => {}
+            Peer::Real { is_clone: true, .. } => greet(vm)?,
+            _ => expect(vm, PROMPT).map(drop)?,
         }
     }
     match plan.fault {
@@ -105,6 +107,7 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
         Fault::GuestReset => send(vm, "reset\n"),
         Fault::GuestTriplefault => send(vm, "triplefault\n"),
         Fault::GuestPanic => send(vm, "panic\n"),
+        Fault::Frozen => freeze(vm),
         _ => match plan.peer {
             Peer::Real { .. } => {
                 send(vm, "echo hello\n")?;
@@ -114,6 +117,23 @@ pub(crate) fn befall(plan: &Plan, vm: &Machine) -> Result<(), String> {
             Peer::Scripted => answers(vm, "go", &json!({})),
         },
     }
+}
+
+/// Freezes it, and plays a clone.
+fn freeze(vm: &Machine) -> Result<(), String> {
+    let template = vm.freeze().wait().map_err(|error| error.to_string())?;
+    let clone = template.machine().launch().wait();
+    let clone = clone.map_err(|error| format!("a clone: {error}"))?;
+    drop(template);
+    greet(&clone)?;
+    clone.kill().wait().map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+/// Makes the guest of a clone answer: it greeted before it was frozen.
+fn greet(vm: &Machine) -> Result<(), String> {
+    send(vm, "echo cloned\n")?;
+    expect(vm, "cloned\r\n> ").map(drop)
 }
 
 /// The machine's process, as the target of a signal from outside.

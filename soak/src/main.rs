@@ -2,6 +2,7 @@
 //! Nothing may leak, hang or be reported wrongly. A seed decides everything.
 
 mod arguments;
+mod clones;
 mod faults;
 mod machine;
 mod peer;
@@ -9,6 +10,7 @@ mod plan;
 mod random;
 mod run;
 mod tally;
+mod templates;
 mod verdict;
 mod warnings;
 
@@ -20,6 +22,7 @@ use arguments::Arguments;
 use peer::{Crowd, World};
 use plan::Plan;
 use run::Outcome;
+use templates::Templates;
 
 fn main() -> ExitCode {
     testbed::adopt_orphans();
@@ -41,12 +44,18 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     for folder in [&base, &work] {
         make(folder)?;
     }
+    if let Some((proof, linux)) = &arguments.proof {
+        let is_right = clones::run(*proof, &arguments.qemus, linux, &base);
+        let _ = std::fs::remove_dir_all(&scratch);
+        return is_right;
+    }
     let world = World {
         fake_qemu: arguments.fake_qemu.clone(),
         qemus: arguments.qemus.clone(),
         base,
         work,
         crowd: Crowd::default(),
+        templates: Templates::make(&arguments.qemus, &scratch)?,
     };
     let begun = Instant::now();
     println!("seed {}", arguments.extent.seed);

@@ -7,6 +7,7 @@ use qemu_machine::spec::Monitor;
 use qemu_machine::{Console, Machine, MachineBuilder, guests};
 
 use crate::plan::{Channel, Fault, Peer, Plan};
+use crate::templates::{MEMORY, Templates};
 
 /// The data that all machines of a run share.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct World {
     /// The folder of sockets, console logs and possible core dumps.
     pub(crate) work: PathBuf,
     pub(crate) crowd: Crowd,
+    /// Frozen guests of each real QEMU and machine type.
+    pub(crate) templates: Templates,
 }
 
 /// The number of machines that are alive.
@@ -45,6 +48,7 @@ impl World {
                 Peer::Real {
                     which,
                     machine_type,
+                    is_clone: false,
                 },
             ) => Machine::builder(&self.qemus[which % self.qemus.len()])
                 .accel(["tcg"])
@@ -55,6 +59,18 @@ impl World {
                 .arg("-nodefaults")
                 .args(arguments(fault).to_vec())
                 .firmware(guests::tiny()),
+            (
+                _,
+                Peer::Real {
+                    which,
+                    machine_type,
+                    is_clone: true,
+                },
+            ) => self.templates.clone_of(which, machine_type),
+        };
+        let builder = match plan.fault {
+            Fault::Frozen => builder.memory(MEMORY).freezable_in(&self.base),
+            _ => builder,
         };
         let builder = match plan.channel {
             Channel::Inherited => builder,
@@ -68,10 +84,12 @@ impl World {
         if let (Fault::ConsoleFlood { .. }, Peer::Scripted) = (plan.fault, plan.peer) {
             console = console.log(self.console_log(plan));
         }
-        let builder = builder
-            .console(console)
-            .base_dir(&self.base)
-            .current_dir(&self.work);
+        let builder = match plan.peer {
+            // It has the console of its template.
+            Peer::Real { is_clone: true, .. } => builder,
+            _ => builder.console(console),
+        };
+        let builder = builder.base_dir(&self.base).current_dir(&self.work);
         match plan.fault {
             Fault::NeverGreets { limit, .. } => builder.launch_timeout(limit),
             _ => builder,

@@ -34,8 +34,13 @@ pub(crate) enum Peer {
         /// The index of the QEMU, modulo their number.
         which: usize,
         machine_type: &'static str,
+        /// Whether it is a clone of a template, instead of booting.
+        is_clone: bool,
     },
 }
+
+/// The machine types of real machines, and of the templates.
+pub(crate) const MACHINE_TYPES: [&str; 3] = ["pc", "q35", "microvm"];
 
 /// The kind of the monitor's connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,24 +52,39 @@ pub(crate) enum Channel {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fault {
-    NoProgram { in_path: bool },
-    ExitsAtLaunch { code: u8 },
+    NoProgram {
+        in_path: bool,
+    },
+    ExitsAtLaunch {
+        code: u8,
+    },
     DiesAtLaunch(Signal),
     Garbage,
     HalfGreeting,
     ClosesMonitorAtLaunch,
-    NeverGreets { stopped: bool, limit: Duration },
-    LaunchGivenUp { polls: u64 },
+    NeverGreets {
+        stopped: bool,
+        limit: Duration,
+    },
+    LaunchGivenUp {
+        polls: u64,
+    },
     Nothing,
     Killed(Signal),
     Stopped,
-    Exits { code: u8 },
+    Exits {
+        code: u8,
+    },
     ClosesMonitor,
     NeverReplies,
     StrangeReplies,
     CommandGivenUp,
-    EventFlood { events: u64 },
-    ConsoleFlood { bytes: u64 },
+    EventFlood {
+        events: u64,
+    },
+    ConsoleFlood {
+        bytes: u64,
+    },
     ClosesConsole,
     ForksChild,
     IgnoresItsEnd,
@@ -72,6 +92,8 @@ pub(crate) enum Fault {
     GuestReset,
     GuestTriplefault,
     GuestPanic,
+    /// It is frozen, and a clone of it answers.
+    Frozen,
 }
 
 /// The state of a machine after its fault.
@@ -125,11 +147,18 @@ impl Plan {
         let (peer, fault) = if random.below(10) < 7 {
             (Peer::Scripted, of_scripted(random))
         } else {
+            let is_clone = random.once_in(3);
             let peer = Peer::Real {
                 which: usize::from(random.once_in(2)),
-                machine_type: random.one_of(&["pc", "q35", "microvm"]),
+                machine_type: random.one_of(&MACHINE_TYPES),
+                is_clone,
             };
-            (peer, of_real(random))
+            let fault = if is_clone {
+                of_clone(random)
+            } else {
+                of_real(random)
+            };
+            (peer, fault)
         };
         let channel = match random.below(10) {
             0 => Channel::Unix,
@@ -199,7 +228,7 @@ fn of_scripted(random: &mut Random) -> Fault {
 }
 
 fn of_real(random: &mut Random) -> Fault {
-    match random.below(16) {
+    match random.below(18) {
         0 => Fault::ExitsAtLaunch { code: 1 },
         1 | 2 => given_up(random),
         3 | 4 => Fault::Nothing,
@@ -212,7 +241,23 @@ fn of_real(random: &mut Random) -> Fault {
         12 => Fault::GuestPoweroff,
         13 => Fault::GuestReset,
         14 => Fault::GuestTriplefault,
-        _ => Fault::GuestPanic,
+        15 => Fault::GuestPanic,
+        _ => Fault::Frozen,
+    }
+}
+
+/// Without those that need other devices than the template has.
+fn of_clone(random: &mut Random) -> Fault {
+    match random.below(12) {
+        0 | 1 => given_up(random),
+        2 | 3 => Fault::Nothing,
+        4..=7 => Fault::Killed(random.one_of(&Signal::ALL)),
+        8 => Fault::Stopped,
+        9 => Fault::CommandGivenUp,
+        10 => Fault::ConsoleFlood {
+            bytes: random.of_any_size(14),
+        },
+        _ => Fault::GuestPoweroff,
     }
 }
 
@@ -271,7 +316,8 @@ impl Fault {
             | Self::GuestPoweroff
             | Self::GuestReset
             | Self::GuestTriplefault
-            | Self::GuestPanic => Left::Ended,
+            | Self::GuestPanic
+            | Self::Frozen => Left::Ended,
             Self::Nothing
             | Self::StrangeReplies
             | Self::CommandGivenUp
@@ -317,7 +363,10 @@ impl Peer {
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Scripted => "scripted",
-            Self::Real { .. } => "real",
+            Self::Real {
+                is_clone: false, ..
+            } => "real",
+            Self::Real { is_clone: true, .. } => "clone",
         }
     }
 }
@@ -360,8 +409,10 @@ mod tests {
         for seed in [0, 1, u64::MAX] {
             let plans = plans(seed, 600);
             let faults: BTreeSet<String> = plans.iter().map(|plan| plan.fault.kind()).collect();
-            // There are 25 faults; two of them have four signals each.
-            assert_eq!(faults.len(), 31, "{faults:?}");
+            // There are 26 faults; two of them have four signals each.
+            assert_eq!(faults.len(), 32, "{faults:?}");
+            let kinds: BTreeSet<_> = plans.iter().map(|plan| plan.peer.kind()).collect();
+            assert_eq!(kinds.len(), 3, "{kinds:?}");
             let endings: BTreeSet<String> = plans
                 .iter()
                 .filter_map(|plan| plan.ending)

@@ -66,11 +66,11 @@ fn resident_kib(status: &str) -> u64 {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "launches: {}", self.launches)?;
-        writeln!(f, "faults:{:26}scripted    real", "")?;
+        writeln!(f, "faults:{:26}scripted    real   clone", "")?;
         for (kind, by_peer) in &self.faults {
-            let [scripted, real] =
-                ["scripted", "real"].map(|peer| by_peer.get(peer).copied().unwrap_or_default());
-            writeln!(f, "  {kind:31}{scripted:>8}{real:>8}")?;
+            let [scripted, real, clone] = ["scripted", "real", "clone"]
+                .map(|peer| by_peer.get(peer).copied().unwrap_or_default());
+            writeln!(f, "  {kind:31}{scripted:>8}{real:>8}{clone:>8}")?;
         }
         writeln!(f, "ends:")?;
         for (end, count) in &self.ends {
@@ -116,8 +116,9 @@ mod tests {
             .collect();
         assert_eq!(shown[0], "launches: 3");
         let counts = match plan.peer.kind() {
-            "real" => "0 3",
-            _ => "3 0",
+            "real" => "0 3 0",
+            "clone" => "0 0 3",
+            _ => "3 0 0",
         };
         assert_eq!(shown[2], format!("{} {counts}", plan.fault.kind()));
         assert_eq!(shown[4], "dropped 2");

@@ -92,6 +92,13 @@ pub(crate) fn ended_rightly(plan: &Plan, told: &Told) -> bool {
         (Fault::GuestPoweroff, _) => by_guest("guest-shutdown"),
         (Fault::GuestReset | Fault::GuestTriplefault, _) => by_guest("guest-reset"),
         (Fault::GuestPanic, _) => by_guest("guest-panic") && report.guest_panicked,
+        // The freeze ends it.
+        (Fault::Frozen, _) => {
+            return report.cause == ExitCause::Requested(Rung::Kill)
+                && !told.failed
+                && !told.forced
+                && report.warnings.is_empty();
+        }
         _ => false,
     };
     right && report.rungs.is_empty() && report.warnings.is_empty()

@@ -27,6 +27,8 @@ fn bench(words: &[&str]) -> Result<Command, Failure> {
     for package in ["fake-qemu", "qemu-machine-cli"] {
         process::run_shown(cargo(build).arg(package))?;
     }
+    let suite = ["qemu-machine", "--example", "suite"];
+    process::run_shown(cargo(build).args(suite))?;
     let mut bench = cargo(["run", "--quiet", "--release", "--package", "bench", "--"]);
     bench
         .arg("--fake-qemu")

@@ -12,6 +12,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     for qemu in setup::launcher::all() {
         soak.arg("--qemu").arg(qemu);
     }
+    soak.arg("--linux").arg(setup::linux::folder());
     soak.args(arguments);
     process::run_shown(&mut soak)
 }

@@ -126,7 +126,7 @@ fn fall_asleep(process: &Path) -> Result<(), Failure> {
 }
 
 /// The memory that belongs to this process alone: `Private_Dirty` of `proc(5)`.
-fn private_kib(process: &Path) -> Result<u32, Failure> {
+pub(crate) fn private_kib(process: &Path) -> Result<u32, Failure> {
     let text = std::fs::read_to_string(process.join("smaps_rollup"))?;
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix("Private_Dirty:"));

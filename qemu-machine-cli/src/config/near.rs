@@ -15,7 +15,7 @@ pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The end of a message that suggests the nearest name, or lists all.
-pub(super) fn suggestion<'a>(
+pub(crate) fn suggestion<'a>(
     name: &str,
     names: impl IntoIterator<Item = &'a str> + Clone,
 ) -> String {

@@ -14,6 +14,7 @@ use super::published::find;
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::output;
 
 /// Hands a console of a machine to the terminal.
 ///
@@ -86,6 +87,7 @@ pub(super) fn attach(
     attention: &Attention,
     hint: &str,
 ) -> Result<Outcome, Failure> {
+    output::check()?;
     let mut session = console.interact();
     if io::stdout().is_terminal() {
         session = session.hint(hint);
@@ -100,6 +102,7 @@ pub(super) fn attach(
 
 /// Shows the console until it ends.
 pub(super) fn watch(console: &Console, attention: &Attention) -> Result<Outcome, Failure> {
+    output::check()?;
     let pipe = io::pipe();
     let (silent, _kept) = pipe.map_err(|error| {
         let message = format!("cannot make a pipe: {error}");

@@ -3,14 +3,14 @@
 use clap::Args;
 use qemu_machine::Wait;
 
-use super::published::Names;
+use super::published::{Names, names_usage};
 use super::qmp::failed;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
 /// Resets machines, as their reset button does.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  qemu-machine reset web")]
+#[command(after_help = "Example:\n  qemu-machine reset web", override_usage = names_usage("reset"))]
 pub(crate) struct Reset {
     #[command(flatten)]
     names: Names,
@@ -18,7 +18,7 @@ pub(crate) struct Reset {
 
 /// Pauses the guests of machines.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  qemu-machine pause --all")]
+#[command(after_help = "Example:\n  qemu-machine pause --all", override_usage = names_usage("pause"))]
 pub(crate) struct Pause {
     #[command(flatten)]
     names: Names,
@@ -26,7 +26,7 @@ pub(crate) struct Pause {
 
 /// Lets paused guests run again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  qemu-machine resume web")]
+#[command(after_help = "Example:\n  qemu-machine resume web", override_usage = names_usage("resume"))]
 pub(crate) struct Resume {
     #[command(flatten)]
     names: Names,

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use qemu_machine::input::{Button, InputAction, KeyboardLayout};
 use qemu_machine::{Keyboard, Mouse, Wait};
 
+use super::key_names;
 use super::qmp::{Server, failed};
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -152,7 +153,9 @@ impl Type {
 
 impl Key {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
-        let keyboard = keyboard(&self.server)?;
+        let monitor = self.server.connect()?;
+        key_names::check(&monitor, &self.keys, self.server.timeout)?;
+        let keyboard = Keyboard::of(&monitor).map_err(Failure::failed)?;
         for key in &self.keys {
             let mut action = keyboard.press(key);
             if let Some(time) = self.hold {

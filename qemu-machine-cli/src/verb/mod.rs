@@ -9,6 +9,7 @@ mod copy;
 mod doctor;
 mod events;
 mod exec;
+mod key_names;
 mod keyboard;
 mod logs;
 mod man;

@@ -47,33 +47,49 @@ struct Kept {
     derived: fn(&str) -> String,
 }
 
-/// The schema that these words ask for: `qemu-machine VERB --json-schema`.
+/// The schema that these words ask for: `qemu-machine VERB --json-schema`, or
+/// the same with words before the option, such as an address and a task. A task
+/// has the schema of its verb.
 ///
 /// Read before all other words, because no other argument is needed then.
 pub(crate) fn asked(words: &[OsString]) -> Option<&'static str> {
-    let [_, verb, option] = words else {
+    let [_, verb, between @ .., option] = words else {
         return None;
     };
     let kept = KEPT.iter().find(|kept| verb == kept.verb)?;
-    (option.to_str() == Some("--json-schema")).then_some(kept.text)
+    // What follows an option may be its value, or an argument of QEMU's.
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    (option == "--json-schema" && !between.iter().any(is_option)).then_some(kept.text)
 }
 
-/// Adds the option to each verb that has a schema.
+/// Adds the option to each verb that has a schema, and to its tasks that print
+/// JSON.
 pub(crate) fn with_option(mut command: Command) -> Command {
     for kept in KEPT {
         command = command.mut_subcommand(kept.verb, |verb| {
-            let verb_has_many = verb.get_arguments().any(Arg::is_hide_short_help_set);
-            verb.arg(
-                Arg::new("json-schema")
-                    .long("json-schema")
-                    .action(ArgAction::SetTrue)
-                    .exclusive(true)
-                    .hide_short_help(verb_has_many)
-                    .help("Prints the schema of the JSON output"),
-            )
+            let prints_json = |task: &Command| task.get_arguments().any(|it| it.get_id() == "json");
+            with_own_option(verb).mut_subcommands(|task| {
+                if prints_json(&task) {
+                    with_own_option(task)
+                } else {
+                    task
+                }
+            })
         });
     }
     command
+}
+
+fn with_own_option(verb: Command) -> Command {
+    let verb_has_many = verb.get_arguments().any(Arg::is_hide_short_help_set);
+    verb.arg(
+        Arg::new("json-schema")
+            .long("json-schema")
+            .action(ArgAction::SetTrue)
+            .exclusive(true)
+            .hide_short_help(verb_has_many)
+            .help("Prints the schema of the JSON output"),
+    )
 }
 
 #[cfg(test)]
@@ -116,11 +132,19 @@ mod tests {
     #[test]
     fn a_schema_is_asked_for_without_other_words() {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        assert!(asked(&words(&["qemu-machine", "events", "--json-schema"])).is_some());
+        for with in [
+            &["qemu-machine", "events", "--json-schema"][..],
+            &["qemu-machine", "qom", "list", "--json-schema"],
+            &["qemu-machine", "agent", "web", "info", "--json-schema"],
+        ] {
+            assert!(asked(&words(with)).is_some(), "{with:?}");
+        }
         for other in [
             &["qemu-machine", "man", "--json-schema"][..],
             &["qemu-machine", "events", "--json"],
             &["qemu-machine", "events", "--json-schema", "x"],
+            &["qemu-machine", "run", "--", "--json-schema"],
+            &["qemu-machine", "run", "--exec", "--json-schema"],
             &["qemu-machine"],
         ] {
             assert!(asked(&words(other)).is_none(), "{other:?}");

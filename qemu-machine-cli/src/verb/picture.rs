@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use qemu_machine::Display;
 use qemu_machine::display::Screenshot;
+use qemu_machine::error::DisplayError;
 use qemu_machine::qmp::Client;
 
 use crate::failure::Failure;
@@ -29,6 +30,17 @@ impl Head {
             Some(device) => display.head(device, self.head),
             None => display,
         })
+    }
+}
+
+/// Why there is no picture, with advice for a command line.
+pub(super) fn failed(error: DisplayError) -> Failure {
+    match error {
+        DisplayError::NoDisplay { machine } => Failure::failed(format!(
+            "{machine}: cannot take a picture of its screen: it has no display; run it with one: \
+             `qemu-machine run … -- -device VGA`"
+        )),
+        error => super::qmp::failed(error),
     }
 }
 

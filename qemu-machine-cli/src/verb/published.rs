@@ -27,6 +27,11 @@ pub(super) struct Names {
     all: bool,
 }
 
+/// The usage of a verb on machines. The one that clap writes has no --all.
+pub(super) fn names_usage(verb: &str) -> String {
+    format!("qemu-machine {verb} [OPTIONS] <NAME>...\n       qemu-machine {verb} [OPTIONS] --all")
+}
+
 /// The machine with this name.
 pub(super) fn find(name: &str) -> Result<PublishedMachine, Failure> {
     registry::find(name).map_err(Failure::failed)

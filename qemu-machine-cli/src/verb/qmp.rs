@@ -105,7 +105,8 @@ pub(super) struct Server {
     address: Address,
 
     /// How long the connecting, and then each answer, may take
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s",
+          global = true)]
     pub(super) timeout: Duration,
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use qemu_machine::Wait;
 
 use super::picture::{self, Head};
-use super::qmp::{Server, failed};
+use super::qmp::Server;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 
@@ -30,7 +30,7 @@ impl Screenshot {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let display = self.head.display(&self.server.connect()?)?;
         let taken = display.screenshot().timeout(self.server.timeout).wait();
-        picture::write(&taken.map_err(failed)?, &self.file)?;
+        picture::write(&taken.map_err(picture::failed)?, &self.file)?;
         Ok(Outcome::Succeeded)
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::console;
 use super::published::find;
-use super::way::WayOptions;
+use super::way::ShellOptions;
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -23,7 +23,7 @@ pub(crate) struct GuestShell {
     name: String,
 
     #[command(flatten)]
-    way: WayOptions,
+    shell: ShellOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ impl GuestShell {
         }
         let machine = find(&self.name)?;
         let attention = Attention::of_verb()?;
-        let locked = self.way.open_shell(&machine, &attention)?;
+        let locked = self.shell.open(&machine, &attention)?;
         let hint = "Ctrl-] leaves the shell; the machine lives on";
         console::attach(locked.shell.console(), &attention, hint)
     }

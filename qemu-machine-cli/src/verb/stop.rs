@@ -10,7 +10,7 @@ use qemu_machine::Wait;
 use qemu_machine::error::PublishedError;
 use serde::Serialize;
 
-use super::published::Names;
+use super::published::{Names, names_usage};
 use super::qmp::failed;
 use super::run::QemuResult;
 use crate::exit::Outcome;
@@ -22,7 +22,7 @@ use crate::{duration, output};
 /// QEMU is asked to quit. If it does not in time, it gets SIGTERM, and then
 /// SIGKILL. A machine that had to be killed is noted on standard error.
 #[derive(Debug, Args)]
-#[command(after_help = STOP_EXAMPLES)]
+#[command(after_help = STOP_EXAMPLES, override_usage = names_usage("stop"))]
 pub(crate) struct Stop {
     #[command(flatten)]
     names: Names,
@@ -52,7 +52,7 @@ Examples:
 ///
 /// What a guest has not written to its disks is lost.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  qemu-machine kill web")]
+#[command(after_help = KILL_EXAMPLES, override_usage = names_usage("kill"))]
 pub(crate) struct Kill {
     #[command(flatten)]
     names: Names,
@@ -62,13 +62,19 @@ pub(crate) struct Kill {
     json: bool,
 }
 
+const KILL_EXAMPLES: &str = "\
+Examples:
+  qemu-machine kill web
+  qemu-machine kill --all";
+
 /// How a machine ended.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Ended {
     name: String,
+    /// Not there if another client ended it at the same time.
     #[serde(flatten)]
-    qemu: QemuResult,
+    qemu: Option<QemuResult>,
 }
 
 impl fmt::Display for Ended {
@@ -103,17 +109,36 @@ fn report(
     as_json: bool,
 ) -> Result<(), Failure> {
     let report = match ended {
-        Ok(report) => report,
+        Ok(report) => Some(report),
         // It has ended, though not so.
         Err(PublishedError::Forced(report) | PublishedError::Failed(report)) => {
             output::note(&report);
-            report
+            Some(report)
         }
+        // Another client was faster.
+        Err(PublishedError::Ended { .. }) => None,
         Err(error) => return Err(failed(error)),
     };
     let ended = Ended {
         name: name.to_owned(),
-        qemu: QemuResult::from(&*report),
+        qemu: report.as_deref().map(QemuResult::from),
     };
     output::print(&ended, as_json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_another_client_ended_has_ended() {
+        let name = || "web".to_owned();
+        let ended = Err(PublishedError::Ended { name: name() });
+        assert!(report("web", ended, true).is_ok());
+        let ended = Ended {
+            name: name(),
+            qemu: None,
+        };
+        assert_eq!(output::json(&ended).to_string(), r#"{"name":"web"}"#);
+    }
 }

@@ -8,7 +8,7 @@ use qemu_machine::Wait;
 use qemu_machine::display::Tolerance;
 
 use super::picture::{self, Head};
-use super::qmp::{Server, failed};
+use super::qmp::Server;
 use crate::duration;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -89,7 +89,7 @@ impl WaitScreen {
             share: self.share.unwrap_or(share),
         });
         let shown = watch.timeout(self.server.timeout).wait();
-        let shown = shown.map_err(failed)?;
+        let shown = shown.map_err(picture::failed)?;
         if let Some(path) = &self.save {
             picture::write(&shown, path)?;
         }

@@ -26,6 +26,13 @@ pub(super) struct WayOptions {
     #[arg(long, conflicts_with_all = ["console", "login"])]
     agent: bool,
 
+    #[command(flatten)]
+    shell: ShellOptions,
+}
+
+/// Which shell, and how to get it.
+#[derive(Debug, Args)]
+pub(super) struct ShellOptions {
     /// Only by a shell, on the first console or this one
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
@@ -60,7 +67,7 @@ impl WayOptions {
         machine: &PublishedMachine,
         attention: &Attention,
     ) -> Result<Way, Failure> {
-        if self.console.is_none() && self.login.is_none() {
+        if self.shell.console.is_none() && self.shell.login.is_none() {
             let has_agent = machine.entry().has_guest_agent;
             if has_agent && let Some(agent) = self.agent(machine, attention)? {
                 return Ok(Way::Agent(agent));
@@ -75,7 +82,7 @@ impl WayOptions {
                 return Err(Failure::failed(format!("machine '{name}' {reason}")));
             }
         }
-        let shell = self.open_shell(machine, attention)?;
+        let shell = self.shell.open(machine, attention)?;
         Ok(Way::Shell(Box::new(shell)))
     }
 
@@ -85,21 +92,24 @@ impl WayOptions {
         machine: &PublishedMachine,
         attention: &Attention,
     ) -> Result<Option<GuestAgent>, Failure> {
-        let agent = wait(attention, machine.guest_agent().timeout(self.timeout))?;
+        let timeout = self.shell.timeout;
+        let agent = wait(attention, machine.guest_agent().timeout(timeout))?;
         let agent = agent.map_err(failed)?;
         // With another way, a shorter time is enough.
         let patience = if self.agent {
-            self.timeout
+            timeout
         } else {
-            self.timeout.min(AGENT_PATIENCE)
+            timeout.min(AGENT_PATIENCE)
         };
         let ready = wait(attention, agent.wait_until_ready().timeout(patience))?;
         Ok(ready.is_ok().then_some(agent))
     }
+}
 
+impl ShellOptions {
     /// Opens a shell on the console, and waits before that until no other
     /// `qemu-machine` uses it.
-    pub(super) fn open_shell(
+    pub(super) fn open(
         &self,
         machine: &PublishedMachine,
         attention: &Attention,

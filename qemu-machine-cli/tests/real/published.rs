@@ -56,7 +56,7 @@ impl Place {
     }
 
     /// Runs the tiny guest.
-    fn tiny(&self, qemu: &Qemu, name: &str, words: &[&str]) {
+    pub(crate) fn tiny(&self, qemu: &Qemu, name: &str, words: &[&str]) {
         self.start(qemu.run([&["--expect", "> "], words].concat()), name);
     }
 

@@ -3,20 +3,22 @@
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp_engine::error_text::Quoted;
-use qemu_qmp_engine::{self as engine, Elapsed, Engine, operation, timeout_option};
+use qemu_qmp_engine::{self as engine, Either, Elapsed, Engine, operation, race, timeout_option};
 
 use super::cache::{self, Findings, Subject};
-use super::trial::{self, NotListed};
+use super::trial::{self, GivenUp, NotListed};
 use super::{Accel, AccelChoice, AccelFinding, AccelReport};
 use crate::ExitReport;
-use crate::launch::LaunchError;
+use crate::launch::{Cancel, LaunchError};
 use qemu_qmp::error::ErrorKind;
 
 /// Lists the accelerators of a binary; returned by [`Accel::listed`].
@@ -58,8 +60,15 @@ pub struct AccelList {
 #[derive(Debug)]
 #[must_use = "nothing is tried until awaited or waited for"]
 pub struct AccelProbe {
-    binary: OsString,
+    search: Search,
     timeout: Option<Duration>,
+    cancel: Cancel,
+}
+
+/// What a probe is for.
+#[derive(Debug)]
+struct Search {
+    binary: OsString,
     refresh: bool,
     folder: Option<PathBuf>,
 }
@@ -103,6 +112,11 @@ pub enum AccelError {
         /// The step that had not ended.
         waited_for: String,
     },
+    /// The caller cancelled the probe, see [`AccelProbe::cancel_on`].
+    Cancelled {
+        /// The binary, as it was given.
+        binary: OsString,
+    },
     /// The engine's thread cannot be started.
     Resources {
         /// The error of the system.
@@ -132,6 +146,11 @@ impl fmt::Display for AccelError {
                 "{}: the probe of its accelerators did not end within {limit:?}: {waited_for}",
                 Quoted(binary.display())
             ),
+            Self::Cancelled { binary } => write!(
+                f,
+                "{}: the probe of its accelerators was cancelled by the caller",
+                Quoted(binary.display())
+            ),
             Self::Resources { cause } => write!(f, "cannot start a thread: {cause}"),
         }
     }
@@ -146,6 +165,7 @@ impl AccelError {
             Self::Launch { cause, .. } => cause.kind(),
             Self::NotListed { .. } => ErrorKind::Unsupported,
             Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Cancelled { .. } => ErrorKind::Cancelled,
             Self::Resources { cause } => ErrorKind::of_io(cause),
         }
     }
@@ -217,30 +237,44 @@ operation!(AccelList => Result<Vec<Accel>, AccelError>);
 impl AccelList {
     async fn run(self) -> Result<Vec<Accel>, AccelError> {
         let Self { binary, timeout } = self;
-        within(timeout, &binary, async |_| list(&binary).await).await
+        within(timeout, &binary, async |_| {
+            list(&binary, &GivenUp::default()).await
+        })
+        .await
     }
 }
 
 impl AccelProbe {
     pub(super) fn new(binary: OsString) -> Self {
         Self {
-            binary,
+            search: Search {
+                binary,
+                refresh: false,
+                folder: None,
+            },
             timeout: DEFAULT_TIMEOUT,
-            refresh: false,
-            folder: None,
+            cancel: Cancel::default(),
         }
     }
 
     /// Tries every accelerator again, and replaces kept findings.
     pub fn refresh(mut self) -> Self {
-        self.refresh = true;
+        self.search.refresh = true;
         self
     }
 
     /// Keeps the findings in this folder, instead of in the user's cache. A
     /// missing folder is created.
     pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.folder = Some(path.into());
+        self.search.folder = Some(path.into());
+        self
+    }
+
+    /// Gives the probe up when this future ends. The operation then kills the
+    /// machine that runs, waits for its end, and fails with
+    /// [`AccelError::Cancelled`]. Nothing is left after that.
+    pub fn cancel_on(mut self, given_up: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.cancel = Cancel::on(given_up);
         self
     }
 }
@@ -251,11 +285,24 @@ operation!(AccelProbe => Result<AccelReport, AccelError>);
 
 impl AccelProbe {
     async fn run(self) -> Result<AccelReport, AccelError> {
-        let findings = within(self.timeout, &self.binary, async |stage| {
-            self.findings(stage).await
+        let Self {
+            search,
+            timeout,
+            cancel,
+        } = self;
+        let given_up = GivenUp::default();
+        let findings = within(timeout, &search.binary, async |stage| {
+            let mut findings = pin!(search.findings(stage, &given_up));
+            match race(findings.as_mut(), cancel.requested()).await {
+                Either::Left(findings) => findings,
+                Either::Right(()) => {
+                    given_up.request();
+                    findings.await
+                }
+            }
         });
         let findings = findings.await?;
-        Ok(AccelReport::new(self.binary, findings))
+        Ok(AccelReport::new(search.binary, findings))
     }
 }
 
@@ -275,6 +322,12 @@ impl BestAccel {
     /// Keeps the findings in this folder, see [`AccelProbe::cache_dir`].
     pub fn cache_dir(self, path: impl Into<PathBuf>) -> Self {
         let probe = self.probe.cache_dir(path);
+        Self { probe }
+    }
+
+    /// Gives the probe up when this future ends, see [`AccelProbe::cancel_on`].
+    pub fn cancel_on(self, given_up: impl Future<Output = ()> + Send + 'static) -> Self {
+        let probe = self.probe.cancel_on(given_up);
         Self { probe }
     }
 }
@@ -314,10 +367,11 @@ async fn within<T>(
     }
 }
 
-async fn list(binary: &OsStr) -> Result<Vec<Accel>, AccelError> {
-    let listed = trial::list(binary).await;
+async fn list(binary: &OsStr, given_up: &GivenUp) -> Result<Vec<Accel>, AccelError> {
+    let listed = trial::list(binary, given_up).await;
     let binary = binary.to_owned();
     listed.map_err(|error| match error {
+        _ if given_up.is_requested() => AccelError::Cancelled { binary },
         NotListed::Launch(cause) => AccelError::Launch {
             binary,
             cause: Arc::new(cause),
@@ -331,16 +385,23 @@ async fn list(binary: &OsStr) -> Result<Vec<Accel>, AccelError> {
     })
 }
 
-impl AccelProbe {
+impl Search {
     /// The kept findings, or those of a new probe.
-    async fn findings(&self, stage: &mut Stage) -> Result<Findings, AccelError> {
+    async fn findings(
+        &self,
+        stage: &mut Stage,
+        given_up: &GivenUp,
+    ) -> Result<Findings, AccelError> {
         let Some(subject) = Subject::of(&self.binary) else {
-            return self.find(stage).await;
+            return self.find(stage, given_up).await;
         };
         let place = subject.place();
         let probes_before = place.probes.load(Ordering::Acquire);
         "another probe of this binary is running".clone_into(&mut stage.0);
-        let mut last = place.last.lock().await;
+        let locked = race(place.last.lock(), given_up.requested()).await;
+        let Either::Left(mut last) = locked else {
+            return Err(self.cancelled());
+        };
         let is_fresh = place.probes.load(Ordering::Acquire) != probes_before;
         let folder = self.folder.clone().or_else(cache::user_folder);
         if !self.refresh || is_fresh {
@@ -354,7 +415,7 @@ impl AccelProbe {
                 return Ok(findings);
             }
         }
-        let found = self.find(stage).await?;
+        let found = self.find(stage, given_up).await?;
         *last = Some(Arc::clone(&found));
         place.probes.fetch_add(1, Ordering::Release);
         if let Some(folder) = folder {
@@ -365,14 +426,14 @@ impl AccelProbe {
 
     /// Lists the accelerators and tries each. TCG runs first, because its time
     /// decides the time limit of the others.
-    async fn find(&self, stage: &mut Stage) -> Result<Findings, AccelError> {
+    async fn find(&self, stage: &mut Stage, given_up: &GivenUp) -> Result<Findings, AccelError> {
         let binary = &self.binary;
         LISTING.clone_into(&mut stage.0);
-        let listed = list(binary).await?;
+        let listed = list(binary, given_up).await?;
         let mut target = None;
         if listed.contains(&Accel::TCG) {
             "`query-target` was running".clone_into(&mut stage.0);
-            target = trial::target(binary).await;
+            target = trial::target(binary, given_up).await;
         }
         let runs_x86 = |target: &str| matches!(target, "x86_64" | "i386");
         let untried = target
@@ -382,10 +443,12 @@ impl AccelProbe {
         let mut find = async |accel: &Accel, limit: Duration| {
             stage.0 = format!("the tiny guest was running with {accel}");
             match (&untried, accel.permitted()) {
+                // The findings of a probe that was given up are not kept.
+                _ if given_up.is_requested() => AccelFinding::RunsNoGuest,
                 _ if *accel == Accel::QTEST => AccelFinding::RunsNoGuest,
                 (_, Err(denial)) => AccelFinding::Denied(denial),
                 (Some(untried), Ok(())) => untried.clone(),
-                (None, Ok(())) => trial::run(binary, accel, limit).await,
+                (None, Ok(())) => trial::run(binary, accel, limit, given_up).await,
             }
         };
         if listed.contains(&Accel::TCG) {
@@ -400,7 +463,16 @@ impl AccelProbe {
             };
             findings.push((accel, finding));
         }
+        if given_up.is_requested() {
+            return Err(self.cancelled());
+        }
         Ok(findings.into())
+    }
+
+    fn cancelled(&self) -> AccelError {
+        AccelError::Cancelled {
+            binary: self.binary.clone(),
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use crate::launch::LaunchError;
 use crate::launch::LaunchFailure;
 use crate::spec::Monitor;
 use std::ffi::OsStr;
+use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp_engine::{self as engine, Elapsed};
+use qemu_qmp_engine::{self as engine, Either, Elapsed, Watched, race};
 use serde_json::json;
 
 use super::{Accel, AccelFinding};
@@ -24,15 +25,37 @@ pub(super) enum NotListed {
     Timeout(Duration),
 }
 
+/// The caller's wish to give a probe up. Each trial then ends its machine, and
+/// waits for that end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GivenUp(Arc<Watched<bool>>);
+
+impl GivenUp {
+    pub(super) fn request(&self) {
+        self.0.set(true);
+    }
+
+    pub(super) fn is_requested(&self) -> bool {
+        self.0.look(|it| *it)
+    }
+
+    pub(super) fn requested(&self) -> impl Future<Output = ()> + Send + 'static {
+        let given_up = Arc::clone(&self.0);
+        async move { given_up.until(|it| it.then_some(())).await }
+    }
+}
+
 /// The accelerators that a binary lists.
-pub(super) async fn list(binary: &OsStr) -> Result<Vec<Accel>, NotListed> {
+pub(super) async fn list(binary: &OsStr, given_up: &GivenUp) -> Result<Vec<Accel>, NotListed> {
     let builder = Machine::builder(binary)
         .monitor(Monitor::Off)
         .args(["-accel", "help"]);
-    let report = match builder.launch().await {
+    let launch = builder.launch().cancel_on(given_up.requested());
+    let report = match launch.await {
         Ok(vm) => {
             let vm = TrialMachine(vm);
-            let Ok(report) = vm.0.wait_for_exit().timeout(TIME_TO_LIST).await else {
+            let exit = vm.0.wait_for_exit().timeout(TIME_TO_LIST).into_future();
+            let Either::Left(Ok(report)) = race(exit, given_up.requested()).await else {
                 vm.end().await;
                 return Err(NotListed::Timeout(TIME_TO_LIST));
             };
@@ -53,21 +76,32 @@ pub(super) async fn list(binary: &OsStr) -> Result<Vec<Accel>, NotListed> {
 }
 
 /// What a binary emulates, by `query-target`; `None` if that fails.
-pub(super) async fn target(binary: &OsStr) -> Option<String> {
+pub(super) async fn target(binary: &OsStr, given_up: &GivenUp) -> Option<String> {
     let builder = Machine::builder(binary)
         .machine("none")
         .accel([Accel::TCG])
         .arg("-nodefaults");
-    let vm = TrialMachine(builder.launch().await.ok()?);
-    let answer = vm.0.monitor().execute_json("query-target", json!({})).await;
+    let launch = builder.launch().cancel_on(given_up.requested());
+    let vm = TrialMachine(launch.await.ok()?);
+    let query = vm.0.monitor().execute_json("query-target", json!({}));
+    let answer = race(query.into_future(), given_up.requested()).await;
     vm.end().await;
+    let Either::Left(answer) = answer else {
+        return None;
+    };
     Some(answer.ok()?["arch"].as_str()?.to_owned())
 }
 
 /// Runs the tiny guest's loop with an accelerator, for up to `limit`.
-pub(super) async fn run(binary: &OsStr, accel: &Accel, limit: Duration) -> AccelFinding {
+pub(super) async fn run(
+    binary: &OsStr,
+    accel: &Accel,
+    limit: Duration,
+    given_up: &GivenUp,
+) -> AccelFinding {
     let begun = Instant::now();
-    let vm = match machine(binary, accel).launch_timeout(limit).launch().await {
+    let launch = machine(binary, accel).launch_timeout(limit).launch();
+    let vm = match launch.cancel_on(given_up.requested()).await {
         Ok(vm) => TrialMachine(vm),
         Err(error) => return not_launched(&error, limit),
     };
@@ -84,6 +118,12 @@ pub(super) async fn run(binary: &OsStr, accel: &Accel, limit: Duration) -> Accel
         Some((answer.before_text(), format!("{command} {SUM}"), took))
     };
     let left = limit.saturating_sub(begun.elapsed());
+    let talk = async {
+        match race(talk, given_up.requested()).await {
+            Either::Left(talked) => talked,
+            Either::Right(()) => None,
+        }
+    };
     let talked = engine::timeout(Some(left), talk).await;
     let message = || error_message(&vm.0.output_tail());
     let finding = match (talked, greeting) {

@@ -1,19 +1,19 @@
-//! The caller's condition to give a launch up.
+//! The caller's condition to give a launch, or another operation, up.
 
 use std::fmt;
 use std::future::{Future, pending};
 use std::pin::Pin;
 
-/// Ends when the caller gives the launch up; never by default.
+/// Ends when the caller gives the operation up; never by default.
 #[derive(Default)]
-pub(super) struct Cancel(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+pub(crate) struct Cancel(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Cancel {
-    pub(super) fn on(given_up: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(crate) fn on(given_up: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(Some(Box::pin(given_up)))
     }
 
-    pub(super) async fn requested(self) {
+    pub(crate) async fn requested(self) {
         match self.0 {
             Some(given_up) => given_up.await,
             None => pending().await,

@@ -192,7 +192,7 @@ impl Handshake {
                 }
             }
             GuestStart::Template => {
-                if let Image::Template(files) = &self.image
+                if let Some(files) = self.image.template()
                     && let Err(failure) = template::load(client, &**files).await
                     && client.disconnected().is_none()
                 {

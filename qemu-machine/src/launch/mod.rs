@@ -20,6 +20,7 @@ mod channels;
 pub(crate) mod error;
 mod handshake;
 mod image_files;
+mod layer;
 mod operation;
 mod overlay;
 mod resources;
@@ -28,5 +29,6 @@ mod start;
 mod template;
 mod verdict;
 
+pub(crate) use cancel::Cancel;
 pub(crate) use error::{LaunchError, LaunchFailure};
 pub use operation::Launch;

@@ -13,6 +13,7 @@ use qemu_qmp_engine::{Either, Engine, Span, first, oneshot, operation, race, tim
 use super::announcement::announcement;
 use super::cancel::Cancel;
 use super::handshake::Handshake;
+use super::layer;
 use super::start::{StartedMachine, start};
 use super::verdict::verdict;
 use super::{LaunchError, LaunchFailure};
@@ -186,6 +187,8 @@ async fn launch(
     } else {
         None
     };
+    let layer = layer::prepare(spec).await;
+    let layer = layer.map_err(|error| attempt.failed(error))?;
     let StartedMachine {
         inner,
         console,
@@ -193,7 +196,7 @@ async fn launch(
         connection,
         readiness,
         overdue,
-    } = start(engine, spec, timeout, &attempt, publication)?;
+    } = start(engine, spec, timeout, &attempt, publication, layer)?;
     let overdue = async {
         match overdue.await {
             Ok(()) => Interruption::Overdue,

@@ -68,6 +68,15 @@ impl Base {
         })
     }
 
+    /// The same image, as an overlay in its directory names it. So the two can
+    /// be moved together.
+    pub(super) fn beside_the_overlay(mut self) -> Self {
+        if let Some(name) = self.path.file_name() {
+            self.path = name.into();
+        }
+        self
+    }
+
     /// Makes an empty image over this one.
     pub(super) fn create_overlay(&self, path: &Path) -> io::Result<()> {
         let mut new = File::options();

@@ -8,7 +8,6 @@ use crate::launch::channels::Channels;
 use crate::machine::Handles;
 use crate::output::tee;
 use crate::spec::ChannelConfig;
-use crate::spec::Image;
 use crate::spec::MachineSpec;
 use crate::spec::Tee;
 use std::ffi::{OsStr, OsString};
@@ -75,13 +74,18 @@ pub(crate) enum MonitorSide {
 }
 
 impl LaunchResources {
-    pub(crate) fn new(spec: &MachineSpec, name: &str) -> Result<Self, LaunchFailure> {
+    /// `layer` is the private directory, if it was made before.
+    pub(crate) fn new(
+        spec: &MachineSpec,
+        name: &str,
+        layer: Option<PrivateDirectory>,
+    ) -> Result<Self, LaunchFailure> {
         let begun = Instant::now();
         if let Some(option) = spec.arguments.iter().find(|word| is_refused(word)) {
             let option = option.clone();
             return Err(LaunchFailure::Refused { option });
         }
-        let directory = private_directory(spec)?;
+        let directory = private_directory(spec, layer)?;
         let (private_log, log_file) = create_log(spec, directory.as_ref(), name)?;
         let log = log_file.path().to_owned();
         let transcript = spec.transcript.as_deref();
@@ -294,19 +298,26 @@ fn no_sockets(cause: io::Error) -> LaunchFailure {
 
 /// The private directory, with the firmware, the memory and the overlays in it;
 /// `None` if the machine needs none.
-fn private_directory(spec: &MachineSpec) -> Result<Option<PrivateDirectory>, LaunchFailure> {
+fn private_directory(
+    spec: &MachineSpec,
+    layer: Option<PrivateDirectory>,
+) -> Result<Option<PrivateDirectory>, LaunchFailure> {
     let plan = image_files::plan(spec)?;
-    let has_memory = matches!(spec.image, Image::Freezable(_));
+    let has_memory = spec.is_freezable();
     let has_disks = plan.as_ref().is_some_and(|plan| !plan.disks.is_empty());
     if spec.firmware.is_none() && !has_memory && !has_disks {
         return Ok(None);
     }
-    let base = match &spec.image {
-        Image::Freezable(Some(base)) => base.clone(),
-        _ => base_directory(spec),
+    let directory = if let Some(directory) = layer {
+        directory
+    } else {
+        let base = image_files::base_directory(spec);
+        file(
+            "make a directory in",
+            &base,
+            PrivateDirectory::create(&base),
+        )?
     };
-    let directory = PrivateDirectory::create(&base);
-    let directory = file("make a directory in", &base, directory)?;
     if let Some(firmware) = &spec.firmware {
         let path = directory.path().join(firmware.file_name());
         file("write", &path, firmware.write_to(&path))?;

@@ -17,11 +17,13 @@ use crate::console::Console;
 use crate::display::Canvas;
 use crate::input::Turns;
 use crate::life::ExitDevices;
+use crate::machine::freezable::Freezable;
 use crate::machine::migration::MigrationTurn;
 use crate::machine::schema::MachineSchema;
 use crate::machine::{Handles, Inner};
 use crate::output::TranscriptFile;
 use crate::process::Process;
+use crate::process::runtime_dir::PrivateDirectory;
 use crate::registry::Publication;
 use crate::spec::{CommandLine, MachineSpec, Monitor};
 use crate::supervise::{Resources, SupervisorHandle, supervise};
@@ -51,9 +53,13 @@ pub(super) fn start(
     timeout: Option<Duration>,
     attempt: &Attempt,
     publication: Option<Publication>,
+    layer: Option<PrivateDirectory>,
 ) -> Result<StartedMachine, LaunchError> {
     let name = &attempt.name;
-    let resources = LaunchResources::new(spec, name).map_err(|error| attempt.failed(error))?;
+    // Before anything opens the inputs.
+    let freezable = Freezable::of(spec).map(Arc::new);
+    let resources = LaunchResources::new(spec, name, layer);
+    let resources = resources.map_err(|error| attempt.failed(error))?;
     let command_line = CommandLine::new(resources.words(spec));
     let process = match resources.start(engine, spec, command_line.words()) {
         Ok(process) => process,
@@ -83,7 +89,8 @@ pub(super) fn start(
         process,
         command_line,
         is_wrapped: !spec.wrapper.is_empty(),
-        freezable: spec.is_freezable().then(|| Arc::new(spec.clone())),
+        freezable,
+        has_private_disks: spec.image.has_disks(&spec.arguments),
         schema: MachineSchema::default(),
         turns: Turns::default(),
         migration_turn: MigrationTurn::default(),

@@ -29,6 +29,10 @@ async fn load_state(client: &Client, state: File, guest_ran: bool) -> Result<(),
     set.timeout(None).await.map_err(MigrationError::Execute)?;
     let incoming = client.migrate_incoming_over(state).timeout(None).await?;
     incoming.wait_for_completion().timeout(None).await?;
+    // With it, the guest could not be saved or moved: the stream is another.
+    let whole = json!({"capabilities": [{"capability": "x-ignore-shared", "state": false}]});
+    let set = client.execute_json("migrate-set-capabilities", whole);
+    set.timeout(None).await.map_err(MigrationError::Execute)?;
     if guest_ran {
         let started = client.execute(Cont).timeout(None).await;
         started.map_err(MigrationError::Execute)?;

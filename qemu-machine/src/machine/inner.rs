@@ -14,9 +14,10 @@ use super::schema::MachineSchema;
 use crate::display::Canvas;
 use crate::input::Turns;
 use crate::life::{ExitReport, Ladder, ObservedState, PausedForGood};
+use crate::machine::freezable::Freezable;
 use crate::output::Output;
 use crate::process::Process;
-use crate::spec::{CommandLine, MachineSpec};
+use crate::spec::CommandLine;
 use crate::supervise::{Request, Status};
 
 /// Its drop ends the machine; see `drop`.
@@ -29,8 +30,10 @@ pub(crate) struct Inner {
     pub(crate) command_line: CommandLine,
     /// Whether a wrapper is before the binary.
     pub(crate) is_wrapped: bool,
-    /// The description, if the guest can be frozen.
-    pub(crate) freezable: Option<Arc<MachineSpec>>,
+    /// What a freeze needs; `None` if the guest cannot be frozen.
+    pub(crate) freezable: Option<Arc<Freezable>>,
+    /// Whether disks of the guest are overlays in the private directory.
+    pub(crate) has_private_disks: bool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
     pub(crate) migration_turn: MigrationTurn,

@@ -4,6 +4,7 @@
 mod drop;
 pub(crate) mod error;
 pub(crate) mod forwarded_port;
+pub(crate) mod freezable;
 pub(crate) mod handle;
 mod handles;
 mod inner;

@@ -1,10 +1,13 @@
 //! QEMU as a process: its start, with an exact environment and descriptors, and
 //! the wait for its end.
 
+pub(crate) mod blocking;
 mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;
 pub(crate) mod space;
+pub(crate) mod sparse;
+pub(crate) mod stamp;
 pub(crate) mod survivors;
 
 use crate::life::SurvivorOutcome;

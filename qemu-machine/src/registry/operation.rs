@@ -16,6 +16,7 @@ use super::entry::Entry;
 use super::own_command::{KILL, Options, QuitTimeout, SHUTDOWN, STATUS};
 use super::report_json::{read_guest, read_report, seconds};
 use crate::life::{ExitReport, GuestState, Rung};
+use crate::sys;
 
 /// The state of a published machine, by its owner.
 #[derive(Debug, Clone)]
@@ -68,7 +69,9 @@ pub struct QueryStatus {
 ///
 /// # Errors
 /// [`PublishedError::Forced`] and [`PublishedError::Failed`] as for the owner's
-/// shutdown: the machine has ended. Otherwise see [`PublishedError`].
+/// shutdown: the machine has ended. [`PublishedError::Ended`] if another client
+/// ended it, and the owner had no time for this one. Otherwise see
+/// [`PublishedError`].
 ///
 /// # Cancel safety
 /// If the future is dropped after the owner got the command, the machine still
@@ -210,7 +213,7 @@ impl Call {
             let monitor = self.machine.monitor().timeout(None).await;
             let monitor: Client = monitor.map_err(|error| self.not_connected(error))?;
             let answer = monitor.execute_json(command, arguments).timeout(None);
-            answer.await.map_err(PublishedError::Execute)
+            answer.await.map_err(|error| self.not_answered(error))
         };
         match engine::timeout(self.timeout, exchange).await {
             Ok(answered) => answered,
@@ -223,12 +226,30 @@ impl Call {
     }
 
     fn not_connected(&self, error: ConnectError) -> PublishedError {
-        if self.machine.is_alive() {
-            return PublishedError::Connect(error);
+        if self.has_ended() {
+            return self.ended();
         }
+        PublishedError::Connect(error)
+    }
+
+    fn not_answered(&self, error: ExecuteError) -> PublishedError {
+        if error.reply().is_none() && self.has_ended() {
+            return self.ended();
+        }
+        PublishedError::Execute(error)
+    }
+
+    fn ended(&self) -> PublishedError {
         PublishedError::Ended {
             name: self.machine.name().to_owned(),
         }
+    }
+
+    /// Whether the machine has ended. At its end, the owner first reaps QEMU,
+    /// then leaves its clients, and then removes the folder.
+    fn has_ended(&self) -> bool {
+        let is_gone = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
+        !self.machine.is_alive() || sys::open_process(self.machine.entry().pid).is_err_and(is_gone)
     }
 
     fn report(&self, answer: &Value) -> Result<Arc<ExitReport>, PublishedError> {

@@ -9,6 +9,7 @@ use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::{Engine, Wait};
 
 use super::entry::tests::entry;
+use super::operation::PublishedError;
 use super::*;
 use crate::spec::MachineSpec;
 
@@ -214,4 +215,30 @@ fn a_name_that_fits_no_socket_fails_before_anything_is_made() {
     let error = publish(&places, "a/b").unwrap_err();
     assert!(matches!(error, RegistryError::Name { .. }), "{error}");
     assert_eq!(names(&places), [] as [&str; 0]);
+}
+
+#[test]
+fn a_client_that_the_end_of_its_machine_cuts_off_learns_of_that_end() {
+    let scratch = Scratch::new("cut-off");
+    let places = scratch.places();
+    let mut made = publish(&places, "vm").unwrap();
+    let mut qemu = std::process::Command::new("true").spawn().unwrap();
+    let mut entry = entry("vm");
+    entry.pid = qemu.id();
+    entry.write_to(made.folder()).unwrap();
+    qemu.wait().unwrap();
+    let machine = find_in(&places, "vm").unwrap();
+    let report = std::sync::Arc::new(super::report_json::tests::report());
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| machine.shutdown().wait());
+        let kill = scope.spawn(|| machine.kill().wait());
+        // They are connected or not; nobody serves them.
+        Box::pin(made.end(&report)).wait();
+        for ended in [stop.join().unwrap(), kill.join().unwrap()] {
+            let error = ended.unwrap_err();
+            assert!(matches!(error, PublishedError::Ended { .. }), "{error}");
+        }
+    });
+    // The folder is still there.
+    assert!(machine.is_alive());
 }

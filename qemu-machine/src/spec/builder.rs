@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::machine::AddedDescriptor;
 use super::{
-    ChannelConfig, ConsoleConfig, Drive, DryRun, Firmware, Image, MachineSpec, Monitor,
-    OptionGroup, Tee, UserNet,
+    ChannelConfig, ConsoleConfig, Drive, DryRun, Firmware, MachineSpec, Monitor, OptionGroup, Tee,
+    UserNet,
 };
 
 /// Builds a machine: the command line of its QEMU, its channels, and its
@@ -260,12 +260,16 @@ impl MachineBuilder {
     /// A PC also gets a generation id (`-device vmgenid`), by which Linux learns
     /// that it is a clone.
     ///
+    /// A machine of a [template](crate::template::Template::machine) stays one:
+    /// its launch copies the memory of the template, and loads the guest. So a
+    /// template can be made in layers.
+    ///
     /// The private directory is in [`base_dir`](Self::base_dir). For memory
     /// that never goes to a disk, see [`freezable_in`](Self::freezable_in).
     ///
     /// [`Machine::freeze`]: crate::Machine::freeze
     pub fn freezable(mut self) -> Self {
-        self.spec.image = Image::Freezable(None);
+        self.spec.image = self.spec.image.freezable(None);
         self
     }
 
@@ -274,7 +278,7 @@ impl MachineBuilder {
     /// `/dev/shm`, the memory of the guest never goes to a disk. A template
     /// that is kept must be on the same file system.
     pub fn freezable_in(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.spec.image = Image::Freezable(Some(directory.into()));
+        self.spec.image = self.spec.image.freezable(Some(directory.into()));
         self
     }
 

@@ -181,7 +181,7 @@ impl MachineSpec {
 
     /// Whether the guest can be frozen.
     pub fn is_freezable(&self) -> bool {
-        matches!(self.image, Image::Freezable(_))
+        self.image.is_freezable()
     }
 
     /// The arguments, in the order of the calls. They include those from
@@ -267,11 +267,13 @@ impl MachineSpec {
 
     /// How the guest starts.
     pub(crate) fn guest_start(&self) -> GuestStart {
-        if matches!(self.image, Image::Template(_)) {
-            return GuestStart::Template;
-        }
         let has_monitor = !matches!(self.monitor, Monitor::Off);
-        GuestStart::new(has_monitor, &self.channels, &self.arguments)
+        match GuestStart::new(has_monitor, &self.channels, &self.arguments) {
+            // It takes a guest that was a clone.
+            GuestStart::Incoming => GuestStart::Incoming,
+            _ if self.image.template().is_some() => GuestStart::Template,
+            start => start,
+        }
     }
 
     pub(crate) fn descriptor_numbers(&self, monitor_is_inherited: bool) -> DescriptorNumbers {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::TemplateError;
 use super::files::Files;
 use super::manifest::Manifest;
-use crate::spec::image::TemplateFiles;
+use crate::spec::image::{TemplateFiles, remove_incoming};
 use crate::spec::{Image, ImagePlan, MachineBuilder, MachineSpec};
 
 /// A frozen guest, from which machines are cloned; made by
@@ -48,10 +48,14 @@ pub struct Template {
 }
 
 impl Template {
-    pub(super) fn new(files: Files, spec: Arc<MachineSpec>) -> Self {
+    pub(super) fn new(files: Files, mut spec: MachineSpec) -> Self {
+        // It must not keep the template that the machine was cloned from.
+        spec.image = Image::Plain;
+        // Nor must a clone wait for a guest, if the machine did.
+        remove_incoming(&mut spec.arguments);
         Self {
             files: Arc::new(files),
-            spec,
+            spec: Arc::new(spec),
         }
     }
 
@@ -85,7 +89,7 @@ impl Template {
         };
         let spec = machine.spec().clone();
         files.check(&spec).map_err(unusable)?;
-        Ok(Self::new(files, Arc::new(spec)))
+        Ok(Self::new(files, spec))
     }
 
     /// Makes a builder for a machine that takes the guest of this template:

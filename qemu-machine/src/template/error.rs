@@ -47,6 +47,12 @@ pub enum TemplateError {
         /// The error of the system.
         cause: Arc<io::Error>,
     },
+    /// A file that the guest was launched from has changed since, so a clone
+    /// would not be that guest. The guest goes on.
+    InputChanged {
+        /// QEMU, a file that the guest boots from, or an image below a disk.
+        path: PathBuf,
+    },
     /// The directory has no template that can be used.
     Unusable {
         /// The directory.
@@ -62,7 +68,7 @@ impl fmt::Display for TemplateError {
             Self::NotFreezable { machine } => write!(
                 f,
                 "machine '{machine}': cannot freeze its guest, because its memory is not in a \
-                 file; call `freezable` on its builder"
+                 file; call `freezable` on its builder, also if it is a template's"
             ),
             Self::Save(cause) => write!(f, "{cause}"),
             Self::Shutdown(cause) => write!(f, "{cause}"),
@@ -74,6 +80,12 @@ impl fmt::Display for TemplateError {
                 path,
                 cause,
             } => write!(f, "cannot {action} {}: {cause}", path.display()),
+            Self::InputChanged { path } => write!(
+                f,
+                "cannot freeze the guest, because {} has changed since its launch; launch the \
+                 machine again",
+                path.display()
+            ),
             Self::Unusable { path, reason } => {
                 write!(f, "no usable template in {}: {reason}", path.display())
             }
@@ -94,7 +106,7 @@ impl TemplateError {
             Self::SetUp(_) => ErrorKind::Refused,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
-            Self::Unusable { .. } => ErrorKind::Unsupported,
+            Self::InputChanged { .. } | Self::Unusable { .. } => ErrorKind::Unsupported,
         }
     }
 
@@ -108,6 +120,7 @@ impl TemplateError {
             | Self::Shutdown(_)
             | Self::SetUp(_)
             | Self::Timeout { .. }
+            | Self::InputChanged { .. }
             | Self::Unusable { .. } => None,
         }
     }

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
-use super::manifest::{Manifest, Stamp};
+use super::manifest::Manifest;
+use crate::machine::freezable::program;
 use crate::process::runtime_dir::PrivateDirectory;
-use crate::process::{self, StartError};
+use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
 use crate::spec::image::{STATE, TemplateFiles, guest_words};
 
@@ -30,6 +31,15 @@ impl TemplateFiles for Files {
 
     fn guest_ran(&self) -> bool {
         self.manifest.guest_ran
+    }
+
+    fn lower_disks(&self) -> Vec<String> {
+        let names = self.manifest.files.iter().map(|(name, _)| name.clone());
+        names.filter(|name| name.contains(".below")).collect()
+    }
+
+    fn identity(&self) -> &str {
+        &self.manifest.state_digest
     }
 
     fn check(&self, spec: &MachineSpec) -> Result<(), String> {
@@ -71,13 +81,6 @@ impl TemplateFiles for Files {
 /// The file whose lock says that a template is in use, and whose time says when
 /// it was used last.
 pub(super) const USED: &str = "used";
-
-/// The path of the QEMU that a launch would start, without links.
-pub(super) fn program(spec: &MachineSpec) -> Result<PathBuf, StartError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let program = process::find(spec.binary(), &path)?;
-    Ok(program.canonicalize().unwrap_or(program))
-}
 
 /// What differs between the words of a template and those of a machine.
 fn difference(template: &[OsString], machine: &[OsString]) -> Option<String> {

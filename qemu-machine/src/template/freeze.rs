@@ -21,16 +21,17 @@ use serde_json::json;
 use super::clone::Template;
 use super::digest::Digest;
 use super::error::TemplateError;
-use super::files::{Files, USED, program};
-use super::manifest::{Manifest, Stamp};
+use super::files::{Files, USED};
+use super::manifest::Manifest;
 use crate::Machine;
+use crate::machine::freezable::Freezable;
 use crate::machine::migration::MigrationTurn;
 use crate::machine::migration::MoveError;
 use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
 use crate::process::runtime_dir::PrivateDirectory;
-use crate::spec::image::{MEMORY, STATE, disk_file, guest_words};
-use crate::spec::{ImagePlan, MachineSpec};
+use crate::process::stamp::Stamp;
+use crate::spec::image::{STATE, guest_words};
 
 impl Machine {
     /// Freezes the guest, and ends this machine: its memory, devices and disks
@@ -88,14 +89,14 @@ impl Freeze {
             timeout,
         } = self;
         let inner = &machine.inner;
-        let (Some(spec), Some(directory)) = (&inner.freezable, &inner.directory) else {
+        let (Some(launched), Some(directory)) = (&inner.freezable, &inner.directory) else {
             return Err(TemplateError::NotFreezable {
                 machine: inner.name.clone(),
             });
         };
         let saving = Saving {
             qmp: machine.monitor().clone(),
-            spec: Arc::clone(spec),
+            launched: Arc::clone(launched),
             turn: inner.migration_turn.clone(),
             from: directory.clone(),
             keep_at: path.clone(),
@@ -104,14 +105,14 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
-        saved.complete(spec, path)
+        saved.complete(launched, path)
     }
 }
 
 /// Runs on the engine, so it must not own a machine.
 struct Saving {
     qmp: Client,
-    spec: Arc<MachineSpec>,
+    launched: Arc<Freezable>,
     turn: MigrationTurn,
     /// The private directory of the machine.
     from: PathBuf,
@@ -124,8 +125,6 @@ struct Saved {
     names: Vec<String>,
     guest_ran: bool,
     version: String,
-    /// What it was made of.
-    inputs: Vec<(PathBuf, Stamp)>,
 }
 
 impl Saving {
@@ -138,7 +137,14 @@ impl Saving {
             let free = check_free(path, &self.from);
             free.map_err(file("keep a template at", path))?;
         }
-        let inputs = self.inputs()?;
+        if let Some((path, cause)) = self.launched.changed() {
+            return Err(match cause {
+                Some(cause) => file("read", path)(cause),
+                None => TemplateError::InputChanged {
+                    path: path.to_owned(),
+                },
+            });
+        }
         // On the file system of the private directory, so that files can be
         // moved.
         let parent = self.from.parent().unwrap_or(Path::new("/"));
@@ -149,7 +155,7 @@ impl Saving {
         let source = Source::pause(&self.qmp, false).await.map_err(executed)?;
         let saved = match given_up.or(self.save(state_file)).await {
             None => None,
-            Some(Ok(())) => Some(self.move_files(directory, source.ran(), inputs)),
+            Some(Ok(())) => Some(self.move_files(directory, source.ran())),
             Some(Err(error)) => Some(Err(error)),
         };
         let saved = saved.transpose();
@@ -181,11 +187,8 @@ impl Saving {
         &self,
         directory: PrivateDirectory,
         guest_ran: bool,
-        inputs: Vec<(PathBuf, Stamp)>,
     ) -> Result<Saved, TemplateError> {
-        let plan = ImagePlan::of(&self.spec.arguments).unwrap_or_default();
-        let disks = (0..plan.disks.len()).map(disk_file);
-        let names: Vec<String> = std::iter::once(MEMORY.to_owned()).chain(disks).collect();
+        let names = &self.launched.files;
         for (index, name) in names.iter().enumerate() {
             let to = directory.path().join(name);
             if let Err(cause) = fs::rename(self.from.join(name), &to) {
@@ -199,31 +202,10 @@ impl Saving {
         let version = version.map(|it| format!("{}.{}.{}", it.major, it.minor, it.micro));
         Ok(Saved {
             directory,
-            names: names.into_iter().chain([STATE.to_owned()]).collect(),
+            names: names.iter().cloned().chain([STATE.to_owned()]).collect(),
             guest_ran,
             version: version.unwrap_or_default(),
-            inputs,
         })
-    }
-
-    /// QEMU, the files that the guest booted from, and the images below its
-    /// disks.
-    fn inputs(&self) -> Result<Vec<(PathBuf, Stamp)>, TemplateError> {
-        let program = program(&self.spec).map_err(|_| TemplateError::Unusable {
-            path: self.from.clone(),
-            reason: "its QEMU is gone".to_owned(),
-        })?;
-        let plan = ImagePlan::of(&self.spec.arguments).unwrap_or_default();
-        let working = self.spec.working_directory.clone().unwrap_or_default();
-        let bases = plan.disks.iter().map(|it| working.join(&it.base));
-        let inputs = [program].into_iter().chain(boot_files(&self.spec));
-        let inputs = inputs.chain(bases).map(|path| {
-            let path = path.canonicalize().unwrap_or(path);
-            Stamp::of(&path)
-                .map(|stamp| (path.clone(), stamp))
-                .map_err(file("read", &path))
-        });
-        inputs.collect()
     }
 }
 
@@ -231,7 +213,7 @@ impl Saved {
     /// Describes the template, after the end of QEMU.
     fn complete(
         self,
-        spec: &Arc<MachineSpec>,
+        launched: &Freezable,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
         let directory = self.directory.path().to_owned();
@@ -246,10 +228,10 @@ impl Saved {
         let manifest = Manifest {
             guest_ran: self.guest_ran,
             version: self.version,
-            guest_words: guest_words(spec),
+            guest_words: guest_words(&launched.spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
-            inputs: self.inputs,
+            inputs: launched.inputs.clone(),
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
@@ -270,7 +252,7 @@ impl Saved {
             _owned: owned,
             _use: None,
         };
-        Ok(Template::new(files, Arc::clone(spec)))
+        Ok(Template::new(files, launched.spec.clone()))
     }
 }
 
@@ -286,20 +268,6 @@ fn check_free(path: &Path, private: &Path) -> io::Result<()> {
     } else {
         Err(io::ErrorKind::CrossesDevices.into())
     }
-}
-
-/// The files that the guest booted from, which a clone needs when it reboots.
-pub(super) fn boot_files(spec: &MachineSpec) -> Vec<PathBuf> {
-    let working = spec.working_directory.clone().unwrap_or_default();
-    let words = spec.arguments.windows(2);
-    let files = words.filter(|pair| {
-        let option = pair[0].to_str().unwrap_or_default();
-        let option = option.strip_prefix("--").or(option.strip_prefix('-'));
-        option.is_some_and(|it| ["kernel", "initrd", "bios", "dtb"].contains(&it))
-    });
-    let files = files.map(|pair| working.join(&pair[1]));
-    // A firmware may be named as QEMU finds it in its own directories.
-    files.filter(|path| path.exists()).collect()
 }
 
 fn executed(error: qemu_qmp::error::ExecuteError) -> TemplateError {

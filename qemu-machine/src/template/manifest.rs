@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+
+use crate::process::stamp::Stamp;
 
 /// The description of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,34 +28,6 @@ pub(super) struct Manifest {
     pub(super) inputs: Vec<(PathBuf, Stamp)>,
 }
 
-/// What changes when a file is written or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    length_bytes: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let file = path.metadata()?;
-        Ok(Self {
-            length_bytes: file.len(),
-            modified: (file.mtime(), file.mtime_nsec()),
-        })
-    }
-
-    fn to_json(self) -> Value {
-        json!([self.length_bytes, self.modified.0, self.modified.1])
-    }
-
-    fn of_json(value: &Value) -> Option<Self> {
-        Some(Self {
-            length_bytes: value[0].as_u64()?,
-            modified: (value[1].as_i64()?, value[2].as_i64()?),
-        })
-    }
-}
-
 impl Manifest {
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
         let files = self.files.iter();
@@ -65,9 +38,9 @@ impl Manifest {
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
             "state_digest": self.state_digest,
-            "files": files.map(|(name, stamp)| json!([name, stamp.to_json()])).collect::<Vec<_>>(),
+            "files": files.map(|(name, stamp)| json!([name, stamp_json(*stamp)])).collect::<Vec<_>>(),
             "inputs": inputs
-                .map(|(path, stamp)| json!([word(path.as_os_str()), stamp.to_json()]))
+                .map(|(path, stamp)| json!([word(path.as_os_str()), stamp_json(*stamp)]))
                 .collect::<Vec<_>>(),
         });
         fs::write(directory.join(MANIFEST), format!("{manifest:#}\n"))
@@ -93,13 +66,24 @@ impl Manifest {
             guest_words: pairs("guest_words")?.map(of_word).collect::<Option<_>>()?,
             state_digest: value["state_digest"].as_str()?.to_owned(),
             files: pairs("files")?
-                .map(|pair| Some((pair[0].as_str()?.to_owned(), Stamp::of_json(&pair[1])?)))
+                .map(|pair| Some((pair[0].as_str()?.to_owned(), of_stamp(&pair[1])?)))
                 .collect::<Option<_>>()?,
             inputs: pairs("inputs")?
-                .map(|pair| Some((of_word(&pair[0])?.into(), Stamp::of_json(&pair[1])?)))
+                .map(|pair| Some((of_word(&pair[0])?.into(), of_stamp(&pair[1])?)))
                 .collect::<Option<_>>()?,
         })
     }
+}
+
+fn stamp_json(stamp: Stamp) -> Value {
+    json!([stamp.length_bytes, stamp.modified.0, stamp.modified.1])
+}
+
+fn of_stamp(value: &Value) -> Option<Stamp> {
+    Some(Stamp {
+        length_bytes: value[0].as_u64()?,
+        modified: (value[1].as_i64()?, value[2].as_i64()?),
+    })
 }
 
 /// A word as JSON: text, or bytes if it is no UTF-8.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::migration::{finalized, within};
+use super::migration::within;
+use super::migration_cleanup::finalized;
 use super::{Client, MigrationError};
 
 /// Cancels a migration out; made by [`Client::cancel_migration`].

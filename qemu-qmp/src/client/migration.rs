@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use super::cancel_migration::has_ended;
 use super::job::note_state;
+use super::migration_cleanup::{cleaned_up, finalized};
 use super::{Client, EventError, Events, ExecuteError, PassedFd};
-use crate::command::QueryStatus;
 use crate::error_kind::ErrorKind;
-use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
+use qemu_qmp_engine::{Elapsed, operation, timeout_option};
 
 /// Migrates a guest out; made by [`Client::migrate_over`].
 ///
@@ -207,15 +207,13 @@ impl Client {
         Ok(events)
     }
 
-    /// Turns the events of migrations on, and starts a migration by this command
-    /// over a descriptor.
+    /// Starts a migration by this command over a descriptor.
     async fn start_migration(
         &self,
         command: &str,
         descriptor: PassedFd,
-    ) -> Result<Events, ExecuteError> {
+    ) -> Result<(), ExecuteError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let events = self.migration_events().await?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut named = NamedFd {
             client: self,
@@ -226,7 +224,7 @@ impl Client {
         let arguments = json!({"uri": format!("fd:{}", named.name)});
         let started = self.execute_json(command, arguments).timeout(None).await;
         named.is_taken = started.is_ok();
-        started.map(|_: Value| events)
+        started.map(|_: Value| ())
     }
 }
 
@@ -282,8 +280,11 @@ impl Migrate {
             timeout,
         } = self;
         let migration = async {
+            let events = client.migration_events().await;
+            let mut events = events.map_err(MigrationError::Execute)?;
+            cleaned_up(&client).await.map_err(MigrationError::Execute)?;
             let started = client.start_migration("migrate", descriptor).await;
-            let mut events = started.map_err(MigrationError::Execute)?;
+            started.map_err(MigrationError::Execute)?;
             follow(&client, &mut events).await
         };
         within(client.clone(), timeout, migration).await
@@ -300,8 +301,11 @@ impl MigrateIncoming {
             timeout,
         } = self;
         let start = async {
+            let events = client.migration_events().await;
+            let events = events.map_err(MigrationError::Execute)?;
             let started = client.start_migration("migrate-incoming", descriptor).await;
-            started.map_err(MigrationError::Execute)
+            started.map_err(MigrationError::Execute)?;
+            Ok(events)
         };
         let events = within(client.clone(), timeout, start).await?;
         Ok(IncomingMigration { client, events })
@@ -332,17 +336,6 @@ pub(super) async fn within<T>(
         }),
     }
 }
-
-/// Waits until the server accepts `cont`. It reports a completed migration
-/// slightly before that, and has no event for it, so this queries the status.
-pub(super) async fn finalized(client: &Client) -> Result<(), ExecuteError> {
-    while client.execute(QueryStatus).timeout(None).await?.status == "finish-migrate" {
-        engine::pause(PACE).await;
-    }
-    Ok(())
-}
-
-const PACE: Duration = Duration::from_millis(1);
 
 /// Follows the migration to its last state.
 async fn follow(client: &Client, events: &mut Events) -> Result<MigrationReport, MigrationError> {

@@ -15,6 +15,7 @@ mod fd;
 pub(crate) mod handle;
 pub(crate) mod job;
 pub(crate) mod migration;
+mod migration_cleanup;
 mod reader;
 mod shared;
 pub(crate) mod subscription;

@@ -268,7 +268,8 @@ fn a_migration_that_changes_without_end_costs_what_is_told_of_it() {
     costs(QUEUE, || {
         let (socket, server) = serve(|server| {
             server.ready();
-            for name in ["migrate-set-capabilities", "getfd", "migrate"] {
+            let names = ["migrate-set-capabilities", "query-yank", "getfd", "migrate"];
+            for name in names {
                 let command = server.expect(name);
                 server.answer(&command, "{}");
             }

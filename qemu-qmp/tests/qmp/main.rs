@@ -14,6 +14,7 @@ mod core;
 mod events;
 mod hostile;
 mod ids;
+mod migration;
 mod qom;
 mod reach;
 mod reading;

@@ -260,6 +260,7 @@ impl Guest<'_> {
     /// says is still shown.
     fn interact(&self) -> Result<Stopped, Stopped> {
         progress::stop();
+        output::check()?;
         let console = self.machine.console();
         let mut session = console.interact().timeout(self.clock.left());
         if io::stdout().is_terminal() {

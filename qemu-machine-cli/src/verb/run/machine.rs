@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use qemu_machine::error::ErrorKind;
 use qemu_machine::spec::{Drive, OptionGroup, Tee};
-use qemu_machine::{Accel, Console, Machine, MachineBuilder, guests};
+use qemu_machine::{Accel, Console, Machine, MachineBuilder, Wait, guests};
 
 use super::{Live, Run};
 use crate::attention::{Attention, Call};
@@ -299,17 +300,17 @@ fn with_channels(
 
 /// Tries the accelerators, and returns the fastest.
 fn best(binary: &OsStr, attention: &Attention) -> Result<Accel, Failure> {
-    match attention.wait(Accel::best(binary)) {
-        Ok(Ok(choice)) => Ok(choice.accel().clone()),
-        Ok(Err(error)) => Err(Failure::failed(error)),
-        Err(Call::Signal(number)) => Err(Failure {
-            outcome: Outcome::Signal(number),
-            message: None,
-        }),
-        Err(_) => Err(Failure::failed(
-            "the search for an accelerator was given up",
-        )),
-    }
+    // An interrupted search ends once nothing is left of it.
+    let found = Accel::best(binary).cancel_on(attention.called()).wait();
+    found
+        .map(|choice| choice.accel().clone())
+        .map_err(|error| match attention.take() {
+            Some(Call::Signal(number)) if error.kind() == ErrorKind::Cancelled => Failure {
+                outcome: Outcome::Signal(number),
+                message: None,
+            },
+            _ => Failure::failed(error),
+        })
 }
 
 /// What a shell offers for `--accel`. Any other name goes to QEMU.
@@ -371,7 +372,7 @@ impl Watched {
 impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = progress::aside(bytes, Stream::Output, || {
-            let mut stdout = io::stdout().lock();
+            let mut stdout = output::stdout()?.lock();
             // An unfinished line is shown, too.
             let written = stdout.write(bytes);
             written.and_then(|count| stdout.flush().map(|()| count))

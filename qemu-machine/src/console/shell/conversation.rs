@@ -280,7 +280,8 @@ impl Conversation {
     }
 
     /// If the shell must already be open, the marker is typed at once, and again
-    /// until it answers.
+    /// until it answers: each time after twice as long, because what is there may
+    /// be no shell, and keep all that is typed.
     fn at_a_shell(&self, question: Question, quiet: Duration, now: Instant) -> (Duration, Intent) {
         match question {
             // A line that was typed earlier may still answer it.
@@ -291,7 +292,8 @@ impl Conversation {
                 let pace = if self.typed.is_empty() {
                     Duration::ZERO
                 } else {
-                    MARKER_AGAIN
+                    let times = self.typed.len().min(MARKER_DOUBLED) - 1;
+                    MARKER_AGAIN * (1 << times)
                 };
                 let since_typed = now.saturating_duration_since(self.typed_at);
                 (since_typed, Some((pace, Ok(Line::Marker))))
@@ -487,6 +489,9 @@ const MARKER_LOST: Duration = Duration::from_secs(1);
 
 /// How long a shell that must already be open may take to answer the marker.
 const MARKER_AGAIN: Duration = Duration::from_millis(500);
+
+/// After how many markers this time is not doubled any more: it is 8 s then.
+const MARKER_DOUBLED: usize = 5;
 
 /// How often a log-in is tried if the guest may not have read its answers.
 const TRIES: usize = 3;

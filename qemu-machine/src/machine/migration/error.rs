@@ -11,6 +11,8 @@ use qemu_qmp::error::{ExecuteError, MigrationError};
 
 use qemu_qmp::error::ErrorKind;
 
+use crate::Machine;
+
 /// A move, save or load of a guest failed.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -43,6 +45,12 @@ pub enum MoveError {
         machine: String,
         /// The version of its QEMU, such as `7.2.22`.
         version: String,
+    },
+    /// Disks of the guest are overlays in the private directory of the machine,
+    /// which ends with it. The guest goes on.
+    PrivateDisks {
+        /// The machine's name.
+        machine: String,
     },
     /// The deadline passed. A save or a move was cancelled; a load continues.
     Timeout {
@@ -77,6 +85,12 @@ impl fmt::Display for MoveError {
                 "machine '{machine}': cannot save or move a running guest: QEMU {version} with \
                  TCG loses memory that it writes (fixed in 9.0); remove 'live()', or use KVM"
             ),
+            Self::PrivateDisks { machine } => write!(
+                f,
+                "machine '{machine}': cannot save or move its guest, because its disks are \
+                 overlays that end with the machine; freeze it (`freezable`, `freeze`), which \
+                 takes the disks too"
+            ),
             Self::Timeout {
                 machine,
                 action,
@@ -101,12 +115,22 @@ impl From<ExecuteError> for MoveError {
 }
 
 impl MoveError {
+    /// Fails if the guest has disks that no other machine can have.
+    pub(super) fn check_disks(machine: &Machine) -> Result<(), Self> {
+        if machine.inner.has_private_disks {
+            return Err(Self::PrivateDisks {
+                machine: machine.name().to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Migration(cause) => cause.kind(),
             Self::File { cause, .. } | Self::Socket { cause, .. } => ErrorKind::of_io(cause),
-            Self::NotLive { .. } => ErrorKind::Unsupported,
+            Self::NotLive { .. } | Self::PrivateDisks { .. } => ErrorKind::Unsupported,
             Self::Timeout { .. } => ErrorKind::Timeout,
         }
     }
@@ -116,7 +140,7 @@ impl MoveError {
         match self {
             Self::Migration(cause) => cause.io_error(),
             Self::File { cause, .. } | Self::Socket { cause, .. } => Some(cause),
-            Self::NotLive { .. } | Self::Timeout { .. } => None,
+            Self::NotLive { .. } | Self::PrivateDisks { .. } | Self::Timeout { .. } => None,
         }
     }
 

@@ -66,6 +66,7 @@ impl Save {
             live,
             timeout,
         } = self;
+        MoveError::check_disks(&machine)?;
         let file = SavedFile::create(machine.name(), path)?;
         let qmp = machine.monitor().clone();
         let name = machine.name().to_owned();

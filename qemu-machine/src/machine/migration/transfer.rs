@@ -71,6 +71,7 @@ impl Move {
             live,
             timeout,
         } = self;
+        MoveError::check_disks(&machine)?;
         let transfer = Transfer {
             from: machine.monitor().clone(),
             to: other.monitor().clone(),

@@ -29,7 +29,7 @@ pub(crate) fn guest_words(spec: &MachineSpec) -> Vec<OsString> {
     let mut arguments = spec.arguments.iter();
     while let Some(word) = arguments.next() {
         match option_name(word) {
-            Some("name" | "D" | "d" | "pidfile") => {
+            Some("name" | "D" | "d" | "pidfile" | "incoming") => {
                 arguments.next();
             }
             Some("netdev" | "fsdev") => {
@@ -40,6 +40,14 @@ pub(crate) fn guest_words(spec: &MachineSpec) -> Vec<OsString> {
         }
     }
     words
+}
+
+/// Removes `-incoming` with its value.
+pub(crate) fn remove_incoming(arguments: &mut Vec<OsString>) {
+    let is_incoming = |word: &OsString| option_name(word) == Some("incoming");
+    while let Some(index) = arguments.iter().position(is_incoming) {
+        arguments.drain(index..(index + 2).min(arguments.len()));
+    }
 }
 
 fn id(group: &OsStr) -> Option<OsString> {
@@ -71,6 +79,11 @@ mod tests {
             .args(["-D", "/debug"])
             .env("A", "B");
         assert_eq!(guest_words(template.spec()), guest_words(clone.spec()));
+        let waiting = clone.clone().incoming();
+        assert_eq!(guest_words(template.spec()), guest_words(waiting.spec()));
+        let mut arguments = waiting.spec().arguments().to_vec();
+        remove_incoming(&mut arguments);
+        assert_eq!(arguments, clone.spec().arguments());
         let more = clone.clone().smp(2);
         assert_ne!(guest_words(template.spec()), guest_words(more.spec()));
         let other = template.console(Console::virtio());

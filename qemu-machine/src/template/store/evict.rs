@@ -95,5 +95,6 @@ mod tests {
         assert_eq!(victims(&all, 39), ["oldest"]);
         assert_eq!(victims(&all, 20), ["oldest", "old"]);
         assert_eq!(victims(&all, 0), ["oldest", "old", "new"]);
+        assert_eq!(victims(&[], 0), [""; 0]);
     }
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use crate::machine::freezable::inputs;
 use crate::spec::image::guest_words;
 use crate::spec::{ImagePlan, MachineSpec};
 use crate::template::digest::Digest;
-use crate::template::files::program;
-use crate::template::freeze::boot_files;
 
 /// The key of the template of this machine, with the set-up of this version.
 /// `digests` is a directory for the digests of large files.
@@ -21,14 +21,14 @@ pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Resu
     for word in guest_words(spec) {
         digest.add(word.as_bytes());
     }
-    let program = program(spec).map_err(|_| {
+    if let Some(template) = spec.image.template() {
+        digest.add(template.identity().as_bytes());
+    }
+    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
+    let inputs = inputs(spec, &plan).map_err(|_| {
         let binary = spec.binary().display();
         io::Error::new(io::ErrorKind::NotFound, format!("no program '{binary}'"))
     })?;
-    let working = spec.working_directory.clone().unwrap_or_default();
-    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
-    let disks = plan.disks.iter().map(|disk| working.join(&disk.base));
-    let inputs = [program].into_iter().chain(boot_files(spec)).chain(disks);
     for input in inputs {
         digest.add(content(&input, digests)?.as_bytes());
     }
@@ -64,10 +64,22 @@ fn content(path: &Path, digests: &Path) -> io::Result<String> {
         _ => {
             let digest = Digest::of_file(&path)?.hex();
             // Without it, the file is read again the next time.
-            let _ = keep(digests, &kept, &digest);
+            if found
+                .modified()
+                .is_ok_and(|it| is_settled(it, SystemTime::now()))
+            {
+                let _ = keep(digests, &kept, &digest);
+            }
             Ok(digest)
         }
     }
+}
+
+/// Whether a file changed long enough ago that another change gets another
+/// time. After the clock has gone back, the time may lie ahead: then it would
+/// come again.
+fn is_settled(modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified).is_ok_and(|age| age >= SETTLED)
 }
 
 fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
@@ -90,3 +102,20 @@ fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
 /// Changes whenever templates of an older version cannot be used.
 const FORMAT: &[u8] = b"qemu-machine template 1";
 const KEPT_DIGESTS: usize = 1000;
+/// Some file systems count the time in steps of 2 s.
+const SETTLED: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_just_changed_or_changes_in_the_future_is_read_again() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let settled = |seconds| is_settled(SystemTime::UNIX_EPOCH + seconds, now);
+        assert!(settled(Duration::from_secs(997)));
+        assert!(!settled(Duration::from_secs(998)));
+        assert!(!settled(Duration::from_secs(1000)));
+        assert!(!settled(Duration::from_secs(5000)));
+    }
+}

@@ -18,13 +18,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
-use qemu_qmp_engine::{self as engine, oneshot, operation, timeout_option};
+use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
 use super::{TemplateStore, file, key};
 use crate::Machine;
+use crate::process::blocking::in_thread;
 use crate::spec::MachineBuilder;
 use crate::template::files::USED;
 use crate::template::{Template, TemplateError};
@@ -194,17 +194,4 @@ fn take(lock: &Path) -> io::Result<File> {
         .open(lock)?;
     file.lock()?;
     Ok(file)
-}
-
-/// Runs this in a thread, because it blocks.
-async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let (sender, done) = oneshot::channel();
-    let thread = thread::Builder::new().name("template".to_owned());
-    thread.spawn(move || {
-        let _ = sender.send(work());
-    })?;
-    let lost = |_| Err(io::Error::other("the thread panicked"));
-    done.await.unwrap_or_else(lost)
 }

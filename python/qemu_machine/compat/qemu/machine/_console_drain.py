@@ -33,6 +33,8 @@ class Drain:
                 log.close()
             raise
         self._ours.setblocking(False)
+        self._notices = select.poll()
+        self._notices.register(self._ours, select.POLLIN)
         self._unread = Unread()
         # The thread does not hold this object, nor the socket's.
         copy = socket.socket(fileno=os.dup(sock.fileno()))
@@ -46,25 +48,27 @@ class Drain:
         :raise socket.timeout: So many seconds have passed.
         :raise OSError: ``stop`` was called.
         """
+        if len(self._unread) >= least:
+            # Many programs read a byte at a time, so this takes no system call.
+            return self._unread.take(most)
         deadline = Deadline(timeout)
-        poll = select.poll()
-        poll.register(self._ours, select.POLLIN)
         while True:
             # The notice first: it comes after the bytes.
             with contextlib.suppress(BlockingIOError):
                 self._ours.recv(_NOTICES)
             if self._unread.is_ended or len(self._unread) >= least:
                 return self._unread.take(most)
-            if not deadline.wait(poll):
+            if not deadline.wait(self._notices):
                 raise socket.timeout("timed out")
 
     def stop(self) -> None:
-        """End the thread. It may be repeated."""
+        """End the thread, and forget what is unread. It may be repeated."""
         with _kernel_errors.ignored():
             self._ours.shutdown(socket.SHUT_WR)
         if self.thread is not threading.current_thread():
             self.thread.join()
         self._ours.close()
+        self._unread.take(MAX_UNREAD)
 
 
 class Unread:

@@ -102,13 +102,15 @@ class LineStream:
             number, parts = self._incoming
             if parts and parts[-1].endswith(b"\n"):
                 return number, parts[0] if len(parts) == 1 else b"".join(parts)
+            known = len(parts)
             # One call into C: no byte is lost between the socket and the list.
-            parts.extend(map(self._file.readline, (_MAX_LINE,)))
-            if parts[-1].endswith(b"\n"):
+            parts.extend(filter(None, map(self._file.readline, (_MAX_LINE,))))
+            is_new = len(parts) > known
+            if is_new and parts[-1].endswith(b"\n"):
                 continue
-            if is_ready and not parts[-1]:
+            if is_ready and not is_new:
                 raise EOFError
-            if sum(map(len, parts)) > _MAX_LINE:
+            if is_new and sum(map(len, parts)) > _MAX_LINE:
                 raise ProtocolError(f"A message of the peer is longer than {_MAX_LINE} bytes.")
             is_ready = self._wait(deadline)
             if not is_ready:

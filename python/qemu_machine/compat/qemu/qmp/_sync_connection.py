@@ -160,6 +160,8 @@ class SyncConnection:
         :raise ExecInterruptedError: The connection has ended. Further calls raise
             StateError.
         """
+        if self.events:
+            return  # What has arrived since then can wait.
         deadline = Deadline(timeout)
         self.poll()
         while not self.events:
@@ -268,7 +270,8 @@ class SyncConnection:
 
     def _parse(self, line: bytes) -> Reply:
         try:
-            msg = json.loads(line)
+            # Lone surrogates do no harm.
+            msg = _decoded(line.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as err:
             raise DeserializationError("Failed to deserialize QMP message.", line) from err
         if not isinstance(msg, dict):
@@ -354,5 +357,7 @@ def _is_of_connection(err: BaseException) -> bool:
     return isinstance(err, (EOFError, QMPError, ValueError, OverflowError))
 
 
+#: Quicker than `json.loads`, which looks for other encodings.
+_decoded = json.JSONDecoder().decode
 #: Errors of state name the class that users know from the asyncio client.
 _OWNER = "QMPClient"

@@ -136,7 +136,8 @@ class QEMUMonitorProtocol:
         :raise ExecInterruptedError: The connection ended before an event came.
         """
         if not wait:
-            self._qmp.poll()
+            if not self._qmp.events:
+                self._qmp.poll()
             return self._qmp.events.take() if self._qmp.events else None
         self._qmp.wait_event(None if wait is True else float(wait))
         return self._qmp.events.take()

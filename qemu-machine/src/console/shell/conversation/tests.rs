@@ -565,3 +565,21 @@ fn what_was_typed_and_is_awaited_is_told_without_the_password() {
         format!("a shell's prompt '{}'", it.aim.questions.prompt)
     );
 }
+
+#[test]
+fn a_console_without_a_shell_gets_few_markers() {
+    let aim = Aim {
+        questions: Questions::new(),
+        user: None,
+        has_password: false,
+        is_patient: false,
+    };
+    let it = Conversation::new(Instant::now(), aim);
+    let mut script = vec![Reads(Command, 0), Says("huh?\r\n> ")];
+    for pause in [500, 1000, 2000, 4000, 8000, 8000] {
+        script.extend([Idles(pause - 300), Reads(Command, 600)]);
+    }
+    let (outcome, typed) = play(it, &script);
+    assert!(outcome.is_none(), "{outcome:?}");
+    assert_eq!(typed.len(), 7);
+}

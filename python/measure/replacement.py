@@ -1,0 +1,166 @@
+"""Compares the time of implementations of `qemu.machine` and `qemu.qmp`.
+
+Each argument is a folder that holds `qemu`. Each runs in processes of its own, in
+turns. Run it for a quiet minute, for example:
+
+    python3 python/measure/replacement.py python/qemu_machine/compat /other/python
+"""
+
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, Tuple
+
+ROUND_TRIPS = 3000
+LAUNCHES = 15
+EVENTS = 100_000
+TURNS = 3
+QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
+ARGUMENTS = ["-machine", "none", "-nodefaults", "-S"]
+EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}\r\n'
+GREETING = b'{"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0},'
+GREETING += b' "package": ""}, "capabilities": []}}\r\n'
+
+
+def timed(work: Callable[[], Any]) -> Tuple[float, float]:
+    """The seconds of this work, and those of the processor in this process."""
+    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    work()
+    seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, spent
+
+
+def round_trips() -> Dict[str, float]:
+    from qemu.machine import QEMUMachine
+
+    with QEMUMachine(QEMU, ARGUMENTS) as vm:
+        vm.launch()
+
+        def work() -> None:
+            for _ in range(ROUND_TRIPS):
+                vm.cmd("query-status")
+
+        timed(work)
+        seconds, spent = timed(work)
+    micro = 1e6 / ROUND_TRIPS
+    return {"round trip, us": seconds * micro, "round trip, CPU us": spent * micro}
+
+
+def launches() -> Dict[str, float]:
+    from qemu.machine import QEMUMachine
+
+    def work() -> None:
+        for _ in range(LAUNCHES):
+            with QEMUMachine(QEMU, ARGUMENTS) as vm:
+                vm.launch()
+
+    seconds, spent = timed(work)
+    milli = 1e3 / LAUNCHES
+    return {"launch and end, ms": seconds * milli, "launch and end, CPU ms": spent * milli}
+
+
+def floor() -> Dict[str, float]:
+    """The same launches and ends without a library."""
+
+    def one() -> None:
+        ours, theirs = socket.socketpair()
+        number = theirs.fileno()
+        monitor = ["-chardev", f"socket,id=m,fd={number}", "-mon", "chardev=m,mode=control"]
+        command = [QEMU, "-display", "none", "-vga", "none", *monitor, *ARGUMENTS]
+        with subprocess.Popen(command, pass_fds=[number], stdin=subprocess.DEVNULL) as qemu:
+            theirs.close()
+            with ours, ours.makefile("rb") as lines:
+                lines.readline()
+                for name in (b"qmp_capabilities", b"quit"):
+                    ours.sendall(b'{"execute": "' + name + b'"}\n')
+                    lines.readline()
+            qemu.wait()
+
+    def work() -> None:
+        for _ in range(LAUNCHES):
+            one()
+
+    return {"floor of launch and end, ms": timed(work)[0] * 1e3 / LAUNCHES}
+
+
+def events() -> Dict[str, float]:
+    from qemu.qmp.legacy import QEMUMonitorProtocol
+
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with theirs, theirs.makefile("rb") as lines:
+            theirs.sendall(GREETING)
+            lines.readline()
+            theirs.sendall(b'{"return": {}}\r\n')
+            for _ in range(EVENTS // 1000):
+                theirs.sendall(EVENT * 1000)
+            lines.readline()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    monitor = QEMUMonitorProtocol(ours)
+    monitor.connect()
+
+    def work() -> None:
+        for _ in range(EVENTS):
+            monitor.pull_event(wait=True)
+
+    seconds, _ = timed(work)
+    monitor.close()
+    server.join()
+    return {"events, thousands a second": EVENTS / seconds / 1e3}
+
+
+def console() -> Dict[str, float]:
+    from qemu.machine.console_socket import ConsoleSocket
+
+    # A slow one must end, too.
+    for megabytes in (0.25, 64.0):
+        amount = int(megabytes * 1e6)
+        ours, theirs = socket.socketpair()
+        drained = ConsoleSocket(sock_fd=ours.fileno(), drain=True)
+        ours.close()
+        writer = threading.Thread(target=theirs.sendall, args=(bytes(amount),))
+        begun = time.perf_counter()
+        writer.start()
+        left = amount
+        while left:
+            left -= len(drained.recv(min(left, 1_000_000)))
+        seconds = time.perf_counter() - begun
+        writer.join()
+        theirs.close()
+        drained.close()
+        if seconds > 0.5:
+            break
+    return {"console, MB/s": megabytes / seconds}
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        found: Dict[str, float] = {}
+        for work in (round_trips, launches, floor, events, console):
+            found.update(work())
+        print(json.dumps(found))
+        return
+    folders = [os.path.abspath(folder) for folder in sys.argv[1:]]
+    results: Dict[str, Dict[str, list]] = {folder: {} for folder in folders}
+    for _ in range(TURNS):
+        for folder in folders:
+            env = {**os.environ, "PYTHONPATH": folder}
+            out = subprocess.check_output([sys.executable, __file__, "--child"], env=env)
+            for name, value in json.loads(out).items():
+                results[folder].setdefault(name, []).append(value)
+    for name in results[folders[0]]:
+        medians = [statistics.median(results[folder][name]) for folder in folders]
+        print(f"{name}: " + ", ".join(f"{value:.2f}" for value in medians))
+
+
+main()
