@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         ExpectTimeout,
         ForkError,
         GuestCrashed,
+        InputError,
+        InputTimeout,
         LaunchError,
         LaunchTimeout,
         MachineEnded,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         WakeError,
         WakeTimeout,
     )
+    from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
     from ._limits import DEFAULT
     from ._machine import AsyncMachine, Machine, best_accel
     from ._monitor import (
@@ -71,11 +74,12 @@ _NAMES = {
     "_errors": (
         "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
         "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
-        "ForkError", "GuestCrashed", "LaunchError", "LaunchTimeout", "MachineEnded",
+        "ForkError", "GuestCrashed", "InputError", "InputTimeout", "LaunchError", "LaunchTimeout", "MachineEnded",
         "MonitorError", "NotRunning", "QemuMachineError", "ShellError", "ShellTimeout",
         "ShutdownError", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
         "WakeTimeout",
     ),
+    "_input": ("AsyncKeyboard", "AsyncMouse", "Keyboard", "Mouse"),
     "_limits": ("DEFAULT",),
     "_machine": ("AsyncMachine", "Machine", "best_accel"),
     "_monitor": (
@@ -90,16 +94,17 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents",
-    "AsyncGuestAgent", "AsyncMachine", "AsyncQmp", "AsyncShell", "Clone", "CommandError",
-    "ConnectError", "ConnectTimeout", "Console", "ConsoleError", "DEFAULT",
-    "DisplayError", "Event", "Events", "EventsLost", "ExecOutput", "ExitReport",
-    "ExpectError", "ExpectTimeout", "Firmware", "ForkError", "GuestAgent", "GuestCrashed",
-    "Identity", "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match",
-    "MonitorError", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Screenshot",
-    "Shell", "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError",
-    "StoredTemplate", "Template", "TemplateError", "TemplateStore", "TemplateTimeout",
-    "Timeout", "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent",
-    "connect_aio", "tiny_guest",
+    "AsyncGuestAgent", "AsyncKeyboard", "AsyncMachine", "AsyncMouse", "AsyncQmp",
+    "AsyncShell", "Clone", "CommandError", "ConnectError", "ConnectTimeout", "Console",
+    "ConsoleError", "DEFAULT", "DisplayError", "Event", "Events", "EventsLost",
+    "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout", "Firmware", "ForkError",
+    "GuestAgent", "GuestCrashed", "Identity", "InputError", "InputTimeout", "Keyboard",
+    "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError",
+    "Mouse", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Screenshot", "Shell",
+    "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError", "StoredTemplate",
+    "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout",
+    "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent", "connect_aio",
+    "tiny_guest",
 ]  # fmt: skip
 
 

@@ -134,6 +134,17 @@ class DisplayError(QemuMachineError):
     """There is no picture of the display."""
 
 
+class InputError(QemuMachineError):
+    """A key was not pressed, or the mouse was not moved."""
+
+
+class InputTimeout(InputError, Timeout):
+    """The guest did not read the keyboard or the mouse in time."""
+
+    #: How many keys or moves were sent.
+    done: int = 0
+
+
 class TemplateError(QemuMachineError):
     """A template cannot be made or opened."""
 

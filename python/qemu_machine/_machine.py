@@ -10,6 +10,7 @@ from . import _native
 from ._console import AsyncConsole, Console
 from ._agent import AsyncGuestAgent, GuestAgent
 from ._errors import NotRunning, QemuMachineError
+from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
 from ._limits import DEFAULT
 from ._monitor import AsyncEvents, AsyncQmp, Events, Qmp
 
@@ -217,6 +218,16 @@ class Machine:
         return GuestAgent(self._vm().agent)
 
     @property
+    def keyboard(self) -> Keyboard:
+        """The keyboard."""
+        return Keyboard(self._vm().input)
+
+    @property
+    def mouse(self) -> Mouse:
+        """The mouse."""
+        return Mouse(self._vm().input)
+
+    @property
     def aio(self) -> AsyncMachine:
         """The same machine, for coroutines."""
         return AsyncMachine(self)
@@ -325,6 +336,16 @@ class AsyncMachine:
     def agent(self) -> AsyncGuestAgent:
         """The guest agent, if it has one."""
         return AsyncGuestAgent(self._machine._vm().agent)
+
+    @property
+    def keyboard(self) -> AsyncKeyboard:
+        """The keyboard."""
+        return AsyncKeyboard(self._machine._vm().input)
+
+    @property
+    def mouse(self) -> AsyncMouse:
+        """The mouse."""
+        return AsyncMouse(self._machine._vm().input)
 
     def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
         """Executes a command of QMP; short for ``qmp.execute``."""

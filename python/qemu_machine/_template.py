@@ -251,19 +251,23 @@ class TemplateStore:
         it is: change it with the code. The default limit is 10 minutes.
         """
 
-        def start(native: _native.Machine, done: _native.Done) -> None:
+        making = self._native.template(
+            machine._binary, machine._options, version, set_up is not None, timeout
+        )
+        step = making.step().wait()
+        if isinstance(step, tuple):
+            native, done = step
+            assert set_up is not None
             try:
-                assert set_up is not None
                 set_up(_being_set_up(machine, native))
             except BaseException as error:
+                # The next step ends the machine, and raises it.
                 done(error)
             else:
                 done(None)
-
-        make = self._native.template(
-            machine._binary, machine._options, version, start if set_up else None, timeout
-        )
-        return Template(make.wait())
+            step = making.step().wait()
+        assert not isinstance(step, tuple)
+        return Template(step)
 
     @property
     def aio(self) -> AsyncTemplateStore:
@@ -309,30 +313,34 @@ class AsyncTemplateStore:
     ) -> Template:
         """Opens the template of this machine, or makes it. ``set_up`` is a coroutine
         function."""
-        tasks: List[asyncio.Task[None]] = []
-
-        async def run(native: _native.Machine, done: _native.Done) -> None:
-            try:
-                assert set_up is not None
-                await set_up(_being_set_up(machine, native))
-            except BaseException as error:
-                done(error)
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                done(None)
-
-        def start(native: _native.Machine, done: _native.Done) -> None:
-            tasks.append(asyncio.get_running_loop().create_task(run(native, done)))
-
-        make = self._store._native.template(
-            machine._binary, machine._options, version, start if set_up else None, timeout
+        making = self._store._native.template(
+            machine._binary, machine._options, version, set_up is not None, timeout
         )
-        try:
-            return Template(await make)
-        finally:
-            for task in tasks:
+        step = await making.step()
+        if isinstance(step, tuple):
+            native, done = step
+            assert set_up is not None
+            task = asyncio.ensure_future(
+                _set_up(set_up, _being_set_up(machine, native), done)
+            )
+            try:
+                step = await making.step()
+            finally:
+                # The limit passed, or this task was cancelled.
                 task.cancel()
+        assert not isinstance(step, tuple)
+        return Template(step)
+
+
+async def _set_up(set_up: AsyncSetUp, vm: Machine, done: _native.Done) -> None:
+    try:
+        await set_up(vm)
+    except BaseException as error:
+        done(error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        done(None)
 
 
 def _being_set_up(machine: Machine, native: _native.Machine) -> Machine:

@@ -13,6 +13,7 @@ mod bridge;
 mod console;
 mod display;
 mod events;
+mod input;
 mod interpreter;
 mod json;
 mod launch;
@@ -48,6 +49,8 @@ mod _native {
     #[pymodule_export]
     use super::events::Events;
     #[pymodule_export]
+    use super::input::Input;
+    #[pymodule_export]
     use super::launch::{Firmware, best_accel, launch, tiny_guest};
     #[pymodule_export]
     use super::limit::Default;
@@ -64,7 +67,7 @@ mod _native {
     #[pymodule_export]
     use super::shell::Shell;
     #[pymodule_export]
-    use super::store::TemplateStore;
+    use super::store::{Making, TemplateStore};
     #[pymodule_export]
     use super::template::{Identity, Template, open_template};
 

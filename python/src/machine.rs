@@ -10,6 +10,7 @@ use qemu_machine::{ExitReport, Machine as Running, template};
 use crate::agent::Agent;
 use crate::at_exit;
 use crate::console::Console;
+use crate::input::Input;
 use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
@@ -87,6 +88,12 @@ impl Machine {
     #[getter]
     fn agent(&self, py: Python<'_>) -> PyResult<Agent> {
         Ok(Agent::new(self.vm(py)?.guest_agent().clone()))
+    }
+
+    #[getter]
+    fn input(&self, py: Python<'_>) -> PyResult<Input> {
+        let vm = self.vm(py)?;
+        Ok(Input::new(vm.keyboard(), vm.mouse()))
     }
 
     fn screenshot(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {

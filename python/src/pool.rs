@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use qemu_machine::{Machine as Running, template};
-use qemu_qmp_engine::{Watched, oneshot};
+use qemu_qmp_engine::Watched;
 
 use crate::limit::{Limit, limited};
 use crate::machine::Machine;
 use crate::operation::{Operation, Reply};
 use crate::owned::Owned;
 use crate::raise::Raise;
-use crate::set_up::{self, Done, Outcome};
+use crate::set_up::{self, Job, Outcome};
 
 /// A pool that was started.
 #[pyclass(frozen, module = "qemu_machine._native")]
@@ -34,7 +34,7 @@ pub(crate) struct Pool {
 /// The clones that wait for their warm-up.
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<(Running, oneshot::Sender<PyResult<()>>)>,
+    waiting: VecDeque<Job>,
     is_closed: bool,
 }
 
@@ -70,10 +70,10 @@ impl Pool {
 
 /// Queues a clone for its warm-up, and waits for the end of that.
 async fn queue(jobs: Arc<Watched<Jobs>>, vm: Running) -> Outcome {
-    let (sender, outcome) = oneshot::channel();
+    let (job, outcome) = Job::new(vm);
     jobs.change(|jobs| {
         if !jobs.is_closed {
-            jobs.waiting.push_back((vm, sender));
+            jobs.waiting.push_back(job);
         }
     });
     set_up::finish(outcome).await
@@ -110,13 +110,9 @@ impl Pool {
         let jobs = Arc::clone(self.jobs.get(py)?);
         Ok(Operation::of(Box::pin(async move {
             let job = next(&jobs).await;
-            Box::new(move |py: Python<'_>| {
-                let Some((vm, sender)) = job else {
-                    return Ok(py.None());
-                };
-                let vm = Py::new(py, Machine::new(vm))?;
-                let done = Py::new(py, Done::new(sender))?;
-                Ok((vm, done).into_pyobject(py)?.into_any().unbind())
+            Box::new(move |py: Python<'_>| match job {
+                Some(job) => job.to_python(py),
+                None => Ok(py.None()),
             }) as Reply
         })))
     }
@@ -129,7 +125,7 @@ impl Pool {
     }
 }
 
-async fn next(jobs: &Watched<Jobs>) -> Option<(Running, oneshot::Sender<PyResult<()>>)> {
+async fn next(jobs: &Watched<Jobs>) -> Option<Job> {
     loop {
         let is_there = |jobs: &Jobs| (jobs.is_closed || !jobs.waiting.is_empty()).then_some(());
         jobs.until(is_there).await;

@@ -3,12 +3,16 @@
 //! ```text
 //! Rust: a machine that was launched -> Python: does its work -> `Done` -> Rust goes on
 //! ```
+//!
+//! Never calls Python itself: Python takes the job as the result of an operation, so
+//! none of its code runs below a Rust function.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use qemu_machine::Machine as Running;
 use qemu_qmp_engine::oneshot;
 
@@ -43,16 +47,25 @@ impl Done {
     }
 }
 
-/// Makes Python begin with `start(machine, done)`, in this thread, and waits until
-/// it is done.
-pub(crate) async fn run(start: Py<PyAny>, vm: Running) -> Outcome {
-    let (sender, outcome) = oneshot::channel();
-    let begun = Python::try_attach(move |py| {
-        let vm = Py::new(py, Machine::new(vm))?;
-        start.call1(py, (vm, Done::new(sender))).map(drop)
-    });
-    begun.unwrap_or_else(|| Err(PyRuntimeError::new_err("Python has ended")))?;
-    finish(outcome).await
+/// A machine for Python's work, and where its outcome goes.
+#[derive(Debug)]
+pub(crate) struct Job(Running, oneshot::Sender<PyResult<()>>);
+
+impl Job {
+    /// A job, and its outcome for [`finish`].
+    pub(crate) fn new(vm: Running) -> (Self, oneshot::Receiver<PyResult<()>>) {
+        let (sender, outcome) = oneshot::channel();
+        (Self(vm, sender), outcome)
+    }
+
+    /// A tuple of the machine and of [`Done`].
+    pub(crate) fn to_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let vm = Py::new(py, Machine::new(self.0))?;
+        let done = Py::new(py, Done::new(self.1))?;
+        Ok(PyTuple::new(py, [vm.into_any(), done.into_any()])?
+            .into_any()
+            .unbind())
+    }
 }
 
 /// Waits until Python is done.

@@ -1,24 +1,103 @@
 //! Templates on disk, for all processes of a user.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::UNIX_EPOCH;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use qemu_machine::error::TemplateError;
 use qemu_machine::{Machine as Running, template};
 
 use crate::launch;
 use crate::limit::{Limit, limited};
-use crate::operation::Operation;
+use crate::operation::{Operation, Reply};
+use crate::owned::Owned;
 use crate::raise::Raise;
-use crate::set_up;
+use crate::set_up::{self, Job, Outcome};
 use crate::template::Template;
 
 /// A store of templates.
 #[pyclass(frozen, module = "qemu_machine._native")]
 #[derive(Debug)]
 pub(crate) struct TemplateStore(template::TemplateStore);
+
+/// A template that is being opened or made, step by step.
+#[pyclass(frozen, module = "qemu_machine._native")]
+pub(crate) struct Making(Owned<Arc<Mutex<Option<Parts>>>>);
+
+struct Parts {
+    work: Pin<Box<dyn Future<Output = Result<template::Template, TemplateError>> + Send>>,
+    job: Arc<Mutex<Option<Job>>>,
+}
+
+#[pymethods]
+impl Making {
+    /// Goes on until there is a job for Python, which it returns, or the template.
+    /// After the job, the next step must follow.
+    fn step(&self, py: Python<'_>) -> PyResult<Operation> {
+        let place = Arc::clone(self.0.get(py)?);
+        Ok(Operation::of(Box::pin(async move {
+            let Some(mut parts) = locked(&place).take() else {
+                return Box::new(|_: Python<'_>| {
+                    Err(PyRuntimeError::new_err("the template is made already"))
+                }) as Reply;
+            };
+            match next(&mut parts).await {
+                Step::Job(job) => {
+                    *locked(&place) = Some(parts);
+                    Box::new(move |py: Python<'_>| job.to_python(py))
+                }
+                Step::Made(Ok(made)) => {
+                    Box::new(move |py: Python<'_>| Ok(Py::new(py, Template::new(made))?.into_any()))
+                }
+                Step::Made(Err(error)) => Box::new(move |py: Python<'_>| Err(error.raise(py))),
+            }
+        })))
+    }
+}
+
+enum Step {
+    Job(Job),
+    Made(Result<template::Template, TemplateError>),
+}
+
+async fn next(parts: &mut Parts) -> Step {
+    poll_fn(|context| {
+        if let Poll::Ready(made) = parts.work.as_mut().poll(context) {
+            return Poll::Ready(Step::Made(made));
+        }
+        // Only the work makes it.
+        match locked(&parts.job).take() {
+            Some(job) => Poll::Ready(Step::Job(job)),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Passes a machine on to Python, and waits until that is done.
+async fn pass_on(place: Arc<Mutex<Option<Job>>>, vm: Running) -> Outcome {
+    let (job, outcome) = Job::new(vm);
+    *locked(&place) = Some(job);
+    set_up::finish(outcome).await
+}
+
+fn locked<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Making {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Making").finish_non_exhaustive()
+    }
+}
 
 /// The key, the path, the size in bytes, the time of the last use, and whether a
 /// process has it open.
@@ -45,25 +124,28 @@ impl TemplateStore {
         self.0.path().to_string_lossy().into_owned()
     }
 
-    /// Opens the template of this machine, or makes it. Then it calls
-    /// `start(machine, done)`, in the thread that waits.
-    #[pyo3(signature = (binary, options, version, start, timeout))]
+    /// Opens the template of this machine, or makes it.
     fn template(
         &self,
         binary: OsString,
         options: &Bound<'_, PyDict>,
         version: String,
-        start: Option<Py<PyAny>>,
+        has_set_up: bool,
         timeout: Limit,
-    ) -> PyResult<Operation> {
+    ) -> PyResult<Making> {
         let (machine, _) = launch::describe(Running::builder(binary), options)?;
         let mut make = self.0.template(&machine).version(version);
-        if let Some(start) = start {
-            make = make.set_up(move |vm| set_up::run(start, vm));
+        let job = Arc::default();
+        if has_set_up {
+            let job = Arc::clone(&job);
+            make = make.set_up(move |vm| pass_on(job, vm));
         }
-        Ok(Operation::new(limited!(make, timeout), |py, opened| {
-            Ok(Py::new(py, Template::new(opened))?.into_any())
-        }))
+        let make = limited!(make, timeout).into_future();
+        let work = Box::pin(make);
+        Ok(Making(Owned::new(Arc::new(Mutex::new(Some(Parts {
+            work,
+            job,
+        }))))))
     }
 
     /// Lists the templates, the one used last first.

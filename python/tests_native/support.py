@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 QEMUS = sorted(glob.glob(str(ROOT / "target/qemu/*/qemu-system-x86_64")))
 LINUX = ROOT / "target/guests/linux"
 
+# A shell may have started the tests with SIGINT ignored, and programs inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 #: Long enough for a loaded host. No test waits so long if all is well.
 LONG = 60.0
 

@@ -1,5 +1,6 @@
 """Machines: launched on enter, gone on exit."""
 
+import asyncio
 import gc
 import os
 import pickle
@@ -14,6 +15,7 @@ from qemu_machine import (
     AccelError,
     CommandError,
     GuestCrashed,
+    InputError,
     LaunchError,
     LaunchTimeout,
     Machine,
@@ -238,6 +240,32 @@ class Files(Test):
             path = Path(folder, "screen.png")
             picture.save(path)
             self.assertTrue(path.read_bytes().startswith(b"\x89PNG"))
+
+
+class Input(Test):
+    def test_keys_and_the_mouse_reach_the_guest(self) -> None:
+        # Without a guest that reads them, QEMU takes a few keys.
+        with tiny(args=["-device", "qemu-xhci", "-device", "usb-tablet"]) as vm:
+            for action, arguments in (
+                (vm.keyboard.press, ("no-such-key",)),
+                (vm.keyboard.type, ("ß",)),
+                (vm.keyboard.press, ("a-",)),
+            ):
+                with self.assertRaises((InputError, CommandError)) as failed:
+                    action(*arguments)
+                self.assertIn(failed.exception.kind, ("refused", "invalid-input"))
+            with self.assertRaises(ValueError):
+                vm.mouse.click("wrong")  # type: ignore[arg-type]
+            with self.assertRaises(ValueError):
+                vm.keyboard.type("a", layout="dvorak")  # type: ignore[arg-type]
+            vm.mouse.move_to(0.5, 0.5)
+            vm.mouse.click("right", hold=0)
+
+            async def work() -> None:
+                await vm.aio.mouse.move_to(0, 1)
+                await vm.aio.mouse.click()
+
+            asyncio.run(work())
 
 
 class Imports(unittest.TestCase):

@@ -269,8 +269,6 @@ def test_stays(tiny):
                         self.command(body.replace("WHAT", told)), cwd=self.folder,
                         env=self.environment(), stdin=subprocess.DEVNULL,
                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                        # The tests may run where it is ignored.
-                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                     )  # fmt: skip
                     open(ready).close()
                     run.send_signal(number)
