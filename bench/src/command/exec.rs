@@ -1,13 +1,11 @@
 //! A program run in a Linux guest by its agent: by the command, and by the
-//! library on a connection that exists.
+//! library on a connection that exists, on the same published machine.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use qemu_machine::qmp::agent::GuestAgent;
-use qemu_machine::{Console, Machine, Wait};
+use qemu_machine::{Console, Machine, Wait, registry};
 
 use super::{COMMAND, EXEC, timed};
 use crate::Failure;
@@ -18,12 +16,13 @@ use crate::turns::{Contender, in_turns};
 pub(super) fn measure(setting: &Setting) -> Result<Operation, Failure> {
     let guest = Guest::boot(setting)?;
     let contenders = vec![
-        Contender::new(FLOOR_LIBRARY, || guest.exec_by_library()),
+        Contender::new(FLOOR_LIBRARY, || guest.timed(stream)),
         Contender::new(COMMAND, || {
-            let mut agent = Command::new(&setting.command);
-            agent.arg("agent").arg(&guest.socket);
-            timed(agent.args(["exec", "/bin/sh", "-c", ":"]))
+            let mut exec = Command::new(&setting.command);
+            exec.arg("exec").arg(guest.name());
+            timed(exec.args(["--", "/bin/sh", "-c", ":"]))
         }),
+        Contender::new(NOT_LIVE, || guest.timed(at_once)),
     ];
     let mut measured = in_turns(setting.size(60, 1), contenders)?;
     let more = measured[1].values.iter().zip(&measured[0].values);
@@ -35,11 +34,12 @@ pub(super) fn measure(setting: &Setting) -> Result<Operation, Failure> {
     Ok(Operation {
         id: EXEC,
         name: "a program run in a Linux guest".into(),
-        about:
-            "`qemu-machine agent SOCKET exec /bin/sh -c :`, from the start of the command to its \
-                end. The floor is the library's `exec` alone, on a connection that exists and has \
-                answered. *More than the library*: the difference of both in each round."
-                .into(),
+        about: "`qemu-machine exec NAME -- /bin/sh -c :`, from the start of the command to its \
+                end. The floor does the same with the library: the program's output is read while \
+                it runs, on a connection that exists and has answered. *More than the library*: \
+                the difference of both in each round. *Not live*: the library's `exec` alone, \
+                which returns the output at the end."
+            .into(),
         unit: Unit::Seconds,
         contenders: measured,
         bars: vec![Bar {
@@ -49,34 +49,24 @@ pub(super) fn measure(setting: &Setting) -> Result<Operation, Failure> {
     })
 }
 
-/// A running Linux, and the socket of its agent.
+/// A running Linux that is published.
 struct Guest {
-    folder: PathBuf,
-    socket: PathBuf,
-    machine: Option<Machine>,
+    machine: Machine,
 }
 
 impl Guest {
     fn boot(setting: &Setting) -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("qemu-bench-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let mut guest = Self {
-            socket: folder.join("agent"),
-            folder,
-            machine: None,
-        };
-        let path = guest.socket.display();
         let machine = Machine::builder(&setting.qemu)
+            .name(format!("bench-{}", std::process::id()))
+            .publish()
             .accel(["tcg"])
             .memory("256M")
             .kernel(setting.linux.join("vmlinuz"))
             .initrd(setting.linux.join("initramfs-agent"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())
-            .args(["-nodefaults", "-device", "virtio-serial", "-chardev"])
-            .arg(format!("socket,id=agent,path={path},server=on,wait=off"))
-            .arg("-device")
-            .arg("virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+            .guest_agent()
+            .arg("-nodefaults")
             .launch()
             .wait()?;
         machine
@@ -84,33 +74,46 @@ impl Guest {
             .expect("guest ready")
             .timeout(BOOT)
             .wait()?;
-        guest.machine = Some(machine);
-        guest.exec_by_library()?;
+        let guest = Self { machine };
+        guest.timed(stream)?;
         Ok(guest)
     }
 
-    /// The time of the `exec` alone.
-    fn exec_by_library(&self) -> Result<f64, Failure> {
-        let connect = GuestAgent::connect_unix(&self.socket).already_listening();
-        let agent = connect.wait()?;
+    fn name(&self) -> &str {
+        self.machine.name()
+    }
+
+    /// The time of a program alone.
+    fn timed(
+        &self,
+        run: impl Fn(&GuestAgent) -> Result<Option<i64>, Failure>,
+    ) -> Result<f64, Failure> {
+        let agent = registry::find(self.name())?.guest_agent().wait()?;
         agent.wait_until_ready().timeout(BOOT).wait()?;
         let begun = Instant::now();
-        let ran = agent.exec("/bin/sh").args(["-c", ":"]).wait()?;
+        let code = run(&agent)?;
         let time = begun.elapsed().as_secs_f64();
-        match ran.code {
+        match code {
             Some(0) => Ok(time),
             code => Err(format!("the guest's shell ended with {code:?}").into()),
         }
     }
 }
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        drop(self.machine.take());
-        let _ = fs::remove_dir_all(Path::new(&self.folder));
-    }
+/// Runs a program as the command does.
+fn stream(agent: &GuestAgent) -> Result<Option<i64>, Failure> {
+    let exec = agent.exec("/bin/sh").args(["-c", ":"]);
+    let mut program = exec.stream().wait()?;
+    while program.next_piece().wait()?.is_some() {}
+    Ok(program.wait_for_exit().wait()?.code)
+}
+
+/// Runs a program, whose output comes at its end.
+fn at_once(agent: &GuestAgent) -> Result<Option<i64>, Failure> {
+    Ok(agent.exec("/bin/sh").args(["-c", ":"]).wait()?.code)
 }
 
 const FLOOR_LIBRARY: &str = "floor, the library";
+const NOT_LIVE: &str = "the library, not live";
 const MORE: &str = "ours, more than the library";
 const BOOT: Duration = Duration::from_secs(120);
