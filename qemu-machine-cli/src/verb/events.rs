@@ -77,7 +77,7 @@ impl Events {
         output::note(format_args!("listening to the {}", monitor.server()));
         let mut left = self.count;
         while left != Some(0) {
-            let time = ends_at.map(|end| end.saturating_duration_since(Instant::now()));
+            let time = ends_at.map(|end| time_until(end, Instant::now()));
             match events.next().timeout(time).wait() {
                 Ok(event) => output::print(&Output::from(&event), self.json)?,
                 Err(error @ EventError::Lagged { .. }) => {
@@ -128,6 +128,12 @@ impl fmt::Display for Output {
     }
 }
 
+/// The time until then, in whole milliseconds: a message shows it.
+fn time_until(end: Instant, now: Instant) -> Duration {
+    let left = end.saturating_duration_since(now);
+    Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Seconds since 1970.
 fn seconds(time: SystemTime) -> Option<f64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
@@ -138,6 +144,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_time_that_is_left_has_no_microseconds() {
+        let now = Instant::now();
+        let left = |time: Duration| time_until(now + time, now);
+        assert_eq!(
+            left(Duration::from_micros(299_077)),
+            Duration::from_millis(299)
+        );
+        assert_eq!(
+            time_until(now, now + Duration::from_secs(1)),
+            Duration::ZERO
+        );
+    }
 
     #[test]
     fn a_pattern_is_a_name_with_or_without_data() {

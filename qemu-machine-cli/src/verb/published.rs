@@ -27,7 +27,7 @@ pub(super) struct Names {
     all: bool,
 }
 
-/// The usage of a verb on machines. The one that clap writes has no --all.
+/// The usage of a verb on machines. In clap's own text, --all is missing.
 pub(super) fn names_usage(verb: &str) -> String {
     format!("qemu-machine {verb} [OPTIONS] <NAME>...\n       qemu-machine {verb} [OPTIONS] --all")
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::{Scratch, bounded, command, conforms, finish, qemus, text};
+use crate::support::{Qemu, Scratch, bounded, command, conforms, finish, qemus, text};
 
 /// A run that ends without our help.
 struct Row {
@@ -17,6 +17,17 @@ struct Row {
     status: i32,
     /// Its name in the result; empty if none is written.
     ended: &'static str,
+    place: Place,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Plain,
+    /// In a shell that changes its standard output by this script.
+    Shell(&'static str),
+    /// Its QEMU is killed once it has used the processor for a second.
+    Killed,
 }
 
 const fn row(
@@ -30,12 +41,32 @@ const fn row(
         words,
         status,
         ended,
+        place: Place::Plain,
     }
 }
 
+/// A run that shows its console, with another standard output.
+const fn row_with_output(name: &'static str, script: &'static str, status: i32) -> Row {
+    Row {
+        place: Place::Shell(script),
+        ..row(
+            name,
+            &["--console=stdout", "--stay"],
+            status,
+            "output-failed",
+        )
+    }
+}
+
+/// The reader has ended before the run begins.
+const UNREAD: &str = "exec 3> >(true); wait $!; exec \"$0\" \"$@\" >&3 3>&-";
+
 const READY: &str = "> ";
 
-const ROWS: [Row; 43] = [
+/// Makes the guest compute for hours.
+const BUSY: &str = "bench 999999999\\n";
+
+const ROWS: [Row; 47] = [
     row("an unknown option", &["--nonesuch"], 2, ""),
     row("a bad pattern", &["--expect-regex", "("], 2, ""),
     row("a bad span of time", &["--timeout", "soon"], 2, ""),
@@ -293,6 +324,22 @@ const ROWS: [Row; 43] = [
         0,
         "done",
     ),
+    row_with_output("standard output is closed", "exec \"$0\" \"$@\" >&-", 125),
+    row_with_output("nobody reads standard output", UNREAD, 141),
+    row_with_output(
+        "the disk of standard output is full",
+        "exec \"$0\" \"$@\" >/dev/full",
+        125,
+    ),
+    Row {
+        place: Place::Killed,
+        ..row(
+            "QEMU is killed",
+            &["--expect", READY, "--send", BUSY, "--stay"],
+            137,
+            "qemu-died",
+        )
+    },
     // From here on, not on a real QEMU.
     row(
         "no QEMU has this name",
@@ -360,6 +407,17 @@ fn files() -> Scratch {
     scratch
 }
 
+/// This QEMU with a limit, at which the kernel kills it.
+fn limited(files: &Scratch, qemu: &Qemu) -> PathBuf {
+    let program = files.join(&format!("limited-{}", qemu.version));
+    if !program.exists() {
+        let binary = qemu.binary.display();
+        let script = format!("#!/bin/sh\nulimit -t 1\nexec '{binary}' \"$@\"\n");
+        files.program(&format!("limited-{}", qemu.version), &script);
+    }
+    program
+}
+
 /// Runs the table; `finish` runs one command, and returns its status and what it
 /// said.
 fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
@@ -373,6 +431,9 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
             Some(name) => files.join(name),
             None => PathBuf::from(word),
         }));
+        if let Place::Shell(script) = row.place {
+            run = in_shell(&run, script);
+        }
         let (status, said) = finish(&run);
         let written = fs::read(&result);
         let written = written
@@ -388,8 +449,8 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
         if !ended.is_empty() && written["status"] != row.status {
             wrong.push(format!("{}: {written}", row.name));
         }
-        // A failure is explained.
-        if row.status != 0 && !said.contains("error:") {
+        // A failure is explained, but not a reader that has gone.
+        if ![0, 141].contains(&row.status) && !said.contains("error:") {
             wrong.push(format!("{}: no error: {said}", row.name));
         }
     };
@@ -397,6 +458,10 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
         ROWS.iter().partition(|row| row.words.contains(&"--qemu"));
     for qemu in qemus() {
         for row in &real {
+            let mut qemu = qemu.clone();
+            if row.place == Place::Killed {
+                qemu.binary = limited(&files, &qemu);
+            }
             try_row(row, qemu.run::<&str>([]), &qemu.version);
         }
     }
@@ -410,8 +475,13 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
 
 /// The same command, from a shell that redirects what it has.
 pub(crate) fn redirected(command: &Command, redirection: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]);
+    in_shell(command, &format!("exec \"$0\" \"$@\" {redirection}"))
+}
+
+/// The same command in a script, where it is `"$0" "$@"`.
+fn in_shell(command: &Command, script: &str) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script]);
     shell.arg(command.get_program()).args(command.get_args());
     for (key, value) in command.get_envs() {
         match value {

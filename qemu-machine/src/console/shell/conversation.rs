@@ -280,8 +280,8 @@ impl Conversation {
     }
 
     /// If the shell must already be open, the marker is typed at once, and again
-    /// until it answers: each time after twice as long, because what is there may
-    /// be no shell, and keep all that is typed.
+    /// until it answers. Each pause is twice as long as the last: what is there
+    /// may be no shell, and keep all that is typed.
     fn at_a_shell(&self, question: Question, quiet: Duration, now: Instant) -> (Duration, Intent) {
         match question {
             // A line that was typed earlier may still answer it.
