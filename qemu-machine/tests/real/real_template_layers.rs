@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::boot_sector::boots;
+use crate::support::boot_sector::{self, boots};
 use crate::support::{Qemu, Scratch, qemus};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::{ExpectFailure, LaunchFailure, MoveError, TemplateError};
 use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::spec::OptionGroup;
 use qemu_machine::template::{Template, TemplateStore};
-use qemu_machine::{Machine, MachineBuilder, Wait};
+use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 /// A machine whose guest compares its memory and its disk with what it wrote.
 fn checking(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
@@ -337,4 +337,43 @@ fn a_store_keeps_layers_each_made_once() {
         matches!(failure, LaunchFailure::NotOfTemplate { .. }),
         "{failure}"
     );
+}
+
+#[test]
+fn a_disk_that_blockdev_adds_is_an_overlay_too() {
+    for qemu in qemus() {
+        let scratch = Scratch::new("blockdev");
+        let image = boot_sector::disk("memory", &scratch);
+        let whole = std::fs::read(&image).unwrap();
+        let image = image.display();
+        for nodes in [
+            vec![format!(
+                "driver=raw,node-name=d,file.driver=file,file.filename={image}"
+            )],
+            vec![
+                format!("driver=file,filename={image},node-name=f"),
+                "driver=raw,node-name=d,file=f".to_owned(),
+            ],
+        ] {
+            let mut machine = qemu.bare().memory("64M").base_dir(private(&scratch));
+            for node in nodes {
+                machine = machine.args(["-blockdev", &node]);
+            }
+            let machine = machine
+                .device(&OptionGroup::new("VGA"))
+                .device(
+                    &OptionGroup::new("ide-hd")
+                        .set("drive", "d")
+                        .set("bus", "ide.0"),
+                )
+                .console(Console::serial())
+                .freezable();
+            let vm = machine.launch().wait().unwrap();
+            goes_on(&vm);
+            let template = vm.freeze().wait().unwrap();
+            let clones = [(); 2].map(|()| template.machine().launch().wait().unwrap());
+            clones.iter().for_each(goes_on);
+        }
+        assert!(whole == std::fs::read(scratch.join("boot.img")).unwrap());
+    }
 }

@@ -10,6 +10,7 @@
 //!
 //! The plan is a pure function of the arguments. The launch makes its files.
 
+mod blockdev;
 mod generation;
 mod group;
 mod guest_words;

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::blockdev::{self, BlockDisk};
 use super::group::members;
 use super::{disk_file, memory};
 use crate::spec::OptionGroup;
@@ -20,7 +21,7 @@ pub(crate) struct ImagePlan {
 /// A disk to which the guest can write, so it becomes an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlannedDisk {
-    /// The index of its `-drive` value among the arguments.
+    /// The index of its value among the arguments.
     argument: usize,
     /// The image, as it was given.
     pub(crate) base: PathBuf,
@@ -28,6 +29,10 @@ pub(crate) struct PlannedDisk {
     pub(crate) format: Option<String>,
     /// The other options.
     options: OptionGroup,
+    /// Whether it is a `-blockdev`, not a `-drive`.
+    is_node: bool,
+    /// A node of the image that must not write: its index, and its new value.
+    fixed: Option<(usize, OptionGroup)>,
 }
 
 /// Why a guest with these arguments cannot be frozen or cloned.
@@ -63,13 +68,6 @@ impl ImagePlan {
                     index += 1;
                 }
                 Some("mem-path" | "numa") => return Err(refusal(word, OTHER_MEMORY)),
-                Some("blockdev") => {
-                    let text = value.to_string_lossy();
-                    if !text.contains("read-only=on") && !text.contains("\"read-only\": true") {
-                        return Err(refusal(value, OTHER_DISK));
-                    }
-                    index += 1;
-                }
                 Some(
                     "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "sd" | "mtdblock" | "pflash",
                 ) => return Err(refusal(word, OTHER_DISK)),
@@ -77,6 +75,9 @@ impl ImagePlan {
             }
             index += 1;
         }
+        let added = blockdev::disks(arguments);
+        let added = added.map_err(|value| refusal(value, OTHER_BLOCKDEV))?;
+        disks.extend(added.into_iter().map(PlannedDisk::of_blockdev));
         let memory_bytes = memory_bytes.ok_or(refusal(OsStr::new("-m"), NO_MEMORY))?;
         Ok(Self {
             memory_bytes,
@@ -89,9 +90,16 @@ impl ImagePlan {
         let mut arguments = arguments.to_vec();
         for (index, disk) in self.disks.iter().enumerate() {
             let options = disk.options.clone();
-            let options = options
-                .set("file", directory.join(disk_file(index)))
-                .set("format", "qcow2");
+            let overlay = directory.join(disk_file(index));
+            let options = if disk.is_node {
+                let options = options.set("driver", "qcow2").set("file.driver", "file");
+                options.set("file.filename", overlay)
+            } else {
+                options.set("file", overlay).set("format", "qcow2")
+            };
+            if let Some((argument, value)) = &disk.fixed {
+                value.as_os_str().clone_into(&mut arguments[*argument]);
+            }
             options
                 .as_os_str()
                 .clone_into(&mut arguments[disk.argument]);
@@ -125,9 +133,22 @@ impl PlannedDisk {
                 base,
                 format,
                 options,
+                is_node: false,
+                fixed: None,
             }),
             _ => None,
         })
+    }
+
+    fn of_blockdev(disk: BlockDisk) -> Self {
+        Self {
+            argument: disk.argument,
+            base: disk.base,
+            format: Some(disk.format),
+            options: disk.options,
+            is_node: true,
+            fixed: disk.file,
+        }
     }
 }
 
@@ -161,6 +182,9 @@ const NO_MEMORY: &str = "is missing; set the size of the memory with `memory`";
 const MEMORY_SIZE: &str = "must be one whole size, such as 256M";
 const OTHER_MEMORY: &str = "the memory must be one file, which the launch makes; leave this out";
 const OTHER_DISK: &str = "its writes cannot be kept apart from the image; use `drive` with a file";
+
+const OTHER_BLOCKDEV: &str = "its writes cannot be kept apart from the image; use `drive` with a \
+     file, `read-only=on`, or `driver=qcow2` or `raw` with `file.driver=file`";
 
 #[cfg(test)]
 mod tests {
