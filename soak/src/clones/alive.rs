@@ -59,7 +59,7 @@ fn answers(guest: &Guest, vm: &Machine, wanted: &str) -> Result<(), String> {
 struct Memory {
     /// A page that N processes map counts an Nth part.
     proportional_bytes: u64,
-    /// What no other process maps, and what it has written.
+    /// What is in no file: QEMU's own memory, and the guest's written pages.
     own_bytes: u64,
 }
 
@@ -79,7 +79,7 @@ impl Memory {
         };
         Some(Self {
             proportional_bytes: bytes("Pss:")?,
-            own_bytes: bytes("Private_Dirty:")?,
+            own_bytes: bytes("Anonymous:")?,
         })
     }
 }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_sizes_are_those_of_the_rollup() {
-        let rollup = "Rss:  9 kB\nPss:   3 kB\nPss_Dirty: 8 kB\nPrivate_Dirty:  2 kB\n";
+        let rollup = "Rss:  9 kB\nPss:   3 kB\nPss_Dirty: 8 kB\nAnonymous:  2 kB\n";
         let memory = Memory::parse(rollup).unwrap();
         assert_eq!(
             (memory.proportional_bytes, memory.own_bytes),
