@@ -32,7 +32,7 @@ pub(super) fn play(guest: &Guest, clones: u64) -> Result<Vec<String>, String> {
     let median = own.get(own.len() / 2).copied().unwrap_or_default();
     let limit = MEMORY_BYTES + clones * OWN_LIMIT_BYTES;
     println!(
-        "memory: {} MiB in all, {} MiB at most; of its own, a clone has {} MiB (median)",
+        "memory: {} MiB in all, limit {} MiB; without the template, a clone has {} MiB (median)",
         all >> 20,
         limit >> 20,
         median >> 20
@@ -84,7 +84,7 @@ impl Memory {
     }
 }
 
-/// The memory that a clone may have of its own.
+/// The memory that a clone may add to that of its template.
 const OWN_LIMIT_BYTES: u64 = 48 << 20;
 
 #[cfg(test)]
