@@ -126,10 +126,15 @@ fn fall_asleep(process: &Path) -> Result<(), Failure> {
 }
 
 /// The memory that belongs to this process alone: `Private_Dirty` of `proc(5)`.
-pub(crate) fn private_kib(process: &Path) -> Result<u32, Failure> {
+fn private_kib(process: &Path) -> Result<u32, Failure> {
+    rollup_kib(process, "Private_Dirty:")
+}
+
+/// A size from the `smaps_rollup` of this folder in `/proc`.
+pub(crate) fn rollup_kib(process: &Path, name: &str) -> Result<u32, Failure> {
     let text = std::fs::read_to_string(process.join("smaps_rollup"))?;
     let mut lines = text.lines();
-    let value = lines.find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let value = lines.find_map(|line| line.strip_prefix(name));
     let kilobytes = value.and_then(|value| value.trim().strip_suffix(" kB"));
-    Ok(kilobytes.ok_or("no Private_Dirty")?.trim().parse()?)
+    Ok(kilobytes.ok_or(format!("no {name}"))?.trim().parse()?)
 }

@@ -10,7 +10,7 @@ pub(crate) mod worker;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub(crate) use idle::{Keeper, private_kib};
+pub(crate) use idle::{Keeper, rollup_kib};
 use life::{By, Life, Recipe};
 pub(crate) use life::{Met, words};
 use worker::Worker;

@@ -8,7 +8,7 @@ use qemu_machine::template::{Pool, Template};
 use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 use crate::Failure;
-use crate::lifetime::private_kib;
+use crate::lifetime::rollup_kib;
 use crate::setting::{Extent, Setting};
 
 /// A Linux guest of one QEMU, and its template at the shell prompt.
@@ -122,11 +122,13 @@ pub(super) fn pool(guest: &Guest) -> Result<Pool, Failure> {
     Ok(pool.start()?)
 }
 
-/// The private memory of its QEMU.
+/// The memory of its QEMU that is in no file: its own, and the guest's pages that
+/// were written. `Private_Dirty` would also count pages of the template's file
+/// that the kernel has not written to the disk yet, if one clone alone maps them.
 pub(super) fn own_bytes(vm: &Machine) -> Result<f64, Failure> {
     let pid = vm.pid().ok_or("the machine has ended")?;
     let process = PathBuf::from(format!("/proc/{pid}"));
-    Ok(f64::from(private_kib(&process)?) * 1024.0)
+    Ok(f64::from(rollup_kib(&process, "Anonymous:")?) * 1024.0)
 }
 
 /// The oldest QEMU of the set-up, which keeps each in a folder with its version

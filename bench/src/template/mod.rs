@@ -152,8 +152,8 @@ fn memory(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
     Ok(Operation {
         id: MEMORY,
         name: "the memory of a clone after one command".into(),
-        about: "The private memory (`Private_Dirty`) of the QEMU of a clone of 256 MiB after its \
-                first command. The floor is the same of a machine whose guest does not run: QEMU's \
+        about: "The memory of the QEMU of a clone of 256 MiB after its first command, without the \
+                pages of the template (`Anonymous` of proc(5)). The floor is the same of a machine whose guest does not run: QEMU's \
                 part of it."
             .into(),
         unit: Unit::Bytes,

@@ -38,9 +38,9 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
             id: ROWS[0],
             name: format!("{processes} processes with a test each, {AT_ONCE} at once"),
             about: "The elapsed time of a test run, from an empty store to the end of its last \
-                    process. Each process is the example `suite`: it makes the template or waits \
-                    for it, launches a clone, wakes it, compares a nonce that only the memory of \
-                    the template has, and ends the clone."
+                    process. Each process is the example `suite`. It makes the template or waits \
+                    for it, and launches and wakes a clone. Then it compares a nonce that only \
+                    the memory of the template has, and ends the clone."
                 .into(),
             unit: Unit::Seconds,
             bars: bars(&seconds, 30.0),

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_monitor_that_passes_no_descriptors_is_refused_for_templates_alone() {
-        let machine = |monitor| Machine::builder("qemu").monitor(monitor);
+        let machine = |monitor| Machine::builder("qemu").memory("1G").monitor(monitor);
         let tcp = || Monitor::Tcp(([127, 0, 0, 1], 0).into());
         for (monitor, named) in [(tcp(), "over TCP"), (Monitor::Off, "missing monitor")] {
             let error = plan(machine(monitor).freezable().spec()).unwrap_err();

@@ -32,7 +32,7 @@ pub(super) fn play(guest: &Guest, clones: u64) -> Result<Vec<String>, String> {
     let median = own.get(own.len() / 2).copied().unwrap_or_default();
     let limit = MEMORY_BYTES + clones * OWN_LIMIT_BYTES;
     println!(
-        "memory: {} MiB in all, {} MiB at most; of its own, a clone has {} MiB (median)",
+        "memory: {} MiB in all, limit {} MiB; without the template, a clone has {} MiB (median)",
         all >> 20,
         limit >> 20,
         median >> 20
@@ -59,7 +59,7 @@ fn answers(guest: &Guest, vm: &Machine, wanted: &str) -> Result<(), String> {
 struct Memory {
     /// A page that N processes map counts an Nth part.
     proportional_bytes: u64,
-    /// What no other process maps, and what it has written.
+    /// What is in no file: QEMU's own memory, and the guest's written pages.
     own_bytes: u64,
 }
 
@@ -79,12 +79,12 @@ impl Memory {
         };
         Some(Self {
             proportional_bytes: bytes("Pss:")?,
-            own_bytes: bytes("Private_Dirty:")?,
+            own_bytes: bytes("Anonymous:")?,
         })
     }
 }
 
-/// The memory that a clone may have of its own.
+/// The memory that a clone may add to that of its template.
 const OWN_LIMIT_BYTES: u64 = 48 << 20;
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_sizes_are_those_of_the_rollup() {
-        let rollup = "Rss:  9 kB\nPss:   3 kB\nPss_Dirty: 8 kB\nPrivate_Dirty:  2 kB\n";
+        let rollup = "Rss:  9 kB\nPss:   3 kB\nPss_Dirty: 8 kB\nAnonymous:  2 kB\n";
         let memory = Memory::parse(rollup).unwrap();
         assert_eq!(
             (memory.proportional_bytes, memory.own_bytes),

@@ -200,9 +200,13 @@ impl Conversation {
         }
     }
 
-    /// The line that makes the shell write the marker.
+    /// The line that makes the shell write the marker, and its user if that
+    /// matters: the guest starts a program for it.
     pub(super) fn marker_line(&self) -> String {
-        line::user_line(&self.marker)
+        match self.aim.user {
+            Some(_) => line::user_line(&self.marker),
+            None => line::marker_line(&self.marker),
+        }
     }
 
     /// The typed lines, in order.
