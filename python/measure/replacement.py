@@ -6,6 +6,7 @@ turns. Run it for a quiet minute, for example:
     python3 python/measure/replacement.py python/qemu_machine/compat /other/python
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -15,12 +16,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 ROUND_TRIPS = 3000
 LAUNCHES = 15
 EVENTS = 100_000
 TURNS = 3
+LIMIT = 30
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 ARGUMENTS = ["-machine", "none", "-nodefaults", "-S"]
 EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}\r\n'
@@ -100,67 +102,83 @@ def events() -> Dict[str, float]:
             theirs.sendall(GREETING)
             lines.readline()
             theirs.sendall(b'{"return": {}}\r\n')
-            for _ in range(EVENTS // 1000):
-                theirs.sendall(EVENT * 1000)
-            lines.readline()
+            with contextlib.suppress(OSError):
+                for _ in range(EVENTS // 1000):
+                    theirs.sendall(EVENT * 1000)
+                lines.readline()
 
     server = threading.Thread(target=serve)
     server.start()
     monitor = QEMUMonitorProtocol(ours)
     monitor.connect()
 
-    def work() -> None:
-        for _ in range(EVENTS):
+    begun, number = time.perf_counter(), 0
+    # A slow one must end, too.
+    while number < EVENTS and time.perf_counter() - begun < 10:
+        for _ in range(100):
             monitor.pull_event(wait=True)
-
-    seconds, _ = timed(work)
-    monitor.close()
+        number += 100
+    seconds = time.perf_counter() - begun
+    # It may be closed already.
+    with contextlib.suppress(OSError):
+        monitor.close()
+    with contextlib.suppress(OSError):
+        ours.close()
     server.join()
-    return {"events, thousands a second": EVENTS / seconds / 1e3}
+    return {"events, thousands a second": number / seconds / 1e3}
 
 
 def console() -> Dict[str, float]:
     from qemu.machine.console_socket import ConsoleSocket
 
     # A slow one must end, too.
-    for megabytes in (0.25, 64.0):
+    for megabytes in (0.05, 2.0, 64.0):
         amount = int(megabytes * 1e6)
         ours, theirs = socket.socketpair()
-        drained = ConsoleSocket(sock_fd=ours.fileno(), drain=True)
-        ours.close()
+        drained = ConsoleSocket(sock_fd=os.dup(ours.fileno()), drain=True)
         writer = threading.Thread(target=theirs.sendall, args=(bytes(amount),))
         begun = time.perf_counter()
         writer.start()
         left = amount
         while left:
-            left -= len(drained.recv(min(left, 1_000_000)))
+            left -= len(drained.recv(min(left, 50_000)))
         seconds = time.perf_counter() - begun
         writer.join()
         theirs.close()
-        drained.close()
-        if seconds > 0.5:
+        with contextlib.suppress(OSError):
+            drained.close()
+        if seconds > 3:
             break
     return {"console, MB/s": megabytes / seconds}
 
 
+WORKS = (round_trips, launches, floor, events, console)
+
+
+def measured(folder: str, work: str) -> Dict[str, float]:
+    """What a process with this folder on its path measures. Nothing if it fails."""
+    env = {**os.environ, "PYTHONPATH": folder}
+    command = [sys.executable, __file__, "--child", work]
+    with contextlib.suppress(subprocess.SubprocessError):
+        output = subprocess.check_output(command, env=env, timeout=LIMIT)
+        return dict(json.loads(output))
+    return {}
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        found: Dict[str, float] = {}
-        for work in (round_trips, launches, floor, events, console):
-            found.update(work())
-        print(json.dumps(found))
+        print(json.dumps(globals()[sys.argv[2]]()))
         return
     folders = [os.path.abspath(folder) for folder in sys.argv[1:]]
-    results: Dict[str, Dict[str, list]] = {folder: {} for folder in folders}
-    for _ in range(TURNS):
-        for folder in folders:
-            env = {**os.environ, "PYTHONPATH": folder}
-            out = subprocess.check_output([sys.executable, __file__, "--child"], env=env)
-            for name, value in json.loads(out).items():
-                results[folder].setdefault(name, []).append(value)
-    for name in results[folders[0]]:
-        medians = [statistics.median(results[folder][name]) for folder in folders]
-        print(f"{name}: " + ", ".join(f"{value:.2f}" for value in medians))
+    for work in WORKS:
+        found: Dict[str, Dict[str, List[float]]] = {}
+        for _ in range(TURNS):
+            for folder in folders:
+                for name, value in measured(folder, work.__name__).items():
+                    found.setdefault(name, {}).setdefault(folder, []).append(value)
+        for name, values in found.items():
+            medians = [f"{statistics.median(values.get(it, [0])):.2f}" for it in folders]
+            print(f"{name}: " + ", ".join(medians), flush=True)
 
 
 main()
