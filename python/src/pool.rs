@@ -111,7 +111,7 @@ impl Pool {
         Ok(Operation::of(Box::pin(async move {
             let job = next(&jobs).await;
             Box::new(move |py: Python<'_>| match job {
-                Some(job) => job.to_python(py),
+                Some(job) => job.into_python(py),
                 None => Ok(py.None()),
             }) as Reply
         })))

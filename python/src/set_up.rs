@@ -59,7 +59,7 @@ impl Job {
     }
 
     /// A tuple of the machine and of [`Done`].
-    pub(crate) fn to_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let vm = Py::new(py, Machine::new(self.0))?;
         let done = Py::new(py, Done::new(self.1))?;
         Ok(PyTuple::new(py, [vm.into_any(), done.into_any()])?

@@ -52,7 +52,7 @@ impl Making {
             match next(&mut parts).await {
                 Step::Job(job) => {
                     *locked(&place) = Some(parts);
-                    Box::new(move |py: Python<'_>| job.to_python(py))
+                    Box::new(move |py: Python<'_>| job.into_python(py))
                 }
                 Step::Made(Ok(made)) => {
                     Box::new(move |py: Python<'_>| Ok(Py::new(py, Template::new(made))?.into_any()))

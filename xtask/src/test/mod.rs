@@ -64,10 +64,10 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
             Ok(outcome)
         });
     }
-    outcome += step("Python tests", || python::run(extent));
-    if extent == Extent::Full {
-        outcome += step("Python tests of the wheel", wheel::test);
-    }
+    outcome += step("Python tests", || match extent {
+        Extent::Full => python_and_wheel(),
+        Extent::Quick => python::run(extent),
+    });
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;
@@ -79,6 +79,25 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         Ok(tally.into())
     });
     conclude(outcome)
+}
+
+/// Runs the tests of the Python package, and beside them those of its wheel: each
+/// run is one process, which mostly waits.
+fn python_and_wheel() -> Result<Outcome, Failure> {
+    thread::scope(|scope| {
+        let of_wheel = scope.spawn(wheel::test);
+        let outcome = python::run(Extent::Full);
+        let panicked = |_| Err(Failure::new("the tests of the wheel panicked"));
+        let of_wheel = of_wheel.join().unwrap_or_else(panicked);
+        let of_wheel = of_wheel.unwrap_or_else(|failure| {
+            tell!("{failure}");
+            Outcome::failed("Python tests of the wheel")
+        });
+        outcome.map(|mut outcome| {
+            outcome += of_wheel;
+            outcome
+        })
+    })
 }
 
 /// Checks the source while the set-up runs: the set-up mostly waits for
