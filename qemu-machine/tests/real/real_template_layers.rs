@@ -115,17 +115,11 @@ fn a_clone_is_frozen_again_and_no_layer_needs_the_files_of_another() {
         let third = clone.freeze().keep_at(&kept).wait().unwrap();
         goes_on(&second.machine().launch().wait().unwrap());
         drop((clone, layer, second, third));
+        let mut disks = names(&kept);
+        disks.retain(|name| name.starts_with("disk"));
         assert_eq!(
-            names(&kept),
-            [
-                "disk0.below0.qcow2",
-                "disk0.below1.qcow2",
-                "disk0.qcow2",
-                "ram",
-                "state",
-                "template.json",
-                "used"
-            ]
+            disks,
+            ["disk0.below0.qcow2", "disk0.below1.qcow2", "disk0.qcow2"]
         );
         let opened = Template::open(&kept, &machine).unwrap();
         let clones = [(); 2].map(|()| opened.machine().launch().wait().unwrap());
