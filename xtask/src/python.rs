@@ -27,7 +27,7 @@ pub(crate) enum Profile {
     Dev,
 }
 
-/// Makes the environment in which [`test`] runs. That mostly waits for downloads.
+/// Makes the environment in which [`test()`] runs. That mostly waits for downloads.
 pub(crate) fn prepare() -> Result<(), Failure> {
     environment("python3").map(drop)
 }

@@ -80,22 +80,16 @@ impl Identity {
     ///
     /// [`Machine::wake`]: crate::Machine::wake
     pub fn script(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.script_at(now.unwrap_or_default())
+        let others = self.script_without_time();
+        format!("{others} && {} >/dev/null", time_script(""))
     }
 
-    /// The script, with the time since 1970 in it.
-    fn script_at(&self, now: Duration) -> String {
+    /// The script for all but the time.
+    pub(super) fn script_without_time(&self) -> String {
         let seed = self.seed.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "\\{byte:03o}");
             text
         });
-        // Some `date` takes whole seconds only. It is set to the nearest one
-        // first, and at the beginning of the next one again.
-        let (seconds, nanos) = (now.as_secs(), now.subsec_nanos());
-        let nearest = seconds + u64::from(nanos >= 500_000_000);
-        let rest = Duration::from_nanos(u64::from(1_000_000_000 - nanos));
-        let (rest, next) = (rest.as_secs_f64(), seconds + 1);
         let machine_id = self.machine_id();
         let boot_id = uuid(&self.boot_id);
         let mac = self.mac(0);
@@ -110,9 +104,6 @@ impl Identity {
         format!(
             "(\n\
              exec 2>/dev/null; failed=\n\
-             date -u -s @{seconds}.{nanos:09} >/dev/null || {{\n\
-             date -u -s @{nearest} >/dev/null || failed=\"$failed clock\"\n\
-             ( sleep {rest:.3} && date -u -s @{next} ) </dev/null >/dev/null & }}\n\
              printf '{seed}' > /dev/urandom || failed=\"$failed seed\"\n\
              perl -e 'open F,\"+</dev/urandom\"; ioctl F,0x5207,0 or exit 1' || \
              python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\"),0x5207)'\n\
@@ -138,6 +129,33 @@ impl Identity {
             hostname = hostname.unwrap_or_default(),
         )
     }
+}
+
+/// A script that gives a Linux guest the time of this host, now. If it prints a
+/// number, then that is a process which sets the time once more: some `date`
+/// takes whole seconds only. It is set to the nearest one first, and at the
+/// beginning of the next one again. `earlier` is such a process, which it ends.
+pub(super) fn time_script(earlier: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    time_script_at(now.unwrap_or_default(), earlier)
+}
+
+/// The script, with the time since 1970 in it.
+fn time_script_at(now: Duration, earlier: &str) -> String {
+    let end = if earlier.is_empty() {
+        String::new()
+    } else {
+        format!("kill {earlier}; ")
+    };
+    let (seconds, nanos) = (now.as_secs(), now.subsec_nanos());
+    let nearest = seconds + u64::from(nanos >= 500_000_000);
+    let rest = Duration::from_nanos(u64::from(1_000_000_000 - nanos));
+    let (rest, next) = (rest.as_secs_f64(), seconds + 1);
+    format!(
+        "( exec 3>&1 >/dev/null 2>&1; {end}date -u -s @{seconds}.{nanos:09} || \
+         {{ date -u -s @{nearest} && {{ ( sleep {rest:.3} && date -u -s @{next} ) \
+         </dev/null 3>&- & echo $! >&3; }}; }} || {{ echo not set: clock >&3; exit 1; }} )"
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -180,9 +198,9 @@ mod tests {
 
     #[test]
     fn the_script_is_one_that_shells_can_read() {
-        let script = identity()
-            .hostname("it's")
-            .script_at(Duration::new(1_795_877_222, 750_000_000));
+        let identity = identity().hostname("it's");
+        let time = time_script_at(Duration::new(1_795_877_222, 750_000_000), "7");
+        let script = format!("{}\n{time}", identity.script_without_time());
         for shell in ["dash", "bash"] {
             let read = Command::new(shell).args(["-n", "-c", &script]).output();
             let read = read.unwrap();
@@ -190,7 +208,8 @@ mod tests {
         }
         for part in [
             "@1795877222.750000000 ",
-            "@1795877223 >",
+            "kill 7; date",
+            "date -u -s @1795877223 &&",
             "sleep 0.250 ",
             "printf '\\000\\001\\002",
             "hostname 'its'",

@@ -4,14 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use qemu_qmp::agent::AgentError;
+use qemu_qmp::agent::{AgentError, GuestAgent};
 use qemu_qmp::error::ErrorKind;
-use qemu_qmp_engine::{operation, timeout_option};
+use qemu_qmp_engine::{Deadlines, operation, timeout_option};
 
-use super::identity::Identity;
+use super::identity::{Identity, time_script};
 use crate::Machine;
+use crate::Shell;
 use crate::console::ShellError;
 
 impl Machine {
@@ -23,6 +24,9 @@ impl Machine {
     /// shell does, which must be at its prompt; for a
     /// [`Shell`](crate::Shell) that is open already, run
     /// [`Identity::script`] in it.
+    ///
+    /// The time is right within half a second, if the guest runs a command in
+    /// less. A guest whose `date` takes whole seconds has it a second later.
     ///
     /// The kernel mixes the seed into its random numbers. It uses the seed at
     /// once if the machine has a `vmgenid` device, or the guest has Perl or
@@ -90,44 +94,95 @@ impl Wake {
         };
         let identity = identity.map_or_else(Identity::random, Ok);
         let identity = identity.map_err(|cause| failed(WakeFailure::Random(cause.into())))?;
-        let (status, output) = if machine.handles.has_agent {
-            by_agent(&machine, &identity, timeout).await
-        } else {
-            by_shell(&machine, &identity, timeout).await
-        }
-        .map_err(failed)?;
-        if status == 0 {
-            return Ok(identity);
-        }
-        let output = String::from_utf8_lossy(&output).trim().to_owned();
-        Err(failed(WakeFailure::Refused { status, output }))
+        let waking = async {
+            let mut guest = Guest::open(&machine, timeout).await?;
+            guest.run(identity.script_without_time()).await?;
+            guest.set_time().await
+        };
+        waking.await.map_err(failed)?;
+        Ok(identity)
     }
 }
 
-async fn by_agent(
-    machine: &Machine,
-    identity: &Identity,
+/// What runs scripts in the guest, within the deadline of the whole.
+struct Guest {
+    way: Way,
+    deadlines: Deadlines,
+    begun: Instant,
     timeout: Option<Duration>,
-) -> Result<(i64, Vec<u8>), WakeFailure> {
-    let agent = machine.guest_agent();
-    let ready = agent.wait_until_ready().timeout(timeout).await;
-    ready.map_err(WakeFailure::Agent)?;
-    let exec = agent.exec("/bin/sh").arg("-c").arg(identity.script());
-    let output = exec.timeout(timeout).await.map_err(WakeFailure::Agent)?;
-    Ok((output.code.unwrap_or(-1), output.stdout))
 }
 
-async fn by_shell(
-    machine: &Machine,
-    identity: &Identity,
-    timeout: Option<Duration>,
-) -> Result<(i64, Vec<u8>), WakeFailure> {
-    let shell = machine.console().shell().timeout(timeout).await;
-    let mut shell = shell.map_err(WakeFailure::Shell)?;
-    let run = shell.run(identity.script()).timeout(timeout).await;
-    let output = run.map_err(WakeFailure::Shell)?;
-    Ok((output.status.into(), output.output))
+enum Way {
+    Agent(GuestAgent),
+    Shell(Shell),
 }
+
+impl Guest {
+    async fn open(machine: &Machine, timeout: Option<Duration>) -> Result<Self, WakeFailure> {
+        let deadlines = machine.deadlines().clone();
+        let begun = deadlines.now();
+        let way = if machine.handles.has_agent {
+            let agent = machine.guest_agent();
+            let ready = agent.wait_until_ready().timeout(timeout).await;
+            ready.map_err(WakeFailure::Agent)?;
+            Way::Agent(agent.clone())
+        } else {
+            let shell = machine.console().shell().timeout(timeout).await;
+            Way::Shell(shell.map_err(WakeFailure::Shell)?)
+        };
+        Ok(Self {
+            way,
+            deadlines,
+            begun,
+            timeout,
+        })
+    }
+
+    /// Returns what the script printed.
+    async fn run(&mut self, script: String) -> Result<String, WakeFailure> {
+        let spent = self.deadlines.now() - self.begun;
+        let left = self.timeout.map(|it| it.saturating_sub(spent));
+        let (status, output) = match &mut self.way {
+            Way::Agent(agent) => {
+                let exec = agent.exec("/bin/sh").arg("-c").arg(script);
+                let output = exec.timeout(left).await.map_err(WakeFailure::Agent)?;
+                (output.code.unwrap_or(-1), output.stdout)
+            }
+            Way::Shell(shell) => {
+                let run = shell.run(script).timeout(left).await;
+                let output = run.map_err(WakeFailure::Shell)?;
+                (output.status.into(), output.output)
+            }
+        };
+        let output = String::from_utf8_lossy(&output).trim().to_owned();
+        if status == 0 {
+            Ok(output)
+        } else {
+            Err(WakeFailure::Refused { status, output })
+        }
+    }
+
+    /// Sets the time. On its way to the guest a time grows old, so a guest that
+    /// is slow to take it gets another.
+    async fn set_time(&mut self) -> Result<(), WakeFailure> {
+        let mut earlier = String::new();
+        for _ in 0..TIMES {
+            let sent = self.deadlines.now();
+            earlier = self.run(time_script(&earlier)).await?;
+            earlier.retain(|character| character.is_ascii_digit());
+            if self.deadlines.now() - sent < OLD {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time of this age is old.
+const OLD: Duration = Duration::from_millis(400);
+
+/// A guest that has not taken a time by then is always slow.
+const TIMES: usize = 5;
 
 /// A guest did not get its own identity.
 #[derive(Clone)]

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use super::call::{Operation, Running};
 use super::open_file::OpenFile;
-use super::process::{GuestProcess, LastStatus, ask, wait_for_exit};
+use super::process::{GuestProcess, LastStatus, ask, longer, wait_for_exit};
 use super::{AgentError, AgentFailure, Exec, ExecOutput, GuestAgent};
 use segments::Segments;
 
@@ -170,7 +170,7 @@ impl StreamedProgram {
     /// Waits for the next piece of either stream.
     ///
     /// The agent does not report new output, so this asks it: at once, and then
-    /// after pauses, which double from 5 ms to 200 ms.
+    /// after pauses, which grow by a quarter from 5 ms to 200 ms.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
@@ -219,7 +219,7 @@ impl StreamedProgram {
                 let pid = self.program.pid();
                 return Err(running.error(EXEC, AgentFailure::StillRunning { limit, pid }));
             }
-            pace = LONGEST_PACE.min(2 * pace);
+            pace = LONGEST_PACE.min(longer(pace));
         }
         // The pump removes it now.
         if let Some(directory) = self.directory.take() {
