@@ -59,6 +59,7 @@ fn run(words: &[OsString], is_owner: bool) -> Result<Outcome, Failure> {
     match arguments::read(words) {
         Ok(arguments) => match arguments.verb {
             Verb::Run(run) if is_owner => run.own(),
+            Verb::Clone(clone) if is_owner => clone.own(),
             verb => verb.run(),
         },
         Err(Refused::Usage(error)) => output::usage(&error),

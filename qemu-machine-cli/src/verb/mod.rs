@@ -28,6 +28,7 @@ mod shell;
 mod status;
 mod stop;
 mod sweep;
+mod template;
 mod tui;
 mod wait_screen;
 mod way;
@@ -53,6 +54,8 @@ pub(crate) enum Verb {
     Resume(control::Resume),
     Logs(logs::Logs),
     Sweep(sweep::Sweep),
+    Template(template::Templates),
+    Clone(Box<run::CloneMachine>),
     Exec(exec::ExecInGuest),
     Shell(shell::GuestShell),
     Console(console::AttachConsole),
@@ -89,6 +92,8 @@ impl Verb {
             Self::Resume(verb) => verb.run(),
             Self::Logs(verb) => verb.run(),
             Self::Sweep(verb) => verb.run(),
+            Self::Template(verb) => verb.run(),
+            Self::Clone(verb) => verb.run(),
             Self::Exec(verb) => verb.run(),
             Self::Shell(verb) => verb.run(),
             Self::Console(verb) => verb.run(),

@@ -25,6 +25,7 @@ macro_rules! kept {
 kept! {
     "accel": super::accel::Findings,
     "agent": super::agent::Output,
+    "clone": super::run::Output,
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
     "kill": super::stop::Ended,
@@ -37,6 +38,7 @@ kept! {
     "status": super::status::MachineStatus,
     "stop": super::stop::Ended,
     "sweep": super::sweep::Swept,
+    "template": super::template::Output,
 }
 
 /// A verb that prints JSON, and the schema of that.

@@ -78,19 +78,19 @@ fn row(machine: &PublishedMachine, state: State) -> [String; 5] {
 }
 
 /// Columns as wide as their widest cell, except for the last.
-fn table(rows: impl Iterator<Item = [String; 5]>) -> String {
+pub(super) fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = rows.collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     };
-    let widths: [usize; 4] = std::array::from_fn(width);
+    let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row[..N - 1].iter().zip(widths) {
             text.extend([&*format!("{cell:width$}"), "  "]);
         }
-        text.push_str(&row[4]);
+        text.push_str(&row[N - 1]);
         text.push('\n');
     }
     text

@@ -4,11 +4,14 @@
 //! launch -> steps, in their order -> interact or stay -> kept, if it failed -> end
 //! ```
 
+mod clone;
 mod detach;
 mod dry_run;
 mod ending;
+mod freeze;
 mod life;
 mod machine;
+mod make;
 mod monitor;
 mod owner;
 mod result;
@@ -22,7 +25,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
+pub(super) use clone::{CloneMachine, locate};
+pub(super) use freeze::wakes_by_default;
 pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
+pub(super) use make::Make;
 pub(super) use result::QemuResult;
 pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
@@ -45,6 +51,12 @@ pub(crate) struct Run {
     machine: machine::MachineOptions,
 
     #[command(flatten)]
+    host: machine::HostOptions,
+
+    #[command(flatten)]
+    sockets: machine::SocketOptions,
+
+    #[command(flatten)]
     console: ConsoleOptions,
 
     #[command(flatten)]
@@ -56,13 +68,16 @@ pub(crate) struct Run {
     #[command(flatten)]
     ends: EndOptions,
 
+    #[command(flatten)]
+    freeze: freeze::FreezeOptions,
+
     /// Arguments for QEMU, or its whole line: qemu-system-…
     #[arg(last = true, value_name = "QEMU ARGUMENTS", help_heading = None)]
     qemu_arguments: Vec<std::ffi::OsString>,
 }
 
 /// The configuration is read first. The other options then have its words.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Targets")]
 struct TargetOptions {
     /// A target of qemu-machine.toml, for what is not given here
@@ -88,7 +103,7 @@ struct TargetOptions {
     json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Console and steps")]
 struct ConsoleOptions {
     /// Shows the console live; with --exec, on standard error
@@ -109,7 +124,7 @@ struct ConsoleOptions {
     qmp_shell: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Ends")]
 struct BackgroundOptions {
     /// Goes on in the background after the last step
@@ -117,7 +132,7 @@ struct BackgroundOptions {
     detach: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Ends")]
 struct EndOptions {
     /// Waits until the machine ends by itself, after the last step
@@ -194,15 +209,21 @@ impl Run {
 
     /// The same by the owner of a detached machine.
     pub(crate) fn own(self) -> Result<Outcome, Failure> {
-        let channel = owner::leave_caller().map_err(|error| detach::failed(&error))?;
-        let attention = Attention::of_verb()?;
-        let owner = owner::Owner::begin(channel, &attention);
-        let owner = owner.map_err(|error| detach::failed(&error))?;
-        self.live(&attention, Some(&owner))
+        owner::Owner::run(|attention, owner| self.live(attention, Some(owner)))
     }
 
     fn live(self, attention: &Attention, owner: Option<&owner::Owner>) -> Result<Outcome, Failure> {
         let plan = machine::plan(&self, attention)?;
+        self.live_as(plan, attention, owner)
+    }
+
+    fn live_as(
+        self,
+        mut plan: machine::Plan,
+        attention: &Attention,
+        owner: Option<&owner::Owner>,
+    ) -> Result<Outcome, Failure> {
+        plan.builder = plan.builder.publish();
         let lived = life::live(&self, &plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);

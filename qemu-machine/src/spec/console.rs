@@ -130,6 +130,11 @@ impl ConsoleConfig {
         self
     }
 
+    /// The device behind it.
+    pub(crate) fn device(&self) -> &ConsoleDevice {
+        &self.device
+    }
+
     pub(crate) fn log_path(&self) -> Option<&Path> {
         self.log.as_deref()
     }

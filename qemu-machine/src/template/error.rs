@@ -60,6 +60,15 @@ pub enum TemplateError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// The store has no template of this name or key.
+    NotFound {
+        /// The name or key.
+        name: String,
+        /// The directory of the store.
+        store: PathBuf,
+        /// The names or keys of the templates that it has.
+        names: Vec<String>,
+    },
 }
 
 impl fmt::Display for TemplateError {
@@ -89,6 +98,15 @@ impl fmt::Display for TemplateError {
             Self::Unusable { path, reason } => {
                 write!(f, "no usable template in {}: {reason}", path.display())
             }
+            Self::NotFound { name, store, names } => {
+                let store = store.display();
+                write!(f, "there is no template '{name}' in {store}; ")?;
+                if names.is_empty() {
+                    f.write_str("there is none at all")
+                } else {
+                    write!(f, "there are: {}", names.join(", "))
+                }
+            }
         }
     }
 }
@@ -107,6 +125,7 @@ impl TemplateError {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
             Self::InputChanged { .. } | Self::Unusable { .. } => ErrorKind::Unsupported,
+            Self::NotFound { .. } => ErrorKind::NotFound,
         }
     }
 
@@ -121,7 +140,8 @@ impl TemplateError {
             | Self::SetUp(_)
             | Self::Timeout { .. }
             | Self::InputChanged { .. }
-            | Self::Unusable { .. } => None,
+            | Self::Unusable { .. }
+            | Self::NotFound { .. } => None,
         }
     }
 }

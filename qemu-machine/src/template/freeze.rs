@@ -19,6 +19,7 @@ use qemu_qmp_engine::{operation, timeout_option};
 use serde_json::json;
 
 use super::clone::Template;
+use super::description;
 use super::digest::Digest;
 use super::error::TemplateError;
 use super::files::{Files, USED};
@@ -235,6 +236,7 @@ impl Saved {
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
+        description::write(&launched.spec, &directory).map_err(file("write in", &directory))?;
         manifest
             .write(&directory)
             .map_err(file("write in", &directory))?;

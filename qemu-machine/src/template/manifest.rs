@@ -87,14 +87,14 @@ fn of_stamp(value: &Value) -> Option<Stamp> {
 }
 
 /// A word as JSON: text, or bytes if it is no UTF-8.
-fn word(word: &OsStr) -> Value {
+pub(super) fn word(word: &OsStr) -> Value {
     match word.to_str() {
         Some(text) => text.into(),
         None => word.as_bytes().into(),
     }
 }
 
-fn of_word(value: &Value) -> Option<OsString> {
+pub(super) fn of_word(value: &Value) -> Option<OsString> {
     if let Some(text) = value.as_str() {
         return Some(text.into());
     }

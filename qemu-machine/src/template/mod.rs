@@ -15,8 +15,10 @@
 //! its own.
 
 mod clone;
+mod description;
 mod digest;
 pub(crate) mod error;
+mod facts;
 mod files;
 mod freeze;
 mod identity;
@@ -27,6 +29,7 @@ pub(crate) mod wake;
 
 pub use clone::Template;
 pub use error::TemplateError;
+pub use facts::TemplateFacts;
 pub use freeze::Freeze;
 pub use identity::Identity;
 pub use pool::{Pool, PoolBuilder, Take};

@@ -1,11 +1,14 @@
 //! Launches the machine, does the steps, and ends it.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::InteractEnd;
-use qemu_machine::error::{AgentError, EventError, LaunchFailure, ShutdownError};
+use qemu_machine::error::{AgentError, ErrorKind, EventError, LaunchFailure, ShutdownError};
+use qemu_machine::template::Identity;
 use qemu_machine::{ExitReport, Machine, Shell, Wait};
 
 use super::Run;
@@ -31,6 +34,8 @@ pub(super) struct Lived {
     pub(super) report: Option<Arc<ExitReport>>,
     /// How the last command of the guest's ended.
     pub(super) command: Option<CommandEnd>,
+    /// The template that was made of the guest after the failure.
+    pub(super) frozen: Option<PathBuf>,
 }
 
 impl Lived {
@@ -41,15 +46,12 @@ impl Lived {
 
 /// Runs the machine to its end, in the background if there is an owner.
 pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
-    let clock = Clock {
-        ends_at: run.ends.timeout.map(|time| Instant::now() + time),
-        step: run.ends.step_timeout,
-    };
-    let _sockets = ServedSockets::before_launch(&run.machine.qmp);
+    let clock = Clock::start(run);
+    let _sockets = ServedSockets::before_launch(&run.sockets.qmp);
     let machine = match launch(plan, attention, &clock) {
         Ok(machine) => machine,
         Err(Stopped { ending, message }) => {
-            let (command, report) = (None, None);
+            let (command, report, frozen) = (None, None, None);
             let progress = progress(&run.steps.0);
             return Lived {
                 ending,
@@ -57,34 +59,31 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<
                 message,
                 report,
                 command,
+                frozen,
             };
         }
     };
-    let mut guest = Guest {
-        machine: &machine,
-        attention,
-        clock,
-        shell: None,
-        has_agent: run.machine.agent,
-        has_input: run.ends.exec_stdin,
-        left: &run.steps.0,
-        command: None,
-    };
+    let mut guest = Guest::new(&machine, run, attention, clock);
     let stopped = guest.walk(run, plan, owner);
     let (command, progress) = (guest.command, progress(guest.left));
     drop(guest);
+    let is_failure = stopped.ending.outcome(progress) != Outcome::Succeeded;
     let mut lived = Lived {
         ending: stopped.ending,
         progress,
         message: stopped.message,
         report: None,
         command,
+        frozen: None,
     };
     let mut was_called = matches!(
         lived.ending,
         Ending::Interrupted(_) | Ending::OutputFailed { .. }
     );
-    if run.ends.keep_on_failure && lived.outcome() != Outcome::Succeeded && !was_called {
+    if is_failure && !was_called {
+        lived.frozen = run.freeze.after_failure(&machine, attention);
+    }
+    if run.ends.keep_on_failure && is_failure && !was_called {
         was_called = keep(&machine, run, &mut lived, attention);
     }
     // The first call asks for a soft end, also if it came while nobody waited.
@@ -133,10 +132,24 @@ struct Guest<'a> {
     command: Option<CommandEnd>,
 }
 
-impl Guest<'_> {
+impl<'a> Guest<'a> {
+    fn new(machine: &'a Machine, run: &'a Run, attention: &'a Attention, clock: Clock) -> Self {
+        Self {
+            machine,
+            attention,
+            clock,
+            shell: None,
+            has_agent: run.machine.agent,
+            has_input: run.ends.exec_stdin,
+            left: &run.steps.0,
+            command: None,
+        }
+    }
+
     /// Does everything before the end. The result is why the end begins.
     fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
-        match self.steps() {
+        let woken = if plan.wakes { self.wake() } else { Ok(()) };
+        match woken.and_then(|()| self.steps()) {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
                 return Stopped::quietly(Ending::Command(command));
@@ -144,10 +157,10 @@ impl Guest<'_> {
             Ok(_) => {}
         }
         let done = if let Some(owner) = owner {
-            let announced = owner.announce(self.machine, run.machine.log_dir.as_deref());
+            let announced = owner.announce(self.machine, run.host.log_dir.as_deref());
             announced.and_then(|()| self.live_on())
         } else if run.console.qmp_shell {
-            let name = run.machine.name.as_deref();
+            let name = run.host.name.as_deref();
             let ended = monitor::converse(self.machine, name, self.attention);
             ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
         } else if plan.interacts {
@@ -195,6 +208,34 @@ impl Guest<'_> {
             self.left = rest;
         }
         Ok(self.command)
+    }
+
+    /// Gives the guest its own identity. If the first step is to log in, that
+    /// comes before it, because there is no shell yet.
+    fn wake(&mut self) -> Result<(), Stopped> {
+        if !self.has_agent
+            && let Some((Step::Login(login), rest)) = self.left.split_first()
+        {
+            self.log_in(login)?;
+            self.left = rest;
+        }
+        let _phase = progress::phase("waking the guest");
+        let limit = self.clock.step();
+        let Some(shell) = &mut self.shell else {
+            let woken = self.attention.wait(self.machine.wake().timeout(limit));
+            let woken = woken.map_err(interrupted)?;
+            return woken
+                .map(drop)
+                .map_err(|error| not_woken(&error, error.kind()));
+        };
+        let identity = Identity::random().map_err(|error| not_woken(&error, ErrorKind::System))?;
+        let ran = shell.run(identity.script()).timeout(limit);
+        let ran = self.attention.wait(ran).map_err(interrupted)?;
+        let ran = ran.map_err(|error| not_woken(&error, error.kind()))?;
+        match ran.status {
+            0 => Ok(()),
+            _ => Err(not_woken(&ran.text().trim(), ErrorKind::Refused)),
+        }
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
@@ -314,6 +355,30 @@ impl Guest<'_> {
     }
 }
 
+/// Does the steps that make a guest ready to be frozen.
+pub(super) fn set_up(run: &Run, machine: &Machine, attention: &Attention) -> Result<(), Stopped> {
+    match Guest::new(machine, run, attention, Clock::start(run)).steps()? {
+        Some(end) if !end.is_success() => Err(Stopped {
+            ending: Ending::Command(end),
+            message: Some("a command of the set-up failed, so there is no template".to_owned()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The guest of a clone did not get its own identity.
+fn not_woken(error: &impl fmt::Display, kind: ErrorKind) -> Stopped {
+    Stopped {
+        ending: match kind {
+            ErrorKind::Timeout => Ending::TimedOut,
+            _ => Ending::StepFailed,
+        },
+        message: Some(format!(
+            "{error}; with --no-wake, the guest stays as it was frozen"
+        )),
+    }
+}
+
 /// Leaves a machine running whose run has failed, for a person to look at. The
 /// result says whether a call asked for the end.
 fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) -> bool {
@@ -323,7 +388,7 @@ fn keep(machine: &Machine, run: &Run, lived: &mut Lived, attention: &Attention) 
     if let Some(message) = lived.message.take() {
         output::error(message);
     }
-    let served = match run.machine.qmp.first() {
+    let served = match run.sockets.qmp.first() {
         Some(socket) => format!("its QMP is at {}", socket.display()),
         None => "--qmp SOCKET would serve its QMP".to_owned(),
     };
@@ -381,6 +446,13 @@ struct Clock {
 }
 
 impl Clock {
+    fn start(run: &Run) -> Self {
+        Self {
+            ends_at: run.ends.timeout.map(|time| Instant::now() + time),
+            step: run.ends.step_timeout,
+        }
+    }
+
     /// What the whole run has left; `None` is no limit.
     fn left(&self) -> Option<Duration> {
         let left = self.ends_at?.saturating_duration_since(Instant::now());

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use qemu_machine::error::ErrorKind;
-use qemu_machine::spec::{Drive, OptionGroup, Tee};
+use qemu_machine::spec::{ConsoleConfig, Drive, OptionGroup, Tee};
+use qemu_machine::template::Template;
 use qemu_machine::{Accel, Console, Machine, MachineBuilder, Wait, guests};
 
 use super::{Live, Run};
@@ -18,12 +19,12 @@ use crate::output;
 use crate::progress::{self, Stream};
 
 /// Describes the machine. Without these options, it is the built-in tiny guest.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Machine")]
-pub(super) struct MachineOptions {
+pub(in crate::verb) struct MachineOptions {
     /// The QEMU to run; by default that of this processor
     #[arg(long, value_name = "BINARY", value_hint = ValueHint::CommandName)]
-    qemu: Option<OsString>,
+    pub(super) qemu: Option<OsString>,
 
     /// Runs the QEMU of this processor instead: aarch64, riscv64
     #[arg(
@@ -32,53 +33,53 @@ pub(super) struct MachineOptions {
         conflicts_with = "qemu",
         hide_short_help = true
     )]
-    arch: Option<String>,
-
-    /// The machine's name for other verbs; qemu-PID by default
-    #[arg(long, hide_short_help = true)]
-    pub(super) name: Option<String>,
+    pub(super) arch: Option<String>,
 
     /// The machine's type: q35, microvm, virt
     #[arg(long, value_name = "TYPE", hide_short_help = true)]
-    machine: Option<OsString>,
+    pub(super) machine: Option<OsString>,
 
     /// A Linux kernel to boot
     #[arg(long, value_name = "FILE")]
-    kernel: Option<PathBuf>,
+    pub(super) kernel: Option<PathBuf>,
 
     /// The kernel's initial file system
     #[arg(long, value_name = "FILE")]
-    initrd: Option<PathBuf>,
+    pub(super) initrd: Option<PathBuf>,
 
     /// The kernel's command line
     #[arg(long, value_name = "TEXT")]
-    append: Option<OsString>,
+    pub(super) append: Option<OsString>,
 
     /// A disk: a file, or QEMU's own form (file=…,if=…)
     #[arg(long, value_name = "DISK", value_hint = ValueHint::FilePath)]
-    drive: Vec<OsString>,
+    pub(super) drive: Vec<OsString>,
 
     /// The guest's memory: 256M, 2G
     #[arg(long, value_name = "SIZE")]
-    memory: Option<OsString>,
+    pub(super) memory: Option<OsString>,
 
     /// How many processors the guest has
     #[arg(long, value_name = "NUMBER")]
-    smp: Option<u32>,
+    pub(super) smp: Option<u32>,
 
     /// The accelerators to try, in order; best is the fastest of all
     #[arg(long, value_name = "best|NAME", value_delimiter = ',',
           value_parser = Offered(accelerators), hide_possible_values = true)]
-    accel: Vec<String>,
+    pub(super) accel: Vec<String>,
 
     /// Gives the guest a port for its agent, and runs --exec by the agent
     #[arg(long, hide_short_help = true)]
-    pub(super) agent: bool,
+    pub(in crate::verb) agent: bool,
+}
 
-    /// Also serves QMP on this unix socket, for `qemu-machine qmp`; one client
-    /// at a time, so give it again for another
-    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
-    pub(super) qmp: Vec<PathBuf>,
+/// How other programs find the machine, and what is kept of it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub(in crate::verb) struct HostOptions {
+    /// The machine's name for other verbs; qemu-PID by default
+    #[arg(long, hide_short_help = true)]
+    pub(super) name: Option<String>,
 
     /// Keeps the logs of QEMU and of the console in this directory
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, hide_short_help = true)]
@@ -86,20 +87,32 @@ pub(super) struct MachineOptions {
 
     /// Writes every message of the monitor to this file
     #[arg(long, value_name = "FILE", hide_short_help = true)]
-    transcript: Option<PathBuf>,
+    pub(super) transcript: Option<PathBuf>,
 
     /// Writes QEMU's own output live to standard error
     #[arg(long, hide_short_help = true)]
-    qemu_output: bool,
+    pub(super) qemu_output: bool,
 }
 
-impl MachineOptions {
+/// The monitors for other programs.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub(in crate::verb) struct SocketOptions {
+    /// Also serves QMP on this unix socket, for `qemu-machine qmp`; one client
+    /// at a time, so give it again for another
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
+    pub(super) qmp: Vec<PathBuf>,
+}
+
+impl HostOptions {
     /// The name of the machine, which no other machine that runs has.
     pub(super) fn name(&self) -> String {
         let name = self.name.clone();
         name.unwrap_or_else(|| format!("qemu-{}", std::process::id()))
     }
+}
 
+impl MachineOptions {
     /// The QEMU that an option names.
     fn binary(&self) -> Option<OsString> {
         let by_arch = || Some(qemu_of(self.arch.as_deref()?).into());
@@ -117,6 +130,8 @@ pub(super) struct Plan {
     pub(super) builder: MachineBuilder,
     /// Whether the console goes to the terminal after the last step.
     pub(super) interacts: bool,
+    /// Whether the guest gets its own identity before the first step.
+    pub(super) wakes: bool,
 }
 
 /// Makes the machine. Tries the accelerators, if that was asked for.
@@ -133,45 +148,93 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
     let binary = binary.map(OsStr::to_owned).or(named);
     let binary = binary.unwrap_or_else(|| default_qemu().into());
     let is_tiny = !options.names_a_guest() && run.qemu_arguments.is_empty();
-    let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let shows_by_itself = is_tiny
-        && run.steps.is_empty()
-        && run.console.console.is_none()
-        && !run.background.detach
-        && !run.console.qmp_shell
-        && run.ends.dry_run.is_none();
-    let interacts = run.console.interact || (shows_by_itself && at_terminal);
+    let view = View::of(run, is_tiny);
+    view.show_progress(run);
 
-    let live = match run.console.console {
-        Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
-        None if shows_by_itself && !interacts => Some(Live::Stdout),
-        given => given,
-    };
-    let is_quiet = match live {
-        None => true,
-        Some(Live::Stderr) => false,
-        Some(Live::Auto | Live::Stdout) => output::goes_to_file(),
-    };
-    if is_quiet && !options.qemu_output {
-        progress::show();
-    }
-
-    let mut builder = Machine::builder(&binary).name(options.name()).publish();
+    let mut builder = Machine::builder(&binary).name(run.host.name());
     builder = with_hardware(builder, options, &binary, attention)?;
     if is_tiny {
         builder = with_tiny_guest(builder, options, &binary);
     }
     // A whole command line has its own serial ports.
     let is_whole = binary_is_given(&run.qemu_arguments);
-    let is_watched = live.is_some() || interacts || run.steps.need_console(options.agent);
-    if is_watched || !is_whole {
-        builder = builder.console(console(run, live, attention));
+    let needs_console = run.steps.need_console(options.agent);
+    if view.live.is_some() || view.interacts || needs_console || !is_whole {
+        builder = builder.console(console(Console::serial(), run, view.live, attention));
     }
-    builder = with_channels(builder, options)?;
+    if options.agent {
+        builder = builder.guest_agent();
+    }
+    builder = with_sockets(builder, &run.sockets);
+    builder = with_logs(builder, &run.host)?.args(arguments);
+    builder = run.freeze.prepare(builder)?;
     Ok(Plan {
-        builder: builder.args(arguments),
-        interacts,
+        builder,
+        interacts: view.interacts,
+        wakes: false,
     })
+}
+
+/// Makes a clone of a template. Its first console is as it was, but for what is
+/// done with its output.
+pub(super) fn plan_clone(
+    run: &Run,
+    template: &Template,
+    wakes: bool,
+    attention: &Attention,
+) -> Result<Plan, Failure> {
+    let view = View::of(run, true);
+    view.show_progress(run);
+    let mut builder = template.machine().name(run.host.name());
+    let mut consoles = builder.spec().consoles();
+    let first = consoles.find(|(name, _)| name.is_none());
+    let first = first.map(|(_, config)| config.clone());
+    drop(consoles);
+    if let Some(first) = first {
+        builder = builder.console(console(first, run, view.live, attention));
+    }
+    Ok(Plan {
+        builder: with_logs(builder, &run.host)?,
+        interacts: view.interacts,
+        wakes,
+    })
+}
+
+/// What a person sees of the console.
+struct View {
+    live: Option<Live>,
+    interacts: bool,
+}
+
+impl View {
+    /// If the run has nothing else to do, the console may be shown by itself.
+    fn of(run: &Run, may_show: bool) -> Self {
+        let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let shows_by_itself = may_show
+            && run.steps.is_empty()
+            && run.console.console.is_none()
+            && !run.background.detach
+            && !run.console.qmp_shell
+            && run.ends.dry_run.is_none();
+        let interacts = run.console.interact || (shows_by_itself && at_terminal);
+        let live = match run.console.console {
+            Some(Live::Auto) if run.steps.have_commands() => Some(Live::Stderr),
+            None if shows_by_itself && !interacts => Some(Live::Stdout),
+            given => given,
+        };
+        Self { live, interacts }
+    }
+
+    fn show_progress(&self, run: &Run) {
+        let is_quiet = match self.live {
+            None => true,
+            Some(Live::Stderr) => false,
+            Some(Live::Auto | Live::Stdout) => output::goes_to_file(),
+        };
+        if is_quiet && !run.host.qemu_output {
+            progress::show();
+        }
+    }
 }
 
 fn with_hardware(
@@ -239,11 +302,11 @@ fn with_tiny_guest(
 }
 
 fn console(
+    mut console: ConsoleConfig,
     run: &Run,
     live: Option<Live>,
     attention: &Attention,
-) -> qemu_machine::spec::ConsoleConfig {
-    let mut console = Console::serial();
+) -> ConsoleConfig {
     if let Some(live) = live {
         let tee = match live {
             Live::Auto | Live::Stdout => Tee::new(Watched(attention.clone())),
@@ -255,8 +318,8 @@ fn console(
             tee
         });
     }
-    if let Some(directory) = &run.machine.log_dir {
-        let name = run.machine.name().replace('/', "_");
+    if let Some(directory) = &run.host.log_dir {
+        let name = run.host.name().replace('/', "_");
         console = console.log(directory.join(format!("{name}.console")));
     }
     if run.steps.have_commands() && !run.machine.agent {
@@ -266,13 +329,7 @@ fn console(
     console
 }
 
-fn with_channels(
-    mut builder: MachineBuilder,
-    options: &MachineOptions,
-) -> Result<MachineBuilder, Failure> {
-    if options.agent {
-        builder = builder.guest_agent();
-    }
+fn with_sockets(mut builder: MachineBuilder, options: &SocketOptions) -> MachineBuilder {
     for (number, path) in options.qmp.iter().enumerate() {
         let id = format!("served{number}");
         let socket = OptionGroup::new("socket")
@@ -284,6 +341,13 @@ fn with_channels(
         builder = builder.arg("-mon");
         builder = builder.arg(format!("chardev={id},mode=control"));
     }
+    builder
+}
+
+fn with_logs(
+    mut builder: MachineBuilder,
+    options: &HostOptions,
+) -> Result<MachineBuilder, Failure> {
     if let Some(directory) = &options.log_dir {
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::file("make the directory", directory, &error))?;

@@ -15,10 +15,12 @@ use qemu_machine::Machine;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGHUP;
 
-use super::detach::KEEP;
+use super::detach::{KEEP, failed};
 use super::ending::Ending;
 use super::stopped::Stopped;
 use crate::attention::{Attention, Call};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::{output, progress};
 
 /// The owner's end of the channel to the caller.
@@ -52,7 +54,7 @@ impl fmt::Display for Detached {
 /// standard output and error. Returns the channel to it.
 ///
 /// It must be the first that the process does: nothing else is open yet.
-pub(super) fn leave_caller() -> io::Result<UnixStream> {
+fn leave_caller() -> io::Result<UnixStream> {
     let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     unistd::dup2_stdin(File::open("/dev/null")?)?;
     let open = fs::read_dir("/proc/self/fd")?.flatten();
@@ -72,9 +74,19 @@ pub(super) fn leave_caller() -> io::Result<UnixStream> {
 }
 
 impl Owner {
+    /// Leaves the caller, and becomes the owner of the machine that this runs.
+    pub(super) fn run(
+        live: impl FnOnce(&Attention, &Self) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let channel = leave_caller().map_err(|error| failed(&error))?;
+        let attention = Attention::of_verb()?;
+        let owner = Self::begin(channel, &attention).map_err(|error| failed(&error))?;
+        live(&attention, &owner)
+    }
+
     /// Begins to receive the caller's orders: signals, and to end if the caller
     /// is gone.
-    pub(super) fn begin(channel: UnixStream, attention: &Attention) -> io::Result<Self> {
+    fn begin(channel: UnixStream, attention: &Attention) -> io::Result<Self> {
         let (decide, decided) = mpsc::sync_channel(1);
         let (orders, attention) = (channel.try_clone()?, attention.clone());
         thread::Builder::new()

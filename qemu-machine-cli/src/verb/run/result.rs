@@ -26,6 +26,9 @@ pub(in crate::verb) struct RunResult {
     command: Option<CommandResult>,
     /// How QEMU ended; null if it was not launched, or still runs.
     qemu: Option<QemuResult>,
+    /// With `--freeze-on-failure`: the template, if it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen: Option<String>,
     /// With `interrupted`: the number of the signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
@@ -106,6 +109,10 @@ fn describe(lived: &Lived, outcome: Outcome) -> RunResult {
         message: lived.message.clone(),
         command: lived.command.map(CommandResult::from),
         qemu: lived.report.as_deref().map(QemuResult::from),
+        frozen: lived
+            .frozen
+            .as_ref()
+            .map(|it| it.to_string_lossy().into_owned()),
         signal: match lived.ending {
             Ending::Interrupted(signal) => Some(signal),
             _ => None,

@@ -59,6 +59,12 @@ impl Steps {
         self.0.iter().any(|step| matches!(step, Step::Exec(_)))
     }
 
+    /// Whether a shell is on the console after them.
+    pub(super) fn have_shell(&self) -> bool {
+        let has = |step: &Step| matches!(step, Step::Login(_) | Step::Exec(_));
+        self.0.iter().any(has)
+    }
+
     /// Whether the machine needs a console for them.
     pub(super) fn need_console(&self, has_agent: bool) -> bool {
         let is_agents = |step: &Step| has_agent && matches!(step, Step::Exec(_));

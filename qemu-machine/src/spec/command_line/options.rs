@@ -49,6 +49,11 @@ impl OptionGroup {
         self.set(key, if on { "on" } else { "off" })
     }
 
+    /// A group that is in QEMU's form already.
+    pub(crate) fn of_text(text: OsString) -> Self {
+        Self { text }
+    }
+
     /// The group, in the form that QEMU reads.
     pub fn as_os_str(&self) -> &OsStr {
         &self.text

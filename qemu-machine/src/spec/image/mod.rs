@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::{MachineSpec, OptionGroup};
 pub(crate) use generation::wants_generation_id;
 pub(crate) use guest_words::{guest_words, remove_incoming};
-pub(crate) use plan::{ImagePlan, ImageRefusal};
+pub(crate) use plan::{ImagePlan, ImageRefusal, option_name};
 
 /// Where the memory and the disks of a guest are.
 #[derive(Debug, Clone, Default)]

@@ -166,7 +166,7 @@ fn refusal(option: &OsStr, reason: &'static str) -> ImageRefusal {
 }
 
 /// The name of an option: QEMU accepts one dash or two.
-pub(super) fn option_name(word: &OsStr) -> Option<&str> {
+pub(crate) fn option_name(word: &OsStr) -> Option<&str> {
     let name = word.to_str()?.strip_prefix('-')?;
     Some(name.strip_prefix('-').unwrap_or(name))
 }

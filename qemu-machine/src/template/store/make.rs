@@ -174,7 +174,7 @@ impl MakeTemplate {
 }
 
 /// Locks a template against removal; fails if it is not there.
-fn use_lock(path: &Path) -> io::Result<File> {
+pub(in crate::template) fn use_lock(path: &Path) -> io::Result<File> {
     let name = path.join(USED);
     let used = File::options().read(true).write(true).open(&name)?;
     used.lock_shared()?;

@@ -11,6 +11,7 @@
 //! releases each lock with its process, however that ends.
 
 mod evict;
+mod find;
 mod key;
 mod make;
 
@@ -24,6 +25,7 @@ use super::TemplateError;
 use super::files::USED;
 use crate::process::runtime_dir;
 pub use make::MakeTemplate;
+pub(super) use make::use_lock;
 
 /// Templates that are kept on disk, so that many processes boot a guest once.
 ///

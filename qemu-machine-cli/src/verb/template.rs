@@ -1,0 +1,88 @@
+//! `template`: the frozen guests that `clone` starts from.
+
+mod described;
+mod list;
+mod remove;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+use qemu_machine::template::TemplateStore;
+
+pub(super) use described::DescribedTemplate;
+
+use super::run::Make;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+
+/// Makes templates, and looks after those that are kept.
+///
+/// A template is a guest that was booted once and frozen: its memory, devices
+/// and disks. `clone` starts machines from it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Templates {
+    #[command(subcommand)]
+    task: Task,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qemu-machine template make web --drive disk.qcow2 --memory 1G --login root
+  qemu-machine template list
+  qemu-machine template show web
+  qemu-machine template prune --size 2G";
+
+/// What to do with templates.
+#[derive(Debug, Subcommand)]
+enum Task {
+    Make(Box<Make>),
+    List(list::List),
+    Show(list::Show),
+    Remove(remove::Remove),
+    Prune(remove::Prune),
+}
+
+impl Templates {
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        match self.task {
+            Task::Make(task) => task.run(),
+            Task::List(task) => task.run(),
+            Task::Show(task) => task.run(),
+            Task::Remove(task) => task.run(),
+            Task::Prune(task) => task.run(),
+        }
+    }
+}
+
+/// Which store.
+#[derive(Debug, Clone, Args)]
+pub(super) struct StoreOption {
+    /// The directory of the templates; ~/.cache/qemu-machine/templates
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    store: Option<PathBuf>,
+}
+
+impl StoreOption {
+    pub(super) fn open(&self) -> Result<TemplateStore, Failure> {
+        let store = match &self.store {
+            Some(directory) => TemplateStore::at(directory),
+            None => TemplateStore::user(),
+        };
+        store.map_err(Failure::failed)
+    }
+}
+
+/// What the tasks print as JSON.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(
+    dead_code,
+    clippy::large_enum_variant,
+    reason = "its schema alone is of use"
+)]
+pub(super) enum Output {
+    Template(DescribedTemplate),
+    Removed(remove::Removed),
+}

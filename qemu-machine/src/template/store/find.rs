@@ -1,0 +1,58 @@
+//! Finds a template of a store by what a person calls it.
+
+use super::{StoredTemplate, TemplateStore};
+use crate::template::{Template, TemplateError, TemplateFacts};
+
+impl TemplateStore {
+    /// Finds a template by its key, by the beginning of its key (4 digits or
+    /// more), or by the name of the machine that was frozen. Of several with one
+    /// name, it is the one made last.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotFound`] has the names of those that are there. It
+    /// fails also if several keys begin so.
+    pub fn find(&self, name: &str) -> Result<StoredTemplate, TemplateError> {
+        let templates = self.list()?;
+        let facts = templates
+            .iter()
+            .map(|it| TemplateFacts::read(&it.path).ok());
+        let facts: Vec<Option<TemplateFacts>> = facts.collect();
+        let named = facts.iter().enumerate().filter_map(|(index, facts)| {
+            let facts = facts.as_ref()?;
+            (facts.name.as_deref() == Some(name)).then_some((facts.made, index))
+        });
+        let named = named.max().map(|(_, index)| &templates[index]);
+        let mut keyed = templates.iter().filter(|it| begins(&it.key, name));
+        let by_key = keyed.next().filter(|_| keyed.next().is_none());
+        let found = named.or(by_key);
+        found.cloned().ok_or_else(|| TemplateError::NotFound {
+            name: name.to_owned(),
+            store: self.directory.clone(),
+            names: templates
+                .iter()
+                .zip(&facts)
+                .map(|(it, facts)| match facts {
+                    Some(TemplateFacts {
+                        name: Some(name), ..
+                    }) => name.clone(),
+                    _ => it.key.clone(),
+                })
+                .collect(),
+        })
+    }
+}
+
+impl StoredTemplate {
+    /// Opens the template, as the machine that was frozen.
+    ///
+    /// # Errors
+    /// As for [`Template::open_as_frozen`].
+    pub fn open(&self) -> Result<Template, TemplateError> {
+        Template::open_as_frozen(&self.path)
+    }
+}
+
+/// Whether this is a key, or the beginning of one.
+fn begins(key: &str, name: &str) -> bool {
+    name.len() >= 4 && key.starts_with(name)
+}
