@@ -22,7 +22,7 @@ impl Machine {
     ///
     /// The agent does it, if the machine has one. Otherwise the first console's
     /// shell does, which must be at its prompt; for a
-    /// [`Shell`](crate::Shell) that is open already, run
+    /// [`Shell`] that is open already, run
     /// [`Identity::script`] in it.
     ///
     /// The time is right within half a second, if the guest runs a command in
@@ -114,7 +114,7 @@ struct Guest {
 
 enum Way {
     Agent(GuestAgent),
-    Shell(Shell),
+    Shell(Box<Shell>),
 }
 
 impl Guest {
@@ -128,7 +128,7 @@ impl Guest {
             Way::Agent(agent.clone())
         } else {
             let shell = machine.console().shell().timeout(timeout).await;
-            Way::Shell(shell.map_err(WakeFailure::Shell)?)
+            Way::Shell(Box::new(shell.map_err(WakeFailure::Shell)?))
         };
         Ok(Self {
             way,

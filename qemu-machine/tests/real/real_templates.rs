@@ -176,13 +176,23 @@ fn a_clone_that_woke_is_its_own_machine_with_the_right_time() {
         let scratch = Scratch::new("own");
         let mut machine = linux(&qemu, scratch.path());
         if initrd == "initramfs-agent" {
-            machine = machine.initrd(linux_guest().join(initrd)).guest_agent();
+            let card = "virtio-net-pci,netdev=net,mac=02:00:00:00:00:01";
+            let with_agent = machine.initrd(linux_guest().join(initrd)).guest_agent();
+            machine = with_agent.args(["-netdev", "user,id=net", "-device", card]);
         }
         let vm = machine.launch().wait().unwrap();
         vm.console().expect("~ # ").wait().unwrap();
         let mut shell = vm.console().shell().wait().unwrap();
         let set_up = shell.run("mkdir -p /etc /tmp; echo 1 > /etc/machine-id");
         assert!(set_up.wait().unwrap().success());
+        let has_card = initrd == "initramfs-agent";
+        if has_card {
+            // The drivers are loaded beside the shell. Nothing notifies a shell.
+            let card = "until [ -e /sys/class/net/eth0 ]; do usleep 10000; done; \
+                        ifconfig eth0 10.0.2.15 up && cat /sys/class/net/eth0/address";
+            let address = shell.run(card).wait().unwrap().text();
+            assert_eq!(address, "02:00:00:00:00:01");
+        }
         let template = vm.freeze().wait().unwrap();
         let mut seen = std::collections::HashSet::new();
         for number in 0..3 {
@@ -197,6 +207,15 @@ fn a_clone_that_woke_is_its_own_machine_with_the_right_time() {
             assert!(facts.contains(&format!("node-{number}")), "{facts}");
             for fact in facts.lines() {
                 assert!(seen.insert(fact.to_owned()), "{fact} is there twice");
+            }
+            if has_card {
+                // The guest and its QEMU have the clone's address, and the card works.
+                assert!(facts.ends_with(&own.mac(0)), "{facts}");
+                let filter = clone.monitor().execute_json("query-rx-filter", ());
+                let filter: serde_json::Value = filter.wait().unwrap();
+                assert_eq!(filter[0]["main-mac"], own.mac(0), "{filter}");
+                let ping = shell.run("ping -c 1 -W 10 10.0.2.2").wait().unwrap();
+                assert!(ping.success(), "{}", ping.text());
             }
             // Some `date` sets whole seconds, and is right a second later.
             let now = || {

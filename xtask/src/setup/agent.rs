@@ -1,5 +1,5 @@
 //! The guest agent for the Linux guest: Debian's `qemu-ga` with its libraries,
-//! and the kernel modules for its port.
+//! and the kernel modules for its port and for a network card.
 
 use std::{
     fs, io,
@@ -34,12 +34,14 @@ pub(crate) fn gather(kernel: &Path, folder: &Path, place: &Path) -> Result<(), F
     for (number, file) in found {
         programs::copy_into(&file, &modules, &format!("{number}-"))?;
     }
-    Ok(())
+    let wanted = place.join(WANTED);
+    fs::write(&wanted, MODULES.join("\n")).map_err(Failure::io("list the modules"))
 }
 
-/// Whether [`gather`] has filled this place.
+/// Whether [`gather`] has filled this place, with today's modules.
 pub(crate) fn is_gathered(place: &Path) -> bool {
-    place.join("files").join(AGENT).exists()
+    let wanted = fs::read_to_string(place.join(WANTED)).unwrap_or_default();
+    wanted == MODULES.join("\n") && place.join("files").join(AGENT).exists()
 }
 
 /// The archive that adds the agent to an initramfs.
@@ -102,11 +104,17 @@ const AGENT: &str = "qemu-ga";
 
 /// The modules in the order in which to load them. Missing modules are built
 /// into the kernel.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 9] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
     "virtio_pci_modern_dev",
     "virtio_pci",
     "virtio_console",
+    "failover",
+    "net_failover",
+    "virtio_net",
 ];
+
+/// The file with the names of the modules that were looked for.
+const WANTED: &str = "modules.txt";

@@ -179,7 +179,7 @@ impl SetUp {
         made.map_err(Unmade::Template)
     }
 
-    /// Makes a template at a path of its own.
+    /// Makes a template at this path, outside of the store.
     fn freeze_at(&self, builder: &MachineBuilder, path: PathBuf) -> Result<Template, Unmade> {
         let place = place_for(&path).map_err(Unmade::Failure)?;
         let launch = builder.clone().freezable_in(place).launch();

@@ -72,7 +72,7 @@ impl DescribedTemplate {
         described
     }
 
-    /// One that a store was asked for.
+    /// A template of a store that the user named.
     pub(in crate::verb) fn in_store(
         store: &TemplateStore,
         path: &Path,

@@ -1,4 +1,4 @@
-//! Finds a template of a store by what a person calls it.
+//! Finds a template of a store by its name, or by the beginning of its key.
 
 use super::{StoredTemplate, TemplateStore};
 use crate::template::{Template, TemplateError, TemplateFacts};
