@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ fn files(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let names = entries.map(|it| it.file_name().into_string().unwrap());
     names
-        .filter(|it| it != "digests" && !it.ends_with(".lock"))
+        .filter(|it| it != "digests" && !it.contains(".lock"))
         .collect()
 }
 
@@ -60,14 +61,17 @@ fn a_clone_goes_on_where_the_guest_was_frozen_and_is_apart_from_the_others() {
     for qemu in qemus() {
         let place = Place::new();
         let run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", NONCE]);
-        let make = make(&place, "linux", &run);
-        let made = finish(&make);
+        let maker = make(&place, "linux", &run);
+        let made = finish(&maker);
         let (key, nonce) = (text(&made.stdout), text(&made.stderr));
         assert_eq!(made.status.code(), Some(0), "{nonce}");
         assert_eq!((key.trim().len(), nonce.trim().len()), (32, 16), "{made:?}");
         // It is there: nothing is booted, and no command runs.
-        let again = finish(&make);
-        assert_eq!((text(&again.stdout), text(&again.stderr)), (key, "".into()));
+        let again = finish(&maker);
+        assert_eq!(
+            (text(&again.stdout), text(&again.stderr)),
+            (key, String::new())
+        );
 
         let clone = place.ask(&["clone", "linux", "--exec", "cat /nonce; exit 7"]);
         let stderr = text(&clone.stderr);
@@ -91,7 +95,12 @@ fn a_clone_goes_on_where_the_guest_was_frozen_and_is_apart_from_the_others() {
         assert_ne!(exec("one", id), exec("two", id));
         for name in names {
             assert_eq!(exec(name, "cat /nonce"), nonce);
+            let status = json(place.said(&["status", name, "--json"]).as_bytes());
             assert_eq!(place.said(&["stop", name]), format!("{name}\n"));
+            // It has the template until it ends.
+            let owner = u32::try_from(status["owner_pid"].as_u64().unwrap()).unwrap();
+            let limit = Instant::now() + Duration::from_secs(20);
+            assert!(testbed::wait_for_end(owner, limit));
         }
         let removed = place.said(&["template", "remove", "linux"]);
         assert_eq!(removed, text(&made.stdout));
