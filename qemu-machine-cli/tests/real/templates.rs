@@ -78,11 +78,13 @@ fn a_clone_goes_on_where_the_guest_was_frozen_and_is_apart_from_the_others() {
         let found = (clone.status.code(), text(&clone.stdout));
         assert_eq!(found, (Some(7), nonce.clone()), "{stderr}");
 
-        let names = ["one", "two"];
-        for name in names {
-            let said = place.said(&["clone", "linux", "--detach", "--name", name]);
-            assert_eq!(said, format!("{name}\n"));
-        }
+        let clones = ["one", "two"].map(|name| {
+            let words = ["clone", "linux", "--detach", "--json", "--name", name];
+            let detached = conforms("clone", place.said(&words).as_bytes()).remove(0);
+            assert_eq!(detached["name"], name);
+            let owner = detached["owner_pid"].as_u64().unwrap();
+            (name, u32::try_from(owner).unwrap())
+        });
         let in_use = place.failed(1, &["template", "remove", "linux"]);
         assert!(in_use.contains("'linux' is in use"), "{in_use}");
         let shown = place.said(&["template", "show", "linux", "--json"]);
@@ -93,12 +95,10 @@ fn a_clone_goes_on_where_the_guest_was_frozen_and_is_apart_from_the_others() {
         assert_eq!(exec("two", "ls /mark 2>/dev/null || echo none"), "none\n");
         let id = "cat /proc/sys/kernel/random/boot_id";
         assert_ne!(exec("one", id), exec("two", id));
-        for name in names {
+        for (name, owner) in clones {
             assert_eq!(exec(name, "cat /nonce"), nonce);
-            let status = json(place.said(&["status", name, "--json"]).as_bytes());
             assert_eq!(place.said(&["stop", name]), format!("{name}\n"));
             // It has the template until it ends.
-            let owner = u32::try_from(status["owner_pid"].as_u64().unwrap()).unwrap();
             let limit = Instant::now() + Duration::from_secs(20);
             assert!(testbed::wait_for_end(owner, limit));
         }
@@ -247,7 +247,7 @@ fn a_run_that_fails_can_freeze_its_guest_for_a_clone() {
     let clone = finish_in(&place, &clone);
     assert_eq!(clone.status.code(), Some(0), "{clone:?}");
 
-    // One that succeeds leaves nothing.
+    // A run that succeeds leaves nothing.
     let mut run = qemu.run(["--expect", "> ", "--freeze-on-failure"]);
     place.here(run.arg(place.folder.join("none")));
     assert_eq!(finish(&run).status.code(), Some(0));

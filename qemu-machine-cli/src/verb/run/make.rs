@@ -57,11 +57,11 @@ pub(in crate::verb) struct Make {
     console: bool,
 
     /// Gives up after this time: 90, 500ms, 5m, 2h
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m", help_heading = None)]
     timeout: Duration,
 
     /// Prints what the template is as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = None)]
     json: bool,
 
     /// Arguments for QEMU, or its whole line: qemu-system-…
