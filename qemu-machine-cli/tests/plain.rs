@@ -22,7 +22,7 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 26] = [
+const VERBS: [&str; 28] = [
     "run",
     "ps",
     "status",
@@ -33,6 +33,8 @@ const VERBS: [&str; 26] = [
     "resume",
     "logs",
     "sweep",
+    "template",
+    "clone",
     "exec",
     "shell",
     "console",
@@ -239,7 +241,7 @@ fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
     files.sort();
     printing.sort();
     assert_eq!(printing, files);
-    for (verb, task) in [("qom", "list"), ("agent", "info")] {
+    for (verb, task) in [("qom", "list"), ("agent", "info"), ("template", "show")] {
         assert!(said(&[verb, task, "--help"]).contains("--json-schema"));
         let printed = json(said(&[verb, task, "--json-schema"]).as_bytes());
         assert_eq!(printed, json_schema::kept(verb));

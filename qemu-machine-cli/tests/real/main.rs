@@ -20,5 +20,6 @@ mod shell;
 mod starts;
 mod status_table;
 mod statuses;
+mod templates;
 mod tui;
 mod verbs;

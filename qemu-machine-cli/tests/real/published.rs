@@ -19,9 +19,10 @@ impl Place {
         Self { folder }
     }
 
-    fn here(&self, command: &mut Command) {
+    pub(crate) fn here(&self, command: &mut Command) {
         command.env("XDG_RUNTIME_DIR", self.folder.path());
         command.env("TMPDIR", self.folder.join("files"));
+        command.env("XDG_CACHE_HOME", self.folder.join("cache"));
     }
 
     pub(crate) fn verb(&self, words: &[&str]) -> Command {

@@ -44,6 +44,7 @@ scripts! {
     bisect: "bisect.sh" on ALL,
     boot_menu: "boot-menu.sh" on ALL,
     ci_junit: "ci-junit.sh" on ALL,
+    clone_per_test: "clone-per-test.sh" on ONE,
     crash_dump: "crash-dump.sh" on ALL,
     evidence: "evidence.sh" on ALL,
     firmware_smoke: "firmware-smoke.sh" on ALL,
@@ -112,6 +113,7 @@ impl Job {
         let published = self.scratch.join("published");
         let _ = fs::DirBuilder::new().mode(0o700).create(&published);
         command.env("XDG_RUNTIME_DIR", published);
+        command.env("XDG_CACHE_HOME", self.scratch.join("cache"));
         command.stdin(std::process::Stdio::null());
         command.current_dir(self.scratch.path());
         command
@@ -216,6 +218,17 @@ mod jobs {
         let failure = "<failure type=\"guest-panicked\">";
         assert!(said.contains(failure), "{said}");
         assert!(said.contains("&lt;hi&gt;") && said.ends_with("</testsuite>\n"));
+    }
+
+    pub(super) fn clone_per_test(job: &Job) {
+        let guest = linux_guest();
+        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let words = [path(&kernel), path(&initrd), "~ # "];
+        let commands = ["echo x >/mark; cat /mark", "cat /mark 2>/dev/null"];
+        let said = job.said(&[&words[..], &commands].concat(), 1);
+        let expected = "$ echo x >/mark; cat /mark\nx\n\
+                        $ cat /mark 2>/dev/null\nfailed with status 1\n";
+        assert_eq!(said, expected);
     }
 
     pub(super) fn crash_dump(job: &Job) {

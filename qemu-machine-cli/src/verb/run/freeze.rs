@@ -47,8 +47,9 @@ impl FreezeOptions {
             Ok(Ok(_)) => {
                 keep_as_it_was(directory);
                 output::note(format_args!(
-                    "the guest is frozen in {0}; `qemu-machine clone {0}` goes on from there",
-                    directory.display()
+                    "the guest is frozen in {}; `qemu-machine clone {}` goes on from there",
+                    directory.display(),
+                    for_clone(directory).display()
                 ));
                 Some(directory.clone())
             }
@@ -62,6 +63,15 @@ impl FreezeOptions {
                 None
             }
         }
+    }
+}
+
+/// The path as `clone` takes it: a word without a slash is a name in the store.
+fn for_clone(directory: &Path) -> PathBuf {
+    if directory.as_os_str().as_encoded_bytes().contains(&b'/') {
+        directory.to_owned()
+    } else {
+        Path::new(".").join(directory)
     }
 }
 

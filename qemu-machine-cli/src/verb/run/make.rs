@@ -57,11 +57,11 @@ pub(in crate::verb) struct Make {
     console: bool,
 
     /// Gives up after this time: 90, 500ms, 5m, 2h
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m", help_heading = None)]
     timeout: Duration,
 
     /// Prints what the template is as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = None)]
     json: bool,
 
     /// Arguments for QEMU, or its whole line: qemu-system-…
@@ -101,10 +101,13 @@ impl Make {
             keep_as_awake(template.path());
         }
         drop(aside);
-        let facts = TemplateFacts::read(template.path()).map_err(Failure::failed)?;
+        let path = template.path().to_owned();
+        // It is not in use any more.
+        drop(template);
+        let facts = TemplateFacts::read(&path).map_err(Failure::failed)?;
         let described = match &directory {
-            Some(_) => DescribedTemplate::at(template.path(), facts),
-            None => DescribedTemplate::in_store(&store.open()?, template.path(), facts)?,
+            Some(_) => DescribedTemplate::at(&path, facts),
+            None => DescribedTemplate::in_store(&store.open()?, &path, facts)?,
         };
         output::print(&described.as_made(), as_json)?;
         Ok(Outcome::Succeeded)
@@ -216,7 +219,7 @@ impl Unmade {
             }
         };
         Failure {
-            outcome: stopped.ending.outcome(super::ending::Progress::AllDone),
+            outcome: stopped.ending.outcome(super::ending::Progress::StepsLeft),
             message: stopped.message,
         }
     }

@@ -1,8 +1,14 @@
 //! `template remove` and `template prune`.
 
 use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
+use qemu_machine::template::StoredTemplate;
 use serde::Serialize;
 
 use super::StoreOption;
@@ -81,17 +87,21 @@ impl Remove {
             output::error(message);
             outcome = Outcome::Failed;
         };
-        let keys: Vec<(String, String)> = if self.all {
+        let found: Vec<(String, StoredTemplate)> = if self.all {
             let all = store.list().map_err(Failure::failed)?.into_iter();
-            all.map(|it| (it.key.clone(), it.key)).collect()
+            all.map(|it| (it.key.clone(), it)).collect()
         } else {
             let found = self.templates.iter().filter_map(|name| {
                 let found = store.find(name).map_err(|error| failed(&error)).ok()?;
-                Some((name.clone(), found.key))
+                Some((name.clone(), found))
             });
             found.collect()
         };
-        for (name, key) in keys {
+        for (name, template) in found {
+            if template.is_in_use {
+                wait_for_end_of_use(&template.path);
+            }
+            let key = template.key;
             match store.remove(&key) {
                 Ok(true) => output::print(&Removed { key }, self.json)?,
                 Ok(false) => failed(&format_args!(
@@ -103,6 +113,26 @@ impl Remove {
         Ok(outcome)
     }
 }
+
+/// Waits for a moment until nobody uses the template: the owner of a clone that
+/// was stopped lives a little longer than its QEMU.
+fn wait_for_end_of_use(path: &Path) {
+    // Its lock says so (the library's `template::store`).
+    let Ok(used) = File::open(path.join("used")) else {
+        return;
+    };
+    let (notify, ended) = mpsc::channel();
+    // The process may end before the thread does.
+    thread::spawn(move || {
+        let _ = used.lock();
+        drop(used);
+        let _ = notify.send(());
+    });
+    let _ = ended.recv_timeout(ENDING);
+}
+
+/// What an owner needs to end, once its QEMU has.
+const ENDING: Duration = Duration::from_secs(1);
 
 impl Prune {
     pub(super) fn run(self) -> Result<Outcome, Failure> {

@@ -1,0 +1,305 @@
+//! Templates: made once, and cloned as often as is asked for.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::published::Place;
+use crate::support::{Qemu, bounded, conforms, finish, json, lives, qemus, signal, text};
+
+/// `template make` with the options of a `run`.
+fn make(place: &Place, name: &str, run: &Command) -> Command {
+    let mut make = place.verb(&["template", "make", name]);
+    // Those of `env`, its program and the verb come before.
+    make.args(run.get_args().skip_while(|it| *it != "run").skip(1));
+    make
+}
+
+/// A template of the tiny guest, which is made in no time.
+fn make_tiny(place: &Place, qemu: &Qemu, name: &str) -> Value {
+    let run = qemu.run(["--memory", "16M", "--expect", "> ", "--json"]);
+    let made = finish(&make(place, name, &run));
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    conforms("template", &made.stdout).remove(0)
+}
+
+/// The names of the store's templates.
+fn names(place: &Place) -> Vec<String> {
+    let listed = place.said(&["template", "list", "--json"]);
+    let listed = listed
+        .lines()
+        .map(|it| conforms("template", it.as_bytes()).remove(0));
+    let name = |it: Value| it["name"].as_str().unwrap().to_owned();
+    listed.map(name).collect()
+}
+
+/// What is left of a store without templates: no files of a guest.
+fn files(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|it| it.file_name().into_string().unwrap());
+    names
+        .filter(|it| it != "digests" && !it.contains(".lock"))
+        .collect()
+}
+
+/// Runs a command to its end, in the place's folder.
+fn finish_in(place: &Place, command: &Command) -> Output {
+    let mut command = bounded(command);
+    let command = command.stdin(Stdio::null());
+    command.current_dir(place.folder.path()).output().unwrap()
+}
+
+/// Prints a number that is only in this guest's memory.
+const NONCE: &str = "busybox od -An -N8 -tx8 /dev/urandom | busybox tee /nonce";
+
+#[test]
+fn a_clone_goes_on_where_the_guest_was_frozen_and_is_apart_from_the_others() {
+    for qemu in qemus() {
+        let place = Place::new();
+        let run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", NONCE]);
+        let maker = make(&place, "linux", &run);
+        let made = finish(&maker);
+        let (key, nonce) = (text(&made.stdout), text(&made.stderr));
+        assert_eq!(made.status.code(), Some(0), "{nonce}");
+        assert_eq!((key.trim().len(), nonce.trim().len()), (32, 16), "{made:?}");
+        // It is there: nothing is booted, and no command runs.
+        let again = finish(&maker);
+        assert_eq!(
+            (text(&again.stdout), text(&again.stderr)),
+            (key, String::new())
+        );
+
+        let clone = place.ask(&["clone", "linux", "--exec", "cat /nonce; exit 7"]);
+        let stderr = text(&clone.stderr);
+        let found = (clone.status.code(), text(&clone.stdout));
+        assert_eq!(found, (Some(7), nonce.clone()), "{stderr}");
+
+        let clones = ["one", "two"].map(|name| {
+            let words = ["clone", "linux", "--detach", "--json", "--name", name];
+            let detached = conforms("clone", place.said(&words).as_bytes()).remove(0);
+            assert_eq!(detached["name"], name);
+            let owner = detached["owner_pid"].as_u64().unwrap();
+            (name, u32::try_from(owner).unwrap())
+        });
+        let in_use = place.failed(1, &["template", "remove", "linux"]);
+        assert!(in_use.contains("'linux' is in use"), "{in_use}");
+        let shown = place.said(&["template", "show", "linux", "--json"]);
+        assert_eq!(json(shown.as_bytes())["is_in_use"], true);
+        let exec =
+            |name: &str, command: &str| place.said(&["exec", name, "--", "sh", "-c", command]);
+        exec("one", "echo one >/mark");
+        assert_eq!(exec("two", "ls /mark 2>/dev/null || echo none"), "none\n");
+        let id = "cat /proc/sys/kernel/random/boot_id";
+        assert_ne!(exec("one", id), exec("two", id));
+        for (name, owner) in clones {
+            assert_eq!(exec(name, "cat /nonce"), nonce);
+            assert_eq!(place.said(&["stop", name]), format!("{name}\n"));
+            // It has the template until it ends.
+            let limit = Instant::now() + Duration::from_secs(20);
+            assert!(testbed::wait_for_end(owner, limit));
+        }
+        let removed = place.said(&["template", "remove", "linux"]);
+        assert_eq!(removed, text(&made.stdout));
+    }
+}
+
+#[test]
+fn templates_are_listed_shown_removed_and_pruned() {
+    let qemu = qemus().pop().unwrap();
+    let place = Place::new();
+    assert_eq!(place.said(&["template", "list", "--json"]), "");
+    let made = make_tiny(&place, &qemu, "one");
+    assert_eq!(
+        (&made["is_in_use"], &made["problem"]),
+        (&false.into(), &Value::Null)
+    );
+    make_tiny(&place, &qemu, "two");
+    let mut listed = names(&place);
+    listed.sort();
+    assert_eq!(listed, ["one", "two"]);
+
+    let table = place.said(&["template", "list"]);
+    assert!(table.starts_with("NAME  KEY "), "{table}");
+    let row = table.lines().find(|it| it.starts_with("one "));
+    let row: Vec<&str> = row.unwrap().split_whitespace().collect();
+    let key = made["key"].as_str().unwrap();
+    assert_eq!(
+        (row[1], row[2], row[4]),
+        (&key[..12], "ready", "16M"),
+        "{table}"
+    );
+    let quiet = place.said(&["template", "list", "-q"]);
+    assert!(quiet.lines().any(|it| it == key), "{quiet}");
+
+    // By the name, the key and its beginning.
+    for name in ["one", key, &key[..12]] {
+        let shown = place.said(&["template", "show", name, "--json"]);
+        let shown = conforms("template", shown.as_bytes()).remove(0);
+        assert_eq!(
+            (&shown["key"], &shown["name"]),
+            (&key.into(), &"one".into())
+        );
+        assert_eq!(shown["machine"]["memory_bytes"], 16 << 20);
+    }
+    let shown = place.said(&["template", "show", "one"]);
+    assert!(shown.contains(&format!("key:          {key}\n")), "{shown}");
+
+    let removed = place.said(&["template", "remove", "one", "--json"]);
+    assert_eq!(conforms("template", removed.as_bytes())[0]["key"], key);
+    assert_eq!(names(&place), ["two"]);
+    assert_eq!(
+        place.said(&["template", "prune"]),
+        "",
+        "it is not too large"
+    );
+    let pruned = place.said(&["template", "prune", "--size", "0", "--json"]);
+    assert_eq!(conforms("template", pruned.as_bytes()).len(), 1);
+    make_tiny(&place, &qemu, "three");
+    place.said(&["template", "remove", "--all"]);
+    assert_eq!(place.said(&["template", "list", "--json"]), "");
+    let store = place.folder.join("cache/qemu-machine/templates");
+    assert_eq!(files(&store), [""; 0]);
+}
+
+#[test]
+fn a_template_that_is_not_there_or_was_touched_is_refused_by_name() {
+    let qemu = qemus().remove(0);
+    let place = Place::new();
+    for verb in [
+        &["clone"][..],
+        &["template", "show"],
+        &["template", "remove"],
+    ] {
+        let none = place.failed(1, &[verb, &["one"]].concat());
+        assert!(none.contains("no template 'one'"), "{none}");
+        assert!(none.contains("there is none at all"), "{none}");
+    }
+    let nowhere = place.failed(1, &["clone", "./nonesuch"]);
+    assert!(nowhere.contains("./nonesuch"), "{nowhere}");
+
+    let made = make_tiny(&place, &qemu, "one");
+    make_tiny(&place, &qemu, "two");
+    let unknown = place.failed(1, &["clone", "three"]);
+    assert!(unknown.contains("there are: "), "{unknown}");
+    assert!(
+        unknown.contains("one") && unknown.contains("two"),
+        "{unknown}"
+    );
+    let refused = place.failed(2, &["clone", "one", "--memory", "1G"]);
+    assert!(refused.contains("--memory"), "{refused}");
+
+    let ram = Path::new(made["path"].as_str().unwrap()).join("ram");
+    let ram = fs::File::options().append(true).open(ram).unwrap();
+    ram.set_len(17 << 20).unwrap();
+    let touched = place.failed(1, &["clone", "one"]);
+    assert!(touched.contains("its file ram has changed"), "{touched}");
+    let listed = place.said(&["template", "list"]);
+    let row = listed.lines().find(|it| it.starts_with("one "));
+    assert!(row.unwrap().contains("unusable"), "{listed}");
+    let shown = place.said(&["template", "show", "one"]);
+    assert!(shown.contains("its file ram has changed"), "{shown}");
+    // The next maker makes it again.
+    make_tiny(&place, &qemu, "one");
+    place.said(&["clone", "one", "--send", "echo hi\\n", "--expect", "hi"]);
+    // One failure keeps nobody from the rest.
+    let removal = place.ask(&["template", "remove", "three", "two"]);
+    assert_eq!(removal.status.code(), Some(1), "{removal:?}");
+    assert_eq!(names(&place), ["one"]);
+}
+
+#[test]
+fn a_run_that_fails_can_freeze_its_guest_for_a_clone() {
+    let qemu = qemus().pop().unwrap();
+    let place = Place::new();
+    let kept = place.folder.join("kept");
+    let rows = [["--exec", "false"], ["--expect", "nonesuch"]];
+    let mut run = qemu.linux("initramfs", ["--expect", "~ # ", "--exec", "echo 1 >/mark"]);
+    run.args(["--step-timeout", "60"]).args(rows[0]);
+    run.arg("--freeze-on-failure").arg(&kept);
+    place.here(&mut run);
+    let failed = finish(&run);
+    let stderr = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{stderr}");
+    let advice = format!("`qemu-machine clone {}`", kept.display());
+    assert!(stderr.contains(&advice), "{stderr}");
+    let mark = place.said(&["clone", kept.to_str().unwrap(), "--exec", "cat /mark"]);
+    assert_eq!(mark, "1\n");
+    // It is kept: a run does not write over it.
+    let taken = finish(&run);
+    assert_eq!(taken.status.code(), Some(125));
+    assert!(text(&taken.stderr).contains("kept"), "{taken:?}");
+
+    // A path without a slash, and a failure that is no command's.
+    let mut run = qemu.run(["--memory", "16M", "--expect", "> ", "--step-timeout", "1"]);
+    run.args(rows[1]).args(["--freeze-on-failure", "tiny"]);
+    place.here(&mut run);
+    let result = place.folder.join("result.json");
+    let failed = finish_in(&place, run.arg("--result").arg(&result));
+    let stderr = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(124), "{stderr}");
+    assert!(stderr.contains("`qemu-machine clone ./tiny`"), "{stderr}");
+    conforms("run", &fs::read(result).unwrap());
+    let clone = place.verb(&["clone", "./tiny", "--send", "echo hi\\n", "--expect", "hi"]);
+    let clone = finish_in(&place, &clone);
+    assert_eq!(clone.status.code(), Some(0), "{clone:?}");
+
+    // A run that succeeds leaves nothing.
+    let mut run = qemu.run(["--expect", "> ", "--freeze-on-failure"]);
+    place.here(run.arg(place.folder.join("none")));
+    assert_eq!(finish(&run).status.code(), Some(0));
+    assert!(!place.folder.join("none").exists());
+}
+
+#[test]
+fn a_maker_that_is_interrupted_or_fails_leaves_nothing() {
+    let qemu = qemus().pop().unwrap();
+    let place = Place::new();
+    let store = place.folder.join("cache/qemu-machine/templates");
+    let directory = place.folder.join("directory");
+    let elsewhere = ["--directory", directory.to_str().unwrap()];
+    for (words, signals) in [(&[][..], ["INT", "TERM"]), (&elsewhere, ["INT", "HUP"])] {
+        for name in signals {
+            let run = qemu.run(["--memory", "16M", "--console", "--expect", "nonesuch"]);
+            let mut make = make(&place, "one", &run);
+            let mut make = make
+                .args(words)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stderr = BufReader::new(make.stderr.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("tiny guest ready") {
+                line.clear();
+                assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+            }
+            let qemu = crate::support::child(make.id());
+            signal(make.id(), name);
+            let status = make.wait().unwrap().code().unwrap();
+            let expected = [("INT", 130), ("TERM", 143), ("HUP", 129)];
+            assert!(expected.contains(&(name, status)), "{name}: {status}");
+            assert!(!lives(qemu), "{name}");
+            assert_eq!(files(&store), [""; 0], "{name}");
+            assert!(!directory.exists(), "{name}");
+        }
+    }
+    let rows = [
+        (&["--timeout", "1"][..], 124),
+        (&["--send", "poweroff\\n"], 1),
+    ];
+    for (words, status) in rows {
+        let steps = [&["--expect", "> "], words, &["--expect", "nonesuch"]];
+        let failed = finish(&make(&place, "one", &qemu.run(steps.concat())));
+        let stderr = text(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(status), "{words:?}: {stderr}");
+        assert!(stderr.contains("error: "), "{words:?}: {stderr}");
+        assert!(failed.stdout.is_empty());
+        assert_eq!(files(&store), [""; 0], "{words:?}");
+    }
+    assert_eq!(fs::read_dir(place.folder.join("files")).unwrap().count(), 0);
+}
