@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::reseed;
+
 /// What a clone must not share with its siblings: its seed of random numbers,
 /// its machine id, boot id and MAC addresses, and if wanted its host name.
 ///
@@ -81,10 +83,15 @@ impl Identity {
     /// [`Machine::wake`]: crate::Machine::wake
     pub fn script(&self) -> String {
         let others = self.script_without_time();
-        format!("{others} && {} >/dev/null", time_script(""))
+        let (reseed, time) = (reseed::script(), time_script(""));
+        format!(
+            "machine=$({others}) && {{ [ \"$machine\" != {} ] || {reseed}; }} && {time} >/dev/null || {{ echo \"$machine\"; false; }}",
+            reseed::MACHINE
+        )
     }
 
-    /// The script for all but the time.
+    /// The script for all but the time. It prints the guest's `uname -m` if the
+    /// guest has nothing that makes the kernel use the seed.
     pub(super) fn script_without_time(&self) -> String {
         let seed = self.seed.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "\\{byte:03o}");
@@ -103,10 +110,11 @@ impl Identity {
         });
         format!(
             "(\n\
-             exec 2>/dev/null; failed=\n\
+             exec 2>/dev/null; failed= reseed=\n\
              printf '{seed}' > /dev/urandom || failed=\"$failed seed\"\n\
              perl -e 'open F,\"+</dev/urandom\"; ioctl F,0x5207,0 or exit 1' || \
-             python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\"),0x5207)'\n\
+             python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\"),0x5207)' || \
+             reseed=$(uname -m)\n\
              [ ! -s /etc/machine-id ] || echo {machine_id} > /etc/machine-id || \
              failed=\"$failed machine-id\"\n\
              boot=; for folder in /run /var/run ''; do\n\
@@ -125,7 +133,7 @@ impl Identity {
              failed=\"$failed $card\"\n\
              done\n\
              [ -z \"$failed\" ] || {{ echo \"not set:$failed\"; exit 1; }}\n\
-             )",
+             echo $reseed )",
             hostname = hostname.unwrap_or_default(),
         )
     }
@@ -202,9 +210,11 @@ mod tests {
         let time = time_script_at(Duration::new(1_795_877_222, 750_000_000), "7");
         let script = format!("{}\n{time}", identity.script_without_time());
         for shell in ["dash", "bash"] {
-            let read = Command::new(shell).args(["-n", "-c", &script]).output();
-            let read = read.unwrap();
-            assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+            for script in [&script, &identity.script()] {
+                let read = Command::new(shell).args(["-n", "-c", script]).output();
+                let read = read.unwrap();
+                assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+            }
         }
         for part in [
             "@1795877222.750000000 ",

@@ -24,6 +24,7 @@ mod freeze;
 mod identity;
 mod manifest;
 mod pool;
+mod reseed;
 mod store;
 pub(crate) mod wake;
 

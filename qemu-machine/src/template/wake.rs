@@ -11,6 +11,7 @@ use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::{Deadlines, operation, timeout_option};
 
 use super::identity::{Identity, time_script};
+use super::reseed;
 use crate::Machine;
 use crate::Shell;
 use crate::console::ShellError;
@@ -29,9 +30,9 @@ impl Machine {
     /// less. A guest whose `date` takes whole seconds has it a second later.
     ///
     /// The kernel mixes the seed into its random numbers. It uses the seed at
-    /// once if the machine has a `vmgenid` device, or the guest has Perl or
-    /// Python; otherwise within a minute. Numbers that programs had before the
-    /// freeze stay equal.
+    /// once on x86-64, and where the guest has Perl or Python or a driver of
+    /// `vmgenid`; otherwise within a minute. Numbers that programs had before
+    /// the freeze stay equal.
     ///
     /// # Examples
     /// ```no_run
@@ -96,7 +97,10 @@ impl Wake {
         let identity = identity.map_err(|cause| failed(WakeFailure::Random(cause.into())))?;
         let waking = async {
             let mut guest = Guest::open(&machine, timeout).await?;
-            guest.run(identity.script_without_time()).await?;
+            let machine = guest.run(identity.script_without_time()).await?;
+            if machine == reseed::MACHINE {
+                guest.run(reseed::script()).await?;
+            }
             guest.set_time().await
         };
         waking.await.map_err(failed)?;
