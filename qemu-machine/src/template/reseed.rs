@@ -81,10 +81,12 @@ mod tests {
         let is_root = id.stdout == b"0\n";
         let folder = std::env::temp_dir().join(format!("reseed-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
-        let script = script().replace("/run /tmp", folder.to_str().unwrap());
+        let script = script().replace("/run /tmp", ".");
         // The status of the program instead of the script's own.
         let script = script.replace("break; done; :", "exit 0; exit 7; done");
-        let ran = Command::new("sh").args(["-c", &script]).status().unwrap();
+        let mut shell = Command::new("sh");
+        let ran = shell.args(["-c", &script]).current_dir(&folder).status();
+        let ran = ran.unwrap();
         // Only root may; where programs are forbidden, the loop goes on.
         assert_eq!(ran.code(), Some(if is_root { 0 } else { 7 }));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
