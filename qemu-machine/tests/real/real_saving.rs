@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{Qemu, Scratch, boot_sector, scenario};
-use qemu_machine::console::Pattern;
+use crate::support::boot_sector::{self, goes_on};
+use crate::support::{Qemu, Scratch, scenario};
 use qemu_machine::error::MoveError;
 use qemu_machine::qmp::command::QueryStatus;
 use qemu_machine::qmp::error::MigrationError;
@@ -27,17 +27,6 @@ fn writing(machine: &MachineBuilder) -> Machine {
     let set = vm.monitor().execute_json("migrate-set-parameters", slowly);
     set.wait().unwrap();
     vm
-}
-
-/// Waits for some more passes of that guest over its memory and its disk.
-fn goes_on(vm: &Machine) {
-    let console = vm.console();
-    let passed = console.tail().len();
-    while console.tail().len() < passed + 4 {
-        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
-        let pass = pass.wait().unwrap();
-        assert_eq!(pass.matched(), b".", "{pass:?}");
-    }
 }
 
 fn status(vm: &Machine) -> String {

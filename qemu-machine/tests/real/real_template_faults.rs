@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::boot_sector::disk;
+use crate::support::boot_sector::{disk, goes_on};
 use crate::support::{Qemu, Scratch, qemus};
-use qemu_machine::console::Pattern;
 use qemu_machine::error::{LaunchFailure, TemplateError};
 use qemu_machine::spec::{Drive, OptionGroup};
 use qemu_machine::template::{Template, TemplateStore};
-use qemu_machine::{Console, Machine, MachineBuilder, Wait};
+use qemu_machine::{Console, MachineBuilder, Wait};
 
 /// A folder with a guest, a store and the private files of machines.
 struct Place {
@@ -82,17 +81,6 @@ fn names(folder: &Path) -> Vec<String> {
         entry.unwrap().file_name().into_string().unwrap()
     };
     entries.map(name).collect()
-}
-
-/// Waits for some more passes of the guest over its memory and its disk.
-fn goes_on(vm: &Machine) {
-    let console = vm.console();
-    let passed = console.tail().len();
-    while console.tail().len() < passed + 4 {
-        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
-        let pass = pass.wait().unwrap();
-        assert_eq!(pass.matched(), b".", "{pass:?}");
-    }
 }
 
 fn refused(builder: &MachineBuilder) -> String {

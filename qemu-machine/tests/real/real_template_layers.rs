@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::boot_sector::{self, boots};
+use crate::support::boot_sector::{self, boots, goes_on};
 use crate::support::{Qemu, Scratch, qemus};
 use qemu_machine::console::Pattern;
 use qemu_machine::error::{ExpectFailure, LaunchFailure, MoveError, TemplateError};
@@ -45,17 +45,6 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Waits for some more passes of the guest over its memory and its disk.
-fn goes_on(vm: &Machine) {
-    let console = vm.console();
-    let passed = console.tail().len();
-    while console.tail().len() < passed + 4 {
-        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
-        let pass = pass.wait().unwrap();
-        assert_eq!(pass.matched(), b".", "{pass:?}");
-    }
 }
 
 /// A guest that counts, and holds the count nowhere but in its memory.

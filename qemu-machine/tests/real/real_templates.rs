@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::boot_sector::boots;
+use crate::support::boot_sector::{boots, goes_on};
 use crate::support::{Qemu, Scratch, linux_guest, scenario};
-use qemu_machine::console::Pattern;
 use qemu_machine::error::{LaunchFailure, TemplateError};
 use qemu_machine::template::{Identity, Template, TemplateStore};
 use qemu_machine::{Console, Machine, MachineBuilder, Wait};
@@ -20,17 +19,6 @@ fn checking(qemu: &Qemu, scratch: &Scratch) -> MachineBuilder {
         .memory("64M")
         .freezable_in(&private)
         .base_dir(&private)
-}
-
-/// Waits for some more passes of that guest over its memory and its disk.
-fn goes_on(vm: &Machine) {
-    let console = vm.console();
-    let passed = console.tail().len();
-    while console.tail().len() < passed + 4 {
-        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
-        let pass = pass.wait().unwrap();
-        assert_eq!(pass.matched(), b".", "{pass:?}");
-    }
 }
 
 fn is_empty(directory: &Path) -> bool {

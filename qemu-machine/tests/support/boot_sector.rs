@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use qemu_machine::console::Pattern;
 use qemu_machine::spec::{Drive, OptionGroup};
-use qemu_machine::{Console, MachineBuilder};
+use qemu_machine::{Console, Machine, MachineBuilder, Wait};
 
 use super::{Qemu, Scratch};
 
@@ -15,6 +16,17 @@ pub fn boots(qemu: &Qemu, name: &str, scratch: &Scratch) -> MachineBuilder {
         .device(&OptionGroup::new("VGA"))
         .drive(Drive::file(disk).format("raw").interface("ide"))
         .console(Console::serial())
+}
+
+/// Waits for some more passes of the guest over its memory and its disk.
+pub fn goes_on(vm: &Machine) {
+    let console = vm.console();
+    let passed = console.tail().len();
+    while console.tail().len() < passed + 4 {
+        let pass = console.expect(Pattern::regex(r"\.|broken").unwrap());
+        let pass = pass.wait().unwrap();
+        assert_eq!(pass.matched(), b".", "{pass:?}");
+    }
 }
 
 /// Assembles a guest. Returns a disk that begins with it.
