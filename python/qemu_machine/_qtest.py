@@ -51,7 +51,7 @@ class Qtest:
     def clock_step(
         self, nanoseconds: Optional[int] = None, *, timeout: Limit = DEFAULT
     ) -> int:
-        """Moves the clock of the devices by so many nanoseconds, or to their next timer.
+        """Moves the clock of the devices by these nanoseconds, or to their next timer.
         Returns the time, in nanoseconds. It needs QEMU's accelerator ``qtest``."""
         return self._native.clock_step(nanoseconds, timeout).wait()
 

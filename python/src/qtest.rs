@@ -104,7 +104,7 @@ impl Qtest {
         }))
     }
 
-    /// Lets time pass for the devices: so many nanoseconds, or until the next timer.
+    /// Lets time pass for the devices: these nanoseconds, or until the next timer.
     /// Returns the time then.
     fn clock_step(
         &self,
