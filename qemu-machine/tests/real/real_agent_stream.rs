@@ -135,11 +135,33 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     let ended = "until [ -s /root/trapped ]; do :; done";
     assert!(shell(agent, ended).await.unwrap().success());
 
-    // Without the scripts, the output is lost, and that is reported.
+    // Streams that a program closes end before it, and it has no child.
+    let script = "echo one; exec >/dev/null 2>&1; read x </root/go";
+    let mut program = shell(agent, script).stream().await.unwrap();
+    assert_eq!(read(&mut program).await, ("one\n".into(), String::new()));
+    shell(agent, "echo >/root/go").await.unwrap();
+    assert!(program.wait_for_exit().await.unwrap().success());
+    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
+
+    // An input of any length, and nowhere to keep output.
+    let input = vec![b'x'; 3 << 20];
+    let mut program = shell(agent, "wc -c").input(input).stream().await.unwrap();
+    assert_eq!(read(&mut program).await.0.trim(), "3145728");
+    assert!(program.wait_for_exit().await.unwrap().success());
+    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
+    let mounted = "for d in /root /run /dev/shm; do mount -t proc none $d; done";
+    shell(agent, mounted).await.unwrap();
+    let mut program = shell(agent, "echo no").stream().await.unwrap();
+    let error = program.next_piece().await.unwrap_err();
+    let failure = &*error.failure;
+    assert!(matches!(failure, AgentFailure::NoStream { .. }), "{error}");
+    shell(agent, "umount /root /run /dev/shm").await.unwrap();
+
+    // Without the script, the output is lost, and that is reported.
     let mut program = shell(agent, "read x </root/go").stream().await.unwrap();
-    shell(agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")
-        .await
-        .unwrap();
+    let kill = "cd /run; until set qemu-qmp-*/*pid && [ -s $1 -a -s \"$2\" ]; do :; done; \
+                kill -9 $(cat qemu-qmp-*/*pid)";
+    assert!(shell(agent, kill).await.unwrap().success());
     let error = program.next_piece().await.unwrap_err();
     assert!(
         matches!(*error.failure, AgentFailure::OutputLost { .. }),

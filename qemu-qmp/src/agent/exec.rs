@@ -158,10 +158,13 @@ impl Exec {
         &self.operation
     }
 
-    /// The same program with an empty input, and its input.
-    pub(super) fn split_input(mut self) -> (Self, Vec<u8>) {
-        let input = std::mem::take(&mut self.input);
-        (self, input)
+    pub(super) fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Its input, which it has no more.
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
     }
 
     /// Runs another program instead, with this one and its arguments as its last

@@ -235,7 +235,7 @@ pub(super) fn longer(pace: Duration) -> Duration {
 }
 
 /// The first pause before the agent is asked again.
-const SHORTEST_PACE: Duration = Duration::from_millis(5);
+pub(super) const SHORTEST_PACE: Duration = Duration::from_millis(5);
 
 /// The longest pause before the agent is asked again.
 const LONGEST_PACE: Duration = Duration::from_millis(500);
