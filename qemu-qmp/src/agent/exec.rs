@@ -13,7 +13,7 @@ use super::{AgentError, GuestAgent};
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
 ///
 /// The agent does not report when a program exits, so this asks the agent: at once,
-/// and then after pauses. They grow by a quarter from 5 ms to half a second.
+/// and then after pauses. They grow by a tenth from 5 ms to half a second.
 /// So a short program is not delayed, and a long one costs the guest little.
 ///
 /// # Errors

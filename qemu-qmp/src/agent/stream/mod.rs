@@ -186,7 +186,7 @@ impl StreamedProgram {
     /// Waits for the next piece of either stream.
     ///
     /// The agent does not report new output, so this asks it: at once, and then
-    /// after pauses, which grow by a quarter from 5 ms to 200 ms. The output of a
+    /// after pauses, which grow by a tenth from 5 ms to 200 ms. The output of a
     /// program that exits within some 50 ms comes when it has exited.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
@@ -479,7 +479,7 @@ const INPUT_PIECE_BYTES: usize = 1 << 20;
 
 /// The pause from which on the files are read. The program has run for some 50 ms
 /// then. A shorter one needs no more commands than without a stream.
-const LIVE_PACE: Duration = Duration::from_millis(15);
+const LIVE_PACE: Duration = Duration::from_millis(9);
 
 /// The longest pause. It is how late a person sees a line.
 const LONGEST_PACE: Duration = Duration::from_millis(200);

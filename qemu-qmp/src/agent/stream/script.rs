@@ -38,6 +38,8 @@ exit 1
 ///
 /// `dd` ends a segment after 64 reads, and one read of a FIFO has 64 KiB at most.
 /// It prints how many reads it has made. Fewer than 64 are the end of the stream.
+/// `/proc/PID/stat` shows a program that has exited as `Z`, until its parent, the
+/// agent, has noticed.
 ///
 /// The names of its variables are long: a name that the environment has too
 /// would change what the program gets.
@@ -62,15 +64,16 @@ if ! mkfifo "$stream_directory/out" "$stream_directory/err" \
   exit 1
 fi
 
-# Whether the program has exited. Its parent, the agent, may not know it yet.
-exited() {
-  read -r stat </proc/$$/stat || return 0
-  case $stat in *') Z '*) return 0 ;; esac
-  return 1
-} 2>/dev/null
+# Marks the end of a stream after its last segment, and waits until all was read.
+end() {
+  number=$2
+  [ -s "$1.$number" ] && number=$((number + 1)) && : >"$1.$number"
+  : >"$1.$((number + 1))"
+  until [ "$seen" -ge $number ]; do read -r seen || return; done
+}
 
-# Cuts one stream. Its end: 0 if the program has exited, and all is in one
-# segment; 3 if its segments were read.
+# Cuts one stream. Its end: 0 if it is one segment; 3 if it is more, which were
+# read.
 pump() {
   number=0 seen=-1
   exec 4<"$1"
@@ -88,19 +91,29 @@ pump() {
         ;;
       esac
     done <"$1.log"
-    [ $number -eq 0 ] && [ "${reads:-64}" -lt 64 ] && exited && return 0
+    if [ "${reads:-64}" -lt 64 ]; then
+      [ $number -eq 0 ] && return
+      end "$1" $number <&5
+      return 3
+    fi
     exec 5<>"$1.go"
     if [ $number -gt 0 ]; then
       until [ "$seen" -ge $((number - 1)) ]; do read -r seen <&5 || return 1; done
       rm -f "$1.$((number - 1))"
     fi
-    [ -s "$1.$number" ] || break
     number=$((number + 1))
   done
-  : >"$1.$((number + 1))"
-  until [ "$seen" -ge $number ]; do read -r seen <&5 || return 1; done
-  return 3
 }
+
+# Whether the program runs on. It may be about to exit: a process that is
+# started and waited for gives it the processor.
+runs() {
+  for i in 1 2 3; do
+    read -r stat </proc/$$/stat || return
+    case $stat in *') Z '*) return 1 ;; esac
+    (:)
+  done
+} 2>/dev/null
 
 # It is no child of the program, which must not see its end.
 (
@@ -113,6 +126,13 @@ pump() {
     [ $out = 1 ] && kill -9 $!
     wait $!
     err=$?
+    if [ $out$err != 33 ] && runs; then
+      exec 5<>out.go 6<>err.go
+      seen=-1
+      [ $out = 0 ] && end out 0 <&5 && out=3
+      seen=-1
+      [ $err = 0 ] && end err 0 <&6 && err=3
+    fi
     case $out$err in
     [03][03])
       [ $out = 0 ] && [ -s out.0 ] && cat out.0
@@ -120,6 +140,8 @@ pump() {
       printf %s "$stream_name$out$err" >&2
       ;;
     esac
+    # The agent need not wait for the rest.
+    exec >/dev/null 2>&1
     cd /
     rm -rf "$stream_directory"
   } </dev/null &
@@ -232,6 +254,13 @@ mod tests {
             self.start(CLEAN_UP, &[program, self.base.to_str().unwrap()])
         }
 
+        /// The script removes the directory at its very end.
+        fn wait_until_gone(&self) {
+            while self.directory().exists() {
+                std::thread::yield_now();
+            }
+        }
+
         /// What a program has printed, its segments first.
         fn run(&self, program: &str) -> ([Vec<u8>; 2], Output) {
             let child = self.start_program("", program);
@@ -309,7 +338,7 @@ mod tests {
                 &read[1]
             };
             assert_eq!(err, b"error\n", "{shell:?}");
-            assert!(!place.directory().exists());
+            place.wait_until_gone();
 
             // A short one is printed, unless the program seemed to run on.
             let (read, mut end) = place.run("printf 'o\\0ut'; printf err >&2; kill -9 $$");
@@ -317,7 +346,7 @@ mod tests {
             assert!(Trailer::take(name, &mut end.stderr).is_some(), "{end:?}");
             assert_eq!([&read[0][..], &end.stdout].concat(), b"o\0ut", "{shell:?}");
             assert_eq!([&read[1][..], &end.stderr].concat(), b"err", "{shell:?}");
-            assert!(!place.directory().exists());
+            place.wait_until_gone();
 
             // Both are removed early, and nothing waits for a FIFO any more.
             let input = base.join(format!("{name}-input"));
