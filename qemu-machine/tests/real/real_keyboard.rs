@@ -146,7 +146,7 @@ scenario! {
         let guest = linux_guest();
         let builder = qemu.bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs-agent"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())
