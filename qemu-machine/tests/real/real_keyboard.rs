@@ -37,7 +37,8 @@ scenario! {
         let typed = "the quick brown fox jumps over the lazy dog";
         // A key or two wait for the guest; what would be dropped is not sent.
         let typing = vm.keyboard().type_text(typed).pace(Duration::ZERO);
-        let error = run!(typing.timeout(Duration::from_millis(100))).unwrap_err();
+        // Long enough for QEMU's answer to the first keys on a busy host.
+        let error = run!(typing.timeout(Duration::from_secs(2))).unwrap_err();
         let InputError::Timeout { done, all, .. } = error else {
             panic!("{error}");
         };
