@@ -159,7 +159,7 @@ mod jobs {
     pub(super) fn agent_files(job: &Job) {
         job.write("unsorted", "pear\napple\n");
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs-agent"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs-agent"));
         let words = [path(&kernel), path(&initrd), "unsorted"];
         assert_eq!(job.said(&words, 0), "apple\npear\n");
     }
@@ -222,7 +222,7 @@ mod jobs {
 
     pub(super) fn clone_per_test(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let words = [path(&kernel), path(&initrd), "~ # "];
         let commands = ["echo x >/mark; cat /mark", "cat /mark 2>/dev/null"];
         let said = job.said(&[&words[..], &commands].concat(), 1);
@@ -288,7 +288,7 @@ mod jobs {
 
     pub(super) fn migrate(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let said = job.said(&[path(&kernel), path(&initrd), "~ # "], 0);
         assert!(
             said.ends_with("the guest has moved\nthe guest counts on the target\n"),
@@ -312,7 +312,7 @@ mod jobs {
 
     pub(super) fn snapshot(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let commands = ["echo x >/mark; cat /mark", "ls /mark"];
         let words = [path(&kernel), path(&initrd), "guest ready"];
         let said = job.said(&[&words[..], &commands].concat(), 0);

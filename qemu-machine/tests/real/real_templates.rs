@@ -55,7 +55,7 @@ fn linux(qemu: &Qemu, private: &Path) -> MachineBuilder {
     let guest = linux_guest();
     qemu.bare()
         .memory("256M")
-        .kernel(guest.join("vmlinuz"))
+        .kernel(guest.join("vmlinux"))
         .initrd(guest.join("initramfs"))
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())
