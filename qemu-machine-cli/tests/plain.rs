@@ -22,7 +22,7 @@ fn said(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-const VERBS: [&str; 28] = [
+const VERBS: [&str; 29] = [
     "run",
     "ps",
     "status",
@@ -35,6 +35,7 @@ const VERBS: [&str; 28] = [
     "sweep",
     "template",
     "clone",
+    "pool",
     "exec",
     "shell",
     "console",

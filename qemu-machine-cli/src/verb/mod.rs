@@ -15,6 +15,7 @@ mod logs;
 mod man;
 mod output_schema;
 mod picture;
+mod pool;
 mod ps;
 mod published;
 mod qmp;
@@ -56,6 +57,7 @@ pub(crate) enum Verb {
     Sweep(sweep::Sweep),
     Template(template::Templates),
     Clone(Box<run::CloneMachine>),
+    Pool(pool::Pools),
     Exec(exec::ExecInGuest),
     Shell(shell::GuestShell),
     Console(console::AttachConsole),
@@ -94,6 +96,7 @@ impl Verb {
             Self::Sweep(verb) => verb.run(),
             Self::Template(verb) => verb.run(),
             Self::Clone(verb) => verb.run(),
+            Self::Pool(verb) => verb.run(),
             Self::Exec(verb) => verb.run(),
             Self::Shell(verb) => verb.run(),
             Self::Console(verb) => verb.run(),

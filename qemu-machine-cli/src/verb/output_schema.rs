@@ -29,6 +29,7 @@ kept! {
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
     "kill": super::stop::Ended,
+    "pool": super::pool::Output,
     "ps": super::published::Described,
     "qmp": super::qmp::Returned,
     "qom": super::qom::Output,

@@ -14,6 +14,7 @@ mod machine;
 mod make;
 mod monitor;
 mod owner;
+mod pool;
 mod result;
 mod sockets;
 mod steps;
@@ -29,6 +30,9 @@ pub(super) use clone::{CloneMachine, locate};
 pub(super) use freeze::wakes_by_default;
 pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
 pub(super) use make::Make;
+pub(super) use pool::StartPool;
+#[cfg(test)]
+pub(super) use pool::StartedPool;
 pub(super) use result::QemuResult;
 pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
@@ -202,7 +206,7 @@ impl Run {
             return Ok(Outcome::Succeeded);
         }
         if self.background.detach {
-            return detach::start_owner(self.target.json, &attention);
+            return detach::start_owner::<owner::Detached>(self.target.json, &attention);
         }
         self.live(&attention, None)
     }

@@ -20,7 +20,7 @@ fn make(place: &Place, name: &str, run: &Command) -> Command {
 }
 
 /// A template of the tiny guest, which is made in no time.
-fn make_tiny(place: &Place, qemu: &Qemu, name: &str) -> Value {
+pub(crate) fn make_tiny(place: &Place, qemu: &Qemu, name: &str) -> Value {
     let run = qemu.run(["--memory", "16M", "--expect", "> ", "--json"]);
     let made = finish(&make(place, name, &run));
     assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));

@@ -25,6 +25,7 @@ mod identity;
 mod manifest;
 mod pool;
 mod reseed;
+mod shared_pool;
 mod store;
 pub(crate) mod wake;
 
@@ -34,5 +35,6 @@ pub use facts::TemplateFacts;
 pub use freeze::Freeze;
 pub use identity::Identity;
 pub use pool::{Pool, PoolBuilder, Take};
+pub use shared_pool::{PublishPool, SharedPool};
 pub use store::{MakeTemplate, StoredTemplate, TemplateStore};
 pub use wake::Wake;

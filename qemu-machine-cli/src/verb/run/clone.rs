@@ -68,7 +68,7 @@ impl CloneMachine {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let attention = Attention::of_verb()?;
         if self.background.detach && self.ends.dry_run.is_none() {
-            return detach::start_owner(self.json, &attention);
+            return detach::start_owner::<owner::Detached>(self.json, &attention);
         }
         self.live(&attention, None)
     }

@@ -366,6 +366,26 @@ pub(super) fn set_up(run: &Run, machine: &Machine, attention: &Attention) -> Res
     }
 }
 
+/// Wakes a clone of a pool, and does the steps that make it warm.
+pub(super) fn warm_up(
+    run: &Run,
+    wakes: bool,
+    machine: &Machine,
+    attention: &Attention,
+) -> Result<(), Stopped> {
+    let mut guest = Guest::new(machine, run, attention, Clock::start(run));
+    if wakes {
+        guest.wake()?;
+    }
+    match guest.steps()? {
+        Some(end) if !end.is_success() => Err(Stopped {
+            ending: Ending::Command(end),
+            message: Some("a command of the warm-up failed".to_owned()),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The guest of a clone did not get its own identity.
 fn not_woken(error: &impl fmt::Display, kind: ErrorKind) -> Stopped {
     Stopped {
