@@ -9,6 +9,7 @@ mod copy;
 mod doctor;
 mod events;
 mod exec;
+mod freeze;
 mod key_names;
 mod keyboard;
 mod logs;
@@ -57,6 +58,7 @@ pub(crate) enum Verb {
     Sweep(sweep::Sweep),
     Template(template::Templates),
     Clone(Box<run::CloneMachine>),
+    Freeze(freeze::Freeze),
     Pool(pool::Pools),
     Exec(exec::ExecInGuest),
     Shell(shell::GuestShell),
@@ -96,6 +98,7 @@ impl Verb {
             Self::Sweep(verb) => verb.run(),
             Self::Template(verb) => verb.run(),
             Self::Clone(verb) => verb.run(),
+            Self::Freeze(verb) => verb.run(),
             Self::Pool(verb) => verb.run(),
             Self::Exec(verb) => verb.run(),
             Self::Shell(verb) => verb.run(),

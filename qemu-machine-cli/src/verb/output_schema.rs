@@ -28,6 +28,7 @@ kept! {
     "clone": super::run::Output,
     "doctor": super::doctor::Findings,
     "events": super::events::Output,
+    "freeze": super::template::DescribedTemplate,
     "kill": super::stop::Ended,
     "pool": super::pool::Output,
     "ps": super::published::Described,

@@ -27,7 +27,7 @@ use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
 pub(super) use clone::{CloneMachine, locate};
-pub(super) use freeze::wakes_by_default;
+pub(super) use freeze::{keep_as_it_was, wakes_by_default};
 pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
 pub(super) use make::Make;
 pub(super) use pool::StartPool;
@@ -228,7 +228,7 @@ impl Run {
         owner: Option<&owner::Owner>,
     ) -> Result<Outcome, Failure> {
         plan.builder = plan.builder.publish();
-        let lived = life::live(&self, &plan, attention, owner);
+        let lived = life::live(&self, plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);
         }

@@ -33,6 +33,8 @@
 mod claim;
 mod entry;
 pub(crate) mod error;
+pub(crate) mod freeze;
+mod lines;
 mod name;
 pub(crate) mod operation;
 mod own_command;
@@ -52,6 +54,7 @@ use claim::Claim;
 pub(crate) use entry::absolute;
 pub use entry::{ConsoleEntry, Entry};
 pub(crate) use error::RegistryError;
+pub use freeze::FreezePublished;
 pub use operation::{Kill, MachineStatus, QueryStatus, Shutdown};
 use places::Places;
 pub use pool::{PoolStatus, PublishedPool, QueryPool, StopPool, TakeMachine, find_pool, pools};

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qemu_qmp_engine::{
-    self as engine, Elapsed, Engine, PacedSocket, Task, operation, timeout_option,
-};
+use qemu_qmp_engine::{Elapsed, PacedSocket, operation, timeout_option};
 use serde_json::Value;
-use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::serve::{CONFIRMED, STATUS, STOP, TAKE, read_line};
+use super::serve::{CONFIRMED, STATUS, STOP, TAKE};
 use super::{PoolError, living, socket};
+use crate::registry::lines::{connect, is_gone, on_engine, read_line, write_line};
 use crate::registry::{self, PublishedMachine};
 
 /// A pool that a program of this user has published; found by
@@ -159,32 +157,22 @@ impl PublishedPool {
         T: Send + 'static,
         F: Future<Output = Result<T, PoolError>> + Send + 'static,
     {
-        let engine = Engine::start().map_err(|error| self.failed(error))?;
-        let (name, pool) = (self.name.clone(), self);
-        let task = engine.spawn(async move {
-            let socket = pool.connect().await.map_err(|error| pool.failed(error))?;
-            exchange(pool, socket).await
-        });
-        let mut task = AbortWhenDropped(task);
-        match engine::timeout(limit, &mut task.0).await {
-            Ok(Some(done)) => done,
-            // Nothing else aborts it.
-            Ok(None) => Err(PoolError::Ended { name }),
+        let (name, pool) = (self.name.clone(), self.clone());
+        let exchange = async move {
+            let socket = connect(&socket(&pool.folder)).await;
+            exchange(pool.clone(), socket.map_err(|error| pool.failed(error))?).await
+        };
+        let exchanged = on_engine(limit, exchange).await;
+        match exchanged.map_err(|error| self.failed(error))? {
+            Ok(done) => done,
             Err(Elapsed(limit)) => Err(PoolError::Timeout { name, limit }),
         }
-    }
-
-    async fn connect(&self) -> io::Result<PacedSocket> {
-        let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        stream.set_nonblocking(true)?;
-        let address = SockAddr::unix(socket(&self.folder))?;
-        PacedSocket::new(engine::connect(stream, address).await?)
     }
 
     /// Sends a request, and returns its answer.
     async fn ask(&self, socket: &PacedSocket, request: &str) -> Result<Value, PoolError> {
         let exchange = async {
-            socket.write_all(format!("{request}\n").as_bytes()).await?;
+            write_line(socket, request).await?;
             read_line(socket).await
         };
         let line = exchange.await.map_err(|error| self.failed(error))?;
@@ -199,17 +187,8 @@ impl PublishedPool {
     }
 
     fn failed(&self, cause: io::Error) -> PoolError {
-        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
         let name = self.name.clone();
-        let is_closed = matches!(
-            cause.kind(),
-            BrokenPipe
-                | ConnectionRefused
-                | ConnectionReset
-                | UnexpectedEof
-                | io::ErrorKind::NotFound
-        );
-        if is_closed {
+        if is_gone(&cause) {
             PoolError::Ended { name }
         } else {
             PoolError::Io {
@@ -221,15 +200,6 @@ impl PublishedPool {
 
     fn unexpected(&self) -> PoolError {
         self.failed(io::Error::other("its answer has an unexpected form"))
-    }
-}
-
-/// Its socket is closed with it.
-struct AbortWhenDropped<T>(Task<T>);
-
-impl<T> Drop for AbortWhenDropped<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

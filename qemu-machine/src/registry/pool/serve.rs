@@ -11,6 +11,8 @@ use qemu_qmp_engine::{self as engine, Either, Engine, PacedSocket, Task, race};
 use serde_json::{Value, json};
 use socket2::Socket;
 
+use crate::registry::lines::{read_line, write_line};
+
 /// What a client may ask of the pool.
 pub(crate) trait PoolOwner: Send + Sync {
     /// Takes a machine. The error is for the client.
@@ -139,7 +141,7 @@ impl Sessions {
             }
             _ => json!({"error": "it has no such request"}),
         };
-        socket.write_all(format!("{answer}\n").as_bytes()).await
+        write_line(&socket, &answer.to_string()).await
     }
 }
 
@@ -150,42 +152,17 @@ async fn take(socket: &PacedSocket, taking: BoxFuture<Result<Taken, String>>) ->
         Either::Left(Ok(taken)) => taken,
         Either::Left(Err(reason)) => {
             let answer = json!({"error": reason});
-            return socket.write_all(format!("{answer}\n").as_bytes()).await;
+            return write_line(socket, &answer.to_string()).await;
         }
         Either::Right(()) => return Ok(()),
     };
     let answer = json!({"return": taken.name});
-    socket.write_all(format!("{answer}\n").as_bytes()).await?;
+    write_line(socket, &answer.to_string()).await?;
     let mut confirmed = [0];
     if socket.read(&mut confirmed).await? == CONFIRMED.len() {
         (taken.keep)();
     }
     Ok(())
-}
-
-/// Reads one line, without its end.
-///
-/// # Errors
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), if the peer has closed the
-/// connection.
-pub(super) async fn read_line(socket: &PacedSocket) -> io::Result<String> {
-    let mut line = Vec::new();
-    loop {
-        let mut piece = [0; 1024];
-        let count = socket.read(&mut piece).await?;
-        line.extend_from_slice(&piece[..count]);
-        if line.last() == Some(&b'\n') {
-            line.pop();
-            let text = String::from_utf8(line);
-            return text.map_err(|_| io::ErrorKind::InvalidData.into());
-        }
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if line.len() > LINE_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -199,9 +176,6 @@ pub(super) const STOP: &str = "stop";
 
 /// What a client sends when it has the name of its machine.
 pub(super) const CONFIRMED: &[u8] = b"\n";
-
-/// The longest line: a status has the names of all machines that were taken.
-const LINE_BYTES: usize = 1 << 20;
 
 /// The pause before the next client is accepted when no descriptor is left.
 const SHORTAGE: Duration = Duration::from_millis(10);
