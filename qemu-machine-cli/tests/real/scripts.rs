@@ -51,6 +51,7 @@ scripts! {
     hotplug: "hotplug.sh" on ALL,
     many_images: "many-images.sh" on ALL,
     migrate: "migrate.sh" on ONE,
+    pool: "pool.sh" on ONE,
     power_failure: "power-failure.sh" on ALL,
     resize_disk: "resize-disk.sh" on ALL,
     snapshot: "snapshot.sh" on ONE,
@@ -294,6 +295,25 @@ mod jobs {
             said.ends_with("the guest has moved\nthe guest counts on the target\n"),
             "{said}"
         );
+    }
+
+    pub(super) fn pool(job: &Job) {
+        let guest = linux_guest();
+        let make = "qemu-machine template make web --memory 256M --timeout 5m --expect";
+        let mut make: Vec<&str> = make.split(' ').chain(["~ # "]).collect();
+        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let qemu = job.qemu.binary.as_path();
+        make.extend(["--qemu", path(qemu), "--kernel", path(&kernel)]);
+        make.extend(["--initrd", path(&initrd), "--append"]);
+        make.push("console=ttyS0 quiet no_timer_check cryptomgr.notests");
+        job.command(&make);
+        let commands = ["web", "echo x >/mark; cat /mark", "cat /mark 2>/dev/null"];
+        let said = job.said(&commands, 1);
+        let expected = "$ echo x >/mark; cat /mark\nx\n\
+                        $ cat /mark 2>/dev/null\nfailed with status 1\n";
+        assert_eq!(said, expected);
+        let pools = job.scratch.join("published/qemu-machine/.pools");
+        assert_eq!(fs::read_dir(pools).unwrap().count(), 0);
     }
 
     pub(super) fn power_failure(job: &Job) {

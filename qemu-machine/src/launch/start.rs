@@ -167,6 +167,7 @@ fn split(
         private_log,
         canvas: Arc::new(Canvas::new(base_directory(spec))),
         publication: None,
+        template_lock: spec.image.template().and_then(|it| it.lock()),
         log: spec.log_directory.is_some().then(|| log.clone()),
         exit_devices: ExitDevices::of(
             &command_line.words()[spec.wrapper.len()..],

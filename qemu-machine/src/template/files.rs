@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::digest::Digest;
 use super::manifest::Manifest;
@@ -21,7 +22,7 @@ pub(super) struct Files {
     pub(super) manifest: Manifest,
     pub(super) _owned: Option<PrivateDirectory>,
     /// A shared lock, by which a store knows that the template is in use.
-    pub(super) _use: Option<File>,
+    pub(super) lock: Option<Arc<File>>,
 }
 
 impl TemplateFiles for Files {
@@ -31,6 +32,10 @@ impl TemplateFiles for Files {
 
     fn guest_ran(&self) -> bool {
         self.manifest.guest_ran
+    }
+
+    fn lock(&self) -> Option<Arc<File>> {
+        self.lock.clone()
     }
 
     fn lower_disks(&self) -> Vec<String> {

@@ -32,6 +32,7 @@ use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
+use crate::spec::MachineSpec;
 use crate::spec::image::{STATE, guest_words};
 
 impl Machine {
@@ -46,6 +47,7 @@ impl Machine {
         Freeze {
             machine: self.clone(),
             path: None,
+            name: None,
             timeout: self.deadlines().limit(),
         }
     }
@@ -65,6 +67,7 @@ impl Machine {
 pub struct Freeze {
     machine: Machine,
     path: Option<PathBuf>,
+    name: Option<String>,
     timeout: Option<Duration>,
 }
 
@@ -78,6 +81,14 @@ impl Freeze {
     }
 }
 
+impl Freeze {
+    /// Sets the name of the template, instead of the machine's.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
 timeout_option!(Freeze, timeout);
 
 operation!(Freeze => Result<Template, TemplateError>);
@@ -87,6 +98,7 @@ impl Freeze {
         let Self {
             machine,
             path,
+            name,
             timeout,
         } = self;
         let inner = &machine.inner;
@@ -106,7 +118,11 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
-        saved.complete(launched, path)
+        let mut spec = launched.spec.clone();
+        if name.is_some() {
+            spec.name = name;
+        }
+        saved.complete(spec, launched, path)
     }
 }
 
@@ -214,6 +230,7 @@ impl Saved {
     /// Describes the template, after the end of QEMU.
     fn complete(
         self,
+        spec: MachineSpec,
         launched: &Freezable,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
@@ -229,14 +246,14 @@ impl Saved {
         let manifest = Manifest {
             guest_ran: self.guest_ran,
             version: self.version,
-            guest_words: guest_words(&launched.spec),
+            guest_words: guest_words(&spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
             inputs: launched.inputs.clone(),
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
-        description::write(&launched.spec, &directory).map_err(file("write in", &directory))?;
+        description::write(&spec, &directory).map_err(file("write in", &directory))?;
         manifest
             .write(&directory)
             .map_err(file("write in", &directory))?;
@@ -252,9 +269,9 @@ impl Saved {
             directory,
             manifest,
             _owned: owned,
-            _use: None,
+            lock: None,
         };
-        Ok(Template::new(files, launched.spec.clone()))
+        Ok(Template::new(files, spec))
     }
 }
 

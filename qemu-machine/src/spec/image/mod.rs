@@ -18,6 +18,7 @@ mod memory;
 mod plan;
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,6 +50,9 @@ pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
 
     /// Whether the guest ran when it was frozen.
     fn guest_ran(&self) -> bool;
+
+    /// The lock by which a store knows that they are in use, if they are in one.
+    fn lock(&self) -> Option<Arc<File>>;
 
     /// The disks below the ones that the guest had, if it was a clone itself.
     fn lower_disks(&self) -> Vec<String>;
