@@ -1,6 +1,7 @@
 //! Runs one test program, and shows its results as they come.
 
 use std::{
+    ffi::OsString,
     io::{self, BufRead, BufReader, Read},
     ops::AddAssign,
     os::unix::process::CommandExt,
@@ -221,6 +222,9 @@ fn running(times: &Times) -> String {
 /// with two processors.
 const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// Gives a program a ninth of a processor that another one wants.
+const NICE: [&str; 3] = ["nice", "-n", "10"];
+
 /// The output of a program ends with the program. A process that it started may
 /// keep the pipes open, which may be for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -287,7 +291,9 @@ fn listed(program: &Program) -> Result<Vec<String>, Failure> {
 
 /// A program as cargo would run it, under these hardships.
 fn command(program: &Program, hardships: &[Hardship]) -> Command {
-    let mut words = hardships.iter().flat_map(Hardship::words);
+    let yields = suites::yields(&program.name).then_some(NICE);
+    let yields = yields.into_iter().flatten().map(OsString::from);
+    let mut words = yields.chain(hardships.iter().flat_map(Hardship::words));
     let mut command = match words.next() {
         Some(first) => {
             let mut command = Command::new(first);

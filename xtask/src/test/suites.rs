@@ -43,6 +43,12 @@ fn program(job: &str) -> &str {
     job.strip_suffix(HARDSHIPS).unwrap_or(job)
 }
 
+/// Whether a program lets others have the processors first. Those that mostly wait
+/// must go on promptly: some of their tests have limits of a second.
+pub(crate) fn yields(program: &str) -> bool {
+    !WAITING.contains(&program) && !ALONE.contains(&program)
+}
+
 const HARDSHIPS: &str = " under hardships";
 
 /// How many tests a program runs at once.
@@ -142,6 +148,13 @@ mod tests {
             alone: vec!["qemu-machine/scripted_promptness"],
         };
         assert_eq!(sort(jobs, |name| name), expected);
+    }
+
+    #[test]
+    fn busy_programs_let_the_others_go_first() {
+        assert!(yields("qemu-machine/real") && yields("xtask/bin"));
+        assert!(!yields("qemu-machine/scripted_faults"));
+        assert!(!yields("qemu-machine/scripted_promptness"));
     }
 
     #[test]
