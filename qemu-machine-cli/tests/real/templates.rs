@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -206,6 +207,30 @@ fn a_template_that_is_not_there_or_was_touched_is_refused_by_name() {
     let removal = place.ask(&["template", "remove", "three", "two"]);
     assert_eq!(removal.status.code(), Some(1), "{removal:?}");
     assert_eq!(names(&place), ["one"]);
+}
+
+#[test]
+fn a_clone_of_a_template_of_another_qemu_is_refused() {
+    let qemu = qemus().remove(0);
+    let place = Place::new();
+    let program = place.folder.join("qemu-system-x86_64");
+    let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", qemu.binary.display());
+    let installed = place.folder.join("installed");
+    fs::write(&installed, &script).unwrap();
+    fs::set_permissions(&installed, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::rename(&installed, &program).unwrap();
+    let options = ["--memory", "16M", "--expect", "> "];
+    let make = ["template", "make", "one", "--qemu"];
+    place.said(&[&make[..], &[program.to_str().unwrap()], &options].concat());
+    let clone = ["clone", "one", "--send", "echo hi\\n", "--expect", "hi"];
+    place.said(&clone);
+    // An upgrade.
+    fs::write(&installed, script + "# 2\n").unwrap();
+    fs::set_permissions(&installed, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::rename(&installed, &program).unwrap();
+    let refused = place.failed(1, &clone);
+    let advice = "qemu-system-x86_64 has changed since; make the template again";
+    assert!(refused.contains(advice), "{refused}");
 }
 
 #[test]

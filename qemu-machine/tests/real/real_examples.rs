@@ -246,6 +246,20 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
 }
 
 #[test]
+fn a_pool_has_linux_ready() {
+    let linux = support::linux_guest();
+    let qemu = support::qemus().remove(0);
+    let files = [linux.join("vmlinuz"), linux.join("initramfs"), qemu.binary];
+    let told = run("pool", &files);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!((lines[0], lines.len()), ("2 clones are ready", 4), "{told}");
+    for line in &lines[1..] {
+        assert!(line.starts_with("Linux 6."), "{told}");
+        assert!(line.contains(" answered after "), "{told}");
+    }
+}
+
+#[test]
 fn template_boots_once_and_each_clone_is_another_machine() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {

@@ -57,7 +57,7 @@ impl List {
         for (pool, status) in pools.iter().zip(at_once(&pools, status)) {
             match status {
                 Ok(status) => described.push(DescribedPool::new(pool, status)),
-                // One that has just ended is not there.
+                // A pool that has just ended is not there.
                 Err(error) if pool.is_alive() => {
                     output::error(error);
                     outcome = Outcome::Failed;
