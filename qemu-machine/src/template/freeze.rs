@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp::Client;
@@ -32,7 +33,7 @@ use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
-use crate::spec::image::{STATE, guest_words};
+use crate::spec::image::{FrozenShell, STATE, guest_words};
 
 impl Machine {
     /// Freezes the guest, and ends this machine: its memory, devices and disks
@@ -95,6 +96,10 @@ impl Freeze {
                 machine: inner.name.clone(),
             });
         };
+        let shell = FrozenShell {
+            is_at_prompt: machine.console.has_shell_at_prompt(),
+            is_prepared: inner.is_prepared.load(Ordering::Relaxed),
+        };
         let saving = Saving {
             qmp: machine.monitor().clone(),
             launched: Arc::clone(launched),
@@ -106,7 +111,7 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
-        saved.complete(launched, path)
+        saved.complete(launched, shell, path)
     }
 }
 
@@ -215,6 +220,7 @@ impl Saved {
     fn complete(
         self,
         launched: &Freezable,
+        shell: FrozenShell,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
         let directory = self.directory.path().to_owned();
@@ -228,6 +234,7 @@ impl Saved {
         let state_digest = Digest::of_file(&state).map_err(file("read", &state))?;
         let manifest = Manifest {
             guest_ran: self.guest_ran,
+            shell,
             version: self.version,
             guest_words: guest_words(&launched.spec),
             state_digest: state_digest.hex(),

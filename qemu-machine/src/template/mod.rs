@@ -35,4 +35,4 @@ pub use freeze::Freeze;
 pub use identity::Identity;
 pub use pool::{Pool, PoolBuilder, Take};
 pub use store::{MakeTemplate, StoredTemplate, TemplateStore};
-pub use wake::Wake;
+pub use wake::{PrepareWake, Wake};
