@@ -11,7 +11,7 @@ use crate::machine::freezable::program;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
-use crate::spec::image::{STATE, TemplateFiles, guest_words};
+use crate::spec::image::{FrozenShell, STATE, TemplateFiles, guest_words};
 
 /// The files of a template. If no path was given to keep them at, they are
 /// removed when this is dropped. QEMU has them open, so a clone that runs does
@@ -36,6 +36,10 @@ impl TemplateFiles for Files {
 
     fn lock(&self) -> Option<Arc<File>> {
         self.lock.clone()
+    }
+
+    fn shell(&self) -> FrozenShell {
+        self.manifest.shell
     }
 
     fn lower_disks(&self) -> Vec<String> {

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp::Client;
@@ -33,7 +34,7 @@ use crate::machine::migration::source::Source;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
-use crate::spec::image::{STATE, guest_words};
+use crate::spec::image::{FrozenShell, STATE, guest_words};
 
 impl Machine {
     /// Freezes the guest, and ends this machine: its memory, devices and disks
@@ -107,6 +108,10 @@ impl Freeze {
                 machine: inner.name.clone(),
             });
         };
+        let shell = FrozenShell {
+            is_at_prompt: machine.console.has_shell_at_prompt(),
+            is_prepared: inner.is_prepared.load(Ordering::Relaxed),
+        };
         let saving = Saving {
             qmp: machine.monitor().clone(),
             launched: Arc::clone(launched),
@@ -122,7 +127,7 @@ impl Freeze {
         if name.is_some() {
             spec.name = name;
         }
-        saved.complete(spec, launched, path)
+        saved.complete(spec, launched, shell, path)
     }
 }
 
@@ -232,6 +237,7 @@ impl Saved {
         self,
         spec: MachineSpec,
         launched: &Freezable,
+        shell: FrozenShell,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
         let directory = self.directory.path().to_owned();
@@ -245,6 +251,7 @@ impl Saved {
         let state_digest = Digest::of_file(&state).map_err(file("read", &state))?;
         let manifest = Manifest {
             guest_ran: self.guest_ran,
+            shell,
             version: self.version,
             guest_words: guest_words(&spec),
             state_digest: state_digest.hex(),

@@ -39,4 +39,4 @@ pub use offer_freeze::FreezeOffer;
 pub use pool::{Pool, PoolBuilder, Take};
 pub use shared_pool::{PublishPool, SharedPool};
 pub use store::{MakeTemplate, StoredTemplate, TemplateStore};
-pub use wake::Wake;
+pub use wake::{PrepareWake, Wake};

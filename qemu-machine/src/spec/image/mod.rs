@@ -43,6 +43,14 @@ pub(crate) enum Image {
     Layer(Arc<dyn TemplateFiles>, Option<PathBuf>),
 }
 
+/// What is known of the shell on the first console of a frozen guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FrozenShell {
+    pub(crate) is_at_prompt: bool,
+    /// It has the functions that wake a clone.
+    pub(crate) is_prepared: bool,
+}
+
 /// The files of a template, which exist as long as this does.
 pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
     /// Their directory.
@@ -53,6 +61,9 @@ pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
 
     /// The lock by which a store knows that they are in use, if they are in one.
     fn lock(&self) -> Option<Arc<File>>;
+
+    /// The shell on the first console when the guest was frozen.
+    fn shell(&self) -> FrozenShell;
 
     /// The disks below the ones that the guest had, if it was a clone itself.
     fn lower_disks(&self) -> Vec<String>;

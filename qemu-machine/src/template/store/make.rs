@@ -160,6 +160,10 @@ impl MakeTemplate {
             let set_up = set_up(vm.clone()).await;
             set_up.map_err(|cause| TemplateError::SetUp(Arc::from(cause)))?;
         }
+        if vm.console().has_shell_at_prompt() {
+            let prepared = vm.prepare_wake().await;
+            prepared.map_err(|cause| TemplateError::SetUp(Arc::new(cause)))?;
+        }
         let frozen = vm.freeze().keep_at(path).await?;
         drop(frozen);
         drop(vm);
