@@ -33,6 +33,8 @@
 mod claim;
 mod entry;
 pub(crate) mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod name;
 pub(crate) mod operation;
 mod own_command;
