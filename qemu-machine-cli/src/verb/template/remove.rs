@@ -1,11 +1,6 @@
 //! `template remove` and `template prune`.
 
 use std::fmt;
-use std::fs::File;
-use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 use qemu_machine::template::StoredTemplate;
@@ -98,9 +93,6 @@ impl Remove {
             found.collect()
         };
         for (name, template) in found {
-            if template.is_in_use {
-                wait_for_end_of_use(&template.path);
-            }
             let key = template.key;
             match store.remove(&key) {
                 Ok(true) => output::print(&Removed { key }, self.json)?,
@@ -113,26 +105,6 @@ impl Remove {
         Ok(outcome)
     }
 }
-
-/// Waits for a moment until nobody uses the template: the owner of a clone that
-/// was stopped lives a little longer than its QEMU.
-fn wait_for_end_of_use(path: &Path) {
-    // Its lock says so (the library's `template::store`).
-    let Ok(used) = File::open(path.join("used")) else {
-        return;
-    };
-    let (notify, ended) = mpsc::channel();
-    // The process may end before the thread does.
-    thread::spawn(move || {
-        let _ = used.lock();
-        drop(used);
-        let _ = notify.send(());
-    });
-    let _ = ended.recv_timeout(ENDING);
-}
-
-/// What an owner needs to end, once its QEMU has.
-const ENDING: Duration = Duration::from_secs(1);
 
 impl Prune {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
