@@ -88,7 +88,10 @@ fn named(name: &str, service: Service) -> Result<PathBuf, String> {
     match registry::find(name) {
         Ok(machine) => socket(&machine, service),
         Err(_) if Path::new(name).exists() => Ok(name.into()),
-        Err(error) => Err(format!("{error}; nor is there a socket '{name}'")),
+        Err(error) => {
+            let name = name.escape_debug();
+            Err(format!("{error}; nor is there a socket '{name}'"))
+        }
     }
 }
 

@@ -41,6 +41,10 @@ pub(crate) fn full_command() -> Command {
 /// all others, and people do not see it.
 pub(crate) const OWNER: &str = "--owner";
 
+/// The word before a line whose next word a completion script asks for. It
+/// stands before all others, too.
+pub(crate) const NAMES: &str = "--names";
+
 /// Takes that word out of the words; whether it was there.
 pub(crate) fn take_owner(words: &mut Vec<OsString>) -> bool {
     let is_owner = words.get(1).is_some_and(|word| word == OWNER);

@@ -15,6 +15,7 @@ use qemu_machine::console::OutputPiece;
 use qemu_machine::error::{AgentError, ErrorKind, ShellError};
 use qemu_machine::qmp::agent::{Exec, ExecOutput};
 
+use crate::advice::in_our_words;
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -184,7 +185,7 @@ impl fmt::Display for Unfinished {
             Self::Called(Call::Output(_, text)) => f.write_str(text),
             Self::Called(Call::Unmounted) => f.write_str("the file system was unmounted"),
             Self::Agent(error) => write!(f, "{error}"),
-            Self::Shell(error) => write!(f, "{error}"),
+            Self::Shell(error) => f.write_str(&in_our_words(error)),
             Self::Output(failure) => f.write_str(failure.message.as_deref().unwrap_or_default()),
         }
     }

@@ -8,6 +8,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod address;
+mod advice;
 mod arguments;
 mod attention;
 mod base64;
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[OsString], is_owner: bool) -> Result<Outcome, Failure> {
+    if let Some(names) = verb::asked_names(words) {
+        return names;
+    }
     if let Some(schema) = verb::asked_schema(words) {
         output::write(schema.as_bytes())?;
         return Ok(Outcome::Succeeded);

@@ -93,6 +93,7 @@ pub(crate) fn write_error(bytes: &[u8]) {
 
 /// Prints a note on standard error.
 pub(crate) fn note(text: impl fmt::Display) {
+    let text = printable(&text.to_string());
     write_error(format!("qemu-machine: {text}\n").as_bytes());
 }
 
@@ -103,7 +104,22 @@ pub(crate) fn error(text: impl fmt::Display) {
     } else {
         ("", "")
     };
+    let text = printable(&text.to_string());
     write_error(format!("qemu-machine: {begin}error:{end} {text}\n").as_bytes());
+}
+
+/// The text without what a terminal would obey: a message quotes names, and what
+/// QEMU and the guest said.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !['\n', '\t'].contains(&letter) {
+            shown.extend(letter.escape_debug());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// Prints why the arguments cannot be used, or the help that they ask for.
@@ -143,4 +159,18 @@ fn has_colour() -> bool {
     let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
     io::stderr().is_terminal() && !is_off && !is_dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_nothing_that_a_terminal_obeys() {
+        let text = "no '\x1b[2Jé\r'\n  output:\t\u{9b}31m\x07";
+        assert_eq!(
+            printable(text),
+            "no '\\u{1b}[2Jé\\r'\n  output:\t\\u{9b}31m\\u{7}"
+        );
+    }
 }

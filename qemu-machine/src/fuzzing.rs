@@ -9,6 +9,7 @@
 pub use crate::console::fuzzing::{noise, terminal};
 pub use crate::display::fuzzing::picture;
 pub use crate::qtest::fuzzing::qtest;
+pub use crate::registry::fuzzing::published;
 pub use crate::spec::fuzzing::command_line;
 
 /// Cuts bytes into pieces.
@@ -39,6 +40,7 @@ mod tests {
             ("command_line", command_line),
             ("noise", noise),
             ("picture", picture),
+            ("published", published),
             ("qtest", qtest),
             ("terminal", terminal),
         ]);

@@ -42,6 +42,12 @@ impl Targets {
     }
 }
 
+impl Targets {
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.targets.into_iter().map(|it| it.name).collect()
+    }
+}
+
 impl fmt::Display for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.targets.iter().map(|it| it.name.chars().count());

@@ -45,7 +45,8 @@ pub(super) fn layers<'a>(document: &'a Document, name: &str) -> Result<Vec<&'a S
     if !document.targets.contains_key(name) {
         let near = suggestion(name, document.names());
         return Err(Fault::somewhere(format!(
-            "there is no target '{name}'{near}"
+            "there is no target '{}'{near}",
+            name.escape_debug()
         )));
     }
     let mut layers = Vec::new();

@@ -104,6 +104,11 @@ pub(crate) fn targets(path: Option<&Path>) -> Result<Targets, Failure> {
     Ok(Targets::of(&file.path, &document))
 }
 
+/// The names of the targets of the nearest file; none if it cannot be read.
+pub(crate) fn target_names() -> Vec<String> {
+    targets(None).map_or_else(|_| Vec::new(), Targets::into_names)
+}
+
 /// The options that stand on the command line.
 fn given(run: &ArgMatches) -> BTreeSet<String> {
     let ids = run.ids().map(clap::Id::as_str);
@@ -117,7 +122,8 @@ fn given(run: &ArgMatches) -> BTreeSet<String> {
 
 fn nowhere(target: &str) -> Failure {
     Failure::usage(format!(
-        "there is no target '{target}': {}; QEMU's own arguments follow --",
+        "there is no target '{}': {}; QEMU's own arguments follow --",
+        target.escape_debug(),
         file::not_found()
     ))
 }

@@ -1,7 +1,10 @@
 //! `completion`: what a shell knows of this command.
 //!
 //! The scripts are clap's, with a mend for each shell where they lack something.
-//! A test loads them in the real shells.
+//! For the names of machines, templates and targets they ask this command
+//! (`names`). A test loads them in the real shells.
+
+pub(super) mod names;
 
 use clap::builder::PossibleValue;
 use clap::{Arg, Args, Command};
@@ -38,6 +41,7 @@ impl Completion {
             Shell::Zsh => mend_zsh(&script, &command),
             _ => script.into_owned(),
         };
+        let mended = mended.replace("NAMES_OPTION", arguments::NAMES);
         output::write(mended.as_bytes())?;
         Ok(Outcome::Succeeded)
     }
@@ -51,8 +55,28 @@ fn mend_bash(script: &str) -> String {
     let script = script.replace("qemu__subcmd__machine", "qemu__machine");
     let previous = "    prev=\"$3\"\n";
     let option = "    [[ $prev == = ]] && prev=\"${COMP_WORDS[COMP_CWORD-2]}\"\n";
-    script.replacen(previous, &[previous, option].concat(), 1)
+    let script = script.replacen(previous, &[previous, option].concat(), 1);
+    let script = script.replace(
+        "complete -F _qemu__machine ",
+        "complete -F _qemu_machine_line ",
+    );
+    BASH_NAMES.to_owned() + &script
 }
+
+/// Names after what clap's function offers. A name may have letters that mean
+/// something in bash, so it is compared as a text.
+const BASH_NAMES: &str = r#"_qemu_machine_line() {
+    local name names typed="${COMP_WORDS[COMP_CWORD]}"
+    _qemu__machine "$@"
+    [[ $typed == -* || $typed == = ]] && return
+    names=$("$1" NAMES_OPTION "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)
+    while IFS= read -r name; do
+        [[ -n $name && $name == "$typed"* ]] && COMPREPLY+=("$name")
+    done <<<"$names"
+    return 0
+}
+
+"#;
 
 /// The values of a verb's arguments without a name are not offered.
 fn mend_fish(script: &str, command: &Command) -> String {
@@ -67,8 +91,19 @@ fn mend_fish(script: &str, command: &Command) -> String {
             .then(|| format!("complete -c qemu-machine -n \"{condition}\" -f -a \"{names}\"\n"))
     };
     let lines = command.get_subcommands().filter_map(line);
-    lines.fold(script.to_owned(), |script, line| script + &line)
+    lines.fold(script.to_owned() + FISH_NAMES, |script, line| {
+        script + &line
+    })
 }
+
+/// The words before the cursor, without the command.
+const FISH_NAMES: &str = "\
+function __fish_qemu_machine_names
+    set -l words (commandline -xpc 2>/dev/null; or commandline -opc)
+    command $words[1] NAMES_OPTION $words[2..] 2>/dev/null
+end
+complete -c qemu-machine -a '(__fish_qemu_machine_names)'
+";
 
 /// The value of an option that needs `=` is expected in the next word, too.
 fn mend_zsh(script: &str, command: &Command) -> String {
@@ -76,7 +111,24 @@ fn mend_zsh(script: &str, command: &Command) -> String {
     let names = options
         .filter(|it| it.is_require_equals_set())
         .filter_map(Arg::get_long);
-    names.fold(script.to_owned(), |script, name| {
+    let script = names.fold(script.to_owned(), |script, name| {
         script.replace(&format!("--{name}=["), &format!("--{name}=-["))
-    })
+    });
+    // The file is loaded at its first use, and defines the function of its name.
+    let own = script.replacen("\n_qemu-machine() {", "\n_qemu_machine_clap() {", 1);
+    let (functions, start) = own.split_at(own.rfind("if [ ").unwrap_or(own.len()));
+    [functions, ZSH_NAMES, start].concat()
 }
+
+/// Names, and then what clap's function offers, which changes the words.
+const ZSH_NAMES: &str = r#"_qemu-machine() {
+    local -a names
+    local result=1
+    names=("${(@f)$("${(Q)words[1]}" NAMES_OPTION "${(@Q)words[2,CURRENT-1]}" 2>/dev/null)}")
+    names=("${(@)names:#}")
+    (( $#names )) && compadd -- "${names[@]}" && result=0
+    _qemu_machine_clap "$@" && result=0
+    return result
+}
+
+"#;

@@ -37,6 +37,7 @@ mod way;
 
 use clap::Subcommand;
 
+pub(crate) use completion::names::asked as asked_names;
 pub(crate) use output_schema::{asked as asked_schema, with_option as with_schema_option};
 pub(crate) use run::{check_steps, is_step};
 

@@ -37,6 +37,7 @@ pub(super) use result::QemuResult;
 pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
 
+use crate::advice::in_our_words;
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -227,7 +228,7 @@ impl Run {
         attention: &Attention,
         owner: Option<&owner::Owner>,
     ) -> Result<Outcome, Failure> {
-        plan.builder = plan.builder.publish();
+        plan.builder = plan.builder.publish().ends_owner();
         let lived = life::live(&self, plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);
@@ -243,7 +244,10 @@ impl Run {
 /// The failure of a verb whose QEMU was not launched.
 pub(super) fn not_launched(error: &LaunchError) -> Failure {
     let ending = ending::Ending::NotLaunched(ending::NotLaunched::of(error));
-    Failure::new(ending.outcome(ending::Progress::AllDone), error)
+    Failure::new(
+        ending.outcome(ending::Progress::AllDone),
+        in_our_words(error),
+    )
 }
 
 /// What the verb prints as JSON.

@@ -1,10 +1,16 @@
 //! The completion scripts, loaded by a real bash, zsh and fish. The shells have
 //! the same questions, and must offer the same.
 
-use std::fs;
+use std::env;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::iter;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+
+use serde_json::json;
 
 use crate::support::{Scratch, bounded, command, finish, text};
 
@@ -48,6 +54,12 @@ fn questions() -> Vec<Question> {
         all("replay vml", &["vmlinuz"]),
         all("completion f", &["fish"]),
         all("agent socket sh", &["shutdown"]),
+        all("stop --timeout 5 we", &["web"]),
+        some("stop ", &["web", "db"]),
+        all("exec d", &["db"]),
+        all("qom list we", &["web"]),
+        some("run ", &["smoke", "smoke-arm"]),
+        all("run -d smoke-", &["smoke-arm"]),
         some("man ", &names[..names.len() - 1]),
     ];
     for verb in names {
@@ -98,9 +110,31 @@ fn folder(shell: &str, name: &str, questions: &[Question]) -> Scratch {
     let script = finish(command().args(["completion", shell])).stdout;
     fs::write(scratch.join(name), script).unwrap();
     fs::write(scratch.join("vmlinuz"), "").unwrap();
+    let targets = "[target.smoke]\n[target.smoke-arm]\nextends = 'smoke'\n";
+    fs::write(scratch.join("qemu-machine.toml"), targets).unwrap();
     let lines: Vec<&str> = questions.iter().map(|it| it.line.as_str()).collect();
     fs::write(scratch.join("lines"), lines.join("\n") + "\n").unwrap();
     scratch
+}
+
+/// Machines that run, as their folders say. They have an owner until the result
+/// is dropped.
+fn published(scratch: &Scratch) -> Vec<File> {
+    let entry = |name: &str| {
+        let folder = scratch.join("qemu-machine").join(name);
+        let mut make = DirBuilder::new();
+        make.recursive(true).mode(0o700).create(&folder).unwrap();
+        let entry = json!({
+            "name": name, "owner_pid": 1, "pid": 1, "since": 1.0, "binary": "qemu",
+            "command_line": [], "log": "log", "has_monitor": true,
+            "has_guest_agent": false, "consoles": [],
+        });
+        fs::write(folder.join("machine.json"), entry.to_string()).unwrap();
+        let lock = File::create(folder.join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        lock
+    };
+    ["web", "db"].map(entry).into()
 }
 
 /// A real shell, which finds the command that is tested and no start-up files.
@@ -108,7 +142,14 @@ fn shell(words: &[&str], scratch: &Scratch) -> Command {
     let mut shell = bounded(Command::new(words[0]).args(&words[1..]));
     shell
         .current_dir(scratch.path())
-        .env("HOME", scratch.path());
+        .env("HOME", scratch.path())
+        .env("XDG_RUNTIME_DIR", scratch.path());
+    // The scripts ask it for names.
+    let binary = Path::new(env!("CARGO_BIN_EXE_qemu-machine"));
+    let others = env::var_os("PATH").unwrap_or_default();
+    let paths = env::split_paths(&others);
+    let paths = iter::once(binary.parent().unwrap().to_owned()).chain(paths);
+    shell.env("PATH", env::join_paths(paths).unwrap());
     shell.env("TERM", "dumb").env("LC_ALL", "C");
     for name in ["ZDOTDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
         shell.env_remove(name);
@@ -144,6 +185,7 @@ fn compare(shell: &str, questions: &[Question], answers: &str, said: &str) {
 fn a_real_fish_completes_verbs_options_values_and_files() {
     let questions = questions();
     let scratch = folder("fish", "qemu-machine.fish", &questions);
+    let _machines = published(&scratch);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/completions.fish");
     let words = ["fish", "--no-config", script, "lines"];
     let output = shell(&words, &scratch).stdin(Stdio::null()).output();
@@ -156,6 +198,7 @@ fn a_real_fish_completes_verbs_options_values_and_files() {
 fn a_real_zsh_completes_verbs_options_values_and_files() {
     let questions = questions();
     let scratch = folder("zsh", "_qemu-machine", &questions);
+    let _machines = published(&scratch);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/completions.zsh");
     let (mut person, terminal) = testbed::pseudo_terminal();
     // What zsh shows must be read, or it waits.
@@ -173,6 +216,7 @@ fn a_real_zsh_completes_verbs_options_values_and_files() {
 fn a_real_bash_completes_verbs_options_values_and_files() {
     let questions = questions();
     let scratch = folder("bash", "qemu-machine.bash", &questions);
+    let _machines = published(&scratch);
     let start = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/completions.bash");
     let (mut person, terminal) = testbed::pseudo_terminal();
     let stream = || terminal.try_clone().unwrap();

@@ -175,6 +175,17 @@ fn a_detached_machine_ends_by_a_signal_or_its_timeout() {
         let machine = Detached::start(&qemu.detached(&folder, &words));
         machine.ends();
         assert_eq!(json(&fs::read(&result).unwrap())["ended"], "timed-out");
+
+        for verb in ["stop", "kill"] {
+            fs::remove_file(&result).unwrap();
+            let machine = Detached::start(&qemu.detached(&folder, &words[..2]));
+            let name = machine.0["name"].as_str().unwrap();
+            let ended = finish(command().args([verb, name]));
+            assert_eq!(ended.status.code(), Some(0), "{verb}: {ended:?}");
+            // The verb has waited for all that the owner does.
+            let written = json(&fs::read(&result).unwrap());
+            assert!(written["qemu"].is_object(), "{verb}: {written}");
+        }
         assert_eq!(folder.names(), ["result.json"]);
     }
 }

@@ -58,6 +58,9 @@ const fn row_with_output(name: &'static str, script: &'static str, status: i32) 
     }
 }
 
+/// Stands for a machine's name.
+const NAME: &str = "NAME";
+
 /// The reader has ended before the run begins.
 const UNREAD: &str = "exec 3> >(true); wait $!; exec \"$0\" \"$@\" >&3 3>&-";
 
@@ -315,14 +318,14 @@ const ROWS: [Row; 47] = [
     row(
         "the disk of a transcript is full",
         &["--expect", READY, "--transcript", "/dev/full"],
-        0,
-        "done",
+        125,
+        "output-failed",
     ),
     row(
         "the disk of a log is full",
-        &["--expect", READY, "--log-dir", "@full-logs"],
-        0,
-        "done",
+        &["--expect", READY, "--name", NAME, "--log-dir", "@full-logs"],
+        125,
+        "output-failed",
     ),
     row_with_output("standard output is closed", "exec \"$0\" \"$@\" >&-", 125),
     row_with_output("nobody reads standard output", UNREAD, 141),
@@ -403,8 +406,14 @@ fn files() -> Scratch {
     scratch.program("failing", "#!/bin/sh\necho went wrong >&2; exit 255\n");
     scratch.program("silent", "#!/bin/sh\nexec sleep 100\n");
     fs::create_dir(scratch.join("full-logs")).unwrap();
-    symlink("/dev/full", scratch.join("full-logs/qemu.console")).unwrap();
+    let log = scratch.join("full-logs").join(name(&scratch) + ".console");
+    symlink("/dev/full", log).unwrap();
     scratch
+}
+
+/// A machine's name that no other test has.
+fn name(files: &Scratch) -> String {
+    text(files.path().file_name().unwrap().as_encoded_bytes())
 }
 
 /// This QEMU with a limit, at which the kernel kills it.
@@ -428,6 +437,7 @@ fn run_table(finish: impl Fn(&Command) -> (Option<i32>, String)) {
         let _ = fs::remove_file(&result);
         run.arg("--result").arg(&result);
         run.args(row.words.iter().map(|word| match word.strip_prefix('@') {
+            _ if *word == NAME => name(&files).into(),
             Some(name) => files.join(name),
             None => PathBuf::from(word),
         }));

@@ -23,6 +23,7 @@ pub(super) fn announcement(
     let entry = Entry {
         name: inner.name.clone(),
         owner_pid: std::process::id(),
+        ends_owner: spec.ends_owner,
         pid: inner.pid,
         since: SystemTime::now(),
         binary: PathBuf::from(&spec.binary),

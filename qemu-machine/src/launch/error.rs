@@ -254,6 +254,7 @@ impl fmt::Display for LaunchError {
             report,
             elapsed,
         } = self;
+        let name = name.escape_debug();
         write!(
             f,
             "machine '{name}': launch failed after {elapsed:.1?}: {failure}"

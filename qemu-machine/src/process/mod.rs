@@ -375,6 +375,15 @@ pub(crate) async fn ended(pidfd: &OwnedFd) {
     }
 }
 
+/// Waits until a process that may be no child has ended.
+pub(crate) async fn another_ended(pidfd: &OwnedFd) {
+    let _ = engine::readable(pidfd.as_fd()).await;
+    // As in `ended`.
+    while !sys::ends_within(pidfd, Duration::ZERO) {
+        engine::pause(UNWATCHED).await;
+    }
+}
+
 /// The delay of a report of the end, if the process is traced or cannot be
 /// watched.
 const UNWATCHED: Duration = Duration::from_millis(10);

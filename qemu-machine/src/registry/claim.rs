@@ -17,6 +17,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use qemu_qmp_engine as engine;
 
 use super::RegistryError;
+use crate::sys;
 
 /// A folder that this process owns. A drop removes it.
 #[derive(Debug)]
@@ -218,6 +220,17 @@ fn lock_alone(lock: &File) -> io::Result<bool> {
         std::thread::yield_now();
     }
     Ok(false)
+}
+
+/// The living process that owns this folder: its descriptor. `None` if nobody
+/// does, or if it is in another container.
+pub(super) fn owner(folder: &Path) -> Option<OwnedFd> {
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let writer = Writer::of(&options.open(folder.join(LOCK)).ok()?)?;
+    let process = sys::open_process(writer.pid).ok()?;
+    // Only now is the descriptor that of the process that wrote the file.
+    (writer.lives() && is_owned(folder)).then_some(process)
 }
 
 /// The process that wrote the lock's file. A later process may have its id, but

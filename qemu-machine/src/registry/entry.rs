@@ -18,6 +18,9 @@ pub struct Entry {
     pub name: String,
     /// The process that owns the machine.
     pub owner_pid: u32,
+    /// Whether that process ends when the machine has ended, as it said by
+    /// [`MachineBuilder::ends_owner`](crate::MachineBuilder::ends_owner).
+    pub ends_owner: bool,
     /// The process of QEMU, or of its wrapper.
     pub pid: u32,
     /// When that process started.
@@ -67,6 +70,7 @@ impl Entry {
             "format": FORMAT,
             "name": self.name,
             "owner_pid": self.owner_pid,
+            "ends_owner": self.ends_owner,
             "pid": self.pid,
             "since": since.unwrap_or_default().as_secs_f64(),
             "binary": text(&self.binary),
@@ -89,6 +93,8 @@ impl Entry {
         Some(Self {
             name: value["name"].as_str()?.to_owned(),
             owner_pid: pid(&value["owner_pid"])?,
+            // An earlier version has no such member.
+            ends_owner: value["ends_owner"].as_bool().unwrap_or(false),
             pid: pid(&value["pid"])?,
             since: SystemTime::UNIX_EPOCH.checked_add(since)?,
             binary: path(&value["binary"])?,
@@ -155,6 +161,7 @@ pub(super) mod tests {
         Entry {
             name: name.to_owned(),
             owner_pid: std::process::id(),
+            ends_owner: false,
             pid: 7,
             since: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
             binary: "qemu".into(),

@@ -113,6 +113,7 @@ impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NameTaken { name, owner_pid } => {
+                let name = name.escape_debug();
                 write!(f, "a machine with the name '{name}' is running")?;
                 if let Some(pid) = owner_pid {
                     write!(f, ", owned by process {pid}")?;
@@ -160,12 +161,14 @@ impl fmt::Display for RegistryError {
             Self::NotFound { name, names } if names.is_empty() => {
                 write!(
                     f,
-                    "no machine with the name '{name}': no published machine runs"
+                    "no machine with the name '{}': no published machine runs",
+                    name.escape_debug()
                 )
             }
             Self::NotFound { name, names } => write!(
                 f,
-                "no machine with the name '{name}'; the running ones are: {}",
+                "no machine with the name '{}'; the running ones are: {}",
+                name.escape_debug(),
                 names.join(", ")
             ),
         }

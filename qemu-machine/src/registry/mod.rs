@@ -35,6 +35,8 @@ mod entry;
 pub(crate) mod error;
 pub(crate) mod freeze;
 mod lines;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod name;
 pub(crate) mod operation;
 mod own_command;

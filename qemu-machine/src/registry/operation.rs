@@ -4,19 +4,19 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qemu_qmp::Client;
 use qemu_qmp::error::{ConnectError, ErrorKind, ExecuteError};
-use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
+use qemu_qmp_engine::{self as engine, Elapsed, Task, operation, timeout_option};
 use serde_json::{Value, json};
 
-use super::PublishedMachine;
 use super::entry::Entry;
 use super::own_command::{KILL, Options, QuitTimeout, SHUTDOWN, STATUS};
 use super::report_json::{read_guest, read_report, seconds};
+use super::{PublishedMachine, claim};
 use crate::life::{ExitReport, GuestState, Rung};
-use crate::sys;
+use crate::{process, sys};
 
 /// The state of a published machine, by its owner.
 #[derive(Debug, Clone)]
@@ -64,14 +64,18 @@ pub struct QueryStatus {
 /// with the timeouts that its builder set. If the machine ends without this
 /// call, the report is of that end.
 ///
+/// If the owner ends with its machine, this waits for the owner's end, too
+/// ([`MachineBuilder::ends_owner`](crate::MachineBuilder::ends_owner)).
+///
 /// The [`timeout`](Self::timeout) of the whole operation is 2 minutes longer
 /// than the timeouts set here.
 ///
 /// # Errors
 /// [`PublishedError::Forced`] and [`PublishedError::Failed`] as for the owner's
 /// shutdown: the machine has ended. [`PublishedError::Ended`] if another client
-/// ended it, and the owner had no time for this one. Otherwise see
-/// [`PublishedError`].
+/// ended it, and the owner had no time for this one.
+/// [`PublishedError::OwnerLives`] if only the machine has ended in time.
+/// Otherwise see [`PublishedError`].
 ///
 /// # Cancel safety
 /// If the future is dropped after the owner got the command, the machine still
@@ -171,11 +175,7 @@ impl Shutdown {
     }
 
     async fn run(self) -> Result<Arc<ExitReport>, PublishedError> {
-        let answer = self
-            .call
-            .execute(SHUTDOWN, self.options.arguments())
-            .await?;
-        self.call.report(&answer)
+        self.call.end(SHUTDOWN, self.options.arguments()).await
     }
 }
 
@@ -186,8 +186,7 @@ impl Kill {
     }
 
     async fn run(self) -> Result<Arc<ExitReport>, PublishedError> {
-        let answer = self.call.execute(KILL, json!({})).await?;
-        self.call.report(&answer)
+        self.call.end(KILL, json!({})).await
     }
 }
 
@@ -221,6 +220,35 @@ impl Call {
                 name: self.machine.name().to_owned(),
                 owner_pid: self.machine.entry().owner_pid,
                 limit,
+            }),
+        }
+    }
+
+    /// Ends the machine. If its owner ends with it, waits for that.
+    async fn end(
+        &self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Arc<ExitReport>, PublishedError> {
+        let started = Instant::now();
+        let entry = self.machine.entry();
+        // Opened before the end: afterwards, another process may have its id.
+        let owner = claim::owner(self.machine.folder()).filter(|_| entry.ends_owner);
+        let answer = self.execute(command, arguments).await;
+        let ended = answer.and_then(|answer| self.report(&answer));
+        let Some(owner) = owner.filter(|_| has_ended(&ended)) else {
+            return ended;
+        };
+        let engine = engine::Engine::start().map_err(|it| PublishedError::Connect(it.into()))?;
+        let end = async move { process::another_ended(&owner).await };
+        let mut end = EndWatch(engine.spawn(end));
+        let left = self.timeout.map(|it| it.saturating_sub(started.elapsed()));
+        match engine::timeout(left, &mut end.0).await {
+            Ok(_) => ended,
+            Err(Elapsed(_)) => Err(PublishedError::OwnerLives {
+                name: self.machine.name().to_owned(),
+                owner_pid: entry.owner_pid,
+                limit: self.timeout.unwrap_or_default(),
             }),
         }
     }
@@ -272,6 +300,21 @@ impl Call {
     }
 }
 
+/// Watches for the end of a process, until it is dropped.
+struct EndWatch(Task<()>);
+
+impl Drop for EndWatch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether the machine has ended, by this answer of its owner.
+fn has_ended(answer: &Result<Arc<ExitReport>, PublishedError>) -> bool {
+    use PublishedError::{Ended, Failed, Forced};
+    matches!(answer, Ok(_) | Err(Ended { .. } | Failed(_) | Forced(_)))
+}
+
 /// An operation on a published machine failed.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -287,6 +330,16 @@ pub enum PublishedError {
     Execute(ExecuteError),
     /// The owner did not answer in time.
     Timeout {
+        /// The machine's name.
+        name: String,
+        /// The owner's process.
+        owner_pid: u32,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The machine has ended. Its owner did not end in time, though it said that
+    /// it does.
+    OwnerLives {
         /// The machine's name.
         name: String,
         /// The owner's process.
@@ -329,7 +382,7 @@ impl PublishedError {
             Self::Ended { .. } => ErrorKind::Ended,
             Self::Connect(error) => error.kind(),
             Self::Execute(error) => error.kind(),
-            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Timeout { .. } | Self::OwnerLives { .. } => ErrorKind::Timeout,
             Self::Unexpected { .. } => ErrorKind::Protocol,
             Self::NotFreezable { .. } => ErrorKind::InvalidInput,
             Self::NotFrozen { .. } => ErrorKind::Refused,
@@ -369,6 +422,15 @@ impl fmt::Display for PublishedError {
                 f,
                 "machine '{name}': its owner, process {owner_pid}, did not answer within \
                  {limit:?}; if that process hangs, kill it: its machines end with it"
+            ),
+            Self::OwnerLives {
+                name,
+                owner_pid,
+                limit,
+            } => write!(
+                f,
+                "machine '{name}' has ended, but its owner, process {owner_pid}, has not within \
+                 {limit:?}; it may wait for the reader of its output"
             ),
             Self::Unexpected { name, answer } => write!(
                 f,

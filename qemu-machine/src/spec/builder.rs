@@ -88,6 +88,18 @@ impl MachineBuilder {
         self
     }
 
+    /// Declares that this process ends when the machine has ended.
+    ///
+    /// Another program that ends the published machine by
+    /// [`shutdown`](crate::registry::PublishedMachine::shutdown) or
+    /// [`kill`](crate::registry::PublishedMachine::kill) then waits for the end
+    /// of this process, too. So all that this process does after the end of the
+    /// machine is done.
+    pub fn ends_owner(mut self) -> Self {
+        self.spec.ends_owner = true;
+        self
+    }
+
     /// Sets how the monitor is reached, instead of over an inherited socket
     /// (`-chardev socket` and `-mon`).
     pub fn monitor(mut self, monitor: Monitor) -> Self {

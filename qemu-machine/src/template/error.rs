@@ -106,7 +106,7 @@ impl fmt::Display for TemplateError {
                 write!(f, "no usable template in {}: {reason}", path.display())
             }
             Self::NotFound { name, store, names } => {
-                let store = store.display();
+                let (name, store) = (name.escape_debug(), store.display());
                 write!(f, "there is no template '{name}' in {store}; ")?;
                 if names.is_empty() {
                     f.write_str("there is none at all")

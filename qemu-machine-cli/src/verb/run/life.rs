@@ -13,7 +13,7 @@ use qemu_machine::{ExitReport, Machine, MachineBuilder, Shell, Wait};
 
 use super::Run;
 use super::ending::{Ending, Progress};
-use super::machine::Plan;
+use super::machine::{HostOptions, Plan};
 use super::monitor;
 use super::owner::Owner;
 use super::sockets::ServedSockets;
@@ -103,10 +103,27 @@ pub(super) fn live(run: &Run, plan: Plan, attention: &Attention, owner: Option<&
         lived.ending = stopped.ending;
     }
     let has_failed_output = matches!(lived.ending, Ending::OutputFailed { .. });
-    if let (Some(report), false) = (&lived.report, has_failed_output) {
-        report.warnings.iter().for_each(output::note);
+    if let (Some(report), false) = (lived.report.clone(), has_failed_output) {
+        let lost = lost(&report.warnings, &run.host);
+        let lost = lost.filter(|_| lived.outcome() == Outcome::Succeeded);
+        let notes = report.warnings.iter().filter(|it| Some(*it) != lost);
+        notes.for_each(output::note);
+        if let Some(warning) = lost {
+            lived.ending = Ending::OutputFailed { is_closed: false };
+            lived.message = Some(warning.clone());
+        }
     }
     lived
+}
+
+/// The warning about a log or a transcript that was asked for, if one is not whole.
+fn lost<'a>(warnings: &'a [String], asked: &HostOptions) -> Option<&'a String> {
+    let logs = asked.log_dir.as_ref().map(|it| it.to_string_lossy());
+    warnings.iter().find(|it| {
+        let is_transcript = it.starts_with("the transcript ") && asked.transcript.is_some();
+        let is_log = logs.as_ref().is_some_and(|logs| it.contains(&**logs));
+        (is_transcript || is_log) && it.contains(" is incomplete: ")
+    })
 }
 
 /// Launches the machine.
@@ -505,3 +522,27 @@ impl Clock {
 
 /// A step's time if nothing else is said.
 const STEP: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_was_asked_for_makes_a_run_fail() {
+        let mut asked = HostOptions::default();
+        let log = "the log logs/web.log is incomplete: full".to_owned();
+        let transcript = "the transcript is incomplete: full".to_owned();
+        let warnings = [
+            log.clone(),
+            transcript.clone(),
+            "cannot remove logs/x".to_owned(),
+        ];
+        assert_eq!(lost(&warnings, &asked), None);
+        asked.transcript = Some("t".into());
+        assert_eq!(lost(&warnings, &asked), Some(&transcript));
+        assert_eq!(lost(&warnings[2..], &asked), None);
+        asked.log_dir = Some("logs".into());
+        assert_eq!(lost(&warnings, &asked), Some(&log));
+        assert_eq!(lost(&warnings[2..], &asked), None);
+    }
+}

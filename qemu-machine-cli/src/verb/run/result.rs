@@ -61,8 +61,8 @@ enum Ended {
     TimedOut,
     /// A signal came.
     Interrupted,
-    /// Standard output cannot be written, or the output of a command is not
-    /// whole.
+    /// Standard output cannot be written. Or the output of a command, a log or a
+    /// transcript is not whole.
     OutputFailed,
     /// QEMU did not start, or did not answer.
     NotLaunched,

@@ -10,6 +10,7 @@ use qemu_machine::error::{
 };
 
 use super::ending::{Ending, NotLaunched, Progress};
+use crate::advice::in_our_words;
 use crate::attention::Call;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -97,7 +98,7 @@ impl From<LaunchError> for Stopped {
     fn from(error: LaunchError) -> Self {
         Self {
             ending: Ending::NotLaunched(NotLaunched::of(&error)),
-            message: Some(error.to_string()),
+            message: Some(in_our_words(error)),
         }
     }
 }
@@ -124,7 +125,7 @@ impl From<SendError> for Stopped {
 
 impl From<ShellError> for Stopped {
     fn from(error: ShellError) -> Self {
-        let message = error.to_string();
+        let message = in_our_words(&error);
         match *error.failure {
             ShellFailure::Console(failure) => Self::of_console(&failure, message),
             ShellFailure::NotSent(cause) => Self {

@@ -12,6 +12,8 @@
 
 mod agent;
 mod console;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod json_stream;
 mod qmp;
 mod request;
