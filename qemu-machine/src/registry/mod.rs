@@ -34,9 +34,9 @@ mod claim;
 mod entry;
 pub(crate) mod error;
 pub(crate) mod freeze;
-mod lines;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod lines;
 mod name;
 pub(crate) mod operation;
 mod own_command;
