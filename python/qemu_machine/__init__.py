@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         MonitorError,
         NotRunning,
         QemuMachineError,
+        QtestError,
+        QtestTimeout,
         ShellError,
         ShellTimeout,
         ShutdownError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
         connect_aio,
     )
     from ._native import Firmware, Identity, tiny_guest
+    from ._qtest import AsyncQtest, Qtest
     from ._report import ExitReport
     from ._screenshot import Screenshot
     from ._template import Clone, Pool, StoredTemplate, Template, TemplateStore
@@ -75,7 +78,7 @@ _NAMES = {
         "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
         "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
         "ForkError", "GuestCrashed", "InputError", "InputTimeout", "LaunchError", "LaunchTimeout", "MachineEnded",
-        "MonitorError", "NotRunning", "QemuMachineError", "ShellError", "ShellTimeout",
+        "MonitorError", "NotRunning", "QemuMachineError", "QtestError", "QtestTimeout", "ShellError", "ShellTimeout",
         "ShutdownError", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
         "WakeTimeout",
     ),
@@ -86,6 +89,7 @@ _NAMES = {
         "AsyncEvents", "AsyncQmp", "Event", "Events", "Qmp", "connect", "connect_aio",
     ),
     "_native": ("Firmware", "Identity", "tiny_guest"),
+    "_qtest": ("AsyncQtest", "Qtest"),
     "_report": ("ExitReport",),
     "_screenshot": ("Screenshot",),
     "_template": ("Clone", "Pool", "StoredTemplate", "Template", "TemplateStore"),
@@ -95,12 +99,13 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents",
     "AsyncGuestAgent", "AsyncKeyboard", "AsyncMachine", "AsyncMouse", "AsyncQmp",
-    "AsyncShell", "Clone", "CommandError", "ConnectError", "ConnectTimeout", "Console",
+    "AsyncQtest", "AsyncShell", "Clone", "CommandError", "ConnectError", "ConnectTimeout", "Console",
     "ConsoleError", "DEFAULT", "DisplayError", "Event", "Events", "EventsLost",
     "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout", "Firmware", "ForkError",
     "GuestAgent", "GuestCrashed", "Identity", "InputError", "InputTimeout", "Keyboard",
     "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError",
-    "Mouse", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Screenshot", "Shell",
+    "Mouse", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Qtest", "QtestError",
+    "QtestTimeout", "Screenshot", "Shell",
     "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError", "StoredTemplate",
     "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout",
     "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent", "connect_aio",

@@ -130,6 +130,14 @@ class AgentTimeout(AgentError, Timeout):
     """The guest agent did not answer in time."""
 
 
+class QtestError(QemuMachineError):
+    """A command of qtest failed, or was not sent."""
+
+
+class QtestTimeout(QtestError, Timeout):
+    """QEMU did not answer a command of qtest in time."""
+
+
 class DisplayError(QemuMachineError):
     """There is no picture of the display."""
 

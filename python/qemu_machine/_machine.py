@@ -13,6 +13,7 @@ from ._errors import NotRunning, QemuMachineError
 from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
 from ._limits import DEFAULT
 from ._monitor import AsyncEvents, AsyncQmp, Events, Qmp
+from ._qtest import AsyncQtest, Qtest
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ._template import Template
 
     Path = Union[str, os.PathLike[str]]
+    Disk = Union[str, os.PathLike[str], Mapping[str, Path]]
 
 # The interpreter ends: so do its machines. If it is killed, the guardian of the
 # Rust library ends them.
@@ -57,6 +59,7 @@ class Machine:
         append: Optional[str] = None,
         bios: Optional[Path] = None,
         firmware: Optional[_native.Firmware] = None,
+        disks: Sequence[Disk] = (),
         console: Union[bool, Literal["serial", "virtio"]] = False,
         agent: bool = False,
         qtest: bool = False,
@@ -75,6 +78,8 @@ class Machine:
         """Describes the machine.
 
         ``accel`` is an accelerator, or several: QEMU takes the first that works.
+        Each of ``disks`` is the path of an image, or a dict of options of ``-drive``,
+        such as ``{"file": "a.raw", "format": "raw", "if": "virtio"}``.
         ``console`` is read from the first serial port (or from a virtio console).
         ``timeout`` is the default limit of all operations, ``launch_timeout`` that
         of the launch. A variable of ``env`` with the value ``None`` is removed.
@@ -84,7 +89,7 @@ class Machine:
         self._options: Dict[str, Any] = dict(
             args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, agent=agent,
+            firmware=firmware, disks=[_disk(disk) for disk in disks], agent=agent,
             console=console if console_log is None else (console, console_log), qtest=qtest,
             freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
             log_dir=log_dir, transcript=transcript, timeout=timeout,
@@ -218,6 +223,11 @@ class Machine:
         return GuestAgent(self._vm().agent)
 
     @property
+    def qtest(self) -> Qtest:
+        """The qtest channel, if it has one."""
+        return Qtest(self._vm().qtest)
+
+    @property
     def keyboard(self) -> Keyboard:
         """The keyboard."""
         return Keyboard(self._vm().input)
@@ -338,6 +348,11 @@ class AsyncMachine:
         return AsyncGuestAgent(self._machine._vm().agent)
 
     @property
+    def qtest(self) -> AsyncQtest:
+        """The qtest channel, if it has one."""
+        return AsyncQtest(self._machine._vm().qtest)
+
+    @property
     def keyboard(self) -> AsyncKeyboard:
         """The keyboard."""
         return AsyncKeyboard(self._machine._vm().input)
@@ -391,6 +406,14 @@ class AsyncMachine:
     ) -> Awaitable[Identity]:
         """Gives the Linux guest of a clone its own identity, and the right time."""
         return self._machine._vm().wake(hostname, timeout)
+
+
+def _disk(disk: Disk) -> Any:
+    if isinstance(disk, (str, os.PathLike)):
+        return os.fspath(disk)
+    if "file" not in disk:
+        raise ValueError("a disk has a file, but its options lack 'file'")
+    return [(key, os.fspath(value)) for key, value in disk.items()]
 
 
 def _template(native: _native.Template) -> Template:

@@ -80,6 +80,8 @@ class MachineFactory:
         """Launches a clone of a template. It takes the options of
         ``Template.machine``."""
         folder = self._next_folder(options)
+        if folder.is_dir() and template._native.has_console:
+            options.setdefault("console_log", folder / "console.log")
         return self._launch(template.machine(**options), folder)
 
     def running(self) -> List[Machine]:

@@ -46,6 +46,7 @@ class Template:
         name: Optional[str] = None,
         env: Optional[Mapping[str, Optional[str]]] = None,
         log_dir: Optional[Path] = None,
+        console_log: Optional[Path] = None,
         transcript: Optional[Path] = None,
         timeout: Limit = DEFAULT,
         launch_timeout: Limit = DEFAULT,
@@ -55,7 +56,7 @@ class Template:
         on. The launch refuses ``args`` that the guest would notice."""
         options = dict(
             args=list(args), name=name, env=None if env is None else dict(env),
-            log_dir=log_dir, transcript=transcript, timeout=timeout,
+            log_dir=log_dir, console_log=console_log, transcript=transcript, timeout=timeout,
             launch_timeout=launch_timeout, quit_timeout=quit_timeout,
         )  # fmt: skip
         # The limits of the template are the default.

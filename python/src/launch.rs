@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use qemu_machine::{
-    Accel, Console as ConsoleKind, Machine as Running, MachineBuilder, guests, spec,
+    Accel, Console as ConsoleKind, Machine as Running, MachineBuilder, guests, spec, spec::Drive,
 };
 
 use crate::limit::{Limit, duration};
@@ -94,6 +94,11 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
         "firmware" => builder.firmware(value.extract::<Firmware>()?.0),
         "name" => builder.name(value.extract::<String>()?),
         "console" => console(builder, value)?,
+        "console_log" => console_log(builder, path()?)?,
+        "disks" => {
+            let disks = value.extract::<Vec<Disk>>()?.into_iter();
+            disks.fold(builder, |builder, disk| builder.drive(disk.drive()))
+        }
         "agent" if is_set()? => builder.guest_agent(),
         "qtest" if is_set()? => builder.qtest(),
         "freezable" if is_set()? => builder.freezable(),
@@ -124,6 +129,43 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
             return Err(PyTypeError::new_err(message));
         }
     })
+}
+
+/// A disk: the path of its image, or options of `-drive`.
+#[derive(FromPyObject)]
+enum Disk {
+    Path(PathBuf),
+    Options(Vec<(String, OsString)>),
+}
+
+impl Disk {
+    fn drive(self) -> Drive {
+        match self {
+            Self::Path(path) => Drive::file(path).interface("virtio"),
+            Self::Options(options) => {
+                let (file, rest): (Vec<_>, Vec<_>) =
+                    options.into_iter().partition(|(key, _)| key == "file");
+                let path = file.into_iter().next().unwrap_or_default().1;
+                let set = |drive: Drive, (key, value): (String, OsString)| drive.set(&key, value);
+                rest.into_iter().fold(Drive::file(path), set)
+            }
+        }
+    }
+}
+
+/// Gives the first console, which a clone has already, a log.
+fn console_log(builder: MachineBuilder, path: PathBuf) -> PyResult<MachineBuilder> {
+    let first = builder
+        .spec()
+        .consoles()
+        .find(|(name, _)| name.is_none())
+        .map(|(_, console)| console.clone());
+    match first {
+        Some(console) => Ok(builder.console(console.log(path))),
+        None => Err(PyValueError::new_err(
+            "there is no console to log: the template was made without one",
+        )),
+    }
 }
 
 /// Adds the console: `True` or "serial", or "virtio"; with the path of its log, if

@@ -23,6 +23,7 @@ mod monitor;
 mod operation;
 mod owned;
 mod pool;
+mod qtest;
 mod raise;
 mod report;
 mod set_up;
@@ -62,6 +63,8 @@ mod _native {
     use super::operation::Operation;
     #[pymodule_export]
     use super::pool::Pool;
+    #[pymodule_export]
+    use super::qtest::Qtest;
     #[pymodule_export]
     use super::set_up::Done;
     #[pymodule_export]

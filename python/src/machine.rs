@@ -15,6 +15,7 @@ use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
 use crate::owned::Owned;
+use crate::qtest::Qtest;
 use crate::template::{Identity, Template};
 use crate::{display, report};
 
@@ -88,6 +89,11 @@ impl Machine {
     #[getter]
     fn agent(&self, py: Python<'_>) -> PyResult<Agent> {
         Ok(Agent::new(self.vm(py)?.guest_agent().clone()))
+    }
+
+    #[getter]
+    fn qtest(&self, py: Python<'_>) -> PyResult<Qtest> {
+        Ok(Qtest::new(self.vm(py)?.qtest().clone()))
     }
 
     #[getter]

@@ -33,6 +33,14 @@ impl Template {
         Ok(self.0.get(py)?.path().to_string_lossy().into_owned())
     }
 
+    /// Whether its machines have a console.
+    #[getter]
+    fn has_console(&self, py: Python<'_>) -> PyResult<bool> {
+        let machine = self.0.get(py)?.machine();
+        let mut consoles = machine.spec().consoles();
+        Ok(consoles.any(|(name, _)| name.is_none()))
+    }
+
     /// The version of its QEMU.
     #[getter]
     fn version(&self, py: Python<'_>) -> PyResult<String> {

@@ -33,6 +33,14 @@ def qtest_machine(*args: str, **options: Any) -> Any:
     return machine(*args, kind=QEMUQtestMachine, **options)
 
 
+def fake_exit_codes(base: str) -> Any:
+    """The exit code of a machine that a worker of multiprocessing launches."""
+    with machine(base_temp_dir=base) as vm:
+        vm.launch()
+        vm.cmd("fake-echo")
+    return vm.exitcode()
+
+
 def wait_for_end(pid: int) -> None:
     """Wait until a process that is no child of ours has ended."""
     try:

@@ -35,6 +35,8 @@ class Matching(unittest.TestCase):
             ({"data": {"none": None}}, False),
             ({"data": {"id": {"x": 1}}}, False),
             ({"data": {"n": 1}}, False),
+            ({"data": {"id": "", "n": {}, "l": []}}, True),
+            ({"data": {"id": []}}, True),
         ):
             self.assertIs(QEMUMachine.event_match(event, pattern), expected, pattern)
 

@@ -380,9 +380,12 @@ class Subclasses(MachineTest):
                 calls.append(f"end {self._popen.pid is not None} {self.exitcode()}")
 
         with machine(kind=Bits) as vm:
+            vm.set_console()
+            self.assertIn("chardev=mon,mode=control", vm.base_args())
             vm.launch()
             self.assertEqual(vm.base_args().count("null,id=debugcon"), 1)
             self.assertEqual(vm._qemu_full_args[-1], "null,id=debugcon")
+        self.assertIn("chardev:console", vm.base_args())
         self.assertEqual(calls, ["pre True", "post True", "end True 0"])
 
     def test_the_process_looks_like_a_popen(self) -> None:

@@ -18,6 +18,9 @@ vm.console_socket
 print(vm.get_pid(), flush=True)
 """
 
+#: Python warns of every fork of a process with threads, from 3.12 on.
+QUIET = "import warnings; warnings.filterwarnings('ignore', 'This process', DeprecationWarning)\n"
+
 
 class Parents(MachineTest):
     def setUp(self) -> None:
@@ -40,6 +43,10 @@ class Parents(MachineTest):
             "its last line": "",
             "an exception": "raise SystemExit(3)",
             "os._exit": "os._exit(0)",
+            "sys.exit in a thread": "threading.Thread(target=sys.exit).start()",
+            "a daemon thread that waits for the end": (
+                "threading.Thread(target=vm._popen.wait, daemon=True).start()"
+            ),
             "another program": "os.execv('/bin/true', ['true'])",
             "a crash": "os.kill(os.getpid(), signal.SIGSEGV)",
             "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM)",
@@ -61,7 +68,7 @@ class Parents(MachineTest):
         self.assertEqual(run_child(text).stdout.splitlines()[1:], ["{'a': 1}", "0"])
 
     def test_d1_a_forked_child_neither_ends_nor_keeps_the_machine(self) -> None:
-        text = self.launch + (
+        text = self.launch + QUIET + (
             "read, write = os.pipe()\n"
             "pid = os.fork()\n"
             "if pid == 0:\n"
@@ -80,6 +87,19 @@ class Parents(MachineTest):
             process.wait()
             self.gone(qemu)
             os.kill(int(forked), signal.SIGKILL)
+
+    def test_d1_workers_of_multiprocessing_have_machines_of_their_own(self) -> None:
+        text = self.launch + QUIET + (
+            "import multiprocessing\n"
+            "from tests.machines import fake_exit_codes\n"
+            "for method in ('fork', 'spawn'):\n"
+            "    with multiprocessing.get_context(method).Pool(2) as pool:\n"
+            "        print(pool.map(fake_exit_codes, [BASE[0]] * 2))\n"
+            "print(vm.cmd('fake-echo', a=1))\n"
+        )
+        first, *rest = run_child(text).stdout.splitlines()
+        self.assertEqual(rest, ["[0, 0]", "[0, 0]", "{'a': 1}"])
+        self.gone(int(first))
 
     def test_a_guardian_that_was_killed_is_replaced(self) -> None:
         text = self.launch + (

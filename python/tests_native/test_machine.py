@@ -10,6 +10,7 @@ import tempfile
 import threading
 import unittest
 from pathlib import Path
+from typing import Any
 
 from qemu_machine import (
     AccelError,
@@ -22,6 +23,7 @@ from qemu_machine import (
     MachineEnded,
     NotRunning,
     QemuMachineError,
+    QtestError,
     Timeout,
     best_accel,
 )
@@ -240,6 +242,49 @@ class Files(Test):
             path = Path(folder, "screen.png")
             picture.save(path)
             self.assertTrue(path.read_bytes().startswith(b"\x89PNG"))
+
+
+class Devices(Test):
+    def test_disks_are_there_and_qtest_reads_and_writes_memory_and_ports(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            image = Path(folder, "a,b.raw")
+            image.write_bytes(bytes(1 << 20))
+            given: Any = [
+                {"file": image, "format": "raw", "if": "none", "id": "one"},
+                {"file": image, "format": "raw", "if": "none", "id": "two", "readonly": "on"},
+            ]
+            given[0]["file.locking"] = given[1]["file.locking"] = "off"
+            with Machine("qemu-system-x86_64", qtest=True, disks=given) as vm:
+                listed = vm.qmp.execute("query-block")
+                inserted = [it["inserted"] for it in listed if "inserted" in it]
+                self.assertEqual({it["file"] for it in inserted}, {str(image)})
+                self.assertEqual([it["ro"] for it in inserted], [False, True])
+                qtest = vm.qtest
+                qtest.write(0x1000, b"abcd")
+                self.assertEqual(qtest.read(0x1001, 3), b"bcd")
+                self.assertTrue(qtest.raw("readb 0x1000").startswith("OK 0x"))
+                # The byte of the clock's memory that firmware keeps over a reset.
+                for value in (0x5A, 0xA5):
+                    qtest.write_port(0x70, 0x0F)
+                    qtest.write_port(0x71, value)
+                    self.assertEqual(qtest.read_port(0x71), value)
+                self.assertEqual(asyncio.run(_read(vm)), b"a")
+                for wrong in (
+                    lambda: qtest.read_port(0x70, width=3),  # type: ignore[arg-type]
+                    lambda: qtest.write_port(0x70, 256),
+                ):
+                    self.assertRaises(ValueError, wrong)
+                with self.assertRaisesRegex(QtestError, "not sent"):
+                    qtest.raw("")
+            with self.assertRaises(MachineEnded):
+                qtest.read(0, 1)
+            for disks in ([{"if": "virtio"}], [5]):
+                with self.assertRaises((TypeError, ValueError)):
+                    Machine("qemu-system-x86_64", disks=disks)  # type: ignore[arg-type]
+
+
+async def _read(vm: Machine) -> bytes:
+    return await vm.aio.qtest.read(0x1000, 1)
 
 
 class Input(Test):

@@ -49,11 +49,15 @@ class Templates(Test):
             template = frozen(binary)
             self.assertTrue(Path(template.path).is_dir())
             self.assertTrue(binary.split("/")[-2].startswith(template.version[:2]), binary)
-            with template.machine(name="one") as one, template.machine() as two:
-                self.assertEqual(one.name, "one")
-                self.assertNotEqual(one.pid, two.pid)
-                self.assertTrue(answers(one) and answers(two))
-                pids = [one.pid or 0, two.pid or 0]
+            with tempfile.TemporaryDirectory() as folder:
+                log = Path(folder, "one.log")
+                one = template.machine(name="one", console_log=log)
+                with one, template.machine() as two:
+                    self.assertEqual((one.name, one.console.log), ("one", str(log)))
+                    self.assertNotEqual(one.pid, two.pid)
+                    self.assertTrue(answers(one) and answers(two))
+                    pids = [one.pid or 0, two.pid or 0]
+                self.assertIn("cloned", log.read_text())
             self.assertTrue(all(has_ended(pid) for pid in pids))
             path = template.path
             del template, one, two

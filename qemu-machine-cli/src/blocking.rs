@@ -32,6 +32,27 @@ pub(crate) fn blocking<T: Send + 'static>(
     })
 }
 
+/// Does the work in another thread. If the future is dropped, the work goes on to
+/// its end, and its result is dropped.
+pub(crate) fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> {
+    let slot = Arc::new(Slot(Mutex::new(Filling {
+        result: None,
+        waiting: None,
+    })));
+    let worker = Arc::clone(&slot);
+    thread::spawn(move || worker.fill(Ok(work())));
+    poll_fn(move |context| {
+        let mut slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(result)) = slot.result.take() {
+            return Poll::Ready(result);
+        }
+        slot.waiting = Some(context.waker().clone());
+        Poll::Pending
+    })
+}
+
 /// The result, and the waker of its waiter.
 struct Slot<T>(Mutex<Filling<T>>);
 
@@ -52,7 +73,7 @@ impl<T> Slot<T> {
         if let Some(waker) = waiting {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the waker is that of the command's own wait, which does not panic"
+                reason = "the waker is that of the command's own wait or of the engine, which do not panic"
             )]
             waker.wake();
         }

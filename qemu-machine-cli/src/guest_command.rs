@@ -74,7 +74,7 @@ pub(crate) fn by_agent(
     let mut program = match started {
         Ok(program) => program,
         // It has no shell, as Windows.
-        Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Unsupported) => {
+        Err(error) if error.kind() == ErrorKind::Refused => {
             return at_once(exec(), attention, left());
         }
         Err(error) => return Err(error.into()),
@@ -89,6 +89,10 @@ pub(crate) fn by_agent(
             Ok(Ok(None)) => {
                 let end = attention.wait(program.wait_for_exit().timeout(left()))?;
                 return Ok(end?.into());
+            }
+            // It has no `mkfifo`, or nowhere to make one: the program was not started.
+            Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => {
+                return at_once(exec(), attention, left());
             }
             Ok(Err(error)) => break error.into(),
             Err(call) => break call.into(),

@@ -64,6 +64,7 @@ fn run(words: &[OsString], is_owner: bool) -> Result<Outcome, Failure> {
         Ok(arguments) => match arguments.verb {
             Verb::Run(run) if is_owner => run.own(),
             Verb::Clone(clone) if is_owner => clone.own(),
+            Verb::Pool(pool) if is_owner => pool.own(),
             verb => verb.run(),
         },
         Err(Refused::Usage(error)) => output::usage(&error),

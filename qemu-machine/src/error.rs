@@ -38,5 +38,6 @@ pub use crate::qtest::handle::IrqError;
 pub use crate::qtest::wire::QtestProtocolError;
 pub use crate::registry::error::RegistryError;
 pub use crate::registry::operation::PublishedError;
+pub use crate::registry::pool::PoolError;
 pub use crate::template::error::TemplateError;
 pub use crate::template::wake::{WakeError, WakeFailure};

@@ -22,6 +22,7 @@ debug_is_display!(
     crate::error::MoveError,
     crate::error::PatternError,
     crate::qtest::QtestEnd,
+    crate::error::PoolError,
     crate::error::PublishedError,
     crate::error::QtestError,
     crate::error::QtestFailure,
@@ -47,7 +48,7 @@ mod tests {
     #[test]
     fn no_error_of_the_crate_is_forgotten() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let forgotten = testbed::errors_with_another_debug(&sources, 23);
+        let forgotten = testbed::errors_with_another_debug(&sources, 24);
         assert!(
             forgotten.is_empty(),
             "give them to `debug_is_display!`, and derive no `Debug`: {forgotten:?}"

@@ -6,9 +6,9 @@ use std::io;
 use crate::error::{
     AccelError, AgentError, BestAccelError, ConnectError, DisplayError, ErrorKind, EventError,
     ExecuteError, ExitError, ExpectError, ForwardError, InputError, InteractError, IrqError,
-    JobError, LaunchError, MigrationError, MoveError, PatternError, PublishedError, QtestError,
-    RegistryError, SchemaError, ScreenError, SendError, ShellError, ShutdownError, SnapshotError,
-    TemplateError, WakeError,
+    JobError, LaunchError, MigrationError, MoveError, PatternError, PoolError, PublishedError,
+    QtestError, RegistryError, SchemaError, ScreenError, SendError, ShellError, ShutdownError,
+    SnapshotError, TemplateError, WakeError,
 };
 
 /// Makes the error of these, each with its conversion. Those that may hold an
@@ -133,6 +133,8 @@ errors! {
     Schema(SchemaError) by io_error,
     /// An operation on a published machine failed.
     Published(PublishedError) by io_error,
+    /// An operation on a published pool failed.
+    Pool(PoolError) by io_error,
     /// The registry of published machines failed.
     Registry(RegistryError) by io_error,
     /// A snapshot operation failed.

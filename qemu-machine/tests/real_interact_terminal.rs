@@ -152,7 +152,7 @@ fn what_a_real_guest_has_set_is_undone() {
     for qemu in support::qemus() {
         let guest = linux_guest();
         let builder = qemu.bare().memory("256M").console(Console::serial());
-        let builder = builder.kernel(guest.join("vmlinuz"));
+        let builder = builder.kernel(guest.join("vmlinux"));
         let builder = builder.initrd(guest.join("initramfs"));
         let builder = builder.append("console=ttyS0 quiet no_timer_check cryptomgr.notests");
         let vm = builder.launch().wait().unwrap();

@@ -9,12 +9,14 @@ mod copy;
 mod doctor;
 mod events;
 mod exec;
+mod freeze;
 mod key_names;
 mod keyboard;
 mod logs;
 mod man;
 mod output_schema;
 mod picture;
+mod pool;
 mod ps;
 mod published;
 mod qmp;
@@ -57,6 +59,8 @@ pub(crate) enum Verb {
     Sweep(sweep::Sweep),
     Template(template::Templates),
     Clone(Box<run::CloneMachine>),
+    Freeze(freeze::Freeze),
+    Pool(pool::Pools),
     Exec(exec::ExecInGuest),
     Shell(shell::GuestShell),
     Console(console::AttachConsole),
@@ -95,6 +99,8 @@ impl Verb {
             Self::Sweep(verb) => verb.run(),
             Self::Template(verb) => verb.run(),
             Self::Clone(verb) => verb.run(),
+            Self::Freeze(verb) => verb.run(),
+            Self::Pool(verb) => verb.run(),
             Self::Exec(verb) => verb.run(),
             Self::Shell(verb) => verb.run(),
             Self::Console(verb) => verb.run(),

@@ -14,6 +14,7 @@ mod machine;
 mod make;
 mod monitor;
 mod owner;
+mod pool;
 mod result;
 mod sockets;
 mod steps;
@@ -26,9 +27,12 @@ use clap::{Args, ValueEnum};
 use qemu_machine::error::LaunchError;
 
 pub(super) use clone::{CloneMachine, locate};
-pub(super) use freeze::wakes_by_default;
+pub(super) use freeze::{keep_as_it_was, wakes_by_default};
 pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
 pub(super) use make::Make;
+pub(super) use pool::StartPool;
+#[cfg(test)]
+pub(super) use pool::StartedPool;
 pub(super) use result::QemuResult;
 pub(super) use steps::Login;
 pub(crate) use steps::{check as check_steps, is_step};
@@ -203,7 +207,7 @@ impl Run {
             return Ok(Outcome::Succeeded);
         }
         if self.background.detach {
-            return detach::start_owner(self.target.json, &attention);
+            return detach::start_owner::<owner::Detached>(self.target.json, &attention);
         }
         self.live(&attention, None)
     }
@@ -225,7 +229,7 @@ impl Run {
         owner: Option<&owner::Owner>,
     ) -> Result<Outcome, Failure> {
         plan.builder = plan.builder.publish().ends_owner();
-        let lived = life::live(&self, &plan, attention, owner);
+        let lived = life::live(&self, plan, attention, owner);
         if let Some(message) = &lived.message {
             output::error(message);
         }

@@ -10,6 +10,7 @@ mod detached;
 mod exec;
 mod in_guest;
 mod mount;
+mod pools;
 mod progress;
 mod published;
 mod qom;

@@ -51,6 +51,7 @@ scripts! {
     hotplug: "hotplug.sh" on ALL,
     many_images: "many-images.sh" on ALL,
     migrate: "migrate.sh" on ONE,
+    pool: "pool.sh" on ONE,
     power_failure: "power-failure.sh" on ALL,
     resize_disk: "resize-disk.sh" on ALL,
     snapshot: "snapshot.sh" on ONE,
@@ -159,7 +160,7 @@ mod jobs {
     pub(super) fn agent_files(job: &Job) {
         job.write("unsorted", "pear\napple\n");
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs-agent"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs-agent"));
         let words = [path(&kernel), path(&initrd), "unsorted"];
         assert_eq!(job.said(&words, 0), "apple\npear\n");
     }
@@ -222,7 +223,7 @@ mod jobs {
 
     pub(super) fn clone_per_test(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let words = [path(&kernel), path(&initrd), "~ # "];
         let commands = ["echo x >/mark; cat /mark", "cat /mark 2>/dev/null"];
         let said = job.said(&[&words[..], &commands].concat(), 1);
@@ -288,12 +289,31 @@ mod jobs {
 
     pub(super) fn migrate(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let said = job.said(&[path(&kernel), path(&initrd), "~ # "], 0);
         assert!(
             said.ends_with("the guest has moved\nthe guest counts on the target\n"),
             "{said}"
         );
+    }
+
+    pub(super) fn pool(job: &Job) {
+        let guest = linux_guest();
+        let make = "qemu-machine template make web --memory 256M --timeout 5m --expect";
+        let mut make: Vec<&str> = make.split(' ').chain(["~ # "]).collect();
+        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let qemu = job.qemu.binary.as_path();
+        make.extend(["--qemu", path(qemu), "--kernel", path(&kernel)]);
+        make.extend(["--initrd", path(&initrd), "--append"]);
+        make.push("console=ttyS0 quiet no_timer_check cryptomgr.notests");
+        job.command(&make);
+        let commands = ["web", "echo x >/mark; cat /mark", "cat /mark 2>/dev/null"];
+        let said = job.said(&commands, 1);
+        let expected = "$ echo x >/mark; cat /mark\nx\n\
+                        $ cat /mark 2>/dev/null\nfailed with status 1\n";
+        assert_eq!(said, expected);
+        let pools = job.scratch.join("published/qemu-machine/.pools");
+        assert_eq!(fs::read_dir(pools).unwrap().count(), 0);
     }
 
     pub(super) fn power_failure(job: &Job) {
@@ -312,7 +332,7 @@ mod jobs {
 
     pub(super) fn snapshot(job: &Job) {
         let guest = linux_guest();
-        let (kernel, initrd) = (guest.join("vmlinuz"), guest.join("initramfs"));
+        let (kernel, initrd) = (guest.join("vmlinux"), guest.join("initramfs"));
         let commands = ["echo x >/mark; cat /mark", "ls /mark"];
         let words = [path(&kernel), path(&initrd), "guest ready"];
         let said = job.said(&[&words[..], &commands].concat(), 0);

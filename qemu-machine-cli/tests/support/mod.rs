@@ -71,7 +71,7 @@ impl Qemu {
     ) -> Command {
         let guest = linux_guest();
         let mut command = self.run(["--memory", "256M", "--timeout", "100"]);
-        command.arg("--kernel").arg(guest.join("vmlinuz"));
+        command.arg("--kernel").arg(guest.join("vmlinux"));
         command.arg("--initrd").arg(guest.join(initramfs));
         command.args([
             "--append",

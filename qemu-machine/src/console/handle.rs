@@ -15,6 +15,7 @@ use socket2::Socket;
 use super::buffer::{Answer, Buffer, End};
 use super::connect::ClosesWhenDropped;
 use super::screen::Terminal;
+use super::shell::KnownShell;
 use super::{ConsoleLog, Expect, Pattern, Screen, ScreenShows, SendBytes};
 use crate::channel::{Channel, MachineContext, MachineFacts, Seen};
 use crate::life::{ExitReport, ObservedState, PausedForGood};
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     /// The terminal, if the console was configured with a screen.
     pub(super) terminal: Option<Arc<Terminal>>,
     pub(super) wire: Wire,
+    pub(super) known_shell: KnownShell,
     pub(super) context: MachineContext,
 }
 
@@ -275,6 +277,7 @@ impl Console {
             noise,
             terminal,
             wire,
+            known_shell: KnownShell::default(),
             context,
         });
         shared.context.add(&(Arc::clone(&shared) as _));

@@ -456,6 +456,7 @@ impl Session {
             // If the guest does not read, the escape must still work. So keys
             // that do not fit are dropped with a bell, as a terminal does when
             // its line is full.
+            self.console.shared.known_shell.types();
             if let Err(NotSent::Full) = stream.send(keys) {
                 self.output.offer(BELL);
             }

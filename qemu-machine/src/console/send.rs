@@ -129,6 +129,7 @@ impl SendBytes {
             bytes,
             timeout,
         } = self;
+        console.shared.known_shell.types();
         let sent = match &console.shared.wire {
             Wire::Drained(stream) if !console.lock().has_ended() => {
                 stream.send(&bytes).map(|unsent| (stream, unsent))

@@ -82,6 +82,11 @@ pub(super) fn start(
         status,
         overdue,
     } = supervise(engine, resources, timeout);
+    let frozen = spec.image.template().map(|it| it.shell());
+    let frozen = frozen.unwrap_or_default();
+    if frozen.is_at_prompt {
+        parts.console.woke_with_shell_at_prompt();
+    }
     let inner = Arc::new(Inner {
         engine,
         name: name.clone(),
@@ -91,6 +96,7 @@ pub(super) fn start(
         is_wrapped: !spec.wrapper.is_empty(),
         freezable,
         has_private_disks: spec.image.has_disks(&spec.arguments),
+        is_prepared: AtomicBool::new(frozen.is_prepared),
         schema: MachineSchema::default(),
         turns: Turns::default(),
         migration_turn: MigrationTurn::default(),
@@ -167,6 +173,7 @@ fn split(
         private_log,
         canvas: Arc::new(Canvas::new(base_directory(spec))),
         publication: None,
+        template_lock: spec.image.template().and_then(|it| it.lock()),
         log: spec.log_directory.is_some().then(|| log.clone()),
         exit_devices: ExitDevices::of(
             &command_line.words()[spec.wrapper.len()..],

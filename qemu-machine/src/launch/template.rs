@@ -1,11 +1,20 @@
 //! Loads the guest of a template into a QEMU that waits for one.
+//!
+//! ```text
+//! capabilities, getfd, migrate-incoming --> MIGRATION: completed --> capabilities, cont
+//! ```
+//!
+//! The commands of each step are sent together, because each reply costs a round
+//! trip.
 
 use std::fs::File;
+use std::future::{IntoFuture, poll_fn};
+use std::task::Poll;
 
 use qemu_qmp::Client;
-use qemu_qmp::command::Cont;
-use qemu_qmp::error::MigrationError;
-use serde_json::json;
+use qemu_qmp::client::ExecuteJson;
+use qemu_qmp::error::{ExecuteError, MigrationError};
+use serde_json::{Value, json};
 
 use super::LaunchFailure;
 use crate::spec::image::{STATE, TemplateFiles};
@@ -24,18 +33,71 @@ pub(super) async fn load(client: &Client, files: &dyn TemplateFiles) -> Result<(
 }
 
 async fn load_state(client: &Client, state: File, guest_ran: bool) -> Result<(), MigrationError> {
-    let ignore = json!({"capabilities": [{"capability": "x-ignore-shared", "state": true}]});
-    let set = client.execute_json("migrate-set-capabilities", ignore);
-    set.timeout(None).await.map_err(MigrationError::Execute)?;
-    let incoming = client.migrate_incoming_over(state).timeout(None).await?;
-    incoming.wait_for_completion().timeout(None).await?;
-    // With it, the guest could not be saved or moved: the stream is another.
-    let whole = json!({"capabilities": [{"capability": "x-ignore-shared", "state": false}]});
-    let set = client.execute_json("migrate-set-capabilities", whole);
-    set.timeout(None).await.map_err(MigrationError::Execute)?;
-    if guest_ran {
-        let started = client.execute(Cont).timeout(None).await;
-        started.map_err(MigrationError::Execute)?;
+    let mut events = client.events_named(["MIGRATION"]);
+    let begin = [
+        set_capabilities(client, &[("x-ignore-shared", true), ("events", true)]),
+        client.getfd(STATE, state),
+        client.execute_json("migrate-incoming", json!({"uri": format!("fd:{STATE}")})),
+    ];
+    together(begin).await.map_err(MigrationError::Execute)?;
+    loop {
+        let event = events.next().timeout(None).await;
+        let event = event.map_err(MigrationError::Events)?;
+        let data: Value = event.data().unwrap_or_default();
+        match data["status"].as_str().unwrap_or_default() {
+            "completed" => break,
+            status @ ("failed" | "cancelled") => {
+                return Err(failed(client, status).await);
+            }
+            _ => {}
+        }
     }
-    Ok(())
+    // With the capability, the guest could not be saved or moved: the stream is
+    // another.
+    let whole = set_capabilities(client, &[("x-ignore-shared", false)]);
+    let start = guest_ran.then(|| client.execute_json("cont", ()));
+    let end = [whole].into_iter().chain(start);
+    together(end).await.map_err(MigrationError::Execute)
+}
+
+fn set_capabilities(client: &Client, capabilities: &[(&str, bool)]) -> ExecuteJson {
+    let capability = |(name, state): &(&str, bool)| json!({"capability": name, "state": state});
+    let all: Vec<_> = capabilities.iter().map(capability).collect();
+    client.execute_json("migrate-set-capabilities", json!({"capabilities": all}))
+}
+
+/// Sends these commands in order, without waiting for replies in between, and
+/// waits for all replies.
+async fn together(commands: impl IntoIterator<Item = ExecuteJson>) -> Result<(), ExecuteError> {
+    let commands = commands.into_iter();
+    let mut replies: Vec<_> = commands
+        .map(|command| command.timeout(None).into_future())
+        .collect();
+    poll_fn(|context| {
+        let mut failure = None;
+        replies.retain_mut(|reply| match reply.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(result) => {
+                failure = failure.take().or(result.err());
+                false
+            }
+        });
+        match failure {
+            Some(error) => Poll::Ready(Err(error)),
+            None if replies.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// QEMU reports the reason, if it still runs.
+async fn failed(client: &Client, status: &str) -> MigrationError {
+    let reply = client.execute_json("query-migrate", ()).timeout(None).await;
+    let reply: Value = reply.unwrap_or_default();
+    MigrationError::Failed {
+        server: client.server(),
+        status: status.to_owned(),
+        reason: reply["error-desc"].as_str().map(ToOwned::to_owned),
+    }
 }

@@ -110,6 +110,7 @@ pub(crate) struct GuestRecord {
     shutdown: Option<Shutdown>,
     has_panicked: bool,
     resets: u64,
+    stops: u64,
     /// Whether an event reported the phase.
     is_known: bool,
 }
@@ -131,6 +132,7 @@ impl GuestRecord {
             shutdown: None,
             has_panicked: false,
             resets: 0,
+            stops: 0,
             is_known: false,
         }
     }
@@ -140,7 +142,10 @@ impl GuestRecord {
         let data = || -> Value { event.data().unwrap_or_default() };
         match event.name() {
             "SHUTDOWN" => self.shutdown = Some(Shutdown::parse(event)),
-            "STOP" => self.stopped(now),
+            "STOP" => {
+                self.stops += 1;
+                self.stopped(now);
+            }
             "RESUME" | "WAKEUP" => {
                 self.shutdown = None;
                 self.announced = None;
@@ -195,6 +200,12 @@ impl GuestRecord {
     /// Whether the guest ever panicked.
     pub(crate) fn has_panicked(&self) -> bool {
         self.has_panicked
+    }
+
+    /// How often the guest was paused. It may have been replaced by another one
+    /// since: by a snapshot.
+    pub(crate) fn stops(&self) -> u64 {
+        self.stops
     }
 
     /// How often the guest was reset.

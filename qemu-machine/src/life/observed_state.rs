@@ -58,6 +58,11 @@ impl ObservedState {
         self.lock().state(Instant::now())
     }
 
+    /// How often the guest was paused.
+    pub(crate) fn stops(&self) -> u64 {
+        self.lock().stops()
+    }
+
     /// How often the guest was reset.
     pub(crate) fn resets(&self) -> u64 {
         self.lock().resets()

@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) freezable: Option<Arc<Freezable>>,
     /// Whether disks of the guest are overlays in the private directory.
     pub(crate) has_private_disks: bool,
+    /// Whether the guest's shell has the functions that wake a clone.
+    pub(crate) is_prepared: AtomicBool,
     pub(crate) schema: MachineSchema,
     pub(crate) turns: Turns,
     pub(crate) migration_turn: MigrationTurn,

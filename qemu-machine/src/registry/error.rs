@@ -19,9 +19,16 @@ pub enum RegistryError {
         /// The process that owns the machine; `None` if it is not known.
         owner_pid: Option<u32>,
     },
+    /// A living pool has this name.
+    PoolNameTaken {
+        /// The name.
+        name: String,
+        /// The process that owns the pool; `None` if it is not known.
+        owner_pid: Option<u32>,
+    },
     /// The name cannot be the name of a folder or of a socket in it.
     Name {
-        /// What it names: `machine` or `console`.
+        /// What it names: `machine`, `console` or `pool`.
         what: &'static str,
         /// The name.
         name: String,
@@ -58,18 +65,26 @@ pub enum RegistryError {
         /// The names of the living machines, sorted.
         names: Vec<String>,
     },
+    /// No living pool has this name.
+    NoPool {
+        /// The name.
+        name: String,
+        /// The names of the living pools, sorted.
+        names: Vec<String>,
+    },
 }
 
 impl RegistryError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NameTaken { .. } | Self::Name { .. } | Self::PathTooLong { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::NameTaken { .. }
+            | Self::PoolNameTaken { .. }
+            | Self::Name { .. }
+            | Self::PathTooLong { .. } => ErrorKind::InvalidInput,
             Self::NotPrivate { .. } => ErrorKind::PermissionDenied,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoPool { .. } => ErrorKind::NotFound,
         }
     }
 
@@ -105,6 +120,21 @@ impl fmt::Display for RegistryError {
                 }
                 f.write_str("; end that machine or choose another name")
             }
+            Self::PoolNameTaken { name, owner_pid } => {
+                write!(f, "a pool with the name '{name}' is running")?;
+                if let Some(pid) = owner_pid {
+                    write!(f, ", owned by process {pid}")?;
+                }
+                f.write_str("; stop that pool or choose another name")
+            }
+            Self::NoPool { name, names } if names.is_empty() => {
+                write!(f, "no pool with the name '{name}': no pool runs")
+            }
+            Self::NoPool { name, names } => write!(
+                f,
+                "no pool with the name '{name}'; the running ones are: {}",
+                names.join(", ")
+            ),
             Self::Name { what, name, reason } => write!(
                 f,
                 "a {what} cannot be published by the name '{}': {reason}; choose another name",

@@ -33,12 +33,15 @@
 mod claim;
 mod entry;
 pub(crate) mod error;
+pub(crate) mod freeze;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod lines;
 mod name;
 pub(crate) mod operation;
 mod own_command;
 mod places;
+pub(crate) mod pool;
 mod publication;
 mod published;
 mod report_json;
@@ -53,8 +56,10 @@ use claim::Claim;
 pub(crate) use entry::absolute;
 pub use entry::{ConsoleEntry, Entry};
 pub(crate) use error::RegistryError;
+pub use freeze::FreezePublished;
 pub use operation::{Kill, MachineStatus, QueryStatus, Shutdown};
 use places::Places;
+pub use pool::{PoolStatus, PublishedPool, QueryPool, StopPool, TakeMachine, find_pool, pools};
 pub(crate) use publication::{Announcement, Publication};
 pub use published::PublishedMachine;
 pub(crate) use serve::{Owner, Served};
@@ -92,14 +97,17 @@ pub fn find(name: &str) -> Result<PublishedMachine, RegistryError> {
     find_in(&Places::of_this_user(), name)
 }
 
-/// Removes what dead owners left, and returns the names, sorted. The launch of
+/// Removes what dead owners of machines and pools left, and returns the names, sorted. The launch of
 /// a published machine does the same.
 ///
 /// # Errors
 /// The directory cannot be read, or is not private to this user. A folder that
 /// cannot be removed now is skipped.
 pub fn sweep() -> Result<Vec<String>, RegistryError> {
-    sweep_in(&Places::of_this_user())
+    let mut swept = sweep_in(&Places::of_this_user())?;
+    swept.extend(pool::sweep()?);
+    swept.sort();
+    Ok(swept)
 }
 
 fn list_in(places: &Places) -> Result<Vec<PublishedMachine>, RegistryError> {

@@ -11,6 +11,11 @@ pub(super) fn check_machine(name: &str) -> Result<(), RegistryError> {
     check("machine", name)
 }
 
+/// Checks the name of a pool.
+pub(super) fn check_pool(name: &str) -> Result<(), RegistryError> {
+    check("pool", name)
+}
+
 /// Checks the name of a console.
 fn check_console(name: &str) -> Result<(), RegistryError> {
     check("console", name)

@@ -355,6 +355,18 @@ pub enum PublishedError {
         /// The start of the answer.
         answer: String,
     },
+    /// The guest cannot be frozen, because its owner does not offer it.
+    NotFreezable {
+        /// The machine's name.
+        name: String,
+    },
+    /// The guest was not frozen, and goes on.
+    NotFrozen {
+        /// The machine's name.
+        name: String,
+        /// The owner's reason.
+        reason: String,
+    },
     /// The softer rungs failed, so the machine was killed. Data that was not
     /// yet written to its disks is lost.
     Forced(Arc<ExitReport>),
@@ -372,6 +384,8 @@ impl PublishedError {
             Self::Execute(error) => error.kind(),
             Self::Timeout { .. } | Self::OwnerLives { .. } => ErrorKind::Timeout,
             Self::Unexpected { .. } => ErrorKind::Protocol,
+            Self::NotFreezable { .. } => ErrorKind::InvalidInput,
+            Self::NotFrozen { .. } => ErrorKind::Refused,
             Self::Forced(_) | Self::Failed(_) => ErrorKind::Unclean,
         }
     }
@@ -422,6 +436,15 @@ impl fmt::Display for PublishedError {
                 f,
                 "machine '{name}': its owner's answer has an unexpected form: {answer}"
             ),
+            Self::NotFreezable { name } => write!(
+                f,
+                "machine '{name}': cannot freeze its guest, because it was not started for that; \
+                 start it by `qemu-machine run --freezable`, or with `freezable` on its builder \
+                 and `offer_freeze`"
+            ),
+            Self::NotFrozen { name, reason } => {
+                write!(f, "machine '{name}': its guest was not frozen: {reason}")
+            }
             Self::Forced(report) => write!(
                 f,
                 "the machine did not stop in time and was killed: {report}"

@@ -34,6 +34,14 @@ impl Places {
         }
     }
 
+    /// The directories of this name in these.
+    pub(super) fn below(&self, name: &str) -> Self {
+        Self {
+            own: self.own.join(name),
+            other: self.other.as_ref().map(|it| it.join(name)),
+        }
+    }
+
     /// The directory where this process publishes, whether it exists or not.
     ///
     /// # Errors

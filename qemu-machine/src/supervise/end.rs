@@ -57,6 +57,8 @@ impl Supervisor {
         };
         let report = Arc::new(report(&self.resources, facts));
 
+        // A client that learns of the end may remove the template.
+        self.resources.template_lock = None;
         if let Some(mut publication) = self.resources.publication.take() {
             publication.end(&report).await;
         }

@@ -16,6 +16,7 @@ mod end;
 mod monitor;
 mod publish;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -101,6 +102,8 @@ pub(crate) struct Resources {
     pub(crate) private_log: Option<PrivateLog>,
     /// The folder of a published machine.
     pub(crate) publication: Option<Publication>,
+    /// The lock on the template of a clone: it is in use until the machine ends.
+    pub(crate) template_lock: Option<Arc<File>>,
     pub(crate) canvas: Arc<Canvas>,
     /// The log of the output of QEMU; `None` if it is private.
     pub(crate) log: Option<PathBuf>,

@@ -85,7 +85,7 @@ impl Template {
             directory: directory.to_owned(),
             manifest,
             _owned: None,
-            _use: lock,
+            lock: lock.map(Arc::new),
         };
         let spec = machine.spec().clone();
         files.check(&spec).map_err(unusable)?;

@@ -12,6 +12,7 @@ use qemu_qmp::error::ErrorKind;
 use crate::launch::LaunchError;
 use crate::machine::ShutdownError;
 use crate::machine::migration::MoveError;
+use crate::registry::RegistryError;
 
 /// A template could not be made or opened.
 #[derive(Clone)]
@@ -60,6 +61,10 @@ pub enum TemplateError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// The pool ended before the clone was ready.
+    PoolEnded,
+    /// The pool cannot be published.
+    Publish(RegistryError),
     /// The store has no template of this name or key.
     NotFound {
         /// The name or key.
@@ -82,6 +87,8 @@ impl fmt::Display for TemplateError {
             Self::Save(cause) => write!(f, "{cause}"),
             Self::Shutdown(cause) => write!(f, "{cause}"),
             Self::Launch(cause) => write!(f, "{cause}"),
+            Self::PoolEnded => f.write_str("the pool ended before the clone was ready"),
+            Self::Publish(cause) => write!(f, "{cause}"),
             Self::SetUp(cause) => write!(f, "the set-up of the template failed: {cause}"),
             Self::Timeout { limit } => write!(f, "the template was not made within {limit:?}"),
             Self::File {
@@ -121,6 +128,8 @@ impl TemplateError {
             Self::Save(cause) => cause.kind(),
             Self::Shutdown(cause) => cause.kind(),
             Self::Launch(cause) => cause.kind(),
+            Self::PoolEnded => ErrorKind::Ended,
+            Self::Publish(cause) => cause.kind(),
             Self::SetUp(_) => ErrorKind::Refused,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
@@ -135,7 +144,9 @@ impl TemplateError {
             Self::Save(cause) => cause.io_error(),
             Self::File { cause, .. } => Some(cause),
             Self::Launch(cause) => cause.io_error(),
+            Self::Publish(cause) => cause.io_error(),
             Self::NotFreezable { .. }
+            | Self::PoolEnded
             | Self::Shutdown(_)
             | Self::SetUp(_)
             | Self::Timeout { .. }

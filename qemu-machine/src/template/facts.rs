@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::files::{Files, USED};
@@ -62,7 +63,7 @@ impl TemplateFacts {
             directory: directory.to_owned(),
             manifest,
             _owned: None,
-            _use: None,
+            lock: None,
         };
         Ok(Self {
             problem: files.check(&spec).err(),
@@ -124,7 +125,7 @@ impl Template {
             directory: absolute,
             manifest,
             _owned: None,
-            _use: Some(used),
+            lock: Some(Arc::new(used)),
         };
         files.check(&spec).map_err(unusable)?;
         Ok(Self::new(files, spec))

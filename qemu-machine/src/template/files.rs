@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::digest::Digest;
 use super::manifest::Manifest;
@@ -10,7 +11,7 @@ use crate::machine::freezable::program;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
-use crate::spec::image::{STATE, TemplateFiles, guest_words};
+use crate::spec::image::{FrozenShell, STATE, TemplateFiles, guest_words};
 
 /// The files of a template. If no path was given to keep them at, they are
 /// removed when this is dropped. QEMU has them open, so a clone that runs does
@@ -21,7 +22,7 @@ pub(super) struct Files {
     pub(super) manifest: Manifest,
     pub(super) _owned: Option<PrivateDirectory>,
     /// A shared lock, by which a store knows that the template is in use.
-    pub(super) _use: Option<File>,
+    pub(super) lock: Option<Arc<File>>,
 }
 
 impl TemplateFiles for Files {
@@ -31,6 +32,14 @@ impl TemplateFiles for Files {
 
     fn guest_ran(&self) -> bool {
         self.manifest.guest_ran
+    }
+
+    fn lock(&self) -> Option<Arc<File>> {
+        self.lock.clone()
+    }
+
+    fn shell(&self) -> FrozenShell {
+        self.manifest.shell
     }
 
     fn lower_disks(&self) -> Vec<String> {

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qemu_qmp::Client;
@@ -32,7 +33,8 @@ use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
-use crate::spec::image::{STATE, guest_words};
+use crate::spec::MachineSpec;
+use crate::spec::image::{FrozenShell, STATE, guest_words};
 
 impl Machine {
     /// Freezes the guest, and ends this machine: its memory, devices and disks
@@ -46,6 +48,7 @@ impl Machine {
         Freeze {
             machine: self.clone(),
             path: None,
+            name: None,
             timeout: self.deadlines().limit(),
         }
     }
@@ -65,6 +68,7 @@ impl Machine {
 pub struct Freeze {
     machine: Machine,
     path: Option<PathBuf>,
+    name: Option<String>,
     timeout: Option<Duration>,
 }
 
@@ -78,6 +82,14 @@ impl Freeze {
     }
 }
 
+impl Freeze {
+    /// Sets the name of the template, instead of the machine's.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
 timeout_option!(Freeze, timeout);
 
 operation!(Freeze => Result<Template, TemplateError>);
@@ -87,6 +99,7 @@ impl Freeze {
         let Self {
             machine,
             path,
+            name,
             timeout,
         } = self;
         let inner = &machine.inner;
@@ -94,6 +107,10 @@ impl Freeze {
             return Err(TemplateError::NotFreezable {
                 machine: inner.name.clone(),
             });
+        };
+        let shell = FrozenShell {
+            is_at_prompt: machine.console.has_shell_at_prompt(),
+            is_prepared: inner.is_prepared.load(Ordering::Relaxed),
         };
         let saving = Saving {
             qmp: machine.monitor().clone(),
@@ -106,7 +123,11 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
-        saved.complete(launched, path)
+        let mut spec = launched.spec.clone();
+        if name.is_some() {
+            spec.name = name;
+        }
+        saved.complete(spec, launched, shell, path)
     }
 }
 
@@ -214,7 +235,9 @@ impl Saved {
     /// Describes the template, after the end of QEMU.
     fn complete(
         self,
+        spec: MachineSpec,
         launched: &Freezable,
+        shell: FrozenShell,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
         let directory = self.directory.path().to_owned();
@@ -228,15 +251,16 @@ impl Saved {
         let state_digest = Digest::of_file(&state).map_err(file("read", &state))?;
         let manifest = Manifest {
             guest_ran: self.guest_ran,
+            shell,
             version: self.version,
-            guest_words: guest_words(&launched.spec),
+            guest_words: guest_words(&spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
             inputs: launched.inputs.clone(),
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
-        description::write(&launched.spec, &directory).map_err(file("write in", &directory))?;
+        description::write(&spec, &directory).map_err(file("write in", &directory))?;
         manifest
             .write(&directory)
             .map_err(file("write in", &directory))?;
@@ -252,9 +276,9 @@ impl Saved {
             directory,
             manifest,
             _owned: owned,
-            _use: None,
+            lock: None,
         };
-        Ok(Template::new(files, launched.spec.clone()))
+        Ok(Template::new(files, spec))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a clone does not share with its siblings, and the script that gives it
 //! to a Linux guest. Pure, with the time and the random bytes passed in.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -85,7 +84,7 @@ impl Identity {
         let others = self.script_without_time();
         let (reseed, time) = (reseed::script(), time_script(""));
         format!(
-            "machine=$({others}) && {{ [ \"$machine\" != {} ] || {reseed}; }} && {time} >/dev/null || {{ echo \"$machine\"; false; }}",
+            "machine=$({others})&&{{ [ \"$machine\" != {} ]||{reseed};}}&&{time}>/dev/null||{{ echo \"$machine\";false;}}",
             reseed::MACHINE
         )
     }
@@ -93,77 +92,109 @@ impl Identity {
     /// The script for all but the time. It prints the guest's `uname -m` if the
     /// guest has nothing that makes the kernel use the seed.
     pub(super) fn script_without_time(&self) -> String {
-        let seed = self.seed.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "\\{byte:03o}");
-            text
-        });
-        let machine_id = self.machine_id();
-        let boot_id = uuid(&self.boot_id);
+        format!("(set -- {};{})", self.words(), body("r=$(uname -m)"))
+    }
+
+    /// The line for a guest that has the [`functions`], with the time.
+    pub(super) fn prepared_line(&self) -> String {
+        format!("{WAKE} {} {}", self.words(), time_words(now()))
+    }
+
+    /// What differs between two clones, as words of a shell.
+    fn words(&self) -> String {
+        let name = self.hostname.as_deref().unwrap_or_default();
+        // In double quotes, a shell reads only these.
+        let name = name.replace(['"', '$', '`', '\\', '\''], "");
         let mac = self.mac(0);
-        let mac = &mac[..mac.len() - 2];
-        let hostname = self.hostname.as_deref().map(|name| {
-            let name = name.replace('\'', "");
-            format!(
-                "hostname '{name}' || failed=\"$failed hostname\"\n\
-                 [ ! -e /etc/hostname ] || echo '{name}' > /etc/hostname\n"
-            )
-        });
         format!(
-            "(\n\
-             exec 2>/dev/null; failed= reseed=\n\
-             printf '{seed}' > /dev/urandom || failed=\"$failed seed\"\n\
-             perl -e 'open F,\"+</dev/urandom\"; ioctl F,0x5207,0 or exit 1' || \
-             python3 -c 'import fcntl; fcntl.ioctl(open(\"/dev/urandom\"),0x5207)' || \
-             reseed=$(uname -m)\n\
-             [ ! -s /etc/machine-id ] || echo {machine_id} > /etc/machine-id || \
-             failed=\"$failed machine-id\"\n\
-             boot=; for folder in /run /var/run ''; do\n\
-             echo {boot_id} > \"$folder/.boot-id\" && boot=$folder/.boot-id && break\n\
-             done\n\
-             [ \"$boot\" ] && mount -o bind $boot /proc/sys/kernel/random/boot_id || failed=\"$failed boot-id\"\n\
-             {hostname}\
-             index=0\n\
-             for card in /sys/class/net/*/device; do\n\
-             [ -e \"$card\" ] || continue\n\
-             card=${{card%/device}}; card=${{card##*/}}; mac={mac}$(printf %02x $index)\n\
-             index=$((index + 1))\n\
-             ip link set dev $card address $mac || {{ ip link set dev $card down; \
-             ip link set dev $card address $mac; ip link set dev $card up; }} || {{ \
-             ifconfig $card down; ifconfig $card hw ether $mac && ifconfig $card up; }} || \
-             failed=\"$failed $card\"\n\
-             done\n\
-             [ -z \"$failed\" ] || {{ echo \"not set:$failed\"; exit 1; }}\n\
-             echo $reseed )",
-            hostname = hostname.unwrap_or_default(),
+            "{} {} {} {} \"{name}\"",
+            hex(&self.seed),
+            self.machine_id(),
+            uuid(&self.boot_id),
+            &mac[..mac.len() - 3],
         )
     }
 }
+
+/// A script that defines functions in the guest's shell, by which
+/// [`Identity::prepared_line`] wakes a clone of the guest.
+pub(super) fn functions() -> String {
+    let reseed = format!(
+        "[ $(uname -m) = {} ]&&{}",
+        reseed::MACHINE,
+        reseed::script()
+    );
+    format!(
+        "{TIME}(){{ {};}};{WAKE}(){{ {TIME} $6 $7 $8 $9 \"\"&&({});}}",
+        time_body(),
+        body(&reseed)
+    )
+}
+
+/// Gives the identity in `$1` to `$5`. Without Perl and Python, `reseed` must
+/// make the kernel use the seed. The script has only characters that can be
+/// typed as they are, and few of them: a guest's line editor is slow.
+fn body(reseed: &str) -> String {
+    [
+        "exec 2>/dev/null;f= r=;",
+        "echo $1>/dev/urandom||f=\"$f seed\";",
+        "perl -e \"open F,q(+</dev/urandom);ioctl F,0x5207,0 or exit 1\"||",
+        "python3 -c \"import fcntl;fcntl.ioctl(open(\\\"/dev/urandom\\\"),0x5207)\"||",
+        reseed,
+        ";[ -s /etc/machine-id ]&&{ echo $2>/etc/machine-id||f=\"$f machine-id\";};",
+        "b=;for d in /run /var/run \"\";do echo $3>$d/.boot-id&&b=$d/.boot-id&&break;done;",
+        "[ $b ]&&mount -o bind $b /proc/sys/kernel/random/boot_id||f=\"$f boot-id\";",
+        "[ \"$5\" ]&&{ hostname \"$5\"||f=\"$f hostname\";",
+        "[ -e /etc/hostname ]&&echo \"$5\">/etc/hostname;};",
+        "i=0;for c in /sys/class/net/*/device;do [ -e \"$c\" ]||continue;",
+        "c=${c%/device};c=${c##*/};m=$4:$(printf %02x $i);i=$((i+1));a=\"ip link set dev $c\";",
+        "$a address $m||{ $a down;$a address $m;$a up;}||",
+        "{ ifconfig $c down;ifconfig $c hw ether $m&&ifconfig $c up;}||f=\"$f $c\";done;",
+        "[ \"$f\" ]&&{ echo \"not set:$f\";exit 1;};echo $r",
+    ]
+    .concat()
+}
+
+/// The names of the functions in the guest's shell.
+const WAKE: &str = "_qw";
+const TIME: &str = "_qt";
 
 /// A script that gives a Linux guest the time of this host, now. If it prints a
 /// number, then that is a process which sets the time once more: some `date`
 /// takes whole seconds only. It is set to the nearest one first, and at the
 /// beginning of the next one again. `earlier` is such a process, which it ends.
 pub(super) fn time_script(earlier: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    time_script_at(now.unwrap_or_default(), earlier)
+    time_script_at(now(), earlier)
 }
 
 /// The script, with the time since 1970 in it.
 fn time_script_at(now: Duration, earlier: &str) -> String {
-    let end = if earlier.is_empty() {
-        String::new()
-    } else {
-        format!("kill {earlier}; ")
-    };
+    let words = time_words(now);
+    format!("(set -- {words} \"{earlier}\";{})", time_body())
+}
+
+/// Sets the time in `$1` to `$4`; `$5` is an earlier process.
+fn time_body() -> &'static str {
+    "(exec 3>&1 >/dev/null 2>&1;[ \"$5\" ]&&kill $5;date -u -s @$1||\
+     { date -u -s @$2&&{ (sleep $3&&date -u -s @$4)</dev/null 3>&-& echo $!>&3;};}||\
+     { echo not set: clock>&3;exit 1;})"
+}
+
+/// The time with its fraction, in the nearest second, until the next one, and
+/// that second.
+fn time_words(now: Duration) -> String {
     let (seconds, nanos) = (now.as_secs(), now.subsec_nanos());
     let nearest = seconds + u64::from(nanos >= 500_000_000);
     let rest = Duration::from_nanos(u64::from(1_000_000_000 - nanos));
     let (rest, next) = (rest.as_secs_f64(), seconds + 1);
-    format!(
-        "( exec 3>&1 >/dev/null 2>&1; {end}date -u -s @{seconds}.{nanos:09} || \
-         {{ date -u -s @{nearest} && {{ ( sleep {rest:.3} && date -u -s @{next} ) \
-         </dev/null 3>&- & echo $! >&3; }}; }} || {{ echo not set: clock >&3; exit 1; }} )"
-    )
+    let millis = nanos / 1_000_000;
+    format!("{seconds}.{millis:03} {nearest} {rest:.3} {next}")
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -205,25 +236,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_typed_has_only_characters_that_need_no_escape() {
+        let scripts = [
+            identity().script_without_time(),
+            identity().prepared_line(),
+            functions(),
+            time_script("7"),
+        ];
+        for script in scripts {
+            assert!(
+                script
+                    .bytes()
+                    .all(|it| matches!(it, b' '..=b'~') && !b"'^".contains(&it)),
+                "{script}"
+            );
+        }
+        let words = identity().prepared_line();
+        assert_eq!(words.split(' ').count(), 10, "{words}");
+    }
+
+    #[test]
     fn the_script_is_one_that_shells_can_read() {
         let identity = identity().hostname("it's");
         let time = time_script_at(Duration::new(1_795_877_222, 750_000_000), "7");
         let script = format!("{}\n{time}", identity.script_without_time());
         for shell in ["dash", "bash"] {
-            for script in [&script, &identity.script()] {
+            for script in [&script, &identity.script(), &functions()] {
                 let read = Command::new(shell).args(["-n", "-c", script]).output();
                 let read = read.unwrap();
                 assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
             }
         }
         for part in [
-            "@1795877222.750000000 ",
-            "kill 7; date",
-            "date -u -s @1795877223 &&",
-            "sleep 0.250 ",
-            "printf '\\000\\001\\002",
-            "hostname 'its'",
-            "mac=42:41:42:43:44:$",
+            "set -- 1795877222.750 1795877223 0.250 1795877223 \"7\";",
+            "set -- 000102",
+            " 42:41:42:43:44 \"its\";",
         ] {
             assert!(script.contains(part), "{part} in {script}");
         }

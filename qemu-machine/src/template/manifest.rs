@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::process::stamp::Stamp;
+use crate::spec::image::FrozenShell;
 
 /// The description of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
     /// Whether the guest ran when it was frozen.
     pub(super) guest_ran: bool,
+    /// The shell on the first console.
+    pub(super) shell: FrozenShell,
     /// The version of QEMU, as it greeted.
     pub(super) version: String,
     /// The words of the command line that the guest sees.
@@ -35,6 +38,8 @@ impl Manifest {
         let manifest = json!({
             "format": FORMAT,
             "guest_ran": self.guest_ran,
+            "shell_at_prompt": self.shell.is_at_prompt,
+            "shell_prepared": self.shell.is_prepared,
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
             "state_digest": self.state_digest,
@@ -62,6 +67,11 @@ impl Manifest {
         let pairs = |name: &str| value[name].as_array().map(|it| it.iter());
         Some(Self {
             guest_ran: value["guest_ran"].as_bool()?,
+            // Older templates have neither.
+            shell: FrozenShell {
+                is_at_prompt: value["shell_at_prompt"] == true,
+                is_prepared: value["shell_prepared"] == true,
+            },
             version: value["version"].as_str()?.to_owned(),
             guest_words: pairs("guest_words")?.map(of_word).collect::<Option<_>>()?,
             state_digest: value["state_digest"].as_str()?.to_owned(),
@@ -123,6 +133,10 @@ mod tests {
         let stamp = Stamp::of(&path.join("ram")).unwrap();
         let manifest = Manifest {
             guest_ran: true,
+            shell: FrozenShell {
+                is_at_prompt: true,
+                is_prepared: false,
+            },
             version: "10.0.2".to_owned(),
             guest_words: vec!["-m".into(), OsString::from_vec(b"\xff".to_vec())],
             state_digest: "0f".to_owned(),
@@ -132,6 +146,9 @@ mod tests {
         manifest.write(&path).unwrap();
         assert_eq!(Manifest::read(&path).unwrap(), manifest);
         let text = fs::read_to_string(path.join(MANIFEST)).unwrap();
+        fs::write(path.join(MANIFEST), text.replace("shell", "x")).unwrap();
+        let older = Manifest::read(&path).unwrap();
+        assert_eq!(older.shell, FrozenShell::default());
         fs::write(path.join(MANIFEST), text.replace("guest_ran", "x")).unwrap();
         assert!(Manifest::read(&path).unwrap_err().contains("not complete"));
         fs::write(path.join(MANIFEST), &text[..text.len() / 2]).unwrap();

@@ -14,9 +14,10 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::{Template, TemplateError};
 use crate::Machine;
 use crate::life::Ladder;
 use crate::process::space;
+use crate::spec::MachineBuilder;
 use crate::supervise::Request;
 
 /// Clones of a template that are kept ready in the background: launched, awake
@@ -64,9 +66,11 @@ pub struct PoolBuilder {
     template: Template,
     size: usize,
     warm_up: Option<WarmUp>,
+    machine: Option<Describe>,
     at_once: usize,
 }
 
+type Describe = Box<dyn Fn(MachineBuilder) -> MachineBuilder + Send + Sync>;
 type WarmUp = Box<dyn Fn(Machine) -> BoxFuture<Result<(), BoxError>> + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -78,6 +82,7 @@ impl Template {
             template: self.clone(),
             size,
             warm_up: None,
+            machine: None,
             at_once: thread::available_parallelism().map_or(1, |it| it.get().div_ceil(2)),
         }
     }
@@ -96,6 +101,16 @@ impl PoolBuilder {
         self
     }
 
+    /// Describes each clone further: its logs, its environment, the backends of
+    /// its network.
+    pub fn machine<F>(mut self, describe: F) -> Self
+    where
+        F: Fn(MachineBuilder) -> MachineBuilder + Send + Sync + 'static,
+    {
+        self.machine = Some(Box::new(describe));
+        self
+    }
+
     /// Sets how many clones are made at the same time, instead of one for two
     /// processors.
     pub fn at_once(mut self, count: usize) -> Self {
@@ -108,6 +123,11 @@ impl PoolBuilder {
     /// # Errors
     /// [`TemplateError::File`], if this process cannot start a thread.
     pub fn start(self) -> Result<Pool, TemplateError> {
+        self.start_as(None)
+    }
+
+    /// The same. If it has a name, its clones are published as `NAME-NUMBER`.
+    pub(super) fn start_as(self, name: Option<String>) -> Result<Pool, TemplateError> {
         let engine = Engine::start().map_err(|cause| TemplateError::File {
             action: "start a thread for the pool of",
             path: self.template.path().to_owned(),
@@ -119,6 +139,9 @@ impl PoolBuilder {
             size: self.size,
             at_once: self.at_once,
             warm_up: self.warm_up,
+            machine: self.machine,
+            name,
+            launched: AtomicU64::new(0),
             state: Watched::new(State::default()),
         });
         refill(&shared);
@@ -148,23 +171,53 @@ impl Pool {
 
     /// How many clones are ready.
     pub fn ready(&self) -> usize {
-        self.shared.state.look(|state| state.ready.len())
+        let is_running = |state: &State| state.ready.iter().filter(|it| it.is_running()).count();
+        self.shared.state.look(is_running)
+    }
+
+    /// How many clones it keeps ready.
+    pub(super) fn size(&self) -> usize {
+        self.shared.size
+    }
+
+    pub(super) fn template_path(&self) -> &Path {
+        self.shared.template.path()
+    }
+
+    pub(super) fn engine(&self) -> &'static Engine {
+        self.shared.engine
+    }
+
+    /// Ends the clones that are ready, and makes no more.
+    pub(super) fn close(&self) {
+        let ready = self.shared.state.change(|state| {
+            state.is_closed = true;
+            std::mem::take(&mut state.ready)
+        });
+        for vm in &ready {
+            vm.inner.is_reported.store(true, Ordering::Relaxed);
+            vm.inner.request(Request::End(Ladder::kill()));
+        }
+        // Each waits for its end.
+        drop(ready);
+        let engine = self.shared.engine;
+        if engine.is_current_thread() {
+            return;
+        }
+        // Then no task has the template.
+        let tasks_ended = async {
+            let is_idle = |state: &State| (state.making == 0).then_some(());
+            self.shared.state.until(is_idle).await;
+            engine.spawn(async {}).await;
+        };
+        engine::wait_at_most(CLOSING, tasks_ended);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if !self.shared.engine.is_of_this_process() {
-            return;
-        }
-        let ready = self.shared.state.change(|state| {
-            state.is_closed = true;
-            std::mem::take(&mut state.ready)
-        });
-        // All at once. Then the drop of each waits for its end.
-        for vm in &ready {
-            vm.inner.is_reported.store(true, Ordering::Relaxed);
-            vm.inner.request(Request::End(Ladder::kill()));
+        if self.shared.engine.is_of_this_process() {
+            self.close();
         }
     }
 }
@@ -211,6 +264,11 @@ struct Shared {
     size: usize,
     at_once: usize,
     warm_up: Option<WarmUp>,
+    machine: Option<Describe>,
+    /// The name of a published pool.
+    name: Option<String>,
+    /// How many clones were launched.
+    launched: AtomicU64,
     state: Watched<State>,
 }
 
@@ -243,36 +301,61 @@ impl Shared {
         })
     }
 
-    /// Makes a clone that is ready.
-    async fn make(&self) -> Result<Machine, TemplateError> {
-        let launched = self.template.machine().launch().await;
-        let vm = launched.map_err(TemplateError::Launch)?;
-        if let Some(warm_up) = &self.warm_up {
-            let warm = warm_up(vm.clone()).await;
-            warm.map_err(|cause| TemplateError::SetUp(Arc::from(cause)))?;
+    /// Describes the next clone.
+    fn next_machine(&self) -> MachineBuilder {
+        let mut machine = self.template.machine();
+        if let Some(name) = &self.name {
+            let number = self.launched.fetch_add(1, Ordering::Relaxed) + 1;
+            machine = machine.name(format!("{name}-{number}")).publish();
         }
-        Ok(vm)
+        match &self.machine {
+            Some(describe) => describe(machine),
+            None => machine,
+        }
+    }
+
+    /// Waits until the pool ends.
+    fn closed(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let shared = Arc::clone(self);
+        async move {
+            let is_closed = |state: &State| state.is_closed.then_some(());
+            shared.state.until(is_closed).await;
+        }
+    }
+
+    /// Makes a clone that is ready. If the pool ends first, nothing is left when
+    /// this returns.
+    async fn make(self: &Arc<Self>) -> Result<Machine, TemplateError> {
+        let launch = self.next_machine().launch().cancel_on(self.closed());
+        let vm = launch.await.map_err(TemplateError::Launch)?;
+        let Some(warm_up) = &self.warm_up else {
+            return Ok(vm);
+        };
+        match race(warm_up(vm.clone()), self.closed()).await {
+            Either::Left(Ok(())) => Ok(vm),
+            Either::Left(Err(cause)) => Err(TemplateError::SetUp(Arc::from(cause))),
+            Either::Right(()) => {
+                vm.inner.is_reported.store(true, Ordering::Relaxed);
+                vm.inner.request(Request::End(Ladder::kill()));
+                vm.inner.settled().await;
+                Err(TemplateError::PoolEnded)
+            }
+        }
     }
 
     /// Makes a clone for the pool, unless the pool ends first. Returns whether
     /// another one is missing.
-    async fn make_for_pool(&self) -> bool {
+    async fn make_for_pool(self: &Arc<Self>) -> bool {
         // A clone may write to all of its memory.
         let needed = self.template.memory_bytes();
         let has_room = space::available_bytes().is_none_or(|available| available >= needed);
-        let closed = self.state.until(|state| state.is_closed.then_some(()));
-        let made = async {
-            if has_room {
-                Some(self.make().await)
-            } else {
-                None
-            }
+        let made = if has_room {
+            Some(self.make().await)
+        } else {
+            None
         };
-        let made = match race(made, closed).await {
-            Either::Left(made) => made,
-            Either::Right(()) => None,
-        };
-        if let Some(Err(error)) = &made {
+        let is_closed = self.state.look(|state| state.is_closed);
+        if let (Some(Err(error)), false) = (&made, is_closed) {
             engine::log(log::Level::Warn, module_path!(), || {
                 format!("a pool cannot make a clone: {error}")
             });
@@ -327,6 +410,9 @@ impl fmt::Debug for PoolBuilder {
         debug.field("size", &self.size).finish_non_exhaustive()
     }
 }
+
+/// How long the end of a pool waits for the machines that are not ready yet.
+const CLOSING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

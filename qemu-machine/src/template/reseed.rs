@@ -10,14 +10,15 @@ pub(super) const MACHINE: &str = "x86_64";
 /// A POSIX shell script that writes the program to a file, runs it, and removes
 /// the file. It tries several folders, because some allow no programs.
 pub(super) fn script() -> String {
+    // Each escape ends where the next one begins, so none needs zeros.
     let bytes = program().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "\\{byte:03o}");
+        let _ = write!(text, "\\{byte:o}");
         text
     });
     format!(
-        "( exec 2>/dev/null; umask 077; for folder in /run /tmp /dev/shm /root /; do \
-         file=$folder/.reseed-$$; printf '{bytes}' >$file && chmod 700 $file && $file; \
-         done=$?; rm -f $file; [ $done = 0 ] && break; done; : )"
+        "(exec 2>/dev/null;umask 077;for d in /run /tmp /dev/shm /root /;do \
+         p=$d/.reseed-$$;printf \"{bytes}\">$p&&chmod 700 $p&&$p;\
+         e=$?;rm -f $p;[ $e = 0 ]&&break;done;:)"
     )
 }
 
@@ -83,7 +84,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         let script = script().replace("/run /tmp", ".");
         // The status of the program instead of the script's own.
-        let script = script.replace("break; done; :", "exit 0; exit 7; done");
+        let script = script.replace("break;done;:", "exit 0;exit 7;done");
         let mut shell = Command::new("sh");
         let ran = shell.args(["-c", &script]).current_dir(&folder).status();
         let ran = ran.unwrap();

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use qemu_qmp::agent::{AgentError, GuestAgent};
 use qemu_qmp::error::ErrorKind;
 use qemu_qmp_engine::{Deadlines, operation, timeout_option};
 
-use super::identity::{Identity, time_script};
+use super::identity::{Identity, functions, time_script};
 use super::reseed;
 use crate::Machine;
 use crate::Shell;
@@ -97,11 +98,15 @@ impl Wake {
         let identity = identity.map_err(|cause| failed(WakeFailure::Random(cause.into())))?;
         let waking = async {
             let mut guest = Guest::open(&machine, timeout).await?;
+            let is_prepared = machine.inner.is_prepared.load(Ordering::Relaxed);
+            if is_prepared && guest.wake_prepared(&identity).await? {
+                return Ok(());
+            }
             let machine = guest.run(identity.script_without_time()).await?;
             if machine == reseed::MACHINE {
                 guest.run(reseed::script()).await?;
             }
-            guest.set_time().await
+            guest.set_time(String::new()).await
         };
         waking.await.map_err(failed)?;
         Ok(identity)
@@ -142,6 +147,22 @@ impl Guest {
         })
     }
 
+    /// Wakes a guest that has the functions for it. Returns `false` if its shell
+    /// does not have them: it may be another one by now.
+    async fn wake_prepared(&mut self, identity: &Identity) -> Result<bool, WakeFailure> {
+        let sent = self.deadlines.now();
+        let earlier = match self.run(identity.prepared_line()).await {
+            Err(WakeFailure::Refused {
+                status: NOT_FOUND, ..
+            }) => return Ok(false),
+            ran => ran?,
+        };
+        if self.deadlines.now() - sent >= OLD {
+            self.set_time(earlier).await?;
+        }
+        Ok(true)
+    }
+
     /// Returns what the script printed.
     async fn run(&mut self, script: String) -> Result<String, WakeFailure> {
         let spent = self.deadlines.now() - self.begun;
@@ -167,13 +188,12 @@ impl Guest {
     }
 
     /// Sets the time. On its way to the guest a time grows old, so a guest that
-    /// is slow to take it gets another.
-    async fn set_time(&mut self) -> Result<(), WakeFailure> {
-        let mut earlier = String::new();
+    /// is slow to take it gets another. `earlier` is what the last one printed.
+    async fn set_time(&mut self, mut earlier: String) -> Result<(), WakeFailure> {
         for _ in 0..TIMES {
+            earlier.retain(|character| character.is_ascii_digit());
             let sent = self.deadlines.now();
             earlier = self.run(time_script(&earlier)).await?;
-            earlier.retain(|character| character.is_ascii_digit());
             if self.deadlines.now() - sent < OLD {
                 break;
             }
@@ -182,11 +202,70 @@ impl Guest {
     }
 }
 
+/// The status of a shell without such a command.
+const NOT_FOUND: i64 = 127;
+
 /// A time of this age is old.
 const OLD: Duration = Duration::from_millis(400);
 
 /// A guest that has not taken a time by then is always slow.
 const TIMES: usize = 5;
+
+impl Machine {
+    /// Prepares the guest for [`wake`](Self::wake), before it is
+    /// [frozen](Self::freeze): its clones wake in half of the time. Functions are
+    /// defined in the shell on the first console, which must be at its prompt.
+    /// So the wake of a clone types one line and no script. A machine with an
+    /// agent needs no preparation.
+    ///
+    /// A [`TemplateStore`](super::TemplateStore) does this itself, if the set-up
+    /// has used that shell.
+    pub fn prepare_wake(&self) -> PrepareWake {
+        PrepareWake {
+            machine: self.clone(),
+            timeout: self.deadlines().limit(),
+        }
+    }
+}
+
+/// Prepares a guest for the wake of its clones; made by
+/// [`Machine::prepare_wake`].
+///
+/// # Errors
+/// [`WakeError`].
+///
+/// # Cancel safety
+/// If the future is dropped after it was polled, the guest may not be prepared.
+/// Clones of it wake as without preparation.
+#[derive(Debug)]
+#[must_use = "nothing changes until awaited or waited for"]
+pub struct PrepareWake {
+    machine: Machine,
+    timeout: Option<Duration>,
+}
+
+timeout_option!(PrepareWake, timeout);
+
+operation!(PrepareWake => Result<(), WakeError>);
+
+impl PrepareWake {
+    async fn run(self) -> Result<(), WakeError> {
+        let Self { machine, timeout } = self;
+        if machine.handles.has_agent {
+            return Ok(());
+        }
+        let preparing = async {
+            let mut guest = Guest::open(&machine, timeout).await?;
+            guest.run(functions()).await
+        };
+        preparing.await.map_err(|failure| WakeError {
+            machine: machine.name().to_owned(),
+            failure: Box::new(failure),
+        })?;
+        machine.inner.is_prepared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
 
 /// A guest did not get its own identity.
 #[derive(Clone)]

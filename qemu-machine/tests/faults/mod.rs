@@ -23,6 +23,7 @@ mod pictures;
 mod running;
 mod saving;
 mod scene;
+mod templates;
 mod warnings;
 
 use std::collections::BTreeSet;

@@ -3,12 +3,15 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Place, table};
+use super::{Place, table, templates};
 
 /// Compares the page with the table. With `UPDATE` in the environment, writes
 /// it.
 pub fn check() -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
+    for row in templates::ROWS {
+        row.check()?;
+    }
     let page = render();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &page).map_err(|error| error.to_string())?;
@@ -38,6 +41,12 @@ fn render() -> String {
         let (fault, gets, within) = (&row.what, row.gets, row.within);
         let _ = writeln!(page, "| {fault} | {place} | {gets} | {within:?} |");
     }
+    page.push_str(TEMPLATES);
+    for row in templates::ROWS {
+        let (fault, gets, test) = (row.what, row.gets, row.test);
+        let file = row.file.rsplit('/').next().unwrap_or_default();
+        let _ = writeln!(page, "| {fault} | {gets} | `{file}::{test}` |");
+    }
     page
 }
 
@@ -56,6 +65,15 @@ row alone.
 
 After each row, the test checks that nothing is left: no child process, adopted
 or not, no descriptor, no thread and no file.
+";
+
+const TEMPLATES: &str = "
+## Templates, clones and pools
+
+Here other processes die. So each row is shown by a separate test, most of them on real QEMUs.
+
+| fault | what the caller gets | shown by |
+|---|---|---|
 ";
 
 const COLUMNS: &str = "\

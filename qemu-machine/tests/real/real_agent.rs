@@ -22,7 +22,7 @@ pub(crate) fn linux(qemu: &Qemu) -> MachineBuilder {
     assert!(initrd.is_file(), "no agent: run `cargo xtask setup`");
     qemu.bare()
         .memory("256M")
-        .kernel(guest.join("vmlinuz"))
+        .kernel(guest.join("vmlinux"))
         .initrd(initrd)
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())

@@ -14,8 +14,8 @@ fn shell(agent: &GuestAgent, script: &str) -> Exec {
         .env("PATH", "/bin")
 }
 
-/// The directories that streams have left in the guest.
-const LEFT: &str = "ls -d /tmp/qemu-qmp-* /run/qemu-qmp-* 2>/dev/null | wc -l";
+/// Ends when streams have left no directory in the guest.
+const GONE: &str = "until ! ls -d /tmp/qemu-qmp-* /run/qemu-qmp-* 2>/dev/null; do :; done";
 
 #[test]
 fn more_than_any_agent_keeps_comes_whole_and_apart() {
@@ -50,7 +50,7 @@ fn more_than_any_agent_keeps_comes_whole_and_apart() {
     }
     assert_eq!(printed, [TIMES * BYTES; 2]);
     assert!(by_wait!(program.wait_for_exit()).unwrap().success());
-    assert_eq!(text(&by_wait!(shell(agent, LEFT)).unwrap().stdout), "0\n");
+    assert!(by_wait!(shell(agent, GONE)).unwrap().success());
     by_wait!(vm.kill()).unwrap();
 }
 
@@ -114,7 +114,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     shell(agent, "echo two >/root/go").await.unwrap();
     assert_eq!(read(&mut program).await, ("two\n".into(), String::new()));
     assert!(program.wait_for_exit().await.unwrap().success());
-    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
+    assert!(shell(agent, GONE).await.unwrap().success());
 
     // A stream that is dropped ends a program that goes on writing.
     let mut program = shell(agent, "(while echo y; do :; done); echo $? >/root/ended")
@@ -123,7 +123,7 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
         .unwrap();
     program.next_piece().await.unwrap();
     drop(program);
-    let gone = format!("until [ -s /root/ended ] && [ $({LEFT}) = 0 ]; do :; done");
+    let gone = format!("until [ -s /root/ended ]; do :; done; {GONE}");
     assert!(shell(agent, &gone).await.unwrap().success());
 
     // A program ends when its stream is cancelled, also while it is silent.
@@ -131,22 +131,43 @@ async fn a_stream_is_live_has_an_input_and_leaves_nothing_in_the_guest() {
     let mut program = shell(agent, script).stream().await.unwrap();
     program.next_piece().await.unwrap();
     program.cancel().await.unwrap();
-    assert_eq!(text(&shell(agent, LEFT).await.unwrap().stdout), "0\n");
+    assert!(shell(agent, GONE).await.unwrap().success());
     let ended = "until [ -s /root/trapped ]; do :; done";
     assert!(shell(agent, ended).await.unwrap().success());
 
-    // Without the scripts, the output is lost, and that is reported.
+    // Streams that a program closes end before it, and it has no child.
+    let script = "echo one; exec >/dev/null 2>&1; read x </root/go";
+    let mut program = shell(agent, script).stream().await.unwrap();
+    assert_eq!(read(&mut program).await, ("one\n".into(), String::new()));
+    shell(agent, "echo >/root/go").await.unwrap();
+    assert!(program.wait_for_exit().await.unwrap().success());
+    assert!(shell(agent, GONE).await.unwrap().success());
+
+    // An input of any length, and nowhere to keep output.
+    let input = vec![b'x'; 3 << 20];
+    let mut program = shell(agent, "wc -c").input(input).stream().await.unwrap();
+    assert_eq!(read(&mut program).await.0.trim(), "3145728");
+    assert!(program.wait_for_exit().await.unwrap().success());
+    assert!(shell(agent, GONE).await.unwrap().success());
+    let mounted = "for d in /root /run /dev/shm; do mount -t proc none $d; done";
+    shell(agent, mounted).await.unwrap();
+    let mut program = shell(agent, "echo no").stream().await.unwrap();
+    let error = program.next_piece().await.unwrap_err();
+    let failure = &*error.failure;
+    assert!(matches!(failure, AgentFailure::NoStream { .. }), "{error}");
+    shell(agent, "umount /root /run /dev/shm").await.unwrap();
+
+    // Without the script, the output is lost, and that is reported.
     let mut program = shell(agent, "read x </root/go").stream().await.unwrap();
-    shell(agent, "kill -9 $(cat /run/qemu-qmp-*/pids)")
-        .await
-        .unwrap();
+    let kill = "cd /run; until set qemu-qmp-*/*pid && [ -s $1 -a -s \"$2\" ]; do :; done; \
+                kill -9 $(cat qemu-qmp-*/*pid)";
+    assert!(shell(agent, kill).await.unwrap().success());
     let error = program.next_piece().await.unwrap_err();
     assert!(
         matches!(*error.failure, AgentFailure::OutputLost { .. }),
         "{error}"
     );
     drop(program);
-    let gone = format!("until [ $({LEFT}) = 0 ]; do :; done");
-    assert!(shell(agent, &gone).await.unwrap().success());
+    assert!(shell(agent, GONE).await.unwrap().success());
     by_await!(vm.kill()).unwrap();
 }

@@ -41,7 +41,7 @@ scenario! {
         let guest = linux_guest();
         let builder = qemu.bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .add_console("second", Console::serial().log(&second).log_times())
@@ -117,7 +117,7 @@ scenario! {
         // The initramfs that has the modules for it.
         let builder = qemu.bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs-agent"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())

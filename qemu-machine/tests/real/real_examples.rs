@@ -84,7 +84,7 @@ fn qtest_drives_devices_and_memory() {
 fn the_console_is_driven_like_a_person_would() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
-        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let files = [linux.join("vmlinux"), linux.join("initramfs")];
         let told = run(
             "console",
             &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
@@ -103,7 +103,7 @@ fn the_console_is_driven_like_a_person_would() {
 fn the_demo_tells_the_main_job() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
-        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let files = [linux.join("vmlinux"), linux.join("initramfs")];
         let told = run(
             "demo",
             &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
@@ -142,7 +142,7 @@ fn introspection_asks_what_each_version_can_do() {
 fn the_shell_runs_commands_in_linux() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
-        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let files = [linux.join("vmlinux"), linux.join("initramfs")];
         let told = run(
             "shell",
             &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
@@ -231,7 +231,7 @@ fn screen_sees_and_presses() {
 fn the_guest_agent_runs_a_program_and_carries_files() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
-        let files = [linux.join("vmlinuz"), linux.join("initramfs-agent")];
+        let files = [linux.join("vmlinux"), linux.join("initramfs-agent")];
         let told = run(
             "guest_agent",
             &[std::slice::from_ref(&qemu.binary), files.as_slice()].concat(),
@@ -246,10 +246,24 @@ fn the_guest_agent_runs_a_program_and_carries_files() {
 }
 
 #[test]
+fn a_pool_has_linux_ready() {
+    let linux = support::linux_guest();
+    let qemu = support::qemus().remove(0);
+    let files = [linux.join("vmlinuz"), linux.join("initramfs"), qemu.binary];
+    let told = run("pool", &files);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!((lines[0], lines.len()), ("2 clones are ready", 4), "{told}");
+    for line in &lines[1..] {
+        assert!(line.starts_with("Linux 6."), "{told}");
+        assert!(line.contains(" answered after "), "{told}");
+    }
+}
+
+#[test]
 fn template_boots_once_and_each_clone_is_another_machine() {
     let linux = support::linux_guest();
     for qemu in support::qemus() {
-        let files = [linux.join("vmlinuz"), linux.join("initramfs")];
+        let files = [linux.join("vmlinux"), linux.join("initramfs")];
         let told = run("template", &[&files[..], &[qemu.binary]].concat());
         let lines: Vec<&str> = told.lines().collect();
         assert!(lines[0].starts_with("booted in "), "{told}");

@@ -163,7 +163,7 @@ scenario! {
         let vm = qemu
             .bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())

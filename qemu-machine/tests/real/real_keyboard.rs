@@ -37,7 +37,8 @@ scenario! {
         let typed = "the quick brown fox jumps over the lazy dog";
         // A key or two wait for the guest; what would be dropped is not sent.
         let typing = vm.keyboard().type_text(typed).pace(Duration::ZERO);
-        let error = run!(typing.timeout(Duration::from_millis(100))).unwrap_err();
+        // Long enough for QEMU's answer to the first keys on a busy host.
+        let error = run!(typing.timeout(Duration::from_secs(2))).unwrap_err();
         let InputError::Timeout { done, all, .. } = error else {
             panic!("{error}");
         };
@@ -146,7 +147,7 @@ scenario! {
         let guest = linux_guest();
         let builder = qemu.bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs-agent"))
             .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
             .console(Console::serial())

@@ -20,7 +20,7 @@ fn boot(qemu: &Qemu) -> (Machine, Shell) {
     let vm = qemu
         .bare()
         .memory("256M")
-        .kernel(guest.join("vmlinuz"))
+        .kernel(guest.join("vmlinux"))
         .initrd(initrd)
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())
@@ -215,7 +215,7 @@ fn a_guest_that_is_off_and_held_is_powered_off_too() {
     let vm = qemu
         .bare()
         .memory("256M")
-        .kernel(guest.join("vmlinuz"))
+        .kernel(guest.join("vmlinux"))
         .initrd(guest.join("initramfs"))
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .arg("-no-shutdown")

@@ -13,7 +13,7 @@ scenario! {
         let vm = run!(qemu
             .bare()
             .memory("256M")
-            .kernel(guest.join("vmlinuz"))
+            .kernel(guest.join("vmlinux"))
             .initrd(guest.join("initramfs"))
             // Not quiet: the boot's own lines are looked past as well.
             .append("console=ttyS0 no_timer_check cryptomgr.notests")

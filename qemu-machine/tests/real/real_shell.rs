@@ -20,7 +20,7 @@ fn linux_with(qemu: &Qemu, initrd: &str) -> MachineBuilder {
     );
     qemu.bare()
         .memory("256M")
-        .kernel(guest.join("vmlinuz"))
+        .kernel(guest.join("vmlinux"))
         .initrd(initrd)
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .console(Console::serial())

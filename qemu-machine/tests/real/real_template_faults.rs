@@ -198,6 +198,12 @@ impl Other {
         }
     }
 
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
     fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -262,9 +268,11 @@ fn processes_that_want_the_same_template_boot_once() {
         let mut maker = Other::start("make", &place);
         maker.says("booted");
         let others = [(); 2].map(|()| Other::start("make", &place));
-        for other in &others {
+        let killed = Other::start("make", &place);
+        for other in others.iter().chain([&killed]) {
             other.waits_for_a_lock();
         }
+        killed.kill();
         maker.go_on();
         maker.says("cloned");
         for other in others {
@@ -273,6 +281,24 @@ fn processes_that_want_the_same_template_boot_once() {
             assert!(!said.contains("booted"), "{said}");
         }
     }
+}
+
+#[test]
+fn who_waits_for_a_maker_that_was_stopped_gives_up_in_time() {
+    let scratch = Scratch::new("stopped-maker");
+    let place = Place::make(&qemus().remove(0), &scratch);
+    let mut maker = Other::start("make", &place);
+    maker.says("booted");
+    maker.signal("STOP");
+    let limit = Duration::from_millis(100);
+    let store = place.store();
+    let late = store.template(&place.machine()).timeout(limit).wait();
+    let error = late.unwrap_err();
+    assert!(matches!(error, TemplateError::Timeout { .. }), "{error}");
+    maker.signal("CONT");
+    maker.go_on();
+    let said = maker.ends();
+    assert!(said.contains("cloned"), "{said}");
 }
 
 #[test]
@@ -351,11 +377,9 @@ fn a_removed_template_does_no_harm_to_its_clones() {
         assert!(!store.remove(&key).unwrap(), "it was in use");
         let clones = [(); 2].map(|()| template.machine().launch().wait().unwrap());
         drop(template);
-        // Another test's process may have a copy of the lock until it is started.
-        let used = std::fs::File::open(store.path().join(&key).join("used")).unwrap();
-        used.lock().unwrap();
-        drop(used);
-        assert!(store.remove(&key).unwrap());
+        assert!(!store.remove(&key).unwrap(), "its clones use it");
+        // Somebody removes it by other means.
+        std::fs::remove_dir_all(store.path().join(&key)).unwrap();
         assert_eq!(place.stored(), [""; 0]);
         for clone in clones {
             goes_on(&clone);

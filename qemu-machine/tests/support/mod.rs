@@ -77,11 +77,11 @@ pub fn fake_qemu() -> PathBuf {
     program
 }
 
-/// The folder of the Linux guest: `vmlinuz` and `initramfs`.
+/// The folder of the Linux guest: `vmlinux`, `vmlinuz` and `initramfs`.
 pub fn linux_guest() -> PathBuf {
     let folder = target().join("guests/linux");
     assert!(
-        folder.join("vmlinuz").is_file(),
+        folder.join("vmlinux").is_file(),
         "no Linux guest: run `cargo xtask setup`"
     );
     folder

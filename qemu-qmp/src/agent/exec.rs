@@ -13,7 +13,7 @@ use super::{AgentError, GuestAgent};
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
 ///
 /// The agent does not report when a program exits, so this asks the agent: at once,
-/// and then after pauses. They grow by a quarter from 5 ms to half a second.
+/// and then after pauses. They grow by a tenth from 5 ms to half a second.
 /// So a short program is not delayed, and a long one costs the guest little.
 ///
 /// # Errors
@@ -158,10 +158,13 @@ impl Exec {
         &self.operation
     }
 
-    /// The same program with an empty input, and its input.
-    pub(super) fn split_input(mut self) -> (Self, Vec<u8>) {
-        let input = std::mem::take(&mut self.input);
-        (self, input)
+    pub(super) fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Its input, which it has no more.
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
     }
 
     /// Runs another program instead, with this one and its arguments as its last

@@ -229,13 +229,13 @@ impl<'de> Deserialize<'de> for Status {
 const STATUS: &str = "guest-exec-status";
 
 /// The pause after this one. The pauses grow with the time that has passed, so a
-/// result is late by a quarter of what it took, at most.
+/// result is late by a tenth of what it took, at most.
 pub(super) fn longer(pace: Duration) -> Duration {
-    pace * 5 / 4
+    pace * 11 / 10
 }
 
 /// The first pause before the agent is asked again.
-const SHORTEST_PACE: Duration = Duration::from_millis(5);
+pub(super) const SHORTEST_PACE: Duration = Duration::from_millis(5);
 
 /// The longest pause before the agent is asked again.
 const LONGEST_PACE: Duration = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use super::{
     apt::{self, Apt},
     bash,
     cpio::Archive,
-    keep_up_to_date, keymaps, login, publish, scratch,
+    keep_up_to_date, kernel, keymaps, login, publish, replace, scratch,
     system::System,
 };
 use crate::{failure::Failure, workspace};
@@ -22,7 +22,7 @@ pub(crate) fn folder() -> PathBuf {
     workspace::target().join("guests/linux")
 }
 
-/// Makes `target/guests/linux/{vmlinuz,initramfs}` and
+/// Makes `target/guests/linux/{vmlinuz,vmlinux,initramfs}` and
 /// `initramfs-{agent,bash,login}`, if they are missing.
 pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     let place = folder();
@@ -51,6 +51,13 @@ pub(crate) fn ensure(system: &System) -> Result<(), Failure> {
     }
     if !keymaps.exists() {
         keymaps::fetch(&keymaps)?;
+    }
+    let vmlinux = place.join("vmlinux");
+    if !vmlinux.exists() {
+        let packed = read(&place.join("vmlinuz"))?;
+        // QEMU boots a kernel of another format packed, only slower.
+        let kernel = kernel::unpacked(&packed).unwrap_or(packed);
+        replace(&vmlinux, &kernel, 0o644)?;
     }
     // In every run, because the scripts may have been edited. It is fast.
     let init = workspace::root().join("guests/linux/init");

@@ -11,6 +11,7 @@ mod apt;
 mod backport;
 mod bash;
 mod cpio;
+mod kernel;
 mod keymaps;
 pub(crate) mod launcher;
 pub(crate) mod linux;

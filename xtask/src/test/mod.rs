@@ -1,6 +1,7 @@
 //! Runs every check of the project, one after the other. A failed step does not
 //! stop the later steps. The last lines are a summary.
 
+mod jobs;
 mod programs;
 mod python;
 mod results;
@@ -21,6 +22,7 @@ use crate::{
     api, bench, failure::Failure, hardships, language, package, process, process::cargo,
     python as wheel, rooms, setup, workspace,
 };
+use jobs::Job;
 use programs::Program;
 pub(crate) use python::unittest;
 use results::Tally;
@@ -46,28 +48,7 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
         programs = programs::build(tests_of(extent)?)?;
         Ok(Outcome::PASSED)
     });
-    let quick = programs
-        .iter()
-        .filter(|it| !targets::needs_qemu(it.target()));
-    let quick: Vec<Program> = quick.cloned().collect();
-    outcome += step("tests", || Ok(runner::run(programs, &[])));
-    if extent == Extent::Full {
-        let all = hardships::of_every_test();
-        let names: Vec<_> = all.iter().map(|hardship| hardship.name).collect();
-        let name = format!("quick tests under hardships: {}", names.join(", "));
-        outcome += step(&name, || {
-            let mut outcome = runner::run(quick, &all);
-            if let Err(failure) = hardships::tidy() {
-                tell!("{failure}");
-                outcome += Outcome::failed("temporary files of the tests are left");
-            }
-            Ok(outcome)
-        });
-    }
-    outcome += step("Python tests", || match extent {
-        Extent::Full => python_and_wheel(),
-        Extent::Quick => python::run(extent),
-    });
+    outcome += step(&name_of_tests(extent), || Ok(tests(extent, &programs)));
     outcome += step("document tests", || {
         let mut documents = cargo(["test", "--workspace", "--no-fail-fast", "--doc"]);
         let (status, said) = process::run_kept(incremental(extent, &mut documents))?;
@@ -81,23 +62,47 @@ pub(crate) fn run(extent: Extent) -> Result<(), Failure> {
     conclude(outcome)
 }
 
-/// Runs the tests of the Python package, and beside them those of its wheel: each
-/// run is one process, which mostly waits.
-fn python_and_wheel() -> Result<Outcome, Failure> {
-    thread::scope(|scope| {
-        let of_wheel = scope.spawn(wheel::test);
-        let outcome = python::run(Extent::Full);
-        let panicked = |_| Err(Failure::new("the tests of the wheel panicked"));
-        let of_wheel = of_wheel.join().unwrap_or_else(panicked);
-        let of_wheel = of_wheel.unwrap_or_else(|failure| {
-            tell!("{failure}");
-            Outcome::failed("Python tests of the wheel")
-        });
-        outcome.map(|mut outcome| {
-            outcome += of_wheel;
-            outcome
+/// The tests of a full run need a name that lists the hardships.
+fn name_of_tests(extent: Extent) -> String {
+    if extent == Extent::Quick {
+        return "tests".to_owned();
+    }
+    let all = hardships::of_every_test();
+    let names: Vec<_> = all.iter().map(|hardship| hardship.name).collect();
+    format!(
+        "tests, and quick ones under hardships: {}",
+        names.join(", ")
+    )
+}
+
+/// Runs the programs, the quick ones also under hardships, and the tests in
+/// Python: side by side, because most of them wait.
+fn tests(extent: Extent, programs: &[Program]) -> Outcome {
+    let hardships = hardships::of_every_test();
+    let mut jobs: Vec<Job<'_>> = programs
+        .iter()
+        .map(|program| {
+            let name = &program.name;
+            Job::new(name, |name| runner::run(name, program, &[]))
         })
-    })
+        .collect();
+    jobs.push(Job::new(suites::PYTHON, |_| python::run(extent)));
+    if extent == Extent::Full {
+        jobs.push(Job::new(suites::WHEEL, |_| wheel::test()));
+        let quick = programs
+            .iter()
+            .filter(|it| !targets::needs_qemu(it.target()));
+        jobs.extend(quick.map(|program| {
+            let name = suites::under_hardships(&program.name);
+            Job::new(name, |name| runner::run(name, program, &hardships))
+        }));
+    }
+    let mut outcome = jobs::run(suites::sort(jobs, |job| &job.name));
+    if let Err(failure) = hardships::tidy() {
+        tell!("{failure}");
+        outcome += Outcome::failed("temporary files of the tests are left");
+    }
+    outcome
 }
 
 /// Checks the source while the set-up runs: the set-up mostly waits for

@@ -1,18 +1,12 @@
-//! Runs test programs: two side by side, then those that must run alone.
-//!
-//! Cargo runs one program after the other. A program that waits, or has one
-//! thread, then leaves processors idle.
+//! Runs one test program, and shows its results as they come.
 
 use std::{
-    collections::VecDeque,
+    ffi::OsString,
     io::{self, BufRead, BufReader, Read},
     ops::AddAssign,
     os::unix::process::CommandExt,
     process::{Command, ExitStatus, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    },
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -36,43 +30,6 @@ pub(crate) struct Outcome {
     /// The last lines of each program that failed.
     pub(crate) last_lines: Vec<String>,
 }
-
-/// Runs all programs, each under all of these hardships.
-pub(crate) fn run(programs: Vec<Program>, hardships: &[Hardship]) -> Outcome {
-    let suites = suites::sort(programs);
-    let outcome = Mutex::new(Outcome::default());
-    let waiting = Mutex::new(VecDeque::from(suites.beside));
-    let next = || {
-        waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-    };
-    let run_and_add = |program: &Program| {
-        let run = run_one(program, hardships).unwrap_or_else(|failure| {
-            tell!("{}: {failure}", program.name);
-            Outcome::failed(&program.name)
-        });
-        *outcome.lock().unwrap_or_else(PoisonError::into_inner) += run;
-    };
-    thread::scope(|scope| {
-        for _ in 0..SIDE_BY_SIDE {
-            scope.spawn(|| {
-                while let Some(program) = next() {
-                    run_and_add(&program);
-                }
-            });
-        }
-    });
-    for program in &suites.alone {
-        run_and_add(program);
-    }
-    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The second program uses the processors while the first one waits. Each runs
-/// as many tests at once as there are processors.
-const SIDE_BY_SIDE: usize = 2;
 
 impl Outcome {
     /// One check that passed.
@@ -134,13 +91,15 @@ impl From<Tally> for Outcome {
 
 /// Runs one program to its end. The result of each test shows as it comes. All
 /// other output shows at the end, together, if a test has failed.
-fn run_one(program: &Program, hardships: &[Hardship]) -> Result<Outcome, Failure> {
-    let name = &program.name;
-    let places = if suites::is_one_by_one(program) {
-        1
-    } else {
-        thread::available_parallelism().map_or(2, usize::from)
-    };
+///
+/// `name` is for messages: one program may run more than once.
+pub(crate) fn run(
+    name: &str,
+    program: &Program,
+    hardships: &[Hardship],
+) -> Result<Outcome, Failure> {
+    let processors = thread::available_parallelism().map_or(2, usize::from);
+    let places = suites::places(&program.name, processors);
     let times = Times::start(listed(program)?, places, Instant::now());
     let mut command = command(program, hardships);
     command.env("RUST_TEST_THREADS", places.to_string());
@@ -263,6 +222,9 @@ fn running(times: &Times) -> String {
 /// with two processors.
 const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// Gives a program a ninth of a processor that another one wants.
+const NICE: [&str; 3] = ["nice", "-n", "10"];
+
 /// The output of a program ends with the program. A process that it started may
 /// keep the pipes open, which may be for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -329,7 +291,9 @@ fn listed(program: &Program) -> Result<Vec<String>, Failure> {
 
 /// A program as cargo would run it, under these hardships.
 fn command(program: &Program, hardships: &[Hardship]) -> Command {
-    let mut words = hardships.iter().flat_map(Hardship::words);
+    let yields = suites::yields(&program.name).then_some(NICE);
+    let yields = yields.into_iter().flatten().map(OsString::from);
+    let mut words = yields.chain(hardships.iter().flat_map(Hardship::words));
     let mut command = match words.next() {
         Some(first) => {
             let mut command = Command::new(first);

@@ -68,7 +68,7 @@ impl CloneMachine {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let attention = Attention::of_verb()?;
         if self.background.detach && self.ends.dry_run.is_none() {
-            return detach::start_owner(self.json, &attention);
+            return detach::start_owner::<owner::Detached>(self.json, &attention);
         }
         self.live(&attention, None)
     }
@@ -81,7 +81,7 @@ impl CloneMachine {
     fn live(self, attention: &Attention, owner: Option<&owner::Owner>) -> Result<Outcome, Failure> {
         let path = locate(&self.template, &self.store)?;
         let facts = TemplateFacts::read(&path).map_err(Failure::failed)?;
-        // The lock on it stays until the clone has ended.
+        // From here on it is in use, until the clone has ended.
         let template = Template::open_as_frozen(&path).map_err(Failure::failed)?;
         let wakes = self.wake || (!self.no_wake && wakes_by_default(&path, &facts));
         let run = Run {
@@ -100,6 +100,7 @@ impl CloneMachine {
             qemu_arguments: Vec::new(),
         };
         let plan = machine::plan_clone(&run, &template, wakes, attention)?;
+        drop(template);
         if let Some(form) = run.ends.dry_run {
             dry_run::print(&plan, form)?;
             return Ok(Outcome::Succeeded);

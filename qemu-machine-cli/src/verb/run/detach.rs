@@ -14,6 +14,7 @@
 //! If the channel ends before the 0, the owner ends the machine. So a caller that
 //! is killed leaves nothing.
 
+use std::fmt;
 use std::future::pending;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
@@ -24,7 +25,9 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::owner::Detached;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::arguments::OWNER;
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
@@ -36,7 +39,10 @@ pub(super) const KEEP: u8 = 0;
 
 /// Starts the owner of the machine, and waits until the machine is ready. If it
 /// is not, the result is the owner's.
-pub(super) fn start_owner(as_json: bool, attention: &Attention) -> Result<Outcome, Failure> {
+pub(super) fn start_owner<T>(as_json: bool, attention: &Attention) -> Result<Outcome, Failure>
+where
+    T: Serialize + DeserializeOwned + fmt::Display,
+{
     let (channel, mut owner) = start().map_err(|error| failed(&error))?;
     let orders = Orders(Arc::new(Mutex::new(Some(
         channel.try_clone().map_err(|error| failed(&error))?,
@@ -45,7 +51,7 @@ pub(super) fn start_owner(as_json: bool, attention: &Attention) -> Result<Outcom
     let mut line = String::new();
     // The owner closes the channel at its end.
     let _ = BufReader::new(&channel).read_line(&mut line);
-    if let Ok(ready) = serde_json::from_str::<Detached>(&line) {
+    if let Ok(ready) = serde_json::from_str::<T>(&line) {
         let printed = output::print(&ready, as_json);
         if printed.is_ok() && orders.keep() {
             return Ok(Outcome::Succeeded);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use qemu_machine::template::TemplateFacts;
+use qemu_machine::template::{FreezeOffer, TemplateFacts, TemplateStore};
 use qemu_machine::{Machine, MachineBuilder};
 
 use crate::attention::Attention;
@@ -20,15 +20,33 @@ pub(super) struct FreezeOptions {
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["qmp", "keep_on_failure"], hide_short_help = true)]
     freeze_on_failure: Option<PathBuf>,
+
+    /// Lets `freeze NAME` keep the guest as a template
+    #[arg(long, conflicts_with_all = ["qmp", "freeze_on_failure"], hide_short_help = true)]
+    freezable: bool,
 }
 
 impl FreezeOptions {
     /// Prepares the machine, if its guest may be frozen.
     pub(super) fn prepare(&self, builder: MachineBuilder) -> Result<MachineBuilder, Failure> {
-        let Some(directory) = &self.freeze_on_failure else {
-            return Ok(builder);
+        let place = match &self.freeze_on_failure {
+            Some(directory) => place_for(directory)?,
+            None if self.freezable => {
+                let store = TemplateStore::user().map_err(Failure::failed)?;
+                store.path().to_owned()
+            }
+            None => return Ok(builder),
         };
-        Ok(with_memory(builder).freezable_in(place_for(directory)?))
+        Ok(with_memory(builder).freezable_in(place))
+    }
+
+    /// Lets other programs freeze the machine, until this is dropped.
+    pub(super) fn offer(&self, machine: &Machine) -> Option<FreezeOffer> {
+        if !self.freezable {
+            return None;
+        }
+        let offer = machine.offer_freeze();
+        offer.map_err(output::note).ok()
     }
 
     /// Freezes the guest of a run that failed. Returns where it is.
@@ -115,7 +133,7 @@ pub(super) fn keep_as_awake(directory: &Path) {
 
 /// Notes that clones stay as the guest was: whatever runs in the console then
 /// must not get a script.
-fn keep_as_it_was(directory: &Path) {
+pub(in crate::verb) fn keep_as_it_was(directory: &Path) {
     let _ = fs::write(directory.join(WAKE), "no\n");
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use qemu_machine::console::InteractEnd;
 use qemu_machine::error::{AgentError, ErrorKind, EventError, LaunchFailure, ShutdownError};
 use qemu_machine::template::Identity;
-use qemu_machine::{ExitReport, Machine, Shell, Wait};
+use qemu_machine::{ExitReport, Machine, MachineBuilder, Shell, Wait};
 
 use super::Run;
 use super::ending::{Ending, Progress};
@@ -45,10 +45,16 @@ impl Lived {
 }
 
 /// Runs the machine to its end, in the background if there is an owner.
-pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
+pub(super) fn live(run: &Run, plan: Plan, attention: &Attention, owner: Option<&Owner>) -> Lived {
     let clock = Clock::start(run);
     let _sockets = ServedSockets::before_launch(&run.sockets.qmp);
-    let machine = match launch(plan, attention, &clock) {
+    let Plan {
+        builder,
+        interacts,
+        wakes,
+    } = plan;
+    // It is dropped here: the machine alone uses its template then.
+    let machine = match launch(builder, attention, &clock) {
         Ok(machine) => machine,
         Err(Stopped { ending, message }) => {
             let (command, report, frozen) = (None, None, None);
@@ -64,9 +70,10 @@ pub(super) fn live(run: &Run, plan: &Plan, attention: &Attention, owner: Option<
         }
     };
     let mut guest = Guest::new(&machine, run, attention, clock);
-    let stopped = guest.walk(run, plan, owner);
+    let offer = run.freeze.offer(&machine);
+    let stopped = guest.walk(run, wakes, interacts, owner);
     let (command, progress) = (guest.command, progress(guest.left));
-    drop(guest);
+    drop((guest, offer));
     let is_failure = stopped.ending.outcome(progress) != Outcome::Succeeded;
     let mut lived = Lived {
         ending: stopped.ending,
@@ -120,9 +127,14 @@ fn lost<'a>(warnings: &'a [String], asked: &HostOptions) -> Option<&'a String> {
 }
 
 /// Launches the machine.
-fn launch(plan: &Plan, attention: &Attention, clock: &Clock) -> Result<Machine, Stopped> {
+fn launch(
+    builder: MachineBuilder,
+    attention: &Attention,
+    clock: &Clock,
+) -> Result<Machine, Stopped> {
     let _phase = progress::phase("launching the machine");
-    let launch = plan.builder.launch();
+    let launch = builder.launch();
+    drop(builder);
     let launch = match clock.left() {
         None => launch,
         Some(time) => launch.timeout(time),
@@ -164,8 +176,8 @@ impl<'a> Guest<'a> {
     }
 
     /// Does everything before the end. The result is why the end begins.
-    fn walk(&mut self, run: &Run, plan: &Plan, owner: Option<&Owner>) -> Stopped {
-        let woken = if plan.wakes { self.wake() } else { Ok(()) };
+    fn walk(&mut self, run: &Run, wakes: bool, interacts: bool, owner: Option<&Owner>) -> Stopped {
+        let woken = if wakes { self.wake() } else { Ok(()) };
         match woken.and_then(|()| self.steps()) {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
@@ -180,7 +192,7 @@ impl<'a> Guest<'a> {
             let name = run.host.name.as_deref();
             let ended = monitor::converse(self.machine, name, self.attention);
             ended.and_then(|stopped| stopped.map_or_else(|| self.stay(), Ok))
-        } else if plan.interacts {
+        } else if interacts {
             self.interact()
         } else if run.ends.stay || run.steps.is_empty() {
             self.stay()
@@ -378,6 +390,26 @@ pub(super) fn set_up(run: &Run, machine: &Machine, attention: &Attention) -> Res
         Some(end) if !end.is_success() => Err(Stopped {
             ending: Ending::Command(end),
             message: Some("a command of the set-up failed, so there is no template".to_owned()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Wakes a clone of a pool, and does the steps that make it warm.
+pub(super) fn warm_up(
+    run: &Run,
+    wakes: bool,
+    machine: &Machine,
+    attention: &Attention,
+) -> Result<(), Stopped> {
+    let mut guest = Guest::new(machine, run, attention, Clock::start(run));
+    if wakes {
+        guest.wake()?;
+    }
+    match guest.steps()? {
+        Some(end) if !end.is_success() => Err(Stopped {
+            ending: Ending::Command(end),
+            message: Some("a command of the warm-up failed".to_owned()),
         }),
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -233,18 +233,26 @@ impl fmt::Debug for SetUp {
 
 /// Makes standard error standard output, until it is dropped: the commands of a
 /// set-up print what nobody has asked for.
-struct OutputAside(OwnedFd);
+pub(super) struct OutputAside(Option<OwnedFd>);
 
 impl OutputAside {
-    fn begin() -> io::Result<Self> {
-        let stdout = unistd::dup(io::stdout())?;
+    pub(super) fn begin() -> io::Result<Self> {
+        // No child gets it.
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         unistd::dup2_stdout(io::stderr())?;
-        Ok(Self(stdout))
+        Ok(Self(Some(stdout)))
+    }
+
+    /// Leaves standard output as it is now.
+    pub(super) fn leave(mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for OutputAside {
     fn drop(&mut self) {
-        let _ = unistd::dup2_stdout(&self.0);
+        if let Some(stdout) = &self.0 {
+            let _ = unistd::dup2_stdout(stdout);
+        }
     }
 }

@@ -103,21 +103,27 @@ impl Owner {
     /// there is one.
     pub(super) fn announce(&self, machine: &Machine, logs: Option<&Path>) -> Result<(), Stopped> {
         let log = logs.map(|it| it.join(format!("{}.owner.log", machine.name().replace('/', "_"))));
-        let path = log.as_deref().unwrap_or(Path::new("/dev/null"));
+        let ready = Detached {
+            name: machine.name().to_owned(),
+            owner_pid: std::process::id(),
+            pid: machine.pid(),
+            log: log.as_ref().map(|it| it.to_string_lossy().into_owned()),
+        };
+        self.report(&ready, log.as_deref())
+    }
+
+    /// Reports to the caller that this is ready. Later messages go to the log, if
+    /// there is one.
+    pub(super) fn report(&self, ready: &impl Serialize, log: Option<&Path>) -> Result<(), Stopped> {
+        let path = log.unwrap_or(Path::new("/dev/null"));
         // The terminal is the caller's again.
         progress::stop();
         leave_output(path).map_err(|error| Stopped {
             ending: Ending::OutputFailed { is_closed: false },
             message: Some(format!("cannot write to {}: {error}", path.display())),
         })?;
-        let ready = Detached {
-            name: machine.name().to_owned(),
-            owner_pid: std::process::id(),
-            pid: machine.pid(),
-            log: log.map(|it| it.to_string_lossy().into_owned()),
-        };
         // If the caller is gone, a call ends the machine.
-        let _ = writeln!(&self.channel, "{}", output::json(&ready));
+        let _ = writeln!(&self.channel, "{}", output::json(ready));
         let _ = self.decided.recv();
         let _ = self.channel.shutdown(std::net::Shutdown::Both);
         Ok(())

@@ -1,11 +1,14 @@
 //! The lines to type for a command, with markers to find its output.
 //!
-//! Two random markers stand around the output. Each is typed in two halves,
-//! which `printf` joins. So an echo of the input never contains a whole marker,
-//! even if a line editor wraps and redraws it.
+//! Two random markers stand around the output. Each is typed in two halves with
+//! empty quotes between them. So an echo of the input never contains a whole
+//! marker, even if a line editor wraps and redraws it.
 //!
-//! Only printable ASCII is typed. All other bytes are written in octal for
-//! `printf %b`. So no byte of a command is a key: no tab completes, no `!`
+//! Each character costs time, because the guest's line editor echoes it. So
+//! markers are short, and a script is typed as it is, if that is possible.
+//!
+//! Only printable ASCII is typed. If a script has other bytes, they are escaped
+//! for `printf %b`. So no byte of a command is a key: no tab completes, no `!`
 //! recalls, no control character edits. The lines are short enough for every
 //! line editor, and for a terminal that collects lines itself.
 //!
@@ -103,9 +106,7 @@ impl Files<'_> {
             };
         };
         let between = between.typed();
-        format!(
-            "_qs=$?;printf '%s%s' {between};cat \"$_qf\";rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);"
-        )
+        format!("_qs=$?;printf %s {between};cat \"$_qf\";rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);")
     }
 }
 
@@ -137,11 +138,11 @@ fn parts(input: &[u8]) -> Vec<(String, Marker)> {
 
 impl Marker {
     pub(super) fn new() -> Self {
-        // The keys of the standard library's hasher are random. Each character
-        // costs time: the guest's line editor echoes it.
-        let half = || format!("{:08x}", RandomState::new().build_hasher().finish() >> 32);
         Self {
-            halves: [format!("qm-{}", half()), format!("{}-", half())],
+            halves: [
+                format!("qm-{}", random_word()),
+                format!("{}-", random_word()),
+            ],
         }
     }
 
@@ -167,21 +168,33 @@ impl Marker {
         self.halves.concat()
     }
 
-    /// The arguments of `printf`, for a format that begins with `%s%s`.
+    /// A word that the shell reads as the marker.
     fn typed(&self) -> String {
-        self.halves.join(" ")
+        self.halves.join("''")
     }
+}
+
+/// Four random characters.
+fn random_word() -> String {
+    // The keys of the standard library's hasher are random.
+    let mut rest = RandomState::new().build_hasher().finish();
+    let mut character = || {
+        let digit = u32::try_from(rest % 36).expect("below 36");
+        rest /= 36;
+        char::from_digit(digit, 36).expect("below 36")
+    };
+    [(); 4].map(|()| character()).iter().collect()
 }
 
 /// A line that makes the shell write a marker and a line end.
 pub(super) fn marker_line(marker: &Marker) -> String {
-    format!(" printf '%s%s\\n' {}\n", marker.typed())
+    format!(" echo {}\n", marker.typed())
 }
 
 /// The same, with the user's name after the marker if the guest has `id`.
 pub(super) fn user_line(marker: &Marker) -> String {
     let typed = marker.typed();
-    format!(" printf '%s%s%s\\n' {typed} \"$(id -un 2>/dev/null)\"\n")
+    format!(" echo {typed}\"$(id -un 2>/dev/null)\"\n")
 }
 
 /// The lines that make the shell write one marker and a line end, run a script,
@@ -195,7 +208,12 @@ fn script_lines(
     if script.contains(&0) {
         return Err(HasNul);
     }
-    let mut pieces = encoded_pieces(script);
+    let is_plain = script.iter().all(|byte| is_plain(*byte));
+    let mut pieces = if is_plain {
+        plain_pieces(script)
+    } else {
+        encoded_pieces(script)
+    };
     let last = pieces.pop().unwrap_or_default();
     let mut lines = String::new();
     // A shell can be set to keep lines with a leading blank out of its history.
@@ -204,14 +222,16 @@ fn script_lines(
         lines.extend([" _qm=", before, "'", piece, "'\n"]);
     }
     let before = if pieces.is_empty() { "" } else { r#""$_qm""# };
+    let text = if is_plain {
+        format!("{before}'{last}'")
+    } else {
+        format!("\"$(printf %b {before}'{last}')\"")
+    };
     // With `command`, a syntax error ends the script and not the line.
-    let run = format!(
-        "command eval \"$(printf %b {before}'{last}')\" {}",
-        files.redirections()
-    );
+    let run = format!("command eval {text} {}", files.redirections());
     let [begun, ended] = [begun, ended].map(Marker::typed);
     let after = files.after();
-    Ok(lines + &format!(" printf '%s%s\\n' {begun};{run};{after}printf '%s%s%d\\n' {ended} $?\n"))
+    Ok(lines + &format!(" echo {begun};{run};{after}echo {ended}$?\n"))
 }
 
 /// Undoes a terminal's change to a program's output: the carriage return that
@@ -227,15 +247,28 @@ pub(super) fn undo_onlcr(bytes: &[u8]) -> Vec<u8> {
     undone
 }
 
+/// Whether a byte stands for itself in single quotes, and is no key. A shell or
+/// its history still reads `!` and `^` there.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'\'' | b'!' | b'^')
+}
+
+/// The same bytes, in pieces.
+fn plain_pieces(bytes: &[u8]) -> Vec<String> {
+    let pieces = bytes.chunks(PIECE_BYTES);
+    pieces
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
+        .collect()
+}
+
 /// Bytes for `printf %b`, to be put in single quotes, in pieces.
 fn encoded_pieces(bytes: &[u8]) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for &byte in bytes {
         let written = match byte {
             b'\\' => r"\\".to_owned(),
-            // Within single quotes, a shell or its history still reads these.
-            b'\'' | b'!' | b'^' => octal(byte),
-            b' '..=b'~' => char::from(byte).to_string(),
+            b'\n' => r"\n".to_owned(),
+            _ if is_plain(byte) => char::from(byte).to_string(),
             _ => octal(byte),
         };
         let mut piece = pieces.pop().unwrap_or_default();

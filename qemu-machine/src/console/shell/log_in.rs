@@ -245,6 +245,10 @@ impl OpenShell {
         if self.has_control_characters() {
             return Err(task.failed(ShellFailure::ControlCharacter));
         }
+        if self.user.is_none() && self.after_reset.is_none() && self.console.has_shell_at_prompt() {
+            return Ok(self.opened());
+        }
+        let before = self.console.times_typed();
         let now = self.console.shared.deadlines.now();
         let aim = Aim {
             questions: self.questions.clone(),
@@ -260,12 +264,20 @@ impl OpenShell {
             seen: self.last_seen(),
             ..error
         })?;
-        Ok(Shell {
+        let shell = self.opened();
+        // A second marker may still be answered. Then a line is printed.
+        let typed = before + conversation.typed().count() as u64;
+        shell.console.shell_is_at_prompt(typed, shell.resets);
+        Ok(shell)
+    }
+
+    fn opened(self) -> Shell {
+        Shell {
             resets: self.console.shared.observed.resets(),
             console: self.console.clone(),
             slot: TaskSlot::default(),
             opened: self,
-        })
+        }
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
         for size in [1, 2, 3, 7, 20, 1000] {
             let found = parsed(
                 &together,
-                |_, last| format!("one\r\n\rqm-{}x\r\r\n{last}7\r\n~ # ", &last[..12]),
+                |_, last| format!("one\r\n\rqm-{}x\r\r\n{last}7\r\n~ # ", &last[..10]),
                 size,
             );
             assert!(

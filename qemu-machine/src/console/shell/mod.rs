@@ -11,6 +11,7 @@
 
 mod conversation;
 pub(crate) mod error;
+mod idle;
 mod line;
 mod log_in;
 mod marked_output;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use error::Task;
 pub(crate) use error::{ShellError, ShellFailure};
+pub(super) use idle::KnownShell;
 use line::{Extras, TypedScript};
 pub use log_in::OpenShell;
 pub use power::{PowerOff, Reboot};
@@ -88,7 +90,9 @@ impl ShellOutput {
 
 impl Console {
     /// Opens the shell on this console. Without a [`user`](OpenShell::user), the
-    /// shell must be at its prompt. With a user, the operation answers the
+    /// shell must be at its prompt. The guest is not asked if a shell of this
+    /// console has answered, and since then nothing was typed and no line was
+    /// printed. With a user, the operation answers the
     /// log-in's questions, or uses the shell that is already open.
     ///
     /// # Examples
@@ -229,8 +233,9 @@ impl Run {
         let (task, claim, script) = self.claim().map_err(|error| *error)?;
         let work = execute(&self.console, script, self.past_kernel_lines);
         let work = task.unless_reset(self.resets, work);
-        let output = task.within(self.timeout, work).await?;
+        let (output, typed) = task.within(self.timeout, work).await?;
         claim.finish();
+        self.console.shell_is_at_prompt(typed, self.resets);
         Ok(output)
     }
 
@@ -274,13 +279,16 @@ async fn begin(console: &Console, script: &TypedScript) -> Result<bool, ShellFai
     Ok(begun.group(1) == Some(b"\r"))
 }
 
-/// Types a script, and waits for its output and its status.
+/// Types a script, and waits for its output and its status. Returns also how
+/// often something was typed on the console by then.
 async fn execute(
     console: &Console,
     script: TypedScript,
     past_kernel_lines: bool,
-) -> Result<ShellOutput, ShellFailure> {
+) -> Result<(ShellOutput, u64), ShellFailure> {
+    let before = console.times_typed();
     let adds_returns = begin(console, &script).await?;
+    let typed = before + script.parts.len() as u64 + 1;
     let until = async |pattern| {
         let mut expect = console.expect(pattern);
         if past_kernel_lines {
@@ -307,12 +315,13 @@ async fn execute(
         Some(output) => (output, Some(&ended)),
         None => (&ended, None),
     };
-    Ok(ShellOutput {
+    let output = ShellOutput {
         status,
         output: plain(&output.before),
         stderr: stderr.map(|it| plain(&it.before)).unwrap_or_default(),
         dropped_bytes: output.dropped_bytes + stderr.map_or(0, |it| it.dropped_bytes),
-    })
+    };
+    Ok((output, typed))
 }
 
 /// Makes a shell answer again; made by [`Shell::recover`].

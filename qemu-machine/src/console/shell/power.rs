@@ -183,7 +183,7 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
 async fn run(console: &Console, command: &str) -> ShellFailure {
     let work = async {
         let script = TypedScript::new(command.as_bytes(), &Extras::default())?;
-        let done = execute(console, script, true).await?;
+        let (done, _) = execute(console, script, true).await?;
         if !done.success() {
             let output = String::from_utf8_lossy(&done.output).trim().to_owned();
             return Err(ShellFailure::CommandFailed {

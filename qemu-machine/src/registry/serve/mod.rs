@@ -82,19 +82,24 @@ pub(super) struct Listening {
 
 impl Listening {
     pub(super) fn at(path: &Path, door: Door) -> Result<Self, RegistryError> {
-        let listen = || -> io::Result<Socket> {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.bind(&SockAddr::unix(path)?)?;
-            socket.listen(BACKLOG)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        };
         Ok(Self {
-            socket: listen().map_err(RegistryError::file("listen on", path))?,
+            socket: bound(path)?,
             door,
             path: path.to_owned(),
         })
     }
+}
+
+/// A socket that listens at this path.
+pub(super) fn bound(path: &Path) -> Result<Socket, RegistryError> {
+    let listen = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    listen().map_err(RegistryError::file("listen on", path))
 }
 
 /// Whether the clients are served.

@@ -18,6 +18,7 @@ mod memory;
 mod plan;
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,14 @@ pub(crate) enum Image {
     Layer(Arc<dyn TemplateFiles>, Option<PathBuf>),
 }
 
+/// What is known of the shell on the first console of a frozen guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FrozenShell {
+    pub(crate) is_at_prompt: bool,
+    /// It has the functions that wake a clone.
+    pub(crate) is_prepared: bool,
+}
+
 /// The files of a template, which exist as long as this does.
 pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
     /// Their directory.
@@ -49,6 +58,12 @@ pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
 
     /// Whether the guest ran when it was frozen.
     fn guest_ran(&self) -> bool;
+
+    /// The lock by which a store knows that they are in use, if they are in one.
+    fn lock(&self) -> Option<Arc<File>>;
+
+    /// The shell on the first console when the guest was frozen.
+    fn shell(&self) -> FrozenShell;
 
     /// The disks below the ones that the guest had, if it was a clone itself.
     fn lower_disks(&self) -> Vec<String>;

@@ -1,10 +1,11 @@
 //! Which templates go, and how one is removed.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use super::StoredTemplate;
+use super::lock::{LOCK_ENDING, MakerLock, try_lock};
 use crate::template::files::USED;
 
 /// The keys of the templates that must go, so that the others take at most
@@ -29,14 +30,9 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
     if !super::key::is_key(key) {
         return Ok(false);
     }
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(store.join(format!("{key}.lock")))?;
-    if !try_lock(&lock)? {
+    let Some(_lock) = MakerLock::try_take(store, key)? else {
         return Ok(false);
-    }
+    };
     let path = store.join(key);
     let used = match File::open(path.join(USED)) {
         Ok(used) => used,
@@ -48,6 +44,26 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
         return Ok(false);
     }
     gone(&path)
+}
+
+/// Removes what is left of a store that has no templates: the digests of inputs.
+pub(super) fn remove_digests(store: &Path) {
+    let _ = fs::remove_dir_all(store.join(DIGESTS));
+}
+
+/// Removes the locks of templates that are not there, and that no process makes.
+pub(super) fn remove_locks(store: &Path) {
+    let names = fs::read_dir(store).into_iter().flatten().flatten();
+    let names = names.filter_map(|it| it.file_name().into_string().ok());
+    for name in names {
+        let key = name.strip_suffix(LOCK_ENDING);
+        if let Some(key) = key.filter(|key| super::key::is_key(key))
+            && !store.join(key).exists()
+        {
+            // Its drop removes it.
+            let _ = MakerLock::try_take(store, key);
+        }
+    }
 }
 
 /// Whether a process has the template open.
@@ -62,13 +78,7 @@ fn gone(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
+pub(super) const DIGESTS: &str = "digests";
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ use std::time::{Duration, SystemTime};
 
 use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
+use super::evict::DIGESTS;
+use super::lock::MakerLock;
 use super::{TemplateStore, file, key};
 use crate::Machine;
 use crate::process::blocking::in_thread;
@@ -113,19 +115,18 @@ impl MakeTemplate {
     async fn open_or_make(self) -> Result<Template, TemplateError> {
         let directory = self.store.directory.clone();
         let (spec, version) = (self.machine.spec().clone(), self.version.clone());
-        let find = move || key::key(&spec, &version, &directory.join("digests"));
+        let find = move || key::key(&spec, &version, &directory.join(DIGESTS));
         let key = in_thread(find).await;
         let key = key.map_err(file("read the inputs of", &self.store.directory))?;
         let path = self.store.directory.join(&key);
         if let Some(template) = self.open(&path) {
             return Ok(template);
         }
-        let lock = self.store.directory.join(format!("{key}.lock"));
-        let taken = lock.clone();
+        let store = self.store.directory.clone();
         // The kernel wakes the thread when the lock is free, also by the death
         // of its owner. If nobody waits any more, the thread frees it again.
-        let maker = in_thread(move || take(&lock)).await;
-        let _maker = maker.map_err(file("lock", &taken))?;
+        let maker = in_thread(move || MakerLock::take(&store, &key)).await;
+        let _maker = maker.map_err(file("lock a template in", &self.store.directory))?;
         if let Some(template) = self.open(&path) {
             return Ok(template);
         }
@@ -159,6 +160,10 @@ impl MakeTemplate {
             let set_up = set_up(vm.clone()).await;
             set_up.map_err(|cause| TemplateError::SetUp(Arc::from(cause)))?;
         }
+        if vm.console().has_shell_at_prompt() {
+            let prepared = vm.prepare_wake().await;
+            prepared.map_err(|cause| TemplateError::SetUp(Arc::new(cause)))?;
+        }
         let frozen = vm.freeze().keep_at(path).await?;
         drop(frozen);
         drop(vm);
@@ -184,14 +189,4 @@ pub(in crate::template) fn use_lock(path: &Path) -> io::Result<File> {
     } else {
         Err(io::ErrorKind::NotFound.into())
     }
-}
-
-fn take(lock: &Path) -> io::Result<File> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(lock)?;
-    file.lock()?;
-    Ok(file)
 }

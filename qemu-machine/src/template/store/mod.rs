@@ -13,10 +13,11 @@
 mod evict;
 mod find;
 mod key;
+mod lock;
 mod make;
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -115,6 +116,23 @@ impl TemplateStore {
         &self.directory
     }
 
+    /// A path for a template that is not made by [`template`](Self::template),
+    /// but kept here by [`Freeze::keep_at`](super::Freeze::keep_at). Nothing is
+    /// there yet. The machine must be
+    /// [freezable in](crate::MachineBuilder::freezable_in) this store.
+    ///
+    /// # Errors
+    /// [`TemplateError::File`], if the host gives no random bytes.
+    pub fn unused_path(&self) -> Result<PathBuf, TemplateError> {
+        let mut bytes = [0; 16];
+        let random = Path::new("/dev/urandom");
+        let read = fs::File::open(random).and_then(|mut it| it.read_exact(&mut bytes));
+        read.map_err(file("read", random))?;
+        Ok(self
+            .directory
+            .join(format!("{:032x}", u128::from_le_bytes(bytes))))
+    }
+
     /// Lists the templates, the one used last first.
     ///
     /// # Errors
@@ -144,7 +162,8 @@ impl TemplateStore {
 
     /// Removes the templates that were used least, until those left take at most
     /// this disk space. Returns their keys. Also removes what processes left that
-    /// died while they made a template.
+    /// died while they made a template. With 0, nothing of the store stays if no
+    /// template is in use.
     ///
     /// # Errors
     /// [`TemplateError::File`], if the store cannot be read.
@@ -152,7 +171,12 @@ impl TemplateStore {
         runtime_dir::sweep(&self.directory);
         let victims = evict::victims(&self.list()?, limit_bytes);
         let gone = |key: &String| evict::remove(&self.directory, key).unwrap_or(false);
-        Ok(victims.into_iter().filter(gone).collect())
+        let gone: Vec<String> = victims.into_iter().filter(gone).collect();
+        evict::remove_locks(&self.directory);
+        if limit_bytes == 0 && self.list()?.is_empty() {
+            evict::remove_digests(&self.directory);
+        }
+        Ok(gone)
     }
 
     fn look(&self, key: String) -> io::Result<StoredTemplate> {

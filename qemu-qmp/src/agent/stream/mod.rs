@@ -1,41 +1,46 @@
 //! A program in the guest whose output is read while it runs.
 //!
 //! The agent itself keeps 16 MiB of each stream, and returns them when the
-//! program has exited. So shell scripts in the guest keep the output in small
+//! program has exited. So a shell script in the guest keeps the output in small
 //! files, which the agent reads.
 //!
 //! ```text
-//! StartStream: SET_UP -> directory -> PUMP -> PROGRAM -> StreamedProgram
-//! NextPiece:   segments of out and err, in turn --pause--> again
-//! the end:     both streams ended -> the pump removes the directory
+//! StartStream: START -> StreamedProgram
+//! NextPiece:   exited? --no--> segments of out and err, in turn --pause--> again
+//!                 |yes-------> what the script printed (script::Trailer)
+//! the end:     the script removes the directory
 //! a drop:      CLEAN_UP removes it
 //! ```
 //!
-//! Never keeps more than one piece on this side, and never leaves the directory
-//! in the guest, as far as the agent answers.
+//! Never keeps more than two segments on this side, and never leaves the
+//! directory in the guest, as far as the agent answers.
 
+mod directory;
+mod live;
 mod script;
 mod segments;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::time::Duration;
 
 use qemu_qmp_engine::{operation, timeout_option};
-use serde_json::json;
 
 use super::call::{Operation, Running};
 use super::open_file::OpenFile;
-use super::process::{GuestProcess, LastStatus, ask, longer, wait_for_exit};
+use super::process::{GuestProcess, LastStatus, SHORTEST_PACE, ask, longer, wait_for_exit};
 use super::{AgentError, AgentFailure, Exec, ExecOutput, GuestAgent};
-use segments::Segments;
+use directory::Directory;
+use live::LiveOutput;
+use script::Trailer;
+use segments::PIECE_BYTES;
 
 /// Starts a program whose output is read while it runs; made by
 /// [`Exec::stream`].
 ///
 /// # Errors
-/// [`AgentError`], with [`AgentFailure::NoStream`] if the guest lacks what the
-/// stream needs.
+/// [`AgentError`]; its [`failure`](AgentError::failure) is the reason. A guest
+/// without `/bin/sh` refuses.
 ///
 /// # Cancel safety
 /// If the future is dropped, nothing of it stays in the guest. A program that
@@ -56,14 +61,23 @@ pub struct StartStream {
 /// stream. If this handle is dropped before the end, the program can write no
 /// more: its next writes fail, which ends most programs (SIGPIPE).
 pub struct StreamedProgram {
-    out: Segments,
-    err: Segments,
-    /// Whether the last piece was one of standard output.
-    was_out: bool,
     program: GuestProcess,
-    pump: GuestProcess,
-    directory: Option<Directory>,
+    directory: Directory,
+    /// Whether the program ran long enough that its files are read.
+    is_live: bool,
+    live: Option<LiveOutput>,
+    end: Option<End>,
     agent: GuestAgent,
+}
+
+/// The exit of a program whose output is not lost.
+struct End {
+    /// Without its output.
+    output: ExecOutput,
+    /// What the script has printed of each stream, and was not read yet.
+    rest: [Vec<u8>; 2],
+    /// Whether each stream is read as segments.
+    has_segments: [bool; 2],
 }
 
 /// A piece of a program's output.
@@ -82,7 +96,8 @@ pub enum OutputPiece {
 ///
 /// # Errors
 /// [`AgentError`], with [`AgentFailure::StillRunning`] if nothing came in time,
-/// and [`AgentFailure::OutputLost`] if the guest lost the output.
+/// [`AgentFailure::NoStream`] if the guest lacks what the stream needs, and
+/// [`AgentFailure::OutputLost`] if the guest lost the output.
 ///
 /// # Cancel safety
 /// If the future is dropped, no byte is lost: the next call returns it.
@@ -130,8 +145,9 @@ impl Exec {
     /// Starts the program, and reads its output while it runs, of any length.
     ///
     /// The guest needs `/bin/sh`, `dd`, `mkfifo` and a directory for temporary
-    /// files, as any Linux has. A program that was not found has the code 127,
-    /// and the shell's message on its standard error.
+    /// files, as any Linux has. Without them the program is not started, and the
+    /// first read fails with [`AgentFailure::NoStream`]. A program that was not
+    /// found has the code 127, and the shell's message on its standard error.
     ///
     /// # Examples
     /// ```no_run
@@ -170,7 +186,8 @@ impl StreamedProgram {
     /// Waits for the next piece of either stream.
     ///
     /// The agent does not report new output, so this asks it: at once, and then
-    /// after pauses, which grow by a quarter from 5 ms to 200 ms.
+    /// after pauses, which grow by a tenth from 5 ms to 200 ms. The output of a
+    /// program that exits within some 50 ms comes when it has exited.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
@@ -196,47 +213,125 @@ impl StreamedProgram {
 
     async fn read(&mut self, running: &Running<'_>) -> Result<Option<OutputPiece>, AgentError> {
         let mut pace = SHORTEST_PACE;
-        while !(self.out.has_ended() && self.err.has_ended()) {
-            // In turn, so that a flood in one stream does not hide the other.
-            for _ in 0..2 {
-                self.was_out = !self.was_out;
-                let piece = if self.was_out {
-                    self.out.read(running).await?.map(OutputPiece::Stdout)
-                } else {
-                    self.err.read(running).await?.map(OutputPiece::Stderr)
-                };
-                if piece.is_some() {
-                    return Ok(piece);
+        loop {
+            if let Some(end) = &mut self.end {
+                if let Some(piece) = end.next_piece() {
+                    return Ok(Some(piece));
                 }
+                // What is there is all.
+                let piece = self.read_live(running).await?;
+                if piece.is_none() && !self.has_ended() {
+                    return Err(lost(running, &[]));
+                }
+                return Ok(piece);
             }
-            if self.out.has_ended() && self.err.has_ended() {
-                break;
+            if self.is_live
+                && let Some(piece) = self.read_live(running).await?
+            {
+                return Ok(Some(piece));
             }
-            if pace == LONGEST_PACE {
-                self.check_pump(running).await?;
+            if self.has_ended() {
+                self.directory.leave();
+                return Ok(None);
+            }
+            if self.ask(running).await? {
+                continue;
+            }
+            if pace == LONGEST_PACE && self.is_without_script(running).await? {
+                // It may have ended with the program, after the last question.
+                if !self.ask(running).await? {
+                    return Err(lost(running, &[]));
+                }
+                continue;
             }
             if let Err(limit) = running.pause(pace).await {
                 let pid = self.program.pid();
                 return Err(running.error(EXEC, AgentFailure::StillRunning { limit, pid }));
             }
             pace = LONGEST_PACE.min(longer(pace));
+            self.is_live |= pace >= LIVE_PACE;
         }
-        // The pump removes it now.
-        if let Some(directory) = self.directory.take() {
-            directory.leave();
-        }
-        Ok(None)
     }
 
-    /// Fails if the pump has ended before both streams have.
-    async fn check_pump(&self, running: &Running<'_>) -> Result<(), AgentError> {
-        let (pid, last) = self.pump.parts();
-        match ask(running, pid, last).await? {
-            None => Ok(()),
-            Some(end) => {
-                let reason = words(&end.stderr);
-                Err(running.error(EXEC, AgentFailure::OutputLost { reason }))
+    /// Reads from the files in the guest. `None` if they have nothing now.
+    async fn read_live(
+        &mut self,
+        running: &Running<'_>,
+    ) -> Result<Option<OutputPiece>, AgentError> {
+        if self.live.is_none() {
+            self.live = LiveOutput::find(running, self.directory.name()).await?;
+        }
+        let wanted = self.end.as_ref().map_or([true; 2], |end| end.has_segments);
+        let Some(live) = &mut self.live else {
+            return Ok(None);
+        };
+        let read = live.read(running, wanted).await?;
+        Ok(read.map(|(stream, bytes)| OutputPiece::of(stream, bytes)))
+    }
+
+    /// Whether all segments of each stream that has some were read.
+    fn has_ended(&self) -> bool {
+        let wanted = self.end.as_ref().map_or([true; 2], |end| end.has_segments);
+        let live = self.live.as_ref();
+        (0..2).all(|it| !wanted[it] || live.is_some_and(|live| live.has_ended(it)))
+    }
+
+    async fn is_without_script(&self, running: &Running<'_>) -> Result<bool, AgentError> {
+        match &self.live {
+            Some(live) => live.script_has_ended(running).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Asks whether the program and the script have ended, and takes what the
+    /// script has printed.
+    async fn ask(&mut self, running: &Running<'_>) -> Result<bool, AgentError> {
+        let (pid, last) = self.program.parts();
+        let Some(mut output) = ask(running, pid, last).await? else {
+            return Ok(false);
+        };
+        let mut rest = [mem::take(&mut output.stdout), mem::take(&mut output.stderr)];
+        let is_whole = match Trailer::take(self.directory.name(), &mut rest[1]) {
+            Some(Trailer::Streams(is_whole)) => is_whole,
+            Some(Trailer::NotStarted) => {
+                self.directory.leave();
+                let reason = words(&rest[1]);
+                return Err(running.error(EXEC, AgentFailure::NoStream { reason }));
             }
+            None => return Err(lost(running, &rest[1])),
+        };
+        if let Some(live) = &self.live {
+            for stream in (0..2).filter(|&it| is_whole[it]) {
+                let read = live.offset(stream).min(rest[stream].len());
+                rest[stream].drain(..read);
+            }
+        }
+        self.directory.leave();
+        self.end = Some(End {
+            output,
+            rest,
+            has_segments: is_whole.map(|it| !it),
+        });
+        Ok(true)
+    }
+}
+
+impl End {
+    fn next_piece(&mut self) -> Option<OutputPiece> {
+        let stream = self.rest.iter().position(|rest| !rest.is_empty())?;
+        let rest = &mut self.rest[stream];
+        let after = rest.split_off(PIECE_BYTES.min(rest.len()));
+        Some(OutputPiece::of(stream, mem::replace(rest, after)))
+    }
+}
+
+impl OutputPiece {
+    /// Bytes of standard output (0) or of standard error (1).
+    fn of(stream: usize, bytes: Vec<u8>) -> Self {
+        if stream == 0 {
+            Self::Stdout(bytes)
+        } else {
+            Self::Stderr(bytes)
         }
     }
 }
@@ -245,51 +340,61 @@ operation!(StartStream => Result<StreamedProgram, AgentError>);
 
 impl StartStream {
     async fn run(self) -> Result<StreamedProgram, AgentError> {
-        let Self { operation, exec } = self;
+        let Self {
+            operation,
+            mut exec,
+        } = self;
         let (agent, running) = (operation.agent(), operation.begin());
-        let shell = |script: &str, argument: &str| {
-            let shell = Exec::new(agent.clone(), SHELL.to_owned());
-            shell.args(["-c", script, SHELL, argument])
-        };
         let directory = Directory::new(agent.clone());
-        let pid = shell(script::SET_UP, &directory.name)
-            .start(&running)
-            .await?;
-        let made = wait_for_exit(&running, pid, &LastStatus::default()).await?;
-        let path = String::from_utf8(made.stdout).unwrap_or_default();
-        if made.code != Some(0) || !path.ends_with(&directory.name) {
-            let reason = words(&made.stderr);
-            return Err(running.error(EXEC, AgentFailure::NoStream { reason }));
+        let mut input = String::new();
+        if exec.input_len() > INPUT_PIECE_BYTES {
+            input = keep_input(&running, &directory, &agent, &exec.take_input()).await?;
         }
-        let (exec, input) = exec.split_input();
-        let source = match input.as_slice() {
-            [] => "/dev/null".to_owned(),
-            bytes => {
-                let source = format!("{path}/in");
-                let file = OpenFile::open(&running, &source, "wb").await?;
-                for piece in bytes.chunks(INPUT_PIECE_BYTES) {
-                    file.write(&running, piece).await?;
-                }
-                file.close(&running).await?;
-                source
-            }
-        };
-        let pump = shell(script::PUMP, &path).start(&running).await?;
-        let out = Segments::open(&running, &path, "out").await?;
-        let err = Segments::open(&running, &path, "err").await?;
-        let words = [SHELL, "-c", script::PROGRAM, SHELL, &path, &source];
-        let program = exec.capture_output(false).behind(&words);
-        let program = program.start(&running).await?;
+        let words = [SHELL, "-c", script::START, SHELL, directory.name(), &input];
+        let words: Vec<&str> = words
+            .into_iter()
+            .chain(script::BASES)
+            .chain(["--"])
+            .collect();
+        let exec = exec.capture_output(true).behind(&words);
+        let pid = exec.start(&running).await?;
         Ok(StreamedProgram {
-            out,
-            err,
-            was_out: false,
-            program: GuestProcess::new(agent.clone(), program),
-            pump: GuestProcess::new(agent.clone(), pump),
-            directory: Some(directory),
+            program: GuestProcess::new(agent.clone(), pid),
+            directory,
+            is_live: false,
+            live: None,
+            end: None,
             agent,
         })
     }
+}
+
+/// Keeps a long input in a file in the guest, since one command has a limited
+/// length. Returns its path.
+async fn keep_input(
+    running: &Running<'_>,
+    directory: &Directory,
+    agent: &GuestAgent,
+    input: &[u8],
+) -> Result<String, AgentError> {
+    let name = directory.input_name();
+    let arguments = ["-c", script::MAKE_INPUT, SHELL, &name];
+    let arguments = arguments.into_iter().chain(script::BASES);
+    let maker = Exec::new(agent.clone(), SHELL.to_owned()).args(arguments);
+    let pid = maker.start(running).await?;
+    let made = wait_for_exit(running, pid, &LastStatus::default()).await?;
+    let path = String::from_utf8(made.stdout).unwrap_or_default();
+    if made.code != Some(0) || !path.ends_with(&name) {
+        let reason = words(&made.stderr);
+        return Err(running.error(EXEC, AgentFailure::NoStream { reason }));
+    }
+    let path = format!("{path}/in");
+    let file = OpenFile::open(running, &path, "wb").await?;
+    for piece in input.chunks(INPUT_PIECE_BYTES) {
+        file.write(running, piece).await?;
+    }
+    file.close(running).await?;
+    Ok(path)
 }
 
 operation!({'a} NextPiece<'a> => Result<Option<OutputPiece>, AgentError>, 'a);
@@ -311,12 +416,14 @@ impl WaitForStreamEnd {
         } = self;
         let running = operation.begin();
         while program.read(&running).await?.is_some() {}
+        if let Some(end) = program.end {
+            return Ok(end.output);
+        }
+        // It has closed both streams, and runs.
         let (pid, last) = program.program.parts();
-        let end = wait_for_exit(&running, pid, last).await?;
-        // Then the directory is gone.
-        let (pid, last) = program.pump.parts();
-        wait_for_exit(&running, pid, last).await?;
-        Ok(end)
+        let mut output = wait_for_exit(&running, pid, last).await?;
+        (output.stdout, output.stderr) = (Vec::new(), Vec::new());
+        Ok(output)
     }
 }
 
@@ -329,47 +436,14 @@ impl CancelStream {
             mut program,
         } = self;
         let running = operation.begin();
-        if let Some(directory) = program.directory.take() {
-            let pid = program.pid().to_string();
-            let words = ["-c", script::CLEAN_UP, SHELL, &directory.name, &pid];
-            let clean_up = Exec::new(operation.agent(), SHELL.to_owned()).args(words);
+        if program.end.is_none() {
+            let (agent, pid) = (operation.agent(), program.pid());
+            let clean_up = program.directory.clean_up(agent, Some(pid));
             let clean_up = clean_up.start(&running).await?;
-            directory.leave();
+            program.directory.leave();
             wait_for_exit(&running, clean_up, &LastStatus::default()).await?;
         }
         Ok(())
-    }
-}
-
-/// The private directory in the guest. It is removed if this is dropped.
-struct Directory {
-    name: String,
-    /// `None` if it is removed by its pump.
-    agent: Option<GuestAgent>,
-}
-
-impl Directory {
-    fn new(agent: GuestAgent) -> Self {
-        let random = RandomState::new().hash_one(());
-        Self {
-            name: format!("qemu-qmp-{random:016x}"),
-            agent: Some(agent),
-        }
-    }
-
-    /// Leaves it to its pump.
-    fn leave(mut self) {
-        self.agent = None;
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Some(agent) = &self.agent {
-            let arguments = ["-c", script::CLEAN_UP, SHELL, &self.name];
-            let command = json!({"path": SHELL, "arg": arguments, "capture-output": false});
-            agent.shared().execute_unattended(EXEC, &command);
-        }
     }
 }
 
@@ -381,7 +455,13 @@ impl fmt::Debug for StreamedProgram {
     }
 }
 
-/// What a script of ours said, in one line.
+/// The error of output that was lost, with what the script said.
+fn lost(running: &Running<'_>, said: &[u8]) -> AgentError {
+    let reason = words(said);
+    running.error(EXEC, AgentFailure::OutputLost { reason })
+}
+
+/// What a script said, in one line.
 fn words(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let lines: Vec<&str> = text.lines().collect();
@@ -397,8 +477,9 @@ const EXEC: &str = "guest-exec";
 /// How much of the input one command writes.
 const INPUT_PIECE_BYTES: usize = 1 << 20;
 
-/// The first pause before the agent is asked again.
-const SHORTEST_PACE: Duration = Duration::from_millis(5);
+/// The pause from which on the files are read. The program has run for some 50 ms
+/// then. A shorter one needs no more commands than without a stream.
+const LIVE_PACE: Duration = Duration::from_millis(9);
 
 /// The longest pause. It is how late a person sees a line.
 const LONGEST_PACE: Duration = Duration::from_millis(200);

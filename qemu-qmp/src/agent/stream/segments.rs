@@ -1,8 +1,9 @@
 //! Reads one stream of a program, segment by segment.
 
+use super::super::AgentError;
 use super::super::call::Running;
 use super::super::open_file::OpenFile;
-use super::super::{AgentError, AgentFailure};
+use super::live::open;
 
 /// The segments of one stream, as `script` makes them.
 ///
@@ -50,6 +51,11 @@ impl Segments {
         self.has_ended
     }
 
+    /// How much of the current segment was read.
+    pub(super) fn offset(&self) -> usize {
+        usize::try_from(self.offset).unwrap_or(usize::MAX)
+    }
+
     /// Reads the next bytes. `None` if there are none now, or no more.
     pub(super) async fn read(
         &mut self,
@@ -92,22 +98,16 @@ impl Segments {
         Ok(None)
     }
 
-    /// Opens a segment; `None` if there is none yet.
+    /// Opens a segment; `None` if there is none yet. If there never is one, the
+    /// script's end shows it.
     async fn segment(
         &self,
         running: &Running<'_>,
         number: u64,
     ) -> Result<Option<OpenFile>, AgentError> {
-        let path = format!("{}.{number}", self.path);
-        match OpenFile::open(running, &path, "rb").await {
-            Ok(file) => Ok(Some(file)),
-            // Its text may be in another language. If there never is one, the
-            // pump's end shows it.
-            Err(error) if matches!(*error.failure, AgentFailure::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        open(running, &format!("{}.{number}", self.path)).await
     }
 }
 
 /// How much one command reads.
-const PIECE_BYTES: usize = 1 << 20;
+pub(super) const PIECE_BYTES: usize = 1 << 20;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import List, Optional, Tuple, Union
 
 #: A descriptor, a path, or a host and port.
@@ -26,6 +27,11 @@ def qtest(descriptor: int) -> List[str]:
     """The channel of qtest."""
     chardev = ["-chardev", _chardev("qtest", descriptor)]
     return [*chardev, "-qtest", "chardev:qtest", "-accel", "qtest"]
+
+
+def childs_end(pair: Optional[Tuple[socket.socket, socket.socket]]) -> int:
+    """The descriptor that QEMU gets. -1 outside a launch."""
+    return -1 if pair is None else pair[1].fileno()
 
 
 def _chardev(name: str, endpoint: Endpoint) -> str:

@@ -128,8 +128,9 @@ class MonitorFace:
     def event_match(event: Any, match: Optional[Any]) -> bool:
         """Return whether an event fits a pattern.
 
-        None fits everything. Each key of a mapping must be in the event, and its
-        value must fit. All else must be equal.
+        None fits everything, and so does an empty string, list or mapping. Each
+        key of a mapping must be in the event, and its value must fit. All else must
+        be equal.
         """
         return _event_match.fits(event, match)
 

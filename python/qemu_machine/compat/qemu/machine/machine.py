@@ -229,6 +229,7 @@ class QEMUMachine(MonitorFace):
 
     # The launch.
 
+    # Also read outside a launch, by programs that print the command line.
     @property
     def _base_args(self) -> List[str]:
         args = ["-display", "none", "-vga", "none"]
@@ -236,16 +237,13 @@ class QEMUMachine(MonitorFace):
             if self._monitor_address is not None:
                 args += _command_line.monitor(self._monitor_address)
             else:
-                assert self._sock_pair is not None
-                args += _command_line.monitor(self._sock_pair[1].fileno())
+                args += _command_line.monitor(_command_line.childs_end(self._sock_pair))
         if self._machine is not None:
             args += ["-machine", self._machine]
         if not self._console_set:
             return args + ["-serial", "null"] * self._console_index
-        assert self._cons_sock_pair is not None
-        return args + _command_line.console(
-            self._cons_sock_pair[1].fileno(), self._console_index, self._console_device_type
-        )
+        end = _command_line.childs_end(self._cons_sock_pair)
+        return args + _command_line.console(end, self._console_index, self._console_device_type)
 
     def launch(self) -> None:
         """Start QEMU, and wait for its monitor.

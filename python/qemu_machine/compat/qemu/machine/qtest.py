@@ -110,9 +110,8 @@ class QEMUQtestMachine(QEMUMachine):
 
     @property
     def _base_args(self) -> List[str]:
-        args = super()._base_args
-        assert self._qtest_sock_pair is not None
-        return args + _command_line.qtest(self._qtest_sock_pair[1].fileno())
+        end = _command_line.childs_end(self._qtest_sock_pair)
+        return super()._base_args + _command_line.qtest(end)
 
     def _pre_launch(self) -> None:
         self._qtest_sock_pair = self._pair_with_child()

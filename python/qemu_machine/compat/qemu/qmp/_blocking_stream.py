@@ -51,6 +51,8 @@ class LineStream:
         self._socket = sock
         # Its readline is one call, and keeps what it reads if it is interrupted.
         self._file = open(sock.fileno(), "rb", buffering=_CHUNK, closefd=False)
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
         self._forgotten = _closed_when_forgotten(self, [sock])
         # The number of the next line, and the parts of it that have arrived.
         self._incoming: Tuple[int, List[bytes]] = (0, [])
@@ -123,9 +125,10 @@ class LineStream:
     def _wait(self, deadline: Deadline) -> bool:
         """Wait for something to read. Send in the meantime."""
         while True:
-            wanted = select.POLLIN | (select.POLLOUT if self._unsent() else 0)
-            poll = select.poll()
-            poll.register(self._socket, wanted)
+            poll = self._readable
+            if self._unsent():
+                poll = select.poll()
+                poll.register(self._socket, select.POLLIN | select.POLLOUT)
             events = deadline.wait(poll)
             if not events:
                 return False
@@ -138,14 +141,16 @@ class LineStream:
 
     def _unsent(self) -> bytes:
         _, data, taken = self._outgoing
-        return data[sum(taken) :] if taken else data
+        return data[sum(taken) :]
 
     def _send(self) -> None:
         _, data, taken = self._outgoing
-        with contextlib.suppress(BlockingIOError):
+        try:
             while sum(taken) < len(data):
                 # One call into C: what the socket takes is also counted.
                 taken.extend(map(self._socket.send, (memoryview(data)[sum(taken) :],)))
+        except BlockingIOError:
+            pass  # The rest waits for the peer.
 
 
 class Listener:

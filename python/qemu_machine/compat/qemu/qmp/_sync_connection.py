@@ -8,7 +8,6 @@ thread. One thread at a time may use it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import socket
@@ -125,7 +124,8 @@ class SyncConnection:
             msg_id = msg["id"] = self._replies.next_id()
         elif "id" in msg:
             msg_id = self._replies.check_id(msg["id"])
-        data = bytes(Message(msg))  # What is no JSON raises here.
+        # What is no JSON raises here. Nearly all commands are plain, and need no copy.
+        data = Message._serialize(msg) if type(msg) is dict else bytes(Message(msg))
         self._log("-->", msg)
         answer: List[Reply] = []
         assert self._stream is not None
@@ -231,9 +231,10 @@ class SyncConnection:
 
     def _send(self, data: bytes) -> None:
         assert self._stream is not None
-        # The last messages of a lost peer are still to be read.
-        with contextlib.suppress(ConnectionError):
+        try:
             self._stream.queue(data + b"\n")
+        except ConnectionError:
+            pass  # The last messages of a lost peer are still to be read.
 
     def _receive(self, deadline: Deadline) -> bool:
         """Take in one message. Return whether one came before the deadline.

@@ -68,7 +68,7 @@ class Message(MutableMapping[str, object]):
     @classmethod
     def _serialize(cls, value: object) -> bytes:
         """Return compact JSON. NaN and the infinities are no JSON."""
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+        return _encoded(value).encode("ascii")
 
     @classmethod
     def _deserialize(cls, data: bytes) -> Dict[str, object]:
@@ -104,3 +104,7 @@ class UnexpectedTypeError(ProtocolError):
     def __str__(self) -> str:
         value = json.dumps(self.value, indent=2)
         return f"{self.error_message}\n  json value was: {value}"
+
+
+#: Quicker than `json.dumps`, which makes an encoder for each call.
+_encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

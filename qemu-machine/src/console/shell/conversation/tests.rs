@@ -88,7 +88,7 @@ const TO_A_SHELL: [Play; 6] = [
     Reads(Line::End, 300),
     Says("\r\n\x1b[?2004h~ # \x1b[6n"),
     Reads(Command, 300),
-    Says(" printf '%s%s%s\\n' a b \"$(id -un 2>/dev/null)\"\r\n"),
+    Says(" echo a''b\"$(id -un 2>/dev/null)\"\r\n"),
     Answers("root"),
 ];
 

@@ -1,0 +1,253 @@
+//! Freezes a published machine: the owner's side, and that of other programs.
+//!
+//! ```text
+//! client --{"path", "name"}--> NAME/freeze (owner, engine) --> Machine::freeze
+//! client <--{"return"} or {"error"}--
+//! ```
+//!
+//! A machine that was not launched so has no such socket.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qemu_qmp_engine::{
+    self as engine, Either, Elapsed, Engine, PacedSocket, Task, Watched, operation, race,
+    timeout_option,
+};
+use serde_json::{Value, json};
+use socket2::Socket;
+
+use super::lines::{connect, is_gone, on_engine, read_line, write_line};
+use super::operation::PublishedError;
+use super::places::Places;
+use super::serve::bound;
+use super::{PublishedMachine, RegistryError, name};
+
+/// Freezes a published machine; made by [`PublishedMachine::freeze`].
+///
+/// # Errors
+/// [`PublishedError::NotFreezable`], if its owner offers no freeze.
+/// [`PublishedError::NotFrozen`], with the owner's reason: the guest goes on.
+/// Otherwise see [`PublishedError`].
+///
+/// # Cancel safety
+/// If the future is dropped after the owner got the request, the guest is still
+/// frozen.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is frozen until awaited or waited for"]
+pub struct FreezePublished {
+    machine: PublishedMachine,
+    request: FreezeRequest,
+    timeout: Option<Duration>,
+}
+
+/// Where a guest is to be kept.
+#[derive(Debug, Clone)]
+pub(crate) struct FreezeRequest {
+    pub(crate) path: PathBuf,
+    /// The name of the template, if it is another one than the machine's.
+    pub(crate) name: Option<String>,
+}
+
+timeout_option!(FreezePublished, timeout);
+
+operation!(FreezePublished => Result<(), PublishedError>);
+
+impl PublishedMachine {
+    /// Freezes the guest, keeps it at this path, and ends the machine, as
+    /// [`Machine::freeze`](crate::Machine::freeze) does. The owner must
+    /// [offer](crate::Machine::offer_freeze) it. The path must not exist, and be
+    /// on the file system of the machine's private directory.
+    pub fn freeze(&self, path: impl AsRef<Path>) -> FreezePublished {
+        FreezePublished {
+            machine: self.clone(),
+            request: FreezeRequest {
+                path: super::absolute(path.as_ref()),
+                name: None,
+            },
+            timeout: Some(FREEZING),
+        }
+    }
+}
+
+impl FreezePublished {
+    /// Sets the name of the template, instead of the machine's.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.request.name = Some(name.into());
+        self
+    }
+
+    async fn run(self) -> Result<(), PublishedError> {
+        let Self {
+            machine,
+            request,
+            timeout,
+        } = self;
+        let socket = machine.folder().join(SOCKET);
+        let exchange = async move {
+            let socket = connect(&socket).await.map_err(Unfrozen::NotConnected)?;
+            let answer = async {
+                write_line(&socket, &request.to_json().to_string()).await?;
+                read_line(&socket).await
+            };
+            answer.await.map_err(Unfrozen::NotAnswered)
+        };
+        let name = || machine.name().to_owned();
+        let ended = || PublishedError::Ended { name: name() };
+        let exchanged = on_engine(timeout, exchange).await;
+        let answer = match exchanged.map_err(|_| ended())? {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Unfrozen::NotConnected(error))) if is_gone(&error) && machine.is_alive() => {
+                return Err(PublishedError::NotFreezable { name: name() });
+            }
+            Ok(Err(Unfrozen::NotConnected(error) | Unfrozen::NotAnswered(error)))
+                if !is_gone(&error) =>
+            {
+                return Err(PublishedError::NotFrozen {
+                    name: name(),
+                    reason: error.to_string(),
+                });
+            }
+            Ok(Err(_)) => return Err(ended()),
+            Err(Elapsed(limit)) => {
+                return Err(PublishedError::Timeout {
+                    name: name(),
+                    owner_pid: machine.entry().owner_pid,
+                    limit,
+                });
+            }
+        };
+        let value: Value = serde_json::from_str(&answer).unwrap_or_default();
+        match (value.get("return"), value["error"].as_str()) {
+            (Some(_), _) => Ok(()),
+            (None, Some(reason)) => Err(PublishedError::NotFrozen {
+                name: name(),
+                reason: reason.to_owned(),
+            }),
+            (None, None) => Err(PublishedError::Unexpected {
+                name: name(),
+                answer,
+            }),
+        }
+    }
+}
+
+enum Unfrozen {
+    NotConnected(io::Error),
+    NotAnswered(io::Error),
+}
+
+impl FreezeRequest {
+    fn to_json(&self) -> Value {
+        json!({"path": self.path.to_string_lossy(), "name": self.name})
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            path: value["path"].as_str()?.into(),
+            name: value["name"].as_str().map(str::to_owned),
+        })
+    }
+}
+
+/// Freezes the machine. The error is for the client.
+pub(crate) type Freezer =
+    Box<dyn Fn(FreezeRequest) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send>;
+
+/// The socket of a machine of this process, whose guest others may freeze. Its
+/// drop waits for a freeze that is under way.
+pub(crate) struct FreezeDoor {
+    engine: &'static Engine,
+    is_closing: Arc<Watched<bool>>,
+    task: Option<Task<()>>,
+}
+
+impl FreezeDoor {
+    /// Opens it in the folder of the machine with this name.
+    pub(crate) fn open(
+        engine: &'static Engine,
+        name: &str,
+        freezer: Freezer,
+    ) -> Result<Self, RegistryError> {
+        let places = Places::of_this_user();
+        let socket = bound(&name::socket_path(&places.own()?.join(name), SOCKET)?)?;
+        let is_closing = Arc::new(Watched::new(false));
+        let closing = Arc::clone(&is_closing);
+        let task = engine.spawn(async move { serve(socket, freezer, &closing).await });
+        Ok(Self {
+            engine,
+            is_closing,
+            task: Some(task),
+        })
+    }
+}
+
+impl Drop for FreezeDoor {
+    fn drop(&mut self) {
+        self.is_closing.set(true);
+        if let Some(task) = self.task.take()
+            && self.engine.is_of_this_process()
+            && !self.engine.is_current_thread()
+        {
+            engine::wait_at_most(FREEZING, task);
+        }
+    }
+}
+
+impl fmt::Debug for FreezeDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreezeDoor").finish_non_exhaustive()
+    }
+}
+
+/// Serves one client after the other: a guest is frozen once.
+async fn serve(socket: Socket, freezer: Freezer, closing: &Watched<bool>) {
+    loop {
+        let closed = closing.until(|&it| it.then_some(()));
+        let request = match race(closed, next_request(&socket)).await {
+            Either::Left(()) => return,
+            Either::Right(request) => request,
+        };
+        let Ok((client, request)) = request else {
+            continue;
+        };
+        let answer = match freezer(request).await {
+            Ok(()) => json!({"return": {}}),
+            Err(reason) => json!({"error": reason}),
+        };
+        // If it fails, the client has gone.
+        let _ = write_line(&client, &answer.to_string()).await;
+    }
+}
+
+async fn next_request(socket: &Socket) -> io::Result<(PacedSocket, FreezeRequest)> {
+    let Ok(client) = engine::accept(socket).await else {
+        // No descriptor is left, and nothing reports when one is free.
+        engine::pause(SHORTAGE).await;
+        return Err(io::ErrorKind::Other.into());
+    };
+    let client = PacedSocket::new(client)?;
+    let line = engine::timeout(Some(ASKING), read_line(&client)).await;
+    let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let value: Value = serde_json::from_str(&line).unwrap_or_default();
+    match FreezeRequest::of_json(&value) {
+        Some(request) => Ok((client, request)),
+        None => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+const SOCKET: &str = "freeze";
+
+/// How long the saving of a guest may take.
+const FREEZING: Duration = Duration::from_secs(120);
+
+/// How long a client has to send its line.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// The pause before the next client is accepted when no descriptor is left.
+const SHORTAGE: Duration = Duration::from_millis(10);

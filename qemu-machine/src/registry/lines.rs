@@ -1,0 +1,88 @@
+//! Conversations in lines, between the owner's side and another program.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use qemu_qmp_engine::{self as engine, Elapsed, Engine, PacedSocket, Task};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Connects to this socket.
+pub(super) async fn connect(path: &Path) -> io::Result<PacedSocket> {
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_nonblocking(true)?;
+    let address = SockAddr::unix(path)?;
+    PacedSocket::new(engine::connect(stream, address).await?)
+}
+
+/// Writes one line.
+pub(super) async fn write_line(socket: &PacedSocket, line: &str) -> io::Result<()> {
+    socket.write_all(format!("{line}\n").as_bytes()).await
+}
+
+/// Reads one line, without its end.
+///
+/// # Errors
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), if the peer has closed the
+/// connection.
+pub(super) async fn read_line(socket: &PacedSocket) -> io::Result<String> {
+    let mut line = Vec::new();
+    loop {
+        let mut piece = [0; 1024];
+        let count = socket.read(&mut piece).await?;
+        line.extend_from_slice(&piece[..count]);
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            let text = String::from_utf8(line);
+            return text.map_err(|_| io::ErrorKind::InvalidData.into());
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.len() > LINE_BYTES {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// Runs this on the engine, where the sockets are. If the future is dropped or
+/// late, the exchange ends at its next wait.
+pub(super) async fn on_engine<T: Send + 'static>(
+    limit: Option<Duration>,
+    exchange: impl Future<Output = T> + Send + 'static,
+) -> io::Result<Result<T, Elapsed>> {
+    let mut task = AbortWhenDropped(Engine::start()?.spawn(exchange));
+    Ok(match engine::timeout(limit, &mut task.0).await {
+        Ok(Some(done)) => Ok(done),
+        // Nothing else aborts it.
+        Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(elapsed) => Err(elapsed),
+    })
+}
+
+/// Whether the other side has gone, or was never there.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::BrokenPipe
+            | Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::UnexpectedEof
+            | Kind::NotFound
+    )
+}
+
+/// Its socket is closed with it.
+struct AbortWhenDropped<T>(Task<T>);
+
+impl<T> Drop for AbortWhenDropped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The longest line: a pool's status has the names of all machines that were
+/// taken.
+const LINE_BYTES: usize = 1 << 20;
