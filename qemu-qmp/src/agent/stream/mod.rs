@@ -66,6 +66,8 @@ pub struct StreamedProgram {
     /// Whether the program ran long enough that its files are read.
     is_live: bool,
     live: Option<LiveOutput>,
+    /// Whether the program has had a moment to run.
+    had_time: bool,
     end: Option<End>,
     agent: GuestAgent,
 }
@@ -185,9 +187,9 @@ impl StreamedProgram {
 
     /// Waits for the next piece of either stream.
     ///
-    /// The agent does not report new output, so this asks it: at once, and then
-    /// after pauses, which grow by a tenth from 5 ms to 200 ms. The output of a
-    /// program that exits within some 50 ms comes when it has exited.
+    /// The agent does not report new output, so this asks it: after
+    /// pauses, which grow by a tenth from 5 ms to 200 ms. The output of a
+    /// program that exits within some 100 ms comes when it has exited.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
@@ -218,6 +220,9 @@ impl StreamedProgram {
                 if let Some(piece) = end.next_piece() {
                     return Ok(Some(piece));
                 }
+                if self.has_ended() {
+                    return Ok(None);
+                }
                 // What is there is all.
                 let piece = self.read_live(running).await?;
                 if piece.is_none() && !self.has_ended() {
@@ -234,7 +239,8 @@ impl StreamedProgram {
                 self.directory.leave();
                 return Ok(None);
             }
-            if self.ask(running).await? {
+            // The script has hardly begun when the agent has started it.
+            if mem::replace(&mut self.had_time, true) && self.ask(running).await? {
                 continue;
             }
             if pace == LONGEST_PACE && self.is_without_script(running).await? {
@@ -363,6 +369,7 @@ impl StartStream {
             directory,
             is_live: false,
             live: None,
+            had_time: false,
             end: None,
             agent,
         })
@@ -477,9 +484,9 @@ const EXEC: &str = "guest-exec";
 /// How much of the input one command writes.
 const INPUT_PIECE_BYTES: usize = 1 << 20;
 
-/// The pause from which on the files are read. The program has run for some 50 ms
+/// The pause from which on the files are read. The program has run for some 100 ms
 /// then. A shorter one needs no more commands than without a stream.
-const LIVE_PACE: Duration = Duration::from_millis(9);
+const LIVE_PACE: Duration = Duration::from_millis(14);
 
 /// The longest pause. It is how late a person sees a line.
 const LONGEST_PACE: Duration = Duration::from_millis(200);
