@@ -213,10 +213,9 @@ const TIMES: usize = 5;
 
 impl Machine {
     /// Prepares the guest for [`wake`](Self::wake), before it is
-    /// [frozen](Self::freeze): its clones wake in half of the time. Functions are
-    /// defined in the shell on the first console, which must be at its prompt.
-    /// So the wake of a clone types one line and no script. A machine with an
-    /// agent needs no preparation.
+    /// [frozen](Self::freeze): its clones then wake by one short line. This
+    /// defines functions in the shell on the first console, which must be at its
+    /// prompt. A machine with an agent needs no preparation.
     ///
     /// A [`TemplateStore`](super::TemplateStore) does this itself, if the set-up
     /// has used that shell.
