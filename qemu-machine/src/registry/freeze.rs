@@ -22,7 +22,7 @@ use qemu_qmp_engine::{
 use serde_json::{Value, json};
 use socket2::Socket;
 
-use super::lines::{connect, is_gone, on_engine, read_line, write_line};
+use super::lines::{accept, connect, is_gone, on_engine, read_line, write_line};
 use super::operation::PublishedError;
 use super::places::Places;
 use super::serve::bound;
@@ -226,12 +226,7 @@ async fn serve(socket: Socket, freezer: Freezer, closing: &Watched<bool>) {
 }
 
 async fn next_request(socket: &Socket) -> io::Result<(PacedSocket, FreezeRequest)> {
-    let Ok(client) = engine::accept(socket).await else {
-        // No descriptor is left, and nothing reports when one is free.
-        engine::pause(SHORTAGE).await;
-        return Err(io::ErrorKind::Other.into());
-    };
-    let client = PacedSocket::new(client)?;
+    let client = PacedSocket::new(accept(socket).await)?;
     let line = engine::timeout(Some(ASKING), read_line(&client)).await;
     let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let value: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -248,6 +243,3 @@ const FREEZING: Duration = Duration::from_secs(120);
 
 /// How long a client has to send its line.
 const ASKING: Duration = Duration::from_secs(5);
-
-/// The pause before the next client is accepted when no descriptor is left.
-const SHORTAGE: Duration = Duration::from_millis(10);

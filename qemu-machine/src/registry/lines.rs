@@ -16,6 +16,17 @@ pub(super) async fn connect(path: &Path) -> io::Result<PacedSocket> {
     PacedSocket::new(engine::connect(stream, address).await?)
 }
 
+/// Accepts the next client.
+pub(super) async fn accept(socket: &Socket) -> Socket {
+    loop {
+        match engine::accept(socket).await {
+            Ok(client) => return client,
+            // No descriptor is left, and nothing reports when one is free.
+            Err(_) => engine::pause(SHORTAGE).await,
+        }
+    }
+}
+
 /// Writes one line.
 pub(super) async fn write_line(socket: &PacedSocket, line: &str) -> io::Result<()> {
     socket.write_all(format!("{line}\n").as_bytes()).await
@@ -82,6 +93,9 @@ impl<T> Drop for AbortWhenDropped<T> {
         self.0.abort();
     }
 }
+
+/// The pause before the next client is accepted when no descriptor is left.
+const SHORTAGE: Duration = Duration::from_millis(10);
 
 /// The longest line: a pool's status has the names of all machines that were
 /// taken.

@@ -97,8 +97,8 @@ pub fn find(name: &str) -> Result<PublishedMachine, RegistryError> {
     find_in(&Places::of_this_user(), name)
 }
 
-/// Removes what dead owners of machines and pools left, and returns the names, sorted. The launch of
-/// a published machine does the same.
+/// Removes what dead owners of machines and pools left, and returns the names,
+/// sorted. The launch of a published machine does the same.
 ///
 /// # Errors
 /// The directory cannot be read, or is not private to this user. A folder that

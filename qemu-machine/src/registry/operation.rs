@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp::Client;
 use qemu_qmp::error::{ConnectError, ErrorKind, ExecuteError};
-use qemu_qmp_engine::{self as engine, Elapsed, Task, operation, timeout_option};
+use qemu_qmp_engine::{self as engine, Elapsed, operation, timeout_option};
 use serde_json::{Value, json};
 
 use super::entry::Entry;
+use super::lines::on_engine;
 use super::own_command::{KILL, Options, QuitTimeout, SHUTDOWN, STATUS};
 use super::report_json::{read_guest, read_report, seconds};
 use super::{PublishedMachine, claim};
@@ -239,12 +240,10 @@ impl Call {
         let Some(owner) = owner.filter(|_| has_ended(&ended)) else {
             return ended;
         };
-        let engine = engine::Engine::start().map_err(|it| PublishedError::Connect(it.into()))?;
-        let end = async move { process::another_ended(&owner).await };
-        let mut end = EndWatch(engine.spawn(end));
         let left = self.timeout.map(|it| it.saturating_sub(started.elapsed()));
-        match engine::timeout(left, &mut end.0).await {
-            Ok(_) => ended,
+        let end = on_engine(left, async move { process::another_ended(&owner).await }).await;
+        match end.map_err(|error| PublishedError::Connect(error.into()))? {
+            Ok(()) => ended,
             Err(Elapsed(_)) => Err(PublishedError::OwnerLives {
                 name: self.machine.name().to_owned(),
                 owner_pid: entry.owner_pid,
@@ -297,15 +296,6 @@ impl Call {
             name: self.machine.name().to_owned(),
             answer: answer.to_string().chars().take(200).collect(),
         }
-    }
-}
-
-/// Watches for the end of a process, until it is dropped.
-struct EndWatch(Task<()>);
-
-impl Drop for EndWatch {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

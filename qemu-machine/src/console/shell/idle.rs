@@ -2,7 +2,8 @@
 //!
 //! It is, from the end of a command until a key is typed, the guest is reset or
 //! paused, or a line is printed. The shell may have ended by itself, and a log-in
-//! may follow. A paused guest may be replaced by a snapshot. Until then the shell can be opened again without a question to the guest.
+//! may follow. A paused guest may be replaced by a snapshot. Until then the shell
+//! can be opened again without a question to the guest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

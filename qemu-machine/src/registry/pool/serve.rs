@@ -11,7 +11,7 @@ use qemu_qmp_engine::{self as engine, Either, Engine, PacedSocket, Task, race};
 use serde_json::{Value, json};
 use socket2::Socket;
 
-use crate::registry::lines::{read_line, write_line};
+use crate::registry::lines::{accept, read_line, write_line};
 
 /// What a client may ask of the pool.
 pub(crate) trait PoolOwner: Send + Sync {
@@ -106,11 +106,7 @@ impl Sessions {
         owner: Weak<dyn PoolOwner>,
     ) {
         loop {
-            let Ok(client) = engine::accept(&socket).await else {
-                // No descriptor is left, and nothing reports when one is free.
-                engine::pause(SHORTAGE).await;
-                continue;
-            };
+            let client = accept(&socket).await;
             let (sessions, owner) = (Arc::clone(&self), owner.clone());
             let session = engine.spawn(async move {
                 // If it fails, the client has gone.
@@ -176,9 +172,6 @@ pub(super) const STOP: &str = "stop";
 
 /// What a client sends when it has the name of its machine.
 pub(super) const CONFIRMED: &[u8] = b"\n";
-
-/// The pause before the next client is accepted when no descriptor is left.
-const SHORTAGE: Duration = Duration::from_millis(10);
 
 /// How long the end of a pool waits for the tasks, which end at their next wait.
 const CLOSING: Duration = Duration::from_secs(1);

@@ -187,9 +187,9 @@ impl StreamedProgram {
 
     /// Waits for the next piece of either stream.
     ///
-    /// The agent does not report new output, so this asks it: after
-    /// pauses, which grow by a tenth from 5 ms to 200 ms. The output of a
-    /// program that exits within some 100 ms comes when it has exited.
+    /// The agent does not report new output, so this asks it, after pauses
+    /// which grow by a tenth from 5 ms to 200 ms. The output of a program that
+    /// exits within some 100 ms comes when it has exited.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
@@ -267,7 +267,7 @@ impl StreamedProgram {
         if self.live.is_none() {
             self.live = LiveOutput::find(running, self.directory.name()).await?;
         }
-        let wanted = self.end.as_ref().map_or([true; 2], |end| end.has_segments);
+        let wanted = self.has_segments();
         let Some(live) = &mut self.live else {
             return Ok(None);
         };
@@ -275,9 +275,14 @@ impl StreamedProgram {
         Ok(read.map(|(stream, bytes)| OutputPiece::of(stream, bytes)))
     }
 
+    /// Whether each stream is read as segments, as far as is known.
+    fn has_segments(&self) -> [bool; 2] {
+        self.end.as_ref().map_or([true; 2], |end| end.has_segments)
+    }
+
     /// Whether all segments of each stream that has some were read.
     fn has_ended(&self) -> bool {
-        let wanted = self.end.as_ref().map_or([true; 2], |end| end.has_segments);
+        let wanted = self.has_segments();
         let live = self.live.as_ref();
         (0..2).all(|it| !wanted[it] || live.is_some_and(|live| live.has_ended(it)))
     }
