@@ -12,20 +12,21 @@
 //!    `---- remove: the content, then the lock's file, then the folder-'
 //! ```
 //!
-//! Never removes anything without the lock of its folder.
+//! Never removes anything without the lock of its folder, and never what no owner
+//! makes: a folder that has anything else, or is a link, stays as it is.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
 use qemu_qmp_engine as engine;
 
-use super::RegistryError;
+use super::{RegistryError, entry};
 use crate::sys;
 
 /// A folder that this process owns. A drop removes it.
@@ -89,7 +90,15 @@ impl Claim {
     }
 
     /// The folder of a dead owner. `None` if a process holds it, or it is gone.
+    ///
+    /// # Errors
+    /// It is not the folder of an owner. An owner's lock is removed last, so a
+    /// folder without one has nothing else.
     pub(super) fn of_dead(folder: &Path) -> io::Result<Option<Self>> {
+        if !has_lock(folder)? {
+            missing_is_fine(fs::remove_dir(folder))?;
+            return Ok(None);
+        }
         Ok(match attempt(folder)? {
             Attempt::Owned(lock) => Some(Self::of(folder.to_owned(), lock)),
             Attempt::Held(_) | Attempt::Gone => None,
@@ -133,22 +142,11 @@ impl Claim {
         write().map_err(RegistryError::file("write", self.folder.join(LOCK)))
     }
 
-    /// Removes everything but the lock's file.
+    /// Removes everything but the lock's file: all of it or, if something is not
+    /// an owner's, nothing.
     fn empty(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_name() == OsStr::new(LOCK) {
-                continue;
-            }
-            missing_is_fine(if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            })?;
+        for path in owners_files(&self.folder)? {
+            missing_is_fine(fs::remove_file(path))?;
         }
         Ok(())
     }
@@ -165,6 +163,9 @@ impl Drop for Claim {
 
 /// Whether a process owns this folder.
 pub(super) fn is_owned(folder: &Path) -> bool {
+    if !has_lock(folder).unwrap_or_default() {
+        return false;
+    }
     let options = || {
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NOFOLLOW);
@@ -177,6 +178,11 @@ pub(super) fn is_owned(folder: &Path) -> bool {
 }
 
 fn attempt(folder: &Path) -> io::Result<Attempt> {
+    // Before it gets a lock: a folder of somebody else stays as it is.
+    match owners_files(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Gone),
+        found => found?,
+    };
     let path = folder.join(LOCK);
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -201,6 +207,57 @@ fn attempt(folder: &Path) -> io::Result<Attempt> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Attempt::Gone),
         Err(error) => Err(error),
     }
+}
+
+/// All that an owner has made in this folder, without the lock's file.
+///
+/// # Errors
+/// It is a link or no directory, or something in it is not an owner's.
+fn owners_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    // `read_dir` would follow a link, to a directory of anything.
+    if !fs::symlink_metadata(folder)?.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it is not a directory; remove it or choose another name",
+        ));
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let kind = match entry.file_type() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            kind => kind?,
+        };
+        if kind.is_file() && name == OsStr::new(LOCK) {
+            continue;
+        }
+        let is_owners = kind.is_socket() || kind.is_file() && is_owners_file(&name);
+        if !is_owners {
+            return Err(io::Error::other(format!(
+                "{} in it is not of a machine; remove that folder or choose another name",
+                name.display()
+            )));
+        }
+        files.push(entry.path());
+    }
+    Ok(files)
+}
+
+/// Whether an owner makes a file, which is no socket, of this name.
+fn is_owners_file(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    entry::FILES.iter().any(|it| it.as_bytes() == name) || name.starts_with(TURN.as_bytes())
+}
+
+/// Whether the folder, which is no link, has the file of a lock.
+fn has_lock(folder: &Path) -> io::Result<bool> {
+    let is = |path: &Path, is: fn(&fs::Metadata) -> bool| match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found.map(|it| is(&it)),
+    };
+    // Opening a pipe would wait for its writer.
+    Ok(is(folder, fs::Metadata::is_dir)? && is(&folder.join(LOCK), fs::Metadata::is_file)?)
 }
 
 /// Locks the file, unless another process owns it. A process that looks has a
@@ -276,6 +333,9 @@ fn missing_is_fine(removed: io::Result<()>) -> io::Result<()> {
 
 /// The file in a folder whose lock the owner holds.
 const LOCK: &str = "lock";
+
+/// The start of the names of files that the command's users of a console lock.
+const TURN: &str = "use-console";
 
 /// How often a lock is tried while others look at it.
 const LOOKS: u32 = 1000;

@@ -149,6 +149,9 @@ const FILE: &str = "machine.json";
 /// Its name while it is written.
 const NEW_FILE: &str = "machine.json.new";
 
+/// The files of an entry in a machine's folder.
+pub(super) const FILES: [&str; 2] = [FILE, NEW_FILE];
+
 /// The form of the file. A change that an older reader cannot read raises it.
 const FORMAT: u32 = 1;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use qemu_qmp::error::ErrorKind;
@@ -158,6 +158,53 @@ fn what_a_dead_owner_left_is_not_listed_and_is_swept_or_taken_over() {
     assert_eq!(names(&places), ["x"]);
     drop(living);
     assert_eq!(fs::read_dir(places.own().unwrap()).unwrap().count(), 2);
+}
+
+/// All below a directory; a link is not followed.
+fn all_below(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            all.extend(all_below(&entry.path()));
+        }
+        all.push(entry.path());
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn what_no_owner_made_is_not_removed_by_a_sweep_or_a_launch() {
+    let scratch = Scratch::new("foreign");
+    let places = scratch.places();
+    let own = places.make_own().unwrap().to_owned();
+    // A link to a directory of something else.
+    let work = scratch.0.join("work");
+    fs::create_dir_all(work.join("source")).unwrap();
+    fs::write(work.join("source/text"), "").unwrap();
+    std::os::unix::fs::symlink(&work, own.join("link")).unwrap();
+    // Directories of something else; one has a lock as a dead owner leaves it.
+    fs::create_dir_all(own.join("tree/source")).unwrap();
+    fs::write(own.join("tree/source/text"), "").unwrap();
+    leave_behind(&places, "mixed");
+    fs::write(own.join("mixed/text"), "").unwrap();
+    // A lock that an open for reading would wait at.
+    fs::create_dir(own.join("pipe")).unwrap();
+    let lock = own.join("pipe/lock");
+    let made = std::process::Command::new("mkfifo").arg(lock).status();
+    assert!(made.unwrap().success());
+    fs::write(own.join("file"), "").unwrap();
+
+    let before = all_below(&scratch.0);
+    assert_eq!(sweep_in(&places).unwrap(), [] as [&str; 0]);
+    assert_eq!(names(&places), [] as [&str; 0]);
+    for name in ["link", "tree", "mixed", "pipe", "file"] {
+        find_in(&places, name).unwrap_err();
+        let error = publish(&places, name).unwrap_err().to_string();
+        assert!(error.contains("choose another name"), "{error}");
+    }
+    assert_eq!(all_below(&scratch.0), before);
 }
 
 #[test]
