@@ -47,8 +47,13 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
 }
 
 /// Removes what is left of a store that has no templates: the digests of inputs.
+/// What else is in their directory stays. It may be the user's own.
 pub(super) fn remove_digests(store: &Path) {
-    let _ = fs::remove_dir_all(store.join(DIGESTS));
+    let digests = store.join(DIGESTS);
+    for digest in super::key::digests_in(&digests).unwrap_or_default() {
+        let _ = fs::remove_file(digest);
+    }
+    let _ = fs::remove_dir(digests);
 }
 
 /// Removes the locks of templates that are not there, and that no process makes.
@@ -106,5 +111,22 @@ mod tests {
         assert_eq!(victims(&all, 20), ["oldest", "old"]);
         assert_eq!(victims(&all, 0), ["oldest", "old", "new"]);
         assert_eq!(victims(&[], 0), [""; 0]);
+    }
+
+    #[test]
+    fn only_digests_are_removed_from_a_directory_of_that_name() {
+        let store = std::env::temp_dir().join(format!("digests-test-{}", std::process::id()));
+        let digests = store.join(DIGESTS);
+        let digest = "0123456789abcdef0123456789abcdef";
+        fs::create_dir_all(digests.join(format!("{digest}.d"))).unwrap();
+        for name in [digest, &format!("{digest}.4711"), "report.txt"] {
+            fs::write(digests.join(name), "").unwrap();
+        }
+        remove_digests(&store);
+        let left = fs::read_dir(&digests).unwrap().flatten();
+        let mut left: Vec<_> = left.map(|it| it.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [&format!("{digest}.d"), "report.txt"]);
+        fs::remove_dir_all(&store).unwrap();
     }
 }

@@ -82,15 +82,22 @@ fn is_settled(modified: SystemTime, now: SystemTime) -> bool {
     now.duration_since(modified).is_ok_and(|age| age >= SETTLED)
 }
 
+/// The digests that are kept in this directory, also those that were not finished.
+pub(super) fn digests_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_digest = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        stem.is_some_and(is_key) && path.symlink_metadata().is_ok_and(|it| it.is_file())
+    };
+    let paths = fs::read_dir(directory)?.flatten().map(|it| it.path());
+    Ok(paths.filter(is_digest).collect())
+}
+
 fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
     fs::create_dir_all(digests)?;
-    let names: Vec<PathBuf> = fs::read_dir(digests)?
-        .flatten()
-        .map(|it| it.path())
-        .collect();
-    if names.len() >= KEPT_DIGESTS {
-        for name in names {
-            fs::remove_file(name)?;
+    let kept = digests_in(digests)?;
+    if kept.len() >= KEPT_DIGESTS {
+        for digest in kept {
+            fs::remove_file(digest)?;
         }
     }
     let unfinished = at.with_extension(std::process::id().to_string());
