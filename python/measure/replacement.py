@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 ROUND_TRIPS = 3000
 LAUNCHES = 15
-EVENTS = 100_000
+EVENTS = int(os.environ.get("EVENTS", 100_000))
 TURNS = 3
 LIMIT = 30
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")

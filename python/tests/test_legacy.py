@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -239,6 +240,20 @@ class Waits(Test):
             queue.append(number, {"event": number})
         self.assertEqual(len(queue), MAX_EVENTS)
         self.assertEqual(queue.take(), {"event": 5})
+
+    def test_messages_are_read_whole_however_they_are_cut(self) -> None:
+        events = [event("A", text="\u00fc" * n) for n in range(4)]
+        data = b"".join(json.dumps(it, ensure_ascii=False).encode() + b"\r\n" for it in events)
+        for size in (1, 7, 33, len(data)):
+
+            def script(peer: Peer, size: int = size) -> None:
+                peer.shake_hands()
+                for start in range(0, len(data), size):
+                    peer.send_raw(data[start : start + size])
+
+            with playing(script) as sock, QEMUMonitorProtocol(sock) as monitor:
+                monitor.connect()
+                self.assertEqual([monitor.pull_event(wait=5) for _ in events], events)
 
     def test_looking_for_events_leaves_nothing_behind(self) -> None:
         with playing(lambda peer: peer.shake_hands() and None) as sock:
