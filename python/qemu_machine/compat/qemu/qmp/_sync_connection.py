@@ -161,10 +161,8 @@ class SyncConnection:
         :raise ExecInterruptedError: The connection has ended. Further calls raise
             StateError.
         """
-        if self.events:
-            return  # What has arrived since then can wait.
-        deadline = Deadline(timeout)
-        self.poll()
+        deadline = _NEVER if timeout is None else Deadline(timeout)
+        # What has arrived, and is not needed now, can wait.
         while not self.events:
             self._check_running()
             if not self._receive(deadline):
