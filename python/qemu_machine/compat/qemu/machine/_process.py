@@ -132,7 +132,7 @@ class Process:
 
     def _release(self) -> None:
         item, self._guarded = self._guarded, None
-        GUARDIAN.release(item)
+        GUARDIAN.release_process(item)
 
 
 class Folder:
@@ -143,7 +143,7 @@ class Folder:
 
     def release(self) -> None:
         """The folder has been removed."""
-        GUARDIAN.release(self._guarded)
+        GUARDIAN.release_folder(self._guarded)
 
 
 def _spawn(
