@@ -173,10 +173,11 @@ def _spawn(
 def _inheritable() -> List[int]:
     found = []
     for number in map(int, os.listdir("/proc/self/fd")):
-        # The listing's own descriptor is closed already.
-        with contextlib.suppress(OSError):
+        try:
             if number > 2 and os.get_inheritable(number):
                 found.append(number)
+        except OSError:
+            pass  # The listing's own descriptor is closed already.
     return found
 
 

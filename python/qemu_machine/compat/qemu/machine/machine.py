@@ -457,10 +457,9 @@ class QEMUMachine(MonitorFace):
             self._iolog = ""
             with _kernel_errors.ignored():
                 # It is empty nearly always.
-                with open(self._qemu_log_path, "rb", buffering=0) as file:
-                    data = io.BytesIO(file.readall())
-                if data.getbuffer().nbytes:
-                    self._iolog = io.TextIOWrapper(data, errors="backslashreplace").read()
+                if os.path.getsize(self._qemu_log_path):
+                    with open(self._qemu_log_path, errors="backslashreplace") as file:
+                        self._iolog = file.read()
 
     def _remove_temporary_files(self) -> None:
         log, self._qemu_log_path = self._qemu_log_path, None
@@ -507,13 +506,13 @@ class QEMUMachine(MonitorFace):
 
 def _remove_folder(path: str, log: Optional[str]) -> None:
     """Remove a folder. Nearly always the log is all that it has."""
-    is_removed = False
-    with _kernel_errors.ignored():
+    try:
         if log is not None and os.path.dirname(log) == path:
             os.unlink(log)
         os.rmdir(path)
-        is_removed = True
-    if not is_removed:
+    except OSError as err:
+        if err.errno is None:
+            raise
         shutil.rmtree(path, ignore_errors=True)
 
 
