@@ -109,7 +109,7 @@ class UnexpectedTypeError(ProtocolError):
 def _encoder() -> Callable[[object], str]:
     """Return what makes compact JSON of a value.
 
-    The methods of ``json`` make their encoder in C anew for each call, which takes
+    The methods of ``json`` make a new encoder in C for each call, which takes
     longer than to encode a command. Only some Pythons let it be kept.
     """
     slow = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
