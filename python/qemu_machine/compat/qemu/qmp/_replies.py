@@ -81,7 +81,8 @@ class Replies(Generic[W]):
         """
         if msg_id is None:
             for command in self._sent:
-                if command.msg_id is None and command.answer is None and command.waiter is not None:
+                is_waiting = command.answer is None and command.waiter is not None
+                if command.msg_id is None and is_waiting:
                     raise ValueError("Only one command without an ID may wait at a time.")
         self._sent.append(_Command(msg_id, waiter))
 
