@@ -18,6 +18,8 @@ import socket
 import sys
 import threading
 
+from commands import commands
+
 WORDS = dict(word.partition("=")[::2] for word in sys.argv[1:] if word.startswith("fake-"))
 
 
@@ -81,17 +83,12 @@ def rest():
         ours.recv(1)
 
 
-def lines(monitor):
+def received(monitor):
     """What arrives. A client that closes with a reply unread resets the connection."""
-    file = monitor.makefile("rb")
-    while True:
-        try:
-            line = file.readline()
-        except OSError:
-            return
-        if not line:
-            return
-        yield line
+    try:
+        return monitor.recv(65536)
+    except OSError:
+        return b""
 
 
 def serve(monitor):
@@ -103,8 +100,7 @@ def serve(monitor):
         rest()
     say(monitor, {"QMP": {"version": version, "capabilities": ["oob"]}})
     replies = []
-    for line in lines(monitor):
-        message = json.loads(line)
+    for message in commands(lambda: received(monitor)):
         command = message["execute"]
         if command == "quit" and "fake-no-quit" in WORDS:
             continue
@@ -136,7 +132,7 @@ def echo(console):
 
 
 def drive(qtest):
-    for line in lines(qtest):
+    for line in qtest.makefile("rb"):
         qtest.sendall(b"OK " + line)
 
 

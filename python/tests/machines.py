@@ -10,10 +10,9 @@ import sys
 import threading
 from typing import Any, Callable, List, Type
 
-from tests.scripted import Test, descriptors, scratch
+from tests.scripted import FOLDER, Test, descriptors, scratch
 
 from qemu.machine import QEMUMachine, QEMUQtestMachine
-from qemu_machine.compat import directory
 
 FAKE = os.path.join(os.path.dirname(__file__), "fake_qemu.py")
 #: The folder for temporary folders. Each test has its own.
@@ -56,7 +55,7 @@ def wait_for_end(pid: int) -> None:
 def child_code(text: str) -> List[str]:
     """The command line of a Python that can use the fake's machines."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = [root, directory()]
+    paths = [root, FOLDER]
     begin = f"import sys; sys.path[:0] = {paths!r}\nfrom tests.machines import *\n"
     return [sys.executable, "-W", "error", "-c", begin + text]
 

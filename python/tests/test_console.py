@@ -14,7 +14,7 @@ from unittest import mock
 from tests.machines import MachineTest, machine, qtest_machine
 from tests.scripted import Test, calling, descriptors, scratch, to_path
 
-from qemu.machine import QEMUQtestProtocol, _console_drain
+from qemu.machine import QEMUQtestProtocol
 from qemu.machine.console_socket import ConsoleSocket
 from qemu.machine.machine import QEMUMachineError
 
@@ -87,7 +87,9 @@ class Drained(Test):
             # There it takes 180 s. The limit is 9 MB/s.
             self.assertLess(time.monotonic() - start, amount / 9e6)
 
-    def test_d17_what_nobody_reads_is_bounded_and_the_newest_stays(self) -> None:
+    def test_what_nobody_reads_is_bounded_and_the_newest_stays(self) -> None:
+        from qemu.machine import _console_drain
+
         unread = _console_drain.Unread()
         with mock.patch.object(_console_drain, "MAX_UNREAD", 10):
             for data in (b"0123456", b"789ab"):

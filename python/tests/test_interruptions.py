@@ -3,6 +3,7 @@
 A trace function raises in its place: before each bytecode, one after the other.
 """
 
+import json
 import sys
 from typing import Any, Callable, List
 
@@ -52,15 +53,24 @@ def interrupted_at(place: int, call: Callable[[], Any]) -> bool:
 
 
 def serve(peer: Peer) -> None:
-    """Answer each command with its name, after an event that counts."""
+    """Answer each command with its name, after an event that counts.
+
+    Both arrive in two pieces, which end anywhere.
+    """
     peer.shake_hands()
     count = 0
     while True:
         command = peer.read()
         if command is None:
             return
-        peer.send(event("COUNT", n=count))
-        peer.reply(command, command["execute"])
+        ids = {"id": command["id"]} if "id" in command else {}
+        reply = {"return": command["execute"], **ids}
+        data = b"".join(
+            json.dumps(it).encode() + b"\r\n" for it in (event("COUNT", n=count), reply)
+        )
+        place = count * 7 % len(data)
+        peer.send_raw(data[:place])
+        peer.send_raw(data[place:])
         count += 1
 
 

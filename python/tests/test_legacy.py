@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -231,14 +232,30 @@ class Waits(Test):
             self.assertIsNone(monitor.pull_event())
 
     def test_d15_unread_events_are_bounded(self) -> None:
-        from qemu.qmp._event_queue import EventQueue
-        from qemu.qmp.events import MAX_EVENTS
+        def script(peer: Peer) -> None:
+            command = peer.read()
+            for n in range(100_005):
+                peer.send({"event": n})
+            peer.reply(command, None)
 
-        queue = EventQueue()
-        for number in range(MAX_EVENTS + 5):
-            queue.append(number, {"event": number})
-        self.assertEqual(len(queue), MAX_EVENTS)
-        self.assertEqual(queue.take(), {"event": 5})
+        with connected(script) as monitor:
+            monitor.cmd("a")
+            numbers = [it["event"] for it in monitor.get_events()]
+            self.assertEqual(numbers, list(range(5, 100_005)))
+
+    def test_messages_are_read_whole_however_they_are_cut(self) -> None:
+        events = [event("A", text="\u00fc" * n) for n in range(4)]
+        data = b"".join(json.dumps(it, ensure_ascii=False).encode() + b"\r\n" for it in events)
+        for size in (1, 7, 33, len(data)):
+
+            def script(peer: Peer, size: int = size) -> None:
+                peer.shake_hands()
+                for start in range(0, len(data), size):
+                    peer.send_raw(data[start : start + size])
+
+            with playing(script) as sock, QEMUMonitorProtocol(sock) as monitor:
+                monitor.connect()
+                self.assertEqual([monitor.pull_event(wait=5) for _ in events], events)
 
     def test_looking_for_events_leaves_nothing_behind(self) -> None:
         with playing(lambda peer: peer.shake_hands() and None) as sock:

@@ -13,7 +13,7 @@ import time
 from typing import Any, List
 
 from tests.machines import FAKE, WRAPPER, MachineTest, machine, qtest_machine
-from tests.scripted import scratch
+from tests.scripted import descriptors, scratch
 
 from qemu.machine import QEMUMachine
 from qemu.machine.machine import AbnormalShutdown, QEMUMachineError, VMLaunchFailure
@@ -145,11 +145,15 @@ class Descriptors(MachineTest):
         self.assertEqual(count, [4 + len(inherited())] * 6)
 
     def test_d11_a_failed_spawn_leaks_no_descriptor(self) -> None:
-        for _ in range(3):
+        # The collector would close what only they have.
+        kept: List[Any] = []
+        for _ in range(4):
             vm = QEMUMachine("/nonexistent")
             vm.set_console()
             with self.assertRaises(VMLaunchFailure):
                 vm.launch()
+            kept.append((vm, len(descriptors())))
+        self.assertEqual([count for _, count in kept[1:]], [kept[0][1]] * 3)
 
     def test_a_descriptor_or_a_file_is_sent(self) -> None:
         with machine() as vm:

@@ -52,6 +52,17 @@ class Messages(unittest.TestCase):
         self.assertEqual(repr(Message({"a": 1})), "Message({'a': 1})")
         self.assertEqual(bytes(Message()), b"{}")
 
+    def test_the_encoder_is_that_of_json(self) -> None:
+        values = [
+            {},
+            {"execute": "\u00fc\n\"\\", "arguments": {"a": [1, 2.5, True, None, {}]}},
+            {"int": 2**70, "tuple": (1, [], "")},
+            {1: 2, None: 3},
+        ]
+        for value in values:
+            expected = json.dumps(value, separators=(",", ":")).encode()
+            self.assertEqual(Message._serialize(value), expected)
+
     def test_what_is_no_json_is_refused_at_once_or_when_it_is_used(self) -> None:
         for value in ({"a": {1}}, {"a": float("nan")}):
             with self.assertRaises((TypeError, ValueError)):

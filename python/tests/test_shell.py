@@ -8,24 +8,23 @@ import textwrap
 import time
 from typing import Any, List, Optional
 
-from tests.scripted import Peer, Script, Test, event, listening, scratch
-
-from qemu_machine.compat import directory
+from tests.scripted import FOLDER, Peer, Script, Test, event, listening, scratch
 
 BANNER = "Welcome to the QMP low-level shell!\nConnected to QEMU 10.0.2\n\n"
-QEMU = """
+QEMU = f"""
     import json, socket, sys
+    sys.path.insert(0, {os.path.dirname(__file__)!r})
+    from commands import commands
     path = sys.argv[sys.argv.index("-qmp") + 1][len("unix:"):]
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
-    lines = sock.makefile("rw")
     def send(value):
-        print(json.dumps(value), file=lines, flush=True)
-    version = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": ""}
-    send({"QMP": {"version": version, "capabilities": []}})
-    for line in lines:
-        command = json.loads(line)["execute"]
-        send({"return": {"name": command} if command == "query-name" else {}})
+        sock.sendall(json.dumps(value).encode() + b"\\n")
+    version = dict(qemu=dict(major=10, minor=0, micro=2), package="")
+    send(dict(QMP=dict(version=version, capabilities=[])))
+    for message in commands(lambda: sock.recv(4096)):
+        command = message["execute"]
+        send({{"return": dict(name=command) if command == "query-name" else {{}}}})
         if command == "quit":
             break
 """
@@ -36,7 +35,7 @@ class Programs(Test):
         self, module: str, *args: str, input: str = "", cwd: Optional[str] = None
     ) -> "subprocess.CompletedProcess[str]":
         entry = f"import sys; from qemu.qmp.qmp_shell import {module} as main; sys.exit(main())"
-        env = {**os.environ, "PYTHONPATH": directory(), "HOME": "/nowhere"}
+        env = {**os.environ, "PYTHONPATH": FOLDER, "HOME": "/nowhere"}
         env.pop("QMP_SOCKET", None)
         return subprocess.run(
             [sys.executable, "-W", "error", "-c", entry, *args],

@@ -6,7 +6,7 @@ and then the shell does its work. It needs no thread of ours, and no code of our
 runs between fork and exec.
 
 Not covered: SIGKILL of this process within the moment between the start of QEMU
-and ``guard``.
+and ``guard``, which is also the one in which a launch makes its folder.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Guardian:
         self._pipe: Optional[int] = None
         # In the order of their arrival.
         self._items: Dict[str, None] = {}
+        # What the shell gets together with the next line.
+        self._unsaid = ""
         self._lock = threading.Lock()
 
     def guard_process(self, pid: int) -> Optional[str]:
@@ -70,13 +72,22 @@ class Guardian:
         path = os.path.abspath(path)
         return None if "\n" in path else self._guard(f"d{path}")
 
-    def release(self, item: Optional[str]) -> None:
-        """Guard this item no longer."""
+    def release_process(self, item: Optional[str]) -> None:
+        """This process has ended.
+
+        The shell may learn of it later, because the start time is in the item.
+        """
         if item is not None:
             with self._lock:
-                if item in self._items:
-                    del self._items[item]
-                    self._say(f"-{item}")
+                if self._items.pop(item, item) is None:
+                    self._unsaid += f"-{item}\n"
+
+    def release_folder(self, item: Optional[str]) -> None:
+        """This folder has been removed."""
+        if item is not None:
+            with self._lock:
+                if self._items.pop(item, item) is None:
+                    self._say(f"-{item}\n")
 
     def forget(self) -> None:
         """After a fork, the machines are those of the parent."""
@@ -87,22 +98,23 @@ class Guardian:
     def _guard(self, item: str) -> str:
         with self._lock:
             self._items[item] = None
-            self._say(f"+{item}")
+            self._say(f"+{item}\n")
         return item
 
-    def _say(self, line: str) -> None:
+    def _say(self, lines: str) -> None:
+        unsaid, self._unsaid = self._unsaid + lines, ""
         # If the shell is gone, a new one learns of everything.
         for _ in range(2):
             if self._pipe is not None:
                 with _kernel_errors.ignored():
-                    os.write(self._pipe, os.fsencode(line) + b"\n")
+                    os.write(self._pipe, os.fsencode(unsaid))
                     return
                 os.close(self._pipe)
                 self._pipe = None
             self._start()
             if self._pipe is None:
                 return
-            line = "\n".join(f"+{item}" for item in self._items) or "-"
+            unsaid = "".join(f"+{item}\n" for item in self._items) or "-\n"
 
     def _start(self) -> None:
         read, write = os.pipe()

@@ -54,7 +54,7 @@ class MonitorFace:
         args: Mapping[str, Any],
     ) -> Dict[str, object]:
         if args_dict is None:
-            return self._qmp_args(conv_keys is not False, args)
+            return self._qmp_args(conv_keys is not False, args) if args else {}
         if args or conv_keys is not None:
             raise AssertionError("a dict of arguments is sent alone, and as it is")
         return dict(args_dict)

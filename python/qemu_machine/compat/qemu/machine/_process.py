@@ -132,7 +132,7 @@ class Process:
 
     def _release(self) -> None:
         item, self._guarded = self._guarded, None
-        GUARDIAN.release(item)
+        GUARDIAN.release_process(item)
 
 
 class Folder:
@@ -143,7 +143,7 @@ class Folder:
 
     def release(self) -> None:
         """The folder has been removed."""
-        GUARDIAN.release(self._guarded)
+        GUARDIAN.release_folder(self._guarded)
 
 
 def _spawn(
@@ -173,10 +173,11 @@ def _spawn(
 def _inheritable() -> List[int]:
     found = []
     for number in map(int, os.listdir("/proc/self/fd")):
-        # The listing's own descriptor is closed already.
-        with contextlib.suppress(OSError):
+        try:
             if number > 2 and os.get_inheritable(number):
                 found.append(number)
+        except OSError:
+            pass  # The listing's own descriptor is closed already.
     return found
 
 

@@ -112,6 +112,7 @@ class QEMUMachine(MonitorFace):
         self._qmp_connection: Optional[QEMUMonitorProtocol] = None
         self._qemu_full_args: Tuple[str, ...] = ()
         self._launched = False
+        self._is_starting = False
         self._machine: Optional[str] = None
         self._console_index = 0
         self._console_set = False
@@ -191,8 +192,13 @@ class QEMUMachine(MonitorFace):
         """A folder that is removed at the machine's end. Reading makes it."""
         if self._temp_dir is None:
             self._temp_dir = tempfile.mkdtemp(prefix="qemu-machine-", dir=self._base_temp_dir)
-            self._guarded_dir = Folder(self._temp_dir)
+            if not self._is_starting:
+                self._guard_temp_dir()
         return self._temp_dir
+
+    def _guard_temp_dir(self) -> None:
+        if self._temp_dir is not None and self._guarded_dir is None:
+            self._guarded_dir = Folder(self._temp_dir)
 
     @property
     def log_dir(self) -> str:
@@ -265,13 +271,19 @@ class QEMUMachine(MonitorFace):
             raise VMLaunchFailure(self.exitcode(), command, self._iolog or "") from err
 
     def _launch(self) -> None:
-        self._pre_launch()
-        LOG.debug("VM launch command: %r", " ".join(self._qemu_full_args))
-        self._popen = Process(self._qemu_full_args)
-        # Test suites close the log, so that QEMU inherits our output.
-        self._popen.start(self._qemu_log_file, self._child_fds)
+        # The folder is guarded while QEMU starts, which takes longer.
+        self._is_starting = True
+        try:
+            self._pre_launch()
+            LOG.debug("VM launch command: %r", " ".join(self._qemu_full_args))
+            self._popen = Process(self._qemu_full_args)
+            # Test suites close the log, so that QEMU inherits our output.
+            self._popen.start(self._qemu_log_file, self._child_fds)
+        finally:
+            self._is_starting = False
         self._launched = True
         _RUNNING.add(self)
+        self._guard_temp_dir()
         self._post_launch()
 
     def _pre_launch(self) -> None:
@@ -444,13 +456,15 @@ class QEMUMachine(MonitorFace):
             # Neither a lost file nor what is no text may stop the clean-up.
             self._iolog = ""
             with _kernel_errors.ignored():
-                with open(self._qemu_log_path, errors="backslashreplace") as file:
-                    self._iolog = file.read()
+                # It is empty nearly always.
+                if os.path.getsize(self._qemu_log_path):
+                    with open(self._qemu_log_path, errors="backslashreplace") as file:
+                        self._iolog = file.read()
 
     def _remove_temporary_files(self) -> None:
-        self._qemu_log_path = None
+        log, self._qemu_log_path = self._qemu_log_path, None
         if self._temp_dir is not None:
-            shutil.rmtree(self._temp_dir, ignore_errors=True)
+            _remove_folder(self._temp_dir, log)
             self._temp_dir = None
         if self._guarded_dir is not None:
             self._guarded_dir.release()
@@ -488,6 +502,18 @@ class QEMUMachine(MonitorFace):
                 mode="rb", buffering=0, encoding="utf-8"
             )
         return self._console_file
+
+
+def _remove_folder(path: str, log: Optional[str]) -> None:
+    """Remove a folder. Nearly always the log is all that it has."""
+    try:
+        if log is not None and os.path.dirname(log) == path:
+            os.unlink(log)
+        os.rmdir(path)
+    except OSError as err:
+        if err.errno is None:
+            raise
+        shutil.rmtree(path, ignore_errors=True)
 
 
 #: QEMU has so many seconds to exit after it has closed its monitor at the launch.

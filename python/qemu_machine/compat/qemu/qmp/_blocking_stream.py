@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import socket
@@ -30,12 +29,14 @@ class Deadline:
         before the system call does not interrupt it, and its handler, which may
         raise, runs only then. Python has no ``ppoll``.
         """
-        is_main = threading.current_thread() is threading.main_thread()
+        is_main = threading.get_ident() == threading.main_thread().ident
+        longest = _SLICE if is_main else _LONGEST
         while True:
-            left = math.inf if self._at is None else max(0.0, self._at - time.monotonic())
-            part = min(left, _SLICE if is_main else _LONGEST)
+            part = longest
+            if self._at is not None:
+                part = min(part, max(0.0, self._at - time.monotonic()))
             events = poll.poll(int(part * 1000) + (part > 0))
-            if events or part == left:
+            if events or part < longest:
                 return events
 
 
@@ -49,13 +50,13 @@ class LineStream:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        # Its readline is one call, and keeps what it reads if it is interrupted.
-        self._file = open(sock.fileno(), "rb", buffering=_CHUNK, closefd=False)
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
         self._forgotten = _closed_when_forgotten(self, [sock])
-        # The number of the next line, and the parts of it that have arrived.
-        self._incoming: Tuple[int, List[bytes]] = (0, [])
+        # The number of the next line, lines and its index in them, and what has
+        # arrived after them. Only the last of these chunks may have a newline, and
+        # it is empty at the end of the stream.
+        self._incoming: Tuple[int, List[bytes], int, List[bytes]] = (0, [], 0, [])
         # The number of messages, what is unsent of them, and how much of that
         # each call of send has taken.
         self._outgoing: Tuple[int, bytes, List[int]] = (0, b"", [])
@@ -67,16 +68,16 @@ class LineStream:
 
     def close(self) -> None:
         """Close the socket."""
-        self._file.close()
         self._socket.close()
         self._forgotten.detach()
 
     def queue(self, data: bytes) -> None:
         """Send a message, or keep what the socket does not take for later.
 
-        :raise OSError: The connection is lost.
+        A lost connection shows when reading, after the last messages.
         """
-        self._outgoing = (self.queued + 1, self._unsent() + data, [])
+        number, unsent, taken = self._outgoing
+        self._outgoing = (number + 1, unsent[sum(taken) :] + data, [])
         self._send()
 
     def send_fd(self, fd: int) -> None:
@@ -86,62 +87,66 @@ class LineStream:
         """
         if self._socket.family != socket.AF_UNIX:
             raise QMPError("Sending file descriptors requires a UNIX socket.")
-        if self._unsent():
+        if self._is_unsent():
             raise QMPError("Cannot send a file descriptor: the peer does not read.")
         _transport.send_fd_over(self._socket, fd)
 
     def peek_line(self, deadline: Deadline) -> Optional[Tuple[int, bytes]]:
         """Return the next line and its number, or None at the deadline.
 
-        It is the same line again until ``next_line``. What is unsent is sent in
-        the meantime.
+        The line is without its newline. It is the same again until ``next_line``.
+        What is unsent is sent in the meantime.
 
         :raise EOFError: The peer has closed the connection.
         :raise OSError: The connection is lost.
         """
-        is_ready = False
-        while True:
-            number, parts = self._incoming
-            if parts and parts[-1].endswith(b"\n"):
-                return number, parts[0] if len(parts) == 1 else b"".join(parts)
-            known = len(parts)
-            # One call into C: no byte is lost between the socket and the list.
-            parts.extend(filter(None, map(self._file.readline, (_MAX_LINE,))))
-            is_new = len(parts) > known
-            if is_new and parts[-1].endswith(b"\n"):
-                continue
-            if is_ready and not is_new:
+        number, lines, index, chunks = self._incoming
+        if lines:
+            return number, lines[index]
+        size = sum(map(len, chunks))
+        while not chunks or b"\n" not in chunks[-1]:
+            if chunks and not chunks[-1]:
                 raise EOFError
-            if is_new and sum(map(len, parts)) > _MAX_LINE:
+            if size > _MAX_LINE:
                 raise ProtocolError(f"A message of the peer is longer than {_MAX_LINE} bytes.")
-            is_ready = self._wait(deadline)
-            if not is_ready:
+            if not self._wait(deadline):
                 return None
+            try:
+                # One call into C: no byte is lost between the socket and the list.
+                chunks.extend(map(self._socket.recv, (_CHUNK,)))
+                size += len(chunks[-1])
+            except BlockingIOError:
+                pass  # The kernel has promised too much.
+        *lines, rest = b"".join(chunks).split(b"\n")
+        self._incoming = (number, lines, 0, [rest] if rest else [])
+        return number, lines[0]
 
     def next_line(self) -> None:
         """Go on to the next line."""
-        self._incoming = (self._incoming[0] + 1, [])
+        number, lines, index, chunks = self._incoming
+        if index + 1 < len(lines):
+            self._incoming = (number + 1, lines, index + 1, chunks)
+        else:
+            self._incoming = (number + 1, [], 0, chunks)
 
     def _wait(self, deadline: Deadline) -> bool:
         """Wait for something to read. Send in the meantime."""
         while True:
             poll = self._readable
-            if self._unsent():
+            if self._is_unsent():
                 poll = select.poll()
                 poll.register(self._socket, select.POLLIN | select.POLLOUT)
             events = deadline.wait(poll)
             if not events:
                 return False
             if events[0][1] & select.POLLOUT:
-                # A lost connection shows when reading, after the last messages.
-                with contextlib.suppress(ConnectionError):
-                    self._send()
+                self._send()
             if events[0][1] & ~select.POLLOUT:
                 return True
 
-    def _unsent(self) -> bytes:
+    def _is_unsent(self) -> bool:
         _, data, taken = self._outgoing
-        return data[sum(taken) :]
+        return sum(taken) < len(data)
 
     def _send(self) -> None:
         _, data, taken = self._outgoing
@@ -149,7 +154,7 @@ class LineStream:
             while sum(taken) < len(data):
                 # One call into C: what the socket takes is also counted.
                 taken.extend(map(self._socket.send, (memoryview(data)[sum(taken) :],)))
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):
             pass  # The rest waits for the peer.
 
 

@@ -31,6 +31,8 @@ class ServerParseError(ProtocolError):
 class _Command(Generic[W]):
     """A command that was sent. Nobody waits for it any more if it has no waiter."""
 
+    __slots__ = ("msg_id", "waiter", "answer")
+
     def __init__(self, msg_id: Optional[str], waiter: Optional[W]) -> None:
         self.msg_id = msg_id
         self.waiter = waiter
@@ -77,9 +79,11 @@ class Replies(Generic[W]):
 
         :raise ValueError: It has no id, and neither has another that waits.
         """
-        waiting = [c.msg_id for c in self._sent if c.waiter is not None and c.answer is None]
-        if msg_id is None and None in waiting:
-            raise ValueError("Only one command without an ID may wait at a time.")
+        if msg_id is None:
+            for command in self._sent:
+                is_waiting = command.answer is None and command.waiter is not None
+                if command.msg_id is None and is_waiting:
+                    raise ValueError("Only one command without an ID may wait at a time.")
         self._sent.append(_Command(msg_id, waiter))
 
     def remove(self, waiter: W) -> None:
@@ -115,7 +119,7 @@ class Replies(Generic[W]):
         :raise ServerParseError: An error without an id, and no command without
             an id was sent.
         """
-        command = self._answered_by(number) or self._find(reply)
+        command = self._find(reply, number)
         if command is None:
             if "id" not in reply and "error" in reply and "return" not in reply:
                 raise ServerParseError(
@@ -128,31 +132,33 @@ class Replies(Generic[W]):
         self._sent = self._left(command)
         return True, command.waiter
 
-    def _answered_by(self, number: Optional[int]) -> Optional[_Command[W]]:
-        if number is not None:
-            for command in self._sent:
-                if command.answer == number:
-                    return command
-        return None
-
-    def _left(self, answered: _Command[W]) -> List[_Command[W]]:
-        """The commands to remember after an answer."""
-        index = self._sent.index(answered)
-        older, newer = self._sent[:index], self._sent[index + 1 :]
-        if self.in_order:
-            # What is older and abandoned gets no reply any more.
-            older = [c for c in older if c.waiter is not None]
-        left = [c for c in older + newer if c.answer is None]
-        return left if answered.answer == _UNNUMBERED else [answered, *left]
-
-    def _find(self, reply: Mapping[str, object]) -> Optional[_Command[W]]:
+    def _find(self, reply: Mapping[str, object], number: Optional[int]) -> Optional[_Command[W]]:
+        """The command that this very reply has answered, or the first that it fits."""
+        has_id = "id" in reply
         # No generators: a handler's exception would be lost at their end.
         for command in self._sent:
-            if command.answer is None and self._fits(command, reply):
+            if command.answer is not None:
+                if command.answer == number:
+                    return command
+            elif has_id:
+                if command.msg_id == reply["id"]:
+                    return command
+            elif self.in_order or command.msg_id is None:
                 return command
         return None
 
-    def _fits(self, command: _Command[W], reply: Mapping[str, object]) -> bool:
-        if "id" in reply:
-            return command.msg_id == reply["id"]
-        return self.in_order or command.msg_id is None
+    def _left(self, answered: _Command[W]) -> List[_Command[W]]:
+        """The commands to remember after an answer.
+
+        One that a numbered reply has answered stays until the next answer. It comes
+        first.
+        """
+        left = [answered] if answered.answer != _UNNUMBERED else []
+        # What is older and abandoned gets no reply any more.
+        is_over = self.in_order
+        for command in self._sent:
+            if command is answered:
+                is_over = False
+            elif command.answer is None and not (is_over and command.waiter is None):
+                left.append(command)
+        return left

@@ -118,7 +118,7 @@ class SyncConnection:
             StateError.
         """
         self._check_running()
-        deadline = Deadline(timeout)
+        deadline = _NEVER if timeout is None else Deadline(timeout)
         msg_id: Optional[str] = None
         if assign_id:
             msg_id = msg["id"] = self._replies.next_id()
@@ -126,7 +126,8 @@ class SyncConnection:
             msg_id = self._replies.check_id(msg["id"])
         # What is no JSON raises here. Nearly all commands are plain, and need no copy.
         data = Message._serialize(msg) if type(msg) is dict else bytes(Message(msg))
-        self._log("-->", msg)
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self._log("-->", msg)
         answer: List[Reply] = []
         assert self._stream is not None
         queued = self._stream.queued
@@ -134,7 +135,7 @@ class SyncConnection:
         self._replies.abandon_all()
         try:
             self._replies.add(msg_id, answer)
-            self._send(data)
+            self._stream.queue(data + b"\n")
             while not answer:
                 if not self._receive(deadline):
                     raise asyncio.TimeoutError
@@ -160,10 +161,8 @@ class SyncConnection:
         :raise ExecInterruptedError: The connection has ended. Further calls raise
             StateError.
         """
-        if self.events:
-            return  # What has arrived since then can wait.
-        deadline = Deadline(timeout)
-        self.poll()
+        deadline = _NEVER if timeout is None else Deadline(timeout)
+        # What has arrived, and is not needed now, can wait.
         while not self.events:
             self._check_running()
             if not self._receive(deadline):
@@ -206,7 +205,7 @@ class SyncConnection:
             try:
                 command = _session.negotiation(self.greeting)
                 self._log("-->", command)
-                self._send(bytes(command))
+                self._stream.queue(bytes(command) + b"\n")
                 reply = self._next_message(deadline)
                 _session.check_negotiation(self.greeting, reply)
             except (KeyError, TypeError, QMPError) as err:
@@ -228,13 +227,6 @@ class SyncConnection:
                 return msg
 
     # Messages.
-
-    def _send(self, data: bytes) -> None:
-        assert self._stream is not None
-        try:
-            self._stream.queue(data + b"\n")
-        except ConnectionError:
-            pass  # The last messages of a lost peer are still to be read.
 
     def _receive(self, deadline: Deadline) -> bool:
         """Take in one message. Return whether one came before the deadline.
@@ -272,12 +264,17 @@ class SyncConnection:
     def _parse(self, line: bytes) -> Reply:
         try:
             # Lone surrogates do no harm.
-            msg = _decoded(line.decode("utf-8", "surrogatepass"))
+            text = line.decode("utf-8", "surrogatepass").strip(_BLANKS)
+            msg, end = _decoded(text)
+            if end != len(text):
+                raise ValueError("there is more after the JSON value")
         except (ValueError, RecursionError) as err:
-            raise DeserializationError("Failed to deserialize QMP message.", line) from err
+            raw = line + b"\n"
+            raise DeserializationError("Failed to deserialize QMP message.", raw) from err
         if not isinstance(msg, dict):
             raise UnexpectedTypeError("QMP message is not a JSON object.", msg)
-        self._log("<--", msg)
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self._log("<--", msg)
         return msg
 
     def _log(self, words: str, msg: Mapping[str, object]) -> None:
@@ -288,6 +285,8 @@ class SyncConnection:
 
     def _check_running(self) -> None:
         """Raise if no session runs. The loss of one is reported once as such."""
+        if self.runstate is _RUNNING:
+            return
         if self._loss is not None and not self._is_loss_known:
             self._is_loss_known = True
             raise ExecInterruptedError("Disconnected") from self._loss
@@ -359,6 +358,10 @@ def _is_of_connection(err: BaseException) -> bool:
 
 
 #: Quicker than `json.loads`, which looks for other encodings.
-_decoded = json.JSONDecoder().decode
+_decoded = json.JSONDecoder().raw_decode
+_BLANKS = " \t\r\n"
+_NEVER = Deadline(None)
 #: Errors of state name the class that users know from the asyncio client.
 _OWNER = "QMPClient"
+#: An attribute of an enumeration is slow to find.
+_RUNNING = Runstate.RUNNING

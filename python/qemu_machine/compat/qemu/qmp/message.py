@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from json import JSONDecodeError
-from typing import Dict, Iterator, Mapping, MutableMapping, Optional, Union
+from typing import Callable, Dict, Iterator, Mapping, MutableMapping, Optional, Sequence, Union
 
 from .error import ProtocolError
 
@@ -106,5 +106,28 @@ class UnexpectedTypeError(ProtocolError):
         return f"{self.error_message}\n  json value was: {value}"
 
 
-#: Quicker than `json.dumps`, which makes an encoder for each call.
-_encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+def _encoder() -> Callable[[object], str]:
+    """Return what makes compact JSON of a value.
+
+    The methods of ``json`` make a new encoder in C for each call, which takes
+    longer than to encode a command. Only some Pythons let it be kept.
+    """
+    slow = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+    try:
+        quick: Callable[[object, int], Sequence[str]] = getattr(json.encoder, "c_make_encoder")(
+            None,  # a message that contains itself ends in a RecursionError
+            slow.default,
+            getattr(json.encoder, "encode_basestring_ascii"),
+            None,
+            slow.key_separator,
+            slow.item_separator,
+            False,
+            False,
+            False,
+        )
+    except (AttributeError, TypeError):
+        return slow.encode
+    return lambda value: "".join(quick(value, 0))
+
+
+_encoded = _encoder()
