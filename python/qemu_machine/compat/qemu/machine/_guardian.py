@@ -6,7 +6,7 @@ and then the shell does its work. It needs no thread of ours, and no code of our
 runs between fork and exec.
 
 Not covered: SIGKILL of this process within the moment between the start of QEMU
-and ``guard``, which is also the one in which a launch makes its folder.
+and ``guard``. In the first launch, it is also the one in which the folder is made.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ class Guardian:
         # What the shell gets together with the next line.
         self._unsaid = ""
         self._lock = threading.Lock()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the shell was started. Then to guard something takes one write."""
+        return self._pipe is not None
 
     def guard_process(self, pid: int) -> Optional[str]:
         """Kill this child of ours at our end. Return the item to release."""

@@ -37,6 +37,7 @@ from ._errors import (
     QEMUMachineError,
     VMLaunchFailure,
 )
+from ._guardian import GUARDIAN
 from ._monitor_face import MonitorFace
 from ._process import Folder, Process
 from .console_socket import ConsoleSocket
@@ -192,7 +193,8 @@ class QEMUMachine(MonitorFace):
         """A folder that is removed at the machine's end. Reading makes it."""
         if self._temp_dir is None:
             self._temp_dir = tempfile.mkdtemp(prefix="qemu-machine-", dir=self._base_temp_dir)
-            if not self._is_starting:
+            # The first launch starts the guardian while QEMU starts.
+            if GUARDIAN.is_running or not self._is_starting:
                 self._guard_temp_dir()
         return self._temp_dir
 
@@ -271,7 +273,6 @@ class QEMUMachine(MonitorFace):
             raise VMLaunchFailure(self.exitcode(), command, self._iolog or "") from err
 
     def _launch(self) -> None:
-        # The folder is guarded while QEMU starts, which takes longer.
         self._is_starting = True
         try:
             self._pre_launch()
