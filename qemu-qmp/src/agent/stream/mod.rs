@@ -22,7 +22,7 @@ mod segments;
 
 use std::fmt;
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qemu_qmp_engine::{operation, timeout_option};
 
@@ -66,8 +66,8 @@ pub struct StreamedProgram {
     /// Whether the program ran long enough that its files are read.
     is_live: bool,
     live: Option<LiveOutput>,
-    /// Whether the program has had a moment to run.
-    had_time: bool,
+    /// The pause before the agent is first asked; `None` if it was.
+    first_pause: Option<Duration>,
     end: Option<End>,
     agent: GuestAgent,
 }
@@ -188,8 +188,9 @@ impl StreamedProgram {
     /// Waits for the next piece of either stream.
     ///
     /// The agent does not report new output, so this asks it, after pauses
-    /// which grow by a tenth from 5 ms to 200 ms. The output of a program that
-    /// exits within some 100 ms comes when it has exited.
+    /// which grow by a tenth from 5 ms to 200 ms. The first pause is longer in a
+    /// slow guest: 3.5 times what the start took, and 60 ms at most. The output
+    /// of a program that exits within some 100 ms comes when it has exited.
     pub fn next_piece(&mut self) -> NextPiece<'_> {
         NextPiece {
             operation: Operation::new(self.agent.clone()),
@@ -239,22 +240,25 @@ impl StreamedProgram {
                 self.directory.leave();
                 return Ok(None);
             }
-            // The script has hardly begun when the agent has started it.
-            if mem::replace(&mut self.had_time, true) && self.ask(running).await? {
-                continue;
-            }
-            if pace == LONGEST_PACE && self.is_without_script(running).await? {
+            let pause = match self.first_pause.take() {
+                Some(pause) => pause,
+                None if self.ask(running).await? => continue,
+                None => {
+                    let next = LONGEST_PACE.min(longer(pace));
+                    mem::replace(&mut pace, next)
+                }
+            };
+            if pause == LONGEST_PACE && self.is_without_script(running).await? {
                 // It may have ended with the program, after the last question.
                 if !self.ask(running).await? {
                     return Err(lost(running, &[]));
                 }
                 continue;
             }
-            if let Err(limit) = running.pause(pace).await {
+            if let Err(limit) = running.pause(pause).await {
                 let pid = self.program.pid();
                 return Err(running.error(EXEC, AgentFailure::StillRunning { limit, pid }));
             }
-            pace = LONGEST_PACE.min(longer(pace));
             self.is_live |= pace >= LIVE_PACE;
         }
     }
@@ -361,20 +365,23 @@ impl StartStream {
         if exec.input_len() > INPUT_PIECE_BYTES {
             input = keep_input(&running, &directory, &agent, &exec.take_input()).await?;
         }
-        let words = [SHELL, "-c", script::START, SHELL, directory.name(), &input];
+        let start = script::compact(script::START);
+        let words = [SHELL, "-c", &start, SHELL, directory.name(), &input];
         let words: Vec<&str> = words
             .into_iter()
             .chain(script::BASES)
             .chain(["--"])
             .collect();
         let exec = exec.capture_output(true).behind(&words);
+        let begun = Instant::now();
         let pid = exec.start(&running).await?;
+        let first_pause = first_pause(begun.elapsed());
         Ok(StreamedProgram {
             program: GuestProcess::new(agent.clone(), pid),
             directory,
             is_live: false,
             live: None,
-            had_time: false,
+            first_pause: Some(first_pause),
             end: None,
             agent,
         })
@@ -467,6 +474,14 @@ impl fmt::Debug for StreamedProgram {
     }
 }
 
+/// The pause before the agent is first asked about a program that took this time
+/// to start. A question delays the script in a guest with one processor. So the
+/// first one comes when the script of a short program ends: that takes a few
+/// times as long as the start.
+fn first_pause(start: Duration) -> Duration {
+    (start * 7 / 2).clamp(SHORTEST_PACE, LONGEST_FIRST_PAUSE)
+}
+
 /// The error of output that was lost, with what the script said.
 fn lost(running: &Running<'_>, said: &[u8]) -> AgentError {
     let reason = words(said);
@@ -493,5 +508,22 @@ const INPUT_PIECE_BYTES: usize = 1 << 20;
 /// then. A shorter one needs no more commands than without a stream.
 const LIVE_PACE: Duration = Duration::from_millis(14);
 
+/// The longest first pause. The agent may have been busy when it was asked to
+/// start the program.
+const LONGEST_FIRST_PAUSE: Duration = Duration::from_millis(60);
+
 /// The longest pause. It is how late a person sees a line.
 const LONGEST_PACE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_guest_is_first_asked_when_a_short_program_may_have_ended() {
+        let pause = |millis| first_pause(Duration::from_millis(millis)).as_millis();
+        assert_eq!([0, 1, 8, 10].map(pause), [5, 5, 28, 35]);
+        // The agent was busy, which says nothing about the guest.
+        assert_eq!([20, 5_000].map(pause), [60, 60]);
+    }
+}

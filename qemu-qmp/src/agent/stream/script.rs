@@ -82,6 +82,7 @@ pump() {
       cat "$1.log" >&2
       return 1
     }
+    [ $number -eq 0 ] && [ ! -s "$1.0" ] && return
     reads=
     while [ -z "$reads" ] && read -r line; do
       case $line in
@@ -104,6 +105,9 @@ pump() {
     number=$((number + 1))
   done
 }
+
+# Prints a segment. Some shells start `dd` faster than `cat`.
+print() { [ ! -s "$1" ] || dd bs=65536 <"$1" 2>/dev/null; }
 
 # Whether the program runs on. It may be about to exit: a process that is
 # started and waited for gives it the processor.
@@ -135,9 +139,9 @@ runs() {
     fi
     case $out$err in
     [03][03])
-      [ $out = 0 ] && [ -s out.0 ] && cat out.0
-      [ $err = 0 ] && [ -s err.0 ] && cat err.0 >&2
-      printf %s "$stream_name$out$err" >&2
+      { [ $out = 3 ] || print out.0; } &&
+        { [ $err = 3 ] || print err.0 >&2; } &&
+        printf %s "$stream_name$out$err" >&2
       ;;
     esac
     # The agent need not wait for the rest.
@@ -154,6 +158,15 @@ fi
 PATH=$stream_path
 exec "$@" >"$stream_directory/out" 2>"$stream_directory/err"
 "#;
+
+/// A script without its comments and indents: the guest reads it each time.
+pub(super) fn compact(script: &str) -> String {
+    let lines = script.lines().map(str::trim_start);
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    lines.join("\n")
+}
 
 /// Ends the scripts early, and removes the directories. A process that still
 /// waits for the other end of a FIFO stops waiting. The arguments: the
@@ -238,7 +251,7 @@ mod tests {
             let mut command = Command::new(self.shell[0]);
             let command = command.args(&self.shell[1..]);
             let command = command
-                .args(["-c", script, "sh", self.name])
+                .args(["-c", &compact(script), "sh", self.name])
                 .args(arguments);
             let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
             command.stderr(Stdio::piped()).spawn().unwrap()
