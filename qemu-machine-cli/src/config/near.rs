@@ -1,7 +1,7 @@
 //! Names that a person may have meant.
 
 /// The nearest of the names, if one is near.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (name.chars().count() / 3).max(1);
     let distance = |other: &str| {
         if name.len() >= 3 && other.starts_with(name) {
