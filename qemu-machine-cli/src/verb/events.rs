@@ -83,8 +83,10 @@ pub(super) fn pattern(text: &str) -> Result<EventPattern, String> {
 }
 
 impl Events {
-    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+    pub(crate) fn run(mut self) -> Result<Outcome, Failure> {
         let ends_at = self.time.map(|time| Instant::now() + time);
+        let limit = self.server.timeout;
+        self.server.timeout = self.time.map_or(limit, |time| time.min(limit));
         let monitor = self.server.connect()?;
         check(&monitor, &self.patterns, self.server.timeout)?;
         let mut events = if self.patterns.is_empty() {
