@@ -61,6 +61,14 @@ impl Address {
         }
     }
 
+    /// The published machine that this is the name of, if it is one.
+    pub(crate) fn machine(&self) -> Option<PublishedMachine> {
+        match self {
+            Self::Name(name) => registry::find(name).ok(),
+            Self::Unix(_) | Self::Tcp(_) => None,
+        }
+    }
+
     /// The address for the library; a name is looked up here.
     pub(crate) fn resolve(&self, service: Service) -> Result<ServerAddress, String> {
         match self {

@@ -59,3 +59,43 @@ fn one_interrupt_ends_the_search_for_an_accelerator_and_nothing_is_left() {
         assert!(!support::lives(peer), "{name}");
     }
 }
+
+#[test]
+fn a_doctor_looks_for_what_guests_with_another_processor_need() {
+    let script = "greet\nnegotiate\nexpect query-target\nreply {\"arch\": \"aarch64\"}\n\
+                  expect query-kvm\nreply {\"present\": false, \"enabled\": false}\nserve";
+    let mut doctor = support::command();
+    doctor.args(["doctor", "--qemu"]).arg(support::fake_qemu());
+    let doctor = support::finish(doctor.env("FAKE_QEMU_SCRIPT", script));
+    let said = text(&doctor.stdout);
+    assert_eq!(doctor.status.code(), Some(0), "{said}");
+    for expected in [
+        "warning  kvm: this QEMU has none for guests with the processor aarch64\n",
+        "firmware: ",
+        "UEFI for 64-bit ARM",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn any_event_is_waited_for_if_there_is_no_schema() {
+    let scratch = Scratch::new();
+    let socket = scratch.join("qmp");
+    let script = "greet\nnegotiate\nexpect query-qmp-schema\nerror CommandNotFound none\nsilent";
+    let mut peer = std::process::Command::new(support::fake_qemu());
+    let at = format!("socket,id=mon,server=on,path={}", socket.display());
+    peer.args(["-mon", "chardev=mon,mode=control", "-chardev", &at]);
+    let mut peer = peer.args(["-fake-script", script]).spawn().unwrap();
+    while !socket.exists() {
+        std::thread::yield_now();
+    }
+    let mut events = support::command();
+    events.arg("events").arg(&socket);
+    let events = support::finish(events.args(["VENDOR_EVENT", "--for", "0.1"]));
+    let said = text(&events.stderr);
+    assert_eq!(events.status.code(), Some(124), "{said}");
+    assert!(said.contains("listening to the server"), "{said}");
+    let _ = peer.kill();
+    peer.wait().unwrap();
+}

@@ -158,6 +158,10 @@ impl Reader<'_> {
             let message = format!("'{name}' is a step: steps = [{{ {name} = … }}]");
             return Fault::at(span, message);
         }
+        let of_targets = ["extends", "description"];
+        if of_targets.contains(&name) {
+            return Fault::at(span, format!("'{name}' is for targets, not for [defaults]"));
+        }
         let own = ["extends", "description", STEPS, ARGUMENTS];
         let names = self.keys.options.keys().map(String::as_str).chain(own);
         let near = suggestion(name, names);

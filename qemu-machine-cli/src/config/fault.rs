@@ -46,8 +46,12 @@ impl Fault {
         let length = text[begin..].find('\n').unwrap_or(text.len() - begin);
         let line = text[begin..begin + length].trim_end_matches('\r');
         let number = text[..begin].matches('\n').count() + 1;
-        let before = &text[begin..start];
-        let column = before.chars().count() + 1;
+        let column = text[begin..start].chars().count() + 1;
+        // Of a long line, the part around the fault.
+        let left = floor(text, start.saturating_sub(BESIDE_BYTES)).max(begin);
+        let right = floor(text, start + BESIDE_BYTES).min(begin + line.len());
+        let line = &text[left..right.max(left)];
+        let (begin, before) = (left, &text[left..start.max(left)]);
         // A tab stays one, so that the marks stand where the text does.
         let indent: String = before
             .chars()
@@ -65,6 +69,9 @@ impl Fault {
         shown
     }
 }
+
+/// How much of a line is shown before a fault, and how much after its begin.
+const BESIDE_BYTES: usize = 200;
 
 /// The begin of the character that this byte is in.
 fn floor(text: &str, at: usize) -> usize {
@@ -91,6 +98,24 @@ mod tests {
             rendered(text, at..at + 5),
             "a.toml:2:6: it is wrong\n   |\n 2 | \té = \"abc\"\n   | \t    ^^^^^"
         );
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_fault_is_shown() {
+        let text = format!("{}!{}", "é".repeat(5000), "x".repeat(5000));
+        let shown = rendered(&text, 10_000..10_001);
+        assert!(
+            shown.starts_with("a.toml:1:5001: ") && shown.len() < 900,
+            "{shown}"
+        );
+        let mut lines = shown
+            .lines()
+            .skip(2)
+            .map(|it| it.chars().collect::<Vec<_>>());
+        let (line, marks) = (lines.next().unwrap(), lines.next().unwrap());
+        let at = |it: char, line: &[char]| line.iter().position(|other| *other == it);
+        assert_eq!(at('!', &line), at('^', &marks));
+        assert!(at('!', &line).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The file itself: where it is, and its text.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,7 @@ pub(super) const NAME: &str = "qemu-machine.toml";
 impl ConfigFile {
     /// Reads the file that somebody named.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path);
-        let text = text
+        let text = read_text(path)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         Ok(Self {
             path: path.to_owned(),
@@ -44,6 +43,11 @@ impl ConfigFile {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 _ => check_owner(&path)?,
             }
+            // Nobody named it, so nobody writes into a pipe of this name.
+            if fs::metadata(&path).is_ok_and(|it| !it.is_file()) {
+                let path = path.display();
+                return Err(Failure::usage(format!("{path} is not a regular file")));
+            }
             return if path.parent() == Some(&*here) {
                 Self::read(Path::new(NAME)).map(Some)
             } else {
@@ -58,6 +62,21 @@ impl ConfigFile {
         Failure::usage(fault.render(&self.path, &self.text))
     }
 }
+
+/// The text of a file, which may have no end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = fs::File::open(path)?;
+    file.take(LONGEST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_BYTES {
+        let limit = LONGEST_BYTES >> 20;
+        let reason = format!("it is longer than {limit} MiB");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, reason));
+    }
+    Ok(text)
+}
+
+const LONGEST_BYTES: u64 = 1 << 20;
 
 /// The files to look for, the nearest first.
 fn candidates(here: &Path, home: Option<&Path>) -> Vec<PathBuf> {

@@ -134,10 +134,11 @@ pub(super) fn name_of(id: &str) -> String {
 }
 
 /// Options about the file itself, and those that a person alone asks for.
-const NO_KEYS: [&str; 6] = [
+const NO_KEYS: [&str; 7] = [
     "config",
     "dry-run",
     "help",
+    "help-all",
     "json",
     "json-schema",
     "list-targets",
@@ -164,7 +165,9 @@ mod tests {
             assert_eq!((key.kind, key.path), (kind, path), "{name}");
         }
         assert!(keys.steps.contains_key("exec") && !keys.options.contains_key("exec"));
-        assert!(!keys.options.contains_key("config"));
+        for name in ["config", "help", "help-all", "json-schema"] {
+            assert!(!keys.options.contains_key(name), "{name}");
+        }
         assert!(
             keys.options["interact"]
                 .conflicts

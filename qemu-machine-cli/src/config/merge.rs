@@ -72,12 +72,19 @@ pub(super) fn layers<'a>(document: &'a Document, name: &str) -> Result<Vec<&'a S
             let message = format!("targets extend each other in a circle: '{circle}'");
             return Err(Fault::at(span.clone(), message));
         }
+        if seen.len() == MOST_BASES {
+            let message = format!("more than {MOST_BASES} targets extend each other in a row");
+            return Err(Fault::at(span.clone(), message));
+        }
         next = Some(base);
     }
     layers.push(&document.defaults);
     layers.reverse();
     Ok(layers)
 }
+
+/// How many targets one may extend, by what those extend.
+const MOST_BASES: usize = 100;
 
 /// The faults of what targets extend.
 pub(super) fn circles(document: &Document) -> impl Iterator<Item = Fault> {

@@ -36,7 +36,7 @@ use file::ConfigFile;
 use keys::Keys;
 pub(crate) use list::Targets;
 use merge::Merged;
-pub(crate) use near::suggestion;
+pub(crate) use near::{nearest, suggestion};
 
 /// The words of `run TARGET` with those of the target in them; `None` if no
 /// target is run.

@@ -128,7 +128,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "[defaults]\nextends = 'a'",
-        "2:1: there is no key 'extends'",
+        "2:1: 'extends' is for targets, not for [defaults]",
     ),
     (
         "[target.a]\nstay = 'yes'",
@@ -213,6 +213,19 @@ fn a_fault_has_its_place_and_a_way_out() {
         assert!(fault.contains(message), "{text}\n{fault}");
         assert!(fault.starts_with("c.toml:"), "{fault}");
     }
+}
+
+#[test]
+fn many_targets_in_a_row_are_refused_at_once() {
+    let link = |at: usize| format!("[target.t{at}]\nextends = 't{}'\n", at + 1);
+    let row =
+        |length: usize| (0..length).map(link).collect::<String>() + &format!("[target.t{length}]");
+    words(&row(99), "t0", &[]).unwrap();
+    let fault = words(&row(5000), "t0", &[]).unwrap_err();
+    assert!(
+        fault.contains("more than 100 targets extend each other"),
+        "{fault}"
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `reset`, `pause` and `resume`: one command to the monitor of machines.
 
+use std::time::Duration;
+
 use clap::Args;
 use qemu_machine::Wait;
 
-use super::published::{Names, names_usage};
+use super::published::{Names, names_usage, not_connected};
 use super::qmp::failed;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -52,8 +54,13 @@ impl Resume {
 
 fn execute(names: &Names, command: &str) -> Result<Outcome, Failure> {
     names.each(|machine| {
-        let monitor = machine.monitor().wait().map_err(failed)?;
+        let connect = machine.monitor().timeout(PATIENCE);
+        let connected = connect.wait();
+        let monitor = connected.map_err(|error| not_connected(machine, PATIENCE, error))?;
         let executed = monitor.execute_json(command, ()).wait();
         executed.map(drop).map_err(failed)
     })
 }
+
+/// How long the owner may take to serve the monitor.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use clap::Args;
+use qemu_machine::qmp::Client;
 use qemu_machine::{Accel, Machine, Wait};
 use serde::Serialize;
 
@@ -117,9 +118,11 @@ impl fmt::Display for Findings {
 impl Doctor {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let binary = self.qemu.unwrap_or_else(|| default_qemu().into());
-        let mut findings = vec![host::kernel(), qemu(binary), kvm()];
+        let (qemu, guests) = qemu(binary);
+        let mut findings = vec![host::kernel(), qemu, kvm(&guests)];
         findings.extend([host::temporary_files(), host::shell(), host::descriptors()]);
-        findings.extend([host::memory(), host::processes(), host::firmware()]);
+        findings.extend([host::memory(), host::processes()]);
+        findings.extend(host::firmware(&guests.processor));
         let findings = Findings(findings);
         output::print(&findings, self.json)?;
         let is_bad = findings.0.iter().any(|it| it.state == State::Bad);
@@ -131,23 +134,67 @@ impl Doctor {
     }
 }
 
-/// Whether the binary starts and answers.
-fn qemu(binary: OsString) -> Finding {
+/// What guests a QEMU runs.
+struct Guests {
+    /// Their processor, by QEMU's name.
+    processor: String,
+    /// Whether this QEMU has KVM for them; `None` if it does not say.
+    has_kvm: Option<bool>,
+}
+
+/// Whether the binary starts and answers, and what guests it runs.
+fn qemu(binary: OsString) -> (Finding, Guests) {
     let name = binary.to_string_lossy().into_owned();
     match Machine::builder(binary).machine("none").launch().wait() {
         Ok(machine) => {
-            let greeting = machine.monitor().greeting();
+            let monitor = machine.monitor();
+            let greeting = monitor.greeting();
             let version = greeting.and_then(|it| it.version.as_ref());
             let version =
                 version.map_or_else(|| "of no known version".to_owned(), ToString::to_string);
-            Finding::good("qemu", format!("{name} starts and answers: {version}"))
+            let what = format!("{name} starts and answers: {version}");
+            (Finding::good("qemu", what), Guests::of(monitor))
         }
-        Err(error) => Finding::bad("qemu", error.failure.to_string(), error.advice()),
+        Err(error) => {
+            let finding = Finding::bad("qemu", error.failure.to_string(), error.advice());
+            (finding, Guests::default())
+        }
     }
 }
 
-/// Whether KVM is permitted. Only `accel` shows whether it works.
-fn kvm() -> Finding {
+/// Those of this processor.
+impl Default for Guests {
+    fn default() -> Self {
+        Self {
+            processor: std::env::consts::ARCH.to_owned(),
+            has_kvm: None,
+        }
+    }
+}
+
+impl Guests {
+    fn of(monitor: &Client) -> Self {
+        let ask = |command: &str| monitor.execute_json(command, ()).wait().ok();
+        let target = ask("query-target");
+        let processor = target.and_then(|it| it["arch"].as_str().map(str::to_owned));
+        Self {
+            processor: processor.unwrap_or_else(|| Self::default().processor),
+            has_kvm: ask("query-kvm").and_then(|it| it["present"].as_bool()),
+        }
+    }
+}
+
+/// Whether KVM is there for these guests, and permitted. Only `accel` shows
+/// whether it works.
+fn kvm(guests: &Guests) -> Finding {
+    if guests.has_kvm == Some(false) {
+        let processor = &guests.processor;
+        return Finding::warning(
+            "kvm",
+            format!("this QEMU has none for guests with the processor {processor}"),
+            "its machines run without it, slower; KVM is for guests with this host's processor",
+        );
+    }
     match Accel::KVM.permitted() {
         Ok(()) => Finding::good(
             "kvm",

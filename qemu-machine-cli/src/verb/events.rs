@@ -6,11 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::error::EventError;
-use qemu_machine::qmp::{Event, EventPattern};
+use qemu_machine::qmp::command::QuerySchema;
+use qemu_machine::qmp::{Client, Event, EventPattern};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::qmp::{Server, failed};
+use crate::config::nearest;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::{duration, output};
@@ -18,7 +20,8 @@ use crate::{duration, output};
 /// Prints the events of a QEMU, one in each line, until QEMU ends.
 ///
 /// A pattern is an event's name, or a name and the data that it must have, as
-/// JSON. Without patterns, all events are printed. A note on standard error says
+/// JSON. Without patterns, all events are printed. A name that this QEMU has no
+/// event for is refused. A note on standard error says
 /// when the listening has begun.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -27,8 +30,8 @@ pub(crate) struct Events {
     server: Server,
 
     /// Which events; any of these
-    #[arg(value_name = "PATTERN", value_parser = pattern)]
-    patterns: Vec<EventPattern>,
+    #[arg(value_name = "PATTERN", value_parser = Asked::read)]
+    patterns: Vec<Asked>,
 
     /// Ends after this many events; fails if QEMU ends before
     #[arg(long, value_name = "NUMBER")]
@@ -49,6 +52,21 @@ Examples:
   qemu-machine events qmp.sock SHUTDOWN RESET --count 1 --for 60
   qemu-machine events qmp.sock 'JOB_STATUS_CHANGE{\"status\":\"concluded\"}'";
 
+/// A pattern, and the name in it.
+#[derive(Debug, Clone)]
+struct Asked {
+    name: String,
+    pattern: EventPattern,
+}
+
+impl Asked {
+    fn read(text: &str) -> Result<Self, String> {
+        let name = text.split('{').next().unwrap_or_default().to_owned();
+        let pattern = pattern(text)?;
+        Ok(Self { name, pattern })
+    }
+}
+
 /// Reads `NAME` or `NAME{…}`.
 pub(super) fn pattern(text: &str) -> Result<EventPattern, String> {
     let (name, data) = text.split_at(text.find('{').unwrap_or(text.len()));
@@ -65,13 +83,16 @@ pub(super) fn pattern(text: &str) -> Result<EventPattern, String> {
 }
 
 impl Events {
-    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+    pub(crate) fn run(mut self) -> Result<Outcome, Failure> {
         let ends_at = self.time.map(|time| Instant::now() + time);
+        let limit = self.server.timeout;
+        self.server.timeout = self.time.map_or(limit, |time| time.min(limit));
         let monitor = self.server.connect()?;
+        check(&monitor, &self.patterns, self.server.timeout)?;
         let mut events = if self.patterns.is_empty() {
             monitor.events()
         } else {
-            monitor.events_matching(self.patterns)
+            monitor.events_matching(self.patterns.into_iter().map(|it| it.pattern))
         };
         // A script that causes the events waits for this note.
         output::note(format_args!("listening to the {}", monitor.server()));
@@ -90,6 +111,34 @@ impl Events {
             left = left.map(|left| left - 1);
         }
         Ok(Outcome::Succeeded)
+    }
+}
+
+/// Fails if this QEMU has no event of such a name: nobody should wait for it.
+fn check(monitor: &Client, patterns: &[Asked], limit: Duration) -> Result<(), Failure> {
+    if patterns.is_empty() {
+        return Ok(());
+    }
+    let schema = match monitor.execute(QuerySchema).timeout(limit).wait() {
+        Ok(schema) => schema,
+        // A QEMU without a schema.
+        Err(error) if error.reply().is_some() => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let known: Vec<&str> = schema.events().map(|event| event.name()).collect();
+    let mut names = patterns.iter().map(|it| &*it.name);
+    match names.find(|name| !known.contains(name)) {
+        Some(name) if !known.is_empty() => Err(Failure::failed(unknown(name, &known))),
+        _ => Ok(()),
+    }
+}
+
+/// The message about a name that no event has.
+fn unknown(name: &str, known: &[&str]) -> String {
+    let upper = name.to_ascii_uppercase();
+    match nearest(&upper, known.iter().copied()) {
+        Some(near) => format!("there is no event '{name}'; did you mean '{near}'?"),
+        None => format!("there is no event '{name}'; `qemu-machine schema` lists them"),
     }
 }
 
@@ -157,6 +206,18 @@ mod tests {
             time_until(now, now + Duration::from_secs(1)),
             Duration::ZERO
         );
+    }
+
+    #[test]
+    fn a_misspelt_event_is_told_with_the_nearest_one() {
+        let known = ["SHUTDOWN", "STOP", "RESET"];
+        for (name, expected) in [
+            ("SHUTDWN", "did you mean 'SHUTDOWN'?"),
+            ("stop", "did you mean 'STOP'?"),
+            ("NONESUCH", "`qemu-machine schema` lists them"),
+        ] {
+            assert!(unknown(name, &known).ends_with(expected), "{name}");
+        }
     }
 
     #[test]

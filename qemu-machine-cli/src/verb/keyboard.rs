@@ -73,8 +73,8 @@ pub(crate) struct MoveMouse {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Moves to a place: 0 is left or up, 1 is right or down. The guest needs a
-    /// tablet, such as usb-tablet
+    /// Moves to a place: 0 is left or up, 1 is right or down. The machine needs a
+    /// tablet: run it with -- -device virtio-tablet-pci
     Move {
         #[arg(allow_negative_numbers = true)]
         x: f64,

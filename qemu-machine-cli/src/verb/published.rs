@@ -7,8 +7,10 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use qemu_machine::error::{ConnectError, ErrorKind, PublishedError};
 use qemu_machine::registry::{self, PublishedMachine};
 
+use super::qmp::failed;
 pub(super) use described::{Described, State};
 
 use crate::exit::Outcome;
@@ -35,6 +37,22 @@ pub(super) fn names_usage(verb: &str) -> String {
 /// The machine with this name.
 pub(super) fn find(name: &str) -> Result<PublishedMachine, Failure> {
     registry::find(name).map_err(Failure::failed)
+}
+
+/// Why the monitor that a machine's owner serves cannot be connected to.
+pub(super) fn not_connected(
+    machine: &PublishedMachine,
+    limit: Duration,
+    error: ConnectError,
+) -> Failure {
+    if error.kind() != ErrorKind::Timeout {
+        return failed(error);
+    }
+    failed(PublishedError::Timeout {
+        name: machine.name().to_owned(),
+        owner_pid: machine.entry().owner_pid,
+        limit,
+    })
 }
 
 impl Names {

@@ -22,6 +22,7 @@ use serde_json::Value;
 pub(super) use line::Mode;
 pub(super) use session::{Form, Session};
 
+use super::published::not_connected;
 use crate::address::{Address, Service};
 use crate::attention::Attention;
 use crate::exit::Outcome;
@@ -127,7 +128,10 @@ impl Server {
             ServerAddress::Tcp(address) => Client::connect_tcp(address),
         };
         let connected = connect.already_listening().timeout(self.timeout).wait();
-        connected.map_err(failed)
+        connected.map_err(|error| match self.address.machine() {
+            Some(machine) => not_connected(&machine, self.timeout, error),
+            None => failed(error),
+        })
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct AskSchema {
     #[arg(long, value_name = "BINARY", conflicts_with = "address")]
     qemu: Option<OsString>,
 
-    /// Asks a QEMU that runs: its unix socket, or HOST:PORT
+    /// Asks a QEMU that runs: a machine's name, its unix socket, or HOST:PORT
     #[arg(long)]
     address: Option<Address>,
 

@@ -43,7 +43,7 @@ use terminal::Screen;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Tui {
-    /// The server's unix socket, or HOST:PORT
+    /// A machine's name, the server's unix socket, or HOST:PORT
     #[arg(required_unless_present = "replay")]
     address: Option<Address>,
 

@@ -157,3 +157,23 @@ fn the_example_of_the_readme_is_true() {
     fs::write(&path, example).unwrap();
     assert_eq!(refused(scratch.path(), &["smoke"]), shown);
 }
+
+#[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    use std::os::unix::fs::symlink;
+    let scratch = Scratch::new();
+    let config = scratch.fifo("qemu-machine.toml");
+    let is_refused = |reason: &str| {
+        let error = refused(scratch.path(), &["smoke", "--dry-run"]);
+        assert!(error.contains(reason), "{error}");
+    };
+    is_refused("qemu-machine.toml is not a regular file");
+    fs::remove_file(&config).unwrap();
+    symlink("/dev/zero", &config).unwrap();
+    is_refused("qemu-machine.toml is not a regular file");
+    let error = refused(scratch.path(), &["--config", "/dev/zero", "smoke"]);
+    assert!(error.contains("it is longer than 1 MiB"), "{error}");
+    fs::remove_file(&config).unwrap();
+    fs::File::create(&config).unwrap().set_len(3 << 30).unwrap();
+    is_refused("it is longer than 1 MiB");
+}

@@ -315,3 +315,25 @@ fn logs_are_printed_and_followed_to_the_end_of_the_machine() {
         }
     }
 }
+
+#[test]
+fn an_owner_that_is_stopped_is_named_within_the_time_limit() {
+    let place = Place::new();
+    let qemu = &qemus()[0];
+    place.tiny(qemu, "web", &[]);
+    let status = json(place.said(&["status", "web", "--json"]).as_bytes());
+    let owner = u32::try_from(status["owner_pid"].as_u64().unwrap()).unwrap();
+    signal(owner, "STOP");
+    for words in [
+        &["qmp", "web", "query-status", "--timeout", "0.3"][..],
+        &["events", "web", "--for", "0.3"],
+        &["screenshot", "web", "x.ppm", "--timeout", "0.3"],
+    ] {
+        let error = place.failed(124, words);
+        let expected = format!("its owner, process {owner}, did not answer within 300ms");
+        assert!(error.contains(&expected), "{words:?}: {error}");
+    }
+    assert!(place.said(&["ps"]).contains(" no-answer "));
+    signal(owner, "CONT");
+    place.said(&["stop", "web"]);
+}

@@ -84,6 +84,10 @@ fn a_menu_is_waited_for_and_used() {
         ] {
             assert_eq!(verb(&socket, words).0, Some(status), "{words:?}");
         }
+        let (status, stderr) = verb(&socket, &["mouse", "move", "0.5", "0.5"]);
+        assert_eq!(status, Some(1));
+        let advice = "advice: the machine has no tablet";
+        assert!(stderr.contains(advice), "{stderr}");
         // No descriptor of ours stays in QEMU.
         let mut sets = command();
         sets.arg("qmp")

@@ -146,6 +146,11 @@ fn events_are_printed_as_they_come() {
 
         let late = served.verb("events", &["--for", "0.2"]);
         assert_eq!(finish(&late).status.code(), Some(124));
+        let misspelt = finish(&served.verb("events", &["STOP", "SHUTDWN"]));
+        assert_eq!(misspelt.status.code(), Some(1));
+        let stderr = text(&misspelt.stderr);
+        let near = "there is no event 'SHUTDWN'; did you mean 'SHUTDOWN'?";
+        assert!(stderr.contains(near), "{stderr}");
         served.running.signal("TERM");
         assert_eq!(served.running.status(Duration::from_secs(10)), Some(143));
     }

@@ -90,7 +90,13 @@ impl fmt::Display for InputError {
                 "{machine}: nothing was pressed: {} is not a chord; join names of keys with '-'",
                 Quoted(chord)
             ),
-            Self::Execute(cause) => write!(f, "{cause}"),
+            Self::Execute(cause) => {
+                write!(f, "{cause}")?;
+                match cause.reply().and_then(|reply| advice(&reply.desc)) {
+                    Some(advice) => write!(f, "\n  advice: {advice}"),
+                    None => Ok(()),
+                }
+            }
             Self::Timeout {
                 machine,
                 done,
@@ -108,3 +114,43 @@ impl fmt::Display for InputError {
 }
 
 impl Error for InputError {}
+
+/// What to do about QEMU's reply, if it says that the machine lacks a device.
+fn advice(reply: &str) -> Option<&'static str> {
+    let (_, event) = reply.split_once("Input handler not found for event type ")?;
+    match event.trim() {
+        "abs" => Some(
+            "the machine has no tablet, which a move to a place needs: give it one, such as \
+             `-device virtio-tablet-pci`, or `-device usb-tablet` with a USB controller",
+        ),
+        "rel" | "btn" => Some(
+            "the machine has no mouse: give it one, such as `-device virtio-mouse-pci`, or \
+             `-device usb-mouse` with a USB controller",
+        ),
+        "key" => Some(
+            "the machine has no keyboard: give it one, such as `-device virtio-keyboard-pci`, or \
+             `-device usb-kbd` with a USB controller",
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_the_machine_lacks_is_named() {
+        let table = [
+            ("abs", "virtio-tablet-pci"),
+            ("rel", "virtio-mouse-pci"),
+            ("btn", "virtio-mouse-pci"),
+            ("key", "virtio-keyboard-pci"),
+        ];
+        for (event, device) in table {
+            let reply = format!("Input handler not found for event type {event}");
+            assert!(advice(&reply).unwrap().contains(device), "{event}");
+        }
+        assert_eq!(advice("VM not running"), None);
+    }
+}

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use qemu_qmp_engine as engine;
 
+use super::error::MAKE_DIRECTORY;
 use super::{RegistryError, entry};
 use crate::sys;
 
@@ -61,7 +62,7 @@ impl Claim {
             let made = DirBuilder::new().mode(0o700).create(&folder);
             match made {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(RegistryError::file("make the directory", &folder)(error));
+                    return Err(RegistryError::file(MAKE_DIRECTORY, &folder)(error));
                 }
                 _ => {}
             }

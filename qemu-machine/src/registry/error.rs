@@ -157,7 +157,16 @@ impl fmt::Display for RegistryError {
                 action,
                 path,
                 cause,
-            } => write!(f, "cannot {action} {}: {cause}", path.display()),
+            } => {
+                write!(f, "cannot {action} {}: {cause}", path.display())?;
+                if *action == MAKE_DIRECTORY {
+                    f.write_str(
+                        "; set XDG_RUNTIME_DIR to a directory of yours with mode 0700, where you \
+                         can write",
+                    )?;
+                }
+                Ok(())
+            }
             Self::NotFound { name, names } if names.is_empty() => {
                 write!(
                     f,
@@ -176,3 +185,6 @@ impl fmt::Display for RegistryError {
 }
 
 impl Error for RegistryError {}
+
+/// The action of a [`RegistryError::File`] that another place can do.
+pub(super) const MAKE_DIRECTORY: &str = "make the directory";

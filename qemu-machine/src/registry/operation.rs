@@ -69,7 +69,8 @@ pub struct QueryStatus {
 /// ([`MachineBuilder::ends_owner`](crate::MachineBuilder::ends_owner)).
 ///
 /// The [`timeout`](Self::timeout) of the whole operation is 2 minutes longer
-/// than the timeouts set here.
+/// than the timeouts set here. An owner that does not even greet within 30 s is
+/// given up earlier, unless there is no timeout.
 ///
 /// # Errors
 /// [`PublishedError::Forced`] and [`PublishedError::Failed`] as for the owner's
@@ -210,18 +211,26 @@ impl Call {
         // The timers need it.
         engine::Engine::start().map_err(|error| PublishedError::Connect(error.into()))?;
         let exchange = async {
-            let monitor = self.machine.monitor().timeout(None).await;
+            // An owner that is stopped or hangs does not even greet.
+            let patience = self.timeout.map(|it| it.min(GREETING_PATIENCE));
+            let greeted = self.machine.monitor().timeout(None).into_future();
+            let greeted = engine::timeout(patience, greeted).await;
+            let monitor = greeted.map_err(|Elapsed(limit)| self.not_in_time(limit))?;
             let monitor: Client = monitor.map_err(|error| self.not_connected(error))?;
             let answer = monitor.execute_json(command, arguments).timeout(None);
             answer.await.map_err(|error| self.not_answered(error))
         };
         match engine::timeout(self.timeout, exchange).await {
             Ok(answered) => answered,
-            Err(Elapsed(limit)) => Err(PublishedError::Timeout {
-                name: self.machine.name().to_owned(),
-                owner_pid: self.machine.entry().owner_pid,
-                limit,
-            }),
+            Err(Elapsed(limit)) => Err(self.not_in_time(limit)),
+        }
+    }
+
+    fn not_in_time(&self, limit: Duration) -> PublishedError {
+        PublishedError::Timeout {
+            name: self.machine.name().to_owned(),
+            owner_pid: self.machine.entry().owner_pid,
+            limit,
         }
     }
 
@@ -448,3 +457,6 @@ impl Error for PublishedError {}
 
 /// The timeout of an end whose own timeouts are not known.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long an owner may take to greet, within the time of the whole operation.
+const GREETING_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 30_000 });

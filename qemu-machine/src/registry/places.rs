@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::RegistryError;
+use super::error::MAKE_DIRECTORY;
 use crate::sys;
 
 /// The directories of this user's machines.
@@ -17,6 +18,8 @@ pub(super) struct Places {
     /// Where a process with another environment publishes: a session has
     /// `XDG_RUNTIME_DIR`, and a job of cron has not.
     other: Option<PathBuf>,
+    /// How many directories above these are ours too, and must be private.
+    above: usize,
 }
 
 impl Places {
@@ -26,10 +29,12 @@ impl Places {
             Some(runtime) if is_usable(&runtime) => Self {
                 own: runtime.join(NAME),
                 other: Some(fallback),
+                above: 0,
             },
             _ => Self {
                 own: fallback,
                 other: None,
+                above: 0,
             },
         }
     }
@@ -39,6 +44,7 @@ impl Places {
         Self {
             own: self.own.join(name),
             other: self.other.as_ref().map(|it| it.join(name)),
+            above: self.above + 1,
         }
     }
 
@@ -47,7 +53,7 @@ impl Places {
     /// # Errors
     /// It exists, and is not private to this user.
     pub(super) fn own(&self) -> Result<&Path, RegistryError> {
-        exists(&self.own)?;
+        self.exists(&self.own)?;
         Ok(&self.own)
     }
 
@@ -55,7 +61,7 @@ impl Places {
     pub(super) fn make_own(&self) -> Result<&Path, RegistryError> {
         match DirBuilder::new().mode(0o700).create(&self.own) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(RegistryError::file("make the directory", &self.own)(error))
+                Err(RegistryError::file(MAKE_DIRECTORY, &self.own)(error))
             }
             _ => self.own(),
         }
@@ -67,10 +73,22 @@ impl Places {
     /// The own one is not private to this user. Another place that is not is
     /// skipped: this user's machines are not in it.
     pub(super) fn existing(&self) -> Result<Vec<&Path>, RegistryError> {
-        let own = exists(&self.own)?.then_some(&*self.own);
+        let own = self.exists(&self.own)?.then_some(&*self.own);
         let other = self.other.as_deref();
-        let other = other.filter(|path| exists(path).unwrap_or_default());
+        let other = other.filter(|path| self.exists(path).unwrap_or_default());
         Ok(own.into_iter().chain(other).collect())
+    }
+
+    /// Whether one of these directories exists. Those above it are looked at
+    /// first: what is in one that others can write to is not trusted.
+    fn exists(&self, path: &Path) -> Result<bool, RegistryError> {
+        let above: Vec<&Path> = path.ancestors().skip(1).take(self.above).collect();
+        for directory in above.into_iter().rev() {
+            if !exists(directory)? {
+                return Ok(false);
+            }
+        }
+        exists(path)
     }
 }
 
@@ -113,7 +131,11 @@ const NAME: &str = "qemu-machine";
 #[cfg(test)]
 impl Places {
     pub(super) fn at(own: PathBuf, other: Option<PathBuf>) -> Self {
-        Self { own, other }
+        Self {
+            own,
+            other,
+            above: 0,
+        }
     }
 }
 
@@ -147,6 +169,37 @@ mod tests {
         // As another place, it is not looked into.
         let other = Places::at(scratch.0.join("none"), Some(link));
         assert_eq!(other.existing().unwrap(), [] as [&Path; 0]);
+    }
+
+    #[test]
+    fn a_directory_in_one_that_is_open_to_others_is_refused() {
+        let scratch = Scratch::new("below");
+        let place = Places::at(scratch.0.join("own"), None);
+        let below = place.below(".pools");
+        assert_eq!(below.existing().unwrap(), [] as [&Path; 0]);
+        let made = place.make_own().unwrap();
+        assert_eq!(below.existing().unwrap(), [] as [&Path; 0]);
+        below.make_own().unwrap();
+        assert_eq!(below.existing().unwrap().len(), 1);
+        fs::set_permissions(made, fs::Permissions::from_mode(0o755)).unwrap();
+        for refused in [below.existing().map(drop), below.make_own().map(drop)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("own is open to other users"), "{error}");
+        }
+        // As another place, it is not looked into.
+        let other = Places::at(scratch.0.join("none"), Some(scratch.0.join("own")));
+        assert_eq!(other.below(".pools").existing().unwrap(), [] as [&Path; 0]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_comes_with_advice() {
+        let place = Places::at(PathBuf::from("/proc/qemu-machine"), None);
+        let error = place.make_own().unwrap_err().to_string();
+        assert!(
+            error.contains("cannot make the directory /proc/"),
+            "{error}"
+        );
+        assert!(error.contains("set XDG_RUNTIME_DIR to"), "{error}");
     }
 
     #[test]

@@ -289,3 +289,19 @@ fn a_client_that_the_end_of_its_machine_cuts_off_learns_of_that_end() {
     // The folder is still there.
     assert!(machine.is_alive());
 }
+
+#[test]
+fn an_owner_that_does_not_greet_is_given_up_early() {
+    let scratch = Scratch::new("silent");
+    let places = scratch.places();
+    let _made = publish(&places, "vm").unwrap();
+    let machine = find_in(&places, "vm").unwrap();
+    for ended in [machine.shutdown().wait(), machine.kill().wait()] {
+        let error = ended.unwrap_err();
+        let limit = match &error {
+            PublishedError::Timeout { limit, .. } => *limit,
+            _ => panic!("{error}"),
+        };
+        assert!(limit < std::time::Duration::from_secs(1), "{error}");
+    }
+}

@@ -142,26 +142,68 @@ fn cgroup_limit(name: &str) -> Option<u64> {
     limits.min()
 }
 
-/// Where distributions have the firmware of UEFI for PCs.
-pub(super) fn firmware() -> Finding {
-    let found = FIRMWARE.iter().find(|path| Path::new(path).exists());
-    match found {
-        Some(path) => Finding::good("firmware", format!("UEFI for PCs at {path}")),
+/// Whether the firmware of UEFI is there for guests with this processor; `None` if
+/// they are not known to have one.
+pub(super) fn firmware(processor: &str) -> Option<Finding> {
+    let known = FIRMWARE
+        .iter()
+        .find(|it| it.processors.contains(&processor))?;
+    let found = known.files.iter().find(|path| Path::new(path).exists());
+    let guests = known.guests;
+    Some(match found {
+        Some(path) => Finding::good("firmware", format!("UEFI for {guests} at {path}")),
         None => Finding::warning(
             "firmware",
-            "no UEFI for PCs was found",
-            "guests that need it: install ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch)",
+            format!("no UEFI for {guests} was found"),
+            format!("guests that need it: install {}", known.packages),
         ),
-    }
+    })
 }
 
-const FIRMWARE: [&str; 6] = [
-    "/usr/share/OVMF/OVMF_CODE_4M.fd",
-    "/usr/share/OVMF/OVMF_CODE.fd",
-    "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-    "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-    "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
-    "/usr/share/qemu/edk2-x86_64-code.fd",
+/// Where distributions have the firmware of UEFI.
+struct Firmware {
+    processors: &'static [&'static str],
+    guests: &'static str,
+    files: &'static [&'static str],
+    packages: &'static str,
+}
+
+const FIRMWARE: [Firmware; 3] = [
+    Firmware {
+        processors: &["x86_64", "i386"],
+        guests: "PCs",
+        files: &[
+            "/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "/usr/share/OVMF/OVMF_CODE.fd",
+            "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+            "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+            "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
+            "/usr/share/qemu/edk2-x86_64-code.fd",
+        ],
+        packages: "ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch)",
+    },
+    Firmware {
+        processors: &["aarch64"],
+        guests: "64-bit ARM",
+        files: &[
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+            "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+            "/usr/share/qemu/edk2-aarch64-code.fd",
+        ],
+        packages: "qemu-efi-aarch64 (Debian, Ubuntu) or edk2-aarch64 (Fedora, Arch)",
+    },
+    Firmware {
+        processors: &["riscv64"],
+        guests: "64-bit RISC-V",
+        files: &[
+            "/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd",
+            "/usr/share/edk2/riscv/RISCV_VIRT_CODE.fd",
+            "/usr/share/qemu/edk2-riscv-code.fd",
+        ],
+        packages: "qemu-efi-riscv64 (Debian, Ubuntu) or edk2-riscv64 (Fedora)",
+    },
 ];
 
 #[cfg(test)]
@@ -182,6 +224,20 @@ mod tests {
         for (release, state) in table {
             assert_eq!(judge_kernel(release).state, state, "{release}");
         }
+    }
+
+    #[test]
+    fn the_firmware_is_that_of_the_guests() {
+        let said = |processor| firmware(processor).map(|it| it.what);
+        for (processor, guests) in [
+            ("x86_64", "PCs"),
+            ("i386", "PCs"),
+            ("aarch64", "64-bit ARM"),
+            ("riscv64", "64-bit RISC-V"),
+        ] {
+            assert!(said(processor).unwrap().contains(guests), "{processor}");
+        }
+        assert_eq!(said("s390x"), None);
     }
 
     #[test]
