@@ -76,8 +76,11 @@ impl Handshake {
         let (client, attached, mut monitor_ready) = self
             .connect(inner, side, settings, transcript, console)
             .await?;
-        let mut ready_so_far = !attached
-            || (monitor_ready.wait().await && all_have_devices(&client, &serial_ports).await?);
+        let mut ready_so_far = !attached || monitor_ready.wait().await;
+        // A clone has the devices of the frozen machine.
+        if ready_so_far && attached && self.start != GuestStart::Template {
+            ready_so_far = all_have_devices(&client, &serial_ports).await?;
+        }
         let mut last = &client;
         if ready_so_far {
             for (other, ready) in &mut readiness {

@@ -85,7 +85,8 @@ pub(super) fn start(
     let frozen = spec.image.template().map(|it| it.shell());
     let frozen = frozen.unwrap_or_default();
     if frozen.is_at_prompt {
-        parts.console.woke_with_shell_at_prompt();
+        let has_asked = frozen.has_asked_for_cursor;
+        parts.console.woke_with_shell_at_prompt(has_asked);
     }
     let inner = Arc::new(Inner {
         engine,

@@ -1,14 +1,15 @@
 //! Loads the guest of a template into a QEMU that waits for one.
 //!
 //! ```text
-//! capabilities, getfd, migrate-incoming --> MIGRATION: completed --> capabilities, cont
+//! capabilities, getfd, migrate-incoming --> MIGRATION: completed --> cont, capabilities
 //! ```
 //!
 //! The commands of each step are sent together, because each reply costs a round
-//! trip.
+//! trip. The guest runs with the reply to `cont`.
 
 use std::fs::File;
 use std::future::{IntoFuture, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 
 use qemu_qmp::Client;
@@ -53,11 +54,30 @@ async fn load_state(client: &Client, state: File, guest_ran: bool) -> Result<(),
         }
     }
     // With the capability, the guest could not be saved or moved: the stream is
-    // another.
+    // another. Later commands come after this one, so nobody waits for its reply.
     let whole = set_capabilities(client, &[("x-ignore-shared", false)]);
-    let start = guest_ran.then(|| client.execute_json("cont", ()));
-    let end = [whole].into_iter().chain(start);
-    together(end).await.map_err(MigrationError::Execute)
+    if !guest_ran {
+        return together([whole]).await.map_err(MigrationError::Execute);
+    }
+    let start = client.execute_json("cont", ()).timeout(None).into_future();
+    let whole = whole.timeout(None).into_future();
+    match first_reply(start, whole).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(MigrationError::Execute(error)),
+    }
+}
+
+/// Sends two commands, and waits for the reply to the first.
+async fn first_reply<F: Future + Unpin>(mut first: F, mut second: F) -> F::Output {
+    let mut is_second_pending = true;
+    poll_fn(|context| {
+        let reply = Pin::new(&mut first).poll(context);
+        if reply.is_pending() && is_second_pending {
+            is_second_pending = Pin::new(&mut second).poll(context).is_pending();
+        }
+        reply
+    })
+    .await
 }
 
 fn set_capabilities(client: &Client, capabilities: &[(&str, bool)]) -> ExecuteJson {

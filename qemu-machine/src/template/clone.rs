@@ -99,10 +99,19 @@ impl Template {
     /// another.
     ///
     /// If the guest was paused when it was frozen, the machine is paused too.
+    ///
+    /// Its environment has `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, unless that
+    /// of this process or of the frozen machine says something about the
+    /// variable. QEMU then reads a kernel into huge pages, in half the time.
     pub fn machine(&self) -> MachineBuilder {
         let mut spec = (*self.spec).clone();
         spec.image = Image::Template(Arc::clone(&self.files) as Arc<dyn TemplateFiles>);
         spec.name = None;
+        let is_set = std::env::var_os(TUNABLES).is_some();
+        if !is_set && spec.environment.iter().all(|(name, _)| name != TUNABLES) {
+            let value = Some(HUGE_PAGES.into());
+            spec.environment.push((TUNABLES.into(), value));
+        }
         MachineBuilder::from(spec)
     }
 
@@ -127,3 +136,9 @@ impl Template {
         &self.files.manifest.version
     }
 }
+
+/// A variable of glibc's; see <https://www.gnu.org/software/libc/manual/html_node/Tunables.html>.
+const TUNABLES: &str = "GLIBC_TUNABLES";
+
+/// Since glibc 2.35: a large allocation is advised to use huge pages.
+const HUGE_PAGES: &str = "glibc.malloc.hugetlb=1";

@@ -110,6 +110,7 @@ impl Freeze {
         };
         let shell = FrozenShell {
             is_at_prompt: machine.console.has_shell_at_prompt(),
+            has_asked_for_cursor: false,
             is_prepared: inner.is_prepared.load(Ordering::Relaxed),
         };
         let saving = Saving {
@@ -123,6 +124,12 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
+        // The question may have come with the last output.
+        let has_asked = machine.console.has_shell_asked_for_cursor();
+        let shell = FrozenShell {
+            has_asked_for_cursor: shell.is_at_prompt && has_asked,
+            ..shell
+        };
         let mut spec = launched.spec.clone();
         if name.is_some() {
             spec.name = name;

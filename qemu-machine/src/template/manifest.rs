@@ -39,6 +39,7 @@ impl Manifest {
             "format": FORMAT,
             "guest_ran": self.guest_ran,
             "shell_at_prompt": self.shell.is_at_prompt,
+            "shell_asked_for_cursor": self.shell.has_asked_for_cursor,
             "shell_prepared": self.shell.is_prepared,
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
@@ -67,9 +68,10 @@ impl Manifest {
         let pairs = |name: &str| value[name].as_array().map(|it| it.iter());
         Some(Self {
             guest_ran: value["guest_ran"].as_bool()?,
-            // Older templates have neither.
+            // Older templates have none of them.
             shell: FrozenShell {
                 is_at_prompt: value["shell_at_prompt"] == true,
+                has_asked_for_cursor: value["shell_asked_for_cursor"] == true,
                 is_prepared: value["shell_prepared"] == true,
             },
             version: value["version"].as_str()?.to_owned(),
@@ -135,6 +137,7 @@ mod tests {
             guest_ran: true,
             shell: FrozenShell {
                 is_at_prompt: true,
+                has_asked_for_cursor: true,
                 is_prepared: false,
             },
             version: "10.0.2".to_owned(),

@@ -104,6 +104,62 @@ fn linux_goes_on_with_what_it_had_in_memory_alone() {
 }
 
 #[test]
+fn a_clone_with_a_kernel_of_its_command_line_boots_again_after_a_reset() {
+    for (qemu, kernel) in crate::support::qemus()
+        .iter()
+        .flat_map(|qemu| ["vmlinux", "vmlinuz"].map(|kernel| (qemu, kernel)))
+    {
+        let scratch = Scratch::new("reset");
+        let vm = linux(qemu, scratch.path()).kernel(linux_guest().join(kernel));
+        let vm = vm.launch().wait().unwrap();
+        vm.console().expect("~ # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        shell.run("echo old > /own; nonce=old").wait().unwrap();
+        let template = vm.freeze().wait().unwrap();
+        for _ in 0..2 {
+            let clone = template.machine().launch().wait().unwrap();
+            let mut shell = clone.console().shell().wait().unwrap();
+            let own = shell.run("cat /own; echo $nonce").wait().unwrap();
+            assert_eq!(own.text(), "old\nold");
+            clone.reset().wait().unwrap();
+            // The prompt of the new boot.
+            clone.console().expect("~ # ").wait().unwrap();
+            let mut shell = clone.console().shell().wait().unwrap();
+            let own = shell.run("test -e /own || echo $nonce new").wait().unwrap();
+            assert_eq!(own.text(), "new", "{kernel}");
+            clone.shutdown().wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_clone_s_environment_has_huge_pages_unless_the_caller_says_otherwise() {
+    let qemu = crate::support::qemus().remove(0);
+    let scratch = Scratch::new("tunables");
+    let template = |machine: MachineBuilder| {
+        let vm = machine.launch().wait().unwrap();
+        goes_on(&vm);
+        vm.freeze().wait().unwrap()
+    };
+    let tunables = |machine: MachineBuilder| {
+        let vm = machine.launch().wait().unwrap();
+        let path = format!("/proc/{}/environ", vm.pid().unwrap());
+        let environment = String::from_utf8(std::fs::read(path).unwrap()).unwrap();
+        let mut words = environment.split('\0');
+        words
+            .find_map(|word| word.strip_prefix("GLIBC_TUNABLES="))
+            .map(str::to_owned)
+    };
+    let usual = template(checking(&qemu, &scratch));
+    assert_eq!(tunables(usual.machine()).unwrap(), "glibc.malloc.hugetlb=1");
+    let without = usual.machine().env_remove("GLIBC_TUNABLES");
+    assert_eq!(tunables(without), None);
+    let own = "glibc.malloc.check=0";
+    let other = template(checking(&qemu, &scratch).env("GLIBC_TUNABLES", own));
+    assert_eq!(tunables(other.machine()).unwrap(), own);
+}
+
+#[test]
 fn what_cannot_be_a_clone_is_refused_before_the_launch() {
     let qemu = crate::support::qemus().remove(0);
     let scratch = Scratch::new("refused");

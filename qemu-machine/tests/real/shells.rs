@@ -1,7 +1,7 @@
 //! Shells of this host on a pseudo-terminal, as if they were a guest's on its
 //! console: bash with its line editor, busybox with its own, dash with none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, linux_guest, text};
 use qemu_machine::console::OutputPiece;
@@ -56,6 +56,60 @@ fn a_command_has_its_output_and_its_status_and_leaves_its_state() {
         assert_eq!(run(""), (String::new(), 0));
         assert_eq!(run("sh -c 'kill -9 $$'").1, 128 + 9);
     });
+}
+
+/// Busybox asks at its prompt where the cursor is, and sleeps for 20 ms after the
+/// next line if that does not begin with the answer.
+#[test]
+fn a_shell_that_asks_for_the_cursor_is_answered() {
+    let busybox = linux_guest().join("busybox");
+    let busybox = format!("{} ash", busybox.canonicalize().unwrap().display());
+    let vm = on_a_terminal(&busybox).env("PROMPT", "it: # ").launch();
+    let vm = vm.wait().unwrap();
+    vm.console().expect("it: # \x1b[6n").wait().unwrap();
+    let mut shell = vm.console().shell().wait().unwrap();
+    shell.run("true").wait().unwrap();
+    vm.console().expect("it: # \x1b[6n").wait().unwrap();
+    // From here on, the shell is known to ask.
+    let times = [(); 10].map(|()| {
+        let begun = Instant::now();
+        assert_eq!(shell.run("echo 42").wait().unwrap().text(), "42");
+        begun.elapsed()
+    });
+    assert!(
+        times.iter().min() < Some(&Duration::from_millis(20)),
+        "{times:?}"
+    );
+    // Another shell in its place does not ask.
+    shell
+        .run("exec dash -i <&1")
+        .timeout(Duration::from_millis(50))
+        .wait()
+        .unwrap_err();
+    shell.recover().wait().unwrap();
+    assert_eq!(shell.run("echo 43").wait().unwrap().text(), "43");
+    assert_eq!(shell.run("echo 44").wait().unwrap().text(), "44");
+}
+
+#[test]
+fn an_answer_that_no_shell_wanted_is_no_part_of_the_command() {
+    for program in ["bash --norc -i", "dash -i"] {
+        let vm = on_a_terminal(program).env("PROMPT", "it: # ").launch();
+        let vm = vm.wait().unwrap();
+        vm.console().expect("it: # ").wait().unwrap();
+        let mut shell = vm.console().shell().wait().unwrap();
+        // Another program asks, at the prompt.
+        shell
+            .run("(sleep 0.1; printf '\\033[6n') & ")
+            .wait()
+            .unwrap();
+        vm.console().expect("\x1b[6n").wait().unwrap();
+        assert_eq!(
+            shell.run("echo 42").wait().unwrap().text(),
+            "42",
+            "{program}"
+        );
+    }
 }
 
 #[test]

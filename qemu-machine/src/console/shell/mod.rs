@@ -21,6 +21,7 @@ mod streamed;
 mod task_slot;
 
 use qemu_qmp_engine::{operation, timeout_option};
+use std::mem;
 use std::time::Duration;
 
 use error::Task;
@@ -268,12 +269,15 @@ impl Run {
 /// Types a script up to its own output. Returns whether the terminal adds
 /// carriage returns.
 async fn begin(console: &Console, script: &TypedScript) -> Result<bool, ShellFailure> {
+    let mut before = console.before_line().await;
     for (lines, marker) in &script.parts {
-        console.send(lines).timeout(None).await?;
+        let typed = format!("{}{lines}", mem::take(&mut before));
+        console.send(typed).timeout(None).await?;
         let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
         answer.timeout(None).await?;
     }
-    console.send(&script.lines).timeout(None).await?;
+    let typed = format!("{before}{}", script.lines);
+    console.send(typed).timeout(None).await?;
     let begun = console.expect(script.begun.then("(\r?)\n"));
     let begun = begun.past_kernel_lines().timeout(None).await?;
     Ok(begun.group(1) == Some(b"\r"))

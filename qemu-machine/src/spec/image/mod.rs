@@ -47,6 +47,8 @@ pub(crate) enum Image {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FrozenShell {
     pub(crate) is_at_prompt: bool,
+    /// It waits for the place of the cursor there.
+    pub(crate) has_asked_for_cursor: bool,
     /// It has the functions that wake a clone.
     pub(crate) is_prepared: bool,
 }
