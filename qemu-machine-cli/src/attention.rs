@@ -22,6 +22,7 @@ use std::thread;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::unread;
 use qemu_machine::Wait;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -150,6 +151,7 @@ impl Attention {
         calls.queue.push_back(call);
         let waiting = calls.waiting.take();
         drop(calls);
+        unread::hurry();
         if let Some(waker) = waiting {
             #[expect(
                 clippy::disallowed_methods,

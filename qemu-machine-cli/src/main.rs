@@ -24,6 +24,7 @@ mod help;
 mod offered;
 mod output;
 mod progress;
+mod unread;
 mod verb;
 
 use std::ffi::OsString;

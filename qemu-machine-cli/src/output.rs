@@ -6,7 +6,8 @@
 //! read about it.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::closed_output;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::progress::{self, Stream};
+use crate::unread;
 
 /// Writes to standard output what was asked for.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
@@ -22,8 +24,8 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     let written = progress::aside(bytes, Stream::Output, || {
-        let mut stdout = stdout()?.lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush())
+        // Without its lock: a tee that nobody reads may hold that.
+        unread::write_all(stdout()?.as_fd(), bytes)
     });
     written.map_err(|error| unwritable(&error))
 }
@@ -86,8 +88,7 @@ pub(crate) fn goes_to_file() -> bool {
 /// Writes the standard error of a program in the guest to ours.
 pub(crate) fn write_error(bytes: &[u8]) {
     progress::aside(bytes, Stream::Error, || {
-        let mut stderr = io::stderr().lock();
-        let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+        let _ = unread::write_all(io::stderr().as_fd(), bytes);
     });
 }
 

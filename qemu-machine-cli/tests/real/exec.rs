@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{ChildStdout, Stdio};
+use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::published::Place;
 use crate::support::{Running, Scratch, bounded, conforms, finish, qemus, text};
 
 #[test]
@@ -157,4 +162,30 @@ fn a_login_takes_the_shell_that_is_there() {
         (Some(0), "0\n"),
         "{stderr}"
     );
+}
+
+#[test]
+fn output_that_nobody_reads_keeps_no_machine_from_its_stop() {
+    let place = Place::new();
+    let qemu = qemus().pop().unwrap();
+    let flood = "while :; do echo a line of some length that nobody ever reads; done";
+    let steps = ["--name", "unread", "--expect", "~ # ", "--exec", flood];
+    let mut run = qemu.linux("initramfs", steps);
+    place.here(&mut run);
+    let mut running = Running::start(&mut run);
+    running.until("a line");
+    // Nothing announces that.
+    while !is_full(running.stdout.get_ref()) {
+        thread::yield_now();
+    }
+    assert_eq!(place.said(&["stop", "unread"]), "unread\n");
+    assert_eq!(running.status(Duration::from_secs(10)), Some(125));
+}
+
+/// Whether a pipe takes no more.
+fn is_full(pipe: &ChildStdout) -> bool {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let writer = fs::File::options().write(true).open(path).unwrap();
+    let mut fds = [PollFd::new(writer.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap() == 0
 }

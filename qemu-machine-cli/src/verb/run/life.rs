@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use qemu_machine::console::InteractEnd;
@@ -22,7 +23,7 @@ use super::stopped::{Stopped, interrupted};
 use crate::attention::Attention;
 use crate::exit::Outcome;
 use crate::guest_command::{self, CommandEnd, Unfinished};
-use crate::{output, progress};
+use crate::{output, progress, unread};
 
 /// The result of a run.
 pub(super) struct Lived {
@@ -69,6 +70,7 @@ pub(super) fn live(run: &Run, plan: Plan, attention: &Attention, owner: Option<&
             };
         }
     };
+    hurry_at_the_end_of(&machine);
     let mut guest = Guest::new(&machine, run, attention, clock);
     let offer = run.freeze.offer(&machine);
     let stopped = guest.walk(run, wakes, interacts, owner);
@@ -114,6 +116,19 @@ pub(super) fn live(run: &Run, plan: Plan, attention: &Attention, owner: Option<&
         }
     }
     lived
+}
+
+/// From the machine's end on, output that nobody reads is given up. Otherwise a
+/// full pipe would hold this process, and `stop` waits for it.
+fn hurry_at_the_end_of(machine: &Machine) {
+    let mut events = machine.monitor().events();
+    thread::spawn(move || {
+        while !matches!(
+            events.next().timeout(None).wait(),
+            Err(EventError::Ended { .. })
+        ) {}
+        unread::hurry();
+    });
 }
 
 /// The warning about a log or a transcript that was asked for, if one is not whole.
