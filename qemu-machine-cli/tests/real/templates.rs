@@ -69,11 +69,11 @@ fn a_full_disk_fails_a_template_and_leaves_the_others_whole() {
         let cache = place.folder.join("cache");
         fs::create_dir(&cache).unwrap();
         let cache = cache.to_str().unwrap();
-        let make = |name, memory| {
+        let template = |name, memory| {
             let run = qemu.run(["--memory", memory, "--expect", "> "]);
             line(&make(&place, name, &run))
         };
-        let (one, two) = (make("one", "16M"), make("two", "20M"));
+        let (one, two) = (template("one", "16M"), template("two", "20M"));
         let list = line(&place.verb(&["template", "list", "-q"]));
         let step = ["--send", "echo whole\\n", "--expect", "whole"];
         let clone = line(&place.verb(&[&["clone", "one"][..], &step].concat()));
