@@ -7,7 +7,8 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use qemu_machine::error::{ConnectError, ErrorKind, PublishedError};
+use qemu_machine::Wait;
+use qemu_machine::error::{ConnectError, ErrorKind, PublishedError, RegistryError};
 use qemu_machine::registry::{self, PublishedMachine};
 
 use super::qmp::failed;
@@ -24,7 +25,7 @@ pub(super) struct Names {
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
 
-    /// All machines that run
+    /// All machines that run, but those that a pool keeps ready
     #[arg(long, conflicts_with = "names")]
     all: bool,
 }
@@ -63,7 +64,12 @@ impl Names {
         act: impl Fn(&PublishedMachine) -> Result<(), Failure> + Sync,
     ) -> Result<Outcome, Failure> {
         let machines: Vec<_> = if self.all {
-            let all = registry::list().map_err(Failure::failed)?;
+            let mut all = registry::list().map_err(Failure::failed)?;
+            let pools = pools().map_err(Failure::failed)?;
+            all.retain(|machine| {
+                let (name, owner) = (machine.name(), machine.entry().owner_pid);
+                !pools.iter().any(|pool| pool.keeps(name, owner))
+            });
             all.into_iter().map(Ok).collect()
         } else {
             // A machine cannot end twice.
@@ -84,6 +90,41 @@ impl Names {
         Ok(outcome)
     }
 }
+
+/// A pool, and which of its machines were taken.
+struct Taken {
+    pool: String,
+    owner_pid: u32,
+    names: Vec<String>,
+}
+
+impl Taken {
+    /// Whether the pool keeps this machine ready, or makes it.
+    fn keeps(&self, machine: &str, owner_pid: u32) -> bool {
+        let number = machine.strip_prefix(&self.pool);
+        let number = number.and_then(|it| it.strip_prefix('-'));
+        owner_pid == self.owner_pid
+            && number.is_some_and(|it| it.parse::<u64>().is_ok())
+            && !self.names.iter().any(|taken| taken == machine)
+    }
+}
+
+/// The pools that answer.
+fn pools() -> Result<Vec<Taken>, RegistryError> {
+    let pools = registry::pools()?;
+    let asked = at_once(&pools, |pool| {
+        let status = pool.status().timeout(PATIENCE).wait().ok()?;
+        Some(Taken {
+            pool: pool.name().to_owned(),
+            owner_pid: status.owner_pid,
+            names: status.taken,
+        })
+    });
+    Ok(asked.into_iter().flatten().collect())
+}
+
+/// How long a pool has to say which machines were taken.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Does something with all of them at once: the ends of many machines take no
 /// longer than one. The results are in order.
@@ -119,6 +160,25 @@ pub(super) fn in_short(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pool_keeps_its_machines_that_were_not_taken() {
+        let pool = Taken {
+            pool: "web".to_owned(),
+            owner_pid: 7,
+            names: vec!["web-2".to_owned()],
+        };
+        assert!(pool.keeps("web-1", 7));
+        for (other, owner_pid) in [
+            ("web-2", 7),
+            ("web-1", 8),
+            ("web-a", 7),
+            ("web1", 7),
+            ("web", 7),
+        ] {
+            assert!(!pool.keeps(other, owner_pid), "{other}");
+        }
+    }
 
     #[test]
     fn an_age_has_its_largest_unit() {

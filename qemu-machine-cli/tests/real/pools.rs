@@ -81,6 +81,11 @@ fn each_machine_of_a_pool_is_handed_out_once_and_ends_with_it() {
     }
     let first = names.first().unwrap();
     place.said(&["stop", first]);
+    // Those that are ready are the pool's.
+    let stopped = place.said(&["stop", "--all"]);
+    let stopped: BTreeSet<String> = stopped.lines().map(str::to_owned).collect();
+    let rest: BTreeSet<String> = names.iter().filter(|it| *it != first).cloned().collect();
+    assert_eq!(stopped, rest);
 
     // A taker that is killed before it has the name.
     let socket = place.folder.join("qemu-machine/.pools/p/pool");

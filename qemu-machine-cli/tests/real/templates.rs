@@ -53,6 +53,56 @@ fn finish_in(place: &Place, command: &Command) -> Output {
     command.current_dir(place.folder.path()).output().unwrap()
 }
 
+/// As a line for a shell.
+fn line(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words = words.map(|word| format!("'{}'", word.to_str().unwrap()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_full_disk_fails_a_template_and_leaves_the_others_whole() {
+    for qemu in qemus() {
+        let place = Place::new();
+        let cache = place.folder.join("cache");
+        fs::create_dir(&cache).unwrap();
+        let cache = cache.to_str().unwrap();
+        let template = |name, memory| {
+            let run = qemu.run(["--memory", memory, "--expect", "> "]);
+            line(&make(&place, name, &run))
+        };
+        let (one, two) = (template("one", "16M"), template("two", "20M"));
+        let list = line(&place.verb(&["template", "list", "-q"]));
+        let step = ["--send", "echo whole\\n", "--expect", "whole"];
+        let clone = line(&place.verb(&[&["clone", "one"][..], &step].concat()));
+        let script = format!(
+            "mount -t tmpfs -o size=60m tmpfs '{cache}' && {one} >&2 || exit 3
+             files() {{ (cd '{cache}'; find . -type f ! -name '*.lock' | sort | sha1sum); }}
+             dd if=/dev/zero of='{cache}/filler' bs=64k >&2; truncate -s -1M '{cache}/filler'; files
+             {two}; echo \"two $?\"; files
+             {list}; {clone}; echo \"clone $?\""
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+        place.here(&mut unshare);
+        let done = finish(&unshare);
+        let (said, errors) = (text(&done.stdout), text(&done.stderr));
+        let lines: Vec<_> = said.lines().collect();
+        let [before, made, after, listed, cloned] = lines[..] else {
+            panic!("{said}{errors}");
+        };
+        assert_eq!(
+            (made, listed.len(), cloned),
+            ("two 1", 32, "clone 0"),
+            "{errors}"
+        );
+        assert_eq!(before, after, "files");
+        assert!(errors.contains("MiB free"), "{errors}");
+    }
+}
+
 /// Prints a number that is only in this guest's memory.
 const NONCE: &str = "busybox od -An -N8 -tx8 /dev/urandom | busybox tee /nonce";
 
