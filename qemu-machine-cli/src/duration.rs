@@ -11,8 +11,15 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
     let (number, seconds) = unit.unwrap_or((text, 1.0));
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+    let time = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+    if time > LONGEST {
+        return Err(format!("'{text}' is longer than a hundred years"));
+    }
+    Ok(time)
 }
+
+/// A clock that begins at the start of the host has room for its end.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 #[cfg(test)]
 mod tests {
@@ -30,6 +37,12 @@ mod tests {
         ];
         for (text, millis) in table {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["800000h", "3000000000"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        for text in ["900000h", "9223372036854775807", "1e300"] {
+            assert!(parse(text).is_err(), "{text}");
         }
         for text in ["", "s", "-1", "soon", "1d", "inf", "nan"] {
             assert!(parse(text).is_err(), "{text}");

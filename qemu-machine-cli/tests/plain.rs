@@ -128,6 +128,7 @@ fn unusable_arguments_have_status_2_and_say_why_on_standard_error() {
         &["nonesuch"],
         &["run", "--smp", "many"],
         &["events", "s", "A B"],
+        &["mouse", "s", "move", "nan", "0"],
         &["run", "--login", "root:secret"],
         &["qom", "get", "s", "/machine"],
         &["tui"],

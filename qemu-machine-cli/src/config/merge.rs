@@ -83,7 +83,7 @@ pub(super) fn layers<'a>(document: &'a Document, name: &str) -> Result<Vec<&'a S
     Ok(layers)
 }
 
-/// How many targets a target may extend, directly or through others.
+/// The greatest number of targets that extend each other in a row.
 const MOST_BASES: usize = 100;
 
 /// The faults of what targets extend.

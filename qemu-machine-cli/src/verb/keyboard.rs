@@ -76,9 +76,9 @@ enum Task {
     /// Moves to a place: 0 is left or up, 1 is right or down. The machine needs a
     /// tablet: run it with -- -device virtio-tablet-pci
     Move {
-        #[arg(allow_negative_numbers = true)]
+        #[arg(allow_negative_numbers = true, value_parser = finite)]
         x: f64,
-        #[arg(allow_negative_numbers = true)]
+        #[arg(allow_negative_numbers = true, value_parser = finite)]
         y: f64,
         /// Moves by a distance instead, in steps of the mouse
         #[arg(long)]
@@ -119,6 +119,12 @@ enum WhichButton {
     Right,
     WheelUp,
     WheelDown,
+}
+
+/// A place or a distance.
+fn finite(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|it: &f64| it.is_finite());
+    number.ok_or_else(|| format!("'{text}' is no number"))
 }
 
 fn text(text: &str) -> Result<String, String> {

@@ -80,7 +80,7 @@ impl Places {
     }
 
     /// Whether one of these directories exists. Those above it are looked at
-    /// first: a directory below one is not trusted if others can write there.
+    /// first: if others can write to those, nothing in them is trusted.
     fn exists(&self, path: &Path) -> Result<bool, RegistryError> {
         let above: Vec<&Path> = path.ancestors().skip(1).take(self.above).collect();
         for directory in above.into_iter().rev() {
