@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use clap::{Command, CommandFactory, FromArgMatches, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::config;
 use crate::failure::Failure;
@@ -64,9 +65,9 @@ pub(crate) enum Refused {
 
 /// Reads the arguments, with those of the target that they name.
 pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
-    let mut matches = command().try_get_matches_from(words)?;
+    let mut matches = matched(words)?;
     if let Some(words) = config::expand(words, &matches)? {
-        matches = command().try_get_matches_from(words)?;
+        matches = matched(&words)?;
     }
     let read = Arguments::from_arg_matches(&matches);
     Ok(read.map_err(|error| {
@@ -78,6 +79,55 @@ pub(crate) fn read(words: &[OsString]) -> Result<Arguments, Refused> {
             None => error,
         }
     })?)
+}
+
+fn matched(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let matches = command().try_get_matches_from(words);
+    matches.map_err(|mut error| {
+        if let Some(tip) = tip(&error, words) {
+            let tip = ContextValue::StyledStrs(vec![tip.into()]);
+            error.insert(ContextKind::Suggested, tip);
+        }
+        error
+    })
+}
+
+/// How to give an option a value that begins with a hyphen. clap takes the value
+/// for an option that does not exist, and its own tip makes it an argument of
+/// QEMU.
+fn tip(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let words = words.iter().skip(1).map(|it| it.to_str());
+    let words = words.collect::<Option<Vec<_>>>()?;
+    let mut full = command();
+    full.build();
+    let mut command = &full;
+    for word in &words {
+        command = command.find_subcommand(word).unwrap_or(command);
+    }
+    let words = words.iter().take_while(|it| **it != "--");
+    let words: Vec<_> = words.collect();
+    words.windows(2).find_map(|pair| {
+        let [option, value] = *<&[_; 2]>::try_from(pair).ok()?;
+        let is_meant = value.starts_with(unknown.as_str()) && takes_value(command, option);
+        is_meant.then(|| format!("to pass '{value}' as a value, use '{option}={value}'"))
+    })
+}
+
+/// Whether the word is an option of this verb, and the next word its value.
+fn takes_value(command: &Command, word: &str) -> bool {
+    let is_named = |it: &&Arg| {
+        let long = it.get_long().map(|name| format!("--{name}"));
+        let short = it.get_short().map(|letter| format!("-{letter}"));
+        [long, short].into_iter().flatten().any(|name| name == word)
+    };
+    let option = command.get_arguments().find(is_named);
+    option.is_some_and(|it| it.get_action().takes_values() && !it.is_require_equals_set())
 }
 
 impl From<clap::Error> for Refused {

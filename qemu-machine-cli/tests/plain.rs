@@ -262,6 +262,32 @@ fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
 }
 
 #[test]
+fn a_value_that_begins_with_a_hyphen_is_said_how_to_give() {
+    let refused = |words: &[&str]| {
+        let output = finish(command().args(words));
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        text(&output.stderr)
+    };
+    let table = [
+        (&["run", "--name", "-x"][..], "'--name=-x'"),
+        (&["run", "--name", "--zz=y"], "'--name=--zz=y'"),
+        (
+            &["run", "--name", "--memroy"],
+            "similar argument exists: '--memory'",
+        ),
+        (&["template", "list", "--store", "-xy"], "'--store=-xy'"),
+        // These have no such value.
+        (&["run", "--console", "-x"], "'-- -x'"),
+        (&["status", "web", "-x"], "'-- -x'"),
+    ];
+    for (words, right) in table {
+        let error = refused(words);
+        let tips = error.matches("as a value, use ").count();
+        assert!(error.contains(right) && tips == 1, "{words:?}: {error}");
+    }
+}
+
+#[test]
 fn a_store_that_cannot_be_made_is_said_with_what_to_set() {
     let scratch = Scratch::new();
     let file = scratch.join("file");

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::document::Document;
+use crate::output;
 
 /// The targets of a configuration: the output of --list-targets --json.
 #[derive(Debug, Serialize)]
@@ -50,14 +51,23 @@ impl Targets {
 
 impl fmt::Display for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.targets.iter().map(|it| it.name.chars().count());
-        let width = names.max().unwrap_or_default();
-        for target in &self.targets {
+        let names = self.targets.iter().map(|it| in_one_line(&it.name));
+        let names: Vec<String> = names.collect();
+        let widths = names.iter().map(|it| it.chars().count());
+        let width = widths.max().unwrap_or_default();
+        for (name, target) in names.iter().zip(&self.targets) {
             match &target.description {
-                Some(description) => writeln!(f, "{:width$}  {description}", target.name)?,
-                None => writeln!(f, "{}", target.name)?,
+                Some(description) => {
+                    writeln!(f, "{name:width$}  {}", in_one_line(description.trim()))?;
+                }
+                None => writeln!(f, "{name}")?,
             }
         }
         Ok(())
     }
+}
+
+/// The text without what a terminal would obey, a line's end, too.
+fn in_one_line(text: &str) -> String {
+    output::printable(text).replace('\n', "\\n")
 }

@@ -99,6 +99,10 @@ fn targets_are_listed() {
         &["--config", "machines.toml", "fast", "--dry-run"],
     );
     assert!(named.starts_with("qemu-system-aarch64\n"), "{named}");
+    let odd = "[target.\"a\\nb\"]\ndescription = \"boots\\nand \\u001b[31mso\\n\"\n";
+    fs::write(scratch.join("machines.toml"), odd).unwrap();
+    let listed = said(scratch.path(), &list);
+    assert_eq!(listed, "a\\nb  boots\\nand \\u{1b}[31mso\n");
 }
 
 #[test]
