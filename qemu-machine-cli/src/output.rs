@@ -111,7 +111,7 @@ pub(crate) fn error(text: impl fmt::Display) {
 
 /// The text without what a terminal would obey: a message quotes names, and what
 /// QEMU and the guest said.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control() && !['\n', '\t'].contains(&letter) {

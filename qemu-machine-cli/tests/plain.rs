@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{BINARY, command, conforms, finish, json, json_schema, text};
+use support::{BINARY, Scratch, command, conforms, finish, json, json_schema, text};
 
 fn said(words: &[&str]) -> String {
     let output = finish(command().args(words));
@@ -259,6 +259,38 @@ fn a_verb_prints_the_schema_of_its_json_without_other_arguments() {
     }
     let words = ["events", "--json-schema", "--json"];
     assert_eq!(finish(command().args(words)).status.code(), Some(2));
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_said_with_what_to_set() {
+    let scratch = Scratch::new();
+    let file = scratch.join("file");
+    fs::write(&file, "").unwrap();
+    let said = |words: &[&str]| {
+        let mut command = command();
+        let output = finish(command.args(words).env("XDG_CACHE_HOME", &file));
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        text(&output.stderr)
+    };
+    let directory = file.join("qemu-machine/templates");
+    let failure = format!("cannot make the store {}: ", directory.display());
+    let advice = "\n  advice: set XDG_CACHE_HOME to a directory that can be written";
+    for words in [&["template", "list"][..], &["clone", "web"]] {
+        let error = said(words);
+        let has_all = error.contains(&failure) && error.contains(advice);
+        assert!(has_all && error.contains("with --store"), "{error}");
+    }
+    let error = said(&["run", "--freezable"]);
+    assert!(
+        error.contains(advice) && !error.contains("--store"),
+        "{error}"
+    );
+    let store = directory.to_str().unwrap();
+    let error = said(&["template", "list", "--store", store]);
+    assert!(
+        error.contains(&failure) && !error.contains("advice"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -79,6 +79,23 @@ fn a_doctor_looks_for_what_guests_with_another_processor_need() {
 }
 
 #[test]
+fn a_doctor_shows_what_a_program_that_is_no_qemu_prints() {
+    let files = Scratch::new();
+    let script = "#!/bin/sh\nprintf 'this is \\033[31mno QEMU\\n'\nseq 2 9\nexit 3\n";
+    let mut doctor = support::command();
+    doctor.args(["doctor", "--qemu"]);
+    let program = files.program("junk", script);
+    let doctor = support::finish(doctor.arg(&program));
+    let said = text(&doctor.stdout);
+    assert_eq!(doctor.status.code(), Some(1), "{said}");
+    let program = program.display();
+    let ends = format!("; '{program}' exited with code 3\n");
+    let shown = "\n           this is \\u{1b}[31mno QEMU\n           2\n           3\n           \
+                 4\n           5\n           ...\n";
+    assert!(said.contains(&ends) && said.contains(shown), "{said}");
+}
+
+#[test]
 fn any_event_is_waited_for_if_there_is_no_schema() {
     let scratch = Scratch::new();
     let socket = scratch.join("qmp");

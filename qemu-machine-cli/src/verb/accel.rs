@@ -7,6 +7,7 @@ use clap::Args;
 use qemu_machine::{Accel, Wait};
 use serde::Serialize;
 
+use super::qmp::failed;
 use super::run::default_qemu;
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -79,7 +80,7 @@ impl TryAccel {
         if self.refresh {
             probe = probe.refresh();
         }
-        let report = probe.wait().map_err(Failure::failed)?;
+        let report = probe.wait().map_err(failed)?;
         let best = report.best();
         let best = best.as_ref().map(|choice| choice.accel().name().to_owned());
         let found = report.findings().map(|(accel, finding)| Finding {

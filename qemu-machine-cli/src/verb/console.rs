@@ -3,15 +3,19 @@
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
+use qemu_machine::Console;
 use qemu_machine::console::{ConnectConsole, InteractEnd};
-use qemu_machine::error::{InteractError, InteractFailure};
+use qemu_machine::error::{ErrorKind, InteractError, InteractFailure};
 use qemu_machine::registry::{ConsoleEntry, PublishedMachine};
-use qemu_machine::{Console, Wait};
 
 use super::published::find;
+use super::qmp::failed as not_done;
+use super::way::wait;
 use crate::attention::{Attention, Call};
+use crate::duration;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
@@ -33,6 +37,10 @@ pub(crate) struct AttachConsole {
     /// Only shows it. Ctrl-C leaves it
     #[arg(short, long)]
     read_only: bool,
+
+    /// How long the owner of the machine may take to answer
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
+    timeout: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -44,7 +52,7 @@ impl AttachConsole {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
         let machine = find(&self.name)?;
         let attention = Attention::of_verb()?;
-        let console = connect(&machine, self.console.as_deref())?;
+        let console = connect(&machine, self.console.as_deref(), self.timeout, &attention)?;
         if self.read_only {
             return watch(&console, &attention);
         }
@@ -166,9 +174,20 @@ fn described(name: Option<&str>) -> String {
 }
 
 /// Connects to the console of this name, or to the first one.
-pub(super) fn connect(machine: &PublishedMachine, name: Option<&str>) -> Result<Console, Failure> {
+pub(super) fn connect(
+    machine: &PublishedMachine,
+    name: Option<&str>,
+    limit: Duration,
+    attention: &Attention,
+) -> Result<Console, Failure> {
     entry(machine, name)?;
-    connecting(machine, name).wait().map_err(super::qmp::failed)
+    // A console can be silent. So only the owner's answer tells whether it serves.
+    match wait(attention, machine.status().timeout(limit))? {
+        Err(error) if error.kind() == ErrorKind::Timeout => return Err(not_done(error)),
+        _ => {}
+    }
+    let connect = connecting(machine, name).timeout(limit);
+    wait(attention, connect)?.map_err(not_done)
 }
 
 /// The operation that connects to it.

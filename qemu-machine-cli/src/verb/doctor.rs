@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use clap::Args;
+use qemu_machine::error::{ErrorKind, LaunchError};
 use qemu_machine::qmp::Client;
 use qemu_machine::{Accel, Machine, Wait};
 use serde::Serialize;
@@ -106,6 +107,8 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.0 {
             let Finding { name, what, .. } = finding;
+            // Its other lines are below the first.
+            let what = what.replace('\n', "\n         ");
             writeln!(f, "{:8} {name}: {what}", finding.state.name())?;
             if let Some(advice) = &finding.advice {
                 writeln!(f, "{:8}   advice: {advice}", "")?;
@@ -156,11 +159,37 @@ fn qemu(binary: OsString) -> (Finding, Guests) {
             (Finding::good("qemu", what), Guests::of(monitor))
         }
         Err(error) => {
-            let finding = Finding::bad("qemu", error.failure.to_string(), error.advice());
+            let finding = Finding::bad("qemu", what_failed(&name, &error), error.advice());
             (finding, Guests::default())
         }
     }
 }
+
+/// Why it did not start, with the first lines that it printed.
+fn what_failed(binary: &str, error: &LaunchError) -> String {
+    let mut what = error.failure.to_string();
+    let Some(report) = &error.report else {
+        return what;
+    };
+    // We killed one that hung.
+    if error.kind() != ErrorKind::Timeout {
+        what += &format!("; '{binary}' {}", report.status);
+    }
+    let printed = String::from_utf8_lossy(&report.output_tail);
+    let mut lines = printed.lines().filter(|it| !it.trim().is_empty());
+    for line in lines.by_ref().take(SHOWN_LINES) {
+        what.push_str("\n  ");
+        let shown: String = line.trim_end().chars().take(SHOWN_LETTERS).collect();
+        what += &output::printable(&shown);
+    }
+    if lines.next().is_some() {
+        what += "\n  ...";
+    }
+    what
+}
+
+const SHOWN_LINES: usize = 5;
+const SHOWN_LETTERS: usize = 200;
 
 /// Those of this processor.
 impl Default for Guests {

@@ -4,6 +4,7 @@ mod follow;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use qemu_machine::registry::PublishedMachine;
@@ -74,7 +75,7 @@ impl Logs {
 
     fn follow_console(&self, machine: &PublishedMachine) -> Result<Outcome, Failure> {
         let attention = Attention::of_verb()?;
-        let console = connect(machine, self.console_name())?;
+        let console = connect(machine, self.console_name(), PATIENCE, &attention)?;
         console::watch(&console, &attention)
     }
 }
@@ -84,3 +85,6 @@ fn print(log: &Path) -> Result<Outcome, Failure> {
     output::copy(&mut file, log)?;
     Ok(Outcome::Succeeded)
 }
+
+/// How long the owner of a machine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);

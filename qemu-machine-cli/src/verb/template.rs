@@ -7,6 +7,7 @@ mod remove;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use qemu_machine::error::TemplateError;
 use qemu_machine::template::TemplateStore;
 
 pub(super) use described::DescribedTemplate;
@@ -65,13 +66,26 @@ pub(super) struct StoreOption {
 
 impl StoreOption {
     pub(super) fn open(&self) -> Result<TemplateStore, Failure> {
-        let store = match &self.store {
-            Some(directory) => TemplateStore::at(directory),
-            None => TemplateStore::user(),
-        };
-        store.map_err(Failure::failed)
+        match &self.store {
+            Some(directory) => TemplateStore::at(directory).map_err(Failure::failed),
+            None => TemplateStore::user().map_err(|error| not_writable(&error, ANOTHER_STORE)),
+        }
     }
 }
+
+/// Opens the user's store, for a verb without --store.
+pub(super) fn user_store() -> Result<TemplateStore, Failure> {
+    TemplateStore::user().map_err(|error| not_writable(&error, ANOTHER_CACHE))
+}
+
+/// The default directory cannot be made.
+fn not_writable(error: &TemplateError, advice: &str) -> Failure {
+    Failure::failed(format_args!("{error}\n  advice: {advice}"))
+}
+
+const ANOTHER_CACHE: &str = "set XDG_CACHE_HOME to a directory that can be written";
+const ANOTHER_STORE: &str =
+    "set XDG_CACHE_HOME to a directory that can be written, or name one with --store";
 
 /// What the tasks print as JSON.
 #[cfg(test)]

@@ -328,6 +328,7 @@ fn an_owner_that_is_stopped_is_named_within_the_time_limit() {
         &["qmp", "web", "query-status", "--timeout", "0.3"][..],
         &["events", "web", "--for", "0.3"],
         &["screenshot", "web", "x.ppm", "--timeout", "0.3"],
+        &["console", "web", "--timeout", "0.3"],
     ] {
         let error = place.failed(124, words);
         let expected = format!("its owner, process {owner}, did not answer within 300ms");

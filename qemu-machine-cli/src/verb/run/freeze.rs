@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use qemu_machine::template::{FreezeOffer, TemplateFacts, TemplateStore};
+use qemu_machine::template::{FreezeOffer, TemplateFacts};
 use qemu_machine::{Machine, MachineBuilder};
 
 use crate::attention::Attention;
 use crate::failure::Failure;
+use crate::verb::template::user_store;
 use crate::{output, progress};
 
 #[derive(Debug, Default, Args)]
@@ -31,10 +32,7 @@ impl FreezeOptions {
     pub(super) fn prepare(&self, builder: MachineBuilder) -> Result<MachineBuilder, Failure> {
         let place = match &self.freeze_on_failure {
             Some(directory) => place_for(directory)?,
-            None if self.freezable => {
-                let store = TemplateStore::user().map_err(Failure::failed)?;
-                store.path().to_owned()
-            }
+            None if self.freezable => user_store()?.path().to_owned(),
             None => return Ok(builder),
         };
         Ok(with_memory(builder).freezable_in(place))

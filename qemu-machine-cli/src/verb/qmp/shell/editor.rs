@@ -18,6 +18,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
 use std::rc::Rc;
 
+use super::screen::{Screen, Turn};
 use super::{Ended, execute, history, listener};
 use crate::attention::{Attention, Call};
 use crate::exit::Outcome;
@@ -29,7 +30,8 @@ use crate::verb::qmp::live::Live;
 use crate::verb::qmp::session::{Session, State};
 
 pub(super) fn run(session: &mut Session<'_>, kept: Option<&Path>) -> Result<Ended, Failure> {
-    let mut editor = open(session).map_err(|error| failed(&error))?;
+    let screen = Arc::new(Screen::new());
+    let mut editor = open(session, &screen).map_err(|error| failed(&error))?;
     if let Some(path) = kept {
         // A new file has nothing to read.
         let _ = editor.load_history(path);
@@ -40,18 +42,19 @@ pub(super) fn run(session: &mut Session<'_>, kept: Option<&Path>) -> Result<Ende
     let mut flusher = editor
         .create_external_printer()
         .map_err(|error| failed(&error))?;
-    let show = move |text: String| drop(printer.print(text));
+    let (shown, last) = (screen.clone(), screen.clone());
+    let show = move |text: String| shown.show(|| drop(printer.print(text)));
     let caller = session.attention.clone();
     let ended = move || {
         // The printer takes a second text only when the first is on its way to
         // the screen. So the last event is shown before the end.
-        let _ = flusher.print(NOTHING.to_owned());
+        last.show(|| drop(flusher.print(NOTHING.to_owned())));
         caller.raise();
     };
     let listening = listener::listen(events, show, ended);
     let listener = listening.map_err(|error| failed(&error.into()))?;
     greet(session);
-    let ended = converse(session, &mut editor, kept)?;
+    let ended = converse(session, &mut editor, &screen, kept)?;
     if matches!(ended, Ended::Quit(_) | Ended::Lost(_)) {
         listener.finish();
     }
@@ -62,6 +65,7 @@ pub(super) fn run(session: &mut Session<'_>, kept: Option<&Path>) -> Result<Ende
 fn converse(
     session: &mut Session<'_>,
     editor: &mut Editor<Person, DefaultHistory>,
+    screen: &Screen,
     kept: Option<&Path>,
 ) -> Result<Ended, Failure> {
     let waker = Waker::from(Arc::new(Interrupter(session.attention.clone())));
@@ -76,7 +80,9 @@ fn converse(
             Mode::Human => "hmp> ",
         };
         session.attention.watch(Some(waker.clone()));
+        screen.set(Turn::Changing);
         let read = editor.readline(prompt);
+        screen.set(Turn::Commands);
         session.attention.watch(None);
         let line = match read {
             Ok(line) => line,
@@ -108,7 +114,10 @@ fn converse(
     }
 }
 
-fn open(session: &Session<'_>) -> rustyline::Result<Editor<Person, DefaultHistory>> {
+fn open(
+    session: &Session<'_>,
+    screen: &Arc<Screen>,
+) -> rustyline::Result<Editor<Person, DefaultHistory>> {
     let config = Config::builder()
         .max_history_size(history::LINES_LIMIT)?
         .history_ignore_dups(true)?
@@ -120,6 +129,7 @@ fn open(session: &Session<'_>) -> rustyline::Result<Editor<Person, DefaultHistor
     editor.set_helper(Some(Person {
         state: session.state.clone(),
         attention: session.attention.clone(),
+        screen: screen.clone(),
     }));
     Ok(editor)
 }
@@ -154,6 +164,7 @@ impl Wake for Interrupter {
 struct Person {
     state: Rc<State>,
     attention: Attention,
+    screen: Arc<Screen>,
 }
 
 impl Helper for Person {}
@@ -164,9 +175,10 @@ impl Hinter for Person {
     type Hint = String;
 
     /// Gives no hint. The editor asks for one whenever it shows the line, after it
-    /// began to listen to SIGINT. So a call and an end that came just before are
-    /// not missed.
+    /// began to listen to SIGINT and to its printer. So a call and an end that came
+    /// just before are not missed.
     fn hint(&self, _line: &str, _pos: usize, _context: &Context<'_>) -> Option<String> {
+        self.screen.set(Turn::Editor);
         if self.attention.has_calls() || self.state.monitor.disconnected().is_some() {
             self.attention.raise();
         }
@@ -180,6 +192,8 @@ impl Validator for Person {
         Ok(if is_open {
             ValidationResult::Incomplete
         } else {
+            // The editor ends now.
+            self.screen.set(Turn::Changing);
             ValidationResult::Valid(None)
         })
     }

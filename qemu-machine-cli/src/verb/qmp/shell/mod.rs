@@ -9,6 +9,7 @@
 mod editor;
 mod history;
 mod listener;
+mod screen;
 mod script;
 
 use std::io::{self, IsTerminal};
