@@ -181,7 +181,7 @@ pub(super) fn connect(
     attention: &Attention,
 ) -> Result<Console, Failure> {
     entry(machine, name)?;
-    // A console can be silent. So only the owner's answer tells whether it serves.
+    // A console can be silent. So the owner is asked whether it serves.
     match wait(attention, machine.status().timeout(limit))? {
         Err(error) if error.kind() == ErrorKind::Timeout => return Err(not_done(error)),
         _ => {}

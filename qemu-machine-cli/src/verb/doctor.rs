@@ -171,7 +171,7 @@ fn what_failed(binary: &str, error: &LaunchError) -> String {
     let Some(report) = &error.report else {
         return what;
     };
-    // We killed one that hung.
+    // After a timeout, we have killed it, so its status says nothing.
     if error.kind() != ErrorKind::Timeout {
         what += &format!("; '{binary}' {}", report.status);
     }
