@@ -173,7 +173,7 @@ fn what_failed(binary: &str, error: &LaunchError) -> String {
     };
     // After a timeout, we have killed it, so its status says nothing.
     if error.kind() != ErrorKind::Timeout {
-        what += &format!("; '{binary}' {}", report.status);
+        what = format!("{what}; '{binary}' {}", report.status);
     }
     let printed = String::from_utf8_lossy(&report.output_tail);
     let mut lines = printed.lines().filter(|it| !it.trim().is_empty());
