@@ -39,7 +39,7 @@ fn one_interrupt_ends_a_launch_that_hangs_and_nothing_is_left() {
 fn one_interrupt_ends_the_search_for_an_accelerator_and_nothing_is_left() {
     let (files, left) = (Scratch::new(), Scratch::new());
     let there = files.fifo("there");
-    let hangs = format!("echo >{}; exec sleep 100", there.display());
+    let hangs = format!("echo >'{}'; exec sleep 100", there.display());
     let lists = "echo 'Accelerators supported in QEMU binary:'; echo tcg; exit";
     for (name, at_the_list) in [("list", &*hangs), ("trial", lists)] {
         let script = format!("#!/bin/sh\ncase \"$*\" in *help*) {at_the_list};; esac\n{hangs}\n");
