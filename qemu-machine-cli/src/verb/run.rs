@@ -111,8 +111,10 @@ struct TargetOptions {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Console and steps")]
 struct ConsoleOptions {
-    /// Shows the console live; with --exec, on standard error
-    #[arg(long, value_name = "stdout|stderr", num_args = 0..=1, require_equals = true,
+    /// Shows the console live, on stdout or stderr
+    ///
+    /// Without a value, on standard output; with --exec, on standard error.
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto", hide_possible_values = true)]
     console: Option<Live>,
 
@@ -120,7 +122,9 @@ struct ConsoleOptions {
     #[arg(long, requires = "console", hide_short_help = true)]
     prefix: bool,
 
-    /// Gives you the console after the last step; Ctrl-] ends it
+    /// Gives you the console after the last step
+    ///
+    /// Ctrl-] leaves it, and ends the machine.
     #[arg(long, conflicts_with = "console")]
     interact: bool,
 
@@ -140,7 +144,7 @@ struct BackgroundOptions {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Ends")]
 struct EndOptions {
-    /// Waits until the machine ends by itself, after the last step
+    /// After the last step, waits until the machine ends
     #[arg(long)]
     stay: bool,
 
@@ -166,8 +170,8 @@ struct EndOptions {
     #[arg(long, hide_short_help = true)]
     keep_on_failure: bool,
 
-    /// Prints what would be run, and runs nothing
-    #[arg(long, value_name = "list|shell|json", num_args = 0..=1, require_equals = true,
+    /// Prints what would be run, as list, shell or json
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true,
           default_missing_value = "list", hide_possible_values = true)]
     dry_run: Option<dry_run::Form>,
 
@@ -187,9 +191,9 @@ enum Live {
 
 const EXAMPLES: &str = "\
 Examples:
-  qemu-machine run --kernel vmlinuz --append console=ttyS0 --expect '~ # ' --exec 'uname -r'
-  qemu-machine run --detach --name web --drive disk.qcow2 --memory 1G --accel best
-  qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -m 1G -cdrom boot.iso";
+  qemu-machine run --kernel linux --append console=ttyS0 --login root --exec id
+  qemu-machine run --detach --name web --drive disk.qcow2 --memory 1G
+  qemu-machine run --console --timeout 5m -- qemu-system-x86_64 -cdrom boot.iso";
 
 impl Run {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {

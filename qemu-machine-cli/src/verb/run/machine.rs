@@ -63,7 +63,7 @@ pub(in crate::verb) struct MachineOptions {
     #[arg(long, value_name = "NUMBER")]
     pub(super) smp: Option<u32>,
 
-    /// The accelerators to try, in order; best is the fastest of all
+    /// Accelerators to try, in order; best is the fastest
     #[arg(long, value_name = "best|NAME", value_delimiter = ',',
           value_parser = Offered(accelerators), hide_possible_values = true)]
     pub(super) accel: Vec<String>,

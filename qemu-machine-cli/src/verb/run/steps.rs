@@ -98,13 +98,13 @@ const OPTIONS: [(&str, &str, &str, ReadStep); 5] = [
     (
         "login",
         "USER",
-        "Logs in; with a password: USER:env:NAME, USER:file:PATH",
+        "Logs in: USER, USER:env:NAME or USER:file:PATH",
         |text| Ok(Step::Login(login(text)?)),
     ),
     (
         "exec",
         "COMMAND",
-        "Runs a command in the guest; its output and status become ours",
+        "Runs a command in the guest; its status becomes ours",
         |text| Ok(Step::Exec(text.to_owned())),
     ),
 ];
