@@ -30,7 +30,7 @@ pub(crate) struct List {
 const EXAMPLES: &str = "\
 Examples:
   qemu-machine ps
-  qemu-machine ps -q | xargs -r qemu-machine stop";
+  qemu-machine ps -q | grep ^test- | xargs -r qemu-machine stop";
 
 impl List {
     pub(crate) fn run(self) -> Result<Outcome, Failure> {
