@@ -30,8 +30,8 @@ pub(crate) struct Events {
     server: Server,
 
     /// Which events; any of these
-    #[arg(value_name = "PATTERN", value_parser = Asked::read)]
-    patterns: Vec<Asked>,
+    #[arg(value_name = "PATTERN", value_parser = pattern)]
+    patterns: Vec<EventPattern>,
 
     /// Ends after this many events; fails if QEMU ends before
     #[arg(long, value_name = "NUMBER")]
@@ -51,21 +51,6 @@ Examples:
   qemu-machine events qmp.sock
   qemu-machine events qmp.sock SHUTDOWN RESET --count 1 --for 60
   qemu-machine events qmp.sock 'JOB_STATUS_CHANGE{\"status\":\"concluded\"}'";
-
-/// A pattern, and the name in it.
-#[derive(Debug, Clone)]
-struct Asked {
-    name: String,
-    pattern: EventPattern,
-}
-
-impl Asked {
-    fn read(text: &str) -> Result<Self, String> {
-        let name = text.split('{').next().unwrap_or_default().to_owned();
-        let pattern = pattern(text)?;
-        Ok(Self { name, pattern })
-    }
-}
 
 /// Reads `NAME` or `NAME{…}`.
 pub(super) fn pattern(text: &str) -> Result<EventPattern, String> {
@@ -92,7 +77,7 @@ impl Events {
         let mut events = if self.patterns.is_empty() {
             monitor.events()
         } else {
-            monitor.events_matching(self.patterns.into_iter().map(|it| it.pattern))
+            monitor.events_matching(self.patterns)
         };
         // A script that causes the events waits for this note.
         output::note(format_args!("listening to the {}", monitor.server()));
@@ -115,7 +100,7 @@ impl Events {
 }
 
 /// Fails if this QEMU has no event of such a name: nobody should wait for it.
-fn check(monitor: &Client, patterns: &[Asked], limit: Duration) -> Result<(), Failure> {
+fn check(monitor: &Client, patterns: &[EventPattern], limit: Duration) -> Result<(), Failure> {
     if patterns.is_empty() {
         return Ok(());
     }
@@ -126,7 +111,7 @@ fn check(monitor: &Client, patterns: &[Asked], limit: Duration) -> Result<(), Fa
         Err(error) => return Err(failed(error)),
     };
     let known: Vec<&str> = schema.events().map(|event| event.name()).collect();
-    let mut names = patterns.iter().map(|it| &*it.name);
+    let mut names = patterns.iter().map(EventPattern::name);
     match names.find(|name| !known.contains(name)) {
         Some(name) if !known.is_empty() => Err(Failure::failed(unknown(name, &known))),
         _ => Ok(()),

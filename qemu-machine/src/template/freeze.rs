@@ -108,11 +108,8 @@ impl Freeze {
                 machine: inner.name.clone(),
             });
         };
-        let shell = FrozenShell {
-            is_at_prompt: machine.console.has_shell_at_prompt(),
-            has_asked_for_cursor: false,
-            is_prepared: inner.is_prepared.load(Ordering::Relaxed),
-        };
+        let is_at_prompt = machine.console.has_shell_at_prompt();
+        let is_prepared = inner.is_prepared.load(Ordering::Relaxed);
         let saving = Saving {
             qmp: machine.monitor().clone(),
             launched: Arc::clone(launched),
@@ -124,11 +121,11 @@ impl Freeze {
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
-        // The question may have come with the last output.
-        let has_asked = machine.console.has_shell_asked_for_cursor();
         let shell = FrozenShell {
-            has_asked_for_cursor: shell.is_at_prompt && has_asked,
-            ..shell
+            is_at_prompt,
+            // The question may have come with the last output.
+            has_asked_for_cursor: is_at_prompt && machine.console.has_shell_asked_for_cursor(),
+            is_prepared,
         };
         let mut spec = launched.spec.clone();
         if name.is_some() {

@@ -40,6 +40,11 @@ impl EventPattern {
         }
     }
 
+    /// The name of the events.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the pattern matches an event.
     pub fn matches(&self, event: &Event) -> bool {
         self.name == event.name()
