@@ -31,7 +31,7 @@ kept! {
     "freeze": super::template::DescribedTemplate,
     "kill": super::stop::Ended,
     "pool": super::pool::Output,
-    "ps": super::published::Described,
+    "ps": super::ps::Listed,
     "qmp": super::qmp::Returned,
     "qom": super::qom::Output,
     "replay": super::replay::Entry,

@@ -5,11 +5,22 @@ use std::time::Duration;
 use clap::Args;
 use qemu_machine::Wait;
 use qemu_machine::registry::{self, PublishedMachine};
+use serde::Serialize;
 
-use super::published::{Described, State, age, at_once, in_short};
+use super::published::{Described, Pools, State, age, at_once, in_short};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::output;
+
+/// A machine that runs, and whose it is.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Listed {
+    #[serde(flatten)]
+    machine: Described,
+    /// The pool that keeps it ready; null if there is none, or if it was taken.
+    pool: Option<String>,
+}
 
 /// Lists the machines of this user that run.
 ///
@@ -41,20 +52,37 @@ impl List {
             }
             return Ok(Outcome::Succeeded);
         }
-        let states = states(&machines);
-        let machines: Vec<_> = machines.iter().zip(states).collect();
+        let pools = Pools::ask().map_err(Failure::failed)?;
+        let listed = machines.iter().zip(states(&machines));
+        let listed = listed.map(|(machine, state)| Listed {
+            machine: Described::new(machine.entry(), state),
+            pool: pools.that_keeps(machine).map(str::to_owned),
+        });
         if self.json {
-            for (machine, state) in machines {
-                output::line(output::json(&Described::new(machine.entry(), state)))?;
+            for listed in listed {
+                output::line(output::json(&listed))?;
             }
         } else {
-            let head = ["NAME", "STATE", "PID", "AGE", "BINARY"].map(str::to_owned);
-            let rows = machines
-                .into_iter()
-                .map(|(machine, state)| row(machine, state));
+            let head = ["NAME", "STATE", "POOL", "PID", "AGE", "BINARY"].map(str::to_owned);
+            let ages = machines.iter().map(|it| in_short(age(it.entry().since)));
+            let rows = listed.zip(ages).map(|(listed, age)| listed.row(age));
             output::write(table(std::iter::once(head).chain(rows)).as_bytes())?;
         }
         Ok(Outcome::Succeeded)
+    }
+}
+
+impl Listed {
+    fn row(self, age: String) -> [String; 6] {
+        let Self { machine, pool } = self;
+        [
+            machine.name,
+            machine.state.word().to_owned(),
+            pool.unwrap_or_else(|| "-".to_owned()),
+            machine.pid.to_string(),
+            age,
+            machine.binary,
+        ]
     }
 }
 
@@ -64,17 +92,6 @@ fn states(machines: &[PublishedMachine]) -> Vec<State> {
         let asked = machine.status().timeout(PATIENCE).wait();
         asked.map_or(State::NoAnswer, |status| State::of(&status.guest))
     })
-}
-
-fn row(machine: &PublishedMachine, state: State) -> [String; 5] {
-    let entry = machine.entry();
-    [
-        entry.name.clone(),
-        state.word().to_owned(),
-        entry.pid.to_string(),
-        in_short(age(entry.since)),
-        entry.binary.display().to_string(),
-    ]
 }
 
 /// Columns as wide as their widest cell, except for the last.

@@ -64,13 +64,10 @@ impl Names {
         act: impl Fn(&PublishedMachine) -> Result<(), Failure> + Sync,
     ) -> Result<Outcome, Failure> {
         let machines: Vec<_> = if self.all {
-            let mut all = registry::list().map_err(Failure::failed)?;
-            let pools = pools().map_err(Failure::failed)?;
-            all.retain(|machine| {
-                let (name, owner) = (machine.name(), machine.entry().owner_pid);
-                !pools.iter().any(|pool| pool.keeps(name, owner))
-            });
-            all.into_iter().map(Ok).collect()
+            let all = registry::list().map_err(Failure::failed)?;
+            let pools = Pools::ask().map_err(Failure::failed)?;
+            let all = all.into_iter().filter(|it| pools.that_keeps(it).is_none());
+            all.map(Ok).collect()
         } else {
             // A machine cannot end twice.
             let mut seen = HashSet::new();
@@ -91,36 +88,47 @@ impl Names {
     }
 }
 
+/// The pools that answer.
+pub(super) struct Pools(Vec<Pool>);
+
 /// A pool, and which of its machines were taken.
-struct Taken {
-    pool: String,
+struct Pool {
+    name: String,
     owner_pid: u32,
-    names: Vec<String>,
+    taken: Vec<String>,
 }
 
-impl Taken {
-    /// Whether the pool keeps this machine ready, or makes it.
-    fn keeps(&self, machine: &str, owner_pid: u32) -> bool {
-        let number = machine.strip_prefix(&self.pool);
-        let number = number.and_then(|it| it.strip_prefix('-'));
-        owner_pid == self.owner_pid
-            && number.is_some_and(|it| it.parse::<u64>().is_ok())
-            && !self.names.iter().any(|taken| taken == machine)
+impl Pools {
+    pub(super) fn ask() -> Result<Self, RegistryError> {
+        let pools = registry::pools()?;
+        let asked = at_once(&pools, |pool| {
+            let status = pool.status().timeout(PATIENCE).wait().ok()?;
+            Some(Pool {
+                name: pool.name().to_owned(),
+                owner_pid: status.owner_pid,
+                taken: status.taken,
+            })
+        });
+        Ok(Self(asked.into_iter().flatten().collect()))
+    }
+
+    /// The name of the pool that keeps this machine ready, or makes it.
+    pub(super) fn that_keeps(&self, machine: &PublishedMachine) -> Option<&str> {
+        let (name, owner_pid) = (machine.name(), machine.entry().owner_pid);
+        let mut pools = self.0.iter();
+        let pool = pools.find(|pool| pool.keeps(name, owner_pid))?;
+        Some(&pool.name)
     }
 }
 
-/// The pools that answer.
-fn pools() -> Result<Vec<Taken>, RegistryError> {
-    let pools = registry::pools()?;
-    let asked = at_once(&pools, |pool| {
-        let status = pool.status().timeout(PATIENCE).wait().ok()?;
-        Some(Taken {
-            pool: pool.name().to_owned(),
-            owner_pid: status.owner_pid,
-            names: status.taken,
-        })
-    });
-    Ok(asked.into_iter().flatten().collect())
+impl Pool {
+    fn keeps(&self, machine: &str, owner_pid: u32) -> bool {
+        let number = machine.strip_prefix(&self.name);
+        let number = number.and_then(|it| it.strip_prefix('-'));
+        owner_pid == self.owner_pid
+            && number.is_some_and(|it| it.parse::<u64>().is_ok())
+            && !self.taken.iter().any(|taken| taken == machine)
+    }
 }
 
 /// How long a pool has to say which machines were taken.
@@ -163,10 +171,10 @@ mod tests {
 
     #[test]
     fn a_pool_keeps_its_machines_that_were_not_taken() {
-        let pool = Taken {
-            pool: "web".to_owned(),
+        let pool = Pool {
+            name: "web".to_owned(),
             owner_pid: 7,
-            names: vec!["web-2".to_owned()],
+            taken: vec!["web-2".to_owned()],
         };
         assert!(pool.keeps("web-1", 7));
         for (other, owner_pid) in [

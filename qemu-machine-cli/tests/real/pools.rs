@@ -81,11 +81,21 @@ fn each_machine_of_a_pool_is_handed_out_once_and_ends_with_it() {
     }
     let first = names.first().unwrap();
     place.said(&["stop", first]);
-    // Those that are ready are the pool's.
-    let stopped = place.said(&["stop", "--all"]);
-    let stopped: BTreeSet<String> = stopped.lines().map(str::to_owned).collect();
-    let rest: BTreeSet<String> = names.iter().filter(|it| *it != first).cloned().collect();
-    assert_eq!(stopped, rest);
+    // Those that are ready are the pool's. `stop --all` goes by the same, but would
+    // end the machines of other tests and of the user.
+    let listed = place.said(&["ps", "--json"]);
+    let machines = conforms("ps", listed.as_bytes());
+    let of_pool = machines
+        .iter()
+        .filter(|it| it["owner_pid"] == started["owner_pid"]);
+    let (ready, taken): (Vec<_>, Vec<_>) = of_pool.partition(|it| it["pool"] == "p");
+    let taken: BTreeSet<&str> = taken
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    let rest: BTreeSet<&str> = names.iter().skip(1).map(String::as_str).collect();
+    assert_eq!(taken, rest);
+    assert!(!ready.is_empty(), "{listed}");
 
     // A taker that is killed before it has the name.
     let socket = place.folder.join("qemu-machine/.pools/p/pool");

@@ -105,9 +105,9 @@ fn machines_are_listed_paused_reset_and_stopped_by_their_names() {
             let row = row.unwrap_or_else(|| panic!("{begin}: {table}"));
             row[begin.len()..].split_whitespace().collect::<Vec<_>>()
         };
-        assert_eq!(row("NAME "), ["STATE", "PID", "AGE", "BINARY"]);
-        assert_eq!(row("data base ")[0], "running");
-        assert_eq!(row("web ")[3], qemu.binary.to_string_lossy());
+        assert_eq!(row("NAME "), ["STATE", "POOL", "PID", "AGE", "BINARY"]);
+        assert_eq!(row("data base ")[..2], ["running", "-"]);
+        assert_eq!(row("web ")[4], qemu.binary.to_string_lossy());
 
         let listed = place.said(&["ps", "--json"]);
         let listed = conforms("ps", listed.as_bytes());
