@@ -1,5 +1,6 @@
 """The types: the package and a program that uses it, checked by mypy."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,9 @@ except ImportError:
     mypy = None  # type: ignore[assignment]
 
 import qemu_machine
+
+#: The replacement of QEMU's packages.
+REPLACEMENT = Path(qemu_machine.__file__).with_name("compat")
 
 PROGRAM = """
 import asyncio
@@ -48,13 +52,21 @@ class Types(unittest.TestCase):
         command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *arguments]
         with tempfile.TemporaryDirectory() as folder:
             ended = subprocess.run(
-                [*command, "--cache-dir", folder], capture_output=True, text=True, cwd=folder
+                [*command, "--cache-dir", folder],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env={**os.environ, "MYPYPATH": str(REPLACEMENT)},
             )
         self.assertEqual(ended.stderr, "")
         return ended.stdout
 
     def test_the_package_has_no_errors(self) -> None:
         self.assertEqual(self.mypy("-p", "qemu_machine", "--exclude", "compat"), "")
+
+    def test_the_replacement_has_no_errors(self) -> None:
+        bases = ("--namespace-packages", "--explicit-package-bases")
+        self.assertEqual(self.mypy(*bases, str(REPLACEMENT / "qemu")), "")
 
     def test_a_program_is_checked_against_it(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

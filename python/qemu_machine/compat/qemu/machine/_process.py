@@ -112,7 +112,7 @@ class Process:
             if end is not None:
                 poll = select.poll()
                 poll.register(end, select.POLLIN)
-                return Deadline(timeout).wait(poll)
+                return bool(Deadline(timeout).wait(poll))
         thread = threading.Thread(target=self._look_for_end, daemon=True)
         thread.start()
         thread.join(timeout)

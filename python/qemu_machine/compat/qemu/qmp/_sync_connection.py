@@ -195,6 +195,7 @@ class SyncConnection:
         return _Step(self, error_message)
 
     def _start_session(self, negotiate: bool, deadline: Deadline) -> None:
+        assert self._stream is not None
         self.greeting = None
         self._replies = Replies(in_order=not negotiate)
         if negotiate:
