@@ -407,6 +407,21 @@ class Subclasses(MachineTest):
                 vm.shutdown()
             self.assertEqual((popen.poll(), popen.returncode), (0, 0))
 
+    def test_a_signal_s_handler_may_ask_while_the_program_asks(self) -> None:
+        asked: List[bool] = []
+        with machine() as vm:
+            vm.launch()
+            before = signal.signal(signal.SIGALRM, lambda *_: asked.append(vm.is_running()))
+            try:
+                # One signal at a time: on a busy host they would nest.
+                for number in range(500):
+                    signal.setitimer(signal.ITIMER_REAL, 0.0001)
+                    while len(asked) == number:
+                        self.assertTrue(vm.is_running())
+            finally:
+                signal.signal(signal.SIGALRM, before)
+        self.assertEqual(set(asked), {True})
+
     def test_the_command_line_is_logged(self) -> None:
         with self.assertLogs("qemu.machine", logging.DEBUG) as logged, machine() as vm:
             vm.launch()

@@ -44,8 +44,9 @@ class Process:
         # call into C starts or reaps, and appends. No signal's handler runs in it.
         self._pids: List[int] = []
         self._reaped: List[Tuple[int, int]] = []
-        # While it is held, the number is that of the process.
-        self._reaping = threading.Lock()
+        # While it is held, the number is that of the process. A signal's handler may
+        # ask in the middle of the same thread's question.
+        self._reaping = threading.RLock()
         self._guarded: Optional[str] = None
 
     def __repr__(self) -> str:
@@ -80,16 +81,15 @@ class Process:
 
     def poll(self) -> Optional[int]:
         """Return the exit code, or None while it runs."""
-        if self._reaped or not self._pids:
-            return self.returncode
         with self._reaping:
-            reaped = map(os.waitpid, self._pids, (os.WNOHANG,))
-            try:
-                # Of one that runs, the number is 0.
-                self._reaped.extend(filter(operator.itemgetter(0), reaped))
-            except ChildProcessError:
-                # Somebody else has reaped it, or SIGCHLD is ignored.
-                self._reaped.append((self._pids[0], 0))
+            if self._pids and not self._reaped:
+                reaped = map(os.waitpid, self._pids, (os.WNOHANG,))
+                try:
+                    # Of one that runs, the number is 0.
+                    self._reaped.extend(filter(operator.itemgetter(0), reaped))
+                except ChildProcessError:
+                    # Somebody else has reaped it, or SIGCHLD is ignored.
+                    self._reaped.append((self._pids[0], 0))
         if self._reaped:
             item, self._guarded = self._guarded, None
             GUARDIAN.release_process(item)
