@@ -267,7 +267,8 @@ impl OpenShell {
         let shell = self.opened();
         // A second marker may still be answered. Then a line is printed.
         let typed = before + conversation.typed().count() as u64;
-        shell.console.shell_is_at_prompt(typed, shell.resets);
+        let resets = shell.resets;
+        shell.console.shell_is_at_prompt(typed, resets, false);
         Ok(shell)
     }
 
