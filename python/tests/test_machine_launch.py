@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, List
 
-from tests.machines import FAKE, WRAPPER, MachineTest, machine, qtest_machine
+from tests.machines import FAKE, WRAPPER, MachineTest, machine, qtest_machine, run_child
 from tests.scripted import descriptors, scratch
 
 from qemu.machine import QEMUMachine
@@ -238,6 +238,21 @@ class Log(MachineTest):
         with open(read, encoding="utf-8") as file:
             self.assertEqual(file.read(), "shown\nfake: terminating\n")
         self.assertEqual(vm.get_log(), "")
+
+    def test_our_standard_streams_may_be_closed(self) -> None:
+        with scratch() as folder:
+            found = os.path.join(folder, "found")
+            run_child(
+                f"BASE[0] = {folder!r}\n"
+                "for number in range(3): os.close(number)\n"
+                "with qtest_machine() as vm:\n"
+                "    vm.set_console()\n"
+                "    vm.launch()\n"
+                "    answers = vm.cmd('fake-echo', a=1), vm.qtest('endianness')\n"
+                f"    with open({found!r}, 'w') as file: print(*answers, file=file)\n"
+            )
+            with open(found, encoding="utf-8") as file:
+                self.assertEqual(file.read(), "{'a': 1} OK endianness\n\n")
 
 
 class FailedLaunch(MachineTest):

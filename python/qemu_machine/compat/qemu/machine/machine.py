@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import io
 import logging
 import os
@@ -317,9 +318,14 @@ class QEMUMachine(MonitorFace):
 
     def _pair_with_child(self) -> SocketPair:
         """Return two ends. QEMU gets the second, under the same number."""
-        pair = socket.socketpair()
-        self._child_fds.append(pair[1].fileno())
-        return pair
+        ours, theirs = socket.socketpair()
+        if theirs.fileno() <= 2:
+            # Our standard streams are closed, but QEMU has its own.
+            with theirs as low:
+                number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+            theirs = socket.socket(fileno=number)
+        self._child_fds.append(theirs.fileno())
+        return ours, theirs
 
     def _end_failed_launch(self, err: BaseException) -> None:
         if self._popen is not None and self._popen.pid is None:
