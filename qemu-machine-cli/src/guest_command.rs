@@ -38,6 +38,15 @@ pub(crate) enum Unfinished {
     Output(Failure),
 }
 
+impl fmt::Display for CommandEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with status {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
 impl CommandEnd {
     pub(crate) fn is_success(self) -> bool {
         self == Self::Code(0)

@@ -8,7 +8,7 @@ use qemu_machine::Wait;
 use qemu_machine::template::TemplateFacts;
 
 use super::published::find;
-use super::run::keep_as_it_was;
+use super::run::{keep_as_it_was, template_name};
 use super::template::{DescribedTemplate, StoreOption};
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub(crate) struct Freeze {
     name: String,
 
     /// The template's name for `clone`; by default that of the machine
-    #[arg(long = "as", value_name = "TEMPLATE")]
+    #[arg(long = "as", value_name = "TEMPLATE", value_parser = template_name)]
     template: Option<String>,
 
     /// Keeps it in this directory, which must not exist, and not in the store

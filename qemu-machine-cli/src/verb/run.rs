@@ -29,7 +29,7 @@ use qemu_machine::error::LaunchError;
 pub(super) use clone::{CloneMachine, locate};
 pub(super) use freeze::{keep_as_it_was, wakes_by_default};
 pub(super) use machine::{COMMAND_RING_BYTES, default_qemu};
-pub(super) use make::Make;
+pub(super) use make::{Make, template_name};
 pub(super) use pool::StartPool;
 #[cfg(test)]
 pub(super) use pool::StartedPool;

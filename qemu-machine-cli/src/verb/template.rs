@@ -65,6 +65,18 @@ pub(super) struct StoreOption {
 }
 
 impl StoreOption {
+    /// Opens a store to look into it. A directory that was given must be there.
+    pub(super) fn open_existing(&self) -> Result<TemplateStore, Failure> {
+        match &self.store {
+            Some(directory) if !directory.is_dir() => Err(Failure::failed(format_args!(
+                "there is no store of templates at {}",
+                directory.display()
+            ))),
+            _ => self.open(),
+        }
+    }
+
+    /// Opens a store to make a template in it.
     pub(super) fn open(&self) -> Result<TemplateStore, Failure> {
         match &self.store {
             Some(directory) => TemplateStore::at(directory).map_err(Failure::failed),

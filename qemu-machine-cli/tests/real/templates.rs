@@ -300,6 +300,17 @@ fn a_run_that_fails_can_freeze_its_guest_for_a_clone() {
     assert!(stderr.contains(&advice), "{stderr}");
     let mark = place.said(&["clone", kept.to_str().unwrap(), "--exec", "cat /mark"]);
     assert_eq!(mark, "1\n");
+    // A clone that fails can do the same.
+    let (kept, again) = (kept.to_str().unwrap(), place.folder.join("again"));
+    let steps = ["--exec", "echo 2 >>/mark", "--exec", "false"];
+    let failing = [
+        &["clone", kept, "--freeze-on-failure"][..],
+        &[again.to_str().unwrap()],
+        &steps,
+    ];
+    place.failed(1, &failing.concat());
+    let marks = place.said(&["clone", again.to_str().unwrap(), "--exec", "cat /mark"]);
+    assert_eq!(marks, "1\n2\n");
     // It is kept: a run does not write over it.
     let taken = finish(&run);
     assert_eq!(taken.status.code(), Some(125));
@@ -327,6 +338,34 @@ fn a_run_that_fails_can_freeze_its_guest_for_a_clone() {
 }
 
 #[test]
+fn a_name_that_clone_would_not_find_and_a_store_that_is_not_there_are_refused() {
+    let place = Place::new();
+    for name in ["a/b", ".", ""] {
+        let refused = place.failed(2, &["template", "make", name, "--memory", "16M"]);
+        assert!(
+            refused.contains("a template's name has no slash"),
+            "{refused}"
+        );
+    }
+    let none = place.folder.join("none");
+    let none = none.to_str().unwrap();
+    for verb in [
+        &["template", "list"][..],
+        &["template", "show", "x"],
+        &["template", "remove", "x"],
+        &["template", "prune"],
+        &["clone", "x"],
+    ] {
+        let refused = place.failed(1, &[verb, &["--store", none]].concat());
+        assert!(
+            refused.contains("there is no store of templates at"),
+            "{refused}"
+        );
+        assert!(!Path::new(none).exists(), "{verb:?}");
+    }
+}
+
+#[test]
 fn a_machine_that_runs_is_frozen_by_its_name() {
     let qemu = qemus().remove(0);
     let place = Place::new();
@@ -349,6 +388,23 @@ fn a_machine_that_runs_is_frozen_by_its_name() {
     let gone = place.failed(1, &["freeze", "web"]);
     assert!(gone.contains("no machine with the name 'web'"), "{gone}");
     place.said(&["clone", "ready", "--send", "echo hi\\n", "--expect", "hi"]);
+    place.said(&[
+        "clone",
+        "ready",
+        "--detach",
+        "--freezable",
+        "--name",
+        "layer",
+    ]);
+    place.said(&["freeze", "layer", "--as", "frozen-again"]);
+    place.said(&[
+        "clone",
+        "frozen-again",
+        "--send",
+        "echo hi\\n",
+        "--expect",
+        "hi",
+    ]);
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 
     // Beside the store.

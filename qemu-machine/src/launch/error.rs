@@ -68,7 +68,8 @@ pub enum LaunchFailure {
         reason: &'static str,
     },
     /// The machine cannot take the guest of its template, or the files of the
-    /// template have changed. No process was started.
+    /// template have changed. No process was started, unless only the running
+    /// QEMU shows that it is another one.
     NotOfTemplate {
         /// What differs, and what to do.
         reason: String,

@@ -22,7 +22,18 @@ use crate::spec::image::{STATE, TemplateFiles};
 
 /// Loads the state of the devices, and starts the guest if it ran. The memory
 /// is there already: it is mapped from the template's file.
+///
+/// A script may have started another QEMU than the template's.
 pub(super) async fn load(client: &Client, files: &dyn TemplateFiles) -> Result<(), LaunchFailure> {
+    let version = client.greeting().and_then(|it| it.version.clone());
+    let version = version.map(|it| it.to_string()).unwrap_or_default();
+    if !files.version().is_empty() && version != files.version() {
+        let reason = format!(
+            "it is a guest of QEMU {}, and this is QEMU {version}; make the template again",
+            files.version()
+        );
+        return Err(LaunchFailure::NotOfTemplate { reason });
+    }
     let path = files.directory().join(STATE);
     let state = File::open(&path).map_err(|cause| LaunchFailure::File {
         action: "read",

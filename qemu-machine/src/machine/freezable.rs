@@ -1,10 +1,13 @@
 //! What a machine whose guest can be frozen was launched with.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use super::backing::below;
 use crate::process::stamp::Stamp;
 use crate::process::{self, StartError};
+use crate::spec::image::input_files;
 use crate::spec::{Image, ImagePlan, MachineSpec};
 
 /// What a freeze needs to know of the launch.
@@ -30,7 +33,7 @@ impl Freezable {
             let path = path.canonicalize().unwrap_or(path);
             Stamp::of(&path).ok().map(|stamp| (path, stamp))
         };
-        let inputs = inputs(spec, &plan).unwrap_or_default();
+        let inputs = inputs(spec).unwrap_or_default();
         Some(Self {
             spec: MachineSpec {
                 image: Image::Freezable(None),
@@ -54,13 +57,25 @@ impl Freezable {
     }
 }
 
-/// QEMU, the files that the guest boots from, and the images below its disks.
-pub(crate) fn inputs(spec: &MachineSpec, plan: &ImagePlan) -> Result<Vec<PathBuf>, StartError> {
+/// QEMU, and the files that it reads for the guest: what the guest boots from,
+/// its disks, and the images below those.
+pub(crate) fn inputs(spec: &MachineSpec) -> Result<Vec<PathBuf>, StartError> {
     let working = spec.working_directory.clone().unwrap_or_default();
-    let disks = plan.disks.iter().map(|disk| working.join(&disk.base));
-    let program = program(spec)?;
-    let inputs = [program].into_iter().chain(boot_files(spec)).chain(disks);
-    Ok(inputs.collect())
+    let mut inputs = vec![program(spec)?];
+    let mut next: Vec<PathBuf> = input_files(&spec.arguments);
+    next.reverse();
+    while let Some(file) = next.pop().map(|file| working.join(file)) {
+        // A name may stand for something else. A disk that is missing is refused
+        // by QEMU.
+        let is_input = file
+            .metadata()
+            .is_ok_and(|it| it.is_file() || it.file_type().is_block_device());
+        if is_input && !inputs.contains(&file) {
+            next.extend(below(&file));
+            inputs.push(file);
+        }
+    }
+    Ok(inputs)
 }
 
 /// The path of the QEMU that a launch would start, without links.
@@ -68,18 +83,4 @@ pub(crate) fn program(spec: &MachineSpec) -> Result<PathBuf, StartError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = process::find(spec.binary(), &path)?;
     Ok(program.canonicalize().unwrap_or(program))
-}
-
-/// The files that the guest booted from, which a clone needs when it reboots.
-fn boot_files(spec: &MachineSpec) -> Vec<PathBuf> {
-    let working = spec.working_directory.clone().unwrap_or_default();
-    let words = spec.arguments.windows(2);
-    let files = words.filter(|pair| {
-        let option = pair[0].to_str().unwrap_or_default();
-        let option = option.strip_prefix("--").or(option.strip_prefix('-'));
-        option.is_some_and(|it| ["kernel", "initrd", "bios", "dtb"].contains(&it))
-    });
-    let files = files.map(|pair| working.join(&pair[1]));
-    // A firmware may be named as QEMU finds it in its own directories.
-    files.filter(|path| path.exists()).collect()
 }

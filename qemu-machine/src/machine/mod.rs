@@ -1,6 +1,7 @@
 //! The handle on a launched machine, and its operations: shutdown, run state,
 //! migration, snapshots, and the schema of its QEMU.
 
+mod backing;
 mod drop;
 pub(crate) mod error;
 pub(crate) mod forwarded_port;

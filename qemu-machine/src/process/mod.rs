@@ -2,6 +2,7 @@
 //! the wait for its end.
 
 pub(crate) mod blocking;
+pub(crate) mod digest;
 mod group;
 pub(crate) mod guardian;
 pub(crate) mod runtime_dir;

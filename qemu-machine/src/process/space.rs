@@ -11,8 +11,8 @@ pub(crate) fn check_disk(directory: &Path, memory_bytes: u64) -> Result<(), Stri
     let free = File::open(directory).and_then(|it| sys::free_bytes(&it));
     match free {
         Ok(free) if free < memory_bytes => Err(format!(
-            "{} has {} free, and the guest's memory needs {}; free some, or choose another \
-             directory with `freezable_in`",
+            "{} has {} free, and the guest's memory needs {}; free some, or keep the \
+             template in a directory on another file system",
             directory.display(),
             mebibytes(free),
             mebibytes(memory_bytes),
@@ -76,7 +76,7 @@ mod tests {
     fn too_little_room_is_said_with_numbers() {
         let error = check_disk(Path::new("/"), u64::MAX).unwrap_err();
         assert!(
-            error.contains("/ has ") && error.contains("freezable_in"),
+            error.contains("/ has ") && error.contains("another file system"),
             "{error}"
         );
         assert_eq!(check_disk(Path::new("/"), 0), Ok(()));

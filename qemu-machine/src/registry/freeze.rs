@@ -36,8 +36,7 @@ use super::{PublishedMachine, RegistryError, name};
 /// Otherwise see [`PublishedError`].
 ///
 /// # Cancel safety
-/// If the future is dropped after the owner got the request, the guest is still
-/// frozen.
+/// If the future is dropped, the guest goes on, unless it has ended by then.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is frozen until awaited or waited for"]
 pub struct FreezePublished {
@@ -216,9 +215,11 @@ async fn serve(socket: Socket, freezer: Freezer, closing: &Watched<bool>) {
         let Ok((client, request)) = request else {
             continue;
         };
-        let answer = match freezer(request).await {
-            Ok(()) => json!({"return": {}}),
-            Err(reason) => json!({"error": reason}),
+        // A client sends no second line: it has gone, and wants no template.
+        let answer = match race(freezer(request), read_line(&client)).await {
+            Either::Left(Ok(())) => json!({"return": {}}),
+            Either::Left(Err(reason)) => json!({"error": reason}),
+            Either::Right(_) => continue,
         };
         // If it fails, the client has gone.
         let _ = write_line(&client, &answer.to_string()).await;
@@ -243,3 +244,54 @@ const FREEZING: Duration = Duration::from_secs(120);
 
 /// How long a client has to send its line.
 const ASKING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Reports its drop.
+    struct Reports(mpsc::Sender<()>);
+
+    impl Drop for Reports {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn a_guest_goes_on_if_the_client_has_gone() {
+        let path = std::env::temp_dir().join(format!("freeze-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = bound(&path).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (ended, ends) = mpsc::channel();
+        let freezer: Freezer = Box::new(move |_| {
+            let reports = Reports(ended.clone());
+            begun.send(()).unwrap();
+            Box::pin(async move {
+                let _reports = reports;
+                std::future::pending().await
+            })
+        });
+        let closing = Arc::new(Watched::new(false));
+        let engine = Engine::start().unwrap();
+        let watched = Arc::clone(&closing);
+        let task = engine.spawn(async move { serve(socket, freezer, &watched).await });
+        let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let request = FreezeRequest {
+            path: "/nowhere".into(),
+            name: None,
+        };
+        let line = format!("{}\n", request.to_json());
+        std::io::Write::write_all(&mut client, line.as_bytes()).unwrap();
+        begins.recv_timeout(ASKING).unwrap();
+        assert!(ends.try_recv().is_err());
+        drop(client);
+        ends.recv_timeout(ASKING).unwrap();
+        closing.set(true);
+        drop(task);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -31,7 +31,7 @@ pub enum TemplateError {
     Shutdown(ShutdownError),
     /// The machine of which a template is made was not launched.
     Launch(LaunchError),
-    /// The caller's set-up of the guest failed.
+    /// The caller's set-up of the guest, or the warm-up of a clone, failed.
     SetUp(Arc<dyn Error + Send + Sync>),
     /// The template was not made in time, by this process or by another that
     /// was making it.
@@ -89,7 +89,7 @@ impl fmt::Display for TemplateError {
             Self::Launch(cause) => write!(f, "{cause}"),
             Self::PoolEnded => f.write_str("the pool ended before the clone was ready"),
             Self::Publish(cause) => write!(f, "{cause}"),
-            Self::SetUp(cause) => write!(f, "the set-up of the template failed: {cause}"),
+            Self::SetUp(cause) => write!(f, "the set-up failed: {cause}"),
             Self::Timeout { limit } => write!(f, "the template was not made within {limit:?}"),
             Self::File {
                 action,

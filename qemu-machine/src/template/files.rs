@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::digest::Digest;
 use super::manifest::Manifest;
 use crate::machine::freezable::program;
+use crate::process::digest::Digest;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
@@ -47,6 +47,10 @@ impl TemplateFiles for Files {
         names.filter(|name| name.contains(".below")).collect()
     }
 
+    fn version(&self) -> &str {
+        &self.manifest.version
+    }
+
     fn identity(&self) -> &str {
         &self.manifest.state_digest
     }
@@ -65,13 +69,13 @@ impl TemplateFiles for Files {
             return Err(format!("{path} is another QEMU than the template's"));
         }
         for (path, stamp) in &self.manifest.inputs {
-            if Stamp::of(path).ok() != Some(*stamp) {
+            if Stamp::of(path).ok().as_ref() != Some(stamp) {
                 let path = path.display();
                 return Err(format!("{path} has changed since; make the template again"));
             }
         }
         for (name, stamp) in &self.manifest.files {
-            if Stamp::of(&self.directory.join(name)).ok() != Some(*stamp) {
+            if Stamp::of(&self.directory.join(name)).ok().as_ref() != Some(stamp) {
                 return Err(format!(
                     "its file {name} has changed; make the template again"
                 ));

@@ -21,16 +21,17 @@ use serde_json::json;
 
 use super::clone::Template;
 use super::description;
-use super::digest::Digest;
 use super::error::TemplateError;
 use super::files::{Files, USED};
 use super::manifest::Manifest;
 use crate::Machine;
+use crate::machine::Inner;
 use crate::machine::freezable::Freezable;
 use crate::machine::migration::MigrationTurn;
 use crate::machine::migration::MoveError;
 use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
+use crate::process::digest::Digest;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
@@ -119,6 +120,7 @@ impl Freeze {
         };
         let save = |given_up| saving.run(given_up);
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
+        let qemu = running_program(inner).transpose()?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
         let shell = FrozenShell {
@@ -130,7 +132,7 @@ impl Freeze {
         if name.is_some() {
             spec.name = name;
         }
-        saved.complete(spec, launched, shell, path)
+        saved.complete(spec, launched, qemu, shell, path)
     }
 }
 
@@ -223,13 +225,12 @@ impl Saving {
                 return Err(file("move a file of the guest to", &to)(cause));
             }
         }
-        let version = self.qmp.greeting().and_then(|it| it.version.as_ref());
-        let version = version.map(|it| format!("{}.{}.{}", it.major, it.minor, it.micro));
+        let version = self.qmp.greeting().and_then(|it| it.version.clone());
         Ok(Saved {
             directory,
             names: names.iter().cloned().chain([STATE.to_owned()]).collect(),
             guest_ran,
-            version: version.unwrap_or_default(),
+            version: version.map(|it| it.to_string()).unwrap_or_default(),
         })
     }
 }
@@ -240,6 +241,7 @@ impl Saved {
         self,
         spec: MachineSpec,
         launched: &Freezable,
+        qemu: Option<(PathBuf, Stamp)>,
         shell: FrozenShell,
         keep_at: Option<PathBuf>,
     ) -> Result<Template, TemplateError> {
@@ -259,7 +261,7 @@ impl Saved {
             guest_words: guest_words(&spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
-            inputs: launched.inputs.clone(),
+            inputs: with(launched.inputs.clone(), qemu),
         };
         let used = directory.join(USED);
         File::create_new(&used).map_err(file("make", &used))?;
@@ -283,6 +285,29 @@ impl Saved {
         };
         Ok(Template::new(files, spec))
     }
+}
+
+/// The program that runs, if a script has become it, or started it.
+fn running_program(inner: &Inner) -> Option<Result<(PathBuf, Stamp), TemplateError>> {
+    if inner.is_wrapped {
+        return None;
+    }
+    // Without `/proc`, the file that was launched must do.
+    let path = fs::read_link(format!("/proc/{}/exe", inner.pid)).ok()?;
+    let stamp = Stamp::of(&path);
+    // It was replaced, so nobody knows whether clones would run the same.
+    let stamp = stamp.map_err(|_| TemplateError::InputChanged { path: path.clone() });
+    Some(stamp.map(|stamp| (path, stamp)))
+}
+
+fn with(
+    mut inputs: Vec<(PathBuf, Stamp)>,
+    input: Option<(PathBuf, Stamp)>,
+) -> Vec<(PathBuf, Stamp)> {
+    let is_new = |(path, _): &(PathBuf, Stamp)| inputs.iter().all(|(known, _)| known != path);
+    let new = input.filter(is_new);
+    inputs.extend(new);
+    inputs
 }
 
 /// Whether a directory beside `private` can get this name, by a rename.

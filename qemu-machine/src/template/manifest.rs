@@ -45,9 +45,9 @@ impl Manifest {
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
             "state_digest": self.state_digest,
-            "files": files.map(|(name, stamp)| json!([name, stamp_json(*stamp)])).collect::<Vec<_>>(),
+            "files": files.map(|(name, stamp)| json!([name, stamp_json(stamp)])).collect::<Vec<_>>(),
             "inputs": inputs
-                .map(|(path, stamp)| json!([word(path.as_os_str()), stamp_json(*stamp)]))
+                .map(|(path, stamp)| json!([word(path.as_os_str()), stamp_json(stamp)]))
                 .collect::<Vec<_>>(),
         });
         fs::write(directory.join(MANIFEST), format!("{manifest:#}\n"))
@@ -90,14 +90,20 @@ impl Manifest {
     }
 }
 
-fn stamp_json(stamp: Stamp) -> Value {
-    json!([stamp.length_bytes, stamp.modified.0, stamp.modified.1])
+fn stamp_json(stamp: &Stamp) -> Value {
+    json!([
+        stamp.length_bytes,
+        stamp.modified.0,
+        stamp.modified.1,
+        stamp.ends
+    ])
 }
 
 fn of_stamp(value: &Value) -> Option<Stamp> {
     Some(Stamp {
         length_bytes: value[0].as_u64()?,
         modified: (value[1].as_i64()?, value[2].as_i64()?),
+        ends: value[3].as_str()?.to_owned(),
     })
 }
 
@@ -118,7 +124,7 @@ pub(super) fn of_word(value: &Value) -> Option<OsString> {
     bytes.collect::<Option<Vec<_>>>().map(OsString::from_vec)
 }
 
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 pub(super) const MANIFEST: &str = "template.json";
 
 #[cfg(test)]
@@ -148,7 +154,7 @@ mod tests {
             version: "10.0.2".to_owned(),
             guest_words: vec!["-m".into(), OsString::from_vec(b"\xff".to_vec())],
             state_digest: "0f".to_owned(),
-            files: vec![("ram".to_owned(), stamp)],
+            files: vec![("ram".to_owned(), stamp.clone())],
             inputs: vec![("/qemu".into(), stamp)],
         };
         manifest.write(&path).unwrap();

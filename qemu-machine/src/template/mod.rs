@@ -16,7 +16,6 @@
 
 mod clone;
 mod description;
-mod digest;
 pub(crate) mod error;
 mod facts;
 mod files;

@@ -37,6 +37,7 @@ mod real_shell;
 mod real_snapshots;
 mod real_template_faults;
 mod real_template_hosts;
+mod real_template_inputs;
 mod real_template_layers;
 mod real_templates;
 mod shells;

@@ -346,6 +346,7 @@ fn a_file_that_was_cut_short_or_touched_is_refused_by_its_name() {
         (place.folder.join("boot.img"), "boot.img has changed"),
     ];
     for (path, said) in files {
+        let content = std::fs::read(&path).unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         let whole = file.metadata().unwrap();
         let stamp = whole.modified().unwrap();
@@ -355,7 +356,13 @@ fn a_file_that_was_cut_short_or_touched_is_refused_by_its_name() {
         file.set_len(whole.len() / 2).unwrap();
         file.set_modified(stamp).unwrap();
         is_refused(said);
+        // Longer again, it has lost its end.
         file.set_len(whole.len()).unwrap();
+        file.set_modified(stamp).unwrap();
+        if content.last() != Some(&0) {
+            is_refused(said);
+        }
+        std::fs::write(&path, content).unwrap();
         file.set_modified(stamp).unwrap();
     }
     std::fs::remove_file(place.kept().join("ram")).unwrap();

@@ -342,9 +342,7 @@ fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
     let failed = failed.set_up(|_| async { Err("no luck".into()) });
     let error = failed.wait().unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("the set-up of the template failed: no luck"),
+        error.to_string().contains("the set-up failed: no luck"),
         "{error}"
     );
     assert_eq!(store.prune(0).unwrap().len(), 1);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use qemu_machine::template::{Template, TemplateFacts, TemplateStore};
 
-use super::freeze::wakes_by_default;
+use super::freeze::{FreezeOptions, wakes_by_default};
 use super::machine::{self, HostOptions, MachineOptions};
 use super::{
     BackgroundOptions, ConsoleOptions, EndOptions, Run, TargetOptions, detach, dry_run, owner,
@@ -56,6 +56,9 @@ pub(crate) struct CloneMachine {
 
     #[command(flatten)]
     ends: EndOptions,
+
+    #[command(flatten)]
+    freeze: FreezeOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -96,7 +99,7 @@ impl CloneMachine {
             steps: self.steps,
             background: self.background,
             ends: self.ends,
-            freeze: super::freeze::FreezeOptions::default(),
+            freeze: self.freeze,
             qemu_arguments: Vec::new(),
         };
         let plan = machine::plan_clone(&run, &template, wakes, attention)?;
@@ -114,7 +117,7 @@ pub(in crate::verb) fn locate(template: &str, store: &StoreOption) -> Result<Pat
     if template.contains('/') || template == "." {
         return Ok(Path::new(template).to_owned());
     }
-    let store: TemplateStore = store.open()?;
+    let store: TemplateStore = store.open_existing()?;
     let found = store.find(template).map_err(Failure::failed)?;
     Ok(found.path)
 }

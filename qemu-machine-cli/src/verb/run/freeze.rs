@@ -19,11 +19,11 @@ pub(super) struct FreezeOptions {
     /// If a step fails, freezes the guest into this directory; `clone DIRECTORY`
     /// goes on from there
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["qmp", "keep_on_failure"], hide_short_help = true)]
+          conflicts_with = "keep_on_failure", hide_short_help = true)]
     freeze_on_failure: Option<PathBuf>,
 
     /// Lets `freeze NAME` keep the guest as a template
-    #[arg(long, conflicts_with_all = ["qmp", "freeze_on_failure"], hide_short_help = true)]
+    #[arg(long, conflicts_with = "freeze_on_failure", hide_short_help = true)]
     freezable: bool,
 }
 

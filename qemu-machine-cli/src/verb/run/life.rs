@@ -422,10 +422,16 @@ pub(super) fn warm_up(
         guest.wake()?;
     }
     match guest.steps()? {
-        Some(end) if !end.is_success() => Err(Stopped {
-            ending: Ending::Command(end),
-            message: Some("a command of the warm-up failed".to_owned()),
-        }),
+        Some(end) if !end.is_success() => {
+            let failed = match guest.left.first() {
+                Some(Step::Exec(command)) => format!("the command '{command}' {end}"),
+                _ => format!("a command {end}"),
+            };
+            Err(Stopped {
+                ending: Ending::Command(end),
+                message: Some(failed),
+            })
+        }
         _ => Ok(()),
     }
 }

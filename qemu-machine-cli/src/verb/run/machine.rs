@@ -100,7 +100,8 @@ pub(in crate::verb) struct HostOptions {
 pub(in crate::verb) struct SocketOptions {
     /// Also serves QMP on this unix socket, for `qemu-machine qmp`; one client
     /// at a time, so give it again for another
-    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
+    #[arg(long, value_name = "SOCKET", hide_short_help = true,
+          conflicts_with_all = ["freeze_on_failure", "freezable"])]
     pub(super) qmp: Vec<PathBuf>,
 }
 
@@ -193,6 +194,7 @@ pub(super) fn plan_clone(
     if let Some(first) = first {
         builder = builder.console(console(first, run, view.live, attention));
     }
+    builder = run.freeze.prepare(builder)?;
     Ok(Plan {
         builder: with_logs(builder, &run.host)?,
         interacts: view.interacts,

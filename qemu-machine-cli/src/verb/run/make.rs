@@ -32,7 +32,7 @@ use crate::{duration, output, progress};
 #[command(after_help = EXAMPLES)]
 pub(in crate::verb) struct Make {
     /// The template's name for `clone`
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = template_name)]
     template: String,
 
     #[command(flatten)]
@@ -74,6 +74,14 @@ Examples:
   qemu-machine template make web --drive disk.qcow2 --memory 1G --login root --exec ./start
   qemu-machine template make tests --kernel vmlinuz --append console=ttyS0 --expect '~ # '
   qemu-machine template make tests --directory ./frozen --memory 256M --expect '> '";
+
+/// A name that `clone` takes as one.
+pub(in crate::verb) fn template_name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text == "." || text.contains('/') {
+        return Err("a template's name has no slash; --directory says where it is kept");
+    }
+    Ok(text.to_owned())
+}
 
 impl Make {
     pub(in crate::verb) fn run(self) -> Result<Outcome, Failure> {

@@ -44,7 +44,11 @@ pub(super) struct Show {
 
 impl List {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
-        let templates = self.store.open()?.list().map_err(Failure::failed)?;
+        let templates = self
+            .store
+            .open_existing()?
+            .list()
+            .map_err(Failure::failed)?;
         if self.quiet {
             for template in &templates {
                 output::line(&template.key)?;
@@ -72,7 +76,7 @@ impl Show {
         let described = if self.template.contains('/') {
             DescribedTemplate::at(&path, facts.map_err(Failure::failed)?)
         } else {
-            let store = self.store.open()?;
+            let store = self.store.open_existing()?;
             let stored = store.find(&self.template).map_err(Failure::failed)?;
             DescribedTemplate::stored(&stored)
         };

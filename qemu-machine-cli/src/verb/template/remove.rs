@@ -76,7 +76,7 @@ impl fmt::Display for Removed {
 
 impl Remove {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open_existing()?;
         let mut outcome = Outcome::Succeeded;
         let mut failed = |message: &dyn fmt::Display| {
             output::error(message);
@@ -108,7 +108,7 @@ impl Remove {
 
 impl Prune {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open_existing()?;
         let limit = if self.all { 0 } else { self.size };
         for key in store.prune(limit).map_err(Failure::failed)? {
             output::print(&Removed { key }, self.json)?;

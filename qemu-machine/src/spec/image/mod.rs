@@ -14,6 +14,7 @@ mod blockdev;
 mod generation;
 mod group;
 mod guest_words;
+mod inputs;
 mod memory;
 mod plan;
 
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use super::{MachineSpec, OptionGroup};
 pub(crate) use generation::wants_generation_id;
 pub(crate) use guest_words::{guest_words, remove_incoming};
+pub(crate) use inputs::{file_of_image, input_files};
 pub(crate) use plan::{ImagePlan, ImageRefusal, option_name};
 
 /// Where the memory and the disks of a guest are.
@@ -77,6 +79,9 @@ pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
 
     /// The disks below the ones that the guest had, if it was a clone itself.
     fn lower_disks(&self) -> Vec<String>;
+
+    /// The version of the QEMU that froze it; empty if it is not known.
+    fn version(&self) -> &str;
 
     /// Differs from that of each other template.
     fn identity(&self) -> &str;

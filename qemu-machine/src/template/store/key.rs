@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::machine::freezable::inputs;
+use crate::process::digest::Digest;
+use crate::spec::MachineSpec;
 use crate::spec::image::guest_words;
-use crate::spec::{ImagePlan, MachineSpec};
-use crate::template::digest::Digest;
 
 /// The key of the template of this machine, with the set-up of this version.
 /// `digests` is a directory for the digests of large files.
@@ -24,8 +24,7 @@ pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Resu
     if let Some(template) = spec.image.template() {
         digest.add(template.identity().as_bytes());
     }
-    let plan = ImagePlan::of(&spec.arguments).unwrap_or_default();
-    let inputs = inputs(spec, &plan).map_err(|_| {
+    let inputs = inputs(spec).map_err(|_| {
         let binary = spec.binary().display();
         io::Error::new(io::ErrorKind::NotFound, format!("no program '{binary}'"))
     })?;
@@ -107,7 +106,7 @@ fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
 }
 
 /// Changes whenever templates of an older version cannot be used.
-const FORMAT: &[u8] = b"qemu-machine template 1";
+const FORMAT: &[u8] = b"qemu-machine template 2";
 const KEPT_DIGESTS: usize = 1000;
 /// Some file systems count the time in steps of 2 s.
 const SETTLED: Duration = Duration::from_secs(3);

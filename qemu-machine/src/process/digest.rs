@@ -8,21 +8,21 @@ use std::path::Path;
 
 /// A digest of what was added, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Digest([u64; 2]);
+pub(crate) struct Digest([u64; 2]);
 
 impl Digest {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(START)
     }
 
     /// Adds these bytes as one piece: `ab` and `c` are not `a` and `bc`.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.mix(bytes);
         self.word(bytes.len() as u64);
     }
 
     /// The digest of a file's content.
-    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
         let (mut file, mut digest) = (File::open(path)?, Self::new());
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut length = 0;
@@ -38,7 +38,7 @@ impl Digest {
     }
 
     /// As 32 hexadecimal digits.
-    pub(super) fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         format!("{:016x}{:016x}", self.0[0], self.0[1])
     }
 
