@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -363,6 +364,35 @@ fn a_name_that_clone_would_not_find_and_a_store_that_is_not_there_are_refused() 
         );
         assert!(!Path::new(none).exists(), "{verb:?}");
     }
+}
+
+#[test]
+fn a_clone_has_another_network_if_it_is_named() {
+    let qemu = qemus().remove(0);
+    let place = Place::new();
+    // Nobody else has an address of this process.
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from(([127, high, low, 1], 2222));
+    let network = format!("user,id=net,hostfwd=tcp:{address}-:22");
+    let run = qemu.linux("initramfs", ["--expect", "~ # ", "--"]);
+    let mut with_network = make(&place, "net", &run);
+    with_network.args(["-netdev", &network, "-device", "e1000,netdev=net"]);
+    let done = finish_in(&place, &with_network);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    // The port can be forwarded once.
+    let taken = TcpListener::bind(address).unwrap();
+    let answers = ["--exec", "true"];
+    let refused = place.verb(&[&["clone", "net"][..], &answers].concat());
+    let refused = finish_in(&place, &refused);
+    assert!(text(&refused.stderr).contains("hostfwd"), "{refused:?}");
+    let other = [
+        "clone",
+        "net",
+        "--netdev",
+        "user,id=net,hostfwd=tcp:127.0.0.1:0-:22",
+    ];
+    place.said(&[&other[..], &answers].concat());
+    drop(taken);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::image::{id_of, option_name};
 use super::machine::AddedDescriptor;
 use super::{
     ChannelConfig, ConsoleConfig, Drive, DryRun, Firmware, MachineSpec, Monitor, OptionGroup, Tee,
@@ -308,6 +309,39 @@ impl MachineBuilder {
             set,
             opaque: opaque.map(ToOwned::to_owned),
         });
+        self
+    }
+
+    /// Replaces the value of an option that has the same `id`, or adds the option.
+    /// A clone can so have another network (`-netdev`) or shared folder
+    /// (`-fsdev`) than its template.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use qemu_machine::spec::OptionGroup;
+    /// use qemu_machine::template::Template;
+    /// use qemu_machine::{Machine, Wait};
+    ///
+    /// # fn clone_at(template: &Template) -> Result<Machine, qemu_machine::Error> {
+    /// let network = OptionGroup::new("user").set("id", "net0");
+    /// let network = network.set("hostfwd", "tcp:127.0.0.1:8022-:22");
+    /// let clone = template.machine();
+    /// let clone = clone.replace_option("-netdev", network.as_os_str());
+    /// Ok(clone.launch().wait()?)
+    /// # }
+    /// ```
+    pub fn replace_option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        let value = value.as_ref();
+        let wanted = option_name(OsStr::new(name));
+        let is_earlier = |words: &[OsString]| {
+            wanted.is_some()
+                && option_name(&words[0]) == wanted
+                && id_of(&words[1]).is_some_and(|id| id_of(value) == Some(id))
+        };
+        match self.spec.arguments.windows(2).position(is_earlier) {
+            Some(at) => value.clone_into(&mut self.spec.arguments[at + 1]),
+            None => self = self.args([OsStr::new(name), value]),
+        }
         self
     }
 

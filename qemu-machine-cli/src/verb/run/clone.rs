@@ -1,8 +1,10 @@
 //! `clone`: a machine from a template, with the life of a run.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use qemu_machine::MachineBuilder;
 use qemu_machine::template::{Template, TemplateFacts, TemplateStore};
 
 use super::freeze::{FreezeOptions, wakes_by_default};
@@ -37,6 +39,14 @@ pub(crate) struct CloneMachine {
     /// Gives a Linux guest its own; the default with an agent, a kernel or a shell
     #[arg(long, conflicts_with = "no_wake", hide_short_help = true)]
     wake: bool,
+
+    /// Has this network instead of the one with the same id: user,id=net0,…
+    #[arg(long, value_name = "NETWORK", hide_short_help = true)]
+    netdev: Vec<OsString>,
+
+    /// Has this shared folder instead of the one with the same id
+    #[arg(long, value_name = "FOLDER", hide_short_help = true)]
+    fsdev: Vec<OsString>,
 
     /// Prints the name of a detached clone as JSON
     #[arg(long, requires = "detach", hide_short_help = true)]
@@ -102,7 +112,10 @@ impl CloneMachine {
             freeze: self.freeze,
             qemu_arguments: Vec::new(),
         };
-        let plan = machine::plan_clone(&run, &template, wakes, attention)?;
+        let builder = template.machine();
+        let builder = replaced(builder, "-netdev", &self.netdev);
+        let builder = replaced(builder, "-fsdev", &self.fsdev);
+        let plan = machine::plan_clone(&run, builder, wakes, attention)?;
         drop(template);
         if let Some(form) = run.ends.dry_run {
             dry_run::print(&plan, form)?;
@@ -110,6 +123,12 @@ impl CloneMachine {
         }
         run.live_as(plan, attention, owner)
     }
+}
+
+fn replaced(builder: MachineBuilder, option: &str, values: &[OsString]) -> MachineBuilder {
+    values.iter().fold(builder, |builder, value| {
+        builder.replace_option(option, value)
+    })
 }
 
 /// The directory of a template. A text with a slash is its path.

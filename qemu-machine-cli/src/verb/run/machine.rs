@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use qemu_machine::error::ErrorKind;
 use qemu_machine::spec::{ConsoleConfig, Drive, OptionGroup, Tee};
-use qemu_machine::template::Template;
 use qemu_machine::{Accel, Console, Machine, MachineBuilder, Wait, guests};
 
 use super::{Live, Run};
@@ -180,13 +179,13 @@ pub(super) fn plan(run: &Run, attention: &Attention) -> Result<Plan, Failure> {
 /// done with its output.
 pub(super) fn plan_clone(
     run: &Run,
-    template: &Template,
+    clone: MachineBuilder,
     wakes: bool,
     attention: &Attention,
 ) -> Result<Plan, Failure> {
     let view = View::of(run, true);
     view.show_progress(run);
-    let mut builder = template.machine().name(run.host.name());
+    let mut builder = clone.name(run.host.name());
     let mut consoles = builder.spec().consoles();
     let first = consoles.find(|(name, _)| name.is_none());
     let first = first.map(|(_, config)| config.clone());

@@ -30,6 +30,12 @@ pub(super) fn members(group: &OsStr) -> Vec<(String, Option<OsString>)> {
     members.map(split).collect()
 }
 
+/// The value of `id`.
+pub(crate) fn id_of(group: &OsStr) -> Option<OsString> {
+    let id = members(group).into_iter().find(|(key, _)| key == "id");
+    id.and_then(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

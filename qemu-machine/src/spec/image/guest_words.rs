@@ -1,8 +1,8 @@
 //! The part of a description that the guest sees.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
-use super::group::members;
+use super::group::id_of;
 use super::plan::option_name;
 use crate::spec::MachineSpec;
 
@@ -34,7 +34,7 @@ pub(crate) fn guest_words(spec: &MachineSpec) -> Vec<OsString> {
             }
             Some("netdev" | "fsdev") => {
                 words.push(word.clone());
-                words.extend(arguments.next().and_then(|value| id(value)));
+                words.extend(arguments.next().and_then(|value| id_of(value)));
             }
             _ => words.push(word.clone()),
         }
@@ -50,15 +50,25 @@ pub(crate) fn remove_incoming(arguments: &mut Vec<OsString>) {
     }
 }
 
-fn id(group: &OsStr) -> Option<OsString> {
-    let id = members(group).into_iter().find(|(key, _)| key == "id");
-    id.and_then(|(_, value)| value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Console, Machine};
+
+    #[test]
+    fn a_network_of_the_same_id_takes_the_place_of_the_earlier() {
+        let card = ["-device", "e1000,netdev=n"];
+        let template = Machine::builder("qemu")
+            .args(["--netdev", "user,id=n,hostfwd=tcp::1-:22"])
+            .args(card);
+        let clone = template.clone().replace_option("-netdev", "user,id=n");
+        let words = ["--netdev", "user,id=n", card[0], card[1]];
+        assert_eq!(clone.spec().arguments(), words.map(OsString::from));
+        assert_eq!(guest_words(clone.spec()), guest_words(template.spec()));
+        let more = clone.replace_option("-netdev", "user,id=m");
+        let added = more.spec().arguments()[4..].to_vec();
+        assert_eq!(added, ["-netdev", "user,id=m"].map(OsString::from));
+    }
 
     #[test]
     fn what_only_the_host_sees_may_differ() {

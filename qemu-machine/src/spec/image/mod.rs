@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use super::{MachineSpec, OptionGroup};
 pub(crate) use generation::wants_generation_id;
+pub(crate) use group::id_of;
 pub(crate) use guest_words::{guest_words, remove_incoming};
 pub(crate) use inputs::{file_of_image, input_files};
 pub(crate) use plan::{ImagePlan, ImageRefusal, option_name};
