@@ -367,6 +367,24 @@ fn a_name_that_clone_would_not_find_and_a_store_that_is_not_there_are_refused() 
 }
 
 #[test]
+fn a_guest_that_was_frozen_before_its_log_in_wakes_after_it() {
+    let qemu = qemus().remove(0);
+    let place = Place::new();
+    let asks = "while :; do busybox login; done\\n";
+    let steps = ["--expect", "~ # ", "--send", asks, "--expect", "login: "];
+    let run = qemu.linux("initramfs-login", steps);
+    let made = finish_in(&place, &make(&place, "asks", &run));
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let asked = ["--send", "\\n", "--expect", "login: "];
+    let password = place.folder.join("password");
+    fs::write(&password, "secret").unwrap();
+    let login = format!("root:file:{}", password.display());
+    let steps = ["--login", &*login, "--exec", "id -un"];
+    let said = place.said(&[&["clone", "asks", "--wake"][..], &asked, &steps].concat());
+    assert!(said.ends_with("root\n"), "{said}");
+}
+
+#[test]
 fn a_clone_has_another_network_if_it_is_named() {
     let qemu = qemus().remove(0);
     let place = Place::new();

@@ -83,8 +83,9 @@ impl Identity {
     pub fn script(&self) -> String {
         let others = self.script_without_time();
         let (reseed, time) = (reseed::script(), time_script(""));
+        // Without the blank, a shell reads arithmetic.
         format!(
-            "machine=$({others})&&{{ [ \"$machine\" != {} ]||{reseed};}}&&{time}>/dev/null||{{ echo \"$machine\";false;}}",
+            "machine=$( {others})&&{{ [ \"$machine\" != {} ]||{reseed};}}&&{time}>/dev/null||{{ echo \"$machine\";false;}}",
             reseed::MACHINE
         )
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -71,9 +72,9 @@ pub(super) fn live(run: &Run, plan: Plan, attention: &Attention, owner: Option<&
         }
     };
     hurry_at_the_end_of(&machine);
-    let mut guest = Guest::new(&machine, run, attention, clock);
+    let mut guest = Guest::new(&machine, run, wakes, attention, clock);
     let offer = run.freeze.offer(&machine);
-    let stopped = guest.walk(run, wakes, interacts, owner);
+    let stopped = guest.walk(run, interacts, owner);
     let (command, progress) = (guest.command, progress(guest.left));
     drop((guest, offer));
     let is_failure = stopped.ending.outcome(progress) != Outcome::Succeeded;
@@ -169,6 +170,8 @@ struct Guest<'a> {
     clock: Clock,
     shell: Option<Shell>,
     has_agent: bool,
+    /// It is a clone that has no identity of its own yet.
+    wakes: bool,
     /// The next command has our standard input.
     has_input: bool,
     /// The steps that are not done.
@@ -177,11 +180,18 @@ struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    fn new(machine: &'a Machine, run: &'a Run, attention: &'a Attention, clock: Clock) -> Self {
+    fn new(
+        machine: &'a Machine,
+        run: &'a Run,
+        wakes: bool,
+        attention: &'a Attention,
+        clock: Clock,
+    ) -> Self {
         Self {
             machine,
             attention,
             clock,
+            wakes,
             shell: None,
             has_agent: run.machine.agent,
             has_input: run.ends.exec_stdin,
@@ -191,9 +201,8 @@ impl<'a> Guest<'a> {
     }
 
     /// Does everything before the end. The result is why the end begins.
-    fn walk(&mut self, run: &Run, wakes: bool, interacts: bool, owner: Option<&Owner>) -> Stopped {
-        let woken = if wakes { self.wake() } else { Ok(()) };
-        match woken.and_then(|()| self.steps()) {
+    fn walk(&mut self, run: &Run, interacts: bool, owner: Option<&Owner>) -> Stopped {
+        match self.steps() {
             Err(stopped) => return stopped,
             Ok(Some(command)) if !command.is_success() => {
                 return Stopped::quietly(Ending::Command(command));
@@ -220,8 +229,13 @@ impl<'a> Guest<'a> {
         done.unwrap_or_else(|stopped| stopped)
     }
 
-    /// Does the steps; a command that fails is the last.
+    /// Wakes a clone, and does the steps; a command that fails is the last.
     fn steps(&mut self) -> Result<Option<CommandEnd>, Stopped> {
+        // Without an agent, a shell wakes it, which a log-in may have to open.
+        let logs_in = self.left.iter().any(|it| matches!(it, Step::Login(_)));
+        if self.has_agent || !logs_in {
+            self.wake_once()?;
+        }
         while let Some((step, rest)) = self.left.split_first() {
             match step {
                 Step::Expect(pattern) => {
@@ -235,7 +249,10 @@ impl<'a> Guest<'a> {
                     let timeout = self.clock.step();
                     self.wait(send.timeout(timeout))?.map_err(Stopped::from)?;
                 }
-                Step::Login(login) => self.log_in(login)?,
+                Step::Login(login) => {
+                    self.log_in(login)?;
+                    self.wake_once()?;
+                }
                 Step::Exec(command) => {
                     let _phase = progress::phase(format_args!("running '{command}'"));
                     let ended = if self.has_agent {
@@ -254,15 +271,15 @@ impl<'a> Guest<'a> {
         Ok(self.command)
     }
 
-    /// Gives the guest its own identity. If the first step is to log in, that
-    /// comes before it, because there is no shell yet.
-    fn wake(&mut self) -> Result<(), Stopped> {
-        if !self.has_agent
-            && let Some((Step::Login(login), rest)) = self.left.split_first()
-        {
-            self.log_in(login)?;
-            self.left = rest;
+    /// Gives the guest its own identity, once.
+    fn wake_once(&mut self) -> Result<(), Stopped> {
+        if mem::take(&mut self.wakes) {
+            self.wake()?;
         }
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<(), Stopped> {
         let _phase = progress::phase("waking the guest");
         let limit = self.clock.step();
         let Some(shell) = &mut self.shell else {
@@ -401,7 +418,7 @@ impl<'a> Guest<'a> {
 
 /// Does the steps that make a guest ready to be frozen.
 pub(super) fn set_up(run: &Run, machine: &Machine, attention: &Attention) -> Result<(), Stopped> {
-    match Guest::new(machine, run, attention, Clock::start(run)).steps()? {
+    match Guest::new(machine, run, false, attention, Clock::start(run)).steps()? {
         Some(end) if !end.is_success() => Err(Stopped {
             ending: Ending::Command(end),
             message: Some("a command of the set-up failed, so there is no template".to_owned()),
@@ -417,10 +434,7 @@ pub(super) fn warm_up(
     machine: &Machine,
     attention: &Attention,
 ) -> Result<(), Stopped> {
-    let mut guest = Guest::new(machine, run, attention, Clock::start(run));
-    if wakes {
-        guest.wake()?;
-    }
+    let mut guest = Guest::new(machine, run, wakes, attention, Clock::start(run));
     match guest.steps()? {
         Some(end) if !end.is_success() => {
             let failed = match guest.left.first() {
