@@ -210,6 +210,27 @@ class Waits(Test):
             monitor.clear_events()
             self.assertIsNone(monitor.pull_event())
 
+    def test_the_events_of_an_ended_session_are_kept_beside_those_of_the_next(self) -> None:
+        with scratch() as folder, socket.socket(socket.AF_UNIX) as server:
+            path = os.path.join(folder, "qmp")
+            server.bind(path)
+            server.listen()
+            monitor = QEMUMonitorProtocol(path)
+            # The same line of each session is an event.
+            for name in "ABC":
+
+                def script(peer: Peer, name: str = name) -> None:
+                    peer.shake_hands()
+                    peer.send(event(name))
+                    peer.answer()
+
+                with calling(script, lambda: server.accept()[0]), monitor:
+                    monitor.connect()
+                    monitor.cmd("a")
+                    if name == "B":
+                        self.assertEqual(monitor.pull_event()["event"], "A")
+            self.assertEqual([it["event"] for it in monitor.get_events()], ["B", "C"])
+
     def test_d5_whole_and_fractional_seconds_end(self) -> None:
         with connected(lambda peer: None) as monitor:
             for wait in (1, 0.01):

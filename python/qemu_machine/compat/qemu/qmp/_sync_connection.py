@@ -197,6 +197,7 @@ class SyncConnection:
     def _start_session(self, negotiate: bool, deadline: Deadline) -> None:
         assert self._stream is not None
         self.greeting = None
+        self.events.begin_session()
         self._replies = Replies(in_order=not negotiate)
         if negotiate:
             try:
