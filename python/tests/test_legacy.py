@@ -456,6 +456,18 @@ class Connecting(Test):
             QEMUMonitorProtocol("/nowhere/at/all", server=True)
         self.assertIn("Failed to establish connection", str(caught.exception))
 
+    def test_a_path_too_long_for_a_socket_is_no_address(self) -> None:
+        with scratch() as folder:
+            path = os.path.join(folder, "x" * 120)
+            for fail in (
+                lambda: QEMUMonitorProtocol(path, server=True),
+                lambda: QEMUMonitorProtocol(path).connect(),
+            ):
+                with self.assertRaises(ConnectError) as caught:
+                    fail()
+                self.assertIn("AF_UNIX path too long", str(caught.exception))
+                self.assertIsInstance(caught.exception.exc, OSError)
+
     def test_addresses_are_parsed(self) -> None:
         parse = QEMUMonitorProtocol.parse_address
         self.assertEqual(parse("host:44"), ("host", 44))

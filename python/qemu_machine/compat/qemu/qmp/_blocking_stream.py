@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -10,7 +11,7 @@ import stat
 import threading
 import time
 import weakref
-from typing import List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import _transport
 from .error import ProtocolError, QMPError
@@ -237,7 +238,7 @@ def connected(address: _transport.ConnectAddrT) -> socket.socket:
         return socket.create_connection(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.connect(address)
+        _use(sock.connect, address)
     except BaseException:
         sock.close()
         raise
@@ -274,13 +275,28 @@ def _listening(family: int, address: Union[str, Tuple[object, ...]]) -> socket.s
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
+        _use(sock.bind, address)
         sock.listen(1)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _use(call: Callable[[Any], None], address: Any) -> None:
+    """Connect or bind a socket. Every error has a number.
+
+    Python has none for a path that is too long. A signal's handler may raise such
+    an error as well, but no call waits for such a path.
+    """
+    try:
+        call(address)
+    except OSError as err:
+        is_path = isinstance(address, str)
+        if err.errno is None and is_path and len(os.fsencode(address)) > _MAX_PATH:
+            raise OSError(errno.ENAMETOOLONG, str(err), address) from err
+        raise
 
 
 def _remove_stale_socket(path: str) -> None:
@@ -294,4 +310,6 @@ def _remove_stale_socket(path: str) -> None:
 _SLICE = 0.1
 _LONGEST = 1e6
 _CHUNK = 64 * 1024
+#: The bytes of the longest path of a unix socket.
+_MAX_PATH = 107
 _MAX_LINE = 256 * 1024 * 1024
