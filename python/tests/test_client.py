@@ -72,6 +72,23 @@ class Commands(AsyncTest):
             ],
         )
 
+    async def test_ids_count_on_in_the_next_session_and_a_subclass_may_see_them(self) -> None:
+        class Numbering(QMPClient):
+            def _get_exec_id(self) -> str:
+                ids.append(super()._get_exec_id())
+                return ids[-1]
+
+        seen: List[Any] = []
+        ids: List[str] = []
+        client = Numbering()
+        for _ in range(2):
+            with playing(lambda peer: peer.shake_hands() and seen.append(peer.answer())) as sock:
+                await client.connect(sock)
+                await client.execute("a")
+                await client.disconnect()
+        self.assertEqual([it["id"] for it in seen], ["__qmp#00000", "__qmp#00001"])
+        self.assertEqual(ids, ["__qmp#00000", "__qmp#00001"])
+
     async def test_an_error_reply_keeps_class_text_and_both_messages(self) -> None:
         def script(peer: Peer) -> None:
             command = peer.read()

@@ -97,6 +97,24 @@ class Commands(Test):
         self.assertEqual(str(caught.exception), "no")
         self.assertEqual(caught.exception.sent["id"], "__qmp#00000")
 
+    def test_ids_count_on_in_the_next_session(self) -> None:
+        ids: List[str] = []
+
+        def script(peer: Peer) -> None:
+            peer.shake_hands()
+            ids.append(peer.answer()["id"])
+
+        with scratch() as folder, socket.socket(socket.AF_UNIX) as server:
+            path = os.path.join(folder, "qmp")
+            server.bind(path)
+            server.listen()
+            monitor = QEMUMonitorProtocol(path)
+            for _ in range(2):
+                with calling(script, lambda: server.accept()[0]), monitor:
+                    monitor.connect()
+                    monitor.cmd("a")
+        self.assertEqual(ids, ["__qmp#00000", "__qmp#00001"])
+
     def test_cmd_raw_goes_through_an_overridden_cmd_obj(self) -> None:
         class Shell(QEMUMonitorProtocol):
             def cmd_obj(self, qmp_cmd: Any) -> Any:

@@ -55,6 +55,14 @@ class Replies(Generic[W]):
         self._sent: List[_Command[W]] = []
         self._counter = 0
 
+    def begin_session(self, in_order: bool) -> None:
+        """Forget the commands of the last session. Ids go on.
+
+        Nobody may wait any more.
+        """
+        self.in_order = in_order
+        self._sent = []
+
     def next_id(self) -> str:
         """Return an id that was never used here."""
         number, self._counter = self._counter, self._counter + 1

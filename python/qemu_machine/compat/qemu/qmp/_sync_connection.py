@@ -198,7 +198,7 @@ class SyncConnection:
         assert self._stream is not None
         self.greeting = None
         self.events.begin_session()
-        self._replies = Replies(in_order=not negotiate)
+        self._replies.begin_session(in_order=not negotiate)
         if negotiate:
             try:
                 self.greeting = _session.greeting_of(self._next_message(deadline))

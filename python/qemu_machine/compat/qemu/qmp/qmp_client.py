@@ -127,7 +127,7 @@ class QMPClient(AsyncProtocol[Message], Events):
     async def _establish_session(self) -> None:
         self._greeting = None
         wants_greeting = self.await_greeting or self.negotiate
-        self._pending = Replies(in_order=not wants_greeting)
+        self._pending.begin_session(in_order=not wants_greeting)
         if wants_greeting:
             self._greeting = await self._receive_greeting()
         if self._greeting is not None and self.negotiate:
@@ -169,13 +169,17 @@ class QMPClient(AsyncProtocol[Message], Events):
         finally:
             self._pending.abandon(reply)
 
+    def _get_exec_id(self) -> str:
+        """Return the id of the next command. No two commands of a client share one."""
+        return self._pending.next_id()
+
     def _issue(self, msg: Message, assign_id: bool = True) -> asyncio.Future[Message]:
         """Queue a command, and return the future of its reply."""
         msg_id: Optional[str] = None
         if "id" in msg:
             msg_id = self._pending.check_id(msg["id"])
         elif assign_id:
-            msg_id = msg["id"] = self._pending.next_id()
+            msg_id = msg["id"] = self._get_exec_id()
         bytes(msg)  # What is no JSON must raise here, and not in the writer.
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending.add(msg_id, reply)
