@@ -89,6 +89,19 @@ class Package(unittest.TestCase):
         )
         self.assertEqual(python("-c", code, path=directory()), "")
 
+    def test_qom_needs_neither_fuse_nor_its_library(self) -> None:
+        code = "import qemu.utils.qom as q; print(q._HAS_FUSE)"
+        for source, expected in (
+            ("raise EnvironmentError('Unable to find libfuse')", "False\n"),
+            ("raise ModuleNotFoundError('none', name='fuse')", "False\n"),
+            ("class Operations: pass", "True\n"),
+        ):
+            with scratch() as folder:
+                with open(os.path.join(folder, "fuse.py"), "w", encoding="utf-8") as file:
+                    file.write(source)
+                path = folder + os.pathsep + directory()
+                self.assertEqual(python("-c", code, path=path), expected)
+
     def test_every_file_is_short(self) -> None:
         for path in python_files():
             with open(path, encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 """``qom``: read, write and list QEMU's objects.
 
 It has the subcommands ``get``, ``list``, ``set``, ``tree`` and, where the module
-``fuse`` is installed, ``fuse``.
+``fuse`` and libfuse are installed, ``fuse``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from .qom_common import QOMCommand
 
 try:
     from .qom_fuse import QOMFuse
-except ModuleNotFoundError as missing:
-    if missing.name != "fuse":
+except (ModuleNotFoundError, OSError) as missing:
+    # Without libfuse, `fuse` itself raises an OSError.
+    if isinstance(missing, ModuleNotFoundError) and missing.name != "fuse":
         raise
     _HAS_FUSE = False
 else:
