@@ -19,6 +19,7 @@ from qemu.qmp import (
     Runstate,
 )
 from qemu.qmp.message import DeserializationError
+from qemu.qmp.protocol import AsyncProtocol
 from qemu.qmp.qmp_client import (
     BadReplyError,
     GreetingError,
@@ -190,6 +191,17 @@ class Commands(AsyncTest):
         client = await self.connected(lambda peer: peer.answer("x" * 20_000_000) and None)
         self.assertEqual(len(await client.execute("a")), 20_000_000)
         await client.disconnect()
+
+    async def test_the_buffer_for_reading_has_10_mib_or_as_asked(self) -> None:
+        self.assertEqual((AsyncProtocol._limit, QMPClient._limit), (64 * 1024, 10 * 1024 * 1024))
+        for given, expected in (({}, 10 * 1024 * 1024), ({"readbuflen": 1000}, 1000)):
+            client = QMPClient("buffer", **given)
+            with playing(lambda peer: peer.shake_hands() and peer.answer("x" * 5000)) as sock:
+                await client.connect(sock)
+                assert client._reader is not None
+                self.assertEqual(getattr(client._reader, "_limit"), expected)
+                self.assertEqual(await client.execute("a"), "x" * 5000)
+                await client.disconnect()
 
     async def test_an_event_precedes_the_reply_that_follows_it(self) -> None:
         def script(peer: Peer) -> None:

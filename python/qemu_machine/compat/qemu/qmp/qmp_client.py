@@ -46,7 +46,9 @@ class QMPClient(AsyncProtocol[Message], Events):
         messages are read as well.
     """
 
-    def __init__(self, name: Optional[str] = None, readbuflen: int = 64 * 1024) -> None:
+    _limit = 10 * 1024 * 1024
+
+    def __init__(self, name: Optional[str] = None, readbuflen: int = _limit) -> None:
         super().__init__(name, readbuflen)
         Events.__init__(self)
         #: Whether ``connect`` and ``accept`` wait for the greeting.
