@@ -48,9 +48,12 @@ class Distribution(Test):
         path = os.path.join(ROOT, "compat-dist", there)
         self.assertTrue(os.path.samefile(path, os.path.join(directory(), "qemu")))
 
-    def test_it_has_the_version_of_the_first(self) -> None:
+    def test_it_has_the_version_of_the_first_and_needs_it(self) -> None:
         version = section("project")["version"]
-        self.assertEqual(version, section("project", folder="")["version"])
+        first = section("project", folder="")
+        self.assertEqual(version, first["version"])
+        needed = "{}=={}".format(first["name"].strip('"'), version.strip('"'))
+        self.assertEqual(section("project")["dependencies"], f'["{needed}"]')
 
     def test_each_program_has_a_help(self) -> None:
         self.assertEqual(len(programs()), 9)
