@@ -173,6 +173,34 @@ class Commands(AsyncTest):
         self.assertEqual(reply, {"return": "second"})
         await client.disconnect()
 
+    async def test_d15_the_late_replies_of_many_cancelled_commands_are_recorded(self) -> None:
+        may_reply = threading.Event()
+
+        def script(peer: Peer) -> None:
+            cancelled = [peer.read() for _ in range(300)]
+            may_reply.wait()
+            for command in cancelled:
+                peer.reply(command, "late")
+            peer.answer("mine")
+
+        client = await self.connected(script)
+        self.addCleanup(may_reply.set)
+        client.name = "late"
+        for _ in range(300):
+            command = asyncio.ensure_future(client.execute("a"))
+            await asyncio.sleep(0)
+            command.cancel()
+            await asyncio.wait([command])
+        self.assertLess(len(client._pending._sent), 300)
+        with self.assertLogs("qemu.qmp.protocol.late", logging.DEBUG) as logs:
+            may_reply.set()
+            self.assertEqual(await client.execute("b"), "mine")
+        late = [it for it in logs.output if "Nobody waits for this reply any more" in it]
+        self.assertEqual(len(late), 300)
+        self.assertEqual([it.levelname for it in logs.records if it.levelno > logging.DEBUG], [])
+        self.assertEqual(client._pending._sent, [])
+        await client.disconnect()
+
     async def test_d24_cancelling_and_executing_again_works(self) -> None:
         def script(peer: Peer) -> None:
             first = peer.read()
