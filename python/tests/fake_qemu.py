@@ -3,6 +3,7 @@
 It takes the command line of a machine. Its own words begin with ``fake-``:
 
 - ``fake-mute``: never greet. ``fake-odd-greeting``: greet with something else.
+- ``fake-greet-after=FIFO``: greet when someone opens the FIFO for writing.
 - ``fake-exit=CODE``: print and exit at once.
 - ``fake-deaf``: answer ``quit``, and run on. ``fake-no-quit``: do not answer it.
 - ``fake-bytes``: print what is no UTF-8.
@@ -95,6 +96,9 @@ def serve(monitor):
     version = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "fake"}
     if "fake-mute" in WORDS:
         rest()
+    if "fake-greet-after" in WORDS:
+        with open(WORDS["fake-greet-after"], "rb"):
+            pass
     if "fake-odd-greeting" in WORDS:
         say(monitor, {"hello": 1})
         rest()

@@ -418,6 +418,66 @@ class Connecting(Test):
                     self.assertIsNotNone(monitor.connect())
                     monitor.close()
 
+    def test_a_limit_set_before_connect_bounds_it(self) -> None:
+        with playing(lambda peer: None) as sock, QEMUMonitorProtocol(sock) as monitor:
+            monitor.settimeout(0.05)
+            with self.assertRaises(asyncio.TimeoutError):
+                monitor.connect()
+            with self.assertRaises(StateError) as caught:
+                monitor.cmd("a")
+            self.assertIn("disconnected and idle", str(caught.exception))
+
+    def test_a_full_queue_of_the_listener_ends_connect_at_its_limit(self) -> None:
+        before = len(descriptors())
+        with scratch() as folder, socket.socket(socket.AF_UNIX) as server:
+            path = os.path.join(folder, "qmp")
+            server.bind(path)
+            server.listen(0)
+            with to_path(path) as waiting, QEMUMonitorProtocol(path) as monitor:
+                for limit in (0, 0.05, 0.25):
+                    monitor.settimeout(limit)
+                    with self.assertRaises(asyncio.TimeoutError):
+                        monitor.connect()
+                # Now there is a place.
+                server.accept()[0].close()
+                waiting.close()
+                monitor.settimeout(30)
+                with calling(lambda peer: peer.shake_hands(), lambda: server.accept()[0]):
+                    self.assertIsNotNone(monitor.connect())
+                    monitor.close()
+        self.assertEqual(len(descriptors()), before)
+
+    def test_a_greeting_before_the_limit_is_in_time(self) -> None:
+        may_greet = threading.Event()
+
+        def script(peer: Peer) -> None:
+            may_greet.wait()
+            peer.shake_hands()
+
+        with playing(script) as sock, QEMUMonitorProtocol(sock) as monitor:
+            monitor.settimeout(30)
+            wait = monitor._qmp._start_session
+
+            def start(*args: Any) -> None:
+                may_greet.set()
+                wait(*args)
+
+            monitor._qmp._start_session = start  # type: ignore[method-assign]
+            self.assertIn("QMP", monitor.connect())
+
+    def test_a_port_is_connected_to_also_by_name(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for host in ("127.0.0.1", "localhost"):
+                with QEMUMonitorProtocol((host, server.getsockname()[1])) as monitor:
+                    with calling(lambda peer: peer.shake_hands(), lambda: server.accept()[0]):
+                        monitor.settimeout(30)
+                        self.assertIn("QMP", monitor.connect())
+                        monitor.close()
+            address = server.getsockname()
+        with self.assertRaises(ConnectError) as caught:
+            QEMUMonitorProtocol(address).connect()
+        self.assertIsInstance(caught.exception.exc, ConnectionRefusedError)
+
     def test_a_server_that_closes_at_once_is_named_as_the_cause(self) -> None:
         with playing(lambda peer: peer.close()) as sock:
             with self.assertRaises(ConnectError) as caught:

@@ -305,6 +305,30 @@ class FailedLaunch(MachineTest):
                 self.assertIsInstance(err.__cause__, asyncio.TimeoutError)
                 self.assertEqual(vm.exitcode(), -signal.SIGKILL)
 
+    def test_a_slow_greeting_before_the_limit_is_in_time(self) -> None:
+        class Slow(QEMUMachine):
+            def _post_launch(self) -> None:
+                is_waiting.set()
+                super()._post_launch()
+
+        def let_greet() -> None:
+            is_waiting.wait()
+            with open(fifo, "wb"):
+                pass
+
+        with scratch() as folder:
+            fifo = os.path.join(folder, "fifo")
+            os.mkfifo(fifo)
+            for address in (None, os.path.join(folder, "s")):
+                is_waiting = threading.Event()
+                thread = threading.Thread(target=let_greet)
+                thread.start()
+                word = f"fake-greet-after={fifo}"
+                with machine(word, kind=Slow, monitor_address=address, qmp_timer=40) as vm:
+                    vm.launch()
+                    self.assertEqual(vm.cmd("fake-hello"), {})
+                thread.join()
+
     def test_d7_the_end_of_qemu_ends_the_wait_for_its_connection(self) -> None:
         with scratch() as folder:
             path = os.path.join(folder, "s")

@@ -1,9 +1,11 @@
 """A signal's handler interrupts every wait of the blocking client."""
 
+import asyncio
 import os
 import signal
+import socket
 import threading
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 from tests.scripted import Peer, Test, calling, playing, scratch, to_path
 
@@ -72,3 +74,19 @@ class Signals(Test):
                     with self.assertRaises(Interrupted):
                         monitor.accept(timeout=None)
                     self.assertEqual(monitor._qmp.runstate.name, "IDLE")
+
+    def test_a_signal_ends_no_wait_for_a_place_in_the_queue_of_the_listener(self) -> None:
+        seen: List[int] = []
+        previous = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
+        self.addCleanup(signal.signal, signal.SIGALRM, previous)
+        with scratch() as folder, socket.socket(socket.AF_UNIX) as server:
+            path = os.path.join(folder, "s")
+            server.bind(path)
+            server.listen(0)
+            with to_path(path), QEMUMonitorProtocol(path) as monitor:
+                monitor.settimeout(0.25)
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                # Python would take the interrupted socket for connected.
+                with self.assertRaises(asyncio.TimeoutError):
+                    monitor.connect()
+        self.assertEqual(seen, [signal.SIGALRM])

@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import stat
+import struct
 import threading
 import time
 import weakref
@@ -26,19 +27,26 @@ class Deadline:
     def wait(self, poll: select.poll) -> List[Tuple[int, int]]:
         """Return the events of a ``poll``, or nothing when the time has passed.
 
-        In the main thread it wakes ten times a second: a signal that arrives just
-        before the system call does not interrupt it, and its handler, which may
-        raise, runs only then. Python has no ``ppoll``.
+        Python has no ``ppoll``, so the waits of the main thread are short.
+        """
+        while True:
+            part = self.next_wait()
+            events = poll.poll(int(part * 1000) + (part > 0))
+            if events or not part:
+                return events
+
+    def next_wait(self) -> float:
+        """Return the seconds of one wait. Zero if the time has passed.
+
+        The main thread wakes ten times a second: a signal that arrives just before
+        the system call does not interrupt it, and its handler, which may raise,
+        runs only then.
         """
         is_main = threading.get_ident() == threading.main_thread().ident
         longest = _SLICE if is_main else _LONGEST
-        while True:
-            part = longest
-            if self._at is not None:
-                part = min(part, max(0.0, self._at - time.monotonic()))
-            events = poll.poll(int(part * 1000) + (part > 0))
-            if events or part < longest:
-                return events
+        if self._at is None:
+            return longest
+        return min(longest, max(0.0, self._at - time.monotonic()))
 
 
 class LineStream:
@@ -230,19 +238,80 @@ def _closed_when_forgotten(
     return finalizer
 
 
-def connected(address: _transport.ConnectAddrT) -> socket.socket:
-    """Return a socket that is connected to this address."""
+def connected(
+    address: _transport.ConnectAddrT, deadline: Deadline
+) -> Optional[socket.socket]:
+    """Return a socket that is connected to this address, or None at the deadline.
+
+    A name such as ``localhost`` may stand for several addresses. Finding them has
+    no limit.
+    """
     if isinstance(address, socket.socket):
         return address
-    if isinstance(address, tuple):
-        return socket.create_connection(address)
+    if not isinstance(address, tuple):
+        return _connected_to_path(address, deadline)
+    failure = OSError(errno.EADDRNOTAVAIL, "no address of this name")
+    for info in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        sock = socket.socket(info[0], info[1], info[2])
+        try:
+            if _is_connected(sock, info[4], deadline):
+                return sock
+            sock.close()
+            return None
+        except BaseException as err:
+            sock.close()
+            # What has no number is of a signal's handler.
+            if not isinstance(err, OSError) or err.errno is None:
+                raise
+            failure = err
+    try:
+        raise failure
+    finally:
+        del failure  # It holds this frame.
+
+
+def _connected_to_path(path: str, deadline: Deadline) -> Optional[socket.socket]:
+    """Connect to a unix socket. The call waits while the listener's queue is full.
+
+    A socket that does not block would not wait for a place in the queue.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _use(sock.connect, address)
+        sock.setblocking(True)
+        while True:
+            part = deadline.next_wait()
+            # Zero would be no limit.
+            seconds = struct.pack("ll", *divmod(int(part * 1e6) + 1, 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+            try:
+                _use(sock.connect, path)
+                # After a signal, Python takes the socket for connected.
+                sock.getpeername()
+                return sock
+            except OSError as err:
+                if err.errno not in (errno.EAGAIN, errno.ENOTCONN):
+                    raise
+                if not part:
+                    sock.close()
+                    return None
     except BaseException:
         sock.close()
         raise
-    return sock
+
+
+def _is_connected(sock: socket.socket, address: Any, deadline: Deadline) -> bool:
+    """Connect to a port. Return whether it was done before the deadline."""
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        if not deadline.wait(poll):
+            return False
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+    return True
 
 
 def _bound(address: _transport.SocketAddrT) -> List[socket.socket]:

@@ -70,17 +70,21 @@ class SyncConnection:
         """Connect. Without a limit, it ends when the peer answers or closes.
 
         :param negotiate: Wait for the greeting, and negotiate capabilities.
-        :param timeout: Seconds for the handshake, or None.
+        :param timeout: Seconds for connection and handshake, or None.
         :raise asyncio.TimeoutError: They have passed.
         :raise ConnectError: The connection or the handshake failed.
         """
         check_state(_OWNER, self.runstate, Runstate.IDLE)
         self.runstate = Runstate.CONNECTING
+        deadline = Deadline(timeout)
         with self._establishing("Failed to establish connection"):
             self.logger.debug("Connecting to %s ...", self._address)
-            self._stream = LineStream(connected(self._address))
+            sock = connected(self._address, deadline)
+            if sock is None:
+                raise asyncio.TimeoutError
+            self._stream = LineStream(sock)
         with self._establishing("Failed to establish session"):
-            self._start_session(negotiate, Deadline(timeout))
+            self._start_session(negotiate, deadline)
 
     def accept(self, timeout: Optional[float], peers_end: Optional[int] = None) -> None:
         """Wait for a peer, its greeting, and the negotiation.

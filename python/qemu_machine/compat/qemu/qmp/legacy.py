@@ -83,10 +83,14 @@ class QEMUMonitorProtocol:
     def connect(self, negotiate: bool = True) -> Optional[QMPMessage]:
         """Connect, and return the greeting.
 
+        There is no time limit, unless ``settimeout`` has set one before. A monitor
+        that serves another client does not greet.
+
         :param negotiate: False for a guest agent: no greeting, no capabilities.
         :raise ConnectError: The connection or the handshake failed.
+        :raise asyncio.TimeoutError: The seconds of ``settimeout`` have passed.
         """
-        self._qmp.connect(negotiate)
+        self._qmp.connect(negotiate, self._timeout)
         return self._get_greeting()
 
     def accept(self, timeout: Optional[float] = 15.0) -> QMPMessage:
@@ -161,9 +165,10 @@ class QEMUMonitorProtocol:
         self._qmp.close()
 
     def settimeout(self, timeout: Optional[float]) -> None:
-        """Limit commands to so many seconds. None removes the limit.
+        """Limit commands, and ``connect``, to so many seconds. None removes the limit.
 
-        After the limit the connection stays usable, and the late reply is dropped.
+        After the limit of a command the connection stays usable, and the late reply
+        is dropped. After that of ``connect`` the object is idle.
         """
         self._timeout = timeout
 
