@@ -14,6 +14,17 @@ class Lines(unittest.TestCase):
             ("  a\tb=1  ", ["a", "b=1"]),
             ("a b='x y' c=\"it's\"", ["a", "b='x y'", "c=\"it's\""]),
             ('a b={"c": [1, 2]} d=e', ["a", 'b={"c": [1, 2]}', "d=e"]),
+            ("a b=[[1, 2], '] x'] d=e", ["a", "b=[[1, 2], '] x']", "d=e"]),
+            ("a b={'c': \"it's\"} d=e", ["a", "b={'c': \"it's\"}", "d=e"]),
+            # A bracket within a word is a letter, and so is a lonely quote.
+            ("a=b[ c=2", ["a=b[", "c=2"]),
+            ("a b=c{d e=]f g=[1]x[ h=1", ["a", "b=c{d", "e=]f", "g=[1]x[", "h=1"]),
+            ("a b==[ c=[", ["a", "b==[", "c=["]),
+            ("[ a", ["[", "a"]),
+            ("a desc=it's", ["a", "desc=it's"]),
+            ("a desc=it's b=5\" c=1", ["a", "desc=it's", "b=5\"", "c=1"]),
+            # But two quotes keep what is between them, wherever they are.
+            ("a b=c'd e'f g=1", ["a", "b=c'd e'f", "g=1"]),
         ):
             self.assertEqual(split(line), words)
 
@@ -60,5 +71,6 @@ class Lines(unittest.TestCase):
         ):
             with self.assertRaises(QMPShellError):
                 parse(words)
-        with self.assertRaises(QMPShellError):
-            split("a b='c")
+        for line in ("a b='c", "a 'b=c", 'a b="'):
+            with self.assertRaises(QMPShellError):
+                split(line)

@@ -17,20 +17,27 @@ class QMPShellError(QMPError):
 
 
 def split(line: str) -> List[str]:
-    """Split a line at blanks, but not within quotes or brackets.
+    """Split a line at blanks, but not within quotes, or a value in brackets.
 
-    The words keep their quotes.
+    The words keep their quotes. A quote without an end is a letter of its word.
+
+    :raise QMPShellError: A word or value begins with a quote that has no end.
     """
     words: List[str] = []
     word, quote, depth = "", "", 0
-    for character in line:
+    for place, character in enumerate(line):
+        begins = not word or _is_key(word)
         if quote:
             if character == quote:
                 quote = ""
         elif character in "'\"":
-            quote = character
+            if line.find(character, place + 1) >= 0:
+                quote = character
+            elif begins:
+                raise QMPShellError(f"the quote {character} has no end")
         elif character in "{[":
-            depth += 1
+            # Elsewhere in a word, a bracket is a letter.
+            depth += bool(depth or _is_key(word))
         elif character in "}]":
             depth = max(0, depth - 1)
         elif character.isspace() and depth == 0:
@@ -39,11 +46,14 @@ def split(line: str) -> List[str]:
             word = ""
             continue
         word += character
-    if quote:
-        raise QMPShellError(f"the quote {quote} has no end")
     if word:
         words.append(word)
     return words
+
+
+def _is_key(word: str) -> bool:
+    """Return whether a value follows this part of a word."""
+    return word.find("=") == len(word) - 1 >= 0
 
 
 def parse(words: List[str]) -> Tuple[str, Dict[str, Any]]:
