@@ -498,6 +498,10 @@ class Commands(MachineTest):
             names = {"cmd": 1, "self": 2, "name": 3, "args": 4}
             self.assertEqual(vm.cmd("fake-echo", **names), names)
             self.assertEqual(vm.qmp("fake-echo", **names)["return"], names)
+            # Those of the dict's own parameters only in the dict.
+            names = {"args_dict": 1, "conv_keys": 2, **names}
+            self.assertEqual(vm.cmd("fake-echo", names), names)
+            self.assertEqual(vm.qmp("fake-echo", args_dict=names)["return"], names)
             self.assertEqual(vm.qmp(cmd="fake-echo", a=1), {"return": {"a": 1}})
             self.assertEqual(vm.cmd(cmd="fake-echo", a=1), {"a": 1})
 
