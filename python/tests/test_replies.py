@@ -35,7 +35,8 @@ class Late(unittest.TestCase):
         self.assertEqual(len(replies._sent), 1)
         known, waiter = replies.answer({"return": {}, "id": first_id})
         self.assertIs(waiter, first)
-        for unknown in ("mine", "__qmp#", "__qmp#x", f"__qmp#{MANY + 1:05d}", "__qmp#" + "1" * 9999):
+        numbers = ("", "x", f"{MANY + 1:05d}", "1" * 9999)
+        for unknown in ("mine", *("__qmp#" + it for it in numbers)):
             self.assertEqual(replies.answer({"return": {}, "id": unknown}), (False, None))
 
     def test_d15_late_replies_without_ids_answer_no_other_command(self) -> None:
