@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use qemu_machine::spec::UserNet;
 use qemu_machine::template::Template;
-use qemu_machine::{Console, Machine, Shell, Wait};
+use qemu_machine::{Console, Machine, MachineBuilder, Shell, Wait};
 
 /// A template, and the nonce that only the memory of its guest has.
 #[derive(Debug)]
@@ -16,23 +17,24 @@ pub(super) struct Guest {
 impl Guest {
     /// Boots and freezes a guest. Private files are in `base`.
     pub(super) fn boot(qemu: &Path, linux: &Path, base: &Path) -> Result<Self, String> {
-        let vm = Machine::builder(qemu)
-            .accel(["tcg"])
-            .arg("-nodefaults")
-            .memory(MEMORY)
-            .kernel(linux.join("vmlinuz"))
-            .initrd(linux.join("initramfs"))
-            .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
-            .console(Console::serial())
-            .default_timeout(Duration::from_secs(120))
-            .base_dir(base)
-            .freezable()
-            .launch()
-            .wait()
-            .map_err(text)?;
+        let machine = machine(qemu, &linux.join("vmlinuz"), base);
+        Self::freeze(&machine.initrd(linux.join("initramfs")), SET_UP)
+    }
+
+    /// The same, with a network card.
+    pub(super) fn boot_with_card(qemu: &Path, linux: &Path, base: &Path) -> Result<Self, String> {
+        let machine = machine(qemu, &linux.join("vmlinuz"), base)
+            .initrd(linux.join("initramfs-agent"))
+            .netdev_user(UserNet::new("net"));
+        Self::freeze(&machine, &format!("{CARD} && {SET_UP}"))
+    }
+
+    fn freeze(machine: &MachineBuilder, set_up: &str) -> Result<Self, String> {
+        let vm = machine.launch().wait().map_err(text)?;
         vm.console().expect("~ # ").wait().map_err(text)?;
         let mut shell = vm.console().shell().wait().map_err(text)?;
-        let nonce = run(&mut shell, SET_UP)?;
+        let nonce = run(&mut shell, set_up)?;
+        vm.prepare_wake().wait().map_err(text)?;
         let template = vm.freeze().wait().map_err(text)?;
         Ok(Self { template, nonce })
     }
@@ -52,6 +54,19 @@ impl Guest {
             Err(format!("the guest is no clone, its nonce is {nonce:?}"))
         }
     }
+}
+
+fn machine(qemu: &Path, kernel: &Path, base: &Path) -> MachineBuilder {
+    Machine::builder(qemu)
+        .accel(["tcg"])
+        .arg("-nodefaults")
+        .memory(MEMORY)
+        .kernel(kernel)
+        .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
+        .console(Console::serial())
+        .default_timeout(Duration::from_secs(120))
+        .base_dir(base)
+        .freezable()
 }
 
 fn run(shell: &mut Shell, script: &str) -> Result<String, String> {
@@ -74,3 +89,6 @@ pub(super) const MEMORY_BYTES: u64 = 256 << 20;
 /// The guest of the set-up has no machine id.
 const SET_UP: &str = "mkdir -p /etc /tmp && echo 1 > /etc/machine-id && \
      nonce=$(cat /proc/sys/kernel/random/uuid) && echo $nonce";
+
+/// Its driver is loaded beside the shell, and nothing notifies a shell.
+const CARD: &str = "until [ -e /sys/class/net/eth0 ]; do usleep 10000; done";

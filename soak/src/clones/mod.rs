@@ -50,7 +50,10 @@ pub(crate) fn run(
 
 /// Returns what was wrong.
 fn with_qemu(proof: Proof, qemu: &Path, linux: &Path, base: &Path) -> Result<Vec<String>, String> {
-    let guest = Guest::boot(qemu, linux, base)?;
+    let guest = match proof {
+        Proof::OneByOne(_) => Guest::boot_with_card(qemu, linux, base)?,
+        Proof::Alive(_) => Guest::boot(qemu, linux, base)?,
+    };
     // This starts everything that stays on purpose.
     end_one(&guest)?;
     let files = guest.template.path();

@@ -29,11 +29,14 @@ pub(super) fn play(guest: &Guest, clones: u64) -> Result<Vec<String>, String> {
 fn facts(guest: &Guest, vm: &Machine) -> Result<Vec<(&'static str, String)>, String> {
     let own = vm.wake().wait().map_err(text)?;
     let told = guest.ask(vm, FACTS)?;
-    let [machine_id, boot_id, uuid, urandom] = told.lines().collect::<Vec<_>>()[..] else {
+    let [machine_id, boot_id, uuid, mac, urandom] = told.lines().collect::<Vec<_>>()[..] else {
         return Err(format!("the guest answered {told:?}"));
     };
     if machine_id != own.machine_id() {
         return Err(format!("its machine id is {machine_id}"));
+    }
+    if mac != own.mac(0) {
+        return Err(format!("its MAC address is {mac}"));
     }
     let query = vm.monitor().execute_json("query-vm-generation-id", ());
     let generation = query.wait().map_err(text)?["guid"].to_string();
@@ -42,7 +45,7 @@ fn facts(guest: &Guest, vm: &Machine) -> Result<Vec<(&'static str, String)>, Str
         ("boot id", boot_id),
         ("uuid", uuid),
         ("urandom", urandom),
-        ("MAC address", &own.mac(0)),
+        ("MAC address", mac),
         ("generation", &generation),
     ]
     .map(|(kind, value)| (kind, value.trim().to_owned()))
@@ -68,7 +71,7 @@ impl Identities {
 }
 
 const FACTS: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id \
-     /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo";
+     /proc/sys/kernel/random/uuid /sys/class/net/eth0/address; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo";
 
 #[cfg(test)]
 mod tests {
