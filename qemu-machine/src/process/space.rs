@@ -52,16 +52,30 @@ fn of_meminfo(text: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// What the control group of this process may still take (cgroup v2).
+/// What the control group of this process may still take, and the groups that
+/// it is in (cgroup v2).
 fn group_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let group = Path::new("/sys/fs/cgroup").join(group);
-    let number = |file: &str| {
-        let text = fs::read_to_string(group.join(file)).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    let root = Path::new("/sys/fs/cgroup");
+    let group = root.join(group);
+    let groups = group.ancestors().take_while(|it| it.starts_with(root));
+    groups.filter_map(bytes_of_group).min()
+}
+
+fn bytes_of_group(group: &Path) -> Option<u64> {
+    let text = |file: &str| fs::read_to_string(group.join(file)).ok();
+    let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
+    let used = number("memory.current")?;
+    // The kernel gives these pages back when somebody needs them.
+    let cached = of_stat(&text("memory.stat").unwrap_or_default());
+    Some(number("memory.max")?.saturating_sub(used.saturating_sub(cached)))
+}
+
+fn of_stat(text: &str) -> u64 {
+    let lines = text.lines();
+    let inactive = lines.filter_map(|line| line.strip_prefix("inactive_file "));
+    inactive.filter_map(|it| it.parse::<u64>().ok()).sum()
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -91,5 +105,25 @@ mod tests {
         assert_eq!(of_meminfo(text), Some(16 * 1024));
         assert_eq!(of_meminfo("MemAvailable: x kB"), None);
         assert!(available_bytes().is_some_and(|it| it > 0));
+        let stat = "anon 5\nfile 9\ninactive_anon 3\ninactive_file 4096\n";
+        assert_eq!(of_stat(stat), 4096);
+    }
+
+    #[test]
+    fn a_group_has_what_its_limit_leaves_without_the_cache() {
+        let group = std::env::temp_dir().join(format!("group-{}", std::process::id()));
+        fs::create_dir_all(&group).unwrap();
+        assert_eq!(bytes_of_group(&group), None);
+        for (file, text) in [
+            ("memory.max", "max\n"),
+            ("memory.current", "700\n"),
+            ("memory.stat", "inactive_file 200\n"),
+        ] {
+            fs::write(group.join(file), text).unwrap();
+        }
+        assert_eq!(bytes_of_group(&group), None);
+        fs::write(group.join("memory.max"), "1000\n").unwrap();
+        assert_eq!(bytes_of_group(&group), Some(500));
+        fs::remove_dir_all(&group).unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::host_cpu::host_cpu;
 use super::manifest::Manifest;
 use crate::machine::freezable::program;
 use crate::process::digest::Digest;
@@ -59,6 +60,11 @@ impl TemplateFiles for Files {
         let (ours, theirs) = (&self.manifest.guest_words, guest_words(spec));
         if let Some(difference) = difference(ours, &theirs) {
             return Err(difference);
+        }
+        if host_cpu(spec) != self.manifest.host_cpu {
+            let reason = "it was frozen on another processor, which its guest sees; make the \
+                          template again, or give it a model of QEMU's with `-cpu`";
+            return Err(reason.to_owned());
         }
         let program = program(spec).map_err(|_| {
             let binary = spec.binary().display();

@@ -23,6 +23,7 @@ use super::clone::Template;
 use super::description;
 use super::error::TemplateError;
 use super::files::{Files, USED};
+use super::host_cpu::host_cpu;
 use super::manifest::Manifest;
 use crate::Machine;
 use crate::machine::Inner;
@@ -259,6 +260,7 @@ impl Saved {
             shell,
             version: self.version,
             guest_words: guest_words(&spec),
+            host_cpu: host_cpu(&spec),
             state_digest: state_digest.hex(),
             files: files.collect::<Result<_, _>>()?,
             inputs: with(launched.inputs.clone(), qemu),

@@ -22,6 +22,8 @@ pub(super) struct Manifest {
     pub(super) version: String,
     /// The words of the command line that the guest sees.
     pub(super) guest_words: Vec<OsString>,
+    /// The digest of the host's processor, if the guest sees it.
+    pub(super) host_cpu: Option<String>,
     /// The digest of the state of the devices.
     pub(super) state_digest: String,
     /// The files of the template, by their names in it.
@@ -44,6 +46,7 @@ impl Manifest {
             "shell_prepared": self.shell.is_prepared,
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
+            "host_cpu": self.host_cpu,
             "state_digest": self.state_digest,
             "files": files.map(|(name, stamp)| json!([name, stamp_json(stamp)])).collect::<Vec<_>>(),
             "inputs": inputs
@@ -79,6 +82,7 @@ impl Manifest {
             },
             version: value["version"].as_str()?.to_owned(),
             guest_words: pairs("guest_words")?.map(of_word).collect::<Option<_>>()?,
+            host_cpu: value["host_cpu"].as_str().map(str::to_owned),
             state_digest: value["state_digest"].as_str()?.to_owned(),
             files: pairs("files")?
                 .map(|pair| Some((pair[0].as_str()?.to_owned(), of_stamp(&pair[1])?)))
@@ -154,6 +158,7 @@ mod tests {
             version: "10.0.2".to_owned(),
             guest_words: vec!["-m".into(), OsString::from_vec(b"\xff".to_vec())],
             state_digest: "0f".to_owned(),
+            host_cpu: Some("x".to_owned()),
             files: vec![("ram".to_owned(), stamp.clone())],
             inputs: vec![("/qemu".into(), stamp)],
         };

@@ -20,6 +20,7 @@ pub(crate) mod error;
 mod facts;
 mod files;
 mod freeze;
+mod host_cpu;
 mod identity;
 mod manifest;
 mod offer_freeze;

@@ -16,16 +16,19 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use qemu_qmp::Events;
 use qemu_qmp_engine::{self as engine, Either, Engine, Watched, operation, race, timeout_option};
 
 use super::{Template, TemplateError};
 use crate::Machine;
 use crate::life::Ladder;
+use crate::machine::Inner;
 use crate::process::space;
 use crate::spec::MachineBuilder;
 use crate::supervise::Request;
@@ -279,6 +282,8 @@ struct State {
     making: usize,
     /// A clone that could not be made stops the refill, until one is taken.
     has_failed: bool,
+    /// How many clones ended before somebody took them, since one was taken.
+    ended: usize,
     is_closed: bool,
 }
 
@@ -297,6 +302,7 @@ impl Shared {
     fn pop(&self) -> Option<Machine> {
         self.state.change(|state| {
             state.has_failed = false;
+            state.ended = 0;
             state.ready.pop_front()
         })
     }
@@ -360,6 +366,10 @@ impl Shared {
                 format!("a pool cannot make a clone: {error}")
             });
         }
+        let end = made.as_ref().and_then(|made| made.as_ref().ok()).map(|vm| {
+            let events = vm.monitor().events_named(["SHUTDOWN"]);
+            replace_ended(Arc::downgrade(self), Arc::downgrade(&vm.inner), events)
+        });
         // A machine that is dropped on this thread, the engine's, ends in the
         // background.
         let (goes_on, _unwanted) = self.state.change(|state| {
@@ -376,7 +386,29 @@ impl Shared {
             state.making += usize::from(goes_on);
             (goes_on, unwanted)
         });
+        if let Some(end) = end {
+            self.engine.spawn(end);
+        }
         goes_on
+    }
+}
+
+/// Waits for the end of a clone. If it was still in the pool, another one takes
+/// its place. If that happens again and again, only a `take` goes on.
+async fn replace_ended(shared: Weak<Shared>, vm: Weak<Inner>, mut events: Events) {
+    while events.next().timeout(None).await.is_ok() {}
+    let Some(shared) = shared.upgrade() else {
+        return;
+    };
+    let ended = shared.state.change(|state| {
+        let is_it = |ready: &Machine| ptr::eq(Arc::as_ptr(&ready.inner), vm.as_ptr());
+        let at = state.ready.iter().position(is_it)?;
+        state.ended += 1;
+        state.has_failed |= state.ended > shared.size;
+        state.ready.remove(at)
+    });
+    if ended.is_some() {
+        refill(&shared);
     }
 }
 

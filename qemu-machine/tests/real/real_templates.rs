@@ -357,6 +357,33 @@ fn a_store_boots_once_for_all_who_ask_and_again_for_what_differs() {
     assert_eq!(left.count(), 0);
 }
 
+#[test]
+fn a_pool_replaces_a_clone_that_ends_before_it_is_taken() {
+    let qemu = crate::support::qemus().remove(0);
+    let scratch = Scratch::new("replaced");
+    let vm = checking(&qemu, &scratch).launch().wait().unwrap();
+    goes_on(&vm);
+    let template = vm.freeze().wait().unwrap();
+    let (made, next) = std::sync::mpsc::channel();
+    let pool = template.pool(1).warm_up(move |vm| {
+        made.send(vm.pid().unwrap()).unwrap();
+        async { Ok(()) }
+    });
+    let pool = pool.start().unwrap();
+    let limit = Duration::from_secs(60);
+    let first = next.recv_timeout(limit).unwrap();
+    pool.wait_until_filled().wait();
+    let pid = first.to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &pid])
+        .status();
+    assert!(killed.unwrap().success());
+    let second = next.recv_timeout(limit).unwrap();
+    let vm = pool.take().wait().unwrap();
+    assert_eq!(vm.pid(), Some(second));
+    goes_on(&vm);
+}
+
 // A pool hands out each clone once, and refills.
 scenario! {
     fn a_pool_hands_out_clones_that_are_ready_and_ends_the_rest(qemu) {

@@ -170,7 +170,7 @@ struct Guest<'a> {
     clock: Clock,
     shell: Option<Shell>,
     has_agent: bool,
-    /// It is a clone that has no identity of its own yet.
+    /// It is a clone that has still the identity of its template.
     wakes: bool,
     /// The next command has our standard input.
     has_input: bool,

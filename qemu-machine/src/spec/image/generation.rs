@@ -16,7 +16,9 @@ pub(crate) fn wants_generation_id(spec: &MachineSpec) -> bool {
     let mut arguments = spec.arguments.iter().map(|it| it.to_string_lossy());
     let names = arguments.clone().zip(arguments.clone().skip(1));
     let mut machines = names.filter(|(name, _)| ["-machine", "-M", "--machine"].contains(&&**name));
-    ["qemu-system-x86_64", "qemu-system-i386"].contains(&&*binary)
+    // Some distributions name the QEMU of the host's processor so.
+    let is_host = ["qemu-kvm", "kvm"].contains(&&*binary) && cfg!(target_arch = "x86_64");
+    (is_host || ["qemu-system-x86_64", "qemu-system-i386"].contains(&&*binary))
         && machine.is_none_or(|it| is_pc(&it))
         && machines.all(|(_, value)| is_pc(&value) || value.contains('='))
         && !arguments.any(|it| it.starts_with("vmgenid"))
@@ -33,6 +35,8 @@ mod tests {
         let wants = |builder: MachineBuilder| wants_generation_id(builder.spec());
         assert!(wants(pc()));
         assert!(wants(pc().machine("q35,smm=off")));
+        let named = wants(Machine::builder("/usr/libexec/qemu-kvm"));
+        assert_eq!(named, cfg!(target_arch = "x86_64"));
         assert!(wants(pc().args(["-machine", "pc-q35-7.2"])));
         assert!(wants(pc().args(["-machine", "smm=off"])));
         assert!(!wants(pc().machine("microvm")));

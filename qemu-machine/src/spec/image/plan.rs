@@ -67,6 +67,9 @@ impl ImagePlan {
                     }
                     index += 1;
                 }
+                Some("device" | "netdev" | "chardev") if is_vhost_user(value) => {
+                    return Err(refusal(value, OTHER_PROCESS));
+                }
                 Some("mem-path" | "numa") => return Err(refusal(word, OTHER_MEMORY)),
                 Some(
                     "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "sd" | "mtdblock" | "pflash",
@@ -178,9 +181,16 @@ fn has_protocol(file: &OsStr) -> bool {
     colon.is_some_and(|at| text[at..].starts_with(':'))
 }
 
+/// Whether a device is in another process, which would share the guest's memory.
+fn is_vhost_user(value: &OsStr) -> bool {
+    value.as_encoded_bytes().starts_with(b"vhost-user")
+}
+
 const NO_MEMORY: &str = "is missing; set the size of the memory with `memory`";
 const MEMORY_SIZE: &str = "must be one whole size, such as 256M";
 const OTHER_MEMORY: &str = "the memory must be one file, which the launch makes; leave this out";
+const OTHER_PROCESS: &str = "another process would need the memory of each clone; use a device of \
+     QEMU itself";
 const OTHER_DISK: &str = "its writes cannot be kept apart from the image; use `drive` with a file";
 
 const OTHER_BLOCKDEV: &str = "its writes cannot be kept apart from the image; use `drive` with a \
@@ -230,6 +240,14 @@ mod tests {
             ("-m 1G -hda x", "-hda"),
             ("-m 1G --pflash x", "--pflash"),
             ("-m 1G -mem-path /x", "-mem-path"),
+            (
+                "-m 1G -netdev vhost-user,id=n,chardev=c",
+                "vhost-user,id=n,chardev=c",
+            ),
+            (
+                "-m 1G -device vhost-user-fs-pci,chardev=c",
+                "vhost-user-fs-pci,chardev=c",
+            ),
             ("-m 1G -drive file=nbd:x", "file=nbd:x"),
             ("-m 1G -drive driver=null-co", "driver=null-co"),
             ("-m 1G -drive file.driver=nbd", "file.driver=nbd"),

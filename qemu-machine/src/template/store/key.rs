@@ -11,6 +11,7 @@ use crate::machine::freezable::inputs;
 use crate::process::digest::Digest;
 use crate::spec::MachineSpec;
 use crate::spec::image::guest_words;
+use crate::template::host_cpu::host_cpu;
 
 /// The key of the template of this machine, with the set-up of this version.
 /// `digests` is a directory for the digests of large files.
@@ -23,6 +24,9 @@ pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Resu
     }
     if let Some(template) = spec.image.template() {
         digest.add(template.identity().as_bytes());
+    }
+    if let Some(processor) = host_cpu(spec) {
+        digest.add(processor.as_bytes());
     }
     let inputs = inputs(spec).map_err(|_| {
         let binary = spec.binary().display();
