@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from typing import Dict, List
+from typing import Any, Dict, List
 
 from tests.machines import MachineTest, child_code, run_child, wait_for_end
 from tests.scripted import descriptors
@@ -16,6 +16,19 @@ vm._drain_console = True
 vm.launch()
 vm.console_socket
 print(vm.get_pid(), flush=True)
+"""
+
+#: The kernel ends the program between the start of QEMU and the message to the guardian.
+KILLED_AT_THE_START = """
+from qemu.machine._guardian import GUARDIAN
+BASE[0] = {base!r}
+vm = {kind}
+{before}
+def die(*args):
+    {last}
+    os.kill(os.getpid(), signal.SIGKILL)
+GUARDIAN.guard_process = die
+vm.launch()
 """
 
 #: Python warns of every fork of a process with threads, from 3.12 on.
@@ -100,6 +113,103 @@ class Parents(MachineTest):
         first, *rest = run_child(text).stdout.splitlines()
         self.assertEqual(rest, ["[0, 0]", "[0, 0]", "{'a': 1}"])
         self.gone(int(first))
+
+    def ends_with_its_program(self, text: str, **options: Any) -> None:
+        """Run a program, and wait for the end of all that has its descriptors."""
+        read, write = os.pipe()
+        with open(read, "rb") as file:
+            with open(write, "wb"):
+                child = subprocess.Popen(child_code(text), pass_fds=(write,), **options)
+            with child:
+                self.assertEqual(child.wait(), -signal.SIGKILL)
+                # QEMU inherits the descriptor, and the guardian must not.
+                self.assertEqual(file.read(), b"")
+
+    def killed_at_the_start(self, kind: str, before: str = "", last: str = "pass") -> str:
+        base = self.base()
+        return KILLED_AT_THE_START.format(base=base, kind=kind, before=before, last=last)
+
+    @staticmethod
+    def base() -> str:
+        from tests import machines
+
+        return machines.BASE[0]
+
+    def test_d1_qemu_ends_with_a_program_that_is_killed_while_it_starts_it(self) -> None:
+        silent = "vm.set_qmp_monitor(enabled=False)"
+        wrapper = "vm._wrapper = ['sh', '-c', '\"$@\"; true', 'sh', *WRAPPER]"
+        shown = "vm._pre_launch = lambda: (QEMUMachine._pre_launch(vm), vm._close_qemu_log_file())"
+        cases: Dict[str, str] = {
+            "first launch": self.killed_at_the_start("machine()"),
+            "later launch": self.killed_at_the_start("machine()", "vm.launch(); vm.shutdown()"),
+            "qtest": self.killed_at_the_start("qtest_machine()"),
+            "no monitor": self.killed_at_the_start("machine()", silent),
+            "no monitor but a console": self.killed_at_the_start(
+                "machine()", f"{silent}; vm.set_console()"
+            ),
+            "a monitor at a path": self.killed_at_the_start(
+                f"machine(monitor_address={self.base() + '/s'!r})",
+                # The path is no part of the temporary folder.
+                last=f"os.unlink({self.base() + '/s'!r})",
+            ),
+            "a wrapper that waits for QEMU": self.killed_at_the_start("machine()", wrapper),
+            "QEMU's output is shown": self.killed_at_the_start("machine()", shown),
+        }
+        for name, text in cases.items():
+            with self.subTest(name):
+                self.ends_with_its_program(text, stdout=subprocess.DEVNULL)
+                while os.listdir(self.base()):
+                    pass
+
+    def test_d1_a_folder_goes_with_a_program_that_is_killed_when_it_has_made_it(self) -> None:
+        for before in ("", "vm = machine(); vm.launch()"):
+            text = (
+                f"BASE[0] = {self.base()!r}\n{before}\n"
+                "make = os.mkdir\n"
+                "os.mkdir = lambda *args: (make(*args), os.kill(os.getpid(), signal.SIGKILL))\n"
+                "machine().temp_dir\n"
+            )
+            self.ends_with_its_program(text)
+            while os.listdir(self.base()):
+                pass
+
+    def test_d1_a_fork_of_a_killed_program_lives_on(self) -> None:
+        # It has both ends of QEMU's monitor.
+        last = "os.fork() or (input(), print('alive', flush=True), os._exit(0))"
+        text = QUIET + self.killed_at_the_start("machine()", last=last)
+        with subprocess.Popen(
+            child_code(text), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            process.wait()
+            # The guardian removes the folder last.
+            while os.listdir(self.base()):
+                pass
+            process.stdin.write("\n")
+            process.stdin.flush()
+            self.assertEqual(process.stdout.readline(), "alive\n")
+
+    def test_a_folder_that_cannot_be_made_is_not_guarded(self) -> None:
+        from qemu.machine._guardian import GUARDIAN
+
+        from tests.machines import machine
+
+        already = list(GUARDIAN._items)
+        with self.assertRaises(FileNotFoundError):
+            machine(base_temp_dir="/nonexistent").temp_dir
+        self.assertEqual(list(GUARDIAN._items), already)
+
+    def test_a_program_meets_no_child_but_its_own(self) -> None:
+        for work in ("vm.temp_dir", "vm.launch(); vm.shutdown()", "vm._wrapper = ['/nonexistent']"):
+            text = (
+                f"BASE[0] = {self.base()!r}; vm = machine(); {work}\n"
+                "with contextlib.suppress(VMLaunchFailure): vm.launch()\n"
+                "vm.shutdown()\n"
+                "try: print(os.wait())\n"
+                "except ChildProcessError: print('none')\n"
+            )
+            imports = "import contextlib\nfrom qemu.machine.machine import VMLaunchFailure\n"
+            self.assertEqual(run_child(imports + text).stdout, "none\n")
 
     def test_a_guardian_that_was_killed_is_replaced(self) -> None:
         text = self.launch + (

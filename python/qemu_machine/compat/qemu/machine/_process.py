@@ -17,7 +17,9 @@ import operator
 import os
 import select
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 from typing import IO, Any, Iterator, List, Optional, Sequence, Tuple
 
@@ -25,6 +27,9 @@ from qemu.qmp._blocking_stream import Deadline
 
 from . import _kernel_errors
 from ._guardian import GUARDIAN
+
+#: Our end and the child's.
+SocketPair = Tuple[socket.socket, socket.socket]
 
 
 class Process:
@@ -47,7 +52,8 @@ class Process:
         # While it is held, the number is that of the process. A signal's handler may
         # ask in the middle of the same thread's question.
         self._reaping = threading.RLock()
-        self._guarded: Optional[str] = None
+        # What the guardian knows of it.
+        self._guarded: List[str] = []
 
     def __repr__(self) -> str:
         return f"<Process: pid: {self.pid}, returncode: {self.returncode}>"
@@ -62,22 +68,37 @@ class Process:
         """The exit code, if a call has reaped it. A signal's number is negative."""
         return os.waitstatus_to_exitcode(self._reaped[0][1]) if self._reaped else None
 
-    def start(self, output: Optional[IO[bytes]], descriptors: Sequence[int]) -> None:
+    def start(self, output: Optional[IO[bytes]], pairs: Sequence[SocketPair]) -> None:
         """Start the child. Standard input is empty.
 
-        The child has these descriptors and all inheritable ones, under the same
-        numbers. If a signal's handler raises, the child may have been started.
+        The child has its ends of these pairs and all inheritable descriptors, under
+        the same numbers. If a signal's handler raises, the child may have been
+        started.
 
         :param output: Takes standard output and error. None inherits our output.
+        :param pairs: Without one, the child outlives a program that is killed in the
+            moment of the start.
         :raise OSError: There is no such program, or it cannot be started.
         """
+        descriptors = [theirs.fileno() for _, theirs in pairs]
         spawn = functools.partial(
             os.posix_spawnp,
             file_actions=_file_actions(output, descriptors),
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them
         )
-        self._pids.extend(map(spawn, self.args[:1], (self.args,), (os.environ,)))
-        self._guarded = GUARDIAN.guard_process(self._pids[0])
+        birth: Optional[str] = None
+        for ours, theirs in pairs[:1]:
+            inodes = (os.fstat(it.fileno()).st_ino for it in (theirs, ours))
+            birth = GUARDIAN.guard_birth(*inodes)
+            self._guarded.append(birth)
+        try:
+            self._pids.extend(map(spawn, self.args[:1], (self.args,), (os.environ,)))
+            item = GUARDIAN.guard_process(self._pids[0], birth)
+            if item is not None:
+                self._guarded.append(item)
+        finally:
+            if not self._pids:
+                self._release()
 
     def poll(self) -> Optional[int]:
         """Return the exit code, or None while it runs."""
@@ -91,9 +112,13 @@ class Process:
                     # Somebody else has reaped it, or SIGCHLD is ignored.
                     self._reaped.append((self._pids[0], 0))
         if self._reaped:
-            item, self._guarded = self._guarded, None
-            GUARDIAN.release_process(item)
+            self._release()
         return self.returncode
+
+    def _release(self) -> None:
+        items, self._guarded = self._guarded, []
+        for item in items:
+            GUARDIAN.release_process(item)
 
     def wait(self, timeout: Optional[float] = None) -> int:
         """Wait for the end, and return the exit code.
@@ -157,14 +182,36 @@ class Process:
 
 
 class Folder:
-    """A folder that is removed at the end of this process, or before."""
+    """A new folder that is removed at the end of this process, or before.
 
-    def __init__(self, path: str) -> None:
-        self._guarded = GUARDIAN.guard_folder(path)
+    :param prefix: Begins its name.
+    :param parent: The folder that gets it.
+    :raise OSError: It cannot be made.
+    """
+
+    def __init__(self, prefix: str, parent: str) -> None:
+        while True:
+            # `mkdtemp` would report the name only when the folder is there. Here,
+            # too, `mkdir` fails if another has taken the name.
+            self.path = os.path.abspath(tempfile.mktemp(prefix=prefix, dir=parent))
+            self._guarded = GUARDIAN.guard_folder(self.path)
+            try:
+                os.mkdir(self.path, 0o700)
+                return
+            except OSError as err:
+                # That of a signal's handler may come when the folder is there.
+                if err.errno is not None:
+                    self.release()
+                if not isinstance(err, FileExistsError):
+                    raise
 
     def release(self) -> None:
         """The folder has been removed."""
         GUARDIAN.release_folder(self._guarded)
+
+
+#: Wait until the guardian's start is over. It takes 2 ms, once in each program.
+settle = GUARDIAN.settle
 
 
 def _file_actions(output: Optional[IO[bytes]], descriptors: Sequence[int]) -> List[Any]:

@@ -15,7 +15,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import weakref
 from types import TracebackType
 from typing import (
@@ -38,9 +37,8 @@ from ._errors import (
     QEMUMachineError,
     VMLaunchFailure,
 )
-from ._guardian import GUARDIAN
 from ._monitor_face import MonitorFace
-from ._process import Folder, Process
+from ._process import Folder, Process, SocketPair, settle
 from .console_socket import ConsoleSocket
 
 __all__ = (
@@ -54,7 +52,6 @@ __all__ = (
 LOG = logging.getLogger(__name__)
 
 _Self = TypeVar("_Self", bound="QEMUMachine")
-SocketPair = Tuple[socket.socket, socket.socket]
 
 
 class QEMUMachine(MonitorFace):
@@ -102,8 +99,8 @@ class QEMUMachine(MonitorFace):
 
         self._sock_pair: Optional[SocketPair] = None
         self._cons_sock_pair: Optional[SocketPair] = None
-        #: What QEMU gets besides the inheritable descriptors.
-        self._child_fds: List[int] = []
+        #: QEMU gets their second ends, besides the inheritable descriptors.
+        self._pairs: List[SocketPair] = []
         self._temp_dir: Optional[str] = None
         self._guarded_dir: Optional[Folder] = None
         self._qemu_log_path: Optional[str] = None
@@ -193,15 +190,12 @@ class QEMUMachine(MonitorFace):
     def temp_dir(self) -> str:
         """A folder that is removed at the machine's end. Reading makes it."""
         if self._temp_dir is None:
-            self._temp_dir = tempfile.mkdtemp(prefix="qemu-machine-", dir=self._base_temp_dir)
-            # The first launch starts the guardian while QEMU starts.
-            if GUARDIAN.is_running or not self._is_starting:
-                self._guard_temp_dir()
+            folder = Folder("qemu-machine-", self._base_temp_dir)
+            self._temp_dir, self._guarded_dir = folder.path, folder
+            # A launch does so while QEMU starts.
+            if not self._is_starting:
+                settle()
         return self._temp_dir
-
-    def _guard_temp_dir(self) -> None:
-        if self._temp_dir is not None and self._guarded_dir is None:
-            self._guarded_dir = Folder(self._temp_dir)
 
     @property
     def log_dir(self) -> str:
@@ -277,15 +271,18 @@ class QEMUMachine(MonitorFace):
         self._is_starting = True
         try:
             self._pre_launch()
+            if not self._pairs:
+                # The guardian finds QEMU by it.
+                self._pair_with_child()
             LOG.debug("VM launch command: %r", " ".join(self._qemu_full_args))
             self._popen = Process(self._qemu_full_args)
             # Test suites close the log, so that QEMU inherits our output.
-            self._popen.start(self._qemu_log_file, self._child_fds)
+            self._popen.start(self._qemu_log_file, self._pairs)
         finally:
             self._is_starting = False
+            settle()
         self._launched = True
         _RUNNING.add(self)
-        self._guard_temp_dir()
         self._post_launch()
 
     def _pre_launch(self) -> None:
@@ -309,22 +306,24 @@ class QEMUMachine(MonitorFace):
         self._qemu_full_args = (*self._wrapper, self._binary, *self._base_args, *self._args)
 
     def _post_launch(self) -> None:
-        for pair in (self._sock_pair, self._cons_sock_pair):
-            if pair is not None:
-                pair[1].close()
+        for _, theirs in self._pairs:
+            theirs.close()
         if self._qmp_connection is not None:
             with self._subp.end() as end:
                 self._qmp_connection._meet_child(self._qmp_timer, end)
 
     def _pair_with_child(self) -> SocketPair:
-        """Return two ends. QEMU gets the second, under the same number."""
+        """Return two ends. QEMU gets the second, under the same number.
+
+        Both are closed at the end.
+        """
         ours, theirs = socket.socketpair()
         if theirs.fileno() <= 2:
             # Our standard streams are closed, but QEMU has its own.
             with theirs as low:
                 number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
             theirs = socket.socket(fileno=number)
-        self._child_fds.append(theirs.fileno())
+        self._pairs.append((ours, theirs))
         return ours, theirs
 
     def _end_failed_launch(self, err: BaseException) -> None:
@@ -443,10 +442,11 @@ class QEMUMachine(MonitorFace):
         self._user_killed = False
 
     def _close_sockets(self) -> None:
-        self._child_fds.clear()
-        pair, self._sock_pair = self._sock_pair, None
-        for sock in pair or ():
-            sock.close()
+        pairs, self._pairs = self._pairs, []
+        for ours, theirs in pairs:
+            theirs.close()
+            ours.close()
+        self._sock_pair = None
 
     def _close_qmp_connection(self) -> None:
         connection, self._qmp_connection = self._qmp_connection, None

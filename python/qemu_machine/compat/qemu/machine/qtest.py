@@ -120,15 +120,12 @@ class QEMUQtestMachine(QEMUMachine):
 
     def _post_launch(self) -> None:
         super()._post_launch()
-        assert self._qtest is not None and self._qtest_sock_pair is not None
-        self._qtest_sock_pair[1].close()
+        assert self._qtest is not None
         self._qtest.connect()
 
     def _close_sockets(self) -> None:
         super()._close_sockets()
-        pair, self._qtest_sock_pair = self._qtest_sock_pair, None
-        for sock in pair or ():
-            sock.close()
+        self._qtest_sock_pair = None
         self._qtest = None
 
     def qtest(self, cmd: str) -> str:
