@@ -211,6 +211,21 @@ class Parents(MachineTest):
             imports = "import contextlib\nfrom qemu.machine.machine import VMLaunchFailure\n"
             self.assertEqual(run_child(imports + text).stdout, "none\n")
 
+    def test_process_1_has_no_child_but_its_own(self) -> None:
+        text = (
+            f"BASE[0] = {self.base()!r}; vm = machine(); vm.launch(); vm.shutdown()\n"
+            "print(os.getpid())\n"
+            "try: print(os.wait())\n"
+            "except ChildProcessError: print('none')\n"
+        )
+        unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+        try:
+            subprocess.run([*unshare, "true"], check=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("no namespaces of processes")
+        command = [*unshare, *child_code(text)]
+        self.assertEqual(subprocess.check_output(command, text=True), "1\nnone\n")
+
     def test_a_guardian_that_was_killed_is_replaced(self) -> None:
         text = self.launch + (
             "from qemu.machine._guardian import GUARDIAN\n"

@@ -9,6 +9,8 @@ Everything is announced before it is there. Nobody has to wait for the shell: th
 pipe keeps what it has not read. The number of a process is unknown before its
 start, so until it is told, the shell finds the process by a socket. The child also
 has the pipe until it becomes its program: it has the socket before the pipe ends.
+
+Process 1 has no guardian. The kernel kills all others of its namespace with it.
 """
 
 from __future__ import annotations
@@ -191,6 +193,8 @@ class Guardian:
             unsaid = "".join(f"+{item}\n" for item in self._items) or "-\n"
 
     def _start(self) -> None:
+        if os.getpid() == 1:
+            return
         read, write = os.pipe()
         try:
             # The shell leaves a child behind in a process group of its own, so no
