@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, List
+from typing import Any, List, Optional
 
 from tests.machines import FAKE, WRAPPER, MachineTest, machine, qtest_machine, run_child
 from tests.scripted import descriptors, scratch
@@ -280,6 +280,16 @@ class FailedLaunch(MachineTest):
         self.assertEqual((vm.exitcode(), vm.get_log()), (3, "fake: cannot start\n"))
         copy = pickle.loads(pickle.dumps(err))
         self.assertEqual((copy.exitcode, copy.command, copy.output), err.args)
+
+    def test_a_qemu_that_closes_its_monitor_has_30_seconds_to_exit(self) -> None:
+        class Waiting(QEMUMachine):
+            def wait(self, timeout: Optional[float] = 30) -> None:
+                limits.append(timeout)
+                super().wait(timeout)
+
+        limits: List[Optional[float]] = []
+        self.failure(machine("fake-exit=3", kind=Waiting))
+        self.assertEqual(limits, [30])
 
     def test_there_is_no_such_program_also_after_one_that_was(self) -> None:
         vm = machine()

@@ -339,7 +339,7 @@ class QEMUMachine(MonitorFace):
         )
         try:
             if is_exiting:
-                self.wait(timeout=_EXIT_SECONDS)
+                self.wait()
             else:
                 self.kill()
         except AbnormalShutdown:
@@ -523,9 +523,7 @@ def _remove_folder(path: str, log: Optional[str]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-#: QEMU has so many seconds to exit after it has closed its monitor at the launch.
-_EXIT_SECONDS = 10
-#: And so many after SIGKILL.
+#: QEMU has so many seconds to end after SIGKILL.
 _KILL_SECONDS = 60
 
 
