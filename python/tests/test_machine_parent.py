@@ -101,6 +101,39 @@ class Parents(MachineTest):
             self.gone(qemu)
             os.kill(int(forked), signal.SIGKILL)
 
+    def test_a_forked_child_cannot_end_the_machine(self) -> None:
+        ends = (
+            "sys.exit(0)",
+            "vm.shutdown()",
+            "vm.kill()",
+            "vm.wait(); vm._monitor_address = None; vm.launch(); vm.shutdown()",
+            "vm._post_shutdown(); assert vm.exitcode() is None",
+            "vm._popen.terminate(); vm._popen.send_signal(9); assert vm.is_running()",
+            "vm.console_socket.close()",
+        )
+        path = os.path.join(self.base(), "s")
+        text = QUIET + (
+            f"BASE[0] = {self.base()!r}\n"
+            f"vm = qtest_machine(); vm._monitor_address = {path!r}\n"
+            "vm.set_console(); vm._drain_console = True\n"
+            "with vm:\n"
+            "    vm.launch(); vm.console_socket\n"
+            f"    for end in {ends!r}:\n"
+            "        child = os.fork()\n"
+            "        if child == 0:\n"
+            "            exec(end)\n"
+            "            sys.exit(0)\n"
+            "        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+            "        vm.console_socket.sendall(b'x')\n"
+            "        assert vm.console_socket.recv(1) == b'x'\n"
+            "        assert vm.cmd('fake-echo', a=1) == {'a': 1}\n"
+            "        found = os.path.exists(vm._qemu_log_path)\n"
+            f"        print(code, found, os.path.exists({path!r}))\n"
+            "print(vm.exitcode())\n"
+        )
+        found = run_child(text).stdout.splitlines()
+        self.assertEqual(found, ["0 True True"] * len(ends) + ["0"])
+
     def test_d1_workers_of_multiprocessing_have_machines_of_their_own(self) -> None:
         text = self.launch + QUIET + (
             "import multiprocessing\n"

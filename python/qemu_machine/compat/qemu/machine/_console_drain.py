@@ -25,6 +25,7 @@ class Drain:
     """
 
     def __init__(self, sock: socket.socket, file: Optional[str]) -> None:
+        self._owner = os.getpid()
         log = None if file is None else open(file, "wb", buffering=0)
         try:
             self._ours, theirs = socket.socketpair()
@@ -62,7 +63,13 @@ class Drain:
                 raise socket.timeout("timed out")
 
     def stop(self) -> None:
-        """End the thread, and forget what is unread. It may be repeated."""
+        """End the thread, and forget what is unread. It may be repeated.
+
+        In a fork of the program, the thread is that of the parent, and goes on.
+        """
+        if self._owner != os.getpid():
+            self._ours.close()
+            return
         with _kernel_errors.ignored():
             self._ours.shutdown(socket.SHUT_WR)
         if self.thread is not threading.current_thread():

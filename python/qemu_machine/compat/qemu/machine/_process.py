@@ -12,6 +12,7 @@ around both, a thread and a list of descriptors, cost a launch 0.6 ms.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import operator
 import os
@@ -35,7 +36,8 @@ SocketPair = Tuple[socket.socket, socket.socket]
 class Process:
     """A child process. Nothing runs until ``start``.
 
-    It dies with this process, if it has not ended before.
+    It dies with this process, if it has not ended before. A fork of this process has
+    a copy of the object that does nothing to the child.
 
     :param args: The command line.
     """
@@ -52,6 +54,7 @@ class Process:
         # While it is held, the number is that of the process. A signal's handler may
         # ask in the middle of the same thread's question.
         self._reaping = threading.RLock()
+        self._parent = os.getpid()
         # What the guardian knows of it.
         self._guarded: List[str] = []
 
@@ -62,6 +65,11 @@ class Process:
     def pid(self) -> Optional[int]:
         """The number of the process. None before the start."""
         return self._pids[0] if self._pids else None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a child of this process, and not of one that has forked us."""
+        return self._parent == os.getpid()
 
     @property
     def returncode(self) -> Optional[int]:
@@ -101,7 +109,12 @@ class Process:
                 self._release()
 
     def poll(self) -> Optional[int]:
-        """Return the exit code, or None while it runs."""
+        """Return the exit code, or None while it runs.
+
+        In a fork of its parent, it is what the parent knew before.
+        """
+        if not self.is_ours:
+            return self.returncode
         with self._reaping:
             if self._pids and not self._reaped:
                 reaped = map(os.waitpid, self._pids, (os.WNOHANG,))
@@ -124,7 +137,10 @@ class Process:
         """Wait for the end, and return the exit code.
 
         :raise subprocess.TimeoutExpired: So many seconds have passed.
+        :raise ChildProcessError: This process is a fork of its parent.
         """
+        if not self.is_ours:
+            raise ChildProcessError(errno.ECHILD, "QEMU is a child of another process")
         if not self._has_ended_within(timeout):
             assert timeout is not None
             raise subprocess.TimeoutExpired(self.args, timeout)
@@ -165,7 +181,9 @@ class Process:
                 os.close(pidfd)
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal, if it has not ended."""
+        """Send a signal, if it has not ended and is a child of this process."""
+        if not self.is_ours:
+            return
         with self._reaping:
             if self._pids and not self._reaped:
                 # It may be reaped by somebody else.
@@ -190,6 +208,7 @@ class Folder:
     """
 
     def __init__(self, prefix: str, parent: str) -> None:
+        self._owner = os.getpid()
         while True:
             # `mkdtemp` would report the name only when the folder is there. Here,
             # too, `mkdir` fails if another has taken the name.
@@ -204,6 +223,11 @@ class Folder:
                     self.release()
                 if not isinstance(err, FileExistsError):
                     raise
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process has made it, and not one that has forked us."""
+        return self._owner == os.getpid()
 
     def release(self) -> None:
         """The folder has been removed."""

@@ -350,6 +350,9 @@ class QEMUMachine(MonitorFace):
     def shutdown(self, hard: bool = False, timeout: Optional[float] = 30) -> None:
         """End the machine, and clean up. Without a launch it does nothing.
 
+        In a fork of the program that has launched it, this only closes the fork's
+        copies of descriptors, as all ways to the end do. The machine runs on.
+
         :param hard: Kill QEMU.
         :param timeout: QEMU has so many seconds to answer ``quit``, and so many to
             end. Then it is killed. None is no limit.
@@ -358,6 +361,8 @@ class QEMUMachine(MonitorFace):
         if not self._launched:
             return
         try:
+            if not self._subp.is_ours:
+                return
             if hard:
                 self._hard_shutdown()
             else:
@@ -471,11 +476,14 @@ class QEMUMachine(MonitorFace):
     def _remove_temporary_files(self) -> None:
         log, self._qemu_log_path = self._qemu_log_path, None
         if self._temp_dir is not None:
-            _remove_folder(self._temp_dir, log)
+            if self._guarded_dir is None or self._guarded_dir.is_ours:
+                _remove_folder(self._temp_dir, log)
             self._temp_dir = None
         if self._guarded_dir is not None:
             self._guarded_dir.release()
             self._guarded_dir = None
+        if self._popen is not None and not self._popen.is_ours:
+            self._remove_files.clear()
         while self._remove_files:
             self._remove_if_exists(self._remove_files.pop())
 
