@@ -240,6 +240,71 @@ class Ends(MachineTest):
         thread.join()
         self.assertEqual(vm.exitcode(), 0)
 
+    def test_threads_that_end_a_machine_at_a_time_wait_for_the_first(self) -> None:
+        class Counting(QEMUMachine):
+            def shutdown(self, *args: Any, **kwargs: Any) -> None:
+                entered.release()
+                super().shutdown(*args, **kwargs)
+
+            def _do_shutdown(self, *args: Any) -> None:
+                ends.append(threading.current_thread())
+                if len(ends) == 1:
+                    for _ in threads:
+                        entered.acquire()
+                super()._do_shutdown(*args)
+
+        def end(name: str) -> None:
+            getattr(vm, name)()
+            found.append((vm.exitcode(), vm._launched))
+
+        entered = threading.Semaphore(0)
+        ends: List[threading.Thread] = []
+        found: List[Tuple[int, bool]] = []
+        vm = machine(kind=Counting)
+        for _ in range(2):
+            vm.launch()
+            names = ("shutdown", "shutdown", "wait")
+            threads = [threading.Thread(target=end, args=(name,)) for name in names]
+            for thread in threads:
+                thread.start()
+                # The first one is the one that ends it.
+                while not ends:
+                    pass
+            for thread in threads:
+                thread.join()
+            self.assertEqual((ends, found), (threads[:1], [(0, False)] * 3))
+            ends.clear()
+            found.clear()
+
+    def test_another_thread_can_end_a_wait_without_a_limit(self) -> None:
+        for hard in (True, False):
+            vm = machine("fake-deaf", kind=Ending)
+            vm.launch()
+            thread = threading.Thread(target=vm.wait, args=(None,))
+            thread.start()
+            vm.is_ending.wait()
+            if hard:
+                vm.kill()
+            else:
+                with self.assertRaises(AbnormalShutdown):
+                    vm.shutdown(timeout=0.1)
+            self.assertEqual((vm.exitcode(), vm._launched), (-9, False))
+            thread.join()
+
+    def test_a_signal_s_handler_may_end_a_machine_in_the_middle_of_its_end(self) -> None:
+        class Nested(QEMUMachine):
+            def _early_cleanup(self) -> None:
+                super()._early_cleanup()
+                calls.append(self)
+                if len(calls) == 1:
+                    self.kill()
+
+        calls: List[Any] = []
+        vm = machine(kind=Nested)
+        vm.launch()
+        vm.kill()
+        self.assertEqual((vm.exitcode(), vm._launched), (-9, False))
+
     def test_a_machine_is_freed_without_a_garbage_collection(self) -> None:
         gc.collect()
         gc.disable()

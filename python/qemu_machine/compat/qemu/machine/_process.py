@@ -54,6 +54,9 @@ class Process:
         # While it is held, the number is that of the process. A signal's handler may
         # ask in the middle of the same thread's question.
         self._reaping = threading.RLock()
+        #: One thread at a time ends it. A signal's handler may do so in the middle of
+        #: the same thread's work.
+        self.ending = threading.RLock()
         self._parent = os.getpid()
         # What the guardian knows of it.
         self._guarded: List[str] = []

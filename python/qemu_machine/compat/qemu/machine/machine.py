@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import weakref
 from types import TracebackType
 from typing import (
@@ -120,6 +121,7 @@ class QEMUMachine(MonitorFace):
         self._console_file: Optional[io.RawIOBase] = None
         self._remove_files: List[str] = []
         self._user_killed = False
+        self._is_end_expected = False
 
     def __enter__(self: _Self) -> _Self:
         """Return the machine. It does not launch."""
@@ -257,7 +259,7 @@ class QEMUMachine(MonitorFace):
         if self._launched:
             raise QEMUMachineError("VM already launched")
         self._popen = None
-        self._quit_issued = self._user_killed = False
+        self._quit_issued = self._user_killed = self._is_end_expected = False
         try:
             self._launch()
         except BaseException as err:
@@ -350,19 +352,48 @@ class QEMUMachine(MonitorFace):
     def shutdown(self, hard: bool = False, timeout: Optional[float] = 30) -> None:
         """End the machine, and clean up. Without a launch it does nothing.
 
+        If another thread ends the machine already, wait for that.
+
         In a fork of the program that has launched it, this only closes the fork's
         copies of descriptors, as all ways to the end do. The machine runs on.
 
         :param hard: Kill QEMU.
         :param timeout: QEMU has so many seconds to answer ``quit``, and so many to
-            end. Then it is killed. None is no limit.
+            end. Then it is killed. None is no limit. It also limits the wait for
+            another thread that ends the machine.
         :raise AbnormalShutdown: It was killed, or it had ended before.
         """
         if not self._launched:
             return
+        process = self._subp
+        if not process.is_ours:
+            self._post_shutdown()
+            return
+        limit = 0.0 if hard else -1.0 if timeout is None else max(timeout, 0.0)
+        taken: List[bool] = []
+        is_late = False
         try:
-            if not self._subp.is_ours:
-                return
+            # No signal's handler runs between the lock and the note that it is taken.
+            lock = process.ending.acquire
+            taken.extend(map(lock, (True,), (min(limit, threading.TIMEOUT_MAX),)))
+            if not taken[0]:
+                # The other thread may wait without a limit.
+                is_late = self._user_killed = True
+                process.kill()
+                taken.extend(map(lock, (True,)))
+            # The other thread may have launched it again.
+            if self._launched and self._popen is process:
+                self._end(hard, timeout)
+        finally:
+            for _ in filter(None, taken):
+                process.ending.release()
+        if is_late and not hard:
+            raise AbnormalShutdown("Could not perform graceful shutdown")
+
+    def _end(self, hard: bool, timeout: Optional[float]) -> None:
+        try:
+            if self._is_end_expected:
+                self._quit_issued = True
             if hard:
                 self._hard_shutdown()
             else:
@@ -382,7 +413,8 @@ class QEMUMachine(MonitorFace):
         :param timeout: After so many seconds QEMU is killed. None is no limit.
         :raise AbnormalShutdown: It was killed.
         """
-        self._quit_issued = True
+        # A shutdown of another thread still has to send `quit`.
+        self._is_end_expected = True
         self.shutdown(timeout=timeout)
 
     def _early_cleanup(self) -> None:
@@ -443,8 +475,7 @@ class QEMUMachine(MonitorFace):
             LOG.warning('qemu received signal %i; command: "%s"', -code, command)
         self._launched = False
         _RUNNING.discard(self)
-        self._quit_issued = False
-        self._user_killed = False
+        self._quit_issued = self._user_killed = self._is_end_expected = False
 
     def _close_sockets(self) -> None:
         pairs, self._pairs = self._pairs, []
