@@ -84,8 +84,9 @@ pub(super) fn start(
     } = supervise(engine, resources, timeout);
     let frozen = spec.image.template().map(|it| it.shell());
     let frozen = frozen.unwrap_or_default();
-    if let Some(prompt) = frozen.prompt {
-        parts.console.woke_with_shell_at_prompt(prompt);
+    if frozen.is_at_prompt {
+        let has_asked = frozen.has_asked_for_cursor;
+        parts.console.woke_with_shell_at_prompt(has_asked);
     }
     let inner = Arc::new(Inner {
         engine,

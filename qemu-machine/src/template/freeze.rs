@@ -125,8 +125,9 @@ impl Freeze {
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
         let shell = FrozenShell {
-            // A question may have come with the last output.
-            prompt: machine.console.frozen_prompt().filter(|_| is_at_prompt),
+            is_at_prompt,
+            // The question may have come with the last output.
+            has_asked_for_cursor: is_at_prompt && machine.console.has_shell_asked_for_cursor(),
             is_prepared,
         };
         let mut spec = launched.spec.clone();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::process::stamp::Stamp;
-use crate::spec::image::{FrozenPrompt, FrozenShell};
+use crate::spec::image::FrozenShell;
 
 /// The description of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +40,8 @@ impl Manifest {
         let manifest = json!({
             "format": FORMAT,
             "guest_ran": self.guest_ran,
-            "shell_at_prompt": self.shell.prompt.is_some(),
-            "shell_asked_for_cursor": self.shell.prompt.is_some_and(|it| it.has_asked_for_cursor),
-            "shell_has_runner": self.shell.prompt.is_some_and(|it| it.has_runner),
+            "shell_at_prompt": self.shell.is_at_prompt,
+            "shell_asked_for_cursor": self.shell.has_asked_for_cursor,
             "shell_prepared": self.shell.is_prepared,
             "version": self.version,
             "guest_words": self.guest_words.iter().map(|it| word(it)).collect::<Vec<_>>(),
@@ -74,10 +73,8 @@ impl Manifest {
             guest_ran: value["guest_ran"].as_bool()?,
             // Older templates have none of them.
             shell: FrozenShell {
-                prompt: (value["shell_at_prompt"] == true).then(|| FrozenPrompt {
-                    has_asked_for_cursor: value["shell_asked_for_cursor"] == true,
-                    has_runner: value["shell_has_runner"] == true,
-                }),
+                is_at_prompt: value["shell_at_prompt"] == true,
+                has_asked_for_cursor: value["shell_asked_for_cursor"] == true,
                 is_prepared: value["shell_prepared"] == true,
             },
             version: value["version"].as_str()?.to_owned(),
@@ -149,10 +146,8 @@ mod tests {
         let manifest = Manifest {
             guest_ran: true,
             shell: FrozenShell {
-                prompt: Some(FrozenPrompt {
-                    has_asked_for_cursor: true,
-                    has_runner: true,
-                }),
+                is_at_prompt: true,
+                has_asked_for_cursor: true,
                 is_prepared: false,
             },
             version: "10.0.2".to_owned(),

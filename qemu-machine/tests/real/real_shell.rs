@@ -52,25 +52,6 @@ scenario! {
     }
 }
 
-// W6
-scenario! {
-    fn a_shell_that_was_replaced_by_keys_runs_the_next_command_too(qemu) {
-        let vm = run!(linux(&qemu).launch()).unwrap();
-        run!(vm.console().expect("~ # ")).unwrap();
-        let mut shell = run!(vm.console().shell()).unwrap();
-        // The second command needs what the first one has left in the shell.
-        for expected in ["one", "two"] {
-            let said = run!(shell.run(format!("kept={expected}; echo $kept"))).unwrap();
-            assert_eq!(said.text(), expected);
-        }
-        // The next shell has nothing of that.
-        run!(vm.console().send("exec sh\n")).unwrap();
-        let said = run!(shell.run("echo \"<$kept>\"").timeout(Duration::from_secs(20))).unwrap();
-        assert_eq!(said.text(), "<>");
-        run!(vm.kill()).unwrap();
-    }
-}
-
 // D6, W10
 scenario! {
     fn linux_s_shell_is_recovered_and_its_kernel_s_lines_are_no_output(qemu) {

@@ -16,7 +16,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::console::Console;
-use crate::spec::image::FrozenPrompt;
 
 /// What a console remembers about its shell.
 #[derive(Debug, Default)]
@@ -38,7 +37,6 @@ struct AtPrompt {
     position: u64,
     /// Whether the shell had asked for the cursor already.
     has_asked: bool,
-    has_runner: bool,
 }
 
 impl KnownShell {
@@ -51,29 +49,24 @@ impl KnownShell {
 impl Console {
     /// Remembers that the shell has answered, and is at its prompt. `typed` is
     /// [`times_typed`](Self::times_typed) after the last line was typed for it.
-    pub(super) fn shell_is_at_prompt(&self, typed: u64, resets: u64, has_runner: bool) {
-        let prompt = FrozenPrompt {
-            has_asked_for_cursor: false,
-            has_runner,
-        };
-        self.remember(typed, resets, prompt);
+    pub(super) fn shell_is_at_prompt(&self, typed: u64, resets: u64) {
+        self.remember(typed, resets, false);
     }
 
     /// Remembers that the shell was at its prompt when the guest was frozen.
-    pub(crate) fn woke_with_shell_at_prompt(&self, prompt: FrozenPrompt) {
+    pub(crate) fn woke_with_shell_at_prompt(&self, has_asked: bool) {
         let resets = self.shared.observed.resets();
-        self.remember(self.times_typed(), resets, prompt);
+        self.remember(self.times_typed(), resets, has_asked);
     }
 
-    fn remember(&self, typed: u64, resets: u64, prompt: FrozenPrompt) {
+    fn remember(&self, typed: u64, resets: u64, has_asked: bool) {
         let position = self.lock().taken();
         *self.at_prompt() = Some(AtPrompt {
             typed,
             resets,
             stops: self.shared.observed.stops(),
             position,
-            has_asked: prompt.has_asked_for_cursor,
-            has_runner: prompt.has_runner,
+            has_asked,
         });
     }
 
@@ -92,27 +85,9 @@ impl Console {
             && self.prompt_since(&at_prompt).is_some()
     }
 
-    /// Whether the shell is known to be at its prompt, and to have the
-    /// `RUNNER`. Only then it is surely the shell that got it.
-    pub(super) fn shell_has_runner(&self) -> bool {
-        let at_prompt = *self.at_prompt();
-        at_prompt.is_some_and(|it| it.has_runner) && self.has_shell_at_prompt()
-    }
-
-    /// What the shell is known to be at its prompt with. The machine may be
-    /// paused or ended since.
-    pub(crate) fn frozen_prompt(&self) -> Option<FrozenPrompt> {
-        let at_prompt = (*self.at_prompt())?;
-        self.prompt_since(&at_prompt)?;
-        Some(FrozenPrompt {
-            has_asked_for_cursor: self.has_shell_asked_for_cursor(),
-            has_runner: at_prompt.has_runner,
-        })
-    }
-
     /// Whether the shell has asked for the cursor at its prompt, or had before
     /// the machine was paused or ended.
-    fn has_shell_asked_for_cursor(&self) -> bool {
+    pub(crate) fn has_shell_asked_for_cursor(&self) -> bool {
         let Some(at_prompt) = *self.at_prompt() else {
             return false;
         };

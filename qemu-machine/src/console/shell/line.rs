@@ -1,14 +1,11 @@
 //! The lines to type for a command, with markers to find its output.
 //!
-//! Two random markers stand around the output. An echo of the input never
-//! contains a whole marker, even if a line editor wraps and redraws it. For this,
-//! a marker is typed in two halves with empty quotes between them, or without its
-//! end.
+//! Two random markers stand around the output. Each is typed in two halves with
+//! empty quotes between them. So an echo of the input never contains a whole
+//! marker, even if a line editor wraps and redraws it.
 //!
 //! Each character costs time, because the guest's line editor echoes it. So
-//! markers are short, and a script is typed as it is, if that is possible. What
-//! is the same for each script is kept in a variable of the shell: the
-//! [`RUNNER`]. The first script types it, the next ones only name it.
+//! markers are short, and a script is typed as it is, if that is possible.
 //!
 //! Only printable ASCII is typed. If a script has other bytes, they are escaped
 //! for `printf %b`. So no byte of a command is a key: no tab completes, no `!`
@@ -42,8 +39,6 @@ pub(super) struct TypedScript {
     /// Between standard output and standard error, if they are apart.
     pub(super) between: Option<Marker>,
     pub(super) ended: Marker,
-    /// Whether the shell has the [`RUNNER`] afterwards.
-    pub(super) leaves_runner: bool,
 }
 
 /// What a script has beside its text.
@@ -56,11 +51,7 @@ pub(super) struct Extras {
 }
 
 impl TypedScript {
-    /// Types less for a shell that has the [`RUNNER`].
-    pub(super) fn new(script: &[u8], extras: &Extras, has_runner: bool) -> Result<Self, HasNul> {
-        if !extras.is_apart && extras.input.is_empty() {
-            return Self::short(script, has_runner);
-        }
+    pub(super) fn new(script: &[u8], extras: &Extras) -> Result<Self, HasNul> {
         let (begun, ended) = (Marker::new(), Marker::new());
         let between = extras.is_apart.then(Marker::new);
         let files = Files {
@@ -68,41 +59,37 @@ impl TypedScript {
             between: between.as_ref(),
         };
         Ok(Self {
-            parts: parts(&extras.input),
-            lines: whole_lines(script, &begun, &ended, files)?,
+            parts: if files.are_needed() {
+                parts(&extras.input)
+            } else {
+                Vec::new()
+            },
+            lines: script_lines(script, &begun, &ended, &files)?,
             begun,
             between,
             ended,
-            leaves_runner: has_runner,
-        })
-    }
-
-    fn short(script: &[u8], has_runner: bool) -> Result<Self, HasNul> {
-        let name = [random_word(), random_word()].concat();
-        Ok(Self {
-            parts: Vec::new(),
-            lines: short_lines(script, &name, has_runner)?,
-            begun: Marker::named(&name, "="),
-            between: None,
-            ended: Marker::named(&name, "-"),
-            leaves_runner: true,
         })
     }
 }
 
 /// Which temporary files of the guest a script uses. Their names begin with the
 /// shell's variable `_qf`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Files<'a> {
     has_input: bool,
     between: Option<&'a Marker>,
 }
 
 impl Files<'_> {
+    fn are_needed(self) -> bool {
+        self.has_input || self.between.is_some()
+    }
+
     /// The redirections of the script.
     fn redirections(self) -> &'static str {
         match (self.has_input, self.between.is_some()) {
-            (false, _) => "</dev/null 2>\"$_qf\"",
+            (false, false) => "</dev/null",
+            (false, true) => "</dev/null 2>\"$_qf\"",
             (true, false) => "<\"$_qf.in\"",
             (true, true) => "<\"$_qf.in\" 2>\"$_qf\"",
         }
@@ -111,10 +98,15 @@ impl Files<'_> {
     /// The commands between the script and its last marker, which leave its
     /// status in `$?`.
     fn after(self) -> String {
-        let print = self.between.map_or_else(String::new, |between| {
-            format!("printf %s {};cat \"$_qf\";", between.typed())
-        });
-        format!("_qs=$?;{print}rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);")
+        let Some(between) = self.between else {
+            return if self.has_input {
+                "_qs=$?;rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);".to_owned()
+            } else {
+                String::new()
+            };
+        };
+        let between = between.typed();
+        format!("_qs=$?;printf %s {between};cat \"$_qf\";rm -f \"$_qf\" \"$_qf.in\";(exit $_qs);")
     }
 }
 
@@ -151,13 +143,6 @@ impl Marker {
                 format!("qm-{}", random_word()),
                 format!("{}-", random_word()),
             ],
-        }
-    }
-
-    /// A marker whose halves are already told apart.
-    fn named(name: &str, end: &str) -> Self {
-        Self {
-            halves: [name.to_owned(), end.to_owned()],
         }
     }
 
@@ -212,40 +197,14 @@ pub(super) fn user_line(marker: &Marker) -> String {
     format!(" echo {typed}\"$(id -un 2>/dev/null)\"\n")
 }
 
-/// Runs the script in `_qs`, between the markers that begin as `_qm`. With
-/// `command`, a syntax error ends the script and not the line.
-const RUNNER: &str = r#"echo "$_qm=";command eval "$_qs" </dev/null;echo "$_qm-$?""#;
-
 /// The lines that make the shell write one marker and a line end, run a script,
-/// and write the other marker, the script's status and a line end. The first
-/// marker is the name and `=`, the other one the name and `-`.
-fn short_lines(script: &[u8], name: &str, has_runner: bool) -> Result<String, HasNul> {
-    let (lines, text) = script_text(script)?;
-    let runner = if has_runner {
-        String::new()
-    } else {
-        format!("_qr='{RUNNER}' ")
-    };
-    Ok(lines + &format!(" {runner}_qm={name} _qs={text};eval \"$_qr\"\n"))
-}
-
-/// The same with files, and without a runner.
-fn whole_lines(
+/// and write the other marker, the script's status and a line end.
+fn script_lines(
     script: &[u8],
     begun: &Marker,
     ended: &Marker,
-    files: Files<'_>,
+    files: &Files<'_>,
 ) -> Result<String, HasNul> {
-    let (lines, text) = script_text(script)?;
-    let [begun, ended] = [begun, ended].map(Marker::typed);
-    let (redirections, after) = (files.redirections(), files.after());
-    let run = format!("command eval {text} {redirections}");
-    Ok(lines + &format!(" echo {begun};{run};{after}echo {ended}$?\n"))
-}
-
-/// The lines that keep the first part of a long script in `_qs`, and the word
-/// that then stands for the whole script.
-fn script_text(script: &[u8]) -> Result<(String, String), HasNul> {
     if script.contains(&0) {
         return Err(HasNul);
     }
@@ -259,16 +218,20 @@ fn script_text(script: &[u8]) -> Result<(String, String), HasNul> {
     let mut lines = String::new();
     // A shell can be set to keep lines with a leading blank out of its history.
     for (number, piece) in pieces.iter().enumerate() {
-        let before = if number == 0 { "" } else { "$_qs" };
-        lines.extend([" _qs=", before, "'", piece, "'\n"]);
+        let before = if number == 0 { "" } else { "$_qm" };
+        lines.extend([" _qm=", before, "'", piece, "'\n"]);
     }
-    let before = if pieces.is_empty() { "" } else { r#""$_qs""# };
+    let before = if pieces.is_empty() { "" } else { r#""$_qm""# };
     let text = if is_plain {
         format!("{before}'{last}'")
     } else {
         format!("\"$(printf %b {before}'{last}')\"")
     };
-    Ok((lines, text))
+    // With `command`, a syntax error ends the script and not the line.
+    let run = format!("command eval {text} {}", files.redirections());
+    let [begun, ended] = [begun, ended].map(Marker::typed);
+    let after = files.after();
+    Ok(lines + &format!(" echo {begun};{run};{after}echo {ended}$?\n"))
 }
 
 /// Undoes a terminal's change to a program's output: the carriage return that
@@ -335,54 +298,34 @@ mod tests {
 
     use super::*;
 
-    fn apart() -> Extras {
-        Extras {
-            is_apart: true,
-            ..Extras::default()
+    fn marker(first: &str, second: &str) -> Marker {
+        Marker {
+            halves: [first.to_owned(), second.to_owned()],
         }
     }
 
     #[test]
     fn what_is_typed_has_no_marker_whole_and_no_two_are_alike() {
-        let mut seen = Vec::new();
-        for (extras, has_runner) in [
-            (apart(), false),
-            (Extras::default(), false),
-            (Extras::default(), true),
-        ] {
-            let typed = TypedScript::new(b"true", &extras, has_runner).unwrap();
-            for marker in [&typed.begun, &typed.ended] {
-                let whole = marker.whole();
-                assert!(!typed.lines.contains(&whole), "{}", typed.lines);
-                assert!(!seen.contains(&whole), "{whole}");
-                seen.push(whole);
-            }
+        let (one, two) = (Marker::new(), Marker::new());
+        assert_ne!(one.halves, two.halves);
+        let lines = script_lines(b"true", &one, &two, &Files::default()).unwrap();
+        for marker in [one, two] {
+            assert!(!lines.contains(&marker.halves.concat()), "{lines}");
         }
     }
 
     #[test]
     fn only_short_lines_of_printable_ascii_are_typed() {
         let script: Vec<u8> = (1..=255).cycle().take(5000).collect();
-        for extras in [Extras::default(), apart()] {
-            let typed = TypedScript::new(&script, &extras, false).unwrap();
-            for line in typed.lines.lines() {
-                assert!(line.len() < 700, "{line}");
-                let keys = |byte: u8| byte.is_ascii_graphic() && byte != b'!' || byte == b' ';
-                assert!(line.bytes().all(keys), "{line}");
-            }
-            let with_nul = TypedScript::new(b"a\0b", &extras, false);
-            assert_eq!(with_nul.unwrap_err(), HasNul);
+        let lines =
+            script_lines(&script, &Marker::new(), &Marker::new(), &Files::default()).unwrap();
+        for line in lines.lines() {
+            assert!(line.len() < 700, "{line}");
+            let keys = |byte: u8| byte.is_ascii_graphic() && byte != b'!' || byte == b' ';
+            assert!(line.bytes().all(keys), "{line}");
         }
-    }
-
-    #[test]
-    fn a_shell_that_has_the_runner_needs_few_characters() {
-        let first = TypedScript::new(b"true", &Extras::default(), false).unwrap();
-        let next = TypedScript::new(b"true", &Extras::default(), true).unwrap();
-        assert!(first.leaves_runner && next.leaves_runner);
-        assert!(next.lines.len() < 40, "{}", next.lines);
-        let other = TypedScript::new(b"true", &apart(), false).unwrap();
-        assert!(!other.leaves_runner);
+        let with_nul = TypedScript::new(b"a\0b", &Extras::default());
+        assert_eq!(with_nul.unwrap_err(), HasNul);
     }
 
     #[test]
@@ -407,37 +350,18 @@ mod tests {
             ("", "", 0),
             (&format!("echo {long} | wc -c"), "3001\n", 0),
             ("printf 'é\u{1f600}'", "é\u{1f600}", 0),
-            // The markers are whole, whatever separates words.
-            ("IFS=abc0123; printf %s done", "done", 0),
         ] {
-            let typed = |has_runner| {
-                TypedScript::new(script.as_bytes(), &Extras::default(), has_runner).unwrap()
-            };
-            let both = [typed(false), typed(true)];
-            let expected = both.each_ref().map(|it| {
-                let (begun, ended) = (it.begun.whole(), it.ended.whole());
-                format!("{begun}\n{output}{ended}{status}\n")
-            });
-            let lines = both.map(|it| it.lines).concat();
+            let (begun, ended) = (marker("a", "b"), marker("c", "d"));
+            let lines = script_lines(script.as_bytes(), &begun, &ended, &Files::default()).unwrap();
             for shell in ["sh", "bash"] {
                 let ran = Command::new(shell).args(["-c", &lines]).output();
                 let output_text = String::from_utf8(ran.unwrap().stdout).unwrap();
-                assert_eq!(output_text, expected.concat(), "{shell}: {script}");
+                assert_eq!(
+                    output_text,
+                    format!("ab\n{output}cd{status}\n"),
+                    "{shell}: {script}"
+                );
             }
-        }
-    }
-
-    #[test]
-    fn a_wrong_script_does_not_end_the_shell() {
-        let wrong = TypedScript::new(b"if", &Extras::default(), false).unwrap();
-        let right = TypedScript::new(b"echo on", &Extras::default(), true).unwrap();
-        let lines = [&*wrong.lines, &right.lines].concat();
-        for shell in ["sh", "bash"] {
-            let ran = Command::new(shell).args(["-c", &lines]).output().unwrap();
-            let output = String::from_utf8(ran.stdout).unwrap();
-            let expected = format!("{}\non\n{}0\n", right.begun.whole(), right.ended.whole());
-            assert!(output.contains(&wrong.ended.whole()), "{shell}: {output}");
-            assert!(output.ends_with(&expected), "{shell}: {output}");
         }
     }
 

@@ -267,8 +267,7 @@ impl OpenShell {
         let shell = self.opened();
         // A second marker may still be answered. Then a line is printed.
         let typed = before + conversation.typed().count() as u64;
-        let resets = shell.resets;
-        shell.console.shell_is_at_prompt(typed, resets, false);
+        shell.console.shell_is_at_prompt(typed, shell.resets);
         Ok(shell)
     }
 

@@ -232,13 +232,11 @@ operation!(Run => Result<ShellOutput, ShellError>);
 impl Run {
     async fn run(self) -> Result<ShellOutput, ShellError> {
         let (task, claim, script) = self.claim().map_err(|error| *error)?;
-        let has_runner = script.leaves_runner;
         let work = execute(&self.console, script, self.past_kernel_lines);
         let work = task.unless_reset(self.resets, work);
         let (output, typed) = task.within(self.timeout, work).await?;
         claim.finish();
-        self.console
-            .shell_is_at_prompt(typed, self.resets, has_runner);
+        self.console.shell_is_at_prompt(typed, self.resets);
         Ok(output)
     }
 
@@ -255,8 +253,7 @@ impl Run {
         if console.shared.observed.resets() > *resets {
             return Err(Box::new(task.failed(ShellFailure::GuestReset)));
         }
-        let has_runner = console.shell_has_runner();
-        let script = TypedScript::new(&self.script, &self.extras, has_runner)
+        let script = TypedScript::new(&self.script, &self.extras)
             .map_err(|has_nul| Box::new(task.failed(has_nul.into())))?;
         let claim = slot
             .begin(&what)

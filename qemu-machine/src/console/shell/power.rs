@@ -182,7 +182,7 @@ async fn leave(shell: &Shell, command: &str) -> ShellFailure {
 /// Ends when the command fails, or when the console ends.
 async fn run(console: &Console, command: &str) -> ShellFailure {
     let work = async {
-        let script = TypedScript::new(command.as_bytes(), &Extras::default(), false)?;
+        let script = TypedScript::new(command.as_bytes(), &Extras::default())?;
         let (done, _) = execute(console, script, true).await?;
         if !done.success() {
             let output = String::from_utf8_lossy(&done.output).trim().to_owned();

@@ -49,19 +49,11 @@ pub(crate) enum Image {
 /// What is known of the shell on the first console of a frozen guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FrozenShell {
-    /// If it is at its prompt.
-    pub(crate) prompt: Option<FrozenPrompt>,
-    /// It has the functions that wake a clone.
-    pub(crate) is_prepared: bool,
-}
-
-/// What is known of a frozen guest's shell at its prompt.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct FrozenPrompt {
+    pub(crate) is_at_prompt: bool,
     /// It waits for the place of the cursor there.
     pub(crate) has_asked_for_cursor: bool,
-    /// It keeps what a typed script begins with.
-    pub(crate) has_runner: bool,
+    /// It has the functions that wake a clone.
+    pub(crate) is_prepared: bool,
 }
 
 /// The files of a template, which exist as long as this does.
