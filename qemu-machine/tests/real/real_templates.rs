@@ -379,6 +379,7 @@ fn a_pool_replaces_a_clone_that_ends_before_it_is_taken() {
         .status();
     assert!(killed.unwrap().success());
     let second = next.recv_timeout(limit).unwrap();
+    pool.wait_until_filled().wait();
     let vm = pool.take().wait().unwrap();
     assert_eq!(vm.pid(), Some(second));
     goes_on(&vm);
