@@ -6,9 +6,10 @@ and then the shell does its work. It needs no thread of ours, and no code of our
 runs between fork and exec.
 
 Everything is announced before it is there. Nobody has to wait for the shell: the
-pipe keeps what it has not read. The number of a process is unknown before its
-start, so until it is told, the shell finds the process by a socket. The child also
-has the pipe until it becomes its program: it has the socket before the pipe ends.
+pipe keeps what it has not read. The number of a process is known only after its
+start. Until then, the shell can find the process by a socket. The child has the
+socket from its beginning. It also has the pipe until it becomes its program, so the
+pipe does not end before that.
 
 Process 1 has no guardian. The kernel kills all others of its namespace with it.
 """
