@@ -112,6 +112,8 @@ impl Freeze {
         };
         let is_at_prompt = machine.console.has_shell_at_prompt();
         let is_prepared = inner.is_prepared.load(Ordering::Relaxed);
+        // Before the pause: a failure leaves the guest as it was.
+        let qemu = running_program(inner).transpose()?;
         let saving = Saving {
             qmp: machine.monitor().clone(),
             launched: Arc::clone(launched),
@@ -121,7 +123,6 @@ impl Freeze {
         };
         let save = |given_up| saving.run(given_up);
         let saved = operation::run(&machine, "freeze its guest", timeout, save).await?;
-        let qemu = running_program(inner).transpose()?;
         // The guest must never run again: it would change the memory of clones.
         machine.kill().await.map_err(TemplateError::Shutdown)?;
         let shell = FrozenShell {
