@@ -208,13 +208,27 @@ fn output_of_any_length_is_read_as_it_comes_and_the_command_waits_for_its_reader
         drop(run);
 
         // Dropped early, it must be recovered, and the console is read again.
-        let endless = shell.run("yes").stream().wait().unwrap();
+        let mut endless = shell.run("yes").stream().wait().unwrap();
+        endless.next_piece().wait().unwrap().unwrap();
         drop(endless);
         let error = shell.run("true").wait().unwrap_err();
         assert!(matches!(*error.failure, ShellFailure::Unknown { .. }));
         shell.recover().wait().unwrap();
         assert_eq!(shell.run("echo on").wait().unwrap().text(), "on");
     });
+}
+
+// bash does this if it is interrupted while it starts a program.
+#[test]
+fn a_program_that_takes_the_terminal_after_the_answer_is_interrupted_too() {
+    const LOOP: &str = "trap 'n=$((n+1))' INT; n=0; while :; do IFS= read -r line || continue; \
+                        eval \"$line\"; [ $n != 1 ] || { n=2; cat >/dev/null; }; done";
+    let vm = on_a_terminal("sh -c \"$LOOP\"").env("LOOP", LOOP);
+    let vm = vm.launch().wait().unwrap();
+    let mut shell = vm.console().shell().wait().unwrap();
+    shell.recover().wait().unwrap();
+    assert_eq!(shell.run("echo on").wait().unwrap().text(), "on");
+    vm.kill().wait().unwrap();
 }
 
 #[test]

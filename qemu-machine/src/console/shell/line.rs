@@ -191,6 +191,11 @@ pub(super) fn marker_line(marker: &Marker) -> String {
     format!(" echo {}\n", marker.typed())
 }
 
+/// The same, with a number after the marker.
+pub(super) fn numbered_line(marker: &Marker, number: u32) -> String {
+    format!(" echo {}{number}\n", marker.typed())
+}
+
 /// The same, with the user's name after the marker if the guest has `id`.
 pub(super) fn user_line(marker: &Marker) -> String {
     let typed = marker.typed();

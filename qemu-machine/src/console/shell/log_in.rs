@@ -281,28 +281,68 @@ impl OpenShell {
     }
 }
 
-/// Types a marker line again and again, every other time after Ctrl-C, until
-/// the shell answers it.
+/// Types Ctrl-C and a line with a marker, again and again, until the shell has
+/// answered it and one more line.
 ///
 /// Both may be lost. An interrupted shell throws away the input that it has
 /// read. And bash ignores Ctrl-C if its command ends by itself at that moment.
-/// Nothing reports either case, so both are typed again. Answers after the first
-/// one do no harm.
+/// Nothing reports either case, so the line is typed once more, then both.
+///
+/// One answer is not enough. If bash is interrupted while it starts a program,
+/// it answers, and the program takes the terminal after that. Then the second
+/// line has no answer, and the next Ctrl-C ends the program. Answers to lines
+/// from before the last Ctrl-C do not count: it may still be on its way.
 pub(super) async fn interrupt(console: &Console) -> Result<(), ShellFailure> {
     let marker = Marker::new();
-    let answer = console.expect(marker.then("\r?\n")).past_kernel_lines();
-    let mut answer = answer.timeout(None).into_future();
-    for key in ["\x03", ""].into_iter().cycle() {
-        let typed = format!("{key}{}", line::marker_line(&marker));
+    let mut lines = 0..;
+    let mut types = async |key: &str| {
+        let number = lines.next().unwrap_or_default();
+        let typed = format!("{key}{}", line::numbered_line(&marker, number));
         console.send(typed).timeout(None).await?;
-        if let Ok(answered) = engine::timeout(Some(PACE), answer.as_mut()).await {
-            answered?;
-            break;
+        Ok::<u32, ShellFailure>(number)
+    };
+    let mut pace = PACE;
+    loop {
+        let interrupts = types("\x03").await?;
+        let mut answers = answers_within(pace, console, &marker, interrupts).await?;
+        if !answers {
+            types("").await?;
+            answers = answers_within(pace, console, &marker, interrupts).await?;
         }
+        if answers {
+            let last = types("").await?;
+            if answers_within(pace, console, &marker, last).await? {
+                return Ok(());
+            }
+        }
+        pace *= 2;
     }
-    Ok(())
 }
 
-/// The time until a line without an answer is typed again. Most shells answer
-/// faster, so few lines are typed twice.
+/// Whether the shell answers a line within this time: the one with this number
+/// or a later one.
+async fn answers_within(
+    pace: Duration,
+    console: &Console,
+    marker: &Marker,
+    number: u32,
+) -> Result<bool, ShellFailure> {
+    let answers = async {
+        loop {
+            let answer = console.expect(marker.then("([0-9]+)\r?\n"));
+            let answer = answer.past_kernel_lines().timeout(None).await?;
+            let answered = answer.group(1).and_then(|it| str::from_utf8(it).ok());
+            if answered.is_some_and(|it| it.parse().is_ok_and(|it: u32| it >= number)) {
+                return Ok(());
+            }
+        }
+    };
+    match engine::timeout(Some(pace), answers).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The time until a line without an answer is typed again, and then twice as
+/// long each time. Most shells answer faster, so few lines are typed twice.
 const PACE: Duration = Duration::from_millis(500);
