@@ -173,12 +173,23 @@ impl Drop for Reader {
     }
 }
 
-/// Notified when commands may be sent.
-pub struct ReadySignal(pub(crate) oneshot::Receiver<()>);
+/// Notified while a connection is made.
+pub struct ReadySignal {
+    pub(crate) greeted: oneshot::Receiver<()>,
+    pub(crate) ready: oneshot::Receiver<()>,
+}
 
 impl ReadySignal {
-    /// Waits until commands may be sent. `false` if the connection ended first.
+    /// Waits until the server has said who it is, and the negotiation was sent.
+    /// Commands may follow it: the server executes them in order. `false` if the
+    /// connection ended first.
+    pub async fn greeted(&mut self) -> bool {
+        (&mut self.greeted).await.is_ok()
+    }
+
+    /// Waits until the server accepts commands. `false` if the connection ended
+    /// first.
     pub async fn wait(&mut self) -> bool {
-        (&mut self.0).await.is_ok()
+        (&mut self.ready).await.is_ok()
     }
 }

@@ -76,9 +76,15 @@ impl Handshake {
         let (client, attached, mut monitor_ready) = self
             .connect(inner, side, settings, transcript, console)
             .await?;
-        let mut ready_so_far = !attached || monitor_ready.wait().await;
-        // A clone has the devices of the frozen machine.
-        if ready_so_far && attached && self.start != GuestStart::Template {
+        // A clone has the devices of the frozen machine. The commands that load
+        // it follow the negotiation at once, which saves a round trip.
+        let is_clone = self.start == GuestStart::Template;
+        let mut ready_so_far = match (attached, is_clone) {
+            (false, _) => true,
+            (true, true) => monitor_ready.greeted().await,
+            (true, false) => monitor_ready.wait().await,
+        };
+        if ready_so_far && attached && !is_clone {
             ready_so_far = all_have_devices(&client, &serial_ports).await?;
         }
         let mut last = &client;

@@ -51,6 +51,24 @@ scenario! {
     }
 }
 
+scenario! {
+    fn a_clone_s_load_does_not_wait_for_the_negotiation(qemu) {
+        let scratch = Scratch::new("together");
+        let vm = run!(checking(&qemu, &scratch).launch()).unwrap();
+        let template = run!(vm.freeze()).unwrap();
+        let path = scratch.join("session.jsonl");
+        let clone = run!(template.machine().transcript(&path).launch()).unwrap();
+        goes_on(&clone);
+        run!(clone.kill()).unwrap();
+        let session = std::fs::read_to_string(path).unwrap();
+        let (before, _) = session.split_once("\\\"return").unwrap();
+        let commands = ["qmp_capabilities", "migrate-set-capabilities", "getfd", "migrate-incoming"];
+        for command in commands {
+            assert!(before.contains(command), "{command} is not in:\n{before}");
+        }
+    }
+}
+
 fn linux(qemu: &Qemu, private: &Path) -> MachineBuilder {
     let guest = linux_guest();
     qemu.bare()

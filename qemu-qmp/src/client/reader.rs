@@ -18,12 +18,13 @@ use super::{Client, Handle, Shared, State};
 use crate::Deadlines;
 use crate::Disconnected;
 use crate::reader::{Connected, PeerContext, PendingNotices, Reader, ReadySignal};
-use crate::wire::{Connection, Event, Output, ProtocolError, Settings};
+use crate::wire::{Connection, Event, Greeting, Output, ProtocolError, Settings};
 
 /// The state of the reading thread. That thread is the engine's, or that of a
 /// caller that waits for a reply.
 #[derive(Default)]
 pub(super) struct ReadState {
+    greeted: Option<oneshot::Sender<()>>,
     ready: Option<oneshot::Sender<()>>,
     hook: Option<EventHook>,
     /// Why reading has ended.
@@ -45,6 +46,7 @@ pub(crate) fn open(
     transcript: Option<Transcript>,
 ) -> io::Result<(Client, Reader, ReadySignal)> {
     let engine = Engine::start()?;
+    let (greeted, has_greeted) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     // Commands are small and must not be delayed. Only TCP has the option.
     let _ = socket.set_tcp_nodelay(true);
@@ -56,6 +58,7 @@ pub(crate) fn open(
             ended: None,
         }),
         reader: Mutex::new(ReadState {
+            greeted: Some(greeted),
             ready: Some(ready),
             ..ReadState::default()
         }),
@@ -72,7 +75,11 @@ pub(crate) fn open(
             engine,
         }),
     };
-    Ok((client, Reader::new(shared), ReadySignal(is_ready)))
+    let signal = ReadySignal {
+        greeted: has_greeted,
+        ready: is_ready,
+    };
+    Ok((client, Reader::new(shared), signal))
 }
 
 /// Calls `hook` with each event, on the reading thread. The call comes before any
@@ -106,7 +113,8 @@ impl Connected for Shared {
     fn reader_is_gone(&self) {
         // The clients may outlive the reader. Drop what they must not keep alive.
         let mut reader = self.reader();
-        let gone = (reader.ready.take(), reader.hook.take());
+        let signals = (reader.greeted.take(), reader.ready.take());
+        let gone = (signals, reader.hook.take());
         drop(reader);
         engine::wake(|| drop(gone));
     }
@@ -165,14 +173,14 @@ impl ReadState {
                     }
                 }
                 Output::Transmit(bytes) => {
+                    let greeting = state.connection.greeting().cloned();
                     drop(state);
                     let _ = shared.send(&bytes);
+                    self.greeted(shared, greeting);
                 }
                 Output::Ready(greeting) => {
                     drop(state);
-                    if let Some(greeting) = greeting {
-                        let _ = shared.greeting.set(greeting);
-                    }
+                    self.greeted(shared, greeting);
                     if let Some(ready) = self.ready.take() {
                         let _ = ready.send(());
                     }
@@ -184,6 +192,17 @@ impl ReadState {
                     });
                 }
             }
+        }
+    }
+}
+
+impl ReadState {
+    fn greeted(&mut self, shared: &Shared, greeting: Option<Greeting>) {
+        if let Some(greeting) = greeting {
+            let _ = shared.greeting.set(greeting);
+        }
+        if let Some(greeted) = self.greeted.take() {
+            let _ = greeted.send(());
         }
     }
 }

@@ -180,6 +180,14 @@ impl<W> Connection<W> {
         !matches!(self.phase, Phase::Greeting)
     }
 
+    /// The greeting, while the capabilities are negotiated.
+    pub(crate) fn greeting(&self) -> Option<&Greeting> {
+        match &self.phase {
+            Phase::Negotiation { greeting, .. } => greeting.as_ref(),
+            Phase::Greeting | Phase::Ready => None,
+        }
+    }
+
     /// How many commands have no reply yet, including those whose waiter has given
     /// up.
     pub fn in_flight(&self) -> usize {
