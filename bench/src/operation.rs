@@ -113,6 +113,16 @@ impl Operation {
         }
     }
 
+    /// What was reached, as a share of the limit: at most 1 if the bar is met. A
+    /// limit of 0 has none.
+    pub(crate) fn share(&self, bar: &Bar) -> f64 {
+        let reached = self.reached(bar);
+        match bar.limit {
+            Limit::RatioAtMost(limit, _) | Limit::AtMost(limit) => reached / limit,
+            Limit::RatioAtLeast(limit, _) => limit / reached,
+        }
+    }
+
     /// Why the row is invalid: a contender without a value, or a bar for a contender
     /// that does not exist.
     pub(crate) fn flaw(&self) -> Option<String> {
@@ -179,6 +189,9 @@ mod tests {
         assert!(operation.meets(&bar(Limit::RatioAtLeast(1.09, FLOOR))));
         assert!(operation.meets(&bar(Limit::AtMost(2.6))));
         assert!(!operation.meets(&bar(Limit::AtMost(2.5))));
+        for limit in [Limit::AtMost(2.6), Limit::RatioAtLeast(1.1, FLOOR)] {
+            assert!((operation.share(&bar(limit)) - 1.0).abs() < 1e-9);
+        }
         let unmeasured = Limit::RatioAtMost(9.0, "nobody");
         assert!(!operation.meets(&bar(unmeasured)));
     }

@@ -24,7 +24,7 @@ pub(crate) fn set_up() -> Option<PathBuf> {
 /// The program with all of its arguments.
 fn bench(words: &[&str]) -> Result<Command, Failure> {
     let build = ["build", "--quiet", "--release", "--package"];
-    for package in ["fake-qemu", "qemu-machine-cli"] {
+    for package in ["fake-qemu", "qemu-machine-cli", "soak"] {
         process::run_shown(cargo(build).arg(package))?;
     }
     let suite = ["qemu-machine", "--example", "suite"];

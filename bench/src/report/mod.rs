@@ -44,6 +44,7 @@ impl Report {
         ];
         if !self.operations.is_empty() {
             files.push((charts.join(RATIOS), chart::ratios(&self.operations)?));
+            files.push((charts.join(BARS), chart::bars(&self.operations)?));
         }
         for curve in &self.curves {
             files.push((charts.join(chart_name(curve)), chart::growth(curve)?));
@@ -83,3 +84,4 @@ const JSON: &str = "benchmarks.json";
 const PAGE: &str = "benchmarks.md";
 const CHARTS: &str = "benchmarks";
 const RATIOS: &str = "ratios.svg";
+const BARS: &str = "bars.svg";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{CHARTS, RATIOS, Report, chart_name};
+use super::{BARS, CHARTS, RATIOS, Report, chart_name};
 use crate::curve::{Curve, Line};
 use crate::operation::{Bar, Limit, Measured, Operation, Role};
 use crate::table::Value;
@@ -114,6 +114,7 @@ fn overview(operations: &[Operation]) -> String {
     let mut text = format!(
         "\n## Operations\n\n\
          ![The cost of each contender as a ratio to the floor, for each operation]({CHARTS}/{RATIOS})\n\n\
+         ![What was reached of each bar's limit]({CHARTS}/{BARS})\n\n\
          Medians, with the ratio to the floor in brackets.\n\n\
          | operation | floor | ours | peers | bar | |\n|---|---|---|---|---|---|\n"
     );
@@ -333,7 +334,7 @@ const FOOT: &str = "
 cargo xtask bench
 ```
 
-This runs the set-up, makes a release build and measures for some minutes. It writes this page, its \
+This runs the set-up, makes a release build and measures for some 40 minutes. It writes this page, its \
 charts and [benchmarks.json](benchmarks.json), which has the value of each round. On a busy host \
 the results mean little. Names select rows: `cargo xtask bench console-byte`. Then nothing is \
 written, unless `--out FOLDER` names a folder.

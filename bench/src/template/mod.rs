@@ -2,6 +2,7 @@
 //! QEMU that has no guest. On the newest QEMU and on the oldest.
 
 mod guest;
+mod many;
 mod suite;
 
 use std::time::Instant;
@@ -24,6 +25,9 @@ pub(crate) const TOPIC: Topic = Topic {
         MEMORY,
         suite::ROWS[0],
         suite::ROWS[1],
+        many::ROWS[0],
+        many::ROWS[1],
+        many::ROWS[2],
     ],
     measure,
 };
@@ -48,6 +52,12 @@ fn measure(setting: &Setting) -> Result<Vec<Operation>, Failure> {
     }
     if setting.wants(suite::ROWS[0]) {
         operations.extend(suite::measure(setting)?);
+    }
+    if setting.wants(many::ROWS[0]) {
+        operations.extend(many::one_by_one(setting)?);
+    }
+    if setting.wants(many::ROWS[2]) {
+        operations.push(many::alive(setting)?);
     }
     Ok(operations)
 }

@@ -31,12 +31,9 @@ pub(super) fn play(guest: &Guest, clones: u64) -> Result<Vec<String>, String> {
     own.sort_unstable();
     let median = own.get(own.len() / 2).copied().unwrap_or_default();
     let limit = MEMORY_BYTES + clones * OWN_LIMIT_BYTES;
-    println!(
-        "memory: {} MiB in all, limit {} MiB; without the template, a clone has {} MiB (median)",
-        all >> 20,
-        limit >> 20,
-        median >> 20
-    );
+    println!("bytes in all: {all}");
+    println!("limit in bytes: {limit}");
+    println!("bytes of a clone without the template: {median} (median)");
     for vm in alive {
         vm.kill().wait().map_err(text)?;
     }

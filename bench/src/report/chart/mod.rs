@@ -1,6 +1,7 @@
 //! Charts as SVG, for light and dark screens. Each colour has a variant for dark
 //! screens, and the reader's preference selects it.
 
+mod bars;
 mod growth;
 mod ratios;
 mod scale;
@@ -9,6 +10,7 @@ use plotters::prelude::*;
 
 use crate::Failure;
 
+pub(crate) use bars::bars;
 pub(crate) use growth::growth;
 pub(crate) use ratios::ratios;
 
