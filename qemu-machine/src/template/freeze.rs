@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pause -> state of the devices into a new directory -> memory and disks into it
-//!   -> end QEMU -> stamps and manifest -> Template
+//!   -> end QEMU -> stamps and manifest -> to the disk, if it is kept -> Template
 //! a failure before the end of QEMU: everything back, the guest goes on
 //! ```
 
@@ -32,6 +32,7 @@ use crate::machine::migration::MigrationTurn;
 use crate::machine::migration::MoveError;
 use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
+use crate::process::blocking::in_thread;
 use crate::process::digest::Digest;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
@@ -135,7 +136,10 @@ impl Freeze {
         if name.is_some() {
             spec.name = name;
         }
-        saved.complete(spec, launched, qemu, shell, path)
+        let launched = Arc::clone(launched);
+        let complete = move || Ok(saved.complete(spec, &launched, qemu, shell, path));
+        let no_thread = file("start a thread for", directory);
+        in_thread(complete).await.map_err(no_thread)?
     }
 }
 
@@ -239,7 +243,8 @@ impl Saving {
 }
 
 impl Saved {
-    /// Describes the template, after the end of QEMU.
+    /// Describes the template, after the end of QEMU. Blocks while files are
+    /// written to the disk.
     fn complete(
         self,
         spec: MachineSpec,
@@ -276,8 +281,12 @@ impl Saved {
         let (directory, owned) = match keep_at {
             None => (directory, Some(self.directory)),
             Some(path) => {
+                // After a power failure it is whole or not there.
+                sync_all_of(&directory).map_err(file("write to the disk", &directory))?;
                 let kept = self.directory.keep_at(&path);
                 kept.map_err(file("keep a template at", &path))?;
+                let parent = parent(&path);
+                sync(parent).map_err(file("write to the disk", parent))?;
                 (path, None)
             }
         };
@@ -319,13 +328,30 @@ fn check_free(path: &Path, private: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new(".")).metadata()?;
+    let parent = parent(path).metadata()?;
     if parent.dev() == private.metadata()?.dev() {
         Ok(())
     } else {
         Err(io::ErrorKind::CrossesDevices.into())
     }
+}
+
+fn parent(path: &Path) -> &Path {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Writes the files of a directory and their names to the disk.
+fn sync_all_of(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        sync(&entry?.path())?;
+    }
+    sync(directory)
+}
+
+/// Writes a file or the names in a directory to the disk.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn executed(error: qemu_qmp::error::ExecuteError) -> TemplateError {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::boot_sector::{boots, goes_on};
 use crate::support::{Qemu, Scratch, qemus};
-use qemu_machine::error::LaunchFailure;
+use qemu_machine::error::{LaunchFailure, TemplateError};
 use qemu_machine::spec::Drive;
 use qemu_machine::template::{Template, TemplateStore};
 use qemu_machine::{MachineBuilder, Wait};
@@ -150,4 +150,15 @@ fn another_qemu_behind_a_script_is_refused() {
     change_secretly(&copy);
     let reason = refusal(&template);
     assert!(reason.contains("copy has changed"), "{reason}");
+
+    // Nobody knows whether clones would run the same, if it was replaced.
+    let vm = checking(&script, &scratch).launch().wait().unwrap();
+    goes_on(&vm);
+    fs::remove_file(&copy).unwrap();
+    let error = vm.freeze().wait().unwrap_err();
+    assert!(
+        matches!(error, TemplateError::InputChanged { .. }),
+        "{error}"
+    );
+    goes_on(&vm);
 }
