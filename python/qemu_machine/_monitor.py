@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _native
 from ._json import encode
@@ -11,13 +11,31 @@ from ._limits import DEFAULT
 if TYPE_CHECKING:
     import os
     from types import TracebackType
-    from typing import AsyncIterator, Awaitable, Generator, Iterator, Mapping, Type
+    from typing import (
+        AsyncIterator,
+        Awaitable,
+        Generator,
+        Iterator,
+        Mapping,
+        Protocol,
+        Sequence,
+        Type,
+        Union,
+    )
 
     from typing_extensions import Self
 
     from ._limits import Limit
 
-Address = Union[str, "os.PathLike[str]", Tuple[str, int]]
+    class HasFileno(Protocol):
+        """A file, a socket, or a process id's descriptor."""
+
+        def fileno(self) -> int:
+            """The number of its descriptor."""
+
+    Address = Union[str, os.PathLike[str], Tuple[str, int], int, HasFileno]
+    #: What QEMU gets: a descriptor, or the path of a file to open for reading.
+    Fd = Union[int, HasFileno, str, os.PathLike[str]]
 
 
 class Event(NamedTuple):
@@ -140,11 +158,26 @@ class Qmp:
         arguments: Optional[Mapping[str, Any]] = None,
         *,
         oob: bool = False,
+        fds: Sequence[Fd] = (),
         timeout: Limit = DEFAULT,
     ) -> Any:
         """Executes a command with exactly these arguments. With ``oob``, before the
-        commands that QEMU has queued."""
-        return self._native.execute(command, encode(arguments), timeout, oob=oob).wait()
+        commands that QEMU has queued.
+
+        ``fds`` are passed with the command: numbers, objects with ``fileno()``, or
+        paths to open for reading. QEMU gets duplicates, so close yours as usual.
+        """
+        encoded = encode(arguments)
+        return self._native.execute(command, encoded, timeout, oob=oob, fds=fds).wait()
+
+    def getfd(self, name: str, fd: Fd, *, timeout: Limit = DEFAULT) -> None:
+        """Passes a descriptor, which QEMU then knows by this name: in arguments such
+        as ``fd:NAME``."""
+        self._native.getfd(name, fd, timeout).wait()
+
+    def add_fd(self, set: int, fd: Fd, *, timeout: Limit = DEFAULT) -> Dict[str, Any]:
+        """Passes a descriptor into a set, which QEMU opens as ``/dev/fdset/SET``."""
+        return self._native.add_fd(set, fd, timeout).wait()
 
     def events(self, *names: str) -> Events:
         """Subscribes to events with these names, or to all events."""
@@ -177,10 +210,22 @@ class AsyncQmp:
         arguments: Optional[Mapping[str, Any]] = None,
         *,
         oob: bool = False,
+        fds: Sequence[Fd] = (),
         timeout: Limit = DEFAULT,
     ) -> Awaitable[Any]:
         """Executes a command with exactly these arguments."""
-        return self._native.execute(command, encode(arguments), timeout, oob=oob)
+        encoded = encode(arguments)
+        return self._native.execute(command, encoded, timeout, oob=oob, fds=fds)
+
+    def getfd(self, name: str, fd: Fd, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+        """Passes a descriptor, which QEMU then knows by this name."""
+        return self._native.getfd(name, fd, timeout)
+
+    def add_fd(
+        self, set: int, fd: Fd, *, timeout: Limit = DEFAULT
+    ) -> Awaitable[Dict[str, Any]]:
+        """Passes a descriptor into a set, which QEMU opens as ``/dev/fdset/SET``."""
+        return self._native.add_fd(set, fd, timeout)
 
     def events(self, *names: str) -> AsyncEvents:
         """Subscribes to events with these names, or to all events."""
@@ -220,7 +265,9 @@ class Connect:
 def connect(address: Address, *, timeout: Limit = DEFAULT) -> Qmp:
     """Connects to the monitor of a QEMU that someone else started.
 
-    ``address`` is the path of a unix socket, or a host and a port.
+    ``address`` is the path of a unix socket, or a host and a port. It can also be a
+    connected socket, or the number of its descriptor: then the connection has a
+    duplicate, and you close yours.
     """
     return Qmp(_native.connect(address, timeout).wait())
 

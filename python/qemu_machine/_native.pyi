@@ -1,7 +1,20 @@
 """The types of the Rust part."""
 
 from os import PathLike
-from typing import Any, Generator, Generic, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import (
+    Any,
+    Dict,
+    Generator,
+    Generic,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from ._agent import ExecOutput
 from ._console import Match, ShellOutput
@@ -15,7 +28,12 @@ class Default: ...
 
 _Limit = Union[float, None, Default]
 _Path = Union[str, PathLike[str]]
-_Address = Union[str, PathLike[str], Tuple[str, int]]
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_Descriptor = Union[int, _HasFileno]
+_Address = Union[_Path, Tuple[str, int], _Descriptor]
 
 class Operation(Generic[T_co]):
     def wait(self) -> T_co: ...
@@ -39,7 +57,14 @@ class Monitor:
         timeout: _Limit,
         *,
         oob: bool = False,
+        fds: Sequence[Union[_Path, _Descriptor]] = (),
     ) -> Operation[Any]: ...
+    def getfd(
+        self, name: str, fd: Union[_Path, _Descriptor], timeout: _Limit
+    ) -> Operation[None]: ...
+    def add_fd(
+        self, set: int, fd: Union[_Path, _Descriptor], timeout: _Limit
+    ) -> Operation[Dict[str, Any]]: ...
     def events(self, names: List[str]) -> Events: ...
     def version(self) -> Optional[Tuple[int, int, int]]: ...
     def close(self) -> None: ...

@@ -114,6 +114,7 @@ pub(crate) fn connect_agent(address: Address, timeout: Limit) -> PyResult<Operat
     let connect = match address {
         Address::Unix(path) => GuestAgent::connect_unix(path),
         Address::Tcp(host, port) => GuestAgent::connect_tcp(resolve(&host, port)?),
+        Address::Connected(socket) => GuestAgent::over(socket.0),
     };
     Ok(Operation::new(limited!(connect, timeout), |py, agent| {
         Ok(Py::new(py, Agent::new(agent))?.into_any())

@@ -11,6 +11,7 @@ mod agent;
 mod at_exit;
 mod bridge;
 mod console;
+mod descriptor;
 mod display;
 mod events;
 mod input;

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use qemu_machine::qmp::Client;
+use qemu_machine::qmp::client::ExecuteJson;
 use serde_json::value::RawValue;
 
+use crate::descriptor::{Descriptor, Passed};
 use crate::events::Events;
 use crate::json;
 use crate::limit::{Limit, limited};
@@ -27,7 +30,8 @@ impl Monitor {
 
 #[pymethods]
 impl Monitor {
-    #[pyo3(signature = (command, arguments, timeout, *, oob=false))]
+    /// Executes a command, and passes descriptors with it.
+    #[pyo3(signature = (command, arguments, timeout, *, oob=false, fds=Vec::new()))]
     fn execute(
         &self,
         py: Python<'_>,
@@ -35,6 +39,7 @@ impl Monitor {
         arguments: String,
         timeout: Limit,
         oob: bool,
+        fds: Vec<Passed>,
     ) -> PyResult<Operation> {
         let client = self.0.get(py)?;
         let execute = client
@@ -42,9 +47,22 @@ impl Monitor {
             .returning::<Box<RawValue>>();
         let execute = limited!(execute, timeout);
         let execute = if oob { execute.out_of_band() } else { execute };
-        Ok(Operation::new(execute, |py, returned| {
-            json::object(py, returned.get())
+        let pass = |execute: ExecuteJson<Box<RawValue>>, fd| execute.pass(fd);
+        Ok(returning(fds.into_iter().fold(execute, pass)))
+    }
+
+    /// Passes a descriptor, which QEMU keeps under a name.
+    fn getfd(&self, py: Python<'_>, name: &str, fd: Passed, timeout: Limit) -> PyResult<Operation> {
+        let pass = self.0.get(py)?.getfd(name, fd);
+        Ok(Operation::new(limited!(pass, timeout), |py, _| {
+            Ok(py.None())
         }))
+    }
+
+    /// Passes a descriptor into a set.
+    fn add_fd(&self, py: Python<'_>, set: u32, fd: Passed, timeout: Limit) -> PyResult<Operation> {
+        let pass = self.0.get(py)?.add_fd(set, fd).returning();
+        Ok(returning(limited!(pass, timeout)))
     }
 
     /// Subscribes to these events, or to all of them.
@@ -70,12 +88,18 @@ impl Monitor {
     }
 }
 
+/// An operation with what QEMU returns.
+fn returning(execute: ExecuteJson<Box<RawValue>>) -> Operation {
+    Operation::new(execute, |py, returned| json::object(py, returned.get()))
+}
+
 /// Connects to the monitor of a QEMU that someone else started.
 #[pyfunction]
 pub(crate) fn connect(address: Address, timeout: Limit) -> PyResult<Operation> {
     let connect = match address {
         Address::Unix(path) => Client::connect_unix(path),
         Address::Tcp(host, port) => Client::connect_tcp(resolve(&host, port)?),
+        Address::Connected(socket) => Client::over(socket.0),
     };
     Ok(Operation::new(limited!(connect, timeout), |py, client| {
         Ok(Py::new(py, Monitor::new(client))?.into_any())
@@ -83,12 +107,28 @@ pub(crate) fn connect(address: Address, timeout: Limit) -> PyResult<Operation> {
 }
 
 /// The address of a server.
-#[derive(FromPyObject)]
 pub(crate) enum Address {
     /// A host and a port.
     Tcp(String, u16),
     /// The path of a unix socket.
     Unix(PathBuf),
+    /// A socket that is connected already.
+    Connected(Descriptor),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Address {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyTuple>() {
+            let (host, port) = object.extract()?;
+            return Ok(Self::Tcp(host, port));
+        }
+        match object.extract() {
+            Ok(path) => Ok(Self::Unix(path)),
+            Err(_) => object.extract().map(Self::Connected),
+        }
+    }
 }
 
 /// The address of a host. A name is looked up.

@@ -1,13 +1,18 @@
 """Commands, events, and connections to QEMUs of others."""
 
+import asyncio
+import contextlib
+import json
+import os
+import socket
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
-from qemu_machine import ConnectError, Timeout, connect
+from qemu_machine import ConnectError, Machine, MonitorError, Qmp, Timeout, connect, connect_aio
 
-from support import Test, tiny
+from support import LONG, Test, tiny
 
 #: A reply with members in an order that is not sorted, and a number of 64 bits.
 BIG = 2**64 - 1
@@ -33,6 +38,63 @@ class Commands(Test):
     def test_out_of_band_commands_work(self) -> None:
         with tiny() as vm, self.assertRaisesRegex(Exception, "yank|instance"):
             vm.qmp.execute_json("yank", {"instances": [{"type": "migration"}]}, oob=True)
+
+
+class Descriptors(Test):
+    def test_descriptors_are_passed_by_number_object_and_path(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, tiny() as vm:
+            path = Path(folder, "image")
+            path.write_bytes(bytes(1 << 16))
+            with open(path, "rb") as file, socket.socket() as other:
+                vm.qmp.execute_json("getfd", {"fdname": "one"}, fds=[other.fileno()])
+                self.assertTrue(has_open(vm, os.fstat(other.fileno())))
+                vm.qmp.execute("closefd", fdname="one")
+                self.assertFalse(has_open(vm, os.fstat(other.fileno())))
+                self.assertIsNone(vm.qmp.getfd("two", other))
+                # The caller's own is still open.
+                self.assertTrue(has_open(vm, os.fstat(other.fileno())))
+                self.assertEqual(vm.qmp.add_fd(3, file)["fdset-id"], 3)
+            vm.qmp.add_fd(4, path)
+            for number in (3, 4):
+                vm.qmp.execute(
+                    "blockdev-add", driver="file", node_name=f"n{number}", read_only=True,
+                    filename=f"/dev/fdset/{number}",
+                )  # fmt: skip
+            self.assertTrue(has_open(vm, os.stat(path)))
+
+    def test_coroutines_pass_descriptors(self) -> None:
+        async def work() -> None:
+            with socket.socket() as one, socket.socket() as two:
+                await vm.aio.qmp.getfd("one", one)
+                await vm.aio.qmp.execute_json("getfd", {"fdname": "two"}, fds=(two,))
+                for passed in (one, two):
+                    self.assertTrue(has_open(vm, os.fstat(passed.fileno())))
+                self.assertIn("fd", await vm.aio.qmp.add_fd(1, "/dev/null"))
+
+        with tiny() as vm:
+            asyncio.run(work())
+
+    def test_what_is_no_descriptor_is_refused_before_anything_is_sent(self) -> None:
+        with tiny() as vm:
+            read, write = os.pipe()
+            os.close(read)
+            os.close(write)
+            for wrong, error in ((write, OSError), (True, TypeError), (1.5, TypeError)):
+                with self.subTest(wrong), self.assertRaises(error):
+                    vm.qmp.getfd("x", wrong)  # type: ignore[arg-type]
+            with self.assertRaisesRegex(MonitorError, "no such file|No such file"):
+                vm.qmp.getfd("x", "/nonexistent/file")
+            self.assertTrue(vm.qmp.execute("query-status")["running"])
+
+
+def has_open(vm: Machine, wanted: os.stat_result) -> bool:
+    """Whether QEMU has this file or socket open."""
+    for number in Path(f"/proc/{vm.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found = number.stat()
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False
 
 
 class Listening(Test):
@@ -103,8 +165,54 @@ class Connecting(Test):
                     process.kill()
                     process.wait()
 
+    def test_a_connected_socket_can_be_used_by_its_object_or_number(self) -> None:
+        for binary in self.each_qemu():
+            for by_number in (False, True):
+                ours, theirs = socket.socketpair()
+                arguments = ["-machine", "none", "-nodefaults", "-display", "none", "-S"]
+                arguments += ["-chardev", f"socket,id=m,fd={theirs.fileno()}"]
+                with theirs:
+                    process = subprocess.Popen(
+                        [binary, *arguments, "-mon", "chardev=m,mode=control"],
+                        stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                    )  # fmt: skip
+                try:
+                    with ours:
+                        qmp = connect(ours.fileno() if by_number else ours)
+                    with qmp:
+                        self.assertEqual(qmp.execute("query-status")["running"], False)
+                        qmp.execute("quit")
+                    self.assertEqual(process.wait(), 0)
+                finally:
+                    process.kill()
+                    process.wait()
+
+    def test_the_end_of_the_connection_reaches_a_peer_whose_socket_is_still_open_here(
+        self,
+    ) -> None:
+        def serve() -> None:
+            with peer.makefile("rwb", buffering=0) as lines:
+                lines.write(b'{"QMP": {"version": {}, "capabilities": []}}\n')
+                while line := lines.readline():
+                    answer = {"return": {}, "id": json.loads(line)["id"]}
+                    lines.write(json.dumps(answer).encode() + b"\n")
+
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            qmp = asyncio.run(connected(ours))
+            self.assertEqual(qmp.execute("query-status"), {})
+            qmp.close()
+            server.join(LONG)
+            self.assertFalse(server.is_alive())
+
     def test_a_server_that_is_not_there_is_a_connect_error(self) -> None:
         with self.assertRaises(ConnectError):
             connect("/nonexistent/socket", timeout=0)
         with self.assertRaises((ConnectError, Timeout)):
             connect(("127.0.0.1", 1), timeout=0)
+
+
+async def connected(ours: socket.socket) -> Qmp:
+    return Qmp((await connect_aio(ours))._native)
