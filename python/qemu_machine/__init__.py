@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, List
 if TYPE_CHECKING:
     from ._agent import AsyncGuestAgent, ExecOutput, GuestAgent, connect_agent
     from ._console import AsyncConsole, AsyncShell, Console, Match, Shell, ShellOutput
+    from ._display import AsyncDisplay, Display, Screenshot, Tolerance
     from ._errors import (
         AccelError,
         AgentError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ConnectTimeout,
         ConsoleError,
         DisplayError,
+        DisplayTimeout,
         EventsLost,
         ExpectError,
         ExpectTimeout,
@@ -64,7 +66,6 @@ if TYPE_CHECKING:
     from ._native import Firmware, Identity, tiny_guest
     from ._qtest import AsyncQtest, Qtest
     from ._report import ExitReport
-    from ._screenshot import Screenshot
     from ._template import Clone, Pool, StoredTemplate, Template, TemplateStore
 
 __version__ = "0.1.0"
@@ -74,9 +75,10 @@ __version__ = "0.1.0"
 _NAMES = {
     "_agent": ("AsyncGuestAgent", "ExecOutput", "GuestAgent", "connect_agent"),
     "_console": ("AsyncConsole", "AsyncShell", "Console", "Match", "Shell", "ShellOutput"),
+    "_display": ("AsyncDisplay", "Display", "Screenshot", "Tolerance"),
     "_errors": (
         "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
-        "ConnectTimeout", "ConsoleError", "DisplayError", "EventsLost", "ExpectError", "ExpectTimeout",
+        "ConnectTimeout", "ConsoleError", "DisplayError", "DisplayTimeout", "EventsLost", "ExpectError", "ExpectTimeout",
         "ForkError", "GuestCrashed", "InputError", "InputTimeout", "LaunchError", "LaunchTimeout", "MachineEnded",
         "MonitorError", "NotRunning", "QemuMachineError", "QtestError", "QtestTimeout", "ShellError", "ShellTimeout",
         "ShutdownError", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
@@ -91,23 +93,22 @@ _NAMES = {
     "_native": ("Firmware", "Identity", "tiny_guest"),
     "_qtest": ("AsyncQtest", "Qtest"),
     "_report": ("ExitReport",),
-    "_screenshot": ("Screenshot",),
     "_template": ("Clone", "Pool", "StoredTemplate", "Template", "TemplateStore"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncEvents",
+    "AccelError", "AgentError", "AgentTimeout", "AsyncConsole", "AsyncDisplay", "AsyncEvents",
     "AsyncGuestAgent", "AsyncKeyboard", "AsyncMachine", "AsyncMouse", "AsyncQmp",
     "AsyncQtest", "AsyncShell", "Clone", "CommandError", "ConnectError", "ConnectTimeout", "Console",
-    "ConsoleError", "DEFAULT", "DisplayError", "Event", "Events", "EventsLost",
+    "ConsoleError", "DEFAULT", "Display", "DisplayError", "DisplayTimeout", "Event", "Events", "EventsLost",
     "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout", "Firmware", "ForkError",
     "GuestAgent", "GuestCrashed", "Identity", "InputError", "InputTimeout", "Keyboard",
     "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError",
     "Mouse", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Qtest", "QtestError",
     "QtestTimeout", "Screenshot", "Shell",
     "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError", "StoredTemplate",
-    "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout",
+    "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout", "Tolerance",
     "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent", "connect_aio",
     "tiny_guest",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, Type
 
 if TYPE_CHECKING:
+    from ._display import Screenshot
     from ._report import ExitReport
 
 
@@ -139,7 +140,14 @@ class QtestTimeout(QtestError, Timeout):
 
 
 class DisplayError(QemuMachineError):
-    """There is no picture of the display."""
+    """There is no picture of the display, or not the expected one."""
+
+    #: The last picture, if one was taken.
+    last: Optional[Screenshot] = None
+
+
+class DisplayTimeout(DisplayError, Timeout):
+    """No picture was taken in time, or the expected one did not appear."""
 
 
 class InputError(QemuMachineError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 from . import _native
 from ._console import AsyncConsole, Console
 from ._agent import AsyncGuestAgent, GuestAgent
+from ._display import AsyncDisplay, Display
 from ._errors import NotRunning, QemuMachineError
 from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
 from ._limits import DEFAULT
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Literal, Self
 
+    from ._display import Screenshot
     from ._limits import Limit
     from ._report import ExitReport
     from ._native import Identity
-    from ._screenshot import Screenshot
     from ._template import Template
 
     Path = Union[str, os.PathLike[str]]
@@ -238,6 +239,11 @@ class Machine:
         return Mouse(self._vm().input)
 
     @property
+    def display(self) -> Display:
+        """The display, if it has one."""
+        return Display(self._vm().display)
+
+    @property
     def aio(self) -> AsyncMachine:
         """The same machine, for coroutines."""
         return AsyncMachine(self)
@@ -247,8 +253,8 @@ class Machine:
         return self.qmp.events(*names)
 
     def screenshot(self, *, timeout: Limit = DEFAULT) -> Screenshot:
-        """A picture of the display."""
-        return self._vm().screenshot(timeout).wait()
+        """A picture of the display; short for ``display.screenshot``."""
+        return self._vm().display.screenshot(timeout).wait()
 
     # Its facts.
 
@@ -362,6 +368,11 @@ class AsyncMachine:
         """The mouse."""
         return AsyncMouse(self._machine._vm().input)
 
+    @property
+    def display(self) -> AsyncDisplay:
+        """The display, if it has one."""
+        return AsyncDisplay(self._machine._vm().display)
+
     def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
         """Executes a command of QMP; short for ``qmp.execute``."""
         return self.qmp.execute(command, **arguments)
@@ -371,8 +382,8 @@ class AsyncMachine:
         return self.qmp.events(*names)
 
     def screenshot(self, *, timeout: Limit = DEFAULT) -> Awaitable[Screenshot]:
-        """A picture of the display."""
-        return self._machine._vm().screenshot(timeout)
+        """A picture of the display; short for ``display.screenshot``."""
+        return self._machine._vm().display.screenshot(timeout)
 
     async def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
         """Waits until it ends by itself, and returns the report."""

@@ -49,6 +49,8 @@ mod _native {
     #[pymodule_export]
     use super::console::Console;
     #[pymodule_export]
+    use super::display::{Display, difference, from_png, to_png};
+    #[pymodule_export]
     use super::events::Events;
     #[pymodule_export]
     use super::input::Input;

@@ -10,14 +10,15 @@ use qemu_machine::{ExitReport, Machine as Running, template};
 use crate::agent::Agent;
 use crate::at_exit;
 use crate::console::Console;
+use crate::display::Display;
 use crate::input::Input;
 use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
 use crate::owned::Owned;
 use crate::qtest::Qtest;
+use crate::report;
 use crate::template::{Identity, Template};
-use crate::{display, report};
 
 /// A machine that was launched. It ends when Python collects this object.
 #[pyclass(frozen, module = "qemu_machine._native")]
@@ -102,11 +103,9 @@ impl Machine {
         Ok(Input::new(vm.keyboard(), vm.mouse()))
     }
 
-    fn screenshot(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {
-        let take = self.vm(py)?.display().screenshot();
-        Ok(Operation::new(limited!(take, timeout), |py, picture| {
-            display::to_python(py, &picture)
-        }))
+    #[getter]
+    fn display(&self, py: Python<'_>) -> PyResult<Display> {
+        Ok(Display::new(self.vm(py)?.display()))
     }
 
     /// Waits until the machine ends by itself.

@@ -26,6 +26,10 @@ impl Monitor {
     pub(crate) fn new(client: Client) -> Self {
         Self(Owned::new(client))
     }
+
+    pub(crate) fn client(&self, py: Python<'_>) -> PyResult<&Client> {
+        self.0.get(py)
+    }
 }
 
 #[pymethods]

@@ -9,9 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use qemu_machine::ExitReport;
 use qemu_machine::error::{
-    AgentError, BestAccelError, ConnectError, DisplayError, ErrorKind, EventError, ExecuteError,
-    ExitError, ExpectError, ExpectFailure, LaunchError, SendError, ShellError, ShellFailure,
-    ShutdownError,
+    AgentError, BestAccelError, ConnectError, ErrorKind, EventError, ExecuteError, ExitError,
+    ExpectError, ExpectFailure, LaunchError, SendError, ShellError, ShellFailure, ShutdownError,
 };
 use qemu_machine::qmp::Disconnected;
 use qemu_machine::qmp::error::{ErrorClass, ErrorReply};
@@ -354,21 +353,6 @@ impl Raise for ShutdownError {
         match self {
             Self::Failed(_) => "GuestCrashed",
             _ => Self::CLASS,
-        }
-    }
-}
-
-impl Raise for DisplayError {
-    const CLASS: &'static str = "DisplayError";
-
-    fn kind(&self) -> ErrorKind {
-        self.kind()
-    }
-
-    fn report(&self) -> Option<&ExitReport> {
-        match self {
-            Self::Execute(error) => Raise::report(error),
-            _ => None,
         }
     }
 }
