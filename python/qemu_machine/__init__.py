@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ExpectError,
         ExpectTimeout,
         ForkError,
+        ForwardError,
         GuestCrashed,
         InputError,
         InputTimeout,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         LaunchTimeout,
         MachineEnded,
         MonitorError,
+        MoveError,
+        MoveTimeout,
         NotRunning,
         QemuMachineError,
         QtestError,
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
         ShellError,
         ShellTimeout,
         ShutdownError,
+        SnapshotError,
+        SnapshotTimeout,
         TemplateError,
         TemplateTimeout,
         Timeout,
@@ -53,7 +58,9 @@ if TYPE_CHECKING:
     )
     from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
     from ._limits import DEFAULT
-    from ._machine import AsyncMachine, Machine, best_accel
+    from ._async_machine import AsyncMachine
+    from ._machine import Machine, best_accel
+    from ._migration import MigrationReport, Snapshot
     from ._monitor import (
         AsyncEvents,
         AsyncQmp,
@@ -63,7 +70,7 @@ if TYPE_CHECKING:
         connect,
         connect_aio,
     )
-    from ._native import Firmware, Identity, tiny_guest
+    from ._native import Firmware, Identity, UserNet, tiny_guest
     from ._qtest import AsyncQtest, Qtest
     from ._report import ExitReport
     from ._template import Clone, Pool, StoredTemplate, Template, TemplateStore
@@ -79,18 +86,20 @@ _NAMES = {
     "_errors": (
         "AccelError", "AgentError", "AgentTimeout", "CommandError", "ConnectError",
         "ConnectTimeout", "ConsoleError", "DisplayError", "DisplayTimeout", "EventsLost", "ExpectError", "ExpectTimeout",
-        "ForkError", "GuestCrashed", "InputError", "InputTimeout", "LaunchError", "LaunchTimeout", "MachineEnded",
-        "MonitorError", "NotRunning", "QemuMachineError", "QtestError", "QtestTimeout", "ShellError", "ShellTimeout",
-        "ShutdownError", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
+        "ForkError", "ForwardError", "GuestCrashed", "InputError", "InputTimeout", "LaunchError",
+        "LaunchTimeout", "MachineEnded", "MonitorError", "MoveError", "MoveTimeout", "NotRunning", "QemuMachineError", "QtestError", "QtestTimeout", "ShellError", "ShellTimeout",
+        "ShutdownError", "SnapshotError", "SnapshotTimeout", "TemplateError", "TemplateTimeout", "Timeout", "WakeError",
         "WakeTimeout",
     ),
     "_input": ("AsyncKeyboard", "AsyncMouse", "Keyboard", "Mouse"),
     "_limits": ("DEFAULT",),
-    "_machine": ("AsyncMachine", "Machine", "best_accel"),
+    "_async_machine": ("AsyncMachine",),
+    "_machine": ("Machine", "best_accel"),
+    "_migration": ("MigrationReport", "Snapshot"),
     "_monitor": (
         "AsyncEvents", "AsyncQmp", "Event", "Events", "Qmp", "connect", "connect_aio",
     ),
-    "_native": ("Firmware", "Identity", "tiny_guest"),
+    "_native": ("Firmware", "Identity", "UserNet", "tiny_guest"),
     "_qtest": ("AsyncQtest", "Qtest"),
     "_report": ("ExitReport",),
     "_template": ("Clone", "Pool", "StoredTemplate", "Template", "TemplateStore"),
@@ -102,13 +111,13 @@ __all__ = [
     "AsyncGuestAgent", "AsyncKeyboard", "AsyncMachine", "AsyncMouse", "AsyncQmp",
     "AsyncQtest", "AsyncShell", "Clone", "CommandError", "ConnectError", "ConnectTimeout", "Console",
     "ConsoleError", "DEFAULT", "Display", "DisplayError", "DisplayTimeout", "Event", "Events", "EventsLost",
-    "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout", "Firmware", "ForkError",
+    "ExecOutput", "ExitReport", "ExpectError", "ExpectTimeout", "Firmware", "ForkError", "ForwardError",
     "GuestAgent", "GuestCrashed", "Identity", "InputError", "InputTimeout", "Keyboard",
-    "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match", "MonitorError",
-    "Mouse", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Qtest", "QtestError",
+    "LaunchError", "LaunchTimeout", "Machine", "MachineEnded", "Match", "MigrationReport", "MonitorError",
+    "Mouse", "MoveError", "MoveTimeout", "NotRunning", "Pool", "QemuMachineError", "Qmp", "Qtest", "QtestError",
     "QtestTimeout", "Screenshot", "Shell",
-    "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError", "StoredTemplate",
-    "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout", "Tolerance",
+    "ShellError", "ShellOutput", "ShellTimeout", "ShutdownError", "Snapshot", "SnapshotError", "SnapshotTimeout", "StoredTemplate",
+    "Template", "TemplateError", "TemplateStore", "TemplateTimeout", "Timeout", "Tolerance", "UserNet",
     "WakeError", "WakeTimeout", "best_accel", "connect", "connect_agent", "connect_aio",
     "tiny_guest",
 ]  # fmt: skip

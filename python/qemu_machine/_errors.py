@@ -150,6 +150,26 @@ class DisplayTimeout(DisplayError, Timeout):
     """No picture was taken in time, or the expected one did not appear."""
 
 
+class ForwardError(QemuMachineError):
+    """The machine has no such forwarded port."""
+
+
+class MoveError(QemuMachineError):
+    """The guest was not saved, loaded or moved."""
+
+
+class MoveTimeout(MoveError, Timeout):
+    """It was not done in time. A save or a move was cancelled; a load continues."""
+
+
+class SnapshotError(QemuMachineError):
+    """The snapshot cannot be saved, loaded, deleted or listed."""
+
+
+class SnapshotTimeout(SnapshotError, Timeout):
+    """It was not done in time, and continues."""
+
+
 class InputError(QemuMachineError):
     """A key was not pressed, or the mouse was not moved."""
 

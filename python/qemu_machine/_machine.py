@@ -7,23 +7,26 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from . import _native
-from ._console import AsyncConsole, Console
-from ._agent import AsyncGuestAgent, GuestAgent
-from ._display import AsyncDisplay, Display
+from ._agent import GuestAgent
+from ._async_machine import AsyncMachine
+from ._console import Console
+from ._display import Display
 from ._errors import NotRunning, QemuMachineError
-from ._input import AsyncKeyboard, AsyncMouse, Keyboard, Mouse
+from ._input import Keyboard, Mouse
 from ._limits import DEFAULT
-from ._monitor import AsyncEvents, AsyncQmp, Events, Qmp
-from ._qtest import AsyncQtest, Qtest
+from ._migration import nodes
+from ._monitor import Events, Qmp
+from ._qtest import Qtest
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Awaitable, Mapping, Sequence, Type, Union
+    from typing import Mapping, Sequence, Type, Union
 
     from typing_extensions import Literal, Self
 
     from ._display import Screenshot
     from ._limits import Limit
+    from ._migration import MigrationReport, Snapshot
     from ._report import ExitReport
     from ._native import Identity
     from ._template import Template
@@ -61,10 +64,12 @@ class Machine:
         bios: Optional[Path] = None,
         firmware: Optional[_native.Firmware] = None,
         disks: Sequence[Disk] = (),
+        netdev_user: Union[_native.UserNet, Sequence[_native.UserNet]] = (),
         console: Union[bool, Literal["serial", "virtio"]] = False,
         agent: bool = False,
         qtest: bool = False,
         freezable: bool = False,
+        incoming: bool = False,
         name: Optional[str] = None,
         cwd: Optional[Path] = None,
         env: Optional[Mapping[str, Optional[str]]] = None,
@@ -84,13 +89,16 @@ class Machine:
         ``console`` is read from the first serial port (or from a virtio console).
         ``timeout`` is the default limit of all operations, ``launch_timeout`` that
         of the launch. A variable of ``env`` with the value ``None`` is removed.
-        ``freezable`` is for :meth:`freeze`.
+        ``netdev_user`` adds network cards on QEMU's user-mode network. ``freezable``
+        is for :meth:`freeze`. With ``incoming``, QEMU waits for a guest, from
+        :meth:`migrate_to` or :meth:`load_from`.
         """
         self._binary = os.fspath(binary)
         self._options: Dict[str, Any] = dict(
             args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, disks=[_disk(disk) for disk in disks], agent=agent,
+            firmware=firmware, incoming=incoming, disks=[_disk(disk) for disk in disks],
+            netdev_user=netdev_user, agent=agent,
             console=console if console_log is None else (console, console_log), qtest=qtest,
             freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
             log_dir=log_dir, transcript=transcript, timeout=timeout,
@@ -199,12 +207,95 @@ class Machine:
         """
         vm = self._vm()
         self._is_reported = True
-        return _template(vm.freeze(keep_at, timeout).wait())
+        frozen = vm.freeze(keep_at, timeout).wait()
+        # Most programs need no templates.
+        from ._template import Template
+
+        return Template(frozen)
 
     def wake(self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT) -> Identity:
         """Gives the Linux guest of a clone the right time, and its own random seed,
         machine id, boot id and MAC addresses. Without it, all clones have the same."""
         return self._vm().wake(hostname, timeout).wait()
+
+    # The guest, as it is now.
+
+    def migrate_to(
+        self, other: Machine, *, live: bool = False, timeout: Limit = DEFAULT
+    ) -> MigrationReport:
+        """Moves the guest to another machine, which must be launched with ``incoming``,
+        and be otherwise like this one.
+
+        The guest is paused first, and then in its earlier state there. Here it stays
+        paused. With ``live``, it runs while most of its memory is moved. If the move
+        fails, the guest resumes its earlier state here, and the other machine ends.
+        """
+        return self._vm().migrate_to(other._vm(), live, timeout).wait()
+
+    def save_to(
+        self, path: Path, *, live: bool = False, timeout: Limit = DEFAULT
+    ) -> MigrationReport:
+        """Saves the guest with its memory to a file, but without its disks.
+
+        The guest is paused first, or with ``live`` after most of its memory is saved,
+        and stays paused. If the save fails, it resumes its earlier state.
+        """
+        return self._vm().save_to(path, live, timeout).wait()
+
+    def load_from(
+        self, path: Path, *, paused: bool = False, timeout: Limit = DEFAULT
+    ) -> MigrationReport:
+        """Loads a guest that :meth:`save_to` saved. This machine must be launched with
+        ``incoming``, and be otherwise like the saved one.
+
+        The guest resumes its earlier state, or with ``paused`` stays paused.
+        """
+        return self._vm().load_from(path, paused, timeout).wait()
+
+    def save_snapshot(
+        self,
+        name: str,
+        *,
+        disks: Optional[Sequence[str]] = None,
+        timeout: Limit = DEFAULT,
+    ) -> None:
+        """Saves the guest with its memory and its disks, as a snapshot in the disks.
+
+        Each writable disk must be able to store it: use the format qcow2. ``disks`` are
+        the names of nodes, if not all writable disks are meant.
+        """
+        self._vm().save_snapshot(name, nodes(disks), timeout).wait()
+
+    def load_snapshot(
+        self,
+        name: str,
+        *,
+        disks: Optional[Sequence[str]] = None,
+        timeout: Limit = DEFAULT,
+    ) -> None:
+        """Restores a snapshot. The guest then runs if it ran before this call."""
+        self._vm().load_snapshot(name, nodes(disks), timeout).wait()
+
+    def delete_snapshot(
+        self,
+        name: str,
+        *,
+        disks: Optional[Sequence[str]] = None,
+        timeout: Limit = DEFAULT,
+    ) -> None:
+        """Deletes a snapshot from all disks that have it."""
+        self._vm().delete_snapshot(name, nodes(disks), timeout).wait()
+
+    def snapshots(self, *, timeout: Limit = DEFAULT) -> List[Snapshot]:
+        """The snapshots in the writable disks, the oldest first."""
+        return self._vm().snapshots(timeout).wait()
+
+    def forwarded_port(
+        self, network: str, guest_port: int, *, timeout: Limit = DEFAULT
+    ) -> int:
+        """The TCP port of the host that the network with this id forwards to a port of
+        the guest."""
+        return self._vm().forwarded_port(network, guest_port, timeout).wait()
 
     # Its parts.
 
@@ -332,106 +423,12 @@ def best_accel(binary: Path, *, timeout: Limit = DEFAULT) -> str:
     return _native.best_accel(binary, timeout).wait()
 
 
-class AsyncMachine:
-    """:class:`Machine` for coroutines."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    @property
-    def qmp(self) -> AsyncQmp:
-        """The monitor."""
-        return AsyncQmp(self._machine._vm().monitor)
-
-    @property
-    def console(self) -> AsyncConsole:
-        """The console, if it has one."""
-        return AsyncConsole(self._machine._vm().console)
-
-    @property
-    def agent(self) -> AsyncGuestAgent:
-        """The guest agent, if it has one."""
-        return AsyncGuestAgent(self._machine._vm().agent)
-
-    @property
-    def qtest(self) -> AsyncQtest:
-        """The qtest channel, if it has one."""
-        return AsyncQtest(self._machine._vm().qtest)
-
-    @property
-    def keyboard(self) -> AsyncKeyboard:
-        """The keyboard."""
-        return AsyncKeyboard(self._machine._vm().input)
-
-    @property
-    def mouse(self) -> AsyncMouse:
-        """The mouse."""
-        return AsyncMouse(self._machine._vm().input)
-
-    @property
-    def display(self) -> AsyncDisplay:
-        """The display, if it has one."""
-        return AsyncDisplay(self._machine._vm().display)
-
-    def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
-        """Executes a command of QMP; short for ``qmp.execute``."""
-        return self.qmp.execute(command, **arguments)
-
-    def events(self, *names: str) -> AsyncEvents:
-        """Subscribes to events with these names, or to all events."""
-        return self.qmp.events(*names)
-
-    def screenshot(self, *, timeout: Limit = DEFAULT) -> Awaitable[Screenshot]:
-        """A picture of the display; short for ``display.screenshot``."""
-        return self._machine._vm().display.screenshot(timeout)
-
-    async def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
-        """Waits until it ends by itself, and returns the report."""
-        vm = self._machine._vm()
-        return self._machine._reported(await vm.wait(timeout))
-
-    async def shutdown(
-        self, *, powerdown: Optional[float] = None, after_guest: Optional[float] = None
-    ) -> ExitReport:
-        """Ends it: asks QEMU, and kills it if that does not help."""
-        vm = self._machine._vm()
-        self._machine._is_reported = True
-        return await vm.shutdown(powerdown, after_guest)
-
-    async def kill(self) -> ExitReport:
-        """Kills it. What the guest has not written to its disks is lost."""
-        vm = self._machine._vm()
-        self._machine._is_reported = True
-        return await vm.kill()
-
-    async def freeze(
-        self, *, keep_at: Optional[Path] = None, timeout: Limit = DEFAULT
-    ) -> Template:
-        """Ends it, and makes its guest a template."""
-        vm = self._machine._vm()
-        self._machine._is_reported = True
-        return _template(await vm.freeze(keep_at, timeout))
-
-    def wake(
-        self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT
-    ) -> Awaitable[Identity]:
-        """Gives the Linux guest of a clone its own identity, and the right time."""
-        return self._machine._vm().wake(hostname, timeout)
-
-
 def _disk(disk: Disk) -> Any:
     if isinstance(disk, (str, os.PathLike)):
         return os.fspath(disk)
     if "file" not in disk:
         raise ValueError("a disk has a file, but its options lack 'file'")
     return [(key, os.fspath(value)) for key, value in disk.items()]
-
-
-def _template(native: _native.Template) -> Template:
-    # Most programs need no templates.
-    from ._template import Template
-
-    return Template(native)
 
 
 def _kill(vm: _native.Machine) -> None:

@@ -19,6 +19,7 @@ from typing import (
 from ._agent import ExecOutput
 from ._console import Match, ShellOutput
 from ._display import Screenshot
+from ._migration import MigrationReport, Snapshot
 from ._monitor import Event
 from ._report import ExitReport
 
@@ -48,6 +49,22 @@ class Bridge:
     def __len__(self) -> int: ...
 
 class Firmware: ...
+
+class UserNet:
+    """A network card on QEMU's user-mode network, for ``Machine(netdev_user=…)``.
+    ``id`` names the network. Each method returns a new one."""
+
+    def __init__(self, id: str) -> None: ...
+    def model(self, model: str) -> UserNet:
+        """Another model of card, such as ``"e1000"``."""
+    def forward_tcp(self, host: Tuple[str, int], guest_port: int) -> UserNet:
+        """Forwards TCP connections from an address of the host to a port of the guest.
+        With port 0, the system chooses a free port, which
+        ``Machine.forwarded_port`` returns."""
+    def restrict(self) -> UserNet:
+        """Isolates the guest: it cannot reach the host or other networks."""
+    def set(self, key: str, value: _Path) -> UserNet:
+        """Any other option of ``-netdev user``."""
 
 class Monitor:
     def execute(
@@ -142,6 +159,28 @@ class Machine:
         self, powerdown: Optional[float], after_guest: Optional[float]
     ) -> Operation[ExitReport]: ...
     def kill(self) -> Operation[ExitReport]: ...
+    def forwarded_port(
+        self, network: str, guest_port: int, timeout: _Limit
+    ) -> Operation[int]: ...
+    def migrate_to(
+        self, other: Machine, live: bool, timeout: _Limit
+    ) -> Operation[MigrationReport]: ...
+    def save_to(
+        self, path: _Path, live: bool, timeout: _Limit
+    ) -> Operation[MigrationReport]: ...
+    def load_from(
+        self, path: _Path, paused: bool, timeout: _Limit
+    ) -> Operation[MigrationReport]: ...
+    def save_snapshot(
+        self, name: str, disks: Optional[List[str]], timeout: _Limit
+    ) -> Operation[None]: ...
+    def load_snapshot(
+        self, name: str, disks: Optional[List[str]], timeout: _Limit
+    ) -> Operation[None]: ...
+    def delete_snapshot(
+        self, name: str, disks: Optional[List[str]], timeout: _Limit
+    ) -> Operation[None]: ...
+    def snapshots(self, timeout: _Limit) -> Operation[List[Snapshot]]: ...
     def freeze(
         self, keep_at: Optional[_Path], timeout: _Limit
     ) -> Operation[Template]: ...

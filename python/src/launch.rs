@@ -12,6 +12,7 @@ use qemu_machine::{
 
 use crate::limit::{Limit, duration};
 use crate::machine::Machine;
+use crate::network::UserNets;
 use crate::operation::Operation;
 
 /// A firmware image for `Machine(firmware=…)`.
@@ -99,10 +100,15 @@ fn set(builder: MachineBuilder, name: &str, value: &Bound<'_, PyAny>) -> PyResul
             let disks = value.extract::<Vec<Disk>>()?.into_iter();
             disks.fold(builder, |builder, disk| builder.drive(disk.drive()))
         }
+        "netdev_user" => {
+            let networks = value.extract::<UserNets>()?.into_specs();
+            networks.fold(builder, MachineBuilder::netdev_user)
+        }
+        "incoming" if is_set()? => builder.incoming(),
         "agent" if is_set()? => builder.guest_agent(),
         "qtest" if is_set()? => builder.qtest(),
         "freezable" if is_set()? => builder.freezable(),
-        "agent" | "qtest" | "freezable" => builder,
+        "agent" | "qtest" | "freezable" | "incoming" => builder,
         "log_dir" => builder.log_dir(path()?),
         "transcript" => builder.transcript(path()?),
         "cwd" => builder.current_dir(path()?),

@@ -20,7 +20,9 @@ mod json;
 mod launch;
 mod limit;
 mod machine;
+mod migration;
 mod monitor;
+mod network;
 mod operation;
 mod owned;
 mod pool;
@@ -29,6 +31,7 @@ mod raise;
 mod report;
 mod set_up;
 mod shell;
+mod snapshot;
 mod store;
 mod template;
 mod template_error;
@@ -62,6 +65,8 @@ mod _native {
     use super::machine::Machine;
     #[pymodule_export]
     use super::monitor::{Monitor, connect};
+    #[pymodule_export]
+    use super::network::UserNet;
     #[pymodule_export]
     use super::operation::Operation;
     #[pymodule_export]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use qemu_machine::machine::RunSnapshot;
 use qemu_machine::{ExitReport, Machine as Running, template};
 
 use crate::agent::Agent;
@@ -17,8 +18,8 @@ use crate::monitor::Monitor;
 use crate::operation::Operation;
 use crate::owned::Owned;
 use crate::qtest::Qtest;
-use crate::report;
 use crate::template::{Identity, Template};
+use crate::{migration, report, snapshot};
 
 /// A machine that was launched. It ends when Python collects this object.
 #[pyclass(frozen, module = "qemu_machine._native")]
@@ -137,6 +138,102 @@ impl Machine {
         Ok(Operation::new(self.vm(py)?.kill(), give_report))
     }
 
+    /// The port of the host that is forwarded to a port of the guest.
+    fn forwarded_port(
+        &self,
+        py: Python<'_>,
+        network: &str,
+        guest_port: u16,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let ask = self.vm(py)?.forwarded_port(network, guest_port);
+        Ok(Operation::new(limited!(ask, timeout), |py, port| {
+            Ok(port.into_pyobject(py)?.into_any().unbind())
+        }))
+    }
+
+    /// Moves the guest to another machine.
+    fn migrate_to(
+        &self,
+        py: Python<'_>,
+        other: &Self,
+        live: bool,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let migrate = self.vm(py)?.migrate_to(other.vm(py)?);
+        let migrate = if live { migrate.live() } else { migrate };
+        let migrate = limited!(migrate, timeout);
+        Ok(Operation::new(migrate, migration::to_python))
+    }
+
+    /// Saves the guest to a file.
+    fn save_to(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        live: bool,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let save = self.vm(py)?.save_to(path);
+        let save = if live { save.live() } else { save };
+        let save = limited!(save, timeout);
+        Ok(Operation::new(save, migration::to_python))
+    }
+
+    /// Loads a guest from a file.
+    fn load_from(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        paused: bool,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        let load = self.vm(py)?.load_from(path);
+        let load = if paused { load.paused() } else { load };
+        let load = limited!(load, timeout);
+        Ok(Operation::new(load, migration::to_python))
+    }
+
+    fn save_snapshot(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        disks: Option<Vec<String>>,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        Ok(run(self.vm(py)?.save_snapshot(name), disks, timeout))
+    }
+
+    fn load_snapshot(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        disks: Option<Vec<String>>,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        Ok(run(self.vm(py)?.load_snapshot(name), disks, timeout))
+    }
+
+    fn delete_snapshot(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        disks: Option<Vec<String>>,
+        timeout: Limit,
+    ) -> PyResult<Operation> {
+        Ok(run(self.vm(py)?.delete_snapshot(name), disks, timeout))
+    }
+
+    /// The snapshots in the disks.
+    fn snapshots(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {
+        let list = self.vm(py)?.snapshots();
+        Ok(Operation::new(limited!(list, timeout), |py, found| {
+            let found = found.into_iter().map(|it| snapshot::to_python(py, it));
+            let found = found.collect::<PyResult<Vec<_>>>()?;
+            Ok(found.into_pyobject(py)?.into_any().unbind())
+        }))
+    }
+
     /// Ends the machine, and makes a template of its guest.
     fn freeze(
         &self,
@@ -182,6 +279,15 @@ impl Drop for Machine {
 
 fn give_report(py: Python<'_>, ended: Arc<ExitReport>) -> PyResult<Py<PyAny>> {
     report::to_python(py, &ended)
+}
+
+/// Saves, loads or deletes a snapshot.
+fn run(run: RunSnapshot, disks: Option<Vec<String>>, timeout: Limit) -> Operation {
+    let run = match disks {
+        Some(nodes) => run.disks(nodes),
+        None => run,
+    };
+    Operation::new(limited!(run, timeout), |py, ()| Ok(py.None()))
 }
 
 /// A limit that must end.
