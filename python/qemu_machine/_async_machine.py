@@ -100,21 +100,34 @@ class AsyncMachine:
         self._machine._is_reported = True
         return await vm.kill()
 
+    def prepare_wake(self, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+        """Prepares the guest for :meth:`wake`, before it is frozen."""
+        return self._machine._vm().prepare_wake(timeout)
+
     async def freeze(
-        self, *, keep_at: Optional[Path] = None, timeout: Limit = DEFAULT
+        self,
+        *,
+        keep_at: Optional[Path] = None,
+        timeout: Limit = DEFAULT,
     ) -> Template:
         """Ends it, and makes its guest a template."""
         vm = self._machine._vm()
         self._machine._is_reported = True
+        frozen = await vm.freeze(keep_at, timeout)
+        # Most programs need no templates.
         from ._template import Template
 
-        return Template(await vm.freeze(keep_at, timeout))
+        return Template(frozen)
 
     def wake(
-        self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT
+        self,
+        *,
+        identity: Optional[Identity] = None,
+        hostname: Optional[str] = None,
+        timeout: Limit = DEFAULT,
     ) -> Awaitable[Identity]:
         """Gives the Linux guest of a clone its own identity, and the right time."""
-        return self._machine._vm().wake(hostname, timeout)
+        return self._machine._vm().wake(identity, hostname, timeout)
 
     def migrate_to(
         self, other: Machine, *, live: bool = False, timeout: Limit = DEFAULT

@@ -197,8 +197,17 @@ class Machine:
 
     # Templates.
 
+    def prepare_wake(self, *, timeout: Limit = DEFAULT) -> None:
+        """Prepares the guest for :meth:`wake`, before it is frozen: its clones then
+        wake by one short line on the console, whose shell must be at its prompt. A
+        machine with an agent needs no preparation."""
+        self._vm().prepare_wake(timeout).wait()
+
     def freeze(
-        self, *, keep_at: Optional[Path] = None, timeout: Limit = DEFAULT
+        self,
+        *,
+        keep_at: Optional[Path] = None,
+        timeout: Limit = DEFAULT,
     ) -> Template:
         """Ends it, and makes its guest a template, from which machines are cloned.
 
@@ -213,10 +222,19 @@ class Machine:
 
         return Template(frozen)
 
-    def wake(self, *, hostname: Optional[str] = None, timeout: Limit = DEFAULT) -> Identity:
+    def wake(
+        self,
+        *,
+        identity: Optional[Identity] = None,
+        hostname: Optional[str] = None,
+        timeout: Limit = DEFAULT,
+    ) -> Identity:
         """Gives the Linux guest of a clone the right time, and its own random seed,
-        machine id, boot id and MAC addresses. Without it, all clones have the same."""
-        return self._vm().wake(hostname, timeout).wait()
+        machine id, boot id and MAC addresses. Without it, all clones have the same.
+
+        Returns the identity, which is random if none is given.
+        """
+        return self._vm().wake(identity, hostname, timeout).wait()
 
     # The guest, as it is now.
 

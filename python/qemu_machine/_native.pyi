@@ -184,7 +184,10 @@ class Machine:
     def freeze(
         self, keep_at: Optional[_Path], timeout: _Limit
     ) -> Operation[Template]: ...
-    def wake(self, hostname: Optional[str], timeout: _Limit) -> Operation[Identity]: ...
+    def prepare_wake(self, timeout: _Limit) -> Operation[None]: ...
+    def wake(
+        self, identity: Optional[Identity], hostname: Optional[str], timeout: _Limit
+    ) -> Operation[Identity]: ...
 
 class Qtest:
     def raw(self, line: str, timeout: _Limit) -> Operation[str]: ...
@@ -243,8 +246,16 @@ class Template:
     def pool(self, size: int, at_once: Optional[int], has_warm_up: bool) -> Pool: ...
 
 class Identity:
-    """What a clone does not share with its siblings."""
+    """What a clone does not share with its siblings, for ``Machine.wake``."""
 
+    @staticmethod
+    def random() -> Identity:
+        """An identity of random bytes of this host."""
+    def hostname(self, name: str) -> Identity:
+        """The same identity, with this host name for the guest."""
+    def script(self) -> str:
+        """A POSIX shell script that gives a Linux guest this identity, and the time of
+        this host. Run it at once, as root. It prints what it could not do."""
     @property
     def machine_id(self) -> str: ...
     def mac(self, index: int) -> str: ...

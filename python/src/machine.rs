@@ -250,16 +250,32 @@ impl Machine {
         }))
     }
 
+    /// Prepares the guest for the wake of its clones.
+    fn prepare_wake(&self, py: Python<'_>, timeout: Limit) -> PyResult<Operation> {
+        let prepare = self.vm(py)?.prepare_wake();
+        Ok(Operation::new(limited!(prepare, timeout), |py, ()| {
+            Ok(py.None())
+        }))
+    }
+
     /// Gives the guest of a clone its own identity.
     fn wake(
         &self,
         py: Python<'_>,
+        identity: Option<PyRef<'_, Identity>>,
         hostname: Option<String>,
         timeout: Limit,
     ) -> PyResult<Operation> {
         let mut wake = self.vm(py)?.wake();
-        if let Some(name) = hostname {
-            wake = wake.identity(template::Identity::random()?.hostname(name));
+        if identity.is_some() || hostname.is_some() {
+            let mut chosen = match identity {
+                Some(identity) => identity.copy(),
+                None => template::Identity::random()?,
+            };
+            if let Some(name) = hostname {
+                chosen = chosen.hostname(name);
+            }
+            wake = wake.identity(chosen);
         }
         Ok(Operation::new(limited!(wake, timeout), |py, identity| {
             Ok(Py::new(py, Identity::new(identity))?.into_any())

@@ -99,10 +99,30 @@ impl Identity {
     pub(crate) fn new(identity: template::Identity) -> Self {
         Self(identity)
     }
+
+    pub(crate) fn copy(&self) -> template::Identity {
+        self.0.clone()
+    }
 }
 
 #[pymethods]
 impl Identity {
+    /// An identity of random bytes of this host.
+    #[staticmethod]
+    fn random() -> PyResult<Self> {
+        Ok(Self(template::Identity::random()?))
+    }
+
+    /// The same identity, with this host name.
+    fn hostname(&self, name: String) -> Self {
+        Self(self.copy().hostname(name))
+    }
+
+    /// A shell script that gives a Linux guest this identity.
+    fn script(&self) -> String {
+        self.0.script()
+    }
+
     /// The machine id: 32 hexadecimal digits.
     #[getter]
     fn machine_id(&self) -> String {

@@ -12,6 +12,7 @@ from typing import Any, List
 
 from qemu_machine import (
     Clone,
+    Identity,
     LaunchError,
     Machine,
     Template,
@@ -109,6 +110,33 @@ class Templates(Test):
             self.assertTrue(identity.mac(1).endswith(":01"))
             self.assertEqual(clone.console.shell().run("hostname").text, "node-3")
 
+    def test_clones_of_a_prepared_linux_wake_by_a_short_line_with_a_given_identity(
+        self,
+    ) -> None:
+        async def prepare(vm: Machine) -> Template:
+            await vm.aio.prepare_wake()
+            return await vm.aio.freeze()
+
+        identity = Identity.random()
+        for is_prepared in (False, True):
+            with linux("qemu-system-x86_64", "initramfs", freezable=True) as vm:
+                vm.console.expect("~ # ", timeout=LONG)
+                template = asyncio.run(prepare(vm)) if is_prepared else vm.freeze()
+            with template.machine() as clone:
+                got = clone.wake(identity=identity, hostname="node-4", timeout=LONG)
+                # The long script reads it, and the console shows what was typed.
+                self.assertEqual("urandom" in clone.console.tail, not is_prepared)
+                self.assertEqual(got.machine_id, identity.machine_id)
+                self.assertEqual(clone.console.shell().run("hostname").text, "node-4")
+
+    def test_an_identity_has_a_script_for_a_shell_that_is_open(self) -> None:
+        one, two = Identity.random(), Identity.random()
+        self.assertNotEqual(one.machine_id, two.machine_id)
+        self.assertNotEqual(one.mac(0), two.mac(0))
+        named = one.hostname("node-5")
+        self.assertEqual(named.machine_id, one.machine_id)
+        self.assertIn("node-5", named.script())
+        self.assertNotIn("node-5", one.script())
 
     def test_no_reference_cycle_is_left(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
