@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Tuple, Union
 
 from ._machine import best_accel
+from ._pytest_snapshot import Snapshots
 from ._template import TemplateStore
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Settings:
         self._capture = capture
         #: The factories that are open, the outermost first.
         self.factories: List[MachineFactory] = []
+        self.snapshots = Snapshots()
         self._folders: weakref.WeakKeyDictionary[Machine, Path] = weakref.WeakKeyDictionary()
         self._accels: Dict[str, str] = {}
 

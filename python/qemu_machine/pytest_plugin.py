@@ -10,11 +10,12 @@ pytest loads this in every run, so it imports the rest of the package at its fir
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Generator, Iterator, List
+from typing import TYPE_CHECKING, Any, Callable, Generator, Iterator, List
 
 import pytest
 
 if TYPE_CHECKING:
+    from ._machine import Machine
     from ._pytest_factory import MachineFactory
     from ._pytest_settings import Settings
 
@@ -132,6 +133,14 @@ def qemu_machine_session(
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the session."""
     yield from _factory(request, tmp_path_factory)
+
+
+@pytest.fixture
+def qemu_snapshot(request: pytest.FixtureRequest) -> Callable[[Machine], Machine]:
+    """Gives each test the same state of a machine that they share:
+    ``vm = qemu_snapshot(shared)``. The first call saves the guest in its qcow2 disks,
+    and the later ones bring it back."""
+    return settings(request.config).snapshots.restore
 
 
 # Hooks.

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, List
 
@@ -22,7 +23,7 @@ from support import LONG, has_ended
 HEAD = """
 import os, signal
 import pytest
-from qemu_machine import CommandError, GuestCrashed, tiny_guest
+from qemu_machine import CommandError, GuestCrashed, SnapshotError, tiny_guest
 
 @pytest.fixture
 def tiny(qemu_machine):
@@ -243,6 +244,78 @@ def test_clone(qemu_machine, qemu_machine_session, booted, number):
         self.assertIn("QMP transcript", ended.stdout)
         folder = next(self.artifacts.glob("test_it.py-test_clone-3*"))
         self.assertTrue(list(folder.glob("*/console.log")), list(folder.iterdir()))
+
+    def test_each_test_begins_with_the_same_state_of_a_shared_machine(self) -> None:
+        disk = self.folder / "disk.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "1M"], check=True)
+        body = f"""
+@pytest.fixture(scope="module")
+def shared(qemu_machine_module):
+    disk = {{"file": {str(disk)!r}, "format": "qcow2", "if": "ide"}}
+    vm = qemu_machine_module(firmware=tiny_guest(), disks=[disk])
+    vm.console.expect("> ")
+    return vm
+
+@pytest.mark.parametrize("number", range(3))
+def test_state(shared, qemu_snapshot, number):
+    note(shared)
+    vm = qemu_snapshot(shared)
+    assert vm is shared
+    assert vm.qmp.execute("query-status")["running"]
+    assert len(vm.snapshots()) == 1
+    # Only a guest that is back where it was answers without a new greeting.
+    vm.console.send("echo test-" + str(number) + "\\n")
+    assert "tiny guest" not in vm.console.expect("(?s).*test-" + str(number)).text
+    vm.qmp.execute("stop")
+    if number == 1:
+        vm.qmp.execute("system_reset")
+
+def test_paused(qemu_machine, qemu_snapshot):
+    vm = qemu_machine("-S", firmware=tiny_guest())
+    note(vm)
+    with pytest.raises(SnapshotError, match="qcow2"):
+        qemu_snapshot(vm)
+"""
+        for _ in range(2):
+            # The second run has the snapshot of the first in its disk.
+            ended = self.run_tests(body)
+            self.assertEqual(self.outcomes(ended.stdout), {"passed": 4}, ended.stdout)
+        self.assertEqual(len(set(self.noted())), 4)
+
+    @unittest.skipUnless(find_spec("pytest_timeout"), "pytest-timeout is not installed")
+    def test_a_timeout_of_pytest_timeout_ends_the_machine_and_keeps_what_is_known(self) -> None:
+        body = """
+def test_hangs(tiny):
+    vm = tiny(name="sick")
+    note(vm)
+    vm.console.send("echo last words\\n")
+    vm.console.expect("last words")
+    vm.wait(timeout=None)
+
+def test_next(tiny):
+    note(tiny())
+"""
+        kept = self.artifacts / "test_it.py-test_hangs" / "sick"
+        for method in ("signal", "thread"):
+            with self.subTest(method):
+                self.pids.write_text("")
+                ended = self.run_tests(body, "--timeout=4", f"--timeout-method={method}")
+                self.assertNotEqual(ended.returncode, 0)
+                self.assertIn("Timeout", ended.stdout + ended.stderr)
+                self.assertIn("last words", (kept / "console.log").read_text())
+                self.assertTrue((kept / "transcript.jsonl").stat().st_size > 0)
+                if method == "signal":
+                    # The run goes on, and the failed test has its report.
+                    counts = {"failed": 1, "passed": 1}
+                    self.assertEqual(self.outcomes(ended.stdout), counts, ended.stdout)
+                    for part in ("qemu command line", "console (last 100 lines)", "QMP transcript"):
+                        self.assertIn(part, ended.stdout)
+                    self.assertTrue((kept / "exit-report.txt").exists())
+                    self.assertEqual(len(self.noted()), 2)
+                else:
+                    # pytest-timeout ends the process at once.
+                    self.assertEqual(len(self.noted()), 1)
+                    self.assertIn("wait", ended.stdout + ended.stderr)
 
     def test_no_machine_survives_an_interrupt_a_crash_of_a_worker_or_a_kill(self) -> None:
         body = """
