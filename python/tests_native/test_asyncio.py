@@ -190,7 +190,7 @@ class Loops(Test):
 
 class Twins(unittest.TestCase):
     def test_both_forms_have_the_same_names_and_parameters(self) -> None:
-        for name in ("Machine", "Qmp", "Events", "Console", "Shell", "GuestAgent", "Qtest"):
+        for name in ("Machine", "Qmp", "Events", "Console", "Shell", "GuestAgent", "Qtest", "Display", "Keyboard", "Mouse"):
             plain = getattr(qemu_machine, name)
             twin = getattr(qemu_machine, f"Async{name}")
             for method, of_twin in _methods(twin):

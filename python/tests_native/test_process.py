@@ -10,57 +10,92 @@ from qemu_machine import ForkError
 
 from support import Script, Test, has_ended, tiny
 
-#: How a program ends while its machine lives, and its exit status.
-ENDS = {
-    "returns": ("", 0),
-    "exits": ("sys.exit(3)", 3),
-    "raises": ("raise ValueError", 1),
-    "exits at once": ("os._exit(4)", 4),
-    "is aborted": ("os.abort()", -6),
-    "is killed": ("os.kill(os.getpid(), 9)", -9),
-    "is terminated": ("os.kill(os.getpid(), 15); time.sleep(60)", -15),
-    "exits in a thread": (
-        "t = threading.Thread(target=sys.exit); t.start(); t.join()", 0
-    ),
-    "has a daemon thread that waits": (
-        "threading.Thread(target=lambda: vm.wait(timeout=None), daemon=True).start()", 0
-    ),
-    "has daemon threads that execute": (
-        "def work():\n"
-        "    while True: vm.qmp.execute('query-status')\n"
-        "for _ in range(4): threading.Thread(target=work, daemon=True).start()\n"
-        "time.sleep(0.1)", 0
-    ),
-    "has a daemon thread with a loop": (
-        "import asyncio\n"
-        "async def work():\n"
-        "    while True: await vm.aio.execute('query-status')\n"
-        "threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start()\n"
-        "time.sleep(0.2)", 0
-    ),
-    "uses it in its own handler of the end": (
-        "import atexit, qemu_machine._machine as m\n"
-        "atexit.unregister(m._native.end_all)\n"
-        "atexit.register(lambda: print(vm.wait().signal))\n"
-        "atexit.register(m._native.end_all)", 0
-    ),
-    "keeps it in a cycle": ("vm.self = vm; vm.more = [vm]", 0),
-    "execs another program": ("os.execv('/bin/true', ['true'])", 0),
-}  # fmt: skip
-
-
 class Ends(unittest.TestCase):
-    def test_no_machine_survives_its_program(self) -> None:
-        for name, (body, status) in ENDS.items():
-            with self.subTest(name):
-                script = Script(body)
-                ended = script.finish()
-                self.assertEqual(ended.returncode, status, ended.stderr)
-                self.assertTrue(has_ended(script.qemu))
-                if status == 0:
-                    self.assertEqual(ended.stderr, "")
-                self.assertNotIn("Fatal", ended.stderr)
-                self.assertNotIn("panicked", ended.stderr)
+    def check(self, body: str, status: int = 0) -> None:
+        """A program with a machine does this, and ends with this status. Nothing is
+        left of the machine."""
+        script = Script(body)
+        ended = script.finish()
+        self.assertEqual(ended.returncode, status, ended.stderr)
+        self.assertTrue(has_ended(script.qemu))
+        if status == 0:
+            self.assertEqual(ended.stderr, "")
+        self.assertNotIn("Fatal", ended.stderr)
+        self.assertNotIn("panicked", ended.stderr)
+
+    def test_a_program_returns_with_a_machine_alive(self) -> None:
+        self.check("")
+
+    def test_a_program_exits_by_sys_exit(self) -> None:
+        self.check("sys.exit(3)", 3)
+
+    def test_a_program_raises(self) -> None:
+        self.check("raise ValueError", 1)
+
+    def test_a_program_exits_at_once(self) -> None:
+        self.check("os._exit(4)", 4)
+
+    def test_a_program_is_aborted(self) -> None:
+        self.check("os.abort()", -6)
+
+    def test_a_program_is_killed(self) -> None:
+        self.check("os.kill(os.getpid(), 9)", -9)
+
+    def test_a_program_is_terminated(self) -> None:
+        self.check("os.kill(os.getpid(), 15); time.sleep(60)", -15)
+
+    def test_a_thread_exits_by_sys_exit(self) -> None:
+        self.check("""
+t = threading.Thread(target=sys.exit)
+t.start()
+t.join()
+assert vm.is_running
+""")
+
+    def test_a_thread_raises_and_another_still_has_the_machine(self) -> None:
+        self.check("""
+threading.excepthook = lambda _: None
+t = threading.Thread(target=lambda: 1 / 0)
+t.start()
+t.join()
+assert vm.qmp.execute("query-status")["running"]
+""")
+
+    def test_a_daemon_thread_waits_at_the_end(self) -> None:
+        self.check("""
+threading.Thread(target=lambda: vm.wait(timeout=None), daemon=True).start()
+""")
+
+    def test_daemon_threads_execute_commands_at_the_end(self) -> None:
+        self.check("""
+def work():
+    while True: vm.qmp.execute("query-status")
+for _ in range(4): threading.Thread(target=work, daemon=True).start()
+time.sleep(0.1)
+""")
+
+    def test_a_daemon_thread_runs_an_event_loop_at_the_end(self) -> None:
+        self.check("""
+import asyncio
+async def work():
+    while True: await vm.aio.execute("query-status")
+threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start()
+time.sleep(0.2)
+""")
+
+    def test_a_handler_of_the_end_uses_the_machine(self) -> None:
+        self.check("""
+import atexit, qemu_machine._machine as m
+atexit.unregister(m._native.end_all)
+atexit.register(lambda: print(vm.wait().signal))
+atexit.register(m._native.end_all)
+""")
+
+    def test_a_machine_in_a_cycle_is_alive_at_the_end(self) -> None:
+        self.check("vm.self = vm; vm.more = [vm]")
+
+    def test_a_program_executes_another(self) -> None:
+        self.check("os.execv('/bin/true', ['true'])")
 
 
 class Forks(Test):

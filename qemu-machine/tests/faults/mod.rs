@@ -20,9 +20,11 @@ mod outputs;
 mod own_process;
 mod page;
 mod pictures;
+mod python;
 mod running;
 mod saving;
 mod scene;
+mod shown_elsewhere;
 mod templates;
 mod warnings;
 

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Place, table, templates};
+use super::shown_elsewhere::ShownElsewhere;
+use super::{Place, python, table, templates};
 
 /// Compares the page with the table. With `UPDATE` in the environment, writes
 /// it.
 pub fn check() -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
-    for row in templates::ROWS {
+    for row in templates::ROWS.iter().chain(python::ROWS) {
         row.check()?;
     }
     let page = render();
@@ -41,11 +42,9 @@ fn render() -> String {
         let (fault, gets, within) = (&row.what, row.gets, row.within);
         let _ = writeln!(page, "| {fault} | {place} | {gets} | {within:?} |");
     }
-    page.push_str(TEMPLATES);
-    for row in templates::ROWS {
-        let (fault, gets, test) = (row.what, row.gets, row.test);
-        let file = row.file.rsplit('/').next().unwrap_or_default();
-        let _ = writeln!(page, "| {fault} | {gets} | `{file}::{test}` |");
+    for (title, rows) in [(TEMPLATES, templates::ROWS), (PYTHON, python::ROWS)] {
+        page.push_str(title);
+        page.extend(rows.iter().map(ShownElsewhere::line));
     }
     page
 }
@@ -73,6 +72,17 @@ const TEMPLATES: &str = "
 Here other processes die. So each row is shown by a separate test, most of them on real QEMUs.
 
 | fault | what the caller gets | shown by |
+|---|---|---|
+";
+
+const PYTHON: &str = "
+## A Python program
+
+Each row is shown by a separate test. The first rows are about the package `qemu_machine`, on real
+QEMUs: `cargo xtask python` runs their tests. The last rows are about the replacement for QEMU's
+packages.
+
+| fault | what becomes of the machines | shown by |
 |---|---|---|
 ";
 

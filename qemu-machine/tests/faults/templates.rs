@@ -1,31 +1,7 @@
 //! The faults of templates and pools. Other programs' deaths need processes of
 //! their own, so tests elsewhere show these rows.
 
-use std::path::Path;
-
-/// A row that a test elsewhere shows.
-pub struct ShownElsewhere {
-    pub what: &'static str,
-    pub gets: &'static str,
-    /// The file of the test, from the folder of the workspace.
-    pub file: &'static str,
-    pub test: &'static str,
-}
-
-impl ShownElsewhere {
-    /// Fails if there is no such test.
-    pub fn check(&self) -> Result<(), String> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let source = std::fs::read_to_string(workspace.join(self.file));
-        let source = source.map_err(|error| format!("{}: {error}", self.file))?;
-        let Self { file, test, .. } = self;
-        if source.contains(&format!("fn {test}(")) {
-            Ok(())
-        } else {
-            Err(format!("{file} has no test {test}"))
-        }
-    }
-}
+use super::shown_elsewhere::ShownElsewhere;
 
 const FAULTS: &str = "qemu-machine/tests/real/real_template_faults.rs";
 const HOSTS: &str = "qemu-machine/tests/real/real_template_hosts.rs";
