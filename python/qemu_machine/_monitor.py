@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
         def fileno(self) -> int:
             """The number of its descriptor."""
+            ...
 
     Address = Union[str, os.PathLike[str], Tuple[str, int], int, HasFileno]
     #: What QEMU gets: a descriptor, or the path of a file to open for reading.

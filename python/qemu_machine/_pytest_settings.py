@@ -26,7 +26,7 @@ class Settings:
         self._capture = capture
         #: The factories that are open, the outermost first.
         self.factories: List[MachineFactory] = []
-        self.snapshots = Snapshots()
+        self.snapshots: Snapshots = Snapshots()
         self._folders: weakref.WeakKeyDictionary[Machine, Path] = weakref.WeakKeyDictionary()
         self._accels: Dict[str, str] = {}
 
