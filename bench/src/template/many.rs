@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::{OURS, guest};
+use super::{OURS, each_at_most, guest};
 use crate::Failure;
-use crate::operation::{Bar, Limit, Measured, Operation, Unit};
+use crate::operation::{Measured, Operation, Unit};
 use crate::setting::Setting;
 
 pub(super) const ROWS: [&str; 3] = ["template-many", "template-many/each", "template-alive"];
@@ -42,7 +42,7 @@ pub(super) fn one_by_one(setting: &Setting) -> Result<[Operation; 2], Failure> {
                     shows a nonce that only the memory of the template has."
                 .into(),
             unit: Unit::Count,
-            bars: at_most(&wrong, 0.0),
+            bars: each_at_most(&wrong, 0.0),
             contenders: wrong,
         },
         Operation {
@@ -77,7 +77,7 @@ pub(super) fn alive(setting: &Setting) -> Result<Operation, Failure> {
                 bar is the memory of the template, and 48 MiB for each clone."
                 .into(),
         unit: Unit::Bytes,
-        bars: at_most(&bytes, limit),
+        bars: each_at_most(&bytes, limit),
         contenders: bytes,
     })
 }
@@ -124,10 +124,4 @@ fn of_each(
         Ok(Measured { who, values })
     };
     OURS.into_iter().zip(proofs).map(measured).collect()
-}
-
-fn at_most(measured: &[Measured], limit: f64) -> Vec<Bar> {
-    let limit = Limit::AtMost(limit);
-    let bars = measured.iter().map(|it| Bar { who: it.who, limit });
-    bars.collect()
 }

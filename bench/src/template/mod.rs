@@ -201,6 +201,13 @@ fn at_most(limit: f64, guests: &[Guest]) -> Vec<Bar> {
     bars.map(|(who, _)| Bar { who, limit }).collect()
 }
 
+/// A bar for each of these.
+fn each_at_most(measured: &[Measured], limit: f64) -> Vec<Bar> {
+    let limit = Limit::AtMost(limit);
+    let bars = measured.iter().map(|it| Bar { who: it.who, limit });
+    bars.collect()
+}
+
 /// Each beside the floor of the same QEMU.
 fn beside_floors(limit: f64, guests: &[Guest]) -> Vec<Bar> {
     let pairs = OURS.into_iter().zip(FLOORS).zip(guests);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::{OURS, guest};
+use super::{OURS, each_at_most, guest};
 use crate::Failure;
-use crate::operation::{Bar, Limit, Measured, Operation, Unit};
+use crate::operation::{Measured, Operation, Unit};
 use crate::setting::Setting;
 
 pub(super) const ROWS: [&str; 2] = ["template-suite", "template-suite/boots"];
@@ -26,13 +26,6 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
         seconds.push(one(run.seconds));
         boots.push(one(run.boots));
     }
-    let bars = |measured: &[Measured], limit| {
-        let bar = |it: &Measured| Bar {
-            who: it.who,
-            limit: Limit::AtMost(limit),
-        };
-        measured.iter().map(bar).collect()
-    };
     Ok([
         Operation {
             id: ROWS[0],
@@ -43,7 +36,7 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
                     the memory of the template has, and ends the clone."
                 .into(),
             unit: Unit::Seconds,
-            bars: bars(&seconds, 30.0),
+            bars: each_at_most(&seconds, 30.0),
             contenders: seconds,
         },
         Operation {
@@ -53,7 +46,7 @@ pub(super) fn measure(setting: &Setting) -> Result<[Operation; 2], Failure> {
                     and each its own random numbers, or the row fails."
                 .into(),
             unit: Unit::Count,
-            bars: bars(&boots, 1.0),
+            bars: each_at_most(&boots, 1.0),
             contenders: boots,
         },
     ])

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::scale::Scale;
-use super::{FAINT, INK, MUTED, SERIES, draw, text_style};
+use super::{INK, SERIES, draw, styled};
 use crate::Failure;
 use crate::operation::{Bar, Operation};
 
@@ -23,20 +23,13 @@ pub(crate) fn bars(operations: &[Operation]) -> Result<String, Failure> {
             .x_label_area_size(52)
             .y_label_area_size(180)
             .build_cartesian_2d(0.0..MOST + 0.05, lines.clone())?;
-        chart
-            .configure_mesh()
-            .light_line_style(FAINT.light.mix(0.0))
-            .bold_line_style(FAINT.light)
-            .axis_style(MUTED.light)
-            .label_style(text_style(15, INK))
-            .axis_desc_style(text_style(16, MUTED))
+        styled(&mut chart.configure_mesh())
             .x_desc("share of the bar's limit (met up to 1; the edge is 2 and more)")
             .x_labels(9)
             .y_labels(rows.len())
             .y_label_formatter(&|at| {
-                let mut named = lines.marks.iter().zip(&rows);
-                let found = named.find(|(mark, _)| mark.total_cmp(at).is_eq());
-                found.map_or_else(String::new, |(_, operation)| operation.id.to_owned())
+                let row = lines.line_at(*at).and_then(|line| rows.get(line));
+                row.map_or_else(String::new, |operation| operation.id.to_owned())
             })
             .draw()?;
         let limit = [(1.0, lines.range.start), (1.0, lines.range.end)];

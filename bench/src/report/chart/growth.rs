@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::scale::{Scale, label};
-use super::{Colour, FAINT, INK, MUTED, SERIES, draw, text_style};
+use super::{Colour, FAINT, INK, SERIES, draw, styled, text_style};
 use crate::Failure;
 use crate::curve::{Curve, Line, SlopeBar};
 
@@ -25,13 +25,7 @@ pub(crate) fn growth(curve: &Curve) -> Result<String, Failure> {
             .x_label_area_size(52)
             .y_label_area_size(86)
             .build_cartesian_2d(across.clone(), up.clone())?;
-        chart
-            .configure_mesh()
-            .light_line_style(FAINT.light.mix(0.0))
-            .bold_line_style(FAINT.light)
-            .axis_style(MUTED.light)
-            .label_style(text_style(15, INK))
-            .axis_desc_style(text_style(16, MUTED))
+        styled(&mut chart.configure_mesh())
             .x_desc(curve.grows)
             .x_labels(across.marks.len())
             .y_labels(up.marks.len())

@@ -6,6 +6,7 @@ mod growth;
 mod ratios;
 mod scale;
 
+use plotters::chart::MeshStyle;
 use plotters::prelude::*;
 
 use crate::Failure;
@@ -67,6 +68,21 @@ fn with_twins(svg: &str) -> String {
 /// As the backend writes it.
 fn hex(RGBColor(red, green, blue): RGBColor) -> String {
     format!("#{red:02X}{green:02X}{blue:02X}")
+}
+
+/// The lines and texts of a chart's mesh.
+fn styled<'m, 'a, 'b, 'd, X, Y>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, SVGBackend<'d>>,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, SVGBackend<'d>>
+where
+    X: Ranged,
+    Y: Ranged,
+{
+    mesh.light_line_style(FAINT.light.mix(0.0))
+        .bold_line_style(FAINT.light)
+        .axis_style(MUTED.light)
+        .label_style(text_style(15, INK))
+        .axis_desc_style(text_style(16, MUTED))
 }
 
 fn text_style(size: u32, colour: Colour) -> TextStyle<'static> {

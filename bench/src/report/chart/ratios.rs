@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::scale::Scale;
-use super::{Colour, FAINT, INK, MUTED, Marker, SERIES, draw, text_style};
+use super::{Colour, INK, Marker, SERIES, draw, styled, text_style};
 use crate::Failure;
 use crate::operation::{AWAIT, Measured, Operation, Role, Unit, WAIT};
 
@@ -35,23 +35,14 @@ pub(crate) fn ratios(operations: &[Operation]) -> Result<String, Failure> {
             .y_label_area_size(180)
             .margin_top(44)
             .build_cartesian_2d(scale.clone(), lines.clone())?;
-        chart
-            .configure_mesh()
-            .light_line_style(FAINT.light.mix(0.0))
-            .bold_line_style(FAINT.light)
-            .axis_style(MUTED.light)
-            .label_style(text_style(15, INK))
-            .axis_desc_style(text_style(16, MUTED))
+        styled(&mut chart.configure_mesh())
             .x_desc("times the floor's cost (less is better)")
             .x_labels(scale.marks.len())
             .y_labels(rows.len())
             .x_label_formatter(&|at| format!("{}", (10_f64.powf(*at) * 100.0).round() / 100.0))
             .y_label_formatter(&|at| {
-                let named = lines.marks.iter().zip(&rows);
-                let found = named
-                    .into_iter()
-                    .find(|(mark, _)| mark.total_cmp(at).is_eq());
-                found.map_or_else(String::new, |(_, (id, _))| (*id).to_owned())
+                let row = lines.line_at(*at).and_then(|line| rows.get(line));
+                row.map_or_else(String::new, |(id, _)| (*id).to_owned())
             })
             .draw()?;
         let floor = [(0.0, lines.range.start), (0.0, lines.range.end)];

@@ -38,6 +38,12 @@ impl Scale {
         }
     }
 
+    /// The row at this coordinate, counted from 0.
+    pub(super) fn line_at(&self, coordinate: f64) -> Option<usize> {
+        let marks = &mut self.marks.iter();
+        marks.position(|mark| mark.total_cmp(&coordinate).is_eq())
+    }
+
     /// Wide enough for all values, and at least `decades`, so that small changes look
     /// small. An axis of few decades also has marks at 2 and 5.
     pub(super) fn of_decades(values: &[f64], decades: f64) -> Self {
