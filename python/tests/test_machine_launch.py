@@ -1,6 +1,7 @@
 """The command line of a machine, its descriptors, its log, and launches that fail."""
 
 import asyncio
+import errno
 import logging
 import os
 import pickle
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from typing import Any, List, Optional
+from unittest import mock
 
 from tests.machines import FAKE, WRAPPER, MachineTest, machine, qtest_machine, run_child
 from tests.scripted import descriptors, scratch
@@ -215,6 +217,41 @@ class Log(MachineTest):
         self.assertFalse(os.path.exists(folder))
         self.assertNotEqual(vm.temp_dir, folder)
         os.rmdir(vm.temp_dir)
+
+    def test_a_log_has_a_name_when_somebody_looks_for_it(self) -> None:
+        for name in ("temp_dir", "log_dir", "_temp_dir", "_qemu_log_path"):
+            with scratch() as base:
+                with machine(base_temp_dir=base, name="n") as vm:
+                    vm.launch()
+                    vm.cmd("fake-print", text="one")
+                    self.assertEqual(os.listdir(base), [])
+                    found = getattr(vm, name)
+                    vm.cmd("fake-print", text="two")
+                    (folder,) = (os.path.join(base, it) for it in os.listdir(base))
+                    path = os.path.join(folder, "n.log")
+                    self.assertEqual(found, path if name == "_qemu_log_path" else folder)
+                    with open(path, encoding="utf-8") as file:
+                        self.assertEqual(file.read(), "one\ntwo\n")
+                self.assertEqual(vm.get_log(), "one\ntwo\nfake: terminating\n")
+                self.assertEqual(os.listdir(base), [])
+
+    def test_a_log_that_is_closed_while_qemu_runs_is_read_at_the_end(self) -> None:
+        with machine() as vm:
+            vm.launch()
+            vm._close_qemu_log_file()
+            vm.cmd("fake-print", text="later")
+        self.assertEqual(vm.get_log(), "later\nfake: terminating\n")
+
+    def test_a_file_system_without_unnamed_files_has_the_log_at_once(self) -> None:
+        refused = OSError(errno.EOPNOTSUPP, "no O_TMPFILE here")
+        with scratch() as base:
+            with mock.patch("qemu.machine._output_log._open_unnamed", side_effect=refused):
+                with machine(base_temp_dir=base, name="n") as vm:
+                    vm.launch()
+                    (folder,) = os.listdir(base)
+                    self.assertEqual(os.listdir(os.path.join(base, folder)), ["n.log"])
+            self.assertEqual(vm.get_log(), "fake: terminating\n")
+            self.assertEqual(os.listdir(base), [])
 
     def test_qemu_inherits_the_output_if_the_log_is_closed_before_its_start(self) -> None:
         class Shown(QEMUMachine):

@@ -222,6 +222,18 @@ class Parents(MachineTest):
             process.stdin.flush()
             self.assertEqual(process.stdout.readline(), "alive\n")
 
+    def test_a_fork_finds_the_files_of_its_parent(self) -> None:
+        text = self.launch + (
+            "child = os.fork()\n"
+            "print(vm.temp_dir, flush=True)\n"
+            "if child == 0: os._exit(0)\n"
+            "os.waitpid(child, 0)\n"
+            "print(os.listdir(vm.temp_dir) == [vm._name + '.log'])\n"
+            "vm.shutdown(); print(os.path.exists(vm._base_temp_dir))\n"
+        )
+        found = run_child(text).stdout.splitlines()[1:]
+        self.assertEqual(found, [found[0], found[0], "True", "True"])
+
     def test_a_folder_that_cannot_be_made_is_not_guarded(self) -> None:
         from qemu.machine._guardian import GUARDIAN
 
@@ -266,10 +278,31 @@ class Parents(MachineTest):
             "read, write = os.pipe()\n"
             "os.dup2(write, GUARDIAN._pipe); os.close(read); os.close(write)\n"
             "vm2 = machine(); vm2.launch(); print(vm2.get_pid(), flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         first, second = map(int, run_child(text).stdout.split())
         self.gone(second)
         wait_for_end(first)
+
+    def test_the_list_has_no_half_line_and_does_not_grow(self) -> None:
+        from qemu.machine._guardian import Guardian
+
+        guardian = Guardian()
+        self.addCleanup(guardian.forget)
+        folders = ["/" + letter * length for letter in "ab" for length in (60, 200, 3900)]
+        for _ in range(3):
+            items = [guardian.guard_folder(path) for path in folders]
+            self.assertIsNotNone(guardian._list)
+            places = guardian._items.values()
+            self.assertEqual({at // 4096 - (at + size - 1) // 4096 for at, size in places}, {0})
+            assert guardian._list is not None
+            lines = os.pread(guardian._list, 1 << 20, 0).split()
+            self.assertEqual(sorted(lines), sorted(f"d{path}".encode() for path in folders))
+            for item in items:
+                guardian.release(item)
+            left = os.pread(guardian._list, 1 << 20, 0)
+            self.assertEqual((left.split(), len(left) <= 4 * 4096), ([], True))
+        guardian.settle()
 
     def test_machines_that_have_ended_are_forgotten(self) -> None:
         from qemu.machine._guardian import GUARDIAN
@@ -285,5 +318,5 @@ class Parents(MachineTest):
             sizes.append(len(GUARDIAN._items) - already)
             vm.shutdown()
             sizes.append(len(GUARDIAN._items) - already)
-        self.assertEqual(sizes, [2, 0] * 3)
+        self.assertEqual(sizes, [1, 0] * 3)
         self.assertEqual(len(descriptors()), len(before))

@@ -1,15 +1,15 @@
 """Ends QEMU and removes its folders when this process ends in whatever way.
 
-One small shell for each process that launches machines. It reads what to guard
-from a pipe. The kernel closes the pipe when this process ends, even by SIGKILL,
-and then the shell does its work. It needs no thread of ours, and no code of ours
-runs between fork and exec.
+One small shell for each process that launches machines. It waits for the end of a
+pipe. The kernel closes the pipe when this process ends, even by SIGKILL. Then the
+shell reads a list of what to end, and does its work. It needs no thread of ours,
+and no code of ours runs between fork and exec.
 
-Everything is announced before it is there. Nobody has to wait for the shell: the
-pipe keeps what it has not read. The number of a process is known only after its
-start. Until then, the shell can find the process by a socket. The child has the
-socket from its beginning. It also has the pipe until it becomes its program, so the
-pipe does not end before that.
+The list is a file in memory, so a change of it wakes nobody. Everything is listed
+before it is there. The number of a process is known only after its start. Until
+then, the shell can find the process by a socket. The child has the socket from its
+beginning. It also has the pipe until it becomes its program, so the pipe does not
+end before that.
 
 Process 1 has no guardian. The kernel kills all others of its namespace with it.
 """
@@ -17,11 +17,14 @@ Process 1 has no guardian. The kernel kills all others of its namespace with it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
+import select
 import signal
+import tempfile
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _kernel_errors
 
@@ -34,7 +37,7 @@ _SCRIPT = r"""
 trap '' HUP INT QUIT TERM
 cd /
 PATH=$PATH:/usr/bin:/bin
-exec 3<&0
+exec 4<&0
 (
   end() {
     pid=$1 start=$2
@@ -68,17 +71,11 @@ exec 3<&0
       [ "$found" ] || return
     done
   }
+  read -r line
   set --
   while IFS= read -r line; do
-    case $line in
-    +*) set -- "$@" "${line#+}" ;;
-    *)
-      for item do
-        shift
-        [ "$item" = "${line#-}" ] || set -- "$@" "$item"
-      done ;;
-    esac
-  done
+    [ "$line" ] && set -- "$@" "$line"
+  done <&3
   theirs= ours=
   for item do
     case $item in
@@ -92,19 +89,27 @@ exec 3<&0
   for item do
     case $item in d*) rm -rf -- "${item#d}" ;; esac
   done
-) <&3 3<&- &
+) <&4 4<&- &
 """
 
 
+#: Lines of about the same length share places, so the list does not grow.
+_UNIT = 64
+_PAGE = 4096
+
+
 class Guardian:
-    """The shell, from the first use on."""
+    """The shell and its list, from the first use on."""
 
     def __init__(self) -> None:
+        # Our end. The shell has the other.
         self._pipe: Optional[int] = None
-        # In the order of their arrival.
-        self._items: Dict[str, None] = {}
-        # What the shell gets together with the next line.
-        self._unsaid = ""
+        self._list: Optional[int] = None
+        # Where in the list each item is: the offset and the size.
+        self._items: Dict[str, Tuple[int, int]] = {}
+        # The offsets of blank places of each size, and of the end.
+        self._blank: Dict[int, List[int]] = {}
+        self._end = 0
         # The shells that leave a guardian behind. They are our children.
         self._starters: List[int] = []
         # A signal's handler may end a machine in the middle of our work.
@@ -127,29 +132,25 @@ class Guardian:
         :param birth: Its item of ``guard_birth``, which is released.
         """
         start = _start_time(pid)
-        return None if start is None else self._guard(f"p{pid} {start}", birth)
+        if start is None:
+            return None
+        item = self._guard(f"p{pid} {start}")
+        self.release(birth)
+        return item
 
     def guard_folder(self, path: str) -> Optional[str]:
         """Remove this folder at our end. Return the item to release."""
         path = os.path.abspath(path)
         return None if "\n" in path else self._guard(f"d{path}")
 
-    def release_process(self, item: str) -> None:
-        """This process, or this birth, has ended.
-
-        The shell may learn of it later: the start time is in the item, or the number
-        of a socket, which the kernel does not use again for long.
-        """
+    def release(self, item: Optional[str]) -> None:
+        """This process or birth has ended, or this folder has been removed."""
         with self._lock:
-            if self._items.pop(item, item) is None:
-                self._unsaid += f"-{item}\n"
-
-    def release_folder(self, item: Optional[str]) -> None:
-        """This folder has been removed."""
-        if item is not None:
-            with self._lock:
-                if self._items.pop(item, item) is None:
-                    self._say(f"-{item}\n")
+            place = self._items.pop(item, None) if item is not None else None
+            if place is not None:
+                self._write(place, b"")
+                offset, size = place
+                self._blank.setdefault(size, []).append(offset)
 
     def settle(self) -> None:
         """Wait until all shells that leave a guardian behind have ended.
@@ -165,37 +166,61 @@ class Guardian:
 
     def forget(self) -> None:
         """After a fork, the machines are those of the parent."""
-        if self._pipe is not None:
-            os.close(self._pipe)
+        for number in (self._pipe, self._list):
+            if number is not None:
+                os.close(number)
         self.__init__()  # type: ignore[misc]
 
-    def _guard(self, item: str, instead: Optional[str] = None) -> str:
+    def _guard(self, item: str) -> str:
+        line = os.fsencode(item) + b"\n"
+        size = -(-len(line) // _UNIT) * _UNIT
         with self._lock:
-            self._items[item] = None
-            lines = f"+{item}\n"
-            if instead is not None and self._items.pop(instead, instead) is None:
-                lines += f"-{instead}\n"
-            self._say(lines)
+            if not self._is_alive():
+                self._start()
+            # No longer path can be opened.
+            if self._list is not None and size <= _PAGE:
+                place = self._place(size), size
+                self._items[item] = place
+                self._write(place, line)
         return item
 
-    def _say(self, lines: str) -> None:
-        unsaid, self._unsaid = self._unsaid + lines, ""
-        # If the shell is gone, a new one learns of everything.
-        for _ in range(2):
-            if self._pipe is not None:
-                with _kernel_errors.ignored():
-                    os.write(self._pipe, os.fsencode(unsaid))
-                    return
-                os.close(self._pipe)
-                self._pipe = None
-            self._start()
-            if self._pipe is None:
-                return
-            unsaid = "".join(f"+{item}\n" for item in self._items) or "-\n"
+    def _place(self, size: int) -> int:
+        """The offset of a blank place. None is in two pages: there, the list could
+        have the half of a line, if this process is killed while it writes."""
+        blank = self._blank.get(size)
+        if blank:
+            return blank.pop()
+        left = -self._end % _PAGE
+        if left < size and left:
+            rest, self._end = self._end, self._end + left
+            self._write((rest, left), b"")
+            self._blank.setdefault(left, []).append(rest)
+        offset, self._end = self._end, self._end + size
+        return offset
+
+    def _write(self, place: Tuple[int, int], line: bytes) -> None:
+        offset, size = place
+        # Without memory for it, machines work as before, unguarded.
+        with _kernel_errors.ignored():
+            assert self._list is not None
+            os.pwrite(self._list, line.ljust(size, b"\n"), offset)
+
+    def _is_alive(self) -> bool:
+        """Whether the shell has its end of the pipe."""
+        if self._pipe is None:
+            return False
+        poll = select.poll()
+        poll.register(self._pipe, 0)
+        return not poll.poll(0)
 
     def _start(self) -> None:
         if os.getpid() == 1:
             return
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            os.close(pipe)
+        if self._list is None:
+            self._list = _file_in_memory()
         read, write = os.pipe()
         try:
             # The shell leaves a child behind in a process group of its own, so no
@@ -203,7 +228,7 @@ class Guardian:
             # process adopts orphans.
             spawn = functools.partial(
                 os.posix_spawn,
-                file_actions=_file_actions(read),
+                file_actions=_file_actions(read, self._list),
                 setpgroup=0,
                 setsigdef=(signal.SIGCHLD,),
             )
@@ -220,15 +245,31 @@ class Guardian:
                 os.close(write)
 
 
-def _file_actions(stdin: int) -> List[Any]:
+def _file_in_memory() -> int:
+    """An empty file without a name. Its number is not one of the first ten."""
+    try:
+        number = os.memfd_create("qemu-machine")
+    except (AttributeError, OSError):
+        # Some Pythons are built for a C library that does not know it.
+        with tempfile.TemporaryFile() as file:
+            number = os.dup(file.fileno())
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 10)
+    finally:
+        os.close(number)
+
+
+def _file_actions(pipe: int, items: int) -> List[Any]:
     """What the shell does with its descriptors before it begins.
 
-    It has none of ours: what waits for their end would wait for it.
+    It has the pipe as standard input, and the list as 3. It has none of ours: what
+    waits for their end would wait for it.
     """
     actions: List[Any] = [
         # A copy is inheritable. One under its own number is so from glibc 2.29 on.
-        (os.POSIX_SPAWN_DUP2, stdin, 1),
+        (os.POSIX_SPAWN_DUP2, pipe, 1),
         (os.POSIX_SPAWN_DUP2, 1, 0),
+        (os.POSIX_SPAWN_DUP2, items, 3),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
@@ -236,7 +277,7 @@ def _file_actions(stdin: int) -> List[Any]:
         for number in map(int, os.listdir("/proc/self/fd")):
             # Another thread may have closed it.
             with _kernel_errors.ignored():
-                if number > 2 and os.get_inheritable(number):
+                if number > 3 and os.get_inheritable(number):
                     actions.append((os.POSIX_SPAWN_CLOSE, number))
     return actions
 

@@ -17,6 +17,7 @@ import functools
 import operator
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -134,7 +135,7 @@ class Process:
     def _release(self) -> None:
         items, self._guarded = self._guarded, []
         for item in items:
-            GUARDIAN.release_process(item)
+            GUARDIAN.release(item)
 
     def wait(self, timeout: Optional[float] = None) -> int:
         """Wait for the end, and return the exit code.
@@ -223,18 +224,28 @@ class Folder:
             except OSError as err:
                 # That of a signal's handler may come when the folder is there.
                 if err.errno is not None:
-                    self.release()
+                    self._release()
                 if not isinstance(err, FileExistsError):
                     raise
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether this process has made it, and not one that has forked us."""
-        return self._owner == os.getpid()
+    def remove(self, file: Optional[str]) -> None:
+        """Remove it, if this process has made it, and not one that has forked us.
 
-    def release(self) -> None:
-        """The folder has been removed."""
-        GUARDIAN.release_folder(self._guarded)
+        :param file: A file in it. Nearly always it is all that the folder has.
+        """
+        if self._owner == os.getpid():
+            try:
+                if file is not None and os.path.dirname(file) == self.path:
+                    os.unlink(file)
+                os.rmdir(self.path)
+            except OSError as err:
+                if err.errno is None:
+                    raise
+                shutil.rmtree(self.path, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        GUARDIAN.release(self._guarded)
 
 
 #: Wait until the guardian's start is over. It takes 2 ms, once in each program.

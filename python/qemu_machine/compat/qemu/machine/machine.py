@@ -12,7 +12,6 @@ import fcntl
 import io
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -31,7 +30,7 @@ from typing import (
 from qemu.qmp import ConnectError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
-from . import _command_line, _kernel_errors
+from . import _command_line, _kernel_errors, _output_log
 from ._errors import (
     AbnormalShutdown,
     QEMUMachineAddDeviceError,
@@ -102,9 +101,8 @@ class QEMUMachine(MonitorFace):
         self._cons_sock_pair: Optional[SocketPair] = None
         #: QEMU gets their second ends, besides the inheritable descriptors.
         self._pairs: List[SocketPair] = []
-        self._temp_dir: Optional[str] = None
-        self._guarded_dir: Optional[Folder] = None
-        self._qemu_log_path: Optional[str] = None
+        self._folder: Optional[Folder] = None
+        self._log_path: Optional[str] = None
         self._qemu_log_file: Optional[BinaryIO] = None
         self._popen: Optional[Process] = None
         self._iolog: Optional[str] = None
@@ -191,13 +189,36 @@ class QEMUMachine(MonitorFace):
     @property
     def temp_dir(self) -> str:
         """A folder that is removed at the machine's end. Reading makes it."""
-        if self._temp_dir is None:
-            folder = Folder("qemu-machine-", self._base_temp_dir)
-            self._temp_dir, self._guarded_dir = folder.path, folder
+        path = self._made_folder().path
+        self._name_log()
+        return path
+
+    # Programs read the next two. After a launch they are never None.
+
+    @property
+    def _temp_dir(self) -> Optional[str]:
+        self._name_log()
+        return None if self._folder is None else self._folder.path
+
+    @property
+    def _qemu_log_path(self) -> Optional[str]:
+        self._name_log()
+        return self._log_path
+
+    def _name_log(self) -> None:
+        """Somebody looks for it."""
+        if self._qemu_log_file is not None and self._log_path is None:
+            self._log_path = os.path.join(self._made_folder().path, self._name + ".log")
+            with _kernel_errors.ignored():
+                _output_log.give_name(self._qemu_log_file, self._log_path)
+
+    def _made_folder(self) -> Folder:
+        if self._folder is None:
+            self._folder = Folder("qemu-machine-", self._base_temp_dir)
             # A launch does so while QEMU starts.
             if not self._is_starting:
                 settle()
-        return self._temp_dir
+        return self._folder
 
     @property
     def log_dir(self) -> str:
@@ -303,8 +324,11 @@ class QEMUMachine(MonitorFace):
             self._qmp_connection = connection
         if self._console_set:
             self._cons_sock_pair = self._pair_with_child()
-        self._qemu_log_path = os.path.join(self.log_dir, self._name + ".log")
-        self._qemu_log_file = open(self._qemu_log_path, "wb")
+        if self._log_dir is None and self._folder is None:
+            self._qemu_log_file = _output_log.unnamed(self._base_temp_dir)
+        if self._qemu_log_file is None:
+            self._log_path = os.path.join(self.log_dir, self._name + ".log")
+            self._qemu_log_file = open(self._log_path, "wb")
         self._qemu_full_args = (*self._wrapper, self._binary, *self._base_args, *self._args)
 
     def _post_launch(self) -> None:
@@ -466,8 +490,8 @@ class QEMUMachine(MonitorFace):
             LOG.warning("Exception closing QMP connection: %s", str(err) or type(err).__name__)
         self._early_cleanup()
         self._close_sockets()
-        self._close_qemu_log_file()
         self._load_io_log()
+        self._close_qemu_log_file()
         self._remove_temporary_files()
         code = self.exitcode()
         if code is not None and code < 0 and not (self._user_killed and code == -signal.SIGKILL):
@@ -491,28 +515,24 @@ class QEMUMachine(MonitorFace):
 
     def _close_qemu_log_file(self) -> None:
         if self._qemu_log_file is not None:
+            if self._iolog is None:
+                # It will be read by its name.
+                self._name_log()
             self._qemu_log_file.close()
             self._qemu_log_file = None
 
     def _load_io_log(self) -> None:
-        if self._qemu_log_path is not None:
+        if self._qemu_log_file is not None or self._log_path is not None:
             # Neither a lost file nor what is no text may stop the clean-up.
             self._iolog = ""
             with _kernel_errors.ignored():
-                # It is empty nearly always.
-                if os.path.getsize(self._qemu_log_path):
-                    with open(self._qemu_log_path, errors="backslashreplace") as file:
-                        self._iolog = file.read()
+                self._iolog = _output_log.text(self._qemu_log_file, self._log_path)
 
     def _remove_temporary_files(self) -> None:
-        log, self._qemu_log_path = self._qemu_log_path, None
-        if self._temp_dir is not None:
-            if self._guarded_dir is None or self._guarded_dir.is_ours:
-                _remove_folder(self._temp_dir, log)
-            self._temp_dir = None
-        if self._guarded_dir is not None:
-            self._guarded_dir.release()
-            self._guarded_dir = None
+        log, self._log_path = self._log_path, None
+        if self._folder is not None:
+            self._folder.remove(log)
+            self._folder = None
         if self._popen is not None and not self._popen.is_ours:
             self._remove_files.clear()
         while self._remove_files:
@@ -550,18 +570,6 @@ class QEMUMachine(MonitorFace):
         return self._console_file
 
 
-def _remove_folder(path: str, log: Optional[str]) -> None:
-    """Remove a folder. Nearly always the log is all that it has."""
-    try:
-        if log is not None and os.path.dirname(log) == path:
-            os.unlink(log)
-        os.rmdir(path)
-    except OSError as err:
-        if err.errno is None:
-            raise
-        shutil.rmtree(path, ignore_errors=True)
-
-
 #: QEMU has so many seconds to end after SIGKILL.
 _KILL_SECONDS = 60
 
@@ -577,4 +585,12 @@ def _end_all() -> None:
 #: The machines between launch and end. After a fork they are those of the parent.
 _RUNNING: "weakref.WeakSet[QEMUMachine]" = weakref.WeakSet()
 atexit.register(_end_all)
-os.register_at_fork(after_in_child=_RUNNING.clear)
+
+
+def _name_logs() -> None:
+    """A fork looks for the same files as we."""
+    for machine in list(_RUNNING):
+        machine._name_log()
+
+
+os.register_at_fork(before=_name_logs, after_in_child=_RUNNING.clear)
