@@ -170,6 +170,9 @@ fn split(
         transcript_file,
         consoles: handles.all_consoles(&console),
         channels: served,
+        memory: directory
+            .as_ref()
+            .and_then(|it| spec.image.written_memory(it.path())),
         directory,
         private_log,
         canvas: Arc::new(Canvas::new(base_directory(spec))),

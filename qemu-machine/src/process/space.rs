@@ -21,6 +21,18 @@ pub(crate) fn check_disk(directory: &Path, memory_bytes: u64) -> Result<(), Stri
     }
 }
 
+/// Why QEMU was killed by SIGBUS, if this file is the guest's memory; `None` if the
+/// file is gone.
+pub(crate) fn why_memory_failed(memory: &Path) -> Option<String> {
+    let free = File::open(memory).and_then(|it| sys::free_bytes(&it));
+    Some(format!(
+        "the guest's memory is the file {}, whose file system has {} free: QEMU is killed by \
+         SIGBUS when there is no room for more of it",
+        memory.display(),
+        mebibytes(free.ok()?),
+    ))
+}
+
 /// Fails with a reason if this host has too little memory for a clone. A clone
 /// needs what it writes, which nobody knows before: this takes an eighth of its
 /// memory.

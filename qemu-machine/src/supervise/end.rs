@@ -19,6 +19,7 @@ use crate::channel;
 use crate::console::Console;
 use crate::life::{self, Evidence, ExitReport, ExitStatus, Ladder, RungReport, Survivor};
 use crate::output::tee;
+use crate::process::space;
 
 /// What only the end shows.
 struct EndFacts {
@@ -43,8 +44,12 @@ impl Supervisor {
         self.life.exited(self.now());
         let (status, survivors) = self.resources.process.end().await;
         let reader = self.read_rest().await;
+        // The file is removed below.
+        let memory = (self.resources.memory.as_deref())
+            .filter(|_| status.signal() == Some(libc::SIGBUS))
+            .and_then(space::why_memory_failed);
         let mut warnings = self.close_files().await;
-        warnings.extend(survivors.warning());
+        warnings.extend(survivors.warning().into_iter().chain(memory));
         let greeting = |it: &Monitor| it.client.greeting().is_some();
         let facts = EndFacts {
             ended,

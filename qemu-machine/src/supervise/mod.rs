@@ -99,6 +99,8 @@ pub(crate) struct Resources {
     /// The consoles and all other channels.
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) directory: Option<PrivateDirectory>,
+    /// The file that is the guest's memory, if it is one.
+    pub(crate) memory: Option<PathBuf>,
     pub(crate) private_log: Option<PrivateLog>,
     /// The folder of a published machine.
     pub(crate) publication: Option<Publication>,

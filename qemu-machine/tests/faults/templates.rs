@@ -97,6 +97,18 @@ pub const ROWS: &[ShownElsewhere] = &[
         test: "a_full_disk_refuses_a_clone_for_which_there_is_no_overlay",
     },
     ShownElsewhere {
+        what: "the disk is full while the guest's memory grows",
+        gets: "an end by SIGBUS; the report names the file of the memory",
+        file: HOSTS,
+        test: "a_guest_whose_memory_cannot_grow_ends_with_the_reason",
+    },
+    ShownElsewhere {
+        what: "the host has too little memory for another clone",
+        gets: "NoSpace, with how much there is; before the launch",
+        file: HOSTS,
+        test: "a_host_without_memory_for_a_clone_refuses_it_before_the_launch",
+    },
+    ShownElsewhere {
         what: "the clock goes back",
         gets: "files with a later time are read again for the key",
         file: KEY,

@@ -12,6 +12,7 @@ use qemu_machine::error::{LaunchFailure, TemplateError};
 use qemu_machine::spec::Drive;
 use qemu_machine::template::Template;
 use qemu_machine::{MachineBuilder, Wait};
+use serde_json::json;
 
 const ROLE: &str = "TEMPLATE_HOSTS_ROLE";
 const QEMU: &str = "TEMPLATE_HOSTS_QEMU";
@@ -33,6 +34,8 @@ fn the_other_process() {
     };
     match &*role {
         "full" => freezes_on_a_full_disk(&qemu, &folder),
+        "filled" => has_no_room_for_more_memory(&qemu, &folder),
+        "poor" => has_too_little_memory(&qemu, &folder),
         "pool" => owns_a_pool(&qemu, &folder),
         other => panic!("{other}"),
     }
@@ -112,19 +115,80 @@ fn freezes_on_a_full_disk(qemu: &Qemu, folder: &Path) {
     assert_eq!(names(folder), [""; 0]);
 }
 
+/// Runs on such a file system, too. Another program fills it while the guest runs.
+fn has_no_room_for_more_memory(qemu: &Qemu, folder: &Path) {
+    let vm = tiny(qemu, folder).launch().wait().unwrap();
+    vm.console().expect("> ").wait().unwrap();
+    fill(folder);
+    // To read memory that nobody has written takes room, too.
+    let all = json!({"val": 0, "size": 64 << 20, "filename": "/dev/null"});
+    vm.monitor()
+        .execute_json("pmemsave", all)
+        .wait()
+        .unwrap_err();
+    let report = vm.wait_for_exit().wait().unwrap();
+    assert_eq!(report.status.signal(), Some(libc::SIGBUS), "{report}");
+    let said = report.to_string();
+    let memory = format!("is the file {}/", folder.display());
+    assert!(said.contains(&memory), "{said}");
+    assert!(said.contains("0 MiB free"), "{said}");
+}
+
+/// Runs where the host has 20 MiB of memory available.
+fn has_too_little_memory(qemu: &Qemu, folder: &Path) {
+    let machine = tiny(qemu, &folder.join("private"));
+    let template = Template::open(folder.join("kept"), &machine).unwrap();
+    let failure = *template.machine().launch().wait().unwrap_err().failure;
+    assert!(
+        matches!(failure, LaunchFailure::NoSpace { .. }),
+        "{failure}"
+    );
+    let said = failure.to_string();
+    assert!(said.contains("20 MiB of memory available"), "{said}");
+}
+
+/// Plays a role in a mount namespace that this script prepares.
+fn in_other_mounts(prepare: &str, role: &str, qemu: &Qemu, folder: &Path) {
+    let script = format!("{prepare} && shift && exec \"$@\"");
+    let words = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script];
+    let mut words: Vec<&OsStr> = words.map(OsStr::new).to_vec();
+    words.extend([OsStr::new("sh"), folder.as_os_str()]);
+    let done = other(&words, role, qemu, folder).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+}
+
+const SMALL: &str = "mount -t tmpfs -o size=66m tmpfs \"$1\"";
+
 #[test]
 fn a_full_disk_fails_the_freeze_and_the_guest_goes_on() {
     for qemu in qemus() {
         let scratch = Scratch::new("full");
-        let folder = scratch.path();
-        let mounted = "mount -t tmpfs -o size=66m tmpfs \"$1\" && shift && exec \"$@\"";
-        let words = ["unshare", "--map-root-user", "--mount", "sh", "-c", mounted];
-        let mut words: Vec<&OsStr> = words.map(OsStr::new).to_vec();
-        words.extend([OsStr::new("sh"), folder.as_os_str()]);
-        let done = other(&words, "full", &qemu, folder).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{said}");
+        in_other_mounts(SMALL, "full", &qemu, scratch.path());
     }
+}
+
+#[test]
+fn a_guest_whose_memory_cannot_grow_ends_with_the_reason() {
+    for qemu in qemus() {
+        let scratch = Scratch::new("filled");
+        in_other_mounts(SMALL, "filled", &qemu, scratch.path());
+    }
+}
+
+#[test]
+fn a_host_without_memory_for_a_clone_refuses_it_before_the_launch() {
+    let qemu = qemus().remove(0);
+    let scratch = Scratch::new("poor");
+    std::fs::create_dir(scratch.join("private")).unwrap();
+    let vm = tiny(&qemu, &scratch.join("private")).launch();
+    let vm = vm.wait().unwrap();
+    vm.console().expect("> ").wait().unwrap();
+    drop(vm.freeze().keep_at(scratch.join("kept")).wait().unwrap());
+    drop(vm);
+    let poor = "echo 'MemAvailable: 20480 kB' >\"$1/meminfo\" && \
+                mount --bind \"$1/meminfo\" /proc/meminfo";
+    in_other_mounts(poor, "poor", &qemu, scratch.path());
 }
 
 #[test]

@@ -134,12 +134,17 @@ impl Image {
         names
     }
 
+    /// The file that the guest's memory is, if the private directory is `directory`.
+    pub(crate) fn written_memory(&self, directory: &Path) -> Option<PathBuf> {
+        matches!(self, Self::Freezable(_) | Self::Layer(..)).then(|| directory.join(MEMORY))
+    }
+
     /// The options of the memory, if the private directory is `directory`.
     pub(crate) fn memory(&self, size_bytes: u64, directory: &Path) -> Option<OptionGroup> {
-        let (path, is_shared) = match self {
-            Self::Plain => return None,
-            Self::Freezable(_) | Self::Layer(..) => (directory.join(MEMORY), true),
-            Self::Template(files) => (files.directory().join(MEMORY), false),
+        let (path, is_shared) = match (self.written_memory(directory), self) {
+            (Some(path), _) => (path, true),
+            (None, Self::Template(files)) => (files.directory().join(MEMORY), false),
+            (None, _) => return None,
         };
         Some(
             OptionGroup::new("memory-backend-file")
