@@ -15,6 +15,8 @@ use crate::setting::{Extent, Setting};
 pub(super) struct Guest {
     pub(super) qemu: PathBuf,
     pub(super) template: Template,
+    /// Of the same guest, but its kernel is compressed.
+    pub(super) compressed: Template,
     /// How long each boot, freeze and clone took, in seconds.
     pub(super) lives: Vec<Life>,
 }
@@ -32,16 +34,18 @@ impl Guest {
     pub(super) fn of_each_qemu(setting: &Setting) -> Result<Vec<Self>, Failure> {
         let mut guests = Vec::new();
         for qemu in qemus(setting)? {
-            let (first, mut template) = live(&qemu, &setting.linux)?;
+            let (first, mut template) = live(&qemu, &setting.linux, KERNEL)?;
             let mut lives = vec![first];
             for _ in 1..setting.size(7, 1) {
-                let (life, of_life) = live(&qemu, &setting.linux)?;
+                let (life, of_life) = live(&qemu, &setting.linux, KERNEL)?;
                 lives.push(life);
                 template = of_life;
             }
+            let (_, compressed) = live(&qemu, &setting.linux, "vmlinuz")?;
             guests.push(Self {
                 qemu,
                 template,
+                compressed,
                 lives,
             });
         }
@@ -60,10 +64,10 @@ pub(super) fn qemus(setting: &Setting) -> Result<Vec<PathBuf>, Failure> {
     Ok([Some(newest), oldest].into_iter().flatten().collect())
 }
 
-fn live(qemu: &Path, linux: &Path) -> Result<(Life, Template), Failure> {
+fn live(qemu: &Path, linux: &Path, kernel: &str) -> Result<(Life, Template), Failure> {
     let begun = Instant::now();
     let vm = machine(qemu)
-        .kernel(linux.join("vmlinuz"))
+        .kernel(linux.join(kernel))
         .initrd(linux.join("initramfs"))
         .append("console=ttyS0 quiet no_timer_check cryptomgr.notests")
         .freezable()
@@ -153,5 +157,9 @@ fn oldest(newest: &Path) -> Result<Option<PathBuf>, Failure> {
     found.retain(|(_, program)| program.is_file());
     Ok(found.into_iter().min().map(|(_, program)| program))
 }
+
+/// The kernel of the guest, not compressed. QEMU maps such a file. A compressed
+/// one it reads into its memory, in each clone too.
+pub(super) const KERNEL: &str = "vmlinux";
 
 const COMMAND: &str = "echo $((6 * 7))";

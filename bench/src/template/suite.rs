@@ -97,7 +97,7 @@ fn run(setting: &Setting, qemu: &Path, processes: usize) -> Result<Run, Failure>
 fn test(setting: &Setting, qemu: &Path, store: &Path) -> Result<String, String> {
     let mut test = Command::new(setting.command.with_file_name("examples/suite"));
     test.arg(store);
-    test.args(["vmlinuz", "initramfs"].map(|file| setting.linux.join(file)));
+    test.args([guest::KERNEL, "initramfs"].map(|file| setting.linux.join(file)));
     test.arg(qemu).stdin(Stdio::null());
     let output = test
         .output()
