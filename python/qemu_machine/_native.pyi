@@ -14,6 +14,7 @@ from typing import (
     Tuple,
     TypeVar,
     Union,
+    final,
 )
 
 from ._agent import ExecOutput
@@ -23,8 +24,9 @@ from ._migration import MigrationReport, Snapshot
 from ._monitor import Event
 from ._report import ExitReport
 
-T_co = TypeVar("T_co", covariant=True)
+_T_co = TypeVar("_T_co", covariant=True)
 
+@final
 class Default: ...
 
 _Limit = Union[float, None, Default]
@@ -36,11 +38,13 @@ class _HasFileno(Protocol):
 _Descriptor = Union[int, _HasFileno]
 _Address = Union[_Path, Tuple[str, int], _Descriptor]
 
-class Operation(Generic[T_co]):
-    def wait(self) -> T_co: ...
-    def wait_uninterrupted(self) -> T_co: ...
-    def __await__(self) -> Generator[Any, Any, T_co]: ...
+@final
+class Operation(Generic[_T_co]):
+    def wait(self) -> _T_co: ...
+    def wait_uninterrupted(self) -> _T_co: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
 
+@final
 class Bridge:
     def fileno(self) -> int: ...
     def start(self, operation: Operation[Any], future: Any) -> int: ...
@@ -48,13 +52,15 @@ class Bridge:
     def dispatch(self) -> None: ...
     def __len__(self) -> int: ...
 
+@final
 class Firmware: ...
 
+@final
 class UserNet:
     """A network card on QEMU's user-mode network, for ``Machine(netdev_user=…)``.
     ``id`` names the network. Each method returns a new one."""
 
-    def __init__(self, id: str) -> None: ...
+    def __new__(cls, id: str) -> UserNet: ...
     def model(self, model: str) -> UserNet:
         """Another model of card, such as ``"e1000"``."""
     def forward_tcp(self, host: Tuple[str, int], guest_port: int) -> UserNet:
@@ -66,6 +72,7 @@ class UserNet:
     def set(self, key: str, value: _Path) -> UserNet:
         """Any other option of ``-netdev user``."""
 
+@final
 class Monitor:
     def execute(
         self,
@@ -74,7 +81,7 @@ class Monitor:
         timeout: _Limit,
         *,
         oob: bool = False,
-        fds: Sequence[Union[_Path, _Descriptor]] = (),
+        fds: Sequence[Union[_Path, _Descriptor]] = ...,
     ) -> Operation[Any]: ...
     def getfd(
         self, name: str, fd: Union[_Path, _Descriptor], timeout: _Limit
@@ -86,12 +93,14 @@ class Monitor:
     def version(self) -> Optional[Tuple[int, int, int]]: ...
     def close(self) -> None: ...
 
+@final
 class Events:
     def wait(self, names: List[str], timeout: _Limit) -> Operation[Event]: ...
     def next(self) -> Operation[Optional[Event]]: ...
     def take_all(self) -> List[Event]: ...
     def close(self) -> None: ...
 
+@final
 class Console:
     def expect(self, patterns: List[Any], timeout: _Limit) -> Operation[Match]: ...
     def send(self, bytes: bytes, timeout: _Limit) -> Operation[None]: ...
@@ -105,10 +114,12 @@ class Console:
     def tail(self) -> bytes: ...
     def log(self) -> Optional[str]: ...
 
+@final
 class Shell:
     def run(self, script: str, timeout: _Limit) -> Operation[ShellOutput]: ...
     def recover(self, timeout: _Limit) -> Operation[None]: ...
 
+@final
 class Agent:
     def ping(self, timeout: _Limit) -> Operation[None]: ...
     def wait_until_ready(self, timeout: _Limit) -> Operation[None]: ...
@@ -127,6 +138,7 @@ class Agent:
     def write_file(self, path: str, content: bytes, timeout: _Limit) -> Operation[None]: ...
     def close(self) -> None: ...
 
+@final
 class Machine:
     @property
     def name(self) -> str: ...
@@ -189,6 +201,7 @@ class Machine:
         self, identity: Optional[Identity], hostname: Optional[str], timeout: _Limit
     ) -> Operation[Identity]: ...
 
+@final
 class Qtest:
     def raw(self, line: str, timeout: _Limit) -> Operation[str]: ...
     def read(self, address: int, length: int, timeout: _Limit) -> Operation[bytes]: ...
@@ -201,6 +214,7 @@ class Qtest:
         self, nanoseconds: Optional[int], timeout: _Limit
     ) -> Operation[int]: ...
 
+@final
 class Input:
     def type_text(
         self, text: str, layout: str, pace: Optional[float], timeout: _Limit
@@ -212,6 +226,7 @@ class Input:
 
 _Tolerance = Optional[Tuple[int, float]]
 
+@final
 class Display:
     @staticmethod
     def of(monitor: Monitor) -> Display: ...
@@ -235,6 +250,7 @@ class Display:
         self, tolerance: _Tolerance, pace: Optional[float], timeout: _Limit
     ) -> Operation[Screenshot]: ...
 
+@final
 class Template:
     @property
     def path(self) -> str: ...
@@ -245,6 +261,7 @@ class Template:
     def launch(self, options: Mapping[str, Any]) -> Operation[Machine]: ...
     def pool(self, size: int, at_once: Optional[int], has_warm_up: bool) -> Pool: ...
 
+@final
 class Identity:
     """What a clone does not share with its siblings, for ``Machine.wake``."""
 
@@ -260,9 +277,11 @@ class Identity:
     def machine_id(self) -> str: ...
     def mac(self, index: int) -> str: ...
 
+@final
 class Done:
     def __call__(self, error: Optional[BaseException]) -> None: ...
 
+@final
 class Pool:
     def take(self, timeout: _Limit) -> Operation[Machine]: ...
     @property
@@ -271,11 +290,13 @@ class Pool:
     def next_job(self) -> Operation[Optional[Tuple[Machine, Done]]]: ...
     def close(self) -> None: ...
 
+@final
 class Making:
     def step(self) -> Operation[Union[Template, Tuple[Machine, Done]]]: ...
 
+@final
 class TemplateStore:
-    def __init__(self, path: Optional[_Path], limit_bytes: Optional[int]) -> None: ...
+    def __new__(cls, path: Optional[_Path], limit_bytes: Optional[int]) -> TemplateStore: ...
     @property
     def path(self) -> str: ...
     def template(

@@ -1,5 +1,10 @@
-"""The types: the package and a program that uses it, checked by mypy."""
+"""The types: the package and a program that uses it, checked by mypy and pyright.
 
+basedpyright is pyright with all that it needs in one wheel.
+"""
+
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +12,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import List, Tuple
 
 try:
     import mypy
@@ -59,6 +65,17 @@ class Types(unittest.TestCase):
         self.assertEqual(ended.stderr, "")
         return ended.stdout
 
+    def test_the_stub_says_what_the_module_has(self) -> None:
+        # The decorator is too new for the Pythons that the package supports.
+        command = [sys.executable, "-m", "mypy.stubtest", "--concise", "--ignore-disjoint-bases"]
+        with tempfile.TemporaryDirectory() as folder:
+            ended = subprocess.run(
+                [*command, "qemu_machine._native"], capture_output=True, text=True, cwd=folder
+            )
+        # A module in Rust has a list of all its names.
+        said = [it for it in ended.stdout.splitlines() if "__all__" not in it]
+        self.assertEqual((said, ended.stderr), ([], ""))
+
     def test_the_package_has_no_errors(self) -> None:
         self.assertEqual(self.mypy("-p", "qemu_machine", "--exclude", "compat"), "")
 
@@ -98,3 +115,38 @@ class Types(unittest.TestCase):
                 public = {it for it in declared if not it.startswith("__")}
                 self.assertEqual(present, public, node.name)
                 self.assertTrue(declared <= set(dir(real)), node.name)
+
+
+@unittest.skipUnless(importlib.util.find_spec("basedpyright"), "basedpyright is not installed")
+class Pyright(unittest.TestCase):
+    def said(self, mode: str, **settings: object) -> List[Tuple[str, int, str]]:
+        """The severity, the line and the rule of what it says."""
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "program.py").write_text(PROGRAM)
+            config = {**settings, "typeCheckingMode": mode}
+            Path(folder, "pyrightconfig.json").write_text(json.dumps(config))
+            command = [sys.executable, "-m", "basedpyright", "--outputjson", "-p", folder]
+            command += ["--pythonpath", sys.executable]
+            ended = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        said = json.loads(ended.stdout)["generalDiagnostics"]
+        return [
+            (one["severity"], one["range"]["start"]["line"], one.get("rule", one["message"]))
+            for one in said
+        ]
+
+    def test_the_package_has_no_errors(self) -> None:
+        package = str(Path(qemu_machine.__file__).parent)
+        exclude = [str(Path(package, "compat"))]
+        self.assertEqual(self.said("standard", include=[package], exclude=exclude), [])
+
+    def test_a_program_is_checked_against_it(self) -> None:
+        unused = {"reportUnusedVariable": False, "reportUnusedImport": False}
+        last = len(PROGRAM.splitlines()) - 1
+        self.assertEqual(
+            self.said("strict", include=["program.py"], **unused),
+            [
+                ("information", last - 2, 'Type of "plain().code" is "int | None"'),
+                ("error", last - 1, "reportArgumentType"),
+                ("error", last, "reportArgumentType"),
+            ],
+        )

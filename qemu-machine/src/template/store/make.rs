@@ -171,9 +171,7 @@ impl MakeTemplate {
             path: path.to_owned(),
             reason: "it was changed while it was made".to_owned(),
         })?;
-        if let Err(error) = self.store.prune(self.store.limit_bytes) {
-            engine::log(log::Level::Warn, module_path!(), || error.to_string());
-        }
+        self.store.keep_limit();
         Ok(template)
     }
 }

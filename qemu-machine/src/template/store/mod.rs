@@ -22,6 +22,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use qemu_qmp_engine as engine;
+
 use super::TemplateError;
 use super::files::USED;
 use crate::process::runtime_dir;
@@ -121,9 +123,13 @@ impl TemplateStore {
     /// there yet. The machine must be
     /// [freezable in](crate::MachineBuilder::freezable_in) this store.
     ///
+    /// Templates go now if the store takes more than its limit, and not when the
+    /// new one is there: somebody wants that one.
+    ///
     /// # Errors
     /// [`TemplateError::File`], if the host gives no random bytes.
     pub fn unused_path(&self) -> Result<PathBuf, TemplateError> {
+        self.keep_limit();
         let mut bytes = [0; 16];
         let random = Path::new("/dev/urandom");
         let read = fs::File::open(random).and_then(|mut it| it.read_exact(&mut bytes));
@@ -177,6 +183,13 @@ impl TemplateStore {
             evict::remove_digests(&self.directory);
         }
         Ok(gone)
+    }
+
+    /// Removes what is over the limit. If that fails, the store is only too large.
+    fn keep_limit(&self) {
+        if let Err(error) = self.prune(self.limit_bytes) {
+            engine::log(log::Level::Warn, module_path!(), || error.to_string());
+        }
     }
 
     fn look(&self, key: String) -> io::Result<StoredTemplate> {

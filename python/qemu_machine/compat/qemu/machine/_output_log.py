@@ -37,8 +37,8 @@ def give_name(file: BinaryIO, path: str) -> None:
 
 
 def text(file: Optional[BinaryIO], path: Optional[str]) -> str:
-    """What is in it. It is found by its path, or it is still open."""
-    name = path if file is None else path or f"{_NUMBERS}/{file.fileno()}"
+    """What is in it. It is still open, or found by its path."""
+    name = path if file is None else f"{_NUMBERS}/{file.fileno()}"
     # It is empty nearly always.
     if name is None or not os.path.getsize(name):
         return ""

@@ -193,7 +193,7 @@ class QEMUMachine(MonitorFace):
         self._name_log()
         return path
 
-    # Programs read the next two. After a launch they are never None.
+    # Programs that read the next two look for the log.
 
     @property
     def _temp_dir(self) -> Optional[str]:
@@ -590,7 +590,8 @@ atexit.register(_end_all)
 def _name_logs() -> None:
     """A fork looks for the same files as we."""
     for machine in list(_RUNNING):
-        machine._name_log()
+        with _kernel_errors.ignored():
+            machine._name_log()
 
 
 os.register_at_fork(before=_name_logs, after_in_child=_RUNNING.clear)
