@@ -225,9 +225,9 @@ class Parents(MachineTest):
     def test_a_fork_finds_the_files_of_its_parent(self) -> None:
         text = self.launch + (
             "child = os.fork()\n"
+            "if child: os.waitpid(child, 0)\n"
             "print(vm.temp_dir, flush=True)\n"
             "if child == 0: os._exit(0)\n"
-            "os.waitpid(child, 0)\n"
             "print(os.listdir(vm.temp_dir) == [vm._name + '.log'])\n"
             "vm.shutdown(); print(os.path.exists(vm._base_temp_dir))\n"
         )

@@ -39,7 +39,7 @@ cd /
 PATH=$PATH:/usr/bin:/bin
 exec 4<&0
 (
-  end() {
+  end_listed() {
     pid=$1 start=$2
     IFS= read -r stat <"/proc/$pid/stat" || return
     set -- ${stat##*')'}
@@ -79,7 +79,7 @@ exec 4<&0
   theirs= ours=
   for item do
     case $item in
-    p*) end ${item#p} ;;
+    p*) end_listed ${item#p} ;;
     m*)
       item=${item#m}
       theirs="$theirs socket:[${item% *}] " ours="$ours socket:[${item#* }] " ;;
