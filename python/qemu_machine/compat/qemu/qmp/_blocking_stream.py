@@ -234,7 +234,8 @@ def _closed_when_forgotten(
             sock.close()
 
     finalizer = weakref.finalize(owner, close)
-    finalizer.atexit = False
+    # The mypy for Python 3.9 does not know it.
+    finalizer.atexit = False  # type: ignore[misc, unused-ignore]
     return finalizer
 
 
