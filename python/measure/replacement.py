@@ -19,7 +19,7 @@ import time
 from typing import Any, Callable, Dict, List, Tuple
 
 ROUND_TRIPS = 3000
-LAUNCHES = 40
+LAUNCHES = 100
 EVENTS = 100_000
 TURNS = 3
 LIMIT = 30
@@ -179,7 +179,7 @@ def main() -> None:
                 for name, value in measured(folder, work.__name__).items():
                     found.setdefault(name, {}).setdefault(folder, []).append(value)
         for name, values in found.items():
-            medians = [f"{statistics.median(values.get(it, [0])):.2f}" for it in folders]
+            medians = [f"{statistics.median(values.get(it, [0])):.3f}" for it in folders]
             print(f"{name}: " + ", ".join(medians), flush=True)
 
 
