@@ -5,6 +5,7 @@ use super::shown_elsewhere::ShownElsewhere;
 
 const FAULTS: &str = "qemu-machine/tests/real/real_template_faults.rs";
 const HOSTS: &str = "qemu-machine/tests/real/real_template_hosts.rs";
+const FOLDERS: &str = "qemu-machine/tests/real/real_template_folders.rs";
 const TEMPLATES: &str = "qemu-machine/tests/real/real_templates.rs";
 const LAYERS: &str = "qemu-machine/tests/real/real_template_layers.rs";
 const KEY: &str = "qemu-machine/src/template/store/key.rs";
@@ -65,6 +66,12 @@ pub const ROWS: &[ShownElsewhere] = &[
         gets: "`remove` refuses; removed by other means, the clones go on",
         file: FAULTS,
         test: "a_removed_template_does_no_harm_to_its_clones",
+    },
+    ShownElsewhere {
+        what: "the guest has mounted a 9p folder",
+        gets: "Save, with the folder; the guest goes on, and is frozen after it unmounts",
+        file: FOLDERS,
+        test: "a_mounted_folder_is_refused_and_each_clone_mounts_its_own",
     },
     ShownElsewhere {
         what: "QEMU cannot save a device of the guest",

@@ -36,6 +36,7 @@ mod real_serial_ports;
 mod real_shell;
 mod real_snapshots;
 mod real_template_faults;
+mod real_template_folders;
 mod real_template_hosts;
 mod real_template_inputs;
 mod real_template_layers;
