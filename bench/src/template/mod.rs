@@ -7,8 +7,7 @@ mod suite;
 
 use std::time::Instant;
 
-use qemu_machine::Wait;
-use qemu_machine::template::Template;
+use qemu_machine::{MachineBuilder, Wait};
 
 use crate::Failure;
 use crate::operation::{self, Bar, Limit, Measured, Operation, Unit};
@@ -80,22 +79,11 @@ fn freeze(guests: &[Guest]) -> Operation {
 }
 
 fn clone(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
-    let floors = both(guests, FLOORS, |guest| {
-        let begun = Instant::now();
-        let vm = without_guest(&guest.qemu).launch().wait()?;
-        let time = begun.elapsed().as_secs_f64();
-        vm.kill().wait()?;
-        Ok(time)
+    let floors = both(guests, FLOORS, |it| launched(|| without_guest(&it.qemu)));
+    let ours = both(guests, OURS, |it| launched(|| it.template.machine()));
+    let compressed = both(guests, COMPRESSED, |it| {
+        launched(|| it.compressed.machine())
     });
-    let launched = |template: &Template| {
-        let begun = Instant::now();
-        let vm = template.machine().launch().wait()?;
-        let time = begun.elapsed().as_secs_f64();
-        vm.kill().wait()?;
-        Ok(time)
-    };
-    let ours = both(guests, OURS, move |guest| launched(&guest.template));
-    let compressed = both(guests, COMPRESSED, move |guest| launched(&guest.compressed));
     Ok(Operation {
         id: CLONE,
         name: "a clone, from nothing to running".into(),
@@ -117,6 +105,15 @@ fn clone(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
         ]
         .concat(),
     })
+}
+
+/// The time of the launch of this machine, which then ends.
+fn launched(describe: impl FnOnce() -> MachineBuilder) -> Result<f64, Failure> {
+    let begun = Instant::now();
+    let vm = describe().launch().wait()?;
+    let time = begun.elapsed().as_secs_f64();
+    vm.kill().wait()?;
+    Ok(time)
 }
 
 fn first_answer(guests: &[Guest]) -> Operation {
@@ -189,7 +186,7 @@ fn memory(setting: &Setting, guests: &[Guest]) -> Result<Operation, Failure> {
 fn both<'a, T>(
     of: &'a [T],
     names: [&'static str; 2],
-    round: impl Fn(&T) -> Result<f64, Failure> + Copy + 'a,
+    round: fn(&T) -> Result<f64, Failure>,
 ) -> impl Iterator<Item = Contender<'a>> {
     let pairs = names.into_iter().zip(of);
     pairs.map(move |(who, of)| Contender::new(who, move || round(of)))

@@ -1,6 +1,7 @@
 //! Whether this host has room for a template or a clone.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use crate::sys;
@@ -8,8 +9,7 @@ use crate::sys;
 /// Fails with a reason if the file system of this directory has no room for this
 /// memory. A guest whose memory cannot grow dies by a signal (SIGBUS).
 pub(crate) fn check_disk(directory: &Path, memory_bytes: u64) -> Result<(), String> {
-    let free = File::open(directory).and_then(|it| sys::free_bytes(&it));
-    match free {
+    match free_bytes(directory) {
         Ok(free) if free < memory_bytes => Err(format!(
             "{} has {} free, and the guest's memory needs {}; free some, or keep the \
              template in a directory on another file system",
@@ -24,13 +24,18 @@ pub(crate) fn check_disk(directory: &Path, memory_bytes: u64) -> Result<(), Stri
 /// Why QEMU was killed by SIGBUS, if this file is the guest's memory; `None` if the
 /// file is gone.
 pub(crate) fn why_memory_failed(memory: &Path) -> Option<String> {
-    let free = File::open(memory).and_then(|it| sys::free_bytes(&it));
+    let free = free_bytes(memory).ok()?;
     Some(format!(
         "the guest's memory is the file {}, whose file system has {} free: QEMU is killed by \
          SIGBUS when there is no room for more of it",
         memory.display(),
-        mebibytes(free.ok()?),
+        mebibytes(free),
     ))
+}
+
+/// The room of the file system that has this file.
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    sys::free_bytes(&File::open(path)?)
 }
 
 /// Fails with a reason if this host has too little memory for a clone. A clone

@@ -141,10 +141,9 @@ impl Image {
 
     /// The options of the memory, if the private directory is `directory`.
     pub(crate) fn memory(&self, size_bytes: u64, directory: &Path) -> Option<OptionGroup> {
-        let (path, is_shared) = match (self.written_memory(directory), self) {
-            (Some(path), _) => (path, true),
-            (None, Self::Template(files)) => (files.directory().join(MEMORY), false),
-            (None, _) => return None,
+        let (path, is_shared) = match self {
+            Self::Template(files) => (files.directory().join(MEMORY), false),
+            _ => (self.written_memory(directory)?, true),
         };
         Some(
             OptionGroup::new("memory-backend-file")
