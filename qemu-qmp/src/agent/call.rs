@@ -1,7 +1,7 @@
 //! One operation on the agent, and its calls. All calls share the operation's
 //! deadline.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_core::Serialize;
@@ -38,6 +38,7 @@ impl Operation {
             shared,
             begun: shared.deadlines.now(),
             limit: self.timeout,
+            asked: Mutex::default(),
         }
     }
 }
@@ -47,6 +48,8 @@ pub(super) struct Running<'a> {
     shared: &'a Arc<Shared>,
     begun: Instant,
     limit: Option<Duration>,
+    /// When its last question was asked.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// A request to the agent.
@@ -86,6 +89,7 @@ impl Running<'_> {
     /// Waits for the answer to a request, which may be an error reply.
     pub(super) async fn answer(&self, request: Request) -> Result<AgentAnswer, AgentFailure> {
         let shared = self.shared;
+        *self.asked() = Some(shared.deadlines.now());
         let mut call = match Call::begin(shared, request) {
             Ok(call) => call,
             Err(failure) => {
@@ -114,10 +118,7 @@ impl Running<'_> {
                 cause: crate::Disconnected::ByClient,
                 was_sent: true,
             }),
-            Err(Elapsed(_)) => {
-                let limit = self.limit.unwrap_or_default();
-                Err(AgentFailure::timed_out(call.give_up(), limit))
-            }
+            Err(Elapsed(_)) => Err(AgentFailure::timed_out(call.give_up(), self.limit())),
         }
     }
 
@@ -125,13 +126,23 @@ impl Running<'_> {
     ///
     /// # Errors
     /// The deadline passed.
-    pub(super) async fn pause(&self, pace: Duration) -> Result<(), Duration> {
+    pub(super) async fn pause(&self, pace: Duration) -> Result<(), Elapsed> {
         let either = race(self.shared.notified(), engine::pause(pace));
         let _ = self.shared.deadlines.timeout(self.left(), either).await;
         match (self.left(), self.limit) {
-            (Some(Duration::ZERO), Some(limit)) => Err(limit),
+            (Some(Duration::ZERO), Some(limit)) => Err(Elapsed(limit)),
             _ => Ok(()),
         }
+    }
+
+    /// How long ago the last question was asked.
+    pub(super) fn asked_for(&self) -> Option<Duration> {
+        let asked = *self.asked();
+        asked.map(|asked| self.shared.deadlines.now() - asked)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn error(&self, command: &str, failure: AgentFailure) -> AgentError {
@@ -150,6 +161,11 @@ impl Running<'_> {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         self.shared
+    }
+
+    /// The operation's time limit.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit.unwrap_or_default()
     }
 
     /// The time until the operation's deadline.

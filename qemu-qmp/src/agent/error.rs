@@ -58,12 +58,16 @@ pub enum AgentFailure {
         /// The deadline of the operation.
         limit: Duration,
     },
-    /// The program did not exit in time. It is still running.
+    /// The agent did not report the program's exit in time. The program is not
+    /// ended, and the caller may wait again.
     StillRunning {
         /// The deadline of the operation.
         limit: Duration,
         /// The program's process id in the guest.
         pid: i64,
+        /// How long the agent had not answered the last question about the
+        /// program; `None` if it had answered.
+        unanswered_for: Option<Duration>,
     },
     /// The agent executed the command and sent no reply. Some commands send
     /// none when they succeed: execute those by
@@ -137,11 +141,23 @@ impl fmt::Display for AgentFailure {
                 "was not sent: the agent was busy with another command for {limit:?}"
             ),
             Self::Timeout { limit } => write!(f, "failed: no reply within {limit:?}"),
-            Self::StillRunning { limit, pid } => write!(
-                f,
-                "timed out: the program did not exit within {limit:?}; it is process {pid} in \
-                 the guest"
-            ),
+            Self::StillRunning {
+                limit,
+                pid,
+                unanswered_for,
+            } => {
+                write!(
+                    f,
+                    "timed out: the program did not exit within {limit:?}; it is process {pid} \
+                     in the guest"
+                )?;
+                match unanswered_for {
+                    Some(silence) => {
+                        write!(f, "; the agent has not answered for the last {silence:.1?}")
+                    }
+                    None => Ok(()),
+                }
+            }
             Self::NoReply => f.write_str("failed: the agent executed it without a reply"),
             Self::Gone => f.write_str("failed: the agent ended or restarted"),
             Self::GuestPanicked => f.write_str("failed: the guest has panicked, and is paused"),
@@ -211,16 +227,23 @@ impl AgentFailure {
         }
     }
 
-    /// Whether the machine's output may explain it.
-    pub(super) fn is_silence(&self) -> bool {
+    /// Whether the deadline passed before an answer came.
+    pub(super) fn is_unanswered(&self) -> bool {
         matches!(
             self,
             Self::NotReady { .. }
                 | Self::Busy { .. }
                 | Self::Timeout { .. }
-                | Self::GuestPanicked
-                | Self::GuestShutDown
+                | Self::StillRunning {
+                    unanswered_for: Some(_),
+                    ..
+                }
         )
+    }
+
+    /// Whether the machine's output may explain it.
+    pub(super) fn is_silence(&self) -> bool {
+        self.is_unanswered() || matches!(self, Self::GuestPanicked | Self::GuestShutDown)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::base64::encode;
 use super::call::{Operation, Running};
-use super::process::{GuestProcess, LastStatus, wait_for_exit};
+use super::process::{EXEC, GuestProcess, LastStatus, wait_for_exit};
 use super::{AgentError, GuestAgent};
 
 /// Runs a program in the guest to its end; made by [`GuestAgent::exec`].
@@ -191,7 +191,7 @@ impl Exec {
         if !self.input.is_empty() {
             command["input-data"] = encode(&self.input).into();
         }
-        let Pid(pid) = running.call("guest-exec", command).await?;
+        let Pid(pid) = running.call(EXEC, command).await?;
         Ok(pid)
     }
 }

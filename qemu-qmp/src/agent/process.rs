@@ -165,14 +165,40 @@ pub(super) async fn wait_for_exit(
 ) -> Result<ExecOutput, AgentError> {
     let mut pace = SHORTEST_PACE;
     loop {
-        if let Some(output) = ask(running, pid, last).await? {
-            return Ok(output);
+        match ask(running, pid, last).await {
+            Ok(Some(output)) => return Ok(output),
+            Ok(None) => {}
+            Err(error) => return Err(or_still_running(running, pid, error)),
         }
-        if let Err(limit) = running.pause(pace).await {
-            let failure = AgentFailure::StillRunning { limit, pid };
-            return Err(running.error("guest-exec", failure));
+        if running.pause(pace).await.is_err() {
+            return Err(still_running(running, pid, None));
         }
         pace = LONGEST_PACE.min(longer(pace));
+    }
+}
+
+/// The error of a wait whose deadline passed before the program's exit was
+/// reported.
+pub(super) fn still_running(
+    running: &Running<'_>,
+    pid: i64,
+    unanswered_for: Option<Duration>,
+) -> AgentError {
+    let failure = AgentFailure::StillRunning {
+        limit: running.limit(),
+        pid,
+        unanswered_for,
+    };
+    running.error(EXEC, failure)
+}
+
+/// The error of a wait in which a question about the program failed. The deadline
+/// may pass between a question and its answer: it is the program's all the same.
+pub(super) fn or_still_running(running: &Running<'_>, pid: i64, error: AgentError) -> AgentError {
+    if error.failure.is_unanswered() {
+        still_running(running, pid, running.asked_for())
+    } else {
+        error
     }
 }
 
@@ -226,6 +252,10 @@ impl<'de> Deserialize<'de> for Status {
     }
 }
 
+/// The command that starts a program.
+pub(super) const EXEC: &str = "guest-exec";
+
+/// The command that asks for a program's state.
 const STATUS: &str = "guest-exec-status";
 
 /// The pause after this one. The pauses grow with the time that has passed, so a

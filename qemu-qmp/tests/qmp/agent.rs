@@ -269,14 +269,34 @@ scenario! {
         let guest = run!(GuestAgent::over(socket)).unwrap();
         run!(guest.wait_until_ready()).unwrap();
         let error = run!(guest.exec("sleep").arg("60").timeout(Duration::from_millis(300))).unwrap_err();
-        assert!(
-            // Where the host is slow, it may be the agent that is waited for.
-            matches!(
-                *error.failure,
-                AgentFailure::StillRunning { pid: 42, .. } | AgentFailure::Timeout { .. }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(*error.failure, AgentFailure::StillRunning { pid: 42, .. }), "{error:?}");
+        drop(guest);
+        agent.end();
+    }
+}
+
+scenario! {
+    fn a_deadline_between_a_question_and_its_answer_is_the_program_s() {
+        let (socket, agent) = serve(|agent| {
+            agent.ready_agent();
+            agent.asked_and_replies("guest-exec", r#"{"pid": 42}"#);
+            agent.asked_and_replies("guest-exec-status", r#"{"exited": false}"#);
+            // It reads the next question, and does not answer.
+            agent.asked("guest-exec-status");
+            assert!(agent.asked_again("guest-exec-status").is_none());
+        });
+        let guest = run!(GuestAgent::over(socket)).unwrap();
+        run!(guest.wait_until_ready()).unwrap();
+        let begun = Instant::now();
+        let error = run!(guest.exec("sleep").timeout(Duration::from_millis(300))).unwrap_err();
+        let AgentFailure::StillRunning { pid: 42, unanswered_for: Some(silence), .. } = *error.failure
+        else {
+            panic!("{error:?}");
+        };
+        assert!(silence <= begun.elapsed(), "{silence:?}");
+        let said = error.to_string();
+        assert!(said.contains("did not exit within 300ms; it is process 42 in the guest"), "{said}");
+        assert!(said.contains("; the agent has not answered for the last "), "{said}");
         drop(guest);
         agent.end();
     }
@@ -302,13 +322,7 @@ scenario! {
         // It holds up nobody.
         run!(guest.ping()).unwrap();
         let error = run!(process.wait_for_exit().timeout(Duration::from_millis(300))).unwrap_err();
-        assert!(
-            matches!(
-                *error.failure,
-                AgentFailure::StillRunning { pid: 42, .. } | AgentFailure::Timeout { .. }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(*error.failure, AgentFailure::StillRunning { pid: 42, .. }), "{error:?}");
         drop((guest, process));
         agent.end();
     }

@@ -28,7 +28,10 @@ use qemu_qmp_engine::{operation, timeout_option};
 
 use super::call::{Operation, Running};
 use super::open_file::OpenFile;
-use super::process::{GuestProcess, LastStatus, SHORTEST_PACE, ask, longer, wait_for_exit};
+use super::process::{
+    EXEC, GuestProcess, LastStatus, SHORTEST_PACE, ask, longer, or_still_running, still_running,
+    wait_for_exit,
+};
 use super::{AgentError, AgentFailure, Exec, ExecOutput, GuestAgent};
 use directory::Directory;
 use live::LiveOutput;
@@ -215,6 +218,14 @@ impl StreamedProgram {
     }
 
     async fn read(&mut self, running: &Running<'_>) -> Result<Option<OutputPiece>, AgentError> {
+        let read = self.next(running).await;
+        read.map_err(|error| match self.end {
+            None => or_still_running(running, self.pid(), error),
+            Some(_) => error,
+        })
+    }
+
+    async fn next(&mut self, running: &Running<'_>) -> Result<Option<OutputPiece>, AgentError> {
         let mut pace = SHORTEST_PACE;
         loop {
             if let Some(end) = &mut self.end {
@@ -255,9 +266,8 @@ impl StreamedProgram {
                 }
                 continue;
             }
-            if let Err(limit) = running.pause(pause).await {
-                let pid = self.program.pid();
-                return Err(running.error(EXEC, AgentFailure::StillRunning { limit, pid }));
+            if running.pause(pause).await.is_err() {
+                return Err(still_running(running, self.pid(), None));
             }
             self.is_live |= pace >= LIVE_PACE;
         }
@@ -499,7 +509,6 @@ fn words(said: &[u8]) -> String {
 }
 
 const SHELL: &str = "/bin/sh";
-const EXEC: &str = "guest-exec";
 
 /// How much of the input one command writes.
 const INPUT_PIECE_BYTES: usize = 1 << 20;
