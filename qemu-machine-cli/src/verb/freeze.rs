@@ -16,8 +16,8 @@ use crate::{duration, output};
 
 /// Freezes a machine that runs, keeps it as a template, and prints its key.
 ///
-/// The machine ends, and `clone` goes on from there. It must be started by
-/// `run --freezable`, or be a clone that is freezable too.
+/// The machine ends, and `clone` goes on from there. It must be started with
+/// --freezable, by `run`, `clone` or `pool start`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Freeze {

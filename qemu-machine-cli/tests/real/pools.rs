@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::published::Place;
-use super::templates::make_tiny;
+use super::templates::{finish_in, make_tiny};
 use crate::support::{conforms, json, qemus, signal, text};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -162,4 +162,43 @@ fn a_pool_whose_owner_is_killed_or_interrupted_leaves_nothing() {
     assert_eq!(failed.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("nonesuch"), "{stderr}");
     assert!(failed.stdout.is_empty());
+}
+
+#[test]
+fn a_machine_that_was_taken_is_frozen_by_its_name() {
+    let qemu = qemus().remove(0);
+    let place = Place::new();
+    make_tiny(&place, &qemu, "one");
+    start(&place, &["--size", "1", "--name", "plain"]);
+    let plain = place.said(&["pool", "take", "plain"]);
+    let refused = place.failed(1, &["freeze", plain.trim()]);
+    assert!(
+        refused.contains("--freezable` (or `clone`, `pool start`)"),
+        "{refused}"
+    );
+    place.said(&["pool", "stop", "plain"]);
+
+    start(&place, &["--size", "1", "--name", "p", "--freezable"]);
+    let [first, second] = [(); 2].map(|()| place.said(&["pool", "take", "p"]));
+    let frozen = place.said(&["freeze", first.trim(), "--as", "failed", "--json"]);
+    assert_eq!(json(frozen.as_bytes())["name"], "failed");
+    // The pool has only the other one, which is as it was.
+    assert_eq!(listed(&place)["taken"], serde_json::json!([second.trim()]));
+    let status = place.said(&["qmp", second.trim(), "query-status"]);
+    assert_eq!(json(status.as_bytes())["status"], "running");
+    // The pool ends in the middle of a freeze, or before it.
+    let freeze = place.verb(&["freeze", second.trim(), "--as", "late"]);
+    let frozen = thread::scope(|scope| {
+        let freeze = scope.spawn(|| finish_in(&place, &freeze));
+        place.said(&["pool", "stop", "p"]);
+        freeze.join().unwrap()
+    });
+    let late = place.ask(&["clone", "late", "--send", "echo hi\\n", "--expect", "hi"]);
+    assert_eq!(
+        late.status.success(),
+        frozen.status.success(),
+        "{frozen:?}\n{late:?}"
+    );
+    place.said(&["clone", "failed", "--send", "echo hi\\n", "--expect", "hi"]);
+    assert_eq!(fs::read_dir(place.folder.join("files")).unwrap().count(), 0);
 }

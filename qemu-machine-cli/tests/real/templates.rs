@@ -48,7 +48,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 /// Runs a command to its end, in the place's folder.
-fn finish_in(place: &Place, command: &Command) -> Output {
+pub(super) fn finish_in(place: &Place, command: &Command) -> Output {
     let mut command = bounded(command);
     let command = command.stdin(Stdio::null());
     command.current_dir(place.folder.path()).output().unwrap()

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qemu_qmp_engine::{
-    self as engine, Either, Elapsed, Engine, PacedSocket, Task, Watched, operation, race,
-    timeout_option,
+    self as engine, Either, Elapsed, Engine, PacedSocket, Watched, operation, race, timeout_option,
 };
 use serde_json::{Value, json};
 use socket2::Socket;
@@ -162,8 +161,22 @@ pub(crate) type Freezer =
 /// drop waits for a freeze that is under way.
 pub(crate) struct FreezeDoor {
     engine: &'static Engine,
-    is_closing: Arc<Watched<bool>>,
-    task: Option<Task<()>>,
+    state: Arc<DoorState>,
+}
+
+/// What the door's task and its owner tell each other.
+#[derive(Default)]
+pub(crate) struct DoorState {
+    is_closing: Watched<bool>,
+    is_closed: Watched<bool>,
+}
+
+impl DoorState {
+    /// Takes no more requests, and waits for the freeze that is under way.
+    pub(crate) async fn close(&self) {
+        self.is_closing.set(true);
+        self.is_closed.until(|&it| it.then_some(())).await;
+    }
 }
 
 impl FreezeDoor {
@@ -175,25 +188,25 @@ impl FreezeDoor {
     ) -> Result<Self, RegistryError> {
         let places = Places::of_this_user();
         let socket = bound(&name::socket_path(&places.own()?.join(name), SOCKET)?)?;
-        let is_closing = Arc::new(Watched::new(false));
-        let closing = Arc::clone(&is_closing);
-        let task = engine.spawn(async move { serve(socket, freezer, &closing).await });
-        Ok(Self {
-            engine,
-            is_closing,
-            task: Some(task),
-        })
+        let state = Arc::new(DoorState::default());
+        let served = Arc::clone(&state);
+        engine.spawn(async move {
+            serve(socket, freezer, &served.is_closing).await;
+            served.is_closed.set(true);
+        });
+        Ok(Self { engine, state })
+    }
+
+    pub(crate) fn state(&self) -> Arc<DoorState> {
+        Arc::clone(&self.state)
     }
 }
 
 impl Drop for FreezeDoor {
     fn drop(&mut self) {
-        self.is_closing.set(true);
-        if let Some(task) = self.task.take()
-            && self.engine.is_of_this_process()
-            && !self.engine.is_current_thread()
-        {
-            engine::wait_at_most(FREEZING, task);
+        self.state.is_closing.set(true);
+        if self.engine.is_of_this_process() && !self.engine.is_current_thread() {
+            engine::wait_at_most(FREEZING, self.state.close());
         }
     }
 }

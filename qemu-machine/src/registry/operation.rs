@@ -438,8 +438,8 @@ impl fmt::Display for PublishedError {
             Self::NotFreezable { name } => write!(
                 f,
                 "machine '{name}': cannot freeze its guest, because it was not started for that; \
-                 start it by `qemu-machine run --freezable`, or with `freezable` on its builder \
-                 and `offer_freeze`"
+                 start it by `qemu-machine run --freezable` (or `clone`, `pool start`), or with \
+                 `freezable` on its builder and `offer_freeze`"
             ),
             Self::NotFrozen { name, reason } => {
                 write!(f, "machine '{name}': its guest was not frozen: {reason}")

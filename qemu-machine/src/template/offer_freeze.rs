@@ -14,7 +14,15 @@ use crate::registry::freeze::{FreezeDoor, FreezeRequest};
 #[derive(Debug)]
 #[must_use = "its drop ends the offer"]
 pub struct FreezeOffer {
-    _door: FreezeDoor,
+    door: FreezeDoor,
+}
+
+impl FreezeOffer {
+    /// Ends the offer, and waits for a freeze that is under way.
+    pub(super) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let door = self.door.state();
+        async move { door.close().await }
+    }
 }
 
 impl Machine {
@@ -55,7 +63,7 @@ impl Machine {
         };
         let door = FreezeDoor::open(inner.engine, &inner.name, Box::new(freezer));
         Ok(FreezeOffer {
-            _door: door.map_err(TemplateError::Publish)?,
+            door: door.map_err(TemplateError::Publish)?,
         })
     }
 }

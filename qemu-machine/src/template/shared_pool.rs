@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use qemu_qmp_engine::{Engine, Watched, operation};
 use serde_json::{Value, json};
 
-use super::{Pool, PoolBuilder, TemplateError};
+use super::{FreezeOffer, Pool, PoolBuilder, TemplateError};
 use crate::Machine;
 use crate::life::Ladder;
 use crate::registry::pool::{PoolOwner, PoolPublication, Taken};
@@ -26,7 +26,12 @@ use crate::supervise::{Request, Status};
 ///
 /// Its machines are published as `POOL-1`, `POOL-2` and so on. A machine that was
 /// taken belongs to the program that took it. It ends when that program ends it,
-/// or with this pool. The drop of the pool ends all of them.
+/// or with this pool. The drop of the pool ends all of them, after a freeze that
+/// is under way.
+///
+/// If [`PoolBuilder::machine`] makes them
+/// [`freezable`](crate::MachineBuilder::freezable), the program that took one can
+/// [`freeze`](crate::registry::PublishedMachine::freeze) it.
 ///
 /// If this process dies, they end as every machine does.
 ///
@@ -70,9 +75,16 @@ struct Host {
     pool: Pool,
     engine: &'static Engine,
     /// Those that were taken, and run.
-    taken: Watched<Vec<Machine>>,
+    taken: Watched<Vec<TakenMachine>>,
     is_stopped: Watched<bool>,
     this: std::sync::Weak<Self>,
+}
+
+/// A machine that was taken.
+struct TakenMachine {
+    vm: Machine,
+    /// Lets the program that took it freeze it.
+    offer: Option<FreezeOffer>,
 }
 
 impl PoolBuilder {
@@ -136,8 +148,11 @@ impl Drop for SharedPool {
             return;
         }
         self.publication.close();
-        let taken = self.host.taken.change(std::mem::take);
-        for vm in &taken {
+        let mut taken = self.host.taken.change(std::mem::take);
+        for it in &mut taken {
+            it.offer = None;
+        }
+        for TakenMachine { vm, .. } in &taken {
             vm.inner.is_reported.store(true, Ordering::Relaxed);
             vm.inner.request(Request::End(Ladder::kill()));
         }
@@ -157,12 +172,13 @@ impl PoolOwner for Host {
     fn take(&self) -> Pin<Box<dyn Future<Output = Result<Taken, String>> + Send>> {
         let (take, host) = (self.pool.take(), self.this.clone());
         Box::pin(async move {
-            let vm = take.await.map_err(|error| error.to_string())?;
+            let taken = TakenMachine::of(take.await);
+            let taken = taken.map_err(|error| error.to_string())?;
             Ok(Taken {
-                name: vm.name().to_owned(),
+                name: taken.vm.name().to_owned(),
                 keep: Box::new(move || {
                     if let Some(host) = host.upgrade() {
-                        host.keep(vm);
+                        host.keep(taken);
                     }
                 }),
             })
@@ -170,8 +186,9 @@ impl PoolOwner for Host {
     }
 
     fn status(&self) -> Value {
-        let taken = |taken: &Vec<Machine>| {
-            let names = taken.iter().map(|vm| vm.name().to_owned());
+        let taken = |taken: &Vec<TakenMachine>| {
+            let running = taken.iter().filter(|it| it.vm.is_running());
+            let names = running.map(|it| it.vm.name().to_owned());
             names.collect::<Vec<_>>()
         };
         json!({
@@ -188,21 +205,36 @@ impl PoolOwner for Host {
     }
 }
 
+impl TakenMachine {
+    fn of(taken: Result<Machine, TemplateError>) -> Result<Self, TemplateError> {
+        let vm = taken?;
+        let is_freezable = vm.inner.freezable.is_some();
+        let offer = is_freezable.then(|| vm.offer_freeze()).transpose()?;
+        Ok(Self { vm, offer })
+    }
+}
+
 impl Host {
     /// Keeps a machine until it ends.
-    fn keep(&self, vm: Machine) {
+    fn keep(&self, taken: TakenMachine) {
+        let inner = &taken.vm.inner;
         // The taker ends it as it likes.
-        vm.inner.is_reported.store(true, Ordering::Relaxed);
-        let (status, host) = (Arc::clone(&vm.inner.status), self.this.clone());
-        self.taken.change(|taken| taken.push(vm));
+        inner.is_reported.store(true, Ordering::Relaxed);
+        let (status, host) = (Arc::clone(&inner.status), self.this.clone());
+        let frozen = taken.offer.as_ref().map(FreezeOffer::end);
+        let name = taken.vm.name().to_owned();
+        self.taken.change(|all| all.push(taken));
         self.engine.spawn(async move {
             let ended = |status: &Status| matches!(status, Status::Ended(_)).then_some(());
             status.until(ended).await;
+            if let Some(frozen) = frozen {
+                frozen.await;
+            }
             if let Some(host) = host.upgrade() {
-                let gone = |taken: &mut Vec<Machine>| {
-                    taken.extract_if(.., |it| !it.is_running()).collect()
+                let gone = |taken: &mut Vec<TakenMachine>| {
+                    taken.extract_if(.., |it| it.vm.name() == name).collect()
                 };
-                let _gone: Vec<Machine> = host.taken.change(gone);
+                let _gone: Vec<TakenMachine> = host.taken.change(gone);
             }
         });
     }

@@ -65,6 +65,11 @@ pub(in crate::verb) struct StartPool {
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     log_dir: Option<PathBuf>,
 
+    /// Lets `freeze NAME` keep the guest of a machine that was taken. Each clone
+    /// has a copy of its memory then
+    #[arg(long)]
+    freezable: bool,
+
     #[command(flatten)]
     steps: steps::Steps,
 
@@ -157,11 +162,13 @@ impl StartPool {
         let log = log.map(|it| it.join(format!("{}.owner.log", self.name())));
         // Standard output has the name alone.
         let aside = OutputAside::begin().map_err(|error| output::unwritable(&error))?;
-        let pool =
-            match attention.wait(self.publish(template, wakes, facts.has_guest_agent, in_work)) {
-                Err(call) => return Ok(ended_by(call)),
-                Ok(pool) => pool.map_err(not_started)?,
-            };
+        let files = self.freezable.then(|| self.store.open()).transpose()?;
+        let files = files.map(|store| store.path().to_owned());
+        let published = self.publish(template, files, wakes, facts.has_guest_agent, in_work);
+        let pool = match attention.wait(published) {
+            Err(call) => return Ok(ended_by(call)),
+            Ok(pool) => pool.map_err(not_started)?,
+        };
         let ready = match attention.wait(filled(&pool, size)) {
             Err(call) => return Ok(ended_by(call)),
             Ok(ready) => ready.map_err(not_started)?,
@@ -205,6 +212,7 @@ impl StartPool {
     async fn publish(
         self,
         template: Template,
+        files: Option<PathBuf>,
         wakes: bool,
         has_agent: bool,
         in_work: mpsc::Sender<()>,
@@ -226,7 +234,13 @@ impl StartPool {
             }
         };
         let pool = template.pool(size.into()).warm_up(warm_up);
-        let pool = pool.machine(move |it| describe(it, log_dir.as_deref(), has_commands));
+        let pool = pool.machine(move |it| {
+            let it = describe(it, log_dir.as_deref(), has_commands);
+            match &files {
+                Some(files) => it.freezable_in(files),
+                None => it,
+            }
+        });
         pool.publish(name).await
     }
 
