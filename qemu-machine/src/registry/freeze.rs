@@ -21,7 +21,7 @@ use qemu_qmp_engine::{
 use serde_json::{Value, json};
 use socket2::Socket;
 
-use super::lines::{accept, connect, is_gone, on_engine, read_line, write_line};
+use super::lines::{self, accept, connect, is_gone, on_engine, read_line};
 use super::operation::PublishedError;
 use super::places::Places;
 use super::serve::bound;
@@ -89,47 +89,35 @@ impl FreezePublished {
         let socket = machine.folder().join(SOCKET);
         let exchange = async move {
             let socket = connect(&socket).await.map_err(Unfrozen::NotConnected)?;
-            let answer = async {
-                write_line(&socket, &request.to_json().to_string()).await?;
-                read_line(&socket).await
-            };
-            answer.await.map_err(Unfrozen::NotAnswered)
+            let answer = lines::ask(&socket, &request.to_json().to_string()).await;
+            answer.map_err(Unfrozen::NotAnswered)
         };
         let name = || machine.name().to_owned();
         let ended = || PublishedError::Ended { name: name() };
         let exchanged = on_engine(timeout, exchange).await;
-        let answer = match exchanged.map_err(|_| ended())? {
-            Ok(Ok(answer)) => answer,
+        match exchanged.map_err(|_| ended())? {
+            Ok(Ok(answer)) => answer
+                .map(drop)
+                .map_err(|reason| PublishedError::NotFrozen {
+                    name: name(),
+                    reason,
+                }),
             Ok(Err(Unfrozen::NotConnected(error))) if is_gone(&error) && machine.is_alive() => {
-                return Err(PublishedError::NotFreezable { name: name() });
+                Err(PublishedError::NotFreezable { name: name() })
             }
             Ok(Err(Unfrozen::NotConnected(error) | Unfrozen::NotAnswered(error)))
                 if !is_gone(&error) =>
             {
-                return Err(PublishedError::NotFrozen {
+                Err(PublishedError::NotFrozen {
                     name: name(),
                     reason: error.to_string(),
-                });
+                })
             }
-            Ok(Err(_)) => return Err(ended()),
-            Err(Elapsed(limit)) => {
-                return Err(PublishedError::Timeout {
-                    name: name(),
-                    owner_pid: machine.entry().owner_pid,
-                    limit,
-                });
-            }
-        };
-        let value: Value = serde_json::from_str(&answer).unwrap_or_default();
-        match (value.get("return"), value["error"].as_str()) {
-            (Some(_), _) => Ok(()),
-            (None, Some(reason)) => Err(PublishedError::NotFrozen {
+            Ok(Err(_)) => Err(ended()),
+            Err(Elapsed(limit)) => Err(PublishedError::Timeout {
                 name: name(),
-                reason: reason.to_owned(),
-            }),
-            (None, None) => Err(PublishedError::Unexpected {
-                name: name(),
-                answer,
+                owner_pid: machine.entry().owner_pid,
+                limit,
             }),
         }
     }
@@ -230,12 +218,11 @@ async fn serve(socket: Socket, freezer: Freezer, closing: &Watched<bool>) {
         };
         // A client sends no second line: it has gone, and wants no template.
         let answer = match race(freezer(request), read_line(&client)).await {
-            Either::Left(Ok(())) => json!({"return": {}}),
-            Either::Left(Err(reason)) => json!({"error": reason}),
+            Either::Left(frozen) => frozen.map(|()| json!({})),
             Either::Right(_) => continue,
         };
         // If it fails, the client has gone.
-        let _ = write_line(&client, &answer.to_string()).await;
+        let _ = lines::answer(&client, &answer).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use qemu_qmp_engine::{self as engine, Elapsed, Engine, PacedSocket, Task};
+use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Connects to this socket.
@@ -28,7 +29,7 @@ pub(super) async fn accept(socket: &Socket) -> Socket {
 }
 
 /// Writes one line.
-pub(super) async fn write_line(socket: &PacedSocket, line: &str) -> io::Result<()> {
+async fn write_line(socket: &PacedSocket, line: &str) -> io::Result<()> {
     socket.write_all(format!("{line}\n").as_bytes()).await
 }
 
@@ -55,6 +56,35 @@ pub(super) async fn read_line(socket: &PacedSocket) -> io::Result<String> {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
+}
+
+/// What the owner answers to a request. The error is its reason, in words.
+pub(super) type Answer = Result<Value, String>;
+
+/// Sends a request to the owner, and reads the answer.
+pub(super) async fn ask(socket: &PacedSocket, request: &str) -> io::Result<Answer> {
+    write_line(socket, request).await?;
+    let line = read_line(socket).await?;
+    let mut answer: Value = serde_json::from_str(&line).unwrap_or_default();
+    if let Some(reason) = answer["error"].as_str() {
+        return Ok(Err(reason.to_owned()));
+    }
+    match answer.get_mut("return") {
+        Some(value) => Ok(Ok(value.take())),
+        None => {
+            let reason = format!("its answer has an unexpected form: {line}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+        }
+    }
+}
+
+/// Sends the owner's answer.
+pub(super) async fn answer(socket: &PacedSocket, answer: &Answer) -> io::Result<()> {
+    let answer = match answer {
+        Ok(value) => json!({"return": value}),
+        Err(reason) => json!({"error": reason}),
+    };
+    write_line(socket, &answer.to_string()).await
 }
 
 /// Runs this on the engine, where the sockets are. If the future is dropped or

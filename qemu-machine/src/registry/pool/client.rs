@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::serve::{CONFIRMED, STATUS, STOP, TAKE};
 use super::{PoolError, living, socket};
-use crate::registry::lines::{connect, is_gone, on_engine, read_line, write_line};
+use crate::registry::lines::{self, connect, is_gone, on_engine};
 use crate::registry::{self, PublishedMachine};
 
 /// A pool that a program of this user has published; found by
@@ -171,19 +171,13 @@ impl PublishedPool {
 
     /// Sends a request, and returns its answer.
     async fn ask(&self, socket: &PacedSocket, request: &str) -> Result<Value, PoolError> {
-        let exchange = async {
-            write_line(socket, request).await?;
-            read_line(socket).await
-        };
-        let line = exchange.await.map_err(|error| self.failed(error))?;
-        let mut answer: Value = serde_json::from_str(&line).map_err(|_| self.unexpected())?;
-        match answer["error"].as_str() {
-            Some(reason) => Err(PoolError::Refused {
+        let answer = lines::ask(socket, request).await;
+        answer
+            .map_err(|error| self.failed(error))?
+            .map_err(|reason| PoolError::Refused {
                 name: self.name.clone(),
-                reason: reason.to_owned(),
-            }),
-            None => Ok(answer["return"].take()),
-        }
+                reason,
+            })
     }
 
     fn failed(&self, cause: io::Error) -> PoolError {

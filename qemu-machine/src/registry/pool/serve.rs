@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use qemu_qmp_engine::{self as engine, Either, Engine, PacedSocket, Task, race};
-use serde_json::{Value, json};
+use serde_json::Value;
 use socket2::Socket;
 
-use crate::registry::lines::{accept, read_line, write_line};
+use crate::registry::lines::{self, accept, read_line};
 
 /// What a client may ask of the pool.
 pub(crate) trait PoolOwner: Send + Sync {
@@ -129,15 +129,15 @@ impl Sessions {
                 let taking = owner()?.take();
                 return take(&socket, taking).await;
             }
-            STATUS => json!({"return": owner()?.status()}),
+            STATUS => Ok(owner()?.status()),
             STOP => {
                 lock(&self.stoppers).push(socket);
                 owner()?.stop();
                 return Ok(());
             }
-            _ => json!({"error": "it has no such request"}),
+            _ => Err("it has no such request".to_owned()),
         };
-        write_line(&socket, &answer.to_string()).await
+        lines::answer(&socket, &answer).await
     }
 }
 
@@ -146,14 +146,10 @@ async fn take(socket: &PacedSocket, taking: BoxFuture<Result<Taken, String>>) ->
     let gone = socket.hung_up();
     let taken = match race(taking, gone).await {
         Either::Left(Ok(taken)) => taken,
-        Either::Left(Err(reason)) => {
-            let answer = json!({"error": reason});
-            return write_line(socket, &answer.to_string()).await;
-        }
+        Either::Left(Err(reason)) => return lines::answer(socket, &Err(reason)).await,
         Either::Right(()) => return Ok(()),
     };
-    let answer = json!({"return": taken.name});
-    write_line(socket, &answer.to_string()).await?;
+    lines::answer(socket, &Ok(taken.name.into())).await?;
     let mut confirmed = [0];
     if socket.read(&mut confirmed).await? == CONFIRMED.len() {
         (taken.keep)();
