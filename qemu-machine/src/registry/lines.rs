@@ -130,3 +130,35 @@ const SHORTAGE: Duration = Duration::from_millis(10);
 /// The longest line: a pool's status has the names of all machines that were
 /// taken.
 const LINE_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use qemu_qmp_engine::Wait;
+
+    use super::*;
+
+    /// What the client gets if the owner sends this.
+    fn answer_of(line: &str) -> io::Result<Answer> {
+        let (client, mut owner) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        owner.write_all(line.as_bytes()).unwrap();
+        let exchange = async move { ask(&PacedSocket::new(client)?, "status").await };
+        on_engine(None, exchange).wait().unwrap().unwrap()
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_told_with_its_words() {
+        assert_eq!(answer_of("{\"return\": [1]}\n").unwrap(), Ok([1].into()));
+        assert_eq!(
+            answer_of("{\"error\": \"full\"}\n").unwrap(),
+            Err("full".into())
+        );
+        for line in ["{}", "[]", "nothing", ""] {
+            let error = answer_of(&format!("{line}\n")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().ends_with(&format!("form: {line}")));
+        }
+    }
+}
