@@ -104,11 +104,15 @@ impl fmt::Display for InputError {
                 limit,
                 waited_for,
                 seen,
-            } => write!(
-                f,
-                "{machine}: sent only {done} of {all} keys or moves within {limit:?}: \
-                 {waited_for}{seen}"
-            ),
+            } => {
+                write!(f, "{machine}: ")?;
+                if done == all {
+                    write!(f, "sent all {all} keys or moves, but did not finish")?;
+                } else {
+                    write!(f, "sent only {done} of {all} keys or moves")?;
+                }
+                write!(f, " within {limit:?}: {waited_for}{seen}")
+            }
         }
     }
 }

@@ -14,10 +14,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_qmp::Client;
 use qemu_qmp::command::QueryStatus;
 use qemu_qmp::error::ExecuteError;
 use qemu_qmp::supervise::{self, PeerContext};
+use qemu_qmp::{Client, Events};
 use qemu_qmp_engine::{self as engine, Elapsed, Engine, TurnLock, operation};
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ use super::stroke::Stroke;
 /// [`Keyboard`](super::Keyboard) and [`Mouse`](super::Mouse).
 ///
 /// It ends when QEMU has passed all of it to the guest. With a PC's built-in
-/// keyboard and mouse, it ends when the guest's driver has read it. The effect
-/// is visible on the guest's screen.
+/// keyboard and mouse, it ends when the guest's driver has read it, or when the
+/// guest was reset meanwhile. The effect is visible on the guest's screen.
 ///
 /// # Errors
 /// Each variant of [`InputError`] says when.
@@ -186,11 +186,12 @@ impl Input {
         progress: &mut Progress,
     ) -> Result<(), ExecuteError> {
         let turn = Arc::new(self.turns.lock().await);
+        let mut resets = self.qmp.events_named(["RESET"]);
         // This fails if the guest is paused, before anything waits for it.
         progress.waited_for = QEMU;
         send(&self.qmp, &[]).await?;
         for stroke in strokes {
-            self.guest_has_read(progress).await?;
+            self.guest_has_read(progress, None).await?;
             let begun = Instant::now();
             // On the engine: keys that went down come up again even if the
             // future is dropped, and no other action runs before that.
@@ -204,13 +205,22 @@ impl Input {
             progress.done += 1;
             pause(&self.qmp, pace.saturating_sub(begun.elapsed())).await;
         }
-        self.guest_has_read(progress).await
+        // A chord may reset the guest, and then nobody may be there to read the rest.
+        self.guest_has_read(progress, Some(&mut resets)).await
     }
 
-    /// Waits until the keyboard controller of a PC is empty.
-    async fn guest_has_read(&self, progress: &mut Progress) -> Result<(), ExecuteError> {
+    /// Waits until the keyboard controller of a PC is empty, or until one of these
+    /// resets.
+    async fn guest_has_read(
+        &self,
+        progress: &mut Progress,
+        mut resets: Option<&mut Events>,
+    ) -> Result<(), ExecuteError> {
         // QMP has no command to read a port.
         while is_full(&self.qmp.human("i /1b 0x64").timeout(None).await?) {
+            if resets.as_mut().is_some_and(|it| it.try_next().is_some()) {
+                break;
+            }
             progress.waited_for = "the guest is not reading its keyboard or mouse";
             // This fails if the guest was paused: it will not read any more.
             send(&self.qmp, &[]).await?;

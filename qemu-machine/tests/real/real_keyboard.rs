@@ -84,9 +84,12 @@ scenario! {
         // To the BIOS, ctrl-c is the character 3.
         run!(vm.keyboard().press("ctrl-c")).unwrap();
         run!(vm.console().expect("\x03")).unwrap();
+        // The guest boots again while the keys are down, and does not read them.
         let mut events = vm.monitor().events();
-        run!(vm.keyboard().press("ctrl-alt-delete")).unwrap();
+        let hold = Duration::from_secs(2);
+        run!(vm.keyboard().press("ctrl-alt-delete").hold(hold)).unwrap();
         run!(events.next_named("RESET")).unwrap();
+        run!(vm.console().expect(">")).unwrap();
         run!(vm.shutdown()).unwrap();
     }
 }
@@ -97,14 +100,14 @@ scenario! {
         let vm = run!(boots(&qemu, "keys", &scratch).launch()).unwrap();
         run!(vm.console().expect(">")).unwrap();
         run!(vm.console().send("g")).unwrap();
-        let hold = Duration::from_secs(1);
+        let hold = Duration::from_secs(4);
         let press = vm.keyboard().press("shift-a").hold(hold).into_future();
         // Given up as soon as it is down.
         let heard = race(press, vm.console().expect("A").into_future());
         assert!(matches!(run!(heard), Either::Right(Ok(_))));
         run!(vm.monitor().execute_json("stop", ())).unwrap();
         // Nobody else types before it is up again, and that it cannot be now.
-        let error = run!(vm.keyboard().type_text("x").timeout(hold)).unwrap_err();
+        let error = run!(vm.keyboard().type_text("x").timeout(Duration::from_secs(1))).unwrap_err();
         let told = error.to_string();
         assert!(told.contains("another keyboard or mouse action is running") || told.contains("VM not running"), "{told}");
         run!(vm.monitor().execute_json("cont", ())).unwrap();
