@@ -535,7 +535,8 @@ fn waited_state(pid: u32) -> char {
             .chars()
             .next()
             .unwrap();
-        if !matches!(state, 'R' | 'S') {
+        // `D` is a wait too, for a disk.
+        if !matches!(state, 'R' | 'S' | 'D') {
             return state;
         }
         std::thread::yield_now();

@@ -144,7 +144,8 @@ class Ends(MachineTest):
                 vm = machine(word)
                 vm.launch()
                 with self.assertRaises(AbnormalShutdown) as caught:
-                    vm.shutdown(timeout=0.1)
+                    # Enough for the answer of the peer that gives one.
+                    vm.shutdown(timeout=2)
                 self.assertIsInstance(caught.exception.__cause__, cause)
                 self.assertEqual(vm.exitcode(), -9)
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Iterator
@@ -173,7 +174,11 @@ class Loops(Test):
         for _ in range(5):
             asyncio.run(_status())
         gc.collect()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        # The engine's thread closes those of the last machine, and reports nothing.
+        deadline = time.monotonic() + LONG
+        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+            os.sched_yield()
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_without_a_loop_it_says_so(self) -> None:
         with tiny() as vm:

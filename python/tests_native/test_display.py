@@ -35,7 +35,7 @@ class Waits(Test):
             display = vm.aio.display
             before = await display.screenshot()
             with self.assertRaises(DisplayTimeout) as failed:
-                await display.change(timeout=0.2, pace=0.05)
+                await display.change(timeout=3, pace=0.05)
             self.assertEqual(failed.exception.last, before)
             self.assertEqual(await display.expect(before), before)
             changed = asyncio.ensure_future(display.change(timeout=LONG))
@@ -59,7 +59,7 @@ class Waits(Test):
             rgb = bytes([shown.rgb[0] ^ 8]) + shown.rgb[1:]
             other = Screenshot(shown.width, shown.height, rgb)
             with self.assertRaises(DisplayTimeout) as failed:
-                vm.display.expect(other, timeout=0.2)
+                vm.display.expect(other, timeout=3)
             self.assertIsInstance(failed.exception, TimeoutError)
             again = pickle.loads(pickle.dumps(failed.exception))
             self.assertEqual(again.last, shown)

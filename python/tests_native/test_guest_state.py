@@ -2,8 +2,10 @@
 
 import asyncio
 import pickle
+import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +85,18 @@ class Files(Test):
                 vm.save_to(path, timeout=0.2)
             self.assertEqual(failed.exception.kind, "timeout")
             self.assertTrue(is_running(vm))
-            with vm.events("RESUME") as events:
-                with self.assertRaises(Interrupted), alarm():
+            with vm.events("STOP") as stopped, vm.events("RESUME") as resumed:
+
+                def interrupt() -> None:
+                    stopped.wait(timeout=LONG)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+                saving = threading.Thread(target=interrupt)
+                saving.start()
+                with self.assertRaises(Interrupted), alarm(LONG):
                     vm.save_to(path, timeout=LONG)
-                events.wait(timeout=LONG)
+                saving.join()
+                resumed.wait(timeout=LONG)
             self.assertTrue(is_running(vm))
             vm.console.send("echo here\n")
             vm.console.expect("here")

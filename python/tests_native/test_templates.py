@@ -271,7 +271,7 @@ print(len(boots))
 
         async def work() -> None:
             with self.assertRaises(TemplateTimeout):
-                await self.store.aio.template(tiny(memory="16M"), stay, timeout=2)
+                await self.store.aio.template(tiny(memory="16M"), stay, timeout=10)
 
         asyncio.run(work())
         self.assertTrue(pids and has_ended(pids[0]))

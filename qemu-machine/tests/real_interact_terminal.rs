@@ -55,7 +55,7 @@ fn read_until(mut from: impl Read, end: &str) -> String {
 }
 
 fn said(text: &str) -> Machine {
-    let script = format!("greet\nnegotiate\nconsole {text}\nsilent");
+    let script = format!("greet\nconsole {text}\nnegotiate\nsilent");
     let builder = fake(&script).console(Console::serial().screen());
     builder.launch().wait().unwrap()
 }
@@ -95,7 +95,7 @@ fn what_the_guest_has_set_is_undone_however_the_session_ends() {
     let set = |person: &File| assert!(read_until(person, "set").starts_with("\x1b[?1049h"));
     // What is undone comes next, and all of it.
     let undone = |person: &File| assert_eq!(read_until(person, UNDONE), "");
-    let limit = Duration::from_millis(100);
+    let limit = Duration::from_secs(1);
 
     let vm = said(SET);
     let session = vm.console().interact().input(copy()).output(copy());

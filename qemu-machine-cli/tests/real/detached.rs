@@ -171,7 +171,7 @@ fn a_detached_machine_ends_by_a_signal_or_its_timeout() {
             (&"interrupted".into(), &false.into())
         );
 
-        let words = [&words[..], &["--timeout", "1"]].concat();
+        let words = [&words[..], &["--timeout", "5"]].concat();
         let machine = Detached::start(&qemu.detached(&folder, &words));
         machine.ends();
         assert_eq!(json(&fs::read(&result).unwrap())["ended"], "timed-out");

@@ -69,13 +69,11 @@ pub(super) async fn ask(socket: &PacedSocket, request: &str) -> io::Result<Answe
     if let Some(reason) = answer["error"].as_str() {
         return Ok(Err(reason.to_owned()));
     }
-    match answer.get_mut("return") {
-        Some(value) => Ok(Ok(value.take())),
-        None => {
-            let reason = format!("its answer has an unexpected form: {line}");
-            Err(io::Error::new(io::ErrorKind::InvalidData, reason))
-        }
-    }
+    let value = answer.get_mut("return").map(Value::take);
+    value.map(Ok).ok_or_else(|| {
+        let reason = format!("its answer has an unexpected form: {line}");
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    })
 }
 
 /// Sends the owner's answer.

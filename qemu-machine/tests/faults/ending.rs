@@ -12,7 +12,7 @@ use qemu_machine::life::{ExitDevice, Rung, RungOutcome};
 use qemu_machine::{Console, ExitCause, ExitReport, Machine, Wait};
 
 use super::Place::{Both, Real, Scripted};
-use super::{AT_ONCE, Fault, SHORT, Scene, fault, left_behind, warnings};
+use super::{AT_ONCE, Fault, PATIENCE, SHORT, Scene, fault, left_behind, warnings};
 use crate::support;
 
 pub fn rows() -> Vec<Fault> {
@@ -186,7 +186,7 @@ fn stubborn() -> Vec<Fault> {
                 let report = end(scene, &vm).unwrap();
                 assert_eq!(report.cause, ExitCause::Requested(Rung::Quit));
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
-                assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
+                assert!(testbed::wait_for_ends(&before, Instant::now() + PATIENCE));
             },
         ),
     ]
@@ -298,7 +298,7 @@ fn places() -> Vec<Fault> {
                 runtime.shutdown_background();
                 // If it was never polled, nothing was launched.
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
-                assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
+                assert!(testbed::wait_for_ends(&before, Instant::now() + PATIENCE));
                 scene.notified();
                 for _ in 0..2 {
                     scene.program("/bin/true").launch().wait().unwrap_err();

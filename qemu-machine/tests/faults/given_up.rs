@@ -8,7 +8,7 @@ use std::time::Instant;
 use qemu_machine::Wait;
 
 use super::Place::{Both, Scripted};
-use super::{AT_ONCE, Fault, Scene, fault};
+use super::{AT_ONCE, Fault, PATIENCE, Scene, fault};
 use crate::support;
 
 /// How far the launch is when it is dropped.
@@ -57,7 +57,7 @@ pub fn rows() -> Vec<Fault> {
             scene.fault();
             drop(launch);
             let dropped = Instant::now();
-            assert!(testbed::wait_for_ends(&before, dropped + AT_ONCE));
+            assert!(testbed::wait_for_ends(&before, dropped + PATIENCE));
             scene.notified();
             settle(scene);
         },
@@ -86,7 +86,7 @@ pub fn rows() -> Vec<Fault> {
                 }
                 scene.fault();
                 std::io::copy(&mut held, &mut std::io::sink()).unwrap();
-                assert!(testbed::wait_for_ends(&before, Instant::now() + AT_ONCE));
+                assert!(testbed::wait_for_ends(&before, Instant::now() + PATIENCE));
                 scene.notified();
                 settle(scene);
             },

@@ -137,7 +137,7 @@ impl Host {
         let before = testbed::children();
         let output = self.0.stdin(Stdio::null()).output().unwrap();
         // This process now reaps its guardian, and the shell that started it.
-        testbed::wait_for_children(&before, Instant::now() + super::AT_ONCE).unwrap();
+        testbed::wait_for_children(&before, Instant::now() + super::PATIENCE).unwrap();
         assert!(
             output.status.success(),
             "{}: {}{}",

@@ -80,7 +80,10 @@ pub fn fault(
     }
 }
 
-/// For an immediate result, even on a busy host.
+/// How often a row is played at most.
+const PLAYS: usize = 3;
+
+/// For an immediate result.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A limit far beyond any expected result.
@@ -136,14 +139,32 @@ pub fn main(place: Place) -> ExitCode {
             };
             let name = format!("{version}{}: {}", row.group, row.what);
             let qemu = qemu.clone();
-            trials.push(Trial::test(name, move || row.run(qemu)));
+            trials.push(Trial::test(name, move || row.run(qemu.as_ref())));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 impl Fault {
-    fn run(&self, qemu: Option<support::Qemu>) -> Result<(), Failed> {
+    /// Plays the row. A busy host can only add to the time from the fault to the
+    /// result, so the least of a few plays is what the row takes.
+    fn run(&self, qemu: Option<&support::Qemu>) -> Result<(), Failed> {
+        let mut least = Duration::MAX;
+        for _ in 0..PLAYS {
+            least = least.min(self.play_once(qemu.cloned())?);
+            if least <= self.within {
+                return Ok(());
+            }
+        }
+        Err(format!(
+            "it took {least:?} or more in {PLAYS} plays, not {:?}",
+            self.within
+        )
+        .into())
+    }
+
+    /// Returns how long it took. Whatever else is wrong is an error.
+    fn play_once(&self, qemu: Option<support::Qemu>) -> Result<Duration, Failed> {
         let scene = Scene::new(qemu);
         let before = Census::take(&[scene.base()]);
         let played = catch_unwind(AssertUnwindSafe(|| (self.play)(&scene)));
@@ -154,13 +175,10 @@ impl Fault {
             let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&it| it.to_owned()));
             return Err(words.unwrap_or_default().into());
         }
-        if took > self.within {
-            return Err(format!("it took {took:?}, not {:?}", self.within).into());
-        }
         if !left.is_empty() {
             return Err(format!("left behind: {left:#?}").into());
         }
-        Ok(())
+        Ok(took)
     }
 }
 

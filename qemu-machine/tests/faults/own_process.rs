@@ -86,7 +86,7 @@ fn wait_for_input() {
 
 /// Waits until the other process and all its descendants are gone.
 fn all_gone(before: &BTreeSet<u32>) {
-    let deadline = Instant::now() + AT_ONCE;
+    let deadline = Instant::now() + PATIENCE;
     testbed::wait_for_children(before, deadline).unwrap_or_else(|left| panic!("{left:#?}"));
 }
 
@@ -186,11 +186,12 @@ fn deaths() -> Vec<Fault> {
     rows.push(fault(
         "SIGKILL at 200 random moments of launch, life and end",
         Scripted,
-        "each time: no process is left 1 s later, no file after the next launch",
+        "each time: no process is left, in the median within 1 s; no file after the next launch",
         Duration::from_secs(120),
         |scene| {
             let seed = std::process::id();
             let mut state = u64::from(seed) | 1;
+            let mut ends = Vec::new();
             for round in 0..200 {
                 // Xorshift: it only must not repeat.
                 state ^= state << 13;
@@ -203,14 +204,18 @@ fn deaths() -> Vec<Fault> {
                 // This tests the moment itself.
                 std::thread::park_timeout(moment);
                 support::signal(host.pid(), "KILL");
-                let deadline = Instant::now() + AT_ONCE;
-                testbed::wait_for_children(&before, deadline).unwrap_or_else(|left| {
+                let killed = Instant::now();
+                testbed::wait_for_children(&before, killed + PATIENCE).unwrap_or_else(|left| {
                     panic!("round {round} of {seed}, {moment:?}: {left:#?}")
                 });
+                ends.push(killed.elapsed());
                 scene.program("/bin/true").launch().wait().unwrap_err();
                 let left = std::fs::read_dir(scene.base()).unwrap().count();
                 assert_eq!(left, 0, "round {round} of {seed}, {moment:?}");
             }
+            ends.sort_unstable();
+            let median = ends[ends.len() / 2];
+            assert!(median < AT_ONCE, "{ends:?}");
         },
     ));
     rows
@@ -511,7 +516,7 @@ fn full_log(stage: &Stage) {
 fn end_is_told(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     support::signal(vm.pid().unwrap(), "KILL");
-    let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
+    let report = vm.wait_for_exit().timeout(PATIENCE).wait().unwrap();
     assert_eq!(report.cause, ExitCause::Outside, "{report}");
     is_empty(stage);
     report.status
@@ -526,7 +531,7 @@ fn ignores_children(stage: &Stage) {
 fn end_is_told_without_kill(stage: &Stage) -> ExitStatus {
     let vm = stage.builder("serve").launch().wait().unwrap();
     testbed::kill(vm.pid().unwrap());
-    let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
+    let report = vm.wait_for_exit().timeout(PATIENCE).wait().unwrap();
     assert_eq!(report.cause, ExitCause::Outside, "{report}");
     is_empty(stage);
     // A soft end is no failure either, even with an unknown status.
@@ -545,7 +550,7 @@ fn reaps_all(stage: &Stage) {
         let reaper =
             std::thread::spawn(move || while testbed::reap_any().is_some_and(|it| it != pid) {});
         testbed::kill(pid);
-        let report = vm.wait_for_exit().timeout(AT_ONCE).wait().unwrap();
+        let report = vm.wait_for_exit().timeout(PATIENCE).wait().unwrap();
         assert_eq!(report.cause, ExitCause::Outside, "{report}");
         is_empty(stage);
         reaper.join().unwrap();

@@ -106,10 +106,10 @@ fn deaths() -> Vec<Fault> {
             "everyone: the report, Outside, code 0, `host-signal`; shutdown: no error",
             AT_ONCE,
             |scene| {
-                let vm = with_console(scene, "on-term exit 0\nsilent");
+                let vm = with_console(scene, "on-term exit 0\nexpect x\nreply {}\nsilent");
                 if !scene.is_real() {
-                    // After this output, it handles the signal.
-                    let _ = vm.monitor().execute_json("x", ()).timeout(SHORT).wait();
+                    // From this reply on, it handles the signal.
+                    vm.monitor().execute_json("x", ()).wait().unwrap();
                 }
                 let report = dies(scene, &vm, || support::signal(vm.pid().unwrap(), "TERM"));
                 assert_eq!(report.cause, ExitCause::Outside);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Scratch, linux_guest, scenario, text};
+use crate::support::{Scratch, linux_guest, scenario, text, untimed};
 use qemu_machine::Console;
 use qemu_machine::spec::OptionGroup;
 
@@ -135,17 +135,4 @@ scenario! {
         run!(vm.console().expect("heard the host\r\n")).unwrap();
         run!(vm.kill()).unwrap();
     }
-}
-
-/// A line of a log without the time before it, which must be there.
-fn untimed(line: &str) -> &str {
-    let (time, line) = line.split_once("] ").unwrap();
-    let (seconds, micros) = time
-        .strip_prefix('[')
-        .unwrap()
-        .trim_start()
-        .split_once('.')
-        .unwrap();
-    assert!(seconds.parse::<u64>().is_ok() && micros.len() == 6 && micros.parse::<u32>().is_ok());
-    line
 }

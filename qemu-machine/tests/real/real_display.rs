@@ -107,7 +107,7 @@ scenario! {
         let before = run!(vm.display().still(still)).unwrap();
         run!(vm.keyboard().type_text("MMMMMMMM")).unwrap();
         let expect = || vm.display().expect(before.clone()).tolerance(tolerance);
-        let error = run!(expect().timeout(still)).unwrap_err();
+        let error = run!(expect().timeout(Duration::from_secs(3))).unwrap_err();
         let DisplayError::Timeout { last: Some(last), .. } = &error else {
             panic!("{error}");
         };

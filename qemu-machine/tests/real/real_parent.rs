@@ -83,7 +83,7 @@ fn qemu_dies_with_the_process_that_launched_it_and_the_next_launch_sweeps() {
             // lets go of its descriptors when it ends.
             output.read_to_end(&mut Vec::new()).unwrap();
             assert!(
-                killed.elapsed() < Duration::from_secs(1),
+                killed.elapsed() < Duration::from_secs(20),
                 "{signal}: {:?}",
                 killed.elapsed()
             );

@@ -71,19 +71,18 @@ fn a_shell_that_asks_for_the_cursor_is_answered() {
     shell.run("true").wait().unwrap();
     vm.console().expect("it: # \x1b[6n").wait().unwrap();
     // From here on, the shell is known to ask.
-    let times = [(); 10].map(|()| {
+    let mut run = || {
         let begun = Instant::now();
         assert_eq!(shell.run("echo 42").wait().unwrap().text(), "42");
         begun.elapsed()
-    });
-    assert!(
-        times.iter().min() < Some(&Duration::from_millis(20)),
-        "{times:?}"
-    );
+    };
+    // One of many finds a free processor, however busy the host is.
+    let is_quick = (0..200).any(|_| run() < Duration::from_millis(20));
+    assert!(is_quick, "each took 20 ms or more");
     // Another shell in its place does not ask.
     shell
         .run("exec dash -i <&1")
-        .timeout(Duration::from_millis(50))
+        .timeout(Duration::from_secs(1))
         .wait()
         .unwrap_err();
     shell.recover().wait().unwrap();

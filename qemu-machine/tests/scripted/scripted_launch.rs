@@ -232,7 +232,7 @@ scenario! {
         // Not the shell itself holds the descriptors for ever, but its child.
         let builder = program("qemu", &scratch)
             .wrapper(["sh", "-c", "echo waiting; tail -f /dev/null; echo never"])
-            .launch_timeout(SHORT);
+            .launch_timeout(Duration::from_secs(3));
         let error = run!(builder.launch()).unwrap_err();
         assert!(matches!(*error.failure, LaunchFailure::Timeout { .. }), "{error}");
         assert_eq!(text(&error.report.as_ref().unwrap().output_tail), "waiting\n");

@@ -12,6 +12,8 @@ use qemu_machine::qmp::command::{QueryStatus, Stop};
 use qemu_machine::qtest::{QtestCommand, QtestEnd};
 
 const SHORT: Duration = Duration::from_millis(50);
+/// Enough for the launch of a peer, up to its qtest channel.
+const LAUNCH: Duration = Duration::from_secs(3);
 
 /// A peer that has answered that it knows no clock.
 fn without_clock(script: &str) -> MachineBuilder {
@@ -227,10 +229,10 @@ scenario! {
 scenario! {
     fn a_launch_whose_qtest_channel_is_silent_ends_with_its_deadline() {
         let builder = fake("greet\nnegotiate\nsilent").qtest();
-        let error = run!(builder.launch_timeout(SHORT).launch()).unwrap_err();
+        let error = run!(builder.launch_timeout(LAUNCH).launch()).unwrap_err();
         assert!(matches!(
             *error.failure,
-            LaunchFailure::Timeout { limit: SHORT, waited_for: "reply on the qtest channel" }
+            LaunchFailure::Timeout { limit: LAUNCH, waited_for: "reply on the qtest channel" }
         ), "{error}");
         // A machine that has closed the channel still answers on its monitor.
         let vm = run!(fake("greet\nnegotiate\nqtest-close\nserve").qtest().launch()).unwrap();

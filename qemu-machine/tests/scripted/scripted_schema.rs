@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ fn schema(command: &str) -> String {
 fn own_binary(scratch: &Scratch) -> std::path::PathBuf {
     let path = scratch.join("qemu");
     let _ = fs::remove_file(&path);
-    fs::copy(fake_qemu(), &path).unwrap();
+    // Another test may fork while this process has the program open for writing.
+    let copied = Command::new("cp").arg(fake_qemu()).arg(&path).status();
+    assert!(copied.unwrap().success());
     path
 }
 

@@ -168,6 +168,19 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A line of a log without the time before it, which must be there.
+pub fn untimed(line: &str) -> &str {
+    let (time, line) = line.split_once("] ").unwrap();
+    let (seconds, micros) = time
+        .strip_prefix('[')
+        .unwrap()
+        .trim_start()
+        .split_once('.')
+        .unwrap();
+    assert!(seconds.parse::<u64>().is_ok() && micros.len() == 6 && micros.parse::<u32>().is_ok());
+    line
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);

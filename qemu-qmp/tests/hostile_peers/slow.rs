@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_millis(1200);
 /// What a host that is busy may add.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Does `work` while a peer begins as told and then sends a byte every 200 ms,
+/// Does `work` while a peer begins as told and then sends a byte every 50 ms,
 /// until this ends, and checks that it ended by the deadline.
 fn dripped<E: Display>(
     starts: impl FnOnce(&mut Server) + Send + 'static,
@@ -39,7 +39,7 @@ fn dripped<E: Display>(
         let mut sent = 0;
         for byte in bytes.chunks(1).cycle() {
             // The pace is the peer's own.
-            match may_leave.recv_timeout(Duration::from_millis(200)) {
+            match may_leave.recv_timeout(Duration::from_millis(50)) {
                 Err(RecvTimeoutError::Timeout) if server.try_send_bytes(byte) => sent += 1,
                 _ => break,
             }

@@ -262,9 +262,9 @@ scenario! {
         let (socket, agent) = serve(|agent| {
             agent.ready_agent();
             agent.asked_and_replies("guest-exec", r#"{"pid": 42}"#);
-            while let Some(asked) = agent.asked_again("guest-exec-status") {
-                agent.reply(&asked, r#"{"exited": false}"#);
-            }
+            while let Some(asked) = agent.asked_again("guest-exec-status")
+                && agent.try_reply(&asked, r#"{"exited": false}"#)
+            {}
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
         run!(guest.wait_until_ready()).unwrap();
@@ -311,9 +311,9 @@ scenario! {
             let asked = agent.asked_and_replies("guest-exec-status", r#"{"exited": false}"#);
             assert_eq!(asked.command.arguments(), &json!({"pid": 42}));
             agent.asked_and_replies("guest-ping", "{}");
-            while let Some(asked) = agent.asked_again("guest-exec-status") {
-                agent.reply(&asked, r#"{"exited": false}"#);
-            }
+            while let Some(asked) = agent.asked_again("guest-exec-status")
+                && agent.try_reply(&asked, r#"{"exited": false}"#)
+            {}
         });
         let guest = run!(GuestAgent::over(socket)).unwrap();
         let process = run!(guest.exec("daemon").capture_output(false).spawn()).unwrap();

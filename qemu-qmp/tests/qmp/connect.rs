@@ -305,11 +305,17 @@ scenario! {
     }
 }
 
+/// A deadline that the server has nothing to do before.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A deadline before which the server says something.
+const SPOKEN: Duration = Duration::from_secs(2);
+
 /// That a connect, to be given as an expression, ends by its deadline, and
 /// closes the connection.
 macro_rules! assert_times_out {
-    ($connect:expr, $server:expr) => {{
-        let (began, limit) = (Instant::now(), Duration::from_millis(50));
+    ($connect:expr, $limit:expr, $server:expr) => {{
+        let (began, limit) = (Instant::now(), $limit);
         let error = run!($connect.timeout(limit)).unwrap_err();
         assert!(
             matches!(&error, ConnectError::Timeout { limit: told, .. } if *told == limit),
@@ -325,16 +331,16 @@ macro_rules! assert_times_out {
 scenario! {
     fn a_server_that_never_greets_times_out_and_is_left() {
         let (socket, server) = serve(Server::ends);
-        assert_times_out!(Client::over(socket), server);
+        assert_times_out!(Client::over(socket), SHORT, server);
         // Events are no greeting.
         let (socket, server) = serve(|server| {
             server.event("EARLY", "{}");
             server.ends();
         });
-        assert_times_out!(Client::over(socket), server);
+        assert_times_out!(Client::over(socket), SPOKEN, server);
         let listener = Listener::tcp(ANY_PORT).unwrap();
         let server = serve_on(TcpStream::connect(port(&listener)).unwrap(), Server::ends);
-        assert_times_out!(listener.accept(), server);
+        assert_times_out!(listener.accept(), SHORT, server);
     }
 }
 
@@ -348,7 +354,7 @@ scenario! {
             server.send(r#"{"return": {}, "id": 99}"#);
             server.ends();
         });
-        assert_times_out!(Client::over(socket), server);
+        assert_times_out!(Client::over(socket), SPOKEN, server);
     }
 }
 

@@ -83,8 +83,13 @@ impl Server {
     /// Replies to a command and its fence in one write, because the client may leave
     /// after the reply.
     pub fn reply(&mut self, asked: &Asked, value: impl Display) {
+        assert!(self.try_reply(asked, value), "the client has left");
+    }
+
+    /// The same, if the client may have left. Tells whether it is still there.
+    pub fn try_reply(&mut self, asked: &Asked, value: impl Display) -> bool {
         let reply = format!("{{\"return\": {value}}}\n").into_bytes();
-        self.send_bytes(&[reply, sync_answer(asked.fence)].concat());
+        self.try_send_bytes(&[reply, sync_answer(asked.fence)].concat())
     }
 
     /// Receives a command, and replies to it.
