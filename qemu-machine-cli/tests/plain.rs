@@ -4,7 +4,8 @@
 mod config;
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -356,4 +357,39 @@ fn what_a_schema_does_not_describe_is_found() {
     ] {
         assert!(json_schema::check(&schema, &line(bad)).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_store_of_templates_that_others_can_write_to_is_refused() {
+    let scratch = Scratch::new();
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let list = |words: &[&str]| {
+        let mut list = command();
+        list.env_remove("HOME").env_remove("XDG_CACHE_HOME");
+        let list = list
+            .env("TMPDIR", scratch.path())
+            .args(["template", "list"]);
+        let listed = list.args(words).output().unwrap();
+        (listed.status.code(), text(&listed.stderr))
+    };
+    // Without a home it is in a private directory.
+    assert_eq!(list(&["-q"]), (Some(0), String::new()));
+    let names = scratch.names();
+    let [name] = &names[..] else {
+        panic!("{names:?}");
+    };
+    let private = scratch.join(name);
+    assert_eq!(private.metadata().unwrap().mode() & 0o777, 0o700);
+    mode(&private, 0o755);
+    let (code, said) = list(&["-q"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("is open to other users; set XDG_CACHE_HOME or HOME"),
+        "{said}"
+    );
+
+    mode(&private, 0o777);
+    let (code, said) = list(&["--store", private.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("every user can write to it"), "{said}");
 }

@@ -29,7 +29,7 @@ use super::stroke::Stroke;
 ///
 /// It ends when QEMU has passed all of it to the guest. With a PC's built-in
 /// keyboard and mouse, it ends when the guest's driver has read it, or when the
-/// guest was reset meanwhile. The effect is visible on the guest's screen.
+/// guest was reset. The effect is visible on the guest's screen.
 ///
 /// # Errors
 /// Each variant of [`InputError`] says when.

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use crate::console::Console;
 use crate::machine::{Handles, Inner};
-use crate::registry::{Announcement, ConsoleEntry, Entry, absolute};
+use crate::process::place::absolute;
+use crate::registry::{Announcement, ConsoleEntry, Entry};
 use crate::spec::{ChannelConfig, MachineSpec, Monitor};
 
 /// The announcement of a machine whose process was started just now; `None` if

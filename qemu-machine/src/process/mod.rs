@@ -5,6 +5,7 @@ pub(crate) mod blocking;
 pub(crate) mod digest;
 mod group;
 pub(crate) mod guardian;
+pub(crate) mod place;
 pub(crate) mod runtime_dir;
 pub(crate) mod space;
 pub(crate) mod sparse;

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::process::place::absolute;
+
 /// What a machine's owner wrote about it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -133,11 +135,6 @@ impl Entry {
         let bytes = fs::read(folder.join(FILE)).ok()?;
         Self::of_json(&serde_json::from_slice(&bytes).ok()?)
     }
-}
-
-/// An absolute path: the reader has another working directory.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn text(path: &Path) -> String {

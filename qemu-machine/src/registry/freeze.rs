@@ -26,6 +26,7 @@ use super::operation::PublishedError;
 use super::places::Places;
 use super::serve::bound;
 use super::{PublishedMachine, RegistryError, name};
+use crate::process::place::absolute;
 
 /// Freezes a published machine; made by [`PublishedMachine::freeze`].
 ///
@@ -65,7 +66,7 @@ impl PublishedMachine {
         FreezePublished {
             machine: self.clone(),
             request: FreezeRequest {
-                path: super::absolute(path.as_ref()),
+                path: absolute(path),
                 name: None,
             },
             timeout: Some(FREEZING),

@@ -53,7 +53,6 @@ use std::path::{Path, PathBuf};
 use qemu_qmp_engine as engine;
 
 use claim::Claim;
-pub(crate) use entry::absolute;
 pub use entry::{ConsoleEntry, Entry};
 pub(crate) use error::RegistryError;
 pub use freeze::FreezePublished;

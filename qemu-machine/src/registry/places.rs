@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::RegistryError;
 use super::error::MAKE_DIRECTORY;
+use crate::process::place::{of_this_user, why_not_private};
 use crate::sys;
 
 /// The directories of this user's machines.
@@ -24,7 +25,7 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn of_this_user() -> Self {
-        let fallback = PathBuf::from(format!("/tmp/{NAME}-{}", sys::effective_user()));
+        let fallback = of_this_user(Path::new("/tmp"), NAME);
         match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
             Some(runtime) if is_usable(&runtime) => Self {
                 own: runtime.join(NAME),
@@ -111,19 +112,13 @@ fn exists(path: &Path) -> Result<bool, RegistryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(RegistryError::file("look at", path)(error)),
     };
-    let reason = if !found.is_dir() {
-        "is not a directory"
-    } else if found.uid() != sys::effective_user() {
-        "belongs to another user"
-    } else if found.mode() & 0o077 != 0 {
-        "is open to other users"
-    } else {
-        return Ok(true);
-    };
-    Err(RegistryError::NotPrivate {
-        path: path.to_owned(),
-        reason,
-    })
+    match why_not_private(&found) {
+        None => Ok(true),
+        Some(reason) => Err(RegistryError::NotPrivate {
+            path: path.to_owned(),
+            reason,
+        }),
+    }
 }
 
 const NAME: &str = "qemu-machine";

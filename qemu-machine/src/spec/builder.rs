@@ -291,7 +291,7 @@ impl MachineBuilder {
     /// `/dev/shm`, the memory of the guest never goes to a disk. A template
     /// that is kept must be on the same file system.
     pub fn freezable_in(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.spec.image = self.spec.image.freezable(Some(directory.into()));
+        self.spec.image = self.spec.image.freezable(Some(absolute(directory)));
         self
     }
 
@@ -457,7 +457,7 @@ impl MachineBuilder {
     /// Sets the directory for the private log and the private directory of the
     /// machine, instead of the system's directory for temporary files.
     pub fn base_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.spec.base_directory = Some(path.into());
+        self.spec.base_directory = Some(absolute(path));
         self
     }
 
@@ -536,4 +536,10 @@ impl From<MachineSpec> for MachineBuilder {
     fn from(spec: MachineSpec) -> Self {
         Self { spec }
     }
+}
+
+/// A directory of this process, for a QEMU with another working directory.
+fn absolute(directory: impl Into<PathBuf>) -> PathBuf {
+    let directory = directory.into();
+    std::path::absolute(&directory).unwrap_or(directory)
 }

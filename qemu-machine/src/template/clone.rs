@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::TemplateError;
 use super::files::Files;
 use super::manifest::Manifest;
+use crate::process::place::absolute;
 use crate::spec::image::{TemplateFiles, remove_incoming};
 use crate::spec::{Image, ImagePlan, MachineBuilder, MachineSpec};
 
@@ -67,7 +68,7 @@ impl Template {
     /// [`TemplateError::Unusable`], if there is none, it is damaged, or it is
     /// not of such a machine.
     pub fn open(path: impl AsRef<Path>, machine: &MachineBuilder) -> Result<Self, TemplateError> {
-        Self::open_used(path.as_ref(), machine, None)
+        Self::open_used(&absolute(path), machine, None)
     }
 
     /// Opens a template, with a lock on it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::host_cpu::host_cpu;
 use super::manifest::Manifest;
-use crate::machine::freezable::program;
+use crate::machine::freezable::inputs;
 use crate::process::digest::Digest;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
@@ -66,13 +66,26 @@ impl TemplateFiles for Files {
                           template again, or give it a model of QEMU's with `-cpu`";
             return Err(reason.to_owned());
         }
-        let program = program(spec).map_err(|_| {
+        let given = inputs(spec).map_err(|_| {
             let binary = spec.binary().display();
             format!("there is no QEMU '{binary}' that can be started")
         })?;
-        if self.manifest.inputs.first().map(|(path, _)| path) != Some(&program) {
-            let path = program.display();
+        let program = given.first();
+        if self.manifest.inputs.first().map(|(path, _)| path) != program {
+            let path = program.map(|it| it.display().to_string());
+            let path = path.unwrap_or_default();
             return Err(format!("{path} is another QEMU than the template's"));
+        }
+        for path in &given {
+            // A link may have another target now, and a relative path another
+            // directory.
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if !self.manifest.inputs.iter().any(|(it, _)| *it == real) {
+                let path = path.display();
+                return Err(format!(
+                    "{path} is another file than the template's; make the template again"
+                ));
+            }
         }
         for (path, stamp) in &self.manifest.inputs {
             if Stamp::of(path).ok().as_ref() != Some(stamp) {

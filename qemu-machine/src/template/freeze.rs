@@ -34,6 +34,7 @@ use crate::machine::migration::operation::{self, GivenUp};
 use crate::machine::migration::source::Source;
 use crate::process::blocking::in_thread;
 use crate::process::digest::Digest;
+use crate::process::place::absolute;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
@@ -80,7 +81,7 @@ impl Freeze {
     /// on the file system of the machine's private directory. Without it, the
     /// files are removed with the last handle on the template.
     pub fn keep_at(mut self, path: impl Into<PathBuf>) -> Self {
-        self.path = Some(path.into());
+        self.path = Some(absolute(path.into()));
         self
     }
 }

@@ -1,8 +1,8 @@
 //! A template is refused when something that its guest was made of has changed.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 use crate::support::boot_sector::{boots, goes_on};
 use crate::support::{Qemu, Scratch, qemus};
@@ -161,4 +161,56 @@ fn another_qemu_behind_a_script_is_refused() {
         "{error}"
     );
     goes_on(&vm);
+}
+
+#[test]
+fn a_link_with_another_target_is_refused() {
+    let qemu = qemus().remove(0);
+    let scratch = Scratch::new("linked");
+    let [first, second, link] = ["first", "second", "link"].map(|name| scratch.join(name));
+    for path in [&first, &second] {
+        fs::write(path, vec![7; 65536]).unwrap();
+    }
+    symlink(&first, &link).unwrap();
+    let image = Drive::file(&link).format("raw").interface("virtio");
+    let word = format!("name=opt/word,file={}", link.display());
+    let machine = || checking(&qemu, &scratch);
+    for machine in [
+        machine().drive(image.read_only(true)),
+        machine().args(["-fw_cfg", &word]),
+    ] {
+        let vm = machine.launch().wait().unwrap();
+        goes_on(&vm);
+        let template = vm.freeze().wait().unwrap();
+        goes_on(&template.machine().launch().wait().unwrap());
+        let retarget = |to: &Path| {
+            fs::remove_file(&link).unwrap();
+            symlink(to, &link).unwrap();
+        };
+        retarget(&second);
+        let reason = refusal(&template);
+        let told = format!("{} is another file than the template's", link.display());
+        assert!(reason.contains(&told), "{reason}");
+        retarget(&first);
+        goes_on(&template.machine().launch().wait().unwrap());
+    }
+}
+
+#[test]
+fn a_relative_path_is_that_of_the_caller() {
+    let qemu = qemus().remove(0);
+    let scratch = Scratch::new("relative");
+    let here = std::env::current_dir().unwrap();
+    let root: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = root.join(scratch.path().strip_prefix("/").unwrap());
+    let machine = boots(&qemu, "memory", &scratch).memory("64M");
+    let machine = machine.freezable_in(&relative).base_dir(&relative);
+    let vm = machine.clone().current_dir("/").launch().wait().unwrap();
+    goes_on(&vm);
+    let kept = relative.join("kept");
+    let template = vm.freeze().keep_at(&kept).wait().unwrap();
+    for template in [template, Template::open(&kept, &machine).unwrap()] {
+        let clone = template.machine().current_dir("/");
+        goes_on(&clone.launch().wait().unwrap());
+    }
 }

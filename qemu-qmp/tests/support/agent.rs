@@ -86,7 +86,7 @@ impl Server {
         assert!(self.try_reply(asked, value), "the client has left");
     }
 
-    /// The same, if the client may have left. Tells whether it is still there.
+    /// The same, if the client may have left. Whether it is still there.
     pub fn try_reply(&mut self, asked: &Asked, value: impl Display) -> bool {
         let reply = format!("{{\"return\": {value}}}\n").into_bytes();
         self.try_send_bytes(&[reply, sync_answer(asked.fence)].concat())

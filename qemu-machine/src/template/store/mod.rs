@@ -26,6 +26,7 @@ use qemu_qmp_engine as engine;
 
 use super::TemplateError;
 use super::files::USED;
+use crate::process::place::{make_private, of_this_user};
 use crate::process::runtime_dir;
 pub use make::MakeTemplate;
 pub(super) use make::use_lock;
@@ -77,30 +78,40 @@ pub struct StoredTemplate {
 impl TemplateStore {
     /// Opens the store of this user:
     /// `$XDG_CACHE_HOME/qemu-machine/templates`, or the same in `~/.cache`.
+    /// Without a home, it is in a private directory with the user's number, in
+    /// the directory for temporary files.
     ///
     /// # Errors
-    /// [`TemplateError::File`], if the directory cannot be made.
+    /// As for [`at`](Self::at).
     pub fn user() -> Result<Self, TemplateError> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from);
         let absolute = |name| absolute(name).filter(|path| path.is_absolute());
         let cache = absolute("XDG_CACHE_HOME");
         let cache = cache.or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-        let cache = cache.unwrap_or_else(std::env::temp_dir);
+        let cache = cache.map_or_else(without_home, Ok)?;
         Self::at(cache.join("qemu-machine/templates"))
     }
 
     /// Opens a store in this directory, and makes the directory if it is
-    /// missing. The memory of guests is in it, so only its owner can enter.
+    /// missing. The memory of guests is in it, so only its owner can enter. What
+    /// a clone runs is in it, too, so a directory that every user can write to is
+    /// refused.
     ///
     /// # Errors
-    /// [`TemplateError::File`], if the directory cannot be made.
+    /// [`TemplateError::File`], if the directory cannot be made, or is refused.
     pub fn at(directory: impl Into<PathBuf>) -> Result<Self, TemplateError> {
         let directory = directory.into();
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&directory);
         let whole = made.and_then(|()| directory.canonicalize());
+        let whole = whole.map_err(file("make the store", &directory))?;
+        let found = whole.metadata().map_err(file("look at", &whole))?;
+        if found.mode() & 0o002 != 0 {
+            let refused = refused("every user can write to it");
+            return Err(file("use the store", &whole)(refused));
+        }
         Ok(Self {
-            directory: whole.map_err(file("make the store", &directory))?,
+            directory: whole,
             limit_bytes: LIMIT_BYTES,
         })
     }
@@ -207,6 +218,24 @@ impl TemplateStore {
             used,
         })
     }
+}
+
+/// The directory for caches of a user without a home. Everybody can make it, so
+/// it must be this user's.
+fn without_home() -> Result<PathBuf, TemplateError> {
+    let directory = of_this_user(&std::env::temp_dir(), "qemu-machine-cache");
+    let made = make_private(&directory);
+    match made.map_err(file("make the store in", &directory))? {
+        None => Ok(directory),
+        Some(reason) => {
+            let refused = refused(&format!("it {reason}; set XDG_CACHE_HOME or HOME"));
+            Err(file("use the store in", &directory)(refused))
+        }
+    }
+}
+
+fn refused(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, reason)
 }
 
 fn file<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> TemplateError + 'a {
