@@ -17,6 +17,9 @@ pub(crate) struct ImagePlan {
     pub(crate) memory_bytes: u64,
     /// The disks to which the guest can write.
     pub(crate) disks: Vec<PlannedDisk>,
+    /// The index of each `-snapshot`. An overlay keeps the writes from the image
+    /// anyway, and a temporary one over it would be lost at a freeze.
+    snapshots: Vec<usize>,
 }
 
 /// A disk to which the guest can write, so it becomes an overlay.
@@ -49,6 +52,7 @@ impl ImagePlan {
     /// Plans, or says which argument is in the way.
     pub(crate) fn of(arguments: &[OsString]) -> Result<Self, ImageRefusal> {
         let (mut memory_bytes, mut disks) = (None, Vec::new());
+        let mut snapshots = Vec::new();
         for option in given(arguments) {
             let (word, value) = (option.word, option.value.unwrap_or_default());
             let Some(name) = option.name else {
@@ -66,6 +70,7 @@ impl ImagePlan {
                 "device" | "netdev" | "chardev" if is_vhost_user(value) => {
                     return Err(refusal(value, OTHER_PROCESS));
                 }
+                "snapshot" => snapshots.push(option.index),
                 "mem-path" | "numa" => return Err(refusal(word, OTHER_MEMORY)),
                 "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "sd" | "mtdblock" | "pflash" => {
                     return Err(refusal(word, OTHER_DISK));
@@ -84,6 +89,7 @@ impl ImagePlan {
         Ok(Self {
             memory_bytes,
             disks,
+            snapshots,
         })
     }
 
@@ -105,6 +111,9 @@ impl ImagePlan {
             options
                 .as_os_str()
                 .clone_into(&mut arguments[disk.argument]);
+        }
+        for &index in self.snapshots.iter().rev() {
+            arguments.remove(index);
         }
         arguments
     }
@@ -256,6 +265,14 @@ mod tests {
         assert!(!is_planned("media=cdrom,readonly=off"));
         // QEMU refuses it.
         assert!(is_planned("readonly=maybe"));
+    }
+
+    #[test]
+    fn an_overlay_takes_the_place_of_a_snapshot() {
+        let given = words("-snapshot -append -snapshot -m 1G -drive file=/a --snapshot -S");
+        let plan = ImagePlan::of(&given).unwrap();
+        let expected = "-append -snapshot -m 1G -drive file=/d/disk0.qcow2,format=qcow2 -S";
+        assert_eq!(plan.arguments(&given, Path::new("/d")), words(expected));
     }
 
     #[test]
