@@ -16,6 +16,7 @@ use super::serial_ports::{SerialPort, all_have_devices};
 use super::{LaunchFailure, template};
 use crate::console::Console;
 use crate::life::PauseReason;
+use crate::machine::hardware::Hardware;
 use crate::machine::{Handles, Inner};
 use crate::qtest::Qtest;
 use crate::registry::Announcement;
@@ -183,6 +184,14 @@ impl Handshake {
         client: &Client,
         qtest: &Qtest,
     ) -> Result<bool, LaunchFailure> {
+        // Before anybody can change it.
+        if let Some(freezable) = &inner.freezable {
+            let hardware = Hardware::ask(client).await;
+            if client.disconnected().is_none() {
+                let hardware = hardware.map_err(LaunchFailure::NotRun)?;
+                let _ = freezable.hardware.set(hardware);
+            }
+        }
         match self.start {
             GuestStart::AtOnce => {}
             GuestStart::PausedByCaller => inner.observed.begin(PauseReason::NotStarted),

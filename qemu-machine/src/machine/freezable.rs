@@ -3,8 +3,10 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::backing::below;
+use super::hardware::Hardware;
 use crate::process::stamp::Stamp;
 use crate::process::{self, StartError};
 use crate::spec::image::input_files;
@@ -19,6 +21,8 @@ pub(crate) struct Freezable {
     pub(crate) files: Vec<String>,
     /// What the guest was launched from, as it was before the launch.
     pub(crate) inputs: Vec<(PathBuf, Stamp)>,
+    /// What the launch found before the guest ran.
+    pub(crate) hardware: OnceLock<Hardware>,
 }
 
 impl Freezable {
@@ -41,6 +45,7 @@ impl Freezable {
             },
             files: spec.image.files(plan.disks.len()),
             inputs: inputs.into_iter().filter_map(stamp).collect(),
+            hardware: OnceLock::new(),
         })
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod forwarded_port;
 pub(crate) mod freezable;
 pub(crate) mod handle;
 mod handles;
+pub(crate) mod hardware;
 mod inner;
 pub(crate) mod migration;
 mod run_state;

@@ -54,6 +54,13 @@ pub enum TemplateError {
         /// QEMU, a file that the guest boots from, or an image below a disk.
         path: PathBuf,
     },
+    /// A device or a medium of the guest has changed since the launch, by a
+    /// command on the monitor. A clone would not have that change. The guest
+    /// goes on.
+    HardwareChanged {
+        /// What has changed.
+        change: String,
+    },
     /// The directory has no template that can be used.
     Unusable {
         /// The directory.
@@ -102,6 +109,11 @@ impl fmt::Display for TemplateError {
                  machine again",
                 path.display()
             ),
+            Self::HardwareChanged { change } => write!(
+                f,
+                "cannot freeze the guest, because {change} since its launch, and a clone would \
+                 not have that; undo it, or launch a machine that has it from the start"
+            ),
             Self::Unusable { path, reason } => {
                 write!(f, "no usable template in {}: {reason}", path.display())
             }
@@ -133,7 +145,9 @@ impl TemplateError {
             Self::SetUp(_) => ErrorKind::Refused,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::File { cause, .. } => ErrorKind::of_io(cause),
-            Self::InputChanged { .. } | Self::Unusable { .. } => ErrorKind::Unsupported,
+            Self::InputChanged { .. } | Self::HardwareChanged { .. } | Self::Unusable { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::NotFound { .. } => ErrorKind::NotFound,
         }
     }
@@ -151,6 +165,7 @@ impl TemplateError {
             | Self::SetUp(_)
             | Self::Timeout { .. }
             | Self::InputChanged { .. }
+            | Self::HardwareChanged { .. }
             | Self::Unusable { .. }
             | Self::NotFound { .. } => None,
         }

@@ -28,6 +28,7 @@ use super::manifest::Manifest;
 use crate::Machine;
 use crate::machine::Inner;
 use crate::machine::freezable::Freezable;
+use crate::machine::hardware::Hardware;
 use crate::machine::migration::MigrationTurn;
 use crate::machine::migration::MoveError;
 use crate::machine::migration::operation::{self, GivenUp};
@@ -180,6 +181,10 @@ impl Saving {
                 },
             });
         }
+        let Some(checked) = given_up.or(self.check_hardware()).await else {
+            return Ok(None);
+        };
+        checked?;
         // On the file system of the private directory, so that files can be
         // moved.
         let parent = self.from.parent().unwrap_or(Path::new("/"));
@@ -200,6 +205,16 @@ impl Saving {
             source.resume().await;
         }
         saved
+    }
+
+    /// A clone is launched with the devices and media of the command line.
+    async fn check_hardware(&self) -> Result<(), TemplateError> {
+        let now = Hardware::ask(&self.qmp).await.map_err(executed)?;
+        let launched = self.launched.hardware.get();
+        match launched.and_then(|launched| launched.change(&now)) {
+            Some(change) => Err(TemplateError::HardwareChanged { change }),
+            None => Ok(()),
+        }
     }
 
     /// Saves the state of the devices, without the memory: it is in its file.

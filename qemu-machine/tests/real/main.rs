@@ -35,6 +35,7 @@ mod real_screen;
 mod real_serial_ports;
 mod real_shell;
 mod real_snapshots;
+mod real_template_disks;
 mod real_template_faults;
 mod real_template_folders;
 mod real_template_hosts;

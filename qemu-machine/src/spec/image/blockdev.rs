@@ -5,13 +5,16 @@
 //! driver=file,filename=IMAGE,node-name=F   and   driver=qcow2,node-name=D,file=F
 //! ```
 //!
-//! `raw` may stand for `qcow2`. What is read-only stays as it is.
+//! `raw` may stand for `qcow2`. The same may be JSON. What is read-only stays as
+//! it is.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::group::members;
-use super::plan::option_name;
+use serde_json::Value;
+
+use super::group::{json, members, switch};
+use super::options::given;
 use crate::spec::OptionGroup;
 
 /// A writable disk.
@@ -37,15 +40,13 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn get(&self, key: &str) -> Option<&OsStr> {
-        let member = self.members.iter().find(|(name, _)| name == key);
+        // QEMU takes the last one.
+        let member = self.members.iter().rfind(|(name, _)| name == key);
         member.and_then(|(_, value)| value.as_deref())
     }
 
     fn is_read_only(&self) -> bool {
-        // It may be JSON.
-        let text = self.value.to_string_lossy();
-        self.get("read-only").is_some_and(|it| it == "on")
-            || text.starts_with('{') && text.contains("\"read-only\": true")
+        self.get("read-only").and_then(switch) == Some(true)
     }
 
     fn driver(&self) -> Option<&str> {
@@ -71,7 +72,7 @@ impl Node<'_> {
         };
         let mut options = OptionGroup::default();
         for (key, value) in &self.members {
-            let value = value.as_deref().unwrap_or_default();
+            let value = value.as_deref()?;
             match key.as_str() {
                 "driver" | "file" | "file.driver" | "file.filename" => {}
                 // The image would begin elsewhere, or have another base.
@@ -99,15 +100,57 @@ impl Node<'_> {
     }
 }
 
+/// The members of a value: those of JSON get names with dots.
+fn node_members(value: &OsStr) -> Vec<(String, Option<OsString>)> {
+    let mut flat = Vec::new();
+    if let Some(Value::Object(members)) = json(value) {
+        for (key, value) in members {
+            flatten(key, value, &mut flat);
+        }
+        return flat;
+    }
+    flat = members(value);
+    // The first word may be the driver alone.
+    if let Some((key, value @ None)) = flat.first_mut() {
+        *value = Some(std::mem::replace(key, "driver".to_owned()).into());
+    }
+    flat
+}
+
+fn flatten(key: String, value: Value, flat: &mut Vec<(String, Option<OsString>)>) {
+    let text = match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                flatten(format!("{key}.{member}"), value, flat);
+            }
+            return;
+        }
+        Value::Array(values) => {
+            for (index, value) in values.into_iter().enumerate() {
+                flatten(format!("{key}.{index}"), value, flat);
+            }
+            return;
+        }
+        // It cannot be written as `key=value`.
+        Value::Null => None,
+        Value::Bool(on) => Some(if on { "on" } else { "off" }.to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text),
+    };
+    flat.push((key, text.map(OsString::from)));
+}
+
 /// The writable disks. Fails with the value that has another form.
 pub(super) fn disks(arguments: &[OsString]) -> Result<Vec<BlockDisk>, &OsStr> {
-    let pairs = arguments.iter().zip(arguments.iter().skip(1)).enumerate();
-    let given = pairs.filter(|(_, (word, _))| option_name(word) == Some("blockdev"));
-    let nodes: Vec<Node<'_>> = given
-        .map(|(index, (_, value))| Node {
-            argument: index + 1,
-            value,
-            members: members(value),
+    let added = given(arguments).filter(|it| it.name == Some("blockdev"));
+    let nodes: Vec<Node<'_>> = added
+        .filter_map(|option| {
+            let value = option.value?;
+            Some(Node {
+                argument: option.index + 1,
+                value,
+                members: node_members(value),
+            })
         })
         .collect();
     let (mut disks, mut files, mut left) = (Vec::new(), Vec::new(), Vec::new());
@@ -163,6 +206,10 @@ mod tests {
             "driver=raw,file.driver=file,file.filename=x,offset=512",
             "driver=raw,file=missing",
             "{\"driver\": \"file\", \"filename\": \"x\"}",
+            r#"{"driver":"qcow2","file":"f","backing":{"driver":"file","read-only": true}}"#,
+            r#"{"driver":"qcow2","file":{"driver":"file","filename":"x"},"backing":null}"#,
+            r#"{"driver":"nbd","export":"\"read-only\": true"}"#,
+            "{",
         ] {
             let given = [OsString::from("-blockdev"), value.into()];
             assert_eq!(super::disks(&given).unwrap_err(), value);
@@ -171,5 +218,41 @@ mod tests {
             "-blockdev driver=file,filename=x,node-name=f -blockdev driver=raw,file=f,node-name=a -blockdev driver=raw,file=f,node-name=b",
         );
         assert!(super::disks(&shared).is_err());
+    }
+
+    #[test]
+    fn json_is_read_as_the_same_options() {
+        let given = [
+            "-blockdev",
+            r#"{"driver": "qcow2", "node-name": "d", "discard": "unmap", "read-only": false,
+                "file": {"driver": "file", "filename": "/a,b", "read-only": true}}"#,
+        ];
+        let refused = given.map(OsString::from);
+        assert_eq!(super::disks(&refused).unwrap_err(), given[1]);
+        let given = given.map(|it| it.replace(", \"read-only\": true", "").into());
+        let disks = disks(&given).unwrap();
+        assert_eq!(disks[0].base.to_str(), Some("/a,b"));
+        let mut options: Vec<_> = members(disks[0].options.as_os_str());
+        options.sort();
+        let options: Vec<_> = options.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(options, ["discard", "node-name", "read-only"]);
+    }
+
+    #[test]
+    fn what_is_read_only_at_the_top_stays() {
+        for value in [
+            r#"{"driver":"nbd","read-only":true}"#,
+            r#"{"driver": "qcow2", "read-only" : true, "backing": null}"#,
+            "nbd,read-only=y",
+            "driver=nbd,read-only=off,read-only=true",
+        ] {
+            let given = [OsString::from("-blockdev"), value.into()];
+            assert_eq!(super::disks(&given).unwrap().len(), 0, "{value}");
+        }
+        for off in ["no", "off"] {
+            let value = format!("qcow2,file.driver=file,file.filename=/a,read-only={off}");
+            let given = [OsString::from("-blockdev"), value.into()];
+            assert_eq!(super::disks(&given).unwrap().len(), 1, "{off}");
+        }
     }
 }

@@ -1,7 +1,10 @@
-//! Reads a group of options back: `first,key=value,…` with doubled commas.
+//! Reads a group of options back: `first,key=value,…` with doubled commas, or
+//! JSON.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde_json::Value;
 
 /// The members of a group, in order. A member without `=` has no value.
 pub(super) fn members(group: &OsStr) -> Vec<(String, Option<OsString>)> {
@@ -28,6 +31,32 @@ pub(super) fn members(group: &OsStr) -> Vec<(String, Option<OsString>)> {
     };
     let members = members.into_iter().filter(|member| !member.is_empty());
     members.map(split).collect()
+}
+
+/// A group that is written as JSON.
+pub(super) fn json(group: &OsStr) -> Option<Value> {
+    let text = group.as_bytes().trim_ascii_start();
+    let is_object = text.starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(text).ok())?
+}
+
+/// A switch of QEMU; `None` if the text is not one.
+pub(super) fn switch(text: &OsStr) -> Option<bool> {
+    match text.to_str()? {
+        "on" | "yes" | "true" | "y" => Some(true),
+        "off" | "no" | "false" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+/// A member of `-drive` with its value. There, `readonly` stands for
+/// `readonly=on`, and `noreadonly` for `readonly=off`.
+pub(super) fn with_value((key, value): (String, Option<OsString>)) -> (String, OsString) {
+    match (value, key.strip_prefix("no")) {
+        (Some(value), _) => (key, value),
+        (None, Some(key)) => (key.to_owned(), "off".into()),
+        (None, None) => (key, "on".into()),
+    }
 }
 
 /// The value of `id`.

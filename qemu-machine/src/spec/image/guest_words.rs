@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::group::id_of;
-use super::plan::option_name;
+use super::options::option_name;
 use crate::spec::MachineSpec;
 
 /// The words that a template and its clones must have in common, in order.

@@ -10,14 +10,16 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::group::members;
-use super::plan::option_name;
+use super::group::{json, members};
+use super::options::given;
 
 /// The files that QEMU reads for the guest, in order.
 pub(crate) fn input_files(arguments: &[OsString]) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for pair in arguments.windows(2) {
-        let (name, value) = (option_name(&pair[0]).unwrap_or_default(), &*pair[1]);
+    for option in given(arguments) {
+        let (Some(name), Some(value)) = (option.name, option.value) else {
+            continue;
+        };
         if WHOLE.contains(&name) {
             files.push(value.into());
         } else if GROUPS.contains(&name) && !value.as_bytes().starts_with(b"filter-dump") {
@@ -74,12 +76,6 @@ fn file(name: &OsStr, files: &mut Vec<PathBuf>) {
     let plain = name.as_bytes().strip_prefix(b"file:");
     let plain = plain.unwrap_or(name.as_bytes());
     files.push(OsString::from_vec(plain.to_vec()).into());
-}
-
-fn json(value: &OsStr) -> Option<Value> {
-    let text = value.as_bytes().trim_ascii_start();
-    let is_object = text.starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(text).ok())?
 }
 
 /// Whether a value of this key is a file: `file`, `file.filename`, `romfile`,

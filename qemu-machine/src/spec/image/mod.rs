@@ -16,6 +16,7 @@ mod group;
 mod guest_words;
 mod inputs;
 mod memory;
+mod options;
 mod plan;
 
 use std::fmt;
@@ -28,7 +29,8 @@ pub(crate) use generation::wants_generation_id;
 pub(crate) use group::id_of;
 pub(crate) use guest_words::{guest_words, remove_incoming};
 pub(crate) use inputs::{file_of_image, input_files};
-pub(crate) use plan::{ImagePlan, ImageRefusal, option_name};
+pub(crate) use options::option_name;
+pub(crate) use plan::{ImagePlan, ImageRefusal};
 
 /// Where the memory and the disks of a guest are.
 #[derive(Debug, Clone, Default)]

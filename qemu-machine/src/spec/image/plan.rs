@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::blockdev::{self, BlockDisk};
-use super::group::members;
+use super::group::{members, switch, with_value};
+use super::options::given;
 use super::{disk_file, memory};
 use crate::spec::OptionGroup;
 
@@ -16,6 +17,9 @@ pub(crate) struct ImagePlan {
     pub(crate) memory_bytes: u64,
     /// The disks to which the guest can write.
     pub(crate) disks: Vec<PlannedDisk>,
+    /// The index of each `-snapshot`. An overlay keeps the writes from the image
+    /// anyway, and a temporary one over it would be lost at a freeze.
+    snapshots: Vec<usize>,
 }
 
 /// A disk to which the guest can write, so it becomes an overlay.
@@ -48,35 +52,35 @@ impl ImagePlan {
     /// Plans, or says which argument is in the way.
     pub(crate) fn of(arguments: &[OsString]) -> Result<Self, ImageRefusal> {
         let (mut memory_bytes, mut disks) = (None, Vec::new());
-        let mut index = 0;
-        while let Some(word) = arguments.get(index) {
-            let value = arguments.get(index + 1).map_or(OsStr::new(""), |it| it);
-            match option_name(word) {
-                Some("m") => {
+        let mut snapshots = Vec::new();
+        for option in given(arguments) {
+            let (word, value) = (option.word, option.value.unwrap_or_default());
+            let Some(name) = option.name else {
+                return Err(refusal(word, OTHER_DISK));
+            };
+            match name {
+                "m" => {
                     let size = memory::size_bytes(value);
                     memory_bytes = Some(size.ok_or(refusal(word, MEMORY_SIZE))?);
-                    index += 1;
                 }
-                Some("drive") => {
-                    disks.extend(PlannedDisk::of(index + 1, value)?);
-                    index += 1;
+                "drive" => disks.extend(PlannedDisk::of(option.index + 1, value)?),
+                "object" if value.to_string_lossy().contains("memory-backend-") => {
+                    return Err(refusal(value, OTHER_MEMORY));
                 }
-                Some("object") => {
-                    if value.to_string_lossy().contains("memory-backend-") {
-                        return Err(refusal(value, OTHER_MEMORY));
-                    }
-                    index += 1;
-                }
-                Some("device" | "netdev" | "chardev") if is_vhost_user(value) => {
+                "device" | "netdev" | "chardev" if is_vhost_user(value) => {
                     return Err(refusal(value, OTHER_PROCESS));
                 }
-                Some("mem-path" | "numa") => return Err(refusal(word, OTHER_MEMORY)),
-                Some(
-                    "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "sd" | "mtdblock" | "pflash",
-                ) => return Err(refusal(word, OTHER_DISK)),
+                "snapshot" => snapshots.push(option.index),
+                "mem-path" | "numa" => return Err(refusal(word, OTHER_MEMORY)),
+                "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "sd" | "mtdblock" | "pflash" => {
+                    return Err(refusal(word, OTHER_DISK));
+                }
+                "readconfig" => return Err(refusal(word, OTHER_FILE)),
+                "set" if value.as_encoded_bytes().starts_with(b"drive.") => {
+                    return Err(refusal(value, LATER_OPTION));
+                }
                 _ => {}
             }
-            index += 1;
         }
         let added = blockdev::disks(arguments);
         let added = added.map_err(|value| refusal(value, OTHER_BLOCKDEV))?;
@@ -85,6 +89,7 @@ impl ImagePlan {
         Ok(Self {
             memory_bytes,
             disks,
+            snapshots,
         })
     }
 
@@ -107,6 +112,9 @@ impl ImagePlan {
                 .as_os_str()
                 .clone_into(&mut arguments[disk.argument]);
         }
+        for &index in self.snapshots.iter().rev() {
+            arguments.remove(index);
+        }
         arguments
     }
 }
@@ -114,24 +122,33 @@ impl ImagePlan {
 impl PlannedDisk {
     /// A disk from the value of `-drive`; `None` if the guest cannot write to it.
     fn of(argument: usize, value: &OsStr) -> Result<Option<Self>, ImageRefusal> {
-        let (mut base, mut format, mut is_fixed) = (None, None, false);
+        let (mut base, mut format) = (None, None);
+        let (mut is_read_only, mut is_medium, mut has_backing) = (false, false, false);
         let mut options = OptionGroup::default();
-        for (key, member) in members(value) {
-            let text = member.as_deref().unwrap_or_default();
+        for (key, member) in members(value).into_iter().map(with_value) {
+            let text = member.as_os_str();
             match key.as_str() {
                 "file" if !has_protocol(text) => base = Some(PathBuf::from(text)),
                 "format" => format = Some(text.to_string_lossy().into_owned()),
                 // An overlay keeps the writes from the image anyway.
-                "snapshot" => {}
-                "readonly" | "read-only" if text != "off" => is_fixed = true,
-                "media" if text == "cdrom" => is_fixed = true,
+                "snapshot" if switch(text).is_some() => {}
                 "driver" => return Err(refusal(value, OTHER_DISK)),
                 key if key.starts_with("file") => return Err(refusal(value, OTHER_DISK)),
-                key => options = options.set(key, text),
+                key => {
+                    match key {
+                        "readonly" | "read-only" => is_read_only = switch(text) == Some(true),
+                        "media" => is_medium = text == "cdrom",
+                        // The overlay has the image below it.
+                        key => has_backing |= key.starts_with("backing"),
+                    }
+                    options = options.set(key, text);
+                }
             }
         }
         Ok(match base {
-            Some(base) if !is_fixed => Some(Self {
+            _ if is_read_only || is_medium => None,
+            Some(_) if has_backing => return Err(refusal(value, OTHER_DISK)),
+            Some(base) => Some(Self {
                 argument,
                 base,
                 format,
@@ -139,7 +156,7 @@ impl PlannedDisk {
                 is_node: false,
                 fixed: None,
             }),
-            _ => None,
+            None => None,
         })
     }
 
@@ -168,12 +185,6 @@ fn refusal(option: &OsStr, reason: &'static str) -> ImageRefusal {
     }
 }
 
-/// The name of an option: QEMU accepts one dash or two.
-pub(crate) fn option_name(word: &OsStr) -> Option<&str> {
-    let name = word.to_str()?.strip_prefix('-')?;
-    Some(name.strip_prefix('-').unwrap_or(name))
-}
-
 /// Whether a file name begins with a protocol, such as `nbd:`.
 fn has_protocol(file: &OsStr) -> bool {
     let text = file.to_string_lossy();
@@ -192,7 +203,8 @@ const OTHER_MEMORY: &str = "the memory must be one file, which the launch makes;
 const OTHER_PROCESS: &str = "another process would need the memory of each clone; use a device of \
      QEMU itself";
 const OTHER_DISK: &str = "its writes cannot be kept apart from the image; use `drive` with a file";
-
+const OTHER_FILE: &str = "the memory and disks of that file are not known; give its options here";
+const LATER_OPTION: &str = "it would change the disk; set this with `drive`";
 const OTHER_BLOCKDEV: &str = "its writes cannot be kept apart from the image; use `drive` with a \
      file, `read-only=on`, or `driver=qcow2` or `raw` with `file.driver=file`";
 
@@ -233,6 +245,48 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_of_a_drive_is_read_as_qemu_reads_it() {
+        let is_planned = |switch: &str| {
+            let plan = ImagePlan::of(&words(&format!("-m 1G -drive file=a,{switch}")));
+            !plan.unwrap().disks.is_empty()
+        };
+        for on in ["on", "yes", "true", "y"] {
+            assert!(!is_planned(&format!("readonly={on}")), "{on}");
+            assert!(!is_planned(&format!("read-only={on},snapshot={on}")));
+        }
+        for off in ["off", "no", "false", "n"] {
+            assert!(is_planned(&format!("readonly={off}")), "{off}");
+            assert!(is_planned(&format!("read-only={off},snapshot={off}")));
+        }
+        assert!(!is_planned("readonly"));
+        assert!(is_planned("noreadonly,snapshot"));
+        assert!(is_planned("readonly=on,readonly=off"));
+        assert!(!is_planned("readonly=off,readonly=on"));
+        assert!(!is_planned("media=cdrom,readonly=off"));
+        // QEMU refuses it.
+        assert!(is_planned("readonly=maybe"));
+    }
+
+    #[test]
+    fn an_overlay_takes_the_place_of_a_snapshot() {
+        let given = words("-snapshot -append -snapshot -m 1G -drive file=/a --snapshot -S");
+        let plan = ImagePlan::of(&given).unwrap();
+        let expected = "-append -snapshot -m 1G -drive file=/d/disk0.qcow2,format=qcow2 -S";
+        assert_eq!(plan.arguments(&given, Path::new("/d")), words(expected));
+    }
+
+    #[test]
+    fn a_value_is_not_an_image() {
+        for line in [
+            "-m 1G -append a.img -S -k de",
+            "-append -m -m 1G",
+            "-nodefaults -m 1G",
+        ] {
+            assert!(ImagePlan::of(&words(line)).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_frozen_is_refused_by_name() {
         for (line, option) in [
             ("-smp 2", "-m"),
@@ -240,6 +294,15 @@ mod tests {
             ("-m 1G -hda x", "-hda"),
             ("-m 1G --pflash x", "--pflash"),
             ("-m 1G -mem-path /x", "-mem-path"),
+            ("-m 1G disk.raw", "disk.raw"),
+            ("disk.raw -m 1G", "disk.raw"),
+            ("-m 1G -S disk.raw", "disk.raw"),
+            ("-m 1G --readconfig x", "--readconfig"),
+            ("-m 1G -set drive.d.file=x", "drive.d.file=x"),
+            (
+                "-m 1G -drive file=a,backing.file=b",
+                "file=a,backing.file=b",
+            ),
             (
                 "-m 1G -netdev vhost-user,id=n,chardev=c",
                 "vhost-user,id=n,chardev=c",
@@ -263,6 +326,11 @@ mod tests {
             let refusal = ImagePlan::of(&words(line)).unwrap_err();
             assert_eq!(refusal.option, option, "{line}");
         }
-        assert!(ImagePlan::of(&words("-m 1G -blockdev driver=raw,read-only=on,file=x")).is_ok());
+        for line in [
+            "-m 1G -blockdev driver=raw,read-only=on,file=x",
+            "-m 1G -drive file=a,backing.file=b,readonly",
+        ] {
+            assert!(ImagePlan::of(&words(line)).is_ok(), "{line}");
+        }
     }
 }
