@@ -429,6 +429,12 @@ fn a_machine_that_runs_is_frozen_by_its_name() {
     let taken = ["freeze", "web", "--directory", directory.to_str().unwrap()];
     let taken = place.failed(1, &taken);
     assert!(taken.contains("its guest was not frozen"), "{taken}");
+    let elsewhere = format!("/dev/shm/elsewhere-{}", std::process::id());
+    let refused = place.failed(1, &["freeze", "web", "--directory", &elsewhere]);
+    assert!(
+        refused.contains("is on another file system; keep the template in"),
+        "{refused}"
+    );
     let frozen = place.said(&["freeze", "web", "--as", "ready", "--json"]);
     let frozen = conforms("freeze", frozen.as_bytes()).remove(0);
     assert_eq!(frozen["name"], "ready");

@@ -344,12 +344,16 @@ fn check_free(path: &Path, private: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let parent = parent(path).metadata()?;
-    if parent.dev() == private.metadata()?.dev() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::CrossesDevices.into())
+    let of_private = parent(private);
+    if parent(path).metadata()?.dev() == private.metadata()?.dev() {
+        return Ok(());
     }
+    let advice = format!(
+        "the memory of the guest is on another file system; keep the template in {}, and move it \
+         from there",
+        of_private.display()
+    );
+    Err(io::Error::new(io::ErrorKind::CrossesDevices, advice))
 }
 
 fn parent(path: &Path) -> &Path {
