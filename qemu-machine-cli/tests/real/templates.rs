@@ -215,6 +215,36 @@ fn templates_are_listed_shown_removed_and_pruned() {
 }
 
 #[test]
+fn a_name_stands_for_the_template_that_was_asked_for_last() {
+    let qemu = qemus().pop().unwrap();
+    let place = Place::new();
+    let key = |name: &str| {
+        let shown = place.said(&["template", "show", name, "--json"]);
+        json(shown.as_bytes())["key"].clone()
+    };
+    let make_with = |memory| {
+        let run = qemu.run(["--memory", memory, "--expect", "> ", "--json"]);
+        let made = finish(&make(&place, "web", &run));
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        json(&made.stdout)["key"].clone()
+    };
+    let (first, second) = (make_with("16M"), make_with("20M"));
+    assert_ne!(first, second);
+    assert_eq!(key("web"), second);
+    // A clone is not a maker.
+    let step = ["--send", "echo hi\\n", "--expect", "hi"];
+    place.said(&[&["clone", first.as_str().unwrap()][..], &step].concat());
+    assert_eq!(key("web"), second);
+    // It is there, so nothing is booted.
+    assert_eq!(make_with("16M"), first);
+    assert_eq!(key("web"), first);
+    // A machine that was frozen has the name now.
+    place.tiny(&qemu, "other", &["--memory", "16M", "--freezable"]);
+    let frozen = place.said(&["freeze", "other", "--as", "web", "--json"]);
+    assert_eq!(key("web"), json(frozen.as_bytes())["key"]);
+}
+
+#[test]
 fn a_template_that_is_not_there_or_was_touched_is_refused_by_name() {
     let qemu = qemus().remove(0);
     let place = Place::new();

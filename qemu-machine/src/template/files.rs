@@ -101,6 +101,9 @@ impl TemplateFiles for Files {
 /// it was used last.
 pub(super) const USED: &str = "used";
 
+/// The file whose time says when a maker of a store asked for the template last.
+pub(super) const ASKED_FOR: &str = "asked-for";
+
 /// What differs between the words of a template and those of a machine.
 fn difference(template: &[OsString], machine: &[OsString]) -> Option<String> {
     let end = OsStr::new("");

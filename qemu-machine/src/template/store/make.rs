@@ -28,7 +28,7 @@ use super::{TemplateStore, file, key};
 use crate::Machine;
 use crate::process::blocking::in_thread;
 use crate::spec::MachineBuilder;
-use crate::template::files::USED;
+use crate::template::files::{ASKED_FOR, USED};
 use crate::template::{Template, TemplateError};
 
 /// Opens a template of a store, or makes it; made by
@@ -142,7 +142,14 @@ impl MakeTemplate {
         if let Err(error) = &opened {
             engine::log(log::Level::Info, module_path!(), || error.to_string());
         }
-        opened.ok()
+        let opened = opened.ok()?;
+        // From now on, its name stands for it.
+        let asked_for = File::open(path.join(ASKED_FOR));
+        if let Err(error) = asked_for.and_then(|it| it.set_modified(SystemTime::now())) {
+            let told = file("note the last use of the name of", path)(error);
+            engine::log(log::Level::Warn, module_path!(), || told.to_string());
+        }
+        Some(opened)
     }
 
     /// Makes the template, while this process has the lock on it.
