@@ -86,7 +86,7 @@ fn of_json(value: &Value) -> Option<MachineSpec> {
 }
 
 /// The binary, so that another program finds the same one.
-fn binary(spec: &MachineSpec) -> OsString {
+pub(super) fn binary(spec: &MachineSpec) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = process::find(spec.binary(), &path).ok();
     let found = found.and_then(|it| std::path::absolute(it).ok());

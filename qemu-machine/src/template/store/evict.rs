@@ -33,17 +33,22 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
     let Some(_lock) = MakerLock::try_take(store, key)? else {
         return Ok(false);
     };
-    let path = store.join(key);
+    remove_free(&store.join(key))
+}
+
+/// Removes a template, while this process has the lock of its maker. Returns
+/// `false` if a process uses it.
+pub(super) fn remove_free(path: &Path) -> io::Result<bool> {
     let used = match File::open(path.join(USED)) {
         Ok(used) => used,
         // It is not complete.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(&path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(path),
         Err(error) => return Err(error),
     };
     if !try_lock(&used)? {
         return Ok(false);
     }
-    gone(&path)
+    gone(path)
 }
 
 /// Removes what is left of a store that has no templates: the digests of inputs.

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
-use super::evict::DIGESTS;
+use super::evict::{self, DIGESTS};
 use super::lock::MakerLock;
 use super::{TemplateStore, file, key};
 use crate::Machine;
@@ -62,8 +62,11 @@ impl TemplateStore {
     /// [freezable](MachineBuilder::freezable).
     ///
     /// The key of the template is a digest of QEMU, of the kernel and the images,
-    /// and of the part of the command line that the guest sees. The
-    /// [version](MakeTemplate::version) of the set-up is part of it, too.
+    /// of their paths, and of the part of the command line that the guest sees.
+    /// The [version](MakeTemplate::version) of the set-up is part of it, too.
+    ///
+    /// One that was damaged, or whose files were touched, is made again. If it is
+    /// in use, it stays under another key until it is free.
     pub fn template(&self, machine: &MachineBuilder) -> MakeTemplate {
         MakeTemplate {
             store: self.clone(),
@@ -152,15 +155,21 @@ impl MakeTemplate {
         Some(opened)
     }
 
+    /// Removes a template that cannot be used any more. If it is in use, it gets
+    /// another key instead: what runs may need its files, and it goes later, like
+    /// any other.
+    fn make_room(&self, path: &Path) -> Result<(), TemplateError> {
+        let removed = evict::remove_free(path);
+        if !removed.map_err(file("remove the old template", path))? {
+            let aside = self.store.random_path()?;
+            fs::rename(path, &aside).map_err(file("move the old template", path))?;
+        }
+        Ok(())
+    }
+
     /// Makes the template, while this process has the lock on it.
     async fn make(mut self, path: &Path) -> Result<Template, TemplateError> {
-        // It cannot be used any more.
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file("remove the old template", path)(error));
-            }
-            _ => {}
-        }
+        self.make_room(path)?;
         let machine = self.machine.clone().freezable_in(&self.store.directory);
         let vm = machine.launch().await.map_err(TemplateError::Launch)?;
         if let Some(set_up) = self.set_up.take() {

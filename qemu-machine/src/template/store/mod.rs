@@ -7,8 +7,8 @@
 //! DIRECTORY/qemu-machine-… what is being made; the next launch here removes a dead one
 //! ```
 //!
-//! The key is a digest of everything that a template is made of. The kernel
-//! releases each lock with its process, however that ends.
+//! The key is a digest of everything that a template is made of, and of where that
+//! is. The kernel releases each lock with its process, however that ends.
 
 mod evict;
 mod find;
@@ -130,6 +130,11 @@ impl TemplateStore {
     /// [`TemplateError::File`], if the host gives no random bytes.
     pub fn unused_path(&self) -> Result<PathBuf, TemplateError> {
         self.keep_limit();
+        self.random_path()
+    }
+
+    /// A path at which nothing is.
+    fn random_path(&self) -> Result<PathBuf, TemplateError> {
         let mut bytes = [0; 16];
         let random = Path::new("/dev/urandom");
         let read = fs::File::open(random).and_then(|mut it| it.read_exact(&mut bytes));
