@@ -128,6 +128,20 @@ fn a_template_does_not_end_with_another_workspace_s_links() {
 }
 
 #[test]
+fn a_template_does_not_end_with_the_directory_in_which_it_was_made() {
+    let qemu = qemus().remove(0);
+    let scratch = Scratch::new("directory");
+    let store = Counted::at(&scratch);
+    let directory = scratch.join("directory");
+    fs::create_dir(&directory).unwrap();
+    let machine = boot_sector::boots(&qemu, "memory", &scratch).current_dir(&directory);
+    let path = store.template(&machine.memory("64M")).path().to_owned();
+    fs::remove_dir(&directory).unwrap();
+    let frozen = Template::open_as_frozen(path).unwrap();
+    goes_on(&frozen.machine().launch().wait().unwrap());
+}
+
+#[test]
 fn a_damaged_template_in_use_is_made_again_and_stays_until_it_is_free() {
     for qemu in qemus() {
         let scratch = Scratch::new("in-use");
