@@ -168,7 +168,7 @@ impl TemplateStore {
     /// [`TemplateError::File`], if it cannot be removed.
     pub fn remove(&self, key: &str) -> Result<bool, TemplateError> {
         let removed = evict::remove(&self.directory, key);
-        removed.map_err(file("remove a template in", &self.directory))
+        removed.map_err(file("remove the template", &self.directory.join(key)))
     }
 
     /// Removes the templates that were used least, until those left take at most
@@ -178,16 +178,29 @@ impl TemplateStore {
     ///
     /// # Errors
     /// [`TemplateError::File`], if the store cannot be read.
+    /// [`TemplateError::NotPruned`], if a template cannot be removed; the others
+    /// are removed.
     pub fn prune(&self, limit_bytes: u64) -> Result<Vec<String>, TemplateError> {
         runtime_dir::sweep(&self.directory);
         let victims = evict::victims(&self.list()?, limit_bytes);
-        let gone = |key: &String| evict::remove(&self.directory, key).unwrap_or(false);
-        let gone: Vec<String> = victims.into_iter().filter(gone).collect();
+        let (mut removed, mut failures) = (Vec::new(), Vec::new());
+        for key in victims {
+            match self.remove(&key) {
+                Ok(true) => removed.push(key),
+                // Somebody uses it since.
+                Ok(false) => {}
+                Err(error) => failures.push(error),
+            }
+        }
         evict::remove_locks(&self.directory);
         if limit_bytes == 0 && self.list()?.is_empty() {
             evict::remove_digests(&self.directory);
         }
-        Ok(gone)
+        if failures.is_empty() {
+            Ok(removed)
+        } else {
+            Err(TemplateError::NotPruned { removed, failures })
+        }
     }
 
     /// Removes what is over the limit. If that fails, the store is only too large.
