@@ -195,7 +195,8 @@ impl MakeTemplate {
 /// Locks a template against removal; fails if it is not there.
 pub(in crate::template) fn use_lock(path: &Path) -> io::Result<File> {
     let name = path.join(USED);
-    let used = File::options().read(true).write(true).open(&name)?;
+    // So that it also works in a store that cannot be written.
+    let used = File::open(&name)?;
     used.lock_shared()?;
     let (opened, named) = (used.metadata()?, name.metadata()?);
     if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
