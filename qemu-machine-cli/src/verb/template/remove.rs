@@ -37,7 +37,7 @@ pub(super) struct Remove {
 /// Removes templates that were not used for the longest time, and what killed
 /// makers left.
 ///
-/// Those in use stay. One that cannot be removed is told, and the status is 1.
+/// Those in use stay. If a template cannot be removed, the status is 1.
 #[derive(Debug, Args)]
 #[command(after_help = PRUNE_EXAMPLES)]
 pub(super) struct Prune {
@@ -119,7 +119,9 @@ impl Prune {
         for key in removed {
             output::print(&Removed { key }, self.json)?;
         }
-        failures.iter().for_each(|it| output::error(it));
+        for failure in &failures {
+            output::error(failure);
+        }
         Ok(if failures.is_empty() {
             Outcome::Succeeded
         } else {

@@ -10,7 +10,7 @@ use crate::template::{Template, TemplateError, TemplateFacts};
 impl TemplateStore {
     /// Finds a template by its key, by the beginning of its key (4 digits or
     /// more), or by the name of the machine that was frozen. Of several with one
-    /// name, it is the one that was made last, or found by
+    /// name, it is the last that was made, or found by
     /// [`template`](Self::template) instead of being made again. In a store that
     /// cannot be written, nothing is kept of the latter.
     ///

@@ -62,11 +62,12 @@ impl TemplateStore {
     /// [freezable](MachineBuilder::freezable).
     ///
     /// The key of the template is a digest of QEMU, of the kernel and the images,
-    /// of their paths, and of the part of the command line that the guest sees.
-    /// The [version](MakeTemplate::version) of the set-up is part of it, too.
+    /// and of the part of the command line that the guest sees. The paths of the
+    /// files and the [version](MakeTemplate::version) of the set-up are part of it,
+    /// too.
     ///
-    /// One that was damaged, or whose files were touched, is made again. If it is
-    /// in use, it stays under another key until it is free.
+    /// A template that was damaged, or whose files were touched, is made again. If
+    /// it is in use, it stays under another key.
     pub fn template(&self, machine: &MachineBuilder) -> MakeTemplate {
         MakeTemplate {
             store: self.clone(),
