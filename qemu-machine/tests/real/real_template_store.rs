@@ -71,7 +71,9 @@ fn equal_files_of_two_workspaces_make_two_templates() {
     let scratch = Scratch::new("workspaces");
     let store = Counted::at(&scratch);
     let all = ["first", "second"].map(Scratch::new);
-    all.iter().for_each(|it| fill(it, &qemu));
+    for workspace in &all {
+        fill(workspace, &qemu);
+    }
     let opened = || {
         let templates = all.iter().map(|it| store.template(&machine_of(it.path())));
         let templates: Vec<Template> = templates.collect();
