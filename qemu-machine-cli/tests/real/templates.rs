@@ -104,6 +104,50 @@ fn a_full_disk_fails_a_template_and_leaves_the_others_whole() {
     }
 }
 
+#[test]
+fn a_store_that_cannot_be_written_has_clones_and_is_not_pruned_in_silence() {
+    // Older ones open the memory for writing.
+    for qemu in qemus().iter().filter(|it| it.version != "7.2") {
+        let place = Place::new();
+        let made = make_tiny(&place, qemu, "one");
+        make_tiny(&place, qemu, "two");
+        let store = place.folder.join("cache/qemu-machine/templates");
+        let store = store.to_str().unwrap();
+        let step = ["--send", "echo whole\\n", "--expect", "whole"];
+        let clone = line(&place.verb(&[&["clone", "one"][..], &step].concat()));
+        let run = qemu.run(["--memory", "16M", "--expect", "> "]);
+        let again = line(&make(&place, "one", &run));
+        let list = line(&place.verb(&["template", "list", "-q"]));
+        let prune = line(&place.verb(&["template", "prune", "--all"]));
+        let uses = format!(
+            "{clone}; echo \"clone $?\"; {again}; {prune}; echo \"prune $?\"; {list} | wc -l"
+        );
+        // Root has to lose its rights to be an ordinary user.
+        let read_only = [
+            format!("mount --bind '{store}' '{store}' && mount -o remount,bind,ro '{store}'"),
+            format!("chmod -R a-w '{store}'"),
+        ];
+        let ordinary = "setpriv --inh-caps=-all --bounding-set=-all sh -ec";
+        for (index, read_only) in read_only.iter().enumerate() {
+            let script = format!("{read_only} && export USES && exec {ordinary} 'eval \"$USES\"'");
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+            unshare.env("USES", uses.replace("; echo \"prune", " || echo \"prune"));
+            place.here(&mut unshare);
+            let done = finish(&unshare);
+            let (said, errors) = (text(&done.stdout), text(&done.stderr));
+            let key = made["key"].as_str().unwrap();
+            let expected = format!("clone 0\n{key}\nprune 1\n2\n");
+            assert_eq!(said, expected, "{index}: {errors}");
+            // Each is tried, and told.
+            let told = errors.matches("cannot remove the template").count();
+            assert_eq!(told, 2, "{errors}");
+        }
+        let chmod = Command::new("chmod").args(["-R", "u+w", store]).status();
+        assert!(chmod.unwrap().success());
+    }
+}
+
 /// Prints a number that is only in this guest's memory.
 const NONCE: &str = "busybox od -An -N8 -tx8 /dev/urandom | busybox tee /nonce";
 
@@ -212,6 +256,36 @@ fn templates_are_listed_shown_removed_and_pruned() {
     place.said(&["template", "prune", "--all"]);
     let store = place.folder.join("cache/qemu-machine/templates");
     assert_eq!(fs::read_dir(&store).unwrap().count(), 0);
+}
+
+#[test]
+fn a_name_stands_for_the_template_that_was_asked_for_last() {
+    let qemu = qemus().pop().unwrap();
+    let place = Place::new();
+    let key = |name: &str| {
+        let shown = place.said(&["template", "show", name, "--json"]);
+        json(shown.as_bytes())["key"].clone()
+    };
+    let make_with = |memory| {
+        let run = qemu.run(["--memory", memory, "--expect", "> ", "--json"]);
+        let made = finish(&make(&place, "web", &run));
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        json(&made.stdout)["key"].clone()
+    };
+    let (first, second) = (make_with("16M"), make_with("20M"));
+    assert_ne!(first, second);
+    assert_eq!(key("web"), second);
+    // A clone is not a maker.
+    let step = ["--send", "echo hi\\n", "--expect", "hi"];
+    place.said(&[&["clone", first.as_str().unwrap()][..], &step].concat());
+    assert_eq!(key("web"), second);
+    // It is there, so nothing is booted.
+    assert_eq!(make_with("16M"), first);
+    assert_eq!(key("web"), first);
+    // A machine that was frozen has the name now.
+    place.tiny(&qemu, "other", &["--memory", "16M", "--freezable"]);
+    let frozen = place.said(&["freeze", "other", "--as", "web", "--json"]);
+    assert_eq!(key("web"), json(frozen.as_bytes())["key"]);
 }
 
 #[test]

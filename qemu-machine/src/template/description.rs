@@ -59,7 +59,18 @@ pub(super) fn read(directory: &Path) -> Result<MachineSpec, String> {
                 .to_owned(),
         );
     }
-    of_json(&value).ok_or_else(|| format!("{DESCRIPTION} is not complete; make the template again"))
+    let mut spec = of_json(&value)
+        .ok_or_else(|| format!("{DESCRIPTION} is not complete; make the template again"))?;
+    // It may be gone, like the workspace of a test. The paths may all be absolute;
+    // others name nothing in here.
+    if spec
+        .working_directory
+        .as_ref()
+        .is_some_and(|it| !it.is_dir())
+    {
+        spec.working_directory = Some(directory.to_owned());
+    }
+    Ok(spec)
 }
 
 fn of_json(value: &Value) -> Option<MachineSpec> {
@@ -86,7 +97,7 @@ fn of_json(value: &Value) -> Option<MachineSpec> {
 }
 
 /// The binary, so that another program finds the same one.
-fn binary(spec: &MachineSpec) -> OsString {
+pub(super) fn binary(spec: &MachineSpec) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = process::find(spec.binary(), &path).ok();
     let found = found.and_then(|it| std::path::absolute(it).ok());

@@ -68,6 +68,13 @@ pub enum TemplateError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// Some templates of a store could not be removed.
+    NotPruned {
+        /// The keys of those that were removed.
+        removed: Vec<String>,
+        /// Why the others were not: one error for each.
+        failures: Vec<Self>,
+    },
     /// The pool ended before the clone was ready.
     PoolEnded,
     /// The pool cannot be published.
@@ -117,6 +124,10 @@ impl fmt::Display for TemplateError {
             Self::Unusable { path, reason } => {
                 write!(f, "no usable template in {}: {reason}", path.display())
             }
+            Self::NotPruned { failures, .. } => {
+                let all: Vec<String> = failures.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join("; "))
+            }
             Self::NotFound { name, store, names } => {
                 let (name, store) = (name.escape_debug(), store.display());
                 write!(f, "there is no template '{name}' in {store}; ")?;
@@ -149,6 +160,9 @@ impl TemplateError {
                 ErrorKind::Unsupported
             }
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotPruned { failures, .. } => {
+                failures.first().map_or(ErrorKind::System, Self::kind)
+            }
         }
     }
 
@@ -158,6 +172,7 @@ impl TemplateError {
             Self::Save(cause) => cause.io_error(),
             Self::File { cause, .. } => Some(cause),
             Self::Launch(cause) => cause.io_error(),
+            Self::NotPruned { failures, .. } => failures.first().and_then(Self::io_error),
             Self::Publish(cause) => cause.io_error(),
             Self::NotFreezable { .. }
             | Self::PoolEnded

@@ -12,7 +12,7 @@ use crate::process::digest::Digest;
 use crate::process::runtime_dir::PrivateDirectory;
 use crate::process::stamp::Stamp;
 use crate::spec::MachineSpec;
-use crate::spec::image::{FrozenShell, STATE, TemplateFiles, guest_words};
+use crate::spec::image::{FrozenShell, MEMORY, STATE, TemplateFiles, guest_words};
 
 /// The files of a template. If no path was given to keep them at, they are
 /// removed when this is dropped. QEMU has them open, so a clone that runs does
@@ -46,6 +46,12 @@ impl TemplateFiles for Files {
     fn lower_disks(&self) -> Vec<String> {
         let names = self.manifest.files.iter().map(|(name, _)| name.clone());
         names.filter(|name| name.contains(".below")).collect()
+    }
+
+    fn has_read_only_memory(&self) -> bool {
+        let memory = self.directory.join(MEMORY);
+        let is_read_only = File::options().write(true).open(memory).is_err();
+        is_read_only && clones_read_only_memory(self.version())
     }
 
     fn version(&self) -> &str {
@@ -110,9 +116,20 @@ impl TemplateFiles for Files {
     }
 }
 
+/// Whether this QEMU has the option `rom` of memory in a file, which came with 8.2.
+/// Without it, memory that is opened read-only is read-only for the guest.
+fn clones_read_only_memory(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    let (major, minor) = (numbers.next(), numbers.next());
+    matches!((major, minor), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (8, 2))
+}
+
 /// The file whose lock says that a template is in use, and whose time says when
 /// it was used last.
 pub(super) const USED: &str = "used";
+
+/// The file whose time says when a maker of a store asked for the template last.
+pub(super) const ASKED_FOR: &str = "asked-for";
 
 /// What differs between the words of a template and those of a machine.
 fn difference(template: &[OsString], machine: &[OsString]) -> Option<String> {
@@ -143,6 +160,16 @@ fn difference(template: &[OsString], machine: &[OsString]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_option_for_read_only_memory_came_with_a_version() {
+        for version in ["8.2.0", "9.0.1", "10.0.2"] {
+            assert!(clones_read_only_memory(version), "{version}");
+        }
+        for version in ["7.2.9", "8.1.5", "", "x"] {
+            assert!(!clones_read_only_memory(version), "{version}");
+        }
+    }
 
     #[test]
     fn the_first_difference_is_named() {

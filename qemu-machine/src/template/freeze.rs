@@ -22,7 +22,7 @@ use serde_json::json;
 use super::clone::Template;
 use super::description;
 use super::error::TemplateError;
-use super::files::{Files, USED};
+use super::files::{ASKED_FOR, Files, USED};
 use super::host_cpu::host_cpu;
 use super::manifest::Manifest;
 use crate::Machine;
@@ -288,8 +288,10 @@ impl Saved {
             files: files.collect::<Result<_, _>>()?,
             inputs: with(launched.inputs.clone(), qemu),
         };
-        let used = directory.join(USED);
-        File::create_new(&used).map_err(file("make", &used))?;
+        for name in [USED, ASKED_FOR] {
+            let path = directory.join(name);
+            File::create_new(&path).map_err(file("make", &path))?;
+        }
         description::write(&spec, &directory).map_err(file("write in", &directory))?;
         manifest
             .write(&directory)

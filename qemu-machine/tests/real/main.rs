@@ -41,5 +41,6 @@ mod real_template_folders;
 mod real_template_hosts;
 mod real_template_inputs;
 mod real_template_layers;
+mod real_template_store;
 mod real_templates;
 mod shells;

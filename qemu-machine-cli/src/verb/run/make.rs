@@ -27,7 +27,8 @@ use crate::{duration, output, progress};
 /// Boots a machine, does the steps, freezes it, and prints the template's key.
 ///
 /// If the store has it already, made of the same QEMU, files, options and steps,
-/// nothing is booted. Two at once boot once.
+/// nothing is booted. Two at once boot once. The name stands for the template that
+/// was asked for last.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::verb) struct Make {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::Args;
+use qemu_machine::error::TemplateError;
 use qemu_machine::template::StoredTemplate;
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ pub(super) struct Remove {
 /// Removes templates that were not used for the longest time, and what killed
 /// makers left.
 ///
-/// Those in use stay.
+/// Those in use stay. If a template cannot be removed, the status is 1.
 #[derive(Debug, Args)]
 #[command(after_help = PRUNE_EXAMPLES)]
 pub(super) struct Prune {
@@ -110,10 +111,22 @@ impl Prune {
     pub(super) fn run(self) -> Result<Outcome, Failure> {
         let store = self.store.open_existing()?;
         let limit = if self.all { 0 } else { self.size };
-        for key in store.prune(limit).map_err(Failure::failed)? {
+        let (removed, failures) = match store.prune(limit) {
+            Ok(removed) => (removed, Vec::new()),
+            Err(TemplateError::NotPruned { removed, failures }) => (removed, failures),
+            Err(error) => return Err(Failure::failed(error)),
+        };
+        for key in removed {
             output::print(&Removed { key }, self.json)?;
         }
-        Ok(Outcome::Succeeded)
+        for failure in &failures {
+            output::error(failure);
+        }
+        Ok(if failures.is_empty() {
+            Outcome::Succeeded
+        } else {
+            Outcome::Failed
+        })
     }
 }
 

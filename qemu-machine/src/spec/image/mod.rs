@@ -75,6 +75,9 @@ pub(crate) trait TemplateFiles: fmt::Debug + Send + Sync {
     /// The disks below the ones that the guest had, if it was a clone itself.
     fn lower_disks(&self) -> Vec<String>;
 
+    /// Whether QEMU must not open the memory for writing, and can do without.
+    fn has_read_only_memory(&self) -> bool;
+
     /// The version of the QEMU that froze it; empty if it is not known.
     fn version(&self) -> &str;
 
@@ -147,13 +150,18 @@ impl Image {
             Self::Template(files) => (files.directory().join(MEMORY), false),
             _ => (self.written_memory(directory)?, true),
         };
-        Some(
-            OptionGroup::new("memory-backend-file")
-                .set("id", MEMORY_ID)
-                .set("size", size_bytes.to_string())
-                .set("mem-path", path)
-                .switch("share", is_shared),
-        )
+        let memory = OptionGroup::new("memory-backend-file")
+            .set("id", MEMORY_ID)
+            .set("size", size_bytes.to_string())
+            .set("mem-path", path)
+            .switch("share", is_shared);
+        Some(match self {
+            // The guest writes to a private copy all the same.
+            Self::Template(files) if files.has_read_only_memory() => {
+                memory.switch("readonly", true).switch("rom", false)
+            }
+            _ => memory,
+        })
     }
 }
 

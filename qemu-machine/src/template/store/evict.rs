@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::StoredTemplate;
-use super::lock::{LOCK_ENDING, MakerLock, try_lock};
+use super::lock::{LOCK_ENDING, MakerLock, is_named, try_lock};
 use crate::template::files::USED;
 
 /// The keys of the templates that must go, so that the others take at most
@@ -33,17 +33,26 @@ pub(super) fn remove(store: &Path, key: &str) -> io::Result<bool> {
     let Some(_lock) = MakerLock::try_take(store, key)? else {
         return Ok(false);
     };
-    let path = store.join(key);
-    let used = match File::open(path.join(USED)) {
-        Ok(used) => used,
+    remove_free(&store.join(key))
+}
+
+/// Removes a template, while this process has the lock of its maker. Returns
+/// `false` if a process uses it.
+pub(super) fn remove_free(path: &Path) -> io::Result<bool> {
+    match lock_alone(path) {
+        // The lock is held until all is gone.
+        Ok(Some(_used)) => gone(path),
+        Ok(None) => Ok(false),
         // It is not complete.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(&path),
-        Err(error) => return Err(error),
-    };
-    if !try_lock(&used)? {
-        return Ok(false);
+        Err(error) if error.kind() == io::ErrorKind::NotFound => gone(path),
+        Err(error) => Err(error),
     }
-    gone(&path)
+}
+
+/// Locks a template for this process alone; `None` if a process has it open.
+fn lock_alone(path: &Path) -> io::Result<Option<File>> {
+    let (_turn, used) = take_turn(path)?;
+    Ok(try_lock(&used)?.then_some(used))
 }
 
 /// Removes what is left of a store that has no templates: the digests of inputs.
@@ -71,9 +80,37 @@ pub(super) fn remove_locks(store: &Path) {
     }
 }
 
-/// Whether a process has the template open.
+/// Whether a process has the template open, or removes it.
 pub(super) fn is_in_use(path: &Path) -> io::Result<bool> {
-    Ok(!try_lock(&File::open(path.join(USED))?)?)
+    let (_turn, used) = take_turn(path)?;
+    let is_free = try_lock(&used)?;
+    // At once, although a child that another thread starts now may have the file, too.
+    used.unlock()?;
+    Ok(!is_free)
+}
+
+/// Waits for the turn to lock a template alone. Also returns its file to lock.
+fn take_turn(path: &Path) -> io::Result<(Turn, File)> {
+    loop {
+        let directory = File::open(path)?;
+        directory.lock()?;
+        let turn = Turn(directory);
+        let used = File::open(path.join(USED))?;
+        // If not, the file may be that of another directory with this name.
+        if is_named(&turn.0, path)? {
+            return Ok((turn, used));
+        }
+    }
+}
+
+/// A lock on the template's directory. Who tries to lock its file `used` alone takes
+/// turns with the others, so that nobody takes them for users of the template.
+struct Turn(File);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 fn gone(path: &Path) -> io::Result<bool> {
@@ -87,8 +124,12 @@ pub(super) const DIGESTS: &str = "digests";
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
     use std::time::{Duration, SystemTime};
 
+    use super::super::use_lock;
     use super::*;
 
     #[test]
@@ -111,6 +152,65 @@ mod tests {
         assert_eq!(victims(&all, 20), ["oldest", "old"]);
         assert_eq!(victims(&all, 0), ["oldest", "old", "new"]);
         assert_eq!(victims(&[], 0), [""; 0]);
+    }
+
+    /// A store with a template, as far as its locks go.
+    fn store_with(test: &str, key: &str) -> PathBuf {
+        let name = format!("evict-{}-{test}", std::process::id());
+        let store = std::env::temp_dir().join(name);
+        make_template(&store.join(key));
+        store
+    }
+
+    fn make_template(path: &Path) {
+        fs::create_dir_all(path).unwrap();
+        File::create_new(path.join(USED)).unwrap();
+    }
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn who_looks_is_no_user() {
+        let store = store_with("looks", KEY);
+        let path = store.join(KEY);
+        let looks = || (0..1000).all(|_| !is_in_use(&path).unwrap());
+        thread::scope(|scope| {
+            let all = [(); 4].map(|()| scope.spawn(looks));
+            assert!(all.into_iter().all(|it| it.join().unwrap()));
+        });
+        let user = use_lock(&path).unwrap();
+        assert!(is_in_use(&path).unwrap());
+        drop(user);
+        assert!(!is_in_use(&path).unwrap());
+        fs::remove_dir_all(&store).unwrap();
+    }
+
+    #[test]
+    fn who_looks_keeps_nobody_from_removing() {
+        let store = store_with("removes", KEY);
+        let path = store.join(KEY);
+        let has_ended = AtomicBool::new(false);
+        let look = || {
+            while !has_ended.load(Ordering::Relaxed) {
+                let _ = is_in_use(&path);
+            }
+        };
+        let removed = thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(look);
+            }
+            let removed = (0..200).all(|_| {
+                let removed = matches!(remove(&store, KEY), Ok(true));
+                if removed {
+                    make_template(&path);
+                }
+                removed
+            });
+            has_ended.store(true, Ordering::Relaxed);
+            removed
+        });
+        assert!(removed);
+        fs::remove_dir_all(&store).unwrap();
     }
 
     #[test]

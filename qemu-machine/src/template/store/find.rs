@@ -1,12 +1,18 @@
 //! Finds a template of a store by its name, or by the beginning of its key.
 
+use std::io;
+use std::time::SystemTime;
+
 use super::{StoredTemplate, TemplateStore};
+use crate::template::files::ASKED_FOR;
 use crate::template::{Template, TemplateError, TemplateFacts};
 
 impl TemplateStore {
     /// Finds a template by its key, by the beginning of its key (4 digits or
     /// more), or by the name of the machine that was frozen. Of several with one
-    /// name, it is the one made last.
+    /// name, it is the last that was made, or found by
+    /// [`template`](Self::template) instead of being made again. In a store that
+    /// cannot be written, nothing is kept of the latter.
     ///
     /// # Errors
     /// [`TemplateError::NotFound`] has the names of those that are there. It
@@ -19,7 +25,8 @@ impl TemplateStore {
         let facts: Vec<Option<TemplateFacts>> = facts.collect();
         let named = facts.iter().enumerate().filter_map(|(index, facts)| {
             let facts = facts.as_ref()?;
-            (facts.name.as_deref() == Some(name)).then_some((facts.made, index))
+            let asked_for = asked_for(&templates[index]).unwrap_or(facts.made);
+            (facts.name.as_deref() == Some(name)).then_some((asked_for, index))
         });
         let named = named.max().map(|(_, index)| &templates[index]);
         let mut keyed = templates.iter().filter(|it| begins(&it.key, name));
@@ -50,6 +57,11 @@ impl StoredTemplate {
     pub fn open(&self) -> Result<Template, TemplateError> {
         Template::open_as_frozen(&self.path)
     }
+}
+
+/// When a maker asked for it last.
+fn asked_for(template: &StoredTemplate) -> io::Result<SystemTime> {
+    template.path.join(ASKED_FOR).metadata()?.modified()
 }
 
 /// Whether this is a key, or the beginning of one.

@@ -1,16 +1,21 @@
-//! The key of a template: a digest of everything that it is made of.
+//! The key of a template: a digest of everything that it is made of, and of where
+//! that is.
+//!
+//! Clones need the files at their paths. So equal files at other paths make another
+//! template, which does not end with the files of the first.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime};
 
 use crate::machine::freezable::inputs;
 use crate::process::digest::Digest;
 use crate::spec::MachineSpec;
 use crate::spec::image::guest_words;
+use crate::template::description;
 use crate::template::host_cpu::host_cpu;
 
 /// The key of the template of this machine, with the set-up of this version.
@@ -32,7 +37,12 @@ pub(super) fn key(spec: &MachineSpec, version: &str, digests: &Path) -> io::Resu
         let binary = spec.binary().display();
         io::Error::new(io::ErrorKind::NotFound, format!("no program '{binary}'"))
     })?;
+    digest.add(description::binary(spec).as_bytes());
     for input in inputs {
+        // What QEMU opens, which may be a link, and what that is.
+        for path in [absolute(&input)?, input.canonicalize()?] {
+            digest.add(path.as_os_str().as_bytes());
+        }
         digest.add(content(&input, digests)?.as_bytes());
     }
     Ok(digest.hex())
@@ -110,7 +120,7 @@ fn keep(digests: &Path, at: &Path, digest: &str) -> io::Result<()> {
 }
 
 /// Changes whenever templates of an older version cannot be used.
-const FORMAT: &[u8] = b"qemu-machine template 2";
+const FORMAT: &[u8] = b"qemu-machine template 3";
 const KEPT_DIGESTS: usize = 1000;
 /// Some file systems count the time in steps of 2 s.
 const SETTLED: Duration = Duration::from_secs(3);

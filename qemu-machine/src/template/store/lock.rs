@@ -74,7 +74,7 @@ fn open(store: &Path, key: &str) -> io::Result<(PathBuf, File)> {
 }
 
 /// Whether the path still names this file.
-fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+pub(super) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let opened = file.metadata()?;
     match path.symlink_metadata() {
         Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),

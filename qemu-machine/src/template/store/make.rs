@@ -22,13 +22,13 @@ use std::time::{Duration, SystemTime};
 
 use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
-use super::evict::DIGESTS;
+use super::evict::{self, DIGESTS};
 use super::lock::MakerLock;
 use super::{TemplateStore, file, key};
 use crate::Machine;
 use crate::process::blocking::in_thread;
 use crate::spec::MachineBuilder;
-use crate::template::files::USED;
+use crate::template::files::{ASKED_FOR, USED};
 use crate::template::{Template, TemplateError};
 
 /// Opens a template of a store, or makes it; made by
@@ -62,8 +62,12 @@ impl TemplateStore {
     /// [freezable](MachineBuilder::freezable).
     ///
     /// The key of the template is a digest of QEMU, of the kernel and the images,
-    /// and of the part of the command line that the guest sees. The
-    /// [version](MakeTemplate::version) of the set-up is part of it, too.
+    /// and of the part of the command line that the guest sees. The paths of the
+    /// files and the [version](MakeTemplate::version) of the set-up are part of it,
+    /// too.
+    ///
+    /// A template that was damaged, or whose files were touched, is made again. If
+    /// it is in use, it stays under another key.
     pub fn template(&self, machine: &MachineBuilder) -> MakeTemplate {
         MakeTemplate {
             store: self.clone(),
@@ -142,18 +146,31 @@ impl MakeTemplate {
         if let Err(error) = &opened {
             engine::log(log::Level::Info, module_path!(), || error.to_string());
         }
-        opened.ok()
+        let opened = opened.ok()?;
+        // From now on, its name stands for it.
+        let asked_for = File::open(path.join(ASKED_FOR));
+        if let Err(error) = asked_for.and_then(|it| it.set_modified(SystemTime::now())) {
+            let told = file("note the last use of the name of", path)(error);
+            engine::log(log::Level::Warn, module_path!(), || told.to_string());
+        }
+        Some(opened)
+    }
+
+    /// Removes a template that cannot be used any more. If it is in use, it gets
+    /// another key instead: what runs may need its files, and it goes later, like
+    /// any other.
+    fn make_room(&self, path: &Path) -> Result<(), TemplateError> {
+        let removed = evict::remove_free(path);
+        if !removed.map_err(file("remove the old template", path))? {
+            let aside = self.store.random_path()?;
+            fs::rename(path, &aside).map_err(file("move the old template", path))?;
+        }
+        Ok(())
     }
 
     /// Makes the template, while this process has the lock on it.
     async fn make(mut self, path: &Path) -> Result<Template, TemplateError> {
-        // It cannot be used any more.
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file("remove the old template", path)(error));
-            }
-            _ => {}
-        }
+        self.make_room(path)?;
         let machine = self.machine.clone().freezable_in(&self.store.directory);
         let vm = machine.launch().await.map_err(TemplateError::Launch)?;
         if let Some(set_up) = self.set_up.take() {
@@ -179,7 +196,8 @@ impl MakeTemplate {
 /// Locks a template against removal; fails if it is not there.
 pub(in crate::template) fn use_lock(path: &Path) -> io::Result<File> {
     let name = path.join(USED);
-    let used = File::options().read(true).write(true).open(&name)?;
+    // So that it also works in a store that cannot be written.
+    let used = File::open(&name)?;
     used.lock_shared()?;
     let (opened, named) = (used.metadata()?, name.metadata()?);
     if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {

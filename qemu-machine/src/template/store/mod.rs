@@ -7,8 +7,8 @@
 //! DIRECTORY/qemu-machine-… what is being made; the next launch here removes a dead one
 //! ```
 //!
-//! The key is a digest of everything that a template is made of. The kernel
-//! releases each lock with its process, however that ends.
+//! The key is a digest of everything that a template is made of, and of where that
+//! is. The kernel releases each lock with its process, however that ends.
 
 mod evict;
 mod find;
@@ -141,6 +141,11 @@ impl TemplateStore {
     /// [`TemplateError::File`], if the host gives no random bytes.
     pub fn unused_path(&self) -> Result<PathBuf, TemplateError> {
         self.keep_limit();
+        self.random_path()
+    }
+
+    /// A path at which nothing is.
+    fn random_path(&self) -> Result<PathBuf, TemplateError> {
         let mut bytes = [0; 16];
         let random = Path::new("/dev/urandom");
         let read = fs::File::open(random).and_then(|mut it| it.read_exact(&mut bytes));
@@ -174,7 +179,7 @@ impl TemplateStore {
     /// [`TemplateError::File`], if it cannot be removed.
     pub fn remove(&self, key: &str) -> Result<bool, TemplateError> {
         let removed = evict::remove(&self.directory, key);
-        removed.map_err(file("remove a template in", &self.directory))
+        removed.map_err(file("remove the template", &self.directory.join(key)))
     }
 
     /// Removes the templates that were used least, until those left take at most
@@ -184,16 +189,29 @@ impl TemplateStore {
     ///
     /// # Errors
     /// [`TemplateError::File`], if the store cannot be read.
+    /// [`TemplateError::NotPruned`], if a template cannot be removed; the others
+    /// are removed.
     pub fn prune(&self, limit_bytes: u64) -> Result<Vec<String>, TemplateError> {
         runtime_dir::sweep(&self.directory);
         let victims = evict::victims(&self.list()?, limit_bytes);
-        let gone = |key: &String| evict::remove(&self.directory, key).unwrap_or(false);
-        let gone: Vec<String> = victims.into_iter().filter(gone).collect();
+        let (mut removed, mut failures) = (Vec::new(), Vec::new());
+        for key in victims {
+            match self.remove(&key) {
+                Ok(true) => removed.push(key),
+                // Somebody uses it since.
+                Ok(false) => {}
+                Err(error) => failures.push(error),
+            }
+        }
         evict::remove_locks(&self.directory);
         if limit_bytes == 0 && self.list()?.is_empty() {
             evict::remove_digests(&self.directory);
         }
-        Ok(gone)
+        if failures.is_empty() {
+            Ok(removed)
+        } else {
+            Err(TemplateError::NotPruned { removed, failures })
+        }
     }
 
     /// Removes what is over the limit. If that fails, the store is only too large.
