@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 from qemu_machine import ForkError
 
-from support import Script, Test, has_ended, tiny
+from support import LONG, Script, Test, has_ended, tiny
 
 class Ends(unittest.TestCase):
     def check(self, body: str, status: int = 0) -> None:
@@ -185,10 +186,8 @@ def launch_one(number: int) -> str:
 
 
 class Subinterpreters(unittest.TestCase):
-    def test_they_are_refused_clearly(self) -> None:
-        program = """
-import sys, qemu_machine
-qemu_machine.Machine
+    HEAD = """
+import sys
 body = '''
 import os
 try:
@@ -199,15 +198,43 @@ except ImportError as error:
 '''
 if sys.version_info >= (3, 13):
     import _interpreters as interpreters
-    interpreters.exec(interpreters.create("legacy"), body)
+    made = interpreters.create("legacy")
+    run = interpreters.exec
 else:
     import _xxsubinterpreters as interpreters
-    interpreters.run_string(interpreters.create(isolated=False), body)
+    made = interpreters.create(isolated=False)
+    run = interpreters.run_string
 """
+
+    def check(self, body: str) -> None:
+        """A program does this, in which the subinterpreter is refused and the main
+        interpreter has a machine."""
         ended = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", self.HEAD + body],
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            cwd=Path(__file__).parent,
         )
-        self.assertIn("subinterpreter", ended.stdout, ended.stderr)
+        self.assertIn("this is a subinterpreter: use threads", ended.stdout, ended.stderr)
+        self.assertIn("the main one has True", ended.stdout, ended.stderr)
+        self.assertNotIn("imported", ended.stdout)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+
+    USE = """
+from support import tiny
+with tiny() as vm:
+    print("the main one has", vm.is_running)
+"""
+
+    def test_they_are_refused_after_the_main_interpreter(self) -> None:
+        self.check(self.USE + "run(made, body)")
+
+    def test_they_are_refused_before_the_main_interpreter(self) -> None:
+        self.check("run(made, body)" + self.USE)
+
+    def test_the_end_of_one_harms_nothing(self) -> None:
+        self.check("run(made, body); interpreters.destroy(made)" + self.USE)
 
 
 class Signals(Test):
