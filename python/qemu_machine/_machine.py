@@ -44,8 +44,8 @@ class Machine:
 
     Nothing runs until it is entered: ``with Machine(…) as vm``, or ``async with``,
     or :meth:`launch`. It is gone when the block ends, however it ends. If QEMU
-    failed meanwhile, and nobody has asked for the report, the end of the block
-    raises ``GuestCrashed``.
+    failed meanwhile, and no call has returned or raised the report, the end of the
+    block raises ``GuestCrashed``.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Machine:
         )  # fmt: skip
         self._native: Optional[_native.Machine] = None
         self._owner = 0
-        self._is_reported = False
+        self._was_reported = False
 
     @classmethod
     def from_argv(cls, argv: Sequence[Path], **options: Any) -> Self:
@@ -159,10 +159,12 @@ class Machine:
         vm = self._to_end()
         if vm is None:
             return
+        # Before the shutdown, which raises it too.
+        is_reported = self._is_reported
         try:
             vm.shutdown(None, None).wait()
         except QemuMachineError:
-            if error is None and not self._is_reported:
+            if error is None and not is_reported:
                 raise
         except BaseException:
             # A signal's handler raised. The machine ends before its exception goes
@@ -184,10 +186,12 @@ class Machine:
         vm = self._to_end()
         if vm is None:
             return
+        # Before the shutdown, which raises it too.
+        is_reported = self._is_reported
         try:
             await vm.shutdown(None, None)
         except QemuMachineError:
-            if error is None and not self._is_reported:
+            if error is None and not is_reported:
                 raise
         except BaseException:
             # The task was cancelled. A kill takes some milliseconds, and the task
@@ -424,14 +428,23 @@ class Machine:
             raise RuntimeError("the machine runs already")
 
     def _begin(self, vm: _native.Machine) -> None:
-        self._native, self._owner, self._is_reported = vm, os.getpid(), False
+        self._native, self._owner, self._was_reported = vm, os.getpid(), False
 
     def _to_end(self) -> Optional[_native.Machine]:
         # A fork leaves the block too, and must not end its parent's machine.
         return self._native if self._owner == os.getpid() else None
 
+    @property
+    def _is_reported(self) -> bool:
+        """Whether a call has returned the report, or raised it."""
+        return self._was_reported or (self._native is not None and self._native.is_told)
+
+    @_is_reported.setter
+    def _is_reported(self, is_reported: bool) -> None:
+        self._was_reported = is_reported
+
     def _reported(self, report: ExitReport) -> ExitReport:
-        self._is_reported = True
+        self._was_reported = True
         return report
 
 

@@ -18,6 +18,7 @@ mod input;
 mod interpreter;
 mod json;
 mod launch;
+mod launched;
 mod limit;
 mod machine;
 mod migration;

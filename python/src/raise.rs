@@ -16,7 +16,7 @@ use qemu_machine::qmp::Disconnected;
 use qemu_machine::qmp::error::{ErrorClass, ErrorReply};
 use qemu_machine::spec::CommandLine;
 
-use crate::report;
+use crate::{launched, report};
 
 /// An error that Python can raise.
 pub(crate) trait Raise: std::error::Error + Sized {
@@ -69,6 +69,7 @@ pub(crate) fn described(error: &impl Raise, py: Python<'_>) -> PyErr {
     exception(py, error.class(), error.to_string(), |details| {
         details.set_item("kind", kind_name(error.kind()))?;
         if let Some(report) = error.report() {
+            launched::tell(py, report);
             details.set_item("report", report::to_python(py, report)?)?;
         }
         if let Some((command, reply)) = error.refusal() {
