@@ -15,7 +15,7 @@ from ._machine import Machine
 if TYPE_CHECKING:
     import os
     from types import TracebackType
-    from typing import Awaitable, Callable, Mapping, Sequence, Type, Union
+    from typing import Awaitable, Callable, Coroutine, Mapping, Sequence, Type, Union
 
     from typing_extensions import Self
 
@@ -205,7 +205,7 @@ class AsyncPool:
         """Takes a clone that is ready. If none is, it makes one."""
         return Clone._running(await self._native.take(timeout))
 
-    def wait_until_filled(self) -> Awaitable[int]:
+    def wait_until_filled(self) -> Coroutine[Any, Any, int]:
         """Waits until it is full, or cannot make more. Returns how many are ready."""
         return self._native.wait_until_filled()
 
