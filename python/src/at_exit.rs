@@ -16,12 +16,15 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use qemu_machine::Wait;
 
-use crate::launched;
+use crate::{launched, raise, report};
 
 /// Ends all machines of this process that are alive. Other threads do not return
 /// from their waits any more.
 #[pyfunction]
-pub(crate) fn end_all(py: Python<'_>) {
+pub(crate) fn end_all(py: Python<'_>) -> PyResult<()> {
+    // Objects that are collected later may still ask for the reports.
+    report::class(py)?;
+    raise::classes(py)?;
     let machines = launched::all(py);
     IS_LAST.set(true);
     ENDING.store(true, Ordering::SeqCst);
@@ -34,6 +37,7 @@ pub(crate) fn end_all(py: Python<'_>) {
             }
         }
     });
+    Ok(())
 }
 
 /// A result that is being made, with the interpreter's lock.

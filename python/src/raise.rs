@@ -6,7 +6,8 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule, PyType};
 use qemu_machine::ExitReport;
 use qemu_machine::error::{
     AgentError, BestAccelError, ConnectError, ErrorKind, EventError, ExecuteError, ExitError,
@@ -91,7 +92,7 @@ pub(crate) fn exception(
     let make = || {
         let details = PyDict::new(py);
         describe(&details)?;
-        let class = py.import("qemu_machine._errors")?.getattr(class)?;
+        let class = classes(py)?.getattr(class)?;
         let class = class.cast_into::<PyType>()?;
         class.call((message,), Some(&details))
     };
@@ -104,6 +105,15 @@ pub(crate) fn exception(
         }
     }
 }
+
+/// The module of the exceptions. It stays usable at the end of the interpreter, when
+/// nothing can be imported.
+pub(crate) fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    let import = || PyResult::Ok(py.import("qemu_machine._errors")?.unbind());
+    Ok(ERRORS.get_or_try_init(py, import)?.bind(py))
+}
+
+static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The class of an error that a machine's end or a guest's panic causes.
 fn class_of_end(report: Option<&ExitReport>, has_panicked: bool) -> Option<&'static str> {

@@ -92,6 +92,20 @@ atexit.register(lambda: print(vm.wait().signal))
 atexit.register(m._native.end_all)
 """)
 
+    def test_an_object_that_is_collected_at_the_end_uses_the_machine(self) -> None:
+        self.check("""
+class Last:
+    def __init__(self, vm): self.vm = vm
+    def __del__(self):
+        assert self.vm.shutdown().signal == 9
+        assert not self.vm.is_running
+        try:
+            self.vm.qmp.execute("query-status")
+        except Exception as error:
+            assert type(error).__name__ == "MachineEnded"
+last = Last(vm)
+""")
+
     def test_a_machine_in_a_cycle_is_alive_at_the_end(self) -> None:
         self.check("vm.self = vm; vm.more = [vm]")
 
