@@ -7,6 +7,10 @@ from typing import Tuple
 
 #: What the library says, and what it is here. Longer texts come first.
 WORDS: Tuple[Tuple[str, str], ...] = (
+    (
+        "launched without a port for a guest agent",
+        "launched without a port for a guest agent; add one by `Machine(agent=True)`",
+    ),
     ("add one by `builder.console()`", "add one by `Machine(console=True)`"),
     ("add it by `builder.qtest()`", "add it by `Machine(qtest=True)`"),
     (

@@ -247,7 +247,13 @@ impl Raise for AgentError {
     const TIMEOUT: &'static str = "AgentTimeout";
 
     fn kind(&self) -> ErrorKind {
-        self.kind()
+        match self.disconnected() {
+            // Nothing has ended: the machine was launched without a port for an agent.
+            Some(cause @ Disconnected::ServerEnded(_)) if report_in(cause).is_none() => {
+                ErrorKind::Unsupported
+            }
+            _ => self.kind(),
+        }
     }
 
     fn report(&self) -> Option<&ExitReport> {

@@ -4,6 +4,7 @@ import re
 import unittest
 
 from qemu_machine import (
+    AgentError,
     ConsoleError,
     DisplayError,
     LaunchError,
@@ -25,6 +26,8 @@ class Advice(Test):
 
     def test_a_missing_part_is_an_error_of_that_part_which_says_how_to_add_it(self) -> None:
         uses = (
+            (AgentError, "`Machine(agent=True)`", lambda vm: vm.agent.ping()),
+            (AgentError, "`Machine(agent=True)`", lambda vm: vm.agent.read_file("/x")),
             (ConsoleError, "`Machine(console=True)`", lambda vm: vm.console.expect("x")),
             (ConsoleError, "`Machine(console=True)`", lambda vm: vm.console.send("x")),
             (ConsoleError, "`Machine(console=True)`", lambda vm: vm.console.shell()),
