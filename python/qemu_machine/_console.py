@@ -96,6 +96,8 @@ class ShellOutput:
 
 
 def _listed(patterns: Any) -> List[Any]:
+    if isinstance(patterns, list) and not patterns:
+        raise ValueError("a console is searched for one pattern or more, and the list is empty")
     return patterns if isinstance(patterns, list) else [patterns]
 
 

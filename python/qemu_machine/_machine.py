@@ -16,6 +16,7 @@ from ._input import Keyboard, Mouse
 from ._limits import DEFAULT
 from ._migration import nodes
 from ._monitor import Events, Qmp
+from ._options import checked
 from ._qtest import Qtest
 
 if TYPE_CHECKING:
@@ -94,16 +95,16 @@ class Machine:
         :meth:`migrate_to` or :meth:`load_from`.
         """
         self._binary = os.fspath(binary)
-        self._options: Dict[str, Any] = dict(
-            args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
+        self._options: Dict[str, Any] = checked(dict(
+            args=args, memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, incoming=incoming, disks=[_disk(disk) for disk in disks],
-            netdev_user=netdev_user, agent=agent,
-            console=console if console_log is None else (console, console_log), qtest=qtest,
-            freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
-            log_dir=log_dir, transcript=transcript, timeout=timeout,
-            launch_timeout=launch_timeout, quit_timeout=quit_timeout,
-        )  # fmt: skip
+            firmware=firmware, incoming=incoming, disks=disks,
+            netdev_user=netdev_user, agent=agent, console=console, qtest=qtest,
+            freezable=freezable, name=name, cwd=cwd, env=env, wrapper=wrapper,
+            log_dir=log_dir, console_log=console_log if console else None,
+            transcript=transcript, timeout=timeout, launch_timeout=launch_timeout,
+            quit_timeout=quit_timeout,
+        ))  # fmt: skip
         self._native: Optional[_native.Machine] = None
         self._owner = 0
         self._was_reported = False
@@ -112,6 +113,8 @@ class Machine:
     def from_argv(cls, argv: Sequence[Path], **options: Any) -> Self:
         """A machine with this command line: the binary and its arguments. Only what
         the package needs itself is added to it, such as the monitor."""
+        if isinstance(argv, (str, bytes)):
+            raise TypeError(f"a command line is a list of arguments, not {argv!r}")
         if not argv:
             raise ValueError("a command line begins with the binary, but it is empty")
         return cls(argv[0], args=argv[1:], **options)
@@ -407,6 +410,14 @@ class Machine:
         report = self._vm().report
         return None if report is None else self._reported(report)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._native is not None:
+            raise TypeError(
+                "a Machine that was launched cannot be pickled or copied: it belongs to this "
+                "process; launch another one there"
+            )
+        return super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         state = "not launched"
         if self._native is not None and self._owner == os.getpid():
@@ -452,14 +463,6 @@ def best_accel(binary: Path, *, timeout: Limit = DEFAULT) -> str:
     """The best accelerator of this QEMU that really runs a guest on this host, for
     ``Machine(accel=…)``. The finding is kept on disk."""
     return _native.best_accel(binary, timeout).wait()
-
-
-def _disk(disk: Disk) -> Any:
-    if isinstance(disk, (str, os.PathLike)):
-        return os.fspath(disk)
-    if "file" not in disk:
-        raise ValueError("a disk has a file, but its options lack 'file'")
-    return [(key, os.fspath(value)) for key, value in disk.items()]
 
 
 def _kill(vm: _native.Machine) -> None:

@@ -11,6 +11,7 @@ from . import _native
 from ._errors import QemuMachineError
 from ._limits import DEFAULT
 from ._machine import Machine
+from ._options import checked
 
 if TYPE_CHECKING:
     import os
@@ -54,11 +55,11 @@ class Template:
     ) -> Clone:
         """A clone. Nothing runs until it is entered or launched; then its guest goes
         on. The launch refuses ``args`` that the guest would notice."""
-        options = dict(
-            args=list(args), name=name, env=None if env is None else dict(env),
+        options = checked(dict(
+            args=args, name=name, env=env,
             log_dir=log_dir, console_log=console_log, transcript=transcript, timeout=timeout,
             launch_timeout=launch_timeout, quit_timeout=quit_timeout,
-        )  # fmt: skip
+        ))  # fmt: skip
         # The limits of the template are the default.
         given = {key: value for key, value in options.items() if value is not DEFAULT}
         return Clone(self._native, given)
