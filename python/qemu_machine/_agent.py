@@ -9,7 +9,7 @@ from ._json import encode
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
-    from typing import Awaitable, Mapping
+    from typing import Coroutine, Mapping
 
     from typing_extensions import Self
 
@@ -125,11 +125,11 @@ class AsyncGuestAgent:
     def __init__(self, native: _native.Agent) -> None:
         self._native = native
 
-    def ping(self, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def ping(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Waits for an answer."""
         return self._native.ping(timeout)
 
-    def wait_until_ready(self, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def wait_until_ready(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Waits until the agent runs."""
         return self._native.wait_until_ready(timeout)
 
@@ -139,7 +139,7 @@ class AsyncGuestAgent:
         arguments: Optional[Mapping[str, Any]] = None,
         *,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Any]:
+    ) -> Coroutine[Any, Any, Any]:
         """Executes a command of the agent, such as ``guest-get-osinfo``."""
         return self._native.execute(command, encode(arguments), timeout)
 
@@ -150,17 +150,17 @@ class AsyncGuestAgent:
         env: Optional[Mapping[str, str]] = None,
         input: Union[str, bytes, None] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[ExecOutput]:
+    ) -> Coroutine[Any, Any, ExecOutput]:
         """Runs a program in the guest, and waits for its end."""
         return _exec(self._native, program, arguments, env, input, timeout)
 
-    def read_file(self, path: str, *, timeout: Limit = DEFAULT) -> Awaitable[bytes]:
+    def read_file(self, path: str, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, bytes]:
         """The content of a file of the guest."""
         return self._native.read_file(path, timeout)
 
     def write_file(
         self, path: str, content: Union[str, bytes], *, timeout: Limit = DEFAULT
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Writes a file of the guest."""
         return self._native.write_file(path, _bytes(content), timeout)
 

@@ -15,7 +15,7 @@ from ._qtest import AsyncQtest
 
 if TYPE_CHECKING:
     import os
-    from typing import Awaitable, Sequence, Union
+    from typing import Coroutine, Sequence, Union
 
     from ._display import Screenshot
     from ._limits import Limit
@@ -69,7 +69,7 @@ class AsyncMachine:
         """The display, if it has one."""
         return AsyncDisplay(self._machine._vm().display)
 
-    def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
+    def execute(self, command: str, /, **arguments: Any) -> Coroutine[Any, Any, Any]:
         """Executes a command of QMP; short for ``qmp.execute``."""
         return self.qmp.execute(command, **arguments)
 
@@ -77,9 +77,13 @@ class AsyncMachine:
         """Subscribes to events with these names, or to all events."""
         return self.qmp.events(*names)
 
-    def screenshot(self, *, timeout: Limit = DEFAULT) -> Awaitable[Screenshot]:
+    def screenshot(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, Screenshot]:
         """A picture of the display; short for ``display.screenshot``."""
         return self._machine._vm().display.screenshot(timeout)
+
+    async def launch(self) -> Machine:
+        """Launches it now. Prefer ``async with``, which also ends it."""
+        return await self._machine.__aenter__()
 
     async def wait(self, *, timeout: Limit = DEFAULT) -> ExitReport:
         """Waits until it ends by itself, and returns the report."""
@@ -100,7 +104,7 @@ class AsyncMachine:
         self._machine._is_reported = True
         return await vm.kill()
 
-    def prepare_wake(self, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def prepare_wake(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Prepares the guest for :meth:`wake`, before it is frozen."""
         return self._machine._vm().prepare_wake(timeout)
 
@@ -125,25 +129,25 @@ class AsyncMachine:
         identity: Optional[Identity] = None,
         hostname: Optional[str] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Identity]:
+    ) -> Coroutine[Any, Any, Identity]:
         """Gives the Linux guest of a clone its own identity, and the right time."""
         return self._machine._vm().wake(identity, hostname, timeout)
 
     def migrate_to(
         self, other: Machine, *, live: bool = False, timeout: Limit = DEFAULT
-    ) -> Awaitable[MigrationReport]:
+    ) -> Coroutine[Any, Any, MigrationReport]:
         """Moves the guest to another machine, which was launched with ``incoming``."""
         return self._machine._vm().migrate_to(other._vm(), live, timeout)
 
     def save_to(
         self, path: Path, *, live: bool = False, timeout: Limit = DEFAULT
-    ) -> Awaitable[MigrationReport]:
+    ) -> Coroutine[Any, Any, MigrationReport]:
         """Saves the guest with its memory to a file, but without its disks."""
         return self._machine._vm().save_to(path, live, timeout)
 
     def load_from(
         self, path: Path, *, paused: bool = False, timeout: Limit = DEFAULT
-    ) -> Awaitable[MigrationReport]:
+    ) -> Coroutine[Any, Any, MigrationReport]:
         """Loads a guest that was saved. This machine was launched with ``incoming``."""
         return self._machine._vm().load_from(path, paused, timeout)
 
@@ -153,7 +157,7 @@ class AsyncMachine:
         *,
         disks: Optional[Sequence[str]] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Saves the guest with its memory and its disks, as a snapshot in the disks."""
         return self._machine._vm().save_snapshot(name, nodes(disks), timeout)
 
@@ -163,7 +167,7 @@ class AsyncMachine:
         *,
         disks: Optional[Sequence[str]] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Restores a snapshot. The guest then runs if it ran before this call."""
         return self._machine._vm().load_snapshot(name, nodes(disks), timeout)
 
@@ -173,16 +177,16 @@ class AsyncMachine:
         *,
         disks: Optional[Sequence[str]] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Deletes a snapshot from all disks that have it."""
         return self._machine._vm().delete_snapshot(name, nodes(disks), timeout)
 
-    def snapshots(self, *, timeout: Limit = DEFAULT) -> Awaitable[List[Snapshot]]:
+    def snapshots(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, List[Snapshot]]:
         """The snapshots in the writable disks, the oldest first."""
         return self._machine._vm().snapshots(timeout)
 
     def forwarded_port(
         self, network: str, guest_port: int, *, timeout: Limit = DEFAULT
-    ) -> Awaitable[int]:
+    ) -> Coroutine[Any, Any, int]:
         """The TCP port of the host that is forwarded to a port of the guest."""
         return self._machine._vm().forwarded_port(network, guest_port, timeout)

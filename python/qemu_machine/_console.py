@@ -8,7 +8,7 @@ from ._limits import DEFAULT
 
 if TYPE_CHECKING:
     import re
-    from typing import Awaitable
+    from typing import Coroutine
 
     from . import _native
     from ._limits import Limit
@@ -96,6 +96,8 @@ class ShellOutput:
 
 
 def _listed(patterns: Any) -> List[Any]:
+    if isinstance(patterns, list) and not patterns:
+        raise ValueError("a console is searched for one pattern or more, and the list is empty")
     return patterns if isinstance(patterns, list) else [patterns]
 
 
@@ -151,11 +153,11 @@ class AsyncConsole:
     def __init__(self, native: _native.Console) -> None:
         self._native = native
 
-    def expect(self, pattern: Patterns, *, timeout: Limit = DEFAULT) -> Awaitable[Match]:
+    def expect(self, pattern: Patterns, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, Match]:
         """Waits until the console prints it, and goes on behind it the next time."""
         return self._native.expect(_listed(pattern), timeout)
 
-    def send(self, typed: Union[str, bytes], *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def send(self, typed: Union[str, bytes], *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         r"""Types it. A line ends with ``\n``."""
         return self._native.send(_bytes(typed), timeout)
 
@@ -193,10 +195,10 @@ class AsyncShell:
     def __init__(self, native: _native.Shell) -> None:
         self._native = native
 
-    def run(self, script: str, *, timeout: Limit = DEFAULT) -> Awaitable[ShellOutput]:
+    def run(self, script: str, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, ShellOutput]:
         """Runs a command or a script, and waits for its end."""
         return self._native.run(script, timeout)
 
-    def recover(self, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def recover(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Interrupts a command that timed out, so that the shell is usable again."""
         return self._native.recover(timeout)

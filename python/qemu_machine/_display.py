@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple, Union
 
 from . import _native
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
     import os
-    from typing import Awaitable
+    from typing import Coroutine
 
     from ._limits import Limit
     from ._monitor import AsyncQmp, Qmp
@@ -183,7 +183,7 @@ class AsyncDisplay:
         """The display of one head of the device with this id."""
         return AsyncDisplay(self._native.head(device, head))
 
-    def screenshot(self, *, timeout: Limit = DEFAULT) -> Awaitable[Screenshot]:
+    def screenshot(self, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, Screenshot]:
         """Takes a picture."""
         return self._native.screenshot(timeout)
 
@@ -194,7 +194,7 @@ class AsyncDisplay:
         tolerance: Optional[Tolerance] = None,
         pace: Optional[float] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Screenshot]:
+    ) -> Coroutine[Any, Any, Screenshot]:
         """Waits until it looks like ``picture``."""
         return self._native.expect(picture, tolerance, pace, timeout)
 
@@ -205,7 +205,7 @@ class AsyncDisplay:
         tolerance: Optional[Tolerance] = None,
         pace: Optional[float] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Screenshot]:
+    ) -> Coroutine[Any, Any, Screenshot]:
         """Waits until it has not changed for this time."""
         return self._native.still(seconds, tolerance, pace, timeout)
 
@@ -215,6 +215,6 @@ class AsyncDisplay:
         tolerance: Optional[Tolerance] = None,
         pace: Optional[float] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Screenshot]:
+    ) -> Coroutine[Any, Any, Screenshot]:
         """Waits until it differs from its first picture."""
         return self._native.change(tolerance, pace, timeout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, Type
 
+from ._advice import in_our_words
+
 if TYPE_CHECKING:
     from ._display import Screenshot
     from ._report import ExitReport
@@ -18,7 +20,9 @@ class QemuMachineError(Exception):
     report: Optional[ExitReport] = None
 
     def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
+        super().__init__(in_our_words(message))
+        if details.get("advice"):
+            details["advice"] = in_our_words(details["advice"])
         self.__dict__.update(details)
 
     def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
-    from typing import Awaitable
+    from typing import Coroutine
 
     from typing_extensions import Literal
 
@@ -84,13 +84,13 @@ class AsyncKeyboard:
         layout: Layout = "us",
         pace: Optional[float] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Types a text."""
         return self._native.type_text(text, layout, pace, timeout)
 
     def press(
         self, chord: str, *, hold: Optional[float] = None, timeout: Limit = DEFAULT
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Presses keys together, by QEMU's names, such as ``ctrl-alt-delete``."""
         return self._native.press(chord, hold, timeout)
 
@@ -101,11 +101,11 @@ class AsyncMouse:
     def __init__(self, native: _native.Input) -> None:
         self._native = native
 
-    def move_to(self, x: float, y: float, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def move_to(self, x: float, y: float, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Moves to a place of the screen."""
         return self._native.move_to(x, y, timeout)
 
-    def move_by(self, x: int, y: int, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def move_by(self, x: int, y: int, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Moves to the right and downwards, in steps of the mouse."""
         return self._native.move_by(x, y, timeout)
 
@@ -115,6 +115,6 @@ class AsyncMouse:
         *,
         hold: Optional[float] = None,
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Presses a button, and releases it."""
         return self._native.click(button, hold, timeout)

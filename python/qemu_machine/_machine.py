@@ -16,6 +16,7 @@ from ._input import Keyboard, Mouse
 from ._limits import DEFAULT
 from ._migration import nodes
 from ._monitor import Events, Qmp
+from ._options import checked
 from ._qtest import Qtest
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Machine:
 
     Nothing runs until it is entered: ``with Machine(…) as vm``, or ``async with``,
     or :meth:`launch`. It is gone when the block ends, however it ends. If QEMU
-    failed meanwhile, and nobody has asked for the report, the end of the block
-    raises ``GuestCrashed``.
+    failed meanwhile, and no call has returned or raised the report, the end of the
+    block raises ``GuestCrashed``.
     """
 
     def __init__(
@@ -94,24 +95,26 @@ class Machine:
         :meth:`migrate_to` or :meth:`load_from`.
         """
         self._binary = os.fspath(binary)
-        self._options: Dict[str, Any] = dict(
-            args=list(args), memory=memory, accel=accel, machine=machine, cpu=cpu,
+        self._options: Dict[str, Any] = checked(dict(
+            args=args, memory=memory, accel=accel, machine=machine, cpu=cpu,
             smp=smp, kernel=kernel, initrd=initrd, append=append, bios=bios,
-            firmware=firmware, incoming=incoming, disks=[_disk(disk) for disk in disks],
-            netdev_user=netdev_user, agent=agent,
-            console=console if console_log is None else (console, console_log), qtest=qtest,
-            freezable=freezable, name=name, cwd=cwd, env=None if env is None else dict(env), wrapper=wrapper,
-            log_dir=log_dir, transcript=transcript, timeout=timeout,
-            launch_timeout=launch_timeout, quit_timeout=quit_timeout,
-        )  # fmt: skip
+            firmware=firmware, incoming=incoming, disks=disks,
+            netdev_user=netdev_user, agent=agent, console=console, qtest=qtest,
+            freezable=freezable, name=name, cwd=cwd, env=env, wrapper=wrapper,
+            log_dir=log_dir, console_log=console_log if console else None,
+            transcript=transcript, timeout=timeout, launch_timeout=launch_timeout,
+            quit_timeout=quit_timeout,
+        ))  # fmt: skip
         self._native: Optional[_native.Machine] = None
         self._owner = 0
-        self._is_reported = False
+        self._was_reported = False
 
     @classmethod
     def from_argv(cls, argv: Sequence[Path], **options: Any) -> Self:
         """A machine with this command line: the binary and its arguments. Only what
         the package needs itself is added to it, such as the monitor."""
+        if isinstance(argv, (str, bytes)):
+            raise TypeError(f"a command line is a list of arguments, not {argv!r}")
         if not argv:
             raise ValueError("a command line begins with the binary, but it is empty")
         return cls(argv[0], args=argv[1:], **options)
@@ -159,10 +162,12 @@ class Machine:
         vm = self._to_end()
         if vm is None:
             return
+        # Before the shutdown, which raises it too.
+        is_reported = self._is_reported
         try:
             vm.shutdown(None, None).wait()
         except QemuMachineError:
-            if error is None and not self._is_reported:
+            if error is None and not is_reported:
                 raise
         except BaseException:
             # A signal's handler raised. The machine ends before its exception goes
@@ -184,10 +189,12 @@ class Machine:
         vm = self._to_end()
         if vm is None:
             return
+        # Before the shutdown, which raises it too.
+        is_reported = self._is_reported
         try:
             await vm.shutdown(None, None)
         except QemuMachineError:
-            if error is None and not self._is_reported:
+            if error is None and not is_reported:
                 raise
         except BaseException:
             # The task was cancelled. A kill takes some milliseconds, and the task
@@ -403,6 +410,14 @@ class Machine:
         report = self._vm().report
         return None if report is None else self._reported(report)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._native is not None:
+            raise TypeError(
+                "a Machine that was launched cannot be pickled or copied: it belongs to this "
+                "process; launch another one there"
+            )
+        return super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         state = "not launched"
         if self._native is not None and self._owner == os.getpid():
@@ -424,14 +439,23 @@ class Machine:
             raise RuntimeError("the machine runs already")
 
     def _begin(self, vm: _native.Machine) -> None:
-        self._native, self._owner, self._is_reported = vm, os.getpid(), False
+        self._native, self._owner, self._was_reported = vm, os.getpid(), False
 
     def _to_end(self) -> Optional[_native.Machine]:
         # A fork leaves the block too, and must not end its parent's machine.
         return self._native if self._owner == os.getpid() else None
 
+    @property
+    def _is_reported(self) -> bool:
+        """Whether a call has returned the report, or raised it."""
+        return self._was_reported or (self._native is not None and self._native.is_told)
+
+    @_is_reported.setter
+    def _is_reported(self, is_reported: bool) -> None:
+        self._was_reported = is_reported
+
     def _reported(self, report: ExitReport) -> ExitReport:
-        self._is_reported = True
+        self._was_reported = True
         return report
 
 
@@ -439,14 +463,6 @@ def best_accel(binary: Path, *, timeout: Limit = DEFAULT) -> str:
     """The best accelerator of this QEMU that really runs a guest on this host, for
     ``Machine(accel=…)``. The finding is kept on disk."""
     return _native.best_accel(binary, timeout).wait()
-
-
-def _disk(disk: Disk) -> Any:
-    if isinstance(disk, (str, os.PathLike)):
-        return os.fspath(disk)
-    if "file" not in disk:
-        raise ValueError("a disk has a file, but its options lack 'file'")
-    return [(key, os.fspath(value)) for key, value in disk.items()]
 
 
 def _kill(vm: _native.Machine) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import (
         AsyncIterator,
-        Awaitable,
+        Coroutine,
         Generator,
         Iterator,
         Mapping,
@@ -99,7 +99,7 @@ class AsyncEvents:
     def __init__(self, native: _native.Events) -> None:
         self._native = native
 
-    def wait(self, *names: str, timeout: Limit = DEFAULT) -> Awaitable[Event]:
+    def wait(self, *names: str, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, Event]:
         """The next event. With names, the next event with one of them: others stay
         for later calls."""
         return self._native.wait(list(names), timeout)
@@ -201,7 +201,7 @@ class AsyncQmp:
     def __init__(self, native: _native.Monitor) -> None:
         self._native = native
 
-    def execute(self, command: str, /, **arguments: Any) -> Awaitable[Any]:
+    def execute(self, command: str, /, **arguments: Any) -> Coroutine[Any, Any, Any]:
         """Executes a command, and returns what QEMU returns."""
         return self._native.execute(command, encode(_dashes(arguments)), DEFAULT)
 
@@ -213,18 +213,18 @@ class AsyncQmp:
         oob: bool = False,
         fds: Sequence[Fd] = (),
         timeout: Limit = DEFAULT,
-    ) -> Awaitable[Any]:
+    ) -> Coroutine[Any, Any, Any]:
         """Executes a command with exactly these arguments."""
         encoded = encode(arguments)
         return self._native.execute(command, encoded, timeout, oob=oob, fds=fds)
 
-    def getfd(self, name: str, fd: Fd, *, timeout: Limit = DEFAULT) -> Awaitable[None]:
+    def getfd(self, name: str, fd: Fd, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, None]:
         """Passes a descriptor, which QEMU then knows by this name."""
         return self._native.getfd(name, fd, timeout)
 
     def add_fd(
         self, set: int, fd: Fd, *, timeout: Limit = DEFAULT
-    ) -> Awaitable[Dict[str, Any]]:
+    ) -> Coroutine[Any, Any, Dict[str, Any]]:
         """Passes a descriptor into a set, which QEMU opens as ``/dev/fdset/SET``."""
         return self._native.add_fd(set, fd, timeout)
 

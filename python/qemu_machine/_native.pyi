@@ -3,9 +3,9 @@
 from os import PathLike
 from typing import (
     Any,
+    Coroutine,
     Dict,
     Generator,
-    Generic,
     List,
     Mapping,
     Optional,
@@ -39,10 +39,13 @@ _Descriptor = Union[int, _HasFileno]
 _Address = Union[_Path, Tuple[str, int], _Descriptor]
 
 @final
-class Operation(Generic[_T_co]):
+class Operation(Coroutine[Any, Any, _T_co]):
     def wait(self) -> _T_co: ...
     def wait_uninterrupted(self) -> _T_co: ...
     def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, *exception: Any) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class Bridge:
@@ -154,6 +157,8 @@ class Machine:
     def is_running(self) -> bool: ...
     @property
     def report(self) -> Optional[ExitReport]: ...
+    @property
+    def is_told(self) -> bool: ...
     @property
     def monitor(self) -> Monitor: ...
     @property

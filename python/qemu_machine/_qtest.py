@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ._limits import DEFAULT
 
 if TYPE_CHECKING:
-    from typing import Awaitable
+    from typing import Coroutine
 
     from typing_extensions import Literal
 
@@ -62,36 +62,36 @@ class AsyncQtest:
     def __init__(self, native: _native.Qtest) -> None:
         self._native = native
 
-    def raw(self, line: str, *, timeout: Limit = DEFAULT) -> Awaitable[str]:
+    def raw(self, line: str, *, timeout: Limit = DEFAULT) -> Coroutine[Any, Any, str]:
         """Sends a line unchanged, and returns QEMU's reply, also if it is a ``FAIL``."""
         return self._native.raw(line, timeout)
 
     def read(
         self, address: int, length: int, *, timeout: Limit = DEFAULT
-    ) -> Awaitable[bytes]:
+    ) -> Coroutine[Any, Any, bytes]:
         """Reads memory."""
         return self._native.read(address, length, timeout)
 
     def write(
         self, address: int, data: bytes, *, timeout: Limit = DEFAULT
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Writes memory."""
         return self._native.write(address, data, timeout)
 
     def read_port(
         self, port: int, *, width: Width = 1, timeout: Limit = DEFAULT
-    ) -> Awaitable[int]:
+    ) -> Coroutine[Any, Any, int]:
         """Reads a port of an x86 machine. ``width`` is in bytes."""
         return self._native.read_port(port, width, timeout)
 
     def write_port(
         self, port: int, value: int, *, width: Width = 1, timeout: Limit = DEFAULT
-    ) -> Awaitable[None]:
+    ) -> Coroutine[Any, Any, None]:
         """Writes a port of an x86 machine. ``width`` is in bytes."""
         return self._native.write_port(port, value, width, timeout)
 
     def clock_step(
         self, nanoseconds: Optional[int] = None, *, timeout: Limit = DEFAULT
-    ) -> Awaitable[int]:
+    ) -> Coroutine[Any, Any, int]:
         """Moves the clock of the devices. Returns the time, in nanoseconds."""
         return self._native.clock_step(nanoseconds, timeout)

@@ -11,11 +11,12 @@ from . import _native
 from ._errors import QemuMachineError
 from ._limits import DEFAULT
 from ._machine import Machine
+from ._options import checked
 
 if TYPE_CHECKING:
     import os
     from types import TracebackType
-    from typing import Awaitable, Callable, Mapping, Sequence, Type, Union
+    from typing import Awaitable, Callable, Coroutine, Mapping, Sequence, Type, Union
 
     from typing_extensions import Self
 
@@ -54,11 +55,11 @@ class Template:
     ) -> Clone:
         """A clone. Nothing runs until it is entered or launched; then its guest goes
         on. The launch refuses ``args`` that the guest would notice."""
-        options = dict(
-            args=list(args), name=name, env=None if env is None else dict(env),
+        options = checked(dict(
+            args=args, name=name, env=env,
             log_dir=log_dir, console_log=console_log, transcript=transcript, timeout=timeout,
             launch_timeout=launch_timeout, quit_timeout=quit_timeout,
-        )  # fmt: skip
+        ))  # fmt: skip
         # The limits of the template are the default.
         given = {key: value for key, value in options.items() if value is not DEFAULT}
         return Clone(self._native, given)
@@ -205,7 +206,7 @@ class AsyncPool:
         """Takes a clone that is ready. If none is, it makes one."""
         return Clone._running(await self._native.take(timeout))
 
-    def wait_until_filled(self) -> Awaitable[int]:
+    def wait_until_filled(self) -> Coroutine[Any, Any, int]:
         """Waits until it is full, or cannot make more. Returns how many are ready."""
         return self._native.wait_until_filled()
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json;
 use crate::limit::{Limit, limited};
-use crate::monitor::{Address, resolve};
+use crate::monitor::{Address, reach};
 use crate::operation::Operation;
 use crate::owned::Owned;
 
@@ -110,10 +110,14 @@ impl Agent {
 
 /// Connects to the guest agent of a QEMU that someone else started.
 #[pyfunction]
-pub(crate) fn connect_agent(address: Address, timeout: Limit) -> PyResult<Operation> {
+pub(crate) fn connect_agent(
+    py: Python<'_>,
+    address: Address,
+    timeout: Limit,
+) -> PyResult<Operation> {
     let connect = match address {
         Address::Unix(path) => GuestAgent::connect_unix(path),
-        Address::Tcp(host, port) => GuestAgent::connect_tcp(resolve(&host, port)?),
+        Address::Tcp(host, port) => GuestAgent::connect_tcp(reach(py, &host, port)?),
         Address::Connected(socket) => GuestAgent::over(socket.0),
     };
     Ok(Operation::new(limited!(connect, timeout), |py, agent| {

@@ -10,41 +10,34 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use qemu_machine::{Machine, Wait};
+use qemu_machine::Wait;
 
-use crate::owned::Owned;
-
-/// Remembers a machine until it is collected.
-pub(crate) fn remember(vm: &Arc<Machine>) {
-    let mut alive = alive();
-    alive.retain(|entry| entry.peek().is_some_and(|it| it.strong_count() > 0));
-    alive.push(Owned::new(Arc::downgrade(vm)));
-}
+use crate::{launched, raise, report};
 
 /// Ends all machines of this process that are alive. Other threads do not return
 /// from their waits any more.
 #[pyfunction]
-pub(crate) fn end_all(py: Python<'_>) {
-    let machines: Vec<Arc<Machine>> = alive()
-        .iter()
-        .filter_map(|entry| entry.get(py).ok()?.upgrade())
-        .collect();
+pub(crate) fn end_all(py: Python<'_>) -> PyResult<()> {
+    // Objects that are collected later may still ask for the reports.
+    report::class(py)?;
+    raise::classes(py)?;
+    let machines = launched::all(py);
     IS_LAST.set(true);
     ENDING.store(true, Ordering::SeqCst);
     py.detach(|| {
         wait_for_results();
-        for vm in machines {
-            if vm.is_running() {
+        for one in machines {
+            if one.vm.is_running() {
                 // The program ends: nothing is left that could use the outcome.
-                let _ = vm.kill().wait();
+                let _ = one.vm.kill().wait();
             }
         }
     });
+    Ok(())
 }
 
 /// A result that is being made, with the interpreter's lock.
@@ -93,9 +86,3 @@ thread_local! {
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// How many threads make a result.
 static MAKING: AtomicUsize = AtomicUsize::new(0);
-
-fn alive() -> MutexGuard<'static, Vec<Owned<Weak<Machine>>>> {
-    ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-static ALIVE: Mutex<Vec<Owned<Weak<Machine>>>> = Mutex::new(Vec::new());

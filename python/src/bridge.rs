@@ -156,12 +156,13 @@ impl Parts {
             Poll::Ready(reply) => {
                 self.running().operations.remove(&number);
                 let _making = py.detach(MakingResult::begin);
-                let result = reply(py);
                 let future = entry.future.bind(py);
                 if future.call_method0("done")?.is_truthy()? {
+                    // It may have a machine, whose drop waits.
+                    py.detach(|| drop(reply));
                     return Ok(());
                 }
-                match result {
+                match reply(py) {
                     Ok(value) => future.call_method1("set_result", (value,))?,
                     Err(error) => future.call_method1("set_exception", (error,))?,
                 };

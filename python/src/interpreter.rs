@@ -1,25 +1,25 @@
-//! One interpreter in a process.
+//! The main interpreter of a process, which alone can use this module.
 //!
 //! A subinterpreter has other objects for the same classes, but the statics of this
 //! module, such as the classes of results, are the same for all. The crate `pyo3`
 //! does not refuse a second interpreter.
 
-use std::sync::OnceLock;
-
 use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Claims the process for the interpreter that imports this module now.
-pub(crate) fn claim(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // Each interpreter has its own, and none has the address of another's.
-    let builtins = module.py().import("builtins")?.as_ptr().addr();
-    if *FIRST.get_or_init(|| builtins) == builtins {
+/// Refuses to be imported by a subinterpreter. Call it before anything is made for
+/// the module: what a subinterpreter makes would stay for all others.
+pub(crate) fn must_be_main(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: this thread is attached to an interpreter, so there is a current one.
+    #[expect(unsafe_code, reason = "PyO3 has no safe form of these functions")]
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    // The main interpreter has the number 0 in all versions of CPython.
+    if id == 0 {
         return Ok(());
     }
     Err(PyImportError::new_err(
-        "qemu_machine works in one interpreter of a process, and another one has imported it \
-         already: use threads or processes, and no subinterpreters",
+        "qemu_machine works only in the main interpreter of a process, and this is a \
+         subinterpreter: use threads or processes instead",
     ))
 }
-
-static FIRST: OnceLock<usize> = OnceLock::new();

@@ -159,7 +159,7 @@ impl Disk {
     }
 }
 
-/// Gives the first console, which a clone has already, a log.
+/// Gives the first console, which the machine has already, a log.
 fn console_log(builder: MachineBuilder, path: PathBuf) -> PyResult<MachineBuilder> {
     let first = builder
         .spec()
@@ -169,20 +169,14 @@ fn console_log(builder: MachineBuilder, path: PathBuf) -> PyResult<MachineBuilde
     match first {
         Some(console) => Ok(builder.console(console.log(path))),
         None => Err(PyValueError::new_err(
-            "there is no console to log: the template was made without one",
+            "console_log is the log of a console, and the machine has none: use console=True, also \
+             for the machine of a template",
         )),
     }
 }
 
-/// Adds the console: `True` or "serial", or "virtio"; with the path of its log, if
-/// it has one.
+/// Adds the console: `True` or "serial", or "virtio".
 fn console(builder: MachineBuilder, value: &Bound<'_, PyAny>) -> PyResult<MachineBuilder> {
-    if let Ok((kind, log)) = value.extract::<(Bound<'_, PyAny>, PathBuf)>() {
-        return Ok(match console_kind(&kind)? {
-            Some(console) => builder.console(console.log(log)),
-            None => builder,
-        });
-    }
     Ok(match console_kind(value)? {
         Some(console) => builder.console(console),
         None => builder,

@@ -18,6 +18,7 @@ mod input;
 mod interpreter;
 mod json;
 mod launch;
+mod launched;
 mod limit;
 mod machine;
 mod migration;
@@ -39,53 +40,40 @@ mod template_error;
 use pyo3::prelude::*;
 
 /// The module `qemu_machine._native`.
+///
+/// The list of a `mod` would be made first, with classes of a subinterpreter.
 #[pymodule]
-mod _native {
-    #[pymodule_export]
-    use super::agent::Agent;
-    #[pymodule_export]
-    use super::agent::connect_agent;
-    #[pymodule_export]
-    use super::at_exit::end_all;
-    #[pymodule_export]
-    use super::bridge::Bridge;
-    #[pymodule_export]
-    use super::console::Console;
-    #[pymodule_export]
-    use super::display::{Display, difference, from_png, to_png};
-    #[pymodule_export]
-    use super::events::Events;
-    #[pymodule_export]
-    use super::input::Input;
-    #[pymodule_export]
-    use super::launch::{Firmware, best_accel, launch, tiny_guest};
-    #[pymodule_export]
-    use super::limit::Default;
-    #[pymodule_export]
-    use super::machine::Machine;
-    #[pymodule_export]
-    use super::monitor::{Monitor, connect};
-    #[pymodule_export]
-    use super::network::UserNet;
-    #[pymodule_export]
-    use super::operation::Operation;
-    #[pymodule_export]
-    use super::pool::Pool;
-    #[pymodule_export]
-    use super::qtest::Qtest;
-    #[pymodule_export]
-    use super::set_up::Done;
-    #[pymodule_export]
-    use super::shell::Shell;
-    #[pymodule_export]
-    use super::store::{Making, TemplateStore};
-    #[pymodule_export]
-    use super::template::{Identity, Template, open_template};
-
-    use super::{Bound, PyModule, PyResult, interpreter};
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        interpreter::claim(module)
-    }
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::must_be_main(module.py())?;
+    module.add_class::<agent::Agent>()?;
+    module.add_class::<bridge::Bridge>()?;
+    module.add_class::<console::Console>()?;
+    module.add_class::<display::Display>()?;
+    module.add_class::<events::Events>()?;
+    module.add_class::<input::Input>()?;
+    module.add_class::<launch::Firmware>()?;
+    module.add_class::<limit::Default>()?;
+    module.add_class::<machine::Machine>()?;
+    module.add_class::<monitor::Monitor>()?;
+    module.add_class::<network::UserNet>()?;
+    module.add_class::<operation::Operation>()?;
+    module.add_class::<pool::Pool>()?;
+    module.add_class::<qtest::Qtest>()?;
+    module.add_class::<set_up::Done>()?;
+    module.add_class::<shell::Shell>()?;
+    module.add_class::<store::Making>()?;
+    module.add_class::<store::TemplateStore>()?;
+    module.add_class::<template::Identity>()?;
+    module.add_class::<template::Template>()?;
+    module.add_function(wrap_pyfunction!(agent::connect_agent, module)?)?;
+    module.add_function(wrap_pyfunction!(at_exit::end_all, module)?)?;
+    module.add_function(wrap_pyfunction!(display::difference, module)?)?;
+    module.add_function(wrap_pyfunction!(display::from_png, module)?)?;
+    module.add_function(wrap_pyfunction!(display::to_png, module)?)?;
+    module.add_function(wrap_pyfunction!(launch::best_accel, module)?)?;
+    module.add_function(wrap_pyfunction!(launch::launch, module)?)?;
+    module.add_function(wrap_pyfunction!(launch::tiny_guest, module)?)?;
+    module.add_function(wrap_pyfunction!(monitor::connect, module)?)?;
+    module.add_function(wrap_pyfunction!(template::open_template, module)?)?;
+    Ok(())
 }

@@ -9,10 +9,10 @@ use qemu_machine::machine::RunSnapshot;
 use qemu_machine::{ExitReport, Machine as Running, template};
 
 use crate::agent::Agent;
-use crate::at_exit;
 use crate::console::Console;
 use crate::display::Display;
 use crate::input::Input;
+use crate::launched::Launched;
 use crate::limit::{Limit, limited};
 use crate::monitor::Monitor;
 use crate::operation::Operation;
@@ -24,17 +24,15 @@ use crate::{migration, report, snapshot};
 /// A machine that was launched. It ends when Python collects this object.
 #[pyclass(frozen, module = "qemu_machine._native")]
 #[derive(Debug)]
-pub(crate) struct Machine(Owned<Arc<Running>>);
+pub(crate) struct Machine(Owned<Arc<Launched>>);
 
 impl Machine {
     pub(crate) fn new(vm: Running) -> Self {
-        let vm = Arc::new(vm);
-        at_exit::remember(&vm);
-        Self(Owned::new(vm))
+        Self(Owned::new(Launched::remember(vm)))
     }
 
     fn vm(&self, py: Python<'_>) -> PyResult<&Running> {
-        self.0.get(py).map(|vm| &**vm)
+        self.0.get(py).map(|launched| &launched.vm)
     }
 }
 
@@ -76,6 +74,12 @@ impl Machine {
     fn report(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let report = self.vm(py)?.report();
         report.map(|it| report::to_python(py, &it)).transpose()
+    }
+
+    /// Whether an operation has raised an exception with the report.
+    #[getter]
+    fn is_told(&self) -> bool {
+        self.0.peek().is_some_and(|launched| launched.is_told())
     }
 
     #[getter]

@@ -1,11 +1,12 @@
 //! A QMP monitor: commands and events.
 
-use std::net::ToSocketAddrs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyString, PyTuple};
 use qemu_machine::qmp::Client;
 use qemu_machine::qmp::client::ExecuteJson;
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use crate::json;
 use crate::limit::{Limit, limited};
 use crate::operation::Operation;
 use crate::owned::Owned;
+use crate::raise;
 
 /// A connection to a monitor.
 #[pyclass(frozen, module = "qemu_machine._native")]
@@ -99,10 +101,10 @@ fn returning(execute: ExecuteJson<Box<RawValue>>) -> Operation {
 
 /// Connects to the monitor of a QEMU that someone else started.
 #[pyfunction]
-pub(crate) fn connect(address: Address, timeout: Limit) -> PyResult<Operation> {
+pub(crate) fn connect(py: Python<'_>, address: Address, timeout: Limit) -> PyResult<Operation> {
     let connect = match address {
         Address::Unix(path) => Client::connect_unix(path),
-        Address::Tcp(host, port) => Client::connect_tcp(resolve(&host, port)?),
+        Address::Tcp(host, port) => Client::connect_tcp(reach(py, &host, port)?),
         Address::Connected(socket) => Client::over(socket.0),
     };
     Ok(Operation::new(limited!(connect, timeout), |py, client| {
@@ -125,8 +127,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Address {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if object.is_instance_of::<PyTuple>() {
-            let (host, port) = object.extract()?;
+            let (host, port): (String, i64) = object.extract().map_err(|_| not_an_address())?;
+            let port = u16::try_from(port).map_err(|_| {
+                PyValueError::new_err(format!("a port is a number from 0 to 65535, not {port}"))
+            })?;
             return Ok(Self::Tcp(host, port));
+        }
+        let is_number = object.extract::<i32>().is_ok();
+        if object.is_instance_of::<PyBytes>() || !(is_number || is_path_or_file(object)?) {
+            return Err(not_an_address());
         }
         match object.extract() {
             Ok(path) => Ok(Self::Unix(path)),
@@ -135,9 +144,32 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Address {
     }
 }
 
+/// Whether it is a path, or has a descriptor.
+fn is_path_or_file(object: Borrowed<'_, '_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_instance_of::<PyString>()
+        || object.hasattr("__fspath__")?
+        || object.hasattr("fileno")?)
+}
+
+fn not_an_address() -> PyErr {
+    PyTypeError::new_err(
+        "an address is the path of a unix socket, a tuple of a host and a port, or a connected \
+         socket or its descriptor",
+    )
+}
+
+/// The address of a server.
+pub(crate) fn reach(py: Python<'_>, host: &str, port: u16) -> PyResult<SocketAddr> {
+    resolve(py, host, port).map_err(|error| {
+        let message = format!("cannot connect to {host}:{port}: {error}");
+        raise::exception(py, "ConnectError", message, |details| {
+            details.set_item("kind", "not-found")
+        })
+    })
+}
+
 /// The address of a host. A name is looked up.
-pub(crate) fn resolve(host: &str, port: u16) -> PyResult<std::net::SocketAddr> {
-    let mut addresses = (host, port).to_socket_addrs()?;
-    let none = || PyOSError::new_err(format!("'{host}' has no address"));
-    addresses.next().ok_or_else(none)
+pub(crate) fn resolve(py: Python<'_>, host: &str, port: u16) -> io::Result<SocketAddr> {
+    let found = py.detach(|| (host, port).to_socket_addrs().map(|mut found| found.next()));
+    found?.ok_or_else(|| io::Error::other(format!("'{host}' has no address")))
 }

@@ -27,8 +27,8 @@ impl UserNet {
         Self(self.0.clone().model(model))
     }
 
-    fn forward_tcp(&self, host: (String, u16), guest_port: u16) -> PyResult<Self> {
-        let address = resolve(&host.0, host.1)?;
+    fn forward_tcp(&self, py: Python<'_>, host: (String, u16), guest_port: u16) -> PyResult<Self> {
+        let address = resolve(py, &host.0, host.1)?;
         Ok(Self(self.0.clone().forward_tcp(address, guest_port)))
     }
 

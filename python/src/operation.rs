@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyAny;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyAny, PyTuple};
 use qemu_machine::Wait;
 
 use crate::at_exit::MakingResult;
@@ -23,8 +24,17 @@ pub(crate) type Reply = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send
 
 /// An operation that has not begun. `wait()` blocks until its end; a coroutine
 /// awaits it. Either can be done once.
+///
+/// It is a coroutine itself, by the methods of `collections.abc.Coroutine`, so that a
+/// task can be made of it. An operation that is never awaited has done nothing, and
+/// says nothing.
 #[pyclass(frozen, module = "qemu_machine._native")]
-pub(crate) struct Operation(Owned<Mutex<Option<Work>>>);
+pub(crate) struct Operation {
+    work: Owned<Mutex<Option<Work>>>,
+    /// What runs it in a task; none before its first step. It has the work, and no
+    /// reference to this object.
+    running: PyOnceLock<Py<PyAny>>,
+}
 
 impl Operation {
     /// An operation of the library. `give` makes the object that Python gets.
@@ -48,20 +58,41 @@ impl Operation {
     }
 
     pub(crate) fn of(work: Work) -> Self {
-        Self(Owned::new(Mutex::new(Some(work))))
+        Self {
+            work: Owned::new(Mutex::new(Some(work))),
+            running: PyOnceLock::new(),
+        }
     }
 
     /// The future, for the one caller that runs it.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Work> {
-        let mut work = self
-            .0
-            .get(py)?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        work.take().ok_or_else(|| {
+        self.give_up(py)?.ok_or_else(|| {
             PyRuntimeError::new_err("an operation can be awaited or waited for only once")
         })
     }
+
+    /// The future, if nobody has taken it.
+    fn give_up(&self, py: Python<'_>) -> PyResult<Option<Work>> {
+        let work = self.work.get(py)?.lock();
+        Ok(work.unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// What runs it in a task.
+    fn running<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let begin = || {
+            let operation = Py::new(py, Self::of(self.take(py)?))?;
+            PyResult::Ok(run(operation.bind(py))?.unbind())
+        };
+        Ok(self.running.get_or_try_init(py, begin)?.bind(py))
+    }
+}
+
+/// A coroutine that runs an operation.
+fn run<'py>(operation: &Bound<'py, Operation>) -> PyResult<Bound<'py, PyAny>> {
+    operation
+        .py()
+        .import("qemu_machine._asyncio")?
+        .call_method1("run", (operation,))
 }
 
 #[pymethods]
@@ -84,11 +115,34 @@ impl Operation {
     }
 
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let coroutine = slf
-            .py()
-            .import("qemu_machine._asyncio")?
-            .call_method1("run", (slf,))?;
-        coroutine.call_method0("__await__")
+        run(slf)?.call_method0("__await__")
+    }
+
+    /// One step of a task.
+    #[pyo3(signature = (value, /))]
+    fn send<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.running(py)?.call_method1("send", (value,))
+    }
+
+    /// The step of a task that is cancelled.
+    #[pyo3(signature = (*exception))]
+    fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        exception: Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.running(py)?.call_method1("throw", exception)
+    }
+
+    /// Gives it up.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(running) = self.running.get(py) {
+            return running.call_method0(py, "close").map(drop);
+        }
+        // It may have a machine, whose drop waits.
+        let work = self.give_up(py)?;
+        py.detach(|| drop(work));
+        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule, PyType};
 use qemu_machine::ExitReport;
 use qemu_machine::error::{
     AgentError, BestAccelError, ConnectError, ErrorKind, EventError, ExecuteError, ExitError,
@@ -16,7 +17,7 @@ use qemu_machine::qmp::Disconnected;
 use qemu_machine::qmp::error::{ErrorClass, ErrorReply};
 use qemu_machine::spec::CommandLine;
 
-use crate::report;
+use crate::{launched, report};
 
 /// An error that Python can raise.
 pub(crate) trait Raise: std::error::Error + Sized {
@@ -69,6 +70,7 @@ pub(crate) fn described(error: &impl Raise, py: Python<'_>) -> PyErr {
     exception(py, error.class(), error.to_string(), |details| {
         details.set_item("kind", kind_name(error.kind()))?;
         if let Some(report) = error.report() {
+            launched::tell(py, report);
             details.set_item("report", report::to_python(py, report)?)?;
         }
         if let Some((command, reply)) = error.refusal() {
@@ -90,7 +92,7 @@ pub(crate) fn exception(
     let make = || {
         let details = PyDict::new(py);
         describe(&details)?;
-        let class = py.import("qemu_machine._errors")?.getattr(class)?;
+        let class = classes(py)?.getattr(class)?;
         let class = class.cast_into::<PyType>()?;
         class.call((message,), Some(&details))
     };
@@ -103,6 +105,15 @@ pub(crate) fn exception(
         }
     }
 }
+
+/// The module of the exceptions. It stays usable at the end of the interpreter, when
+/// nothing can be imported.
+pub(crate) fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    let import = || PyResult::Ok(py.import("qemu_machine._errors")?.unbind());
+    Ok(ERRORS.get_or_try_init(py, import)?.bind(py))
+}
+
+static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The class of an error that a machine's end or a guest's panic causes.
 fn class_of_end(report: Option<&ExitReport>, has_panicked: bool) -> Option<&'static str> {
@@ -236,7 +247,13 @@ impl Raise for AgentError {
     const TIMEOUT: &'static str = "AgentTimeout";
 
     fn kind(&self) -> ErrorKind {
-        self.kind()
+        match self.disconnected() {
+            // Nothing has ended: the machine was launched without a port for an agent.
+            Some(cause @ Disconnected::ServerEnded(_)) if report_in(cause).is_none() => {
+                ErrorKind::Unsupported
+            }
+            _ => self.kind(),
+        }
     }
 
     fn report(&self) -> Option<&ExitReport> {

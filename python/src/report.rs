@@ -8,7 +8,7 @@ use qemu_machine::{ExitCause, ExitReport, ExitStatus};
 
 /// A `qemu_machine.ExitReport`.
 pub(crate) fn to_python(py: Python<'_>, report: &ExitReport) -> PyResult<Py<PyAny>> {
-    let class = CLASS.import(py, "qemu_machine._report", "ExitReport")?;
+    let class = class(py)?;
     let fields = PyDict::new(py);
     let (signal, core_dumped) = match report.status {
         ExitStatus::Signal {
@@ -46,6 +46,12 @@ pub(crate) fn to_python(py: Python<'_>, report: &ExitReport) -> PyResult<Py<PyAn
     fields.set_item("was_forced", report.was_forced())?;
     fields.set_item("text", report.to_string())?;
     Ok(class.call((), Some(&fields))?.unbind())
+}
+
+/// The class of reports. It stays usable at the end of the interpreter, when nothing
+/// can be imported.
+pub(crate) fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    CLASS.import(py, "qemu_machine._report", "ExitReport")
 }
 
 /// Bytes of a guest or of QEMU as text. What is not UTF-8 is replaced.

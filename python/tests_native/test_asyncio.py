@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import unittest
+import warnings
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Iterator
 
@@ -136,6 +137,69 @@ class InEachLoop(Test):
                 await operation
                 with self.assertRaisesRegex(RuntimeError, "only once"):
                     await operation
+
+        self.run_each(main)
+
+    def test_a_task_is_made_of_each_operation(self) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            async with tiny() as vm:
+                operation = vm.aio.execute("query-status")
+                self.assertTrue(asyncio.iscoroutine(operation))
+                self.assertTrue((await asyncio.create_task(operation))["running"])
+                with self.assertRaisesRegex(RuntimeError, "only once|already awaited"):
+                    await asyncio.create_task(operation)
+                with self.assertRaisesRegex(RuntimeError, "only once"):
+                    await operation
+                from_thread = await loop.run_in_executor(
+                    None,
+                    lambda: asyncio.run_coroutine_threadsafe(
+                        vm.aio.execute("query-status"), loop
+                    ),
+                )
+                self.assertTrue((await asyncio.wrap_future(from_thread))["running"])
+                with self.assertRaises(CommandError):
+                    await asyncio.create_task(vm.aio.execute("no-such-command"))
+                task = asyncio.create_task(vm.aio.console.expect("never", timeout=None))
+                for _ in range(2):
+                    await asyncio.sleep(0)
+                    self.assertIn("Operation", repr(task))
+                task.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await task
+                early = asyncio.create_task(vm.aio.console.expect("never", timeout=None))
+                early.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await early
+                await vm.aio.console.expect("ready")
+
+        self.run_each(main)
+
+    def test_one_that_is_never_awaited_does_nothing_and_says_nothing(self) -> None:
+        async def main() -> None:
+            async with tiny() as vm:
+                with vm.events("STOP") as events, warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    vm.aio.execute("stop")
+                    vm.aio.execute("stop").close()
+                    closed = vm.aio.execute("stop")
+                    closed.close()
+                    with self.assertRaisesRegex(RuntimeError, "only once"):
+                        await closed
+                    gc.collect()
+                    await vm.aio.execute("query-status")
+                    self.assertEqual(events.pending(), [])
+
+        self.run_each(main)
+
+    def test_a_machine_is_launched_without_a_block(self) -> None:
+        async def main() -> None:
+            vm = await tiny().aio.launch()
+            self.assertTrue((await vm.aio.execute("query-status"))["running"])
+            with self.assertRaisesRegex(RuntimeError, "runs already"):
+                await vm.aio.launch()
+            await vm.aio.shutdown()
+            self.assertFalse(vm.is_running)
 
         self.run_each(main)
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Dict
 
 from qemu_machine import (
     AccelError,
@@ -82,6 +82,50 @@ class Life(Test):
         with tiny() as vm:
             os.kill(vm.pid or 0, 9)
             self.assertEqual(vm.wait().signal, 9)
+
+    def test_a_crash_that_was_caught_is_not_raised_again(self) -> None:
+        def crash(vm: Machine) -> None:
+            pid = vm.pid or 0
+            os.kill(pid, 9)
+            self.assertTrue(has_ended(pid))
+
+        uses: Dict[str, Callable[[Machine], object]] = {
+            "console.expect": lambda vm: vm.console.expect("never"),
+            "console.send": lambda vm: vm.console.send("x"),
+            "console.shell": lambda vm: vm.console.shell(),
+            "qmp.execute": lambda vm: vm.qmp.execute("query-status"),
+            "events.wait": lambda vm: vm.events("STOP").wait(),
+            "agent.ping": lambda vm: vm.agent.ping(),
+            "qtest.raw": lambda vm: vm.qtest.raw("clock_step"),
+            "display.screenshot": lambda vm: vm.screenshot(),
+            "keyboard.press": lambda vm: vm.keyboard.press("a"),
+            "save_to": lambda vm: vm.save_to("/dev/null"),
+            "snapshots": lambda vm: vm.snapshots(),
+            "forwarded_port": lambda vm: vm.forwarded_port("net0", 22),
+        }
+        for name, use in uses.items():
+            with self.subTest(name), tiny(agent=True, qtest=True, args=["-vga", "std"]) as vm:
+                crash(vm)
+                with self.assertRaises(GuestCrashed) as failed:
+                    use(vm)
+                self.assertIsNotNone(failed.exception.report)
+
+        async def in_coroutine() -> None:
+            async with tiny() as vm:
+                crash(vm)
+                with self.assertRaises(GuestCrashed):
+                    await vm.aio.console.expect("never")
+
+        asyncio.run(in_coroutine())
+
+    def test_a_crash_that_was_caught_is_that_of_one_machine(self) -> None:
+        with self.assertRaises(GuestCrashed):
+            with tiny() as vm:
+                with tiny() as other:
+                    for one in (vm, other):
+                        os.kill(one.pid or 0, 9)
+                    with self.assertRaises(GuestCrashed):
+                        other.console.expect("never")
 
     def test_it_can_be_launched_again(self) -> None:
         vm = tiny()

@@ -10,7 +10,16 @@ import tempfile
 import threading
 from pathlib import Path
 
-from qemu_machine import ConnectError, Machine, MonitorError, Qmp, Timeout, connect, connect_aio
+from qemu_machine import (
+    ConnectError,
+    Machine,
+    MonitorError,
+    Qmp,
+    Timeout,
+    connect,
+    connect_agent,
+    connect_aio,
+)
 
 from support import LONG, Test, tiny
 
@@ -212,6 +221,18 @@ class Connecting(Test):
             connect("/nonexistent/socket", timeout=0)
         with self.assertRaises((ConnectError, Timeout)):
             connect(("127.0.0.1", 1), timeout=0)
+        with self.assertRaisesRegex(ConnectError, "no-such-host.invalid:1:") as failed:
+            connect(("no-such-host.invalid", 1))
+        self.assertEqual(failed.exception.kind, "not-found")
+
+    def test_what_is_no_address_is_refused(self) -> None:
+        for port in (-1, 65536, 99999):
+            with self.assertRaisesRegex(ValueError, f"from 0 to 65535, not {port}"):
+                connect(("localhost", port))
+        for address in (b"/x", 5.5, None, ["localhost", 1], ("localhost",), ("localhost", "1")):
+            for connecting in (connect, connect_agent):
+                with self.subTest(address), self.assertRaisesRegex(TypeError, "an address is"):
+                    connecting(address)
 
 
 async def connected(ours: socket.socket) -> Qmp:

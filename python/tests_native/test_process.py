@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 from qemu_machine import ForkError
 
-from support import Script, Test, has_ended, tiny
+from support import LONG, Script, Test, has_ended, tiny
 
 class Ends(unittest.TestCase):
     def check(self, body: str, status: int = 0) -> None:
@@ -89,6 +90,20 @@ import atexit, qemu_machine._machine as m
 atexit.unregister(m._native.end_all)
 atexit.register(lambda: print(vm.wait().signal))
 atexit.register(m._native.end_all)
+""")
+
+    def test_an_object_that_is_collected_at_the_end_uses_the_machine(self) -> None:
+        self.check("""
+class Last:
+    def __init__(self, vm): self.vm = vm
+    def __del__(self):
+        assert self.vm.shutdown().signal == 9
+        assert not self.vm.is_running
+        try:
+            self.vm.qmp.execute("query-status")
+        except Exception as error:
+            assert type(error).__name__ == "MachineEnded"
+last = Last(vm)
 """)
 
     def test_a_machine_in_a_cycle_is_alive_at_the_end(self) -> None:
@@ -185,10 +200,8 @@ def launch_one(number: int) -> str:
 
 
 class Subinterpreters(unittest.TestCase):
-    def test_they_are_refused_clearly(self) -> None:
-        program = """
-import sys, qemu_machine
-qemu_machine.Machine
+    HEAD = """
+import sys
 body = '''
 import os
 try:
@@ -199,15 +212,43 @@ except ImportError as error:
 '''
 if sys.version_info >= (3, 13):
     import _interpreters as interpreters
-    interpreters.exec(interpreters.create("legacy"), body)
+    made = interpreters.create("legacy")
+    run = interpreters.exec
 else:
     import _xxsubinterpreters as interpreters
-    interpreters.run_string(interpreters.create(isolated=False), body)
+    made = interpreters.create(isolated=False)
+    run = interpreters.run_string
 """
+
+    def check(self, body: str) -> None:
+        """A program does this, in which the subinterpreter is refused and the main
+        interpreter has a machine."""
         ended = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", self.HEAD + body],
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            cwd=Path(__file__).parent,
         )
-        self.assertIn("subinterpreter", ended.stdout, ended.stderr)
+        self.assertIn("this is a subinterpreter: use threads", ended.stdout, ended.stderr)
+        self.assertIn("the main one has True", ended.stdout, ended.stderr)
+        self.assertNotIn("imported", ended.stdout)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+
+    USE = """
+from support import tiny
+with tiny() as vm:
+    print("the main one has", vm.is_running)
+"""
+
+    def test_they_are_refused_after_the_main_interpreter(self) -> None:
+        self.check(self.USE + "run(made, body)")
+
+    def test_they_are_refused_before_the_main_interpreter(self) -> None:
+        self.check("run(made, body)" + self.USE)
+
+    def test_the_end_of_one_harms_nothing(self) -> None:
+        self.check("run(made, body); interpreters.destroy(made)" + self.USE)
 
 
 class Signals(Test):

@@ -42,6 +42,7 @@ async def coroutine() -> None:
         found: Match = await vm.aio.console.expect("x")
         async for event in vm.aio.events():
             name: str = event.name
+        task: asyncio.Task[Match] = asyncio.create_task(vm.aio.console.expect("x"))
         report: ExitReport = await vm.aio.shutdown(powerdown=5)
 
 reveal_type(plain().code)
