@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import io
 import logging
 import os
 import signal
@@ -31,6 +30,7 @@ from qemu.qmp import ConnectError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from . import _command_line, _kernel_errors, _output_log
+from ._console_face import ConsoleFace
 from ._errors import (
     AbnormalShutdown,
     QEMUMachineAddDeviceError,
@@ -39,7 +39,6 @@ from ._errors import (
 )
 from ._monitor_face import MonitorFace
 from ._process import Folder, Process, SocketPair, settle
-from .console_socket import ConsoleSocket
 
 __all__ = (
     "AbnormalShutdown",
@@ -54,7 +53,7 @@ LOG = logging.getLogger(__name__)
 _Self = TypeVar("_Self", bound="QEMUMachine")
 
 
-class QEMUMachine(MonitorFace):
+class QEMUMachine(MonitorFace, ConsoleFace):
     """A machine. Nothing runs, and no file is made, until ``launch``.
 
     :param binary: QEMU.
@@ -85,7 +84,8 @@ class QEMUMachine(MonitorFace):
         qmp_timer: Optional[float] = 30,
         sock_dir: Optional[str] = None,
     ) -> None:
-        super().__init__()
+        MonitorFace.__init__(self)
+        ConsoleFace.__init__(self, drain_console, console_log)
         self._binary = binary
         self._args = list(args)
         self._wrapper = wrapper
@@ -94,11 +94,8 @@ class QEMUMachine(MonitorFace):
         self._base_temp_dir = base_temp_dir
         self._log_dir = log_dir
         self._monitor_address = monitor_address
-        self._console_log_path = console_log
-        self._drain_console = drain_console or console_log is not None
 
         self._sock_pair: Optional[SocketPair] = None
-        self._cons_sock_pair: Optional[SocketPair] = None
         #: QEMU gets their second ends, besides the inheritable descriptors.
         self._pairs: List[SocketPair] = []
         self._folder: Optional[Folder] = None
@@ -112,11 +109,6 @@ class QEMUMachine(MonitorFace):
         self._launched = False
         self._is_starting = False
         self._machine: Optional[str] = None
-        self._console_index = 0
-        self._console_set = False
-        self._console_device_type: Optional[str] = None
-        self._console_socket: Optional[ConsoleSocket] = None
-        self._console_file: Optional[io.RawIOBase] = None
         self._remove_files: List[str] = []
         self._user_killed = False
         self._is_end_expected = False
@@ -163,16 +155,6 @@ class QEMUMachine(MonitorFace):
     def set_qmp_monitor(self, enabled: bool = True) -> None:
         """Choose whether the next launch has a monitor."""
         self._qmp_set = enabled
-
-    def set_console(self, device_type: Optional[str] = None, console_index: int = 0) -> None:
-        """Connect ``console_socket`` with the guest, from the next launch on.
-
-        :param device_type: A device. Without it, a serial port.
-        :param console_index: So many serial ports before it are unused.
-        """
-        self._console_set = True
-        self._console_device_type = device_type
-        self._console_index = console_index
 
     # What can be read at any time.
 
@@ -441,19 +423,6 @@ class QEMUMachine(MonitorFace):
         self._is_end_expected = True
         self.shutdown(timeout=timeout)
 
-    def _early_cleanup(self) -> None:
-        # QEMU may block on a console that nobody reads.
-        if self._console_file is not None:
-            self._console_file.close()
-            self._console_file = None
-        if self._console_socket is not None:
-            self._console_socket.close()
-            self._console_socket = None
-        if self._cons_sock_pair is not None:
-            for sock in self._cons_sock_pair:
-                sock.close()
-            self._cons_sock_pair = None
-
     def _hard_shutdown(self) -> None:
         self._early_cleanup()
         self._user_killed = True
@@ -543,31 +512,6 @@ class QEMUMachine(MonitorFace):
         """Remove a file, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
-
-    # The console.
-
-    @property
-    def console_socket(self) -> ConsoleSocket:
-        """The console. Draining begins when it is first read."""
-        if self._console_socket is None:
-            if self._cons_sock_pair is None:
-                raise QEMUMachineError("The machine has no console")
-            self._console_socket = ConsoleSocket(
-                sock_fd=self._cons_sock_pair[0].fileno(),
-                file=self._console_log_path,
-                drain=self._drain_console,
-            )
-            self._cons_sock_pair[0].close()
-        return self._console_socket
-
-    @property
-    def console_file(self) -> io.RawIOBase:
-        """The console as a file."""
-        if self._console_file is None:
-            self._console_file = self.console_socket.makefile(
-                mode="rb", buffering=0, encoding="utf-8"
-            )
-        return self._console_file
 
 
 #: QEMU has so many seconds to end after SIGKILL.
