@@ -62,6 +62,9 @@ class ConsoleSocket(socket.socket):
 
     def close(self) -> None:
         """Close it, and end the draining. It may be repeated."""
+        if self._drain is not None:
+            # `_stop` does nothing the second time, if a signal's handler raised in the first.
+            self._drain.stop()
         self._stop()
         super().close()
 

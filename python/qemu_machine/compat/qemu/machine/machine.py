@@ -26,7 +26,7 @@ from typing import (
     TypeVar,
 )
 
-from qemu.qmp import ConnectError, SocketAddrT
+from qemu.qmp import ConnectError, QMPError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from . import _command_line, _kernel_errors, _output_log
@@ -197,9 +197,9 @@ class QEMUMachine(MonitorFace, ConsoleFace):
     def _made_folder(self) -> Folder:
         if self._folder is None:
             self._folder = Folder("qemu-machine-", self._base_temp_dir)
-            # A launch does so while QEMU starts.
-            if not self._is_starting:
-                settle()
+        # A launch settles while QEMU starts.
+        if self._folder.make() and not self._is_starting:
+            settle()
         return self._folder
 
     @property
@@ -266,7 +266,12 @@ class QEMUMachine(MonitorFace, ConsoleFace):
         try:
             self._launch()
         except BaseException as err:
-            self._end_failed_launch(err)
+            try:
+                self._end_failed_launch(err)
+            except BaseException:
+                # A signal's handler may have raised anywhere in it.
+                self._end_failed_launch(err)
+                raise
             if not isinstance(err, Exception):
                 raise
             command = " ".join(self._qemu_full_args)
@@ -391,7 +396,8 @@ class QEMUMachine(MonitorFace, ConsoleFace):
             if self._launched and self._popen is process:
                 self._end(hard, timeout)
         finally:
-            for _ in filter(None, taken):
+            # Between a call and the next instruction a handler may raise.
+            if True in taken:
                 process.ending.release()
         if is_late and not hard:
             raise AbnormalShutdown("Could not perform graceful shutdown")
@@ -404,6 +410,17 @@ class QEMUMachine(MonitorFace, ConsoleFace):
                 self._hard_shutdown()
             else:
                 self._do_shutdown(timeout)
+            self._post_shutdown()
+        except BaseException:
+            # A signal's handler may have raised anywhere. Each step may be repeated.
+            if self._launched:
+                self._end_again()
+            raise
+
+    def _end_again(self) -> None:
+        try:
+            if self._subp.poll() is None:
+                self._hard_shutdown()
         finally:
             self._post_shutdown()
 
@@ -455,7 +472,7 @@ class QEMUMachine(MonitorFace, ConsoleFace):
     def _post_shutdown(self) -> None:
         try:
             self._close_qmp_connection()
-        except Exception as err:
+        except QMPError as err:
             LOG.warning("Exception closing QMP connection: %s", str(err) or type(err).__name__)
         self._early_cleanup()
         self._close_sockets()
@@ -471,31 +488,38 @@ class QEMUMachine(MonitorFace, ConsoleFace):
         self._quit_issued = self._user_killed = self._is_end_expected = False
 
     def _close_sockets(self) -> None:
-        pairs, self._pairs = self._pairs, []
-        for ours, theirs in pairs:
+        for ours, theirs in self._pairs:
             theirs.close()
             ours.close()
+        self._pairs = []
         self._sock_pair = None
 
     def _close_qmp_connection(self) -> None:
-        connection, self._qmp_connection = self._qmp_connection, None
-        if connection is not None:
-            connection.close()
+        connection = self._qmp_connection
+        try:
+            if connection is not None:
+                connection.close()
+        except QMPError:
+            self._qmp_connection = None
+            raise
+        self._qmp_connection = None
 
     def _close_qemu_log_file(self) -> None:
         if self._qemu_log_file is not None:
             if self._iolog is None:
                 # It will be read by its name.
                 self._name_log()
-            self._qemu_log_file.close()
-            self._qemu_log_file = None
+            # In this order nobody meets a closed file, if a signal's handler raises.
+            file, self._qemu_log_file = self._qemu_log_file, None
+            file.close()
 
     def _load_io_log(self) -> None:
         if self._qemu_log_file is not None or self._log_path is not None:
             # Neither a lost file nor what is no text may stop the clean-up.
-            self._iolog = ""
+            text = ""
             with _kernel_errors.ignored():
-                self._iolog = _output_log.text(self._qemu_log_file, self._log_path)
+                text = _output_log.text(self._qemu_log_file, self._log_path)
+            self._iolog = text
 
     def _remove_temporary_files(self) -> None:
         log, self._log_path = self._log_path, None
@@ -504,13 +528,14 @@ class QEMUMachine(MonitorFace, ConsoleFace):
             self._folder = None
         if self._popen is not None and not self._popen.is_ours:
             self._remove_files.clear()
-        while self._remove_files:
-            self._remove_if_exists(self._remove_files.pop())
+        for path in self._remove_files:
+            self._remove_if_exists(path)
+        self._remove_files = []
 
     @staticmethod
     def _remove_if_exists(path: str) -> None:
-        """Remove a file, if there is one."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a file, if there is one. Nothing may stop the clean-up."""
+        with _kernel_errors.ignored():
             os.remove(path)
 
 
