@@ -232,9 +232,9 @@ def _marked(node: Any) -> Dict[str, Any]:
 
 
 def _slug(text: str) -> str:
-    """A name for a file. Different long texts keep different names."""
+    """A name for a file. Different texts have different names."""
     slug = re.sub(r"[^\w.-]+", "-", text).strip("-.") or "machine"
-    if slug == text or len(slug) < 80:
+    if slug == text and len(slug) < 80:
         return slug
     return f"{slug[-70:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

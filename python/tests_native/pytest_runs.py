@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Dict, List
 
@@ -79,3 +80,13 @@ class PluginTest(unittest.TestCase):
         """The counts of pytest's last line."""
         last = said.strip().splitlines()[-1]
         return {word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", last)}
+
+    def artifacts_of(self, test: str) -> Path:
+        """The folder of a test whose artifacts are kept."""
+        (found,) = self.artifacts.glob(f"test_it.py-{test}-*")
+        return found
+
+    def properties(self) -> List[str]:
+        """The folders that the JUnit file names, if the run has `--junitxml=junit.xml`."""
+        found = ElementTree.parse(self.folder / "junit.xml").iter("property")
+        return [it.get("value", "") for it in found if it.get("name") == "qemu_artifacts"]

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import unittest
-import xml.etree.ElementTree as ElementTree
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def test_passes(tiny):
             "no-such-device",
         ):  # fmt: skip
             self.assertIn(part, ended.stdout)
-        kept = self.artifacts / "test_it.py-test_fails" / "sick"
+        kept = self.artifacts_of("test_fails") / "sick"
         names = {it.name for it in kept.iterdir()}
         self.assertLessEqual(
             {"console.log", "transcript.jsonl", "sick.log", "command-line.txt",
@@ -74,9 +73,7 @@ def test_passes(tiny):
         )  # fmt: skip
         self.assertIn("last words", (kept / "console.log").read_text())
         self.assertTrue((kept / "screenshot.png").read_bytes().startswith(b"\x89PNG"))
-        properties = ElementTree.parse(self.folder / "junit.xml").iter("property")
-        found = {it.get("name"): it.get("value") for it in properties}
-        self.assertEqual(found, {"qemu_artifacts": str(kept.parent)})
+        self.assertEqual(self.properties(), [str(kept.parent)])
 
     def test_a_crash_fails_a_test_that_passed_unless_its_mark_allows_it(self) -> None:
         ended = self.run_tests("""
@@ -227,13 +224,13 @@ def test_hangs(tiny):
 def test_next(tiny):
     note(tiny())
 """
-        kept = self.artifacts / "test_it.py-test_hangs" / "sick"
         for method in ("signal", "thread"):
             with self.subTest(method):
                 self.pids.write_text("")
                 ended = self.run_tests(body, "--timeout=4", f"--timeout-method={method}")
                 self.assertNotEqual(ended.returncode, 0)
                 self.assertIn("Timeout", ended.stdout + ended.stderr)
+                kept = self.artifacts_of("test_hangs") / "sick"
                 self.assertIn("last words", (kept / "console.log").read_text())
                 self.assertTrue((kept / "transcript.jsonl").stat().st_size > 0)
                 if method == "signal":
