@@ -59,7 +59,7 @@ class MachineFactory:
         if folder.is_dir():
             given.setdefault("console_log", folder / "console.log")
         vm = Machine(given.pop("binary"), **given)
-        return self._launch(vm, folder)
+        return self._launch(vm, given["name"], folder)
 
     def template(
         self,
@@ -82,7 +82,7 @@ class MachineFactory:
         folder = self._next_folder(options)
         if folder.is_dir() and template._native.has_console:
             options.setdefault("console_log", folder / "console.log")
-        return self._launch(template.machine(**options), folder)
+        return self._launch(template.machine(**options), options["name"], folder)
 
     def running(self) -> List[Machine]:
         """The machines that run."""
@@ -112,8 +112,8 @@ class MachineFactory:
     def describe_failure(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Adds what is known of the machines to the report of a failed test."""
         self._has_failed = True
-        for vm, artifacts in self._artifacts.items():
-            label = f" of {vm.name}" if len(self._artifacts) > 1 else ""
+        for artifacts in self._artifacts.values():
+            label = f" of {artifacts.name}" if len(self._artifacts) > 1 else ""
             for title, text in artifacts.sections():
                 report.sections.append((f"{title}{label}", text))
         if self._artifacts and self._settings.artifacts != "never":
@@ -189,10 +189,11 @@ class MachineFactory:
             options.setdefault("transcript", folder / "transcript.jsonl")
         return folder
 
-    def _launch(self, vm: Machine, folder: Path) -> Machine:
+    def _launch(self, vm: Machine, name: str, folder: Path) -> Machine:
+        # A launch that fails has files, too.
+        self._artifacts[vm] = Artifacts(vm, name, folder, self._settings.artifacts != "never")
         vm.launch()
         self._machines.append(vm)
-        self._artifacts[vm] = Artifacts(vm, folder, self._settings.artifacts != "never")
         self._settings.remember(vm, folder)
         if self._settings.is_live:
             self._print_live(vm)

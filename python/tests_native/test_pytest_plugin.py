@@ -73,7 +73,8 @@ def test_passes(tiny):
         )  # fmt: skip
         self.assertIn("last words", (kept / "console.log").read_text())
         self.assertTrue((kept / "screenshot.png").read_bytes().startswith(b"\x89PNG"))
-        self.assertEqual(self.properties(), [str(kept.parent)])
+        folders = [kept.parent, self.artifacts_of("test_not_launched")]
+        self.assertEqual(self.properties(), list(map(str, folders)))
 
     def test_a_crash_fails_a_test_that_passed_unless_its_mark_allows_it(self) -> None:
         ended = self.run_tests("""

@@ -25,6 +25,24 @@ def test_op(tiny, value):
             self.assertEqual(len([it for it in said if f"value {value}." in it]), 1, value)
         self.assertEqual(sorted(self.properties()), sorted(map(str, folders)))
 
+    def test_a_failed_launch_has_sections_and_its_folder(self) -> None:
+        ended = self.run_tests("""
+def test_bogus(qemu_machine):
+    qemu_machine("-bogus", name="a b")
+
+def test_late(tiny):
+    tiny(name="fine")
+    tiny("-device", "no-such-device", name="sick")
+""", "--junitxml=junit.xml")  # fmt: skip
+        self.assertEqual(self.outcomes(ended.stdout), {"failed": 2}, ended.stdout)
+        for title in ("qemu command line", "QEMU's output", "QMP transcript of sick"):
+            self.assertRegex(ended.stdout, rf"(?m)^-+ ({title}) -+$")
+        folders = [self.artifacts_of("test_bogus"), self.artifacts_of("test_late")]
+        self.assertEqual(self.properties(), list(map(str, folders)))
+        (log,) = folders[0].glob("*/a b.log")
+        self.assertIn("-bogus", log.read_text())
+        self.assertEqual(len(list(folders[1].iterdir())), 2)
+
 
 if __name__ == "__main__":
     unittest.main()
