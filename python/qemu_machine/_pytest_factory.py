@@ -17,7 +17,7 @@ import pytest
 from ._errors import GuestCrashed, QemuMachineError
 from ._machine import Machine
 from ._pytest_artifacts import Artifacts
-from ._pytest_needs import missing
+from ._pytest_needs import accel_names, missing
 from ._pytest_settings import Settings, worker
 
 if TYPE_CHECKING:
@@ -168,8 +168,11 @@ class MachineFactory:
             if self._settings.is_required:
                 pytest.fail(f"qemu: {lacks}", pytrace=False)
             pytest.skip(f"qemu: {lacks}")
-        if given.get("accel") is None:
+        accels = accel_names(given.get("accel"))
+        if not accels:
             given["accel"] = self._settings.accel(binary)
+        elif "best" in accels:
+            given["accel"] = self._settings.best_accel(binary)
         if self._settings.timeout is not None:
             given.setdefault("timeout", self._settings.timeout)
         return given
