@@ -65,13 +65,18 @@ class PluginTest(unittest.TestCase):
         self, body: str, *options: str, typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         """Runs the tests of a file."""
-        ended = subprocess.run(
-            self.command(body, *options), input=typed, capture_output=True, text=True,
-            timeout=2 * LONG, cwd=self.folder, env=self.environment(),
-        )  # fmt: skip
+        ended = self.run_command(self.command(body, *options), typed)
         for pid in self.noted():
             self.assertTrue(has_ended(pid), ended.stdout)
         return ended
+
+    def run_command(
+        self, command: List[str], typed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, input=typed, capture_output=True, text=True,
+            timeout=2 * LONG, cwd=self.folder, env=self.environment(),
+        )  # fmt: skip
 
     def noted(self) -> List[int]:
         return [int(line) for line in self.pids.read_text().split()]
