@@ -18,8 +18,17 @@ from . import _pytest_options
 
 if TYPE_CHECKING:
     from ._machine import Machine
-    from ._pytest_factory import MachineFactory
+    from ._pytest_factory import MachineFactory as MachineFactory
     from ._pytest_settings import Settings
+
+
+def __getattr__(name: str) -> Any:
+    """``MachineFactory`` is the type of the fixtures that launch machines."""
+    if name != "MachineFactory":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._pytest_factory import MachineFactory
+
+    return MachineFactory
 
 
 # Options.

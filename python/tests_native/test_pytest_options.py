@@ -54,6 +54,19 @@ def test_call(tiny):
             ended = self.run_tests("def test_it(): pass", *options)
             self.assertEqual(self.outcomes(ended.stdout), {"passed": 1}, ended.stdout)
 
+    def test_the_type_of_the_fixtures_can_be_imported(self) -> None:
+        ended = self.run_tests("""
+from qemu_machine.pytest_plugin import MachineFactory
+
+@pytest.fixture(scope="session")
+def shared(qemu_machine_session: MachineFactory) -> MachineFactory:
+    return qemu_machine_session
+
+def test_type(qemu_machine: MachineFactory, shared: MachineFactory) -> None:
+    assert isinstance(qemu_machine, MachineFactory) and isinstance(shared, MachineFactory)
+""")  # fmt: skip
+        self.assertEqual(self.outcomes(ended.stdout), {"passed": 1}, ended.stdout)
+
 
 if __name__ == "__main__":
     unittest.main()
