@@ -54,6 +54,8 @@ class MachineFactory:
     def __call__(self, *args: str, **options: Any) -> Machine:
         """Launches a machine, with these arguments of QEMU and options of
         ``Machine``. The options of the mark ``qemu`` are its defaults."""
+        # So a skip or an error is at the line of the test.
+        __tracebackhide__ = True
         given = self._complete(args, options)
         folder = self._next_folder(given)
         if folder.is_dir():
@@ -71,6 +73,7 @@ class MachineFactory:
         """Makes a template, or opens it: the guest boots once for all tests, workers
         and runs. ``set_up(vm)`` brings it to the moment at which it is frozen. The
         source of ``set_up`` is part of the template's ``version``, if none is given."""
+        __tracebackhide__ = True
         given = self._complete(args, options)
         machine = Machine(given.pop("binary"), **given)
         version = _version(set_up) if version is None else version
@@ -79,6 +82,7 @@ class MachineFactory:
     def clone(self, template: Template, **options: Any) -> Machine:
         """Launches a clone of a template. It takes the options of
         ``Template.machine``."""
+        __tracebackhide__ = True
         folder = self._next_folder(options)
         if folder.is_dir() and template._native.has_console:
             options.setdefault("console_log", folder / "console.log")
@@ -90,6 +94,7 @@ class MachineFactory:
 
     def raise_crashes(self, item: pytest.Item) -> None:
         """Raises ``GuestCrashed`` if a machine crashed that nobody has waited for."""
+        __tracebackhide__ = True
         if self._may_crash or _marked(item).get("may_crash"):
             for vm in self._machines:
                 vm._is_reported = True
@@ -111,7 +116,7 @@ class MachineFactory:
 
     def describe_failure(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Adds what is known of the machines to the report of a failed test."""
-        self._has_failed = True
+        self.keep_artifacts()
         for artifacts in self._artifacts.values():
             label = f" of {artifacts.name}" if len(self._artifacts) > 1 else ""
             for title, text in artifacts.sections():
@@ -123,8 +128,13 @@ class MachineFactory:
             if fact not in report.user_properties:
                 report.user_properties.append(fact)
 
+    def keep_artifacts(self) -> None:
+        """Keeps the files, unless the user never wants them."""
+        self._has_failed = True
+
     def close(self) -> None:
         """Ends all machines, the last one first."""
+        __tracebackhide__ = True
         errors: List[BaseException] = []
         try:
             while self._machines:
@@ -141,7 +151,8 @@ class MachineFactory:
             if keep != "always" and not ((self._has_failed or errors) and keep == "on-failure"):
                 shutil.rmtree(self._folder, ignore_errors=True)
         if errors:
-            raise errors[0]
+            # The error says all: where it was raised is of no interest to a user.
+            raise errors[0].with_traceback(None)
 
     def _close_one(self, vm: Machine, errors: List[BaseException]) -> None:
         artifacts = self._artifacts[vm]
@@ -159,6 +170,7 @@ class MachineFactory:
     def _complete(self, args: Any, options: Dict[str, Any]) -> Dict[str, Any]:
         """The options with those of the mark, and the defaults. Skips the test if this
         host lacks something."""
+        __tracebackhide__ = True
         marked = self._options
         given = {"console": True, **marked, **options}
         given["args"] = [*marked.get("args", ()), *args, *options.get("args", ())]
@@ -193,6 +205,7 @@ class MachineFactory:
         return folder
 
     def _launch(self, vm: Machine, name: str, folder: Path) -> Machine:
+        __tracebackhide__ = True
         # A launch that fails has files, too.
         self._artifacts[vm] = Artifacts(vm, name, folder, self._settings.artifacts != "never")
         vm.launch()

@@ -69,6 +69,7 @@ def settings(config: pytest.Config) -> Settings:
 def _factory(request: pytest.FixtureRequest, tmp: pytest.TempPathFactory) -> Iterator[Any]:
     from ._pytest_factory import MachineFactory
 
+    __tracebackhide__ = True
     factory = MachineFactory(settings(request.config), request.node, request.scope, tmp)
     try:
         yield factory
@@ -81,6 +82,7 @@ def qemu_machine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the test: ``vm = qemu_machine(memory="64M")``."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -89,6 +91,7 @@ def qemu_machine_class(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the class of tests."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -97,6 +100,7 @@ def qemu_machine_module(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the module of tests."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -105,6 +109,7 @@ def qemu_machine_session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the session."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -120,8 +125,21 @@ def qemu_snapshot(request: pytest.FixtureRequest) -> Callable[[Machine], Machine
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Keeps the files of a test that Ctrl-C interrupts."""
+    try:
+        return (yield)
+    except BaseException:
+        # That of a failure does not come here.
+        for factory in _factories(item):
+            factory.keep_artifacts()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fails a test that passed although a machine of it crashed."""
+    __tracebackhide__ = True
     result = yield
     for factory in _factories(item):
         factory.raise_crashes(item)

@@ -43,6 +43,60 @@ def test_late(tiny):
         self.assertIn("-bogus", log.read_text())
         self.assertEqual(len(list(folders[1].iterdir())), 2)
 
+    def test_ctrl_c_keeps_the_files_of_the_interrupted_test_only(self) -> None:
+        ended = self.run_tests("""
+def test_passes(tiny):
+    note(tiny())
+
+def test_interrupted(tiny):
+    vm = tiny(name="sick")
+    note(vm)
+    vm.console.send("echo last words\\n")
+    vm.console.expect("last words")
+    os.kill(os.getpid(), signal.SIGINT)
+""")  # fmt: skip
+        self.assertIn("KeyboardInterrupt", ended.stdout)
+        kept = self.artifacts_of("test_interrupted")
+        self.assertEqual(list(self.artifacts.iterdir()), [kept])
+        self.assertIn("last words", (kept / "sick" / "console.log").read_text())
+        self.assertTrue((kept / "sick" / "exit-report.txt").exists())
+
+    def test_skips_and_errors_are_at_the_line_of_the_test(self) -> None:
+        crash = """
+    with vm.events() as events:
+        os.kill(vm.pid, signal.SIGABRT)
+        for _ in events: pass
+"""
+        body = f"""
+@pytest.mark.qemu(accel="hvf")
+def test_skipped(qemu_machine):
+    qemu_machine()  # HERE
+
+def test_crash(tiny):
+    vm = tiny()
+    note(vm){crash}
+@pytest.fixture
+def late(tiny):
+    vm = tiny()
+    note(vm)
+    yield vm{crash}
+def test_late(late): pass
+
+def test_bogus(qemu_machine):
+    qemu_machine("-bogus")
+"""
+        for style in ("short", "long"):
+            with self.subTest(style):
+                ended = self.run_tests(body, "-rs", f"--tb={style}")
+                counts = {"failed": 2, "passed": 1, "skipped": 1, "error": 1}
+                self.assertEqual(self.outcomes(ended.stdout), counts, ended.stdout)
+                lines = (self.folder / "test_it.py").read_text().splitlines()
+                (place,) = (number for number, it in enumerate(lines, 1) if "# HERE" in it)
+                self.assertIn(f"test_it.py:{place}: qemu: no accelerator", ended.stdout)
+                self.assertEqual(ended.stdout.count("GuestCrashed: "), 2)
+                self.assertNotIn("pytest_plugin.py:", ended.stdout)
+                self.assertNotIn("_pytest_factory.py:", ended.stdout)
+
 
 if __name__ == "__main__":
     unittest.main()
