@@ -131,6 +131,12 @@ class QEMUMachine(MonitorFace, ConsoleFace):
                 raise
             LOG.debug("The machine has ended abnormally, too", exc_info=True)
 
+    def __del__(self) -> None:
+        # QEMU runs until the end of the program. Nobody can ask for its log any more.
+        log: Optional[BinaryIO] = getattr(self, "_qemu_log_file", None)
+        if log is not None:
+            log.close()
+
     # What is set before the launch.
 
     def add_monitor_null(self) -> None:
