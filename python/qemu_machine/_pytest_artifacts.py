@@ -18,15 +18,20 @@ LINES = 100
 class Artifacts:
     """The files of one machine, and the sections of a report."""
 
-    def __init__(self, vm: Machine, folder: Path, is_kept: bool) -> None:
+    def __init__(self, vm: Machine, name: str, folder: Path, is_kept: bool) -> None:
         self._vm = vm
         self._folder = folder
         self._is_kept = is_kept
+        #: The name of the machine.
+        self.name = name
 
     def sections(self) -> Iterator[Tuple[str, str]]:
         """The title and the text of each section. Also saves a picture of the display,
         if there is one."""
         vm = self._vm
+        if vm._native is None:
+            yield from self._failed_launch()
+            return
         yield "qemu command line", shlex.join(vm.argv)
         console = _console(vm)
         if console:
@@ -45,6 +50,15 @@ class Artifacts:
             yield "exit report", str(vm._vm().report)
         elif self._is_kept and self._save_screenshot():
             yield "screenshot", str(self._folder / "screenshot.png")
+
+    def _failed_launch(self) -> Iterator[Tuple[str, str]]:
+        """The sections of a machine whose launch failed. The error has its command line."""
+        said = _text(self._folder / f"{self.name}.log")
+        if said:
+            yield "QEMU's output", _last(said)
+        transcript = self._transcript()
+        if transcript:
+            yield "QMP transcript", "\n".join(transcript[-LINES:])
 
     def save_console(self) -> None:
         """Writes what the console has printed."""
@@ -91,6 +105,13 @@ def _console(vm: Machine) -> str:
     try:
         return vm.console.tail
     except QemuMachineError:
+        return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
         return ""
 
 

@@ -17,7 +17,7 @@ import pytest
 from ._errors import GuestCrashed, QemuMachineError
 from ._machine import Machine
 from ._pytest_artifacts import Artifacts
-from ._pytest_needs import missing
+from ._pytest_needs import accel_names, missing
 from ._pytest_settings import Settings, worker
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ class MachineFactory:
     def __call__(self, *args: str, **options: Any) -> Machine:
         """Launches a machine, with these arguments of QEMU and options of
         ``Machine``. The options of the mark ``qemu`` are its defaults."""
+        # So a skip or an error is at the line of the test.
+        __tracebackhide__ = True
         given = self._complete(args, options)
         folder = self._next_folder(given)
         if folder.is_dir():
             given.setdefault("console_log", folder / "console.log")
         vm = Machine(given.pop("binary"), **given)
-        return self._launch(vm, folder)
+        return self._launch(vm, given["name"], folder)
 
     def template(
         self,
@@ -71,6 +73,7 @@ class MachineFactory:
         """Makes a template, or opens it: the guest boots once for all tests, workers
         and runs. ``set_up(vm)`` brings it to the moment at which it is frozen. The
         source of ``set_up`` is part of the template's ``version``, if none is given."""
+        __tracebackhide__ = True
         given = self._complete(args, options)
         machine = Machine(given.pop("binary"), **given)
         version = _version(set_up) if version is None else version
@@ -79,10 +82,11 @@ class MachineFactory:
     def clone(self, template: Template, **options: Any) -> Machine:
         """Launches a clone of a template. It takes the options of
         ``Template.machine``."""
+        __tracebackhide__ = True
         folder = self._next_folder(options)
         if folder.is_dir() and template._native.has_console:
             options.setdefault("console_log", folder / "console.log")
-        return self._launch(template.machine(**options), folder)
+        return self._launch(template.machine(**options), options["name"], folder)
 
     def running(self) -> List[Machine]:
         """The machines that run."""
@@ -90,6 +94,7 @@ class MachineFactory:
 
     def raise_crashes(self, item: pytest.Item) -> None:
         """Raises ``GuestCrashed`` if a machine crashed that nobody has waited for."""
+        __tracebackhide__ = True
         if self._may_crash or _marked(item).get("may_crash"):
             for vm in self._machines:
                 vm._is_reported = True
@@ -111,9 +116,9 @@ class MachineFactory:
 
     def describe_failure(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Adds what is known of the machines to the report of a failed test."""
-        self._has_failed = True
-        for vm, artifacts in self._artifacts.items():
-            label = f" of {vm.name}" if len(self._artifacts) > 1 else ""
+        self.keep_artifacts()
+        for artifacts in self._artifacts.values():
+            label = f" of {artifacts.name}" if len(self._artifacts) > 1 else ""
             for title, text in artifacts.sections():
                 report.sections.append((f"{title}{label}", text))
         if self._artifacts and self._settings.artifacts != "never":
@@ -123,8 +128,13 @@ class MachineFactory:
             if fact not in report.user_properties:
                 report.user_properties.append(fact)
 
+    def keep_artifacts(self) -> None:
+        """Keeps the files, unless the user never wants them."""
+        self._has_failed = True
+
     def close(self) -> None:
         """Ends all machines, the last one first."""
+        __tracebackhide__ = True
         errors: List[BaseException] = []
         try:
             while self._machines:
@@ -141,7 +151,8 @@ class MachineFactory:
             if keep != "always" and not ((self._has_failed or errors) and keep == "on-failure"):
                 shutil.rmtree(self._folder, ignore_errors=True)
         if errors:
-            raise errors[0]
+            # The error says all: where it was raised is of no interest to a user.
+            raise errors[0].with_traceback(None)
 
     def _close_one(self, vm: Machine, errors: List[BaseException]) -> None:
         artifacts = self._artifacts[vm]
@@ -159,6 +170,7 @@ class MachineFactory:
     def _complete(self, args: Any, options: Dict[str, Any]) -> Dict[str, Any]:
         """The options with those of the mark, and the defaults. Skips the test if this
         host lacks something."""
+        __tracebackhide__ = True
         marked = self._options
         given = {"console": True, **marked, **options}
         given["args"] = [*marked.get("args", ()), *args, *options.get("args", ())]
@@ -168,8 +180,11 @@ class MachineFactory:
             if self._settings.is_required:
                 pytest.fail(f"qemu: {lacks}", pytrace=False)
             pytest.skip(f"qemu: {lacks}")
-        if given.get("accel") is None:
+        accels = accel_names(given.get("accel"))
+        if not accels:
             given["accel"] = self._settings.accel(binary)
+        elif "best" in accels:
+            given["accel"] = self._settings.best_accel(binary)
         if self._settings.timeout is not None:
             given.setdefault("timeout", self._settings.timeout)
         return given
@@ -189,10 +204,12 @@ class MachineFactory:
             options.setdefault("transcript", folder / "transcript.jsonl")
         return folder
 
-    def _launch(self, vm: Machine, folder: Path) -> Machine:
+    def _launch(self, vm: Machine, name: str, folder: Path) -> Machine:
+        __tracebackhide__ = True
+        # A launch that fails has files, too.
+        self._artifacts[vm] = Artifacts(vm, name, folder, self._settings.artifacts != "never")
         vm.launch()
         self._machines.append(vm)
-        self._artifacts[vm] = Artifacts(vm, folder, self._settings.artifacts != "never")
         self._settings.remember(vm, folder)
         if self._settings.is_live:
             self._print_live(vm)
@@ -232,9 +249,9 @@ def _marked(node: Any) -> Dict[str, Any]:
 
 
 def _slug(text: str) -> str:
-    """A name for a file. Different long texts keep different names."""
+    """A name for a file. Different texts have different names."""
     slug = re.sub(r"[^\w.-]+", "-", text).strip("-.") or "machine"
-    if slug == text or len(slug) < 80:
+    if slug == text and len(slug) < 80:
         return slug
     return f"{slug[-70:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

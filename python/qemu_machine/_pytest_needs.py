@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from typing import FrozenSet, Optional, Sequence, Union
+from typing import FrozenSet, List, Optional, Sequence, Union
 
 
 def missing(
@@ -20,11 +20,17 @@ def missing(
     kind = machine.split(",")[0] if machine else None
     if kind and kind not in _listed(path, "-machine"):
         return f"{binary} has no machine type {kind}"
-    wanted = [accel] if isinstance(accel, str) else list(accel or ())
-    names = [it.split(",")[0] for it in wanted]
-    if names and not any(_has_accel(path, name) for name in names):
+    names = accel_names(accel)
+    # The search for the best one finds out by itself.
+    if names and "best" not in names and not any(_has_accel(path, name) for name in names):
         return f"no accelerator of {', '.join(names)} works with {binary} on this host"
     return None
+
+
+def accel_names(accel: Union[str, Sequence[str], None]) -> List[str]:
+    """The names of the accelerators, without their options."""
+    wanted = [accel] if isinstance(accel, str) else list(accel or ())
+    return [it.split(",")[0] for it in wanted]
 
 
 def _has_accel(path: str, name: str) -> bool:

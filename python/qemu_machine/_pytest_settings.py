@@ -38,8 +38,10 @@ class Settings:
     def accel(self, binary: str) -> Union[str, Tuple[str, ...]]:
         """The accelerators of machines without one."""
         wanted: str = self._options["accel"]
-        if wanted != "best":
-            return tuple(wanted.split(","))
+        return self.best_accel(binary) if wanted == "best" else tuple(wanted.split(","))
+
+    def best_accel(self, binary: str) -> str:
+        """The accelerator that is the best for this binary."""
         if binary not in self._accels:
             self._accels[binary] = best_accel(binary)
         return self._accels[binary]

@@ -14,59 +14,34 @@ from typing import TYPE_CHECKING, Any, Callable, Generator, Iterator, List
 
 import pytest
 
+from . import _pytest_options
+
 if TYPE_CHECKING:
     from ._machine import Machine
-    from ._pytest_factory import MachineFactory
+    from ._pytest_factory import MachineFactory as MachineFactory
     from ._pytest_settings import Settings
+
+
+def __getattr__(name: str) -> Any:
+    """``MachineFactory`` is the type of the fixtures that launch machines."""
+    if name != "MachineFactory":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._pytest_factory import MachineFactory
+
+    return MachineFactory
 
 
 # Options.
 
-#: The name of each option, its default, and its help. Each is also an ini option.
-OPTIONS = (
-    ("binary", None, "QEMU's binary; by default qemu-system-ARCH of this host's kind"),
-    ("accel", "best", "accelerators, separated by commas, or 'best': the one that works"),
-    ("timeout", None, "default limit of each operation on a machine, in seconds"),
-    ("artifacts", "on-failure", "keep logs of machines: on-failure, always or never"),
-    ("artifacts-dir", None, "where the logs are; by default below pytest's tmp_path"),
-    ("templates-dir", None, "where templates are kept; by default in ~/.cache"),
-    ("console", "capture", "'live' also prints the consoles as they are written"),
-)
-#: The same for options without a value.
-FLAGS = (
-    ("keep", "after a failure, keep the machines until you press Enter"),
-    ("require", "fail instead of skip, if a binary, machine type or accelerator is missing"),
-)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options."""
-    group = parser.getgroup("qemu", "virtual machines of QEMU")
-    for name, default, text in OPTIONS:
-        choices = {"artifacts": ["on-failure", "always", "never"], "console": ["capture", "live"]}
-        shown = text.replace("%", "%%") + (f" (default: {default})" if default else "")
-        group.addoption(
-            f"--qemu-{name}", default=None, help=shown, choices=choices.get(name),
-            metavar=None if name in choices else name.split("-")[-1].upper(),
-        )  # fmt: skip
-        parser.addini(_ini(name), text, default=default)
-    for name, text in FLAGS:
-        group.addoption(f"--qemu-{name}", action="store_true", default=None, help=text)
-        parser.addini(_ini(name), text, type="bool", default=False)
-
-
-def _ini(name: str) -> str:
-    return "qemu_" + name.replace("-", "_")
-
-
-def option(config: pytest.Config, name: str) -> Any:
-    """The value on the command line, else that of the ini file, else the default."""
-    given = config.getoption("--qemu-" + name)
-    return config.getini(_ini(name)) if given is None else given
+    _pytest_options.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describes the mark."""
+    """Checks the options, and describes the mark."""
+    _pytest_options.values(config)
     config.addinivalue_line(
         "markers",
         "qemu(binary, accel, machine, args, may_crash, **options): options of the machines of a "
@@ -83,10 +58,8 @@ def settings(config: pytest.Config) -> Settings:
     from ._pytest_settings import Settings
 
     if _settings_key not in config.stash:
-        names = [name for name, *_ in (*OPTIONS, *FLAGS)]
-        options = {name: option(config, name) for name in names}
         capture = config.pluginmanager.getplugin("capturemanager")
-        config.stash[_settings_key] = Settings(options, capture)
+        config.stash[_settings_key] = Settings(_pytest_options.values(config), capture)
     return config.stash[_settings_key]
 
 
@@ -96,6 +69,7 @@ def settings(config: pytest.Config) -> Settings:
 def _factory(request: pytest.FixtureRequest, tmp: pytest.TempPathFactory) -> Iterator[Any]:
     from ._pytest_factory import MachineFactory
 
+    __tracebackhide__ = True
     factory = MachineFactory(settings(request.config), request.node, request.scope, tmp)
     try:
         yield factory
@@ -108,6 +82,7 @@ def qemu_machine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the test: ``vm = qemu_machine(memory="64M")``."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -116,6 +91,7 @@ def qemu_machine_class(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the class of tests."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -124,6 +100,7 @@ def qemu_machine_module(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the module of tests."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -132,6 +109,7 @@ def qemu_machine_session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MachineFactory]:
     """Launches machines, which end with the session."""
+    __tracebackhide__ = True
     yield from _factory(request, tmp_path_factory)
 
 
@@ -147,8 +125,21 @@ def qemu_snapshot(request: pytest.FixtureRequest) -> Callable[[Machine], Machine
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Keeps the files of a test that Ctrl-C interrupts."""
+    try:
+        return (yield)
+    except BaseException:
+        # That of a failure does not come here.
+        for factory in _factories(item):
+            factory.keep_artifacts()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fails a test that passed although a machine of it crashed."""
+    __tracebackhide__ = True
     result = yield
     for factory in _factories(item):
         factory.raise_crashes(item)

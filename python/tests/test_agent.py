@@ -97,6 +97,21 @@ class Tools(Test):
                 self.assertEqual(self.run_tool(agent, *args), ("", 0))
                 self.assertEqual(agent.seen[-1], expected)
 
+    def test_an_agent_that_leaves_at_a_shutdown_has_obeyed(self) -> None:
+        class Leaving(Agent):
+            def play(self, peer: Peer) -> None:
+                while not self.seen or self.seen[-1][0] == "guest-sync":
+                    command = peer.read()
+                    self.seen.append((command["execute"], command["arguments"]))
+                    if command["execute"] == "guest-sync":
+                        peer.reply(command, command["arguments"]["id"])
+                peer.close()
+
+        for args in (["powerdown"], ["shutdown"], ["halt"], ["reboot"], ["suspend", "disk"]):
+            with self.subTest(args):
+                self.assertEqual(self.run_tool(Leaving(), *args), ("", 0))
+        self.assertEqual(self.run_tool(Leaving(), "info")[1], "ERROR: Disconnected")
+
     def test_a_silent_agent_is_reported(self) -> None:
         class Silent(Agent):
             def answer(self, name: str, arguments: Any) -> Any:

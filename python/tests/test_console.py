@@ -70,6 +70,19 @@ class MachinesConsole(MachineTest):
 
 
 class Drained(Test):
+    def test_a_negative_size_is_refused_as_by_a_socket(self) -> None:
+        for drain in (False, True):
+            console, guest = pair(drain=drain)
+            with console, guest:
+                guest.sendall(b"data")
+                for read in (
+                    lambda: console.recv(-1),
+                    lambda: console.recv_into(bytearray(4), -1),
+                ):
+                    with self.assertRaisesRegex(ValueError, "^negative buffersize in recv"):
+                        read()
+                self.assertEqual(console.recv(4), b"data")
+
     def test_d17_draining_is_fast_and_needs_one_byte_for_each(self) -> None:
         console, guest = pair(drain=True)
         amount = 32 * 1024 * 1024

@@ -5,7 +5,7 @@ A trace function raises in its place: before each bytecode, one after the other.
 
 import json
 import sys
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Tuple
 
 from tests.scripted import Peer, Test, event, playing
 
@@ -27,13 +27,18 @@ class Interrupted(BaseException):
     """Raised by the trace function."""
 
 
-def interrupted_at(place: int, call: Callable[[], Any]) -> bool:
-    """Call, and raise before the bytecode of this number. Return whether it came."""
+def interrupted_at(
+    place: int, call: Callable[[], Any], traced: Tuple[str, ...] = TRACED
+) -> bool:
+    """Call, and raise before the bytecode of this number. Return whether it came.
+
+    :param traced: The files whose bytecodes count.
+    """
     count = 0
 
     def trace(frame: Any, what: str, _: Any) -> Any:
         nonlocal count
-        if not frame.f_code.co_filename.endswith(TRACED):
+        if not frame.f_code.co_filename.endswith(traced):
             return None
         frame.f_trace_opcodes = True
         if what in EVENTS:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -305,6 +306,19 @@ class Ends(MachineTest):
         vm.launch()
         vm.kill()
         self.assertEqual((vm.exitcode(), vm._launched), (-9, False))
+
+    def test_a_machine_that_is_dropped_alive_warns_of_no_file(self) -> None:
+        vm = machine()
+        vm.launch()
+        process = vm._popen
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                del vm
+            self.assertEqual([str(it.message) for it in caught], [])
+        finally:
+            process.kill()
+            process.wait()
 
     def test_a_machine_is_freed_without_a_garbage_collection(self) -> None:
         gc.collect()

@@ -1,86 +1,17 @@
 """The plugin of pytest, in real runs of it."""
 
 import os
-import re
 import signal
 import subprocess
-import sys
-import tempfile
 import unittest
-import xml.etree.ElementTree as ElementTree
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, List
 
-try:
-    import pytest
-except ImportError:
-    pytest = None  # type: ignore[assignment]
-
+from pytest_runs import PluginTest
 from support import LONG, has_ended
 
-#: What most tests of the tests begin with.
-HEAD = """
-import os, signal
-import pytest
-from qemu_machine import CommandError, GuestCrashed, SnapshotError, tiny_guest
 
-@pytest.fixture
-def tiny(qemu_machine):
-    def launch(*args, **options):
-        vm = qemu_machine(*args, firmware=tiny_guest(), **options)
-        vm.console.expect("> ")
-        return vm
-    return launch
-
-def note(vm):
-    with open(os.environ["PIDS"], "a") as file:
-        print(vm.pid, file=file, flush=True)
-"""
-
-
-@unittest.skipUnless(pytest, "pytest is not installed")
-class Plugin(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.pids = self.folder / "pids"
-        self.pids.touch()
-        self.artifacts = self.folder / "artifacts"
-
-    def environment(self) -> Dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-        return {**kept, "PIDS": str(self.pids), "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def command(self, body: str, *options: str) -> List[str]:
-        (self.folder / "test_it.py").write_text(HEAD + body)
-        return [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--qemu-accel=tcg",
-            f"--qemu-artifacts-dir={self.artifacts}", "--basetemp", str(self.folder / "tmp"),
-            "--tb=short", *options,
-        ]  # fmt: skip
-
-    def run_tests(
-        self, body: str, *options: str, typed: str = ""
-    ) -> "subprocess.CompletedProcess[str]":
-        """Runs the tests of a file."""
-        ended = subprocess.run(
-            self.command(body, *options), input=typed, capture_output=True, text=True,
-            timeout=2 * LONG, cwd=self.folder, env=self.environment(),
-        )  # fmt: skip
-        for pid in self.noted():
-            self.assertTrue(has_ended(pid), ended.stdout)
-        return ended
-
-    def noted(self) -> List[int]:
-        return [int(line) for line in self.pids.read_text().split()]
-
-    def outcomes(self, said: str) -> Dict[str, int]:
-        """The counts of pytest's last line."""
-        last = said.strip().splitlines()[-1]
-        return {word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", last)}
-
+class Plugin(PluginTest):
     def test_machines_end_with_their_scope_and_the_artifacts_of_passed_tests_go(self) -> None:
         ended = self.run_tests("""
 pids = []
@@ -134,7 +65,7 @@ def test_passes(tiny):
             "no-such-device",
         ):  # fmt: skip
             self.assertIn(part, ended.stdout)
-        kept = self.artifacts / "test_it.py-test_fails" / "sick"
+        kept = self.artifacts_of("test_fails") / "sick"
         names = {it.name for it in kept.iterdir()}
         self.assertLessEqual(
             {"console.log", "transcript.jsonl", "sick.log", "command-line.txt",
@@ -142,9 +73,8 @@ def test_passes(tiny):
         )  # fmt: skip
         self.assertIn("last words", (kept / "console.log").read_text())
         self.assertTrue((kept / "screenshot.png").read_bytes().startswith(b"\x89PNG"))
-        properties = ElementTree.parse(self.folder / "junit.xml").iter("property")
-        found = {it.get("name"): it.get("value") for it in properties}
-        self.assertEqual(found, {"qemu_artifacts": str(kept.parent)})
+        folders = [kept.parent, self.artifacts_of("test_not_launched")]
+        self.assertEqual(self.properties(), list(map(str, folders)))
 
     def test_a_crash_fails_a_test_that_passed_unless_its_mark_allows_it(self) -> None:
         ended = self.run_tests("""
@@ -295,13 +225,13 @@ def test_hangs(tiny):
 def test_next(tiny):
     note(tiny())
 """
-        kept = self.artifacts / "test_it.py-test_hangs" / "sick"
         for method in ("signal", "thread"):
             with self.subTest(method):
                 self.pids.write_text("")
                 ended = self.run_tests(body, "--timeout=4", f"--timeout-method={method}")
                 self.assertNotEqual(ended.returncode, 0)
                 self.assertIn("Timeout", ended.stdout + ended.stderr)
+                kept = self.artifacts_of("test_hangs") / "sick"
                 self.assertIn("last words", (kept / "console.log").read_text())
                 self.assertTrue((kept / "transcript.jsonl").stat().st_size > 0)
                 if method == "signal":

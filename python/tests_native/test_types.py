@@ -25,6 +25,7 @@ PROGRAM = """
 import asyncio
 from typing import Dict, Optional
 from qemu_machine import Event, ExitReport, Machine, Match, ShellOutput, connect
+from qemu_machine.pytest_plugin import MachineFactory
 
 def plain() -> ExitReport:
     with Machine("qemu-system-x86_64", accel=("kvm", "tcg"), console=True) as vm:
@@ -44,6 +45,9 @@ async def coroutine() -> None:
             name: str = event.name
         task: asyncio.Task[Match] = asyncio.create_task(vm.aio.console.expect("x"))
         report: ExitReport = await vm.aio.shutdown(powerdown=5)
+
+def test_fixture(qemu_machine: MachineFactory) -> None:
+    vm: Machine = qemu_machine("-nodefaults", memory="64M")
 
 reveal_type(plain().code)
 vm = Machine("x", memory=5)

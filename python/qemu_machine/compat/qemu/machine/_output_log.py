@@ -6,7 +6,7 @@ launch and an end add to QEMU's own time. And nothing is left of such a file.
 """
 
 import os
-from typing import BinaryIO, Optional
+from typing import BinaryIO, Optional, cast
 
 from . import _kernel_errors
 
@@ -16,24 +16,20 @@ def unnamed(folder: str) -> Optional[BinaryIO]:
 
     :return: None if this folder or its file system cannot have one.
     """
+    flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
     with _kernel_errors.ignored():
-        return open(folder, "wb", opener=_open_unnamed)
+        # One call into C: no signal's handler runs between the number and the file.
+        numbers = map(os.open, (folder,), (flags,), (0o666,))
+        return cast(BinaryIO, next(map(open, numbers, ("wb",))))
     return None
-
-
-def _open_unnamed(folder: str, flags: int) -> int:
-    flags &= ~(os.O_CREAT | os.O_TRUNC)
-    return os.open(folder, flags | os.O_TMPFILE, 0o666)
 
 
 def give_name(file: BinaryIO, path: str) -> None:
     """Give the file a name."""
-    numbers = os.open(_NUMBERS, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Without a folder, `os.link` would name the link in `/proc`, and not the file.
-        os.link(str(file.fileno()), path, src_dir_fd=numbers, follow_symlinks=True)
-    finally:
-        os.close(numbers)
+    number = file.fileno()
+    # Without a descriptor, which an absolute path does not use, `os.link` would name
+    # the link in `/proc`, and not the file.
+    os.link(f"{_NUMBERS}/{number}", path, src_dir_fd=number, follow_symlinks=True)
 
 
 def text(file: Optional[BinaryIO], path: Optional[str]) -> str:

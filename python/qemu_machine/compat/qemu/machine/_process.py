@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import operator
 import os
 import select
@@ -174,15 +175,16 @@ class Process:
 
         It is None if it has been reaped, or if the kernel is older than Linux 5.3.
         """
-        pidfd: Optional[int] = None
-        if self._pids and not self._reaped:
-            with contextlib.suppress(AttributeError), _kernel_errors.ignored():
-                pidfd = os.pidfd_open(self._pids[0])
+        # Files close themselves, if a signal's handler raises before they are closed.
+        pidfds: List[io.FileIO] = []
         try:
-            yield pidfd
+            if not self._reaped:
+                with contextlib.suppress(AttributeError), _kernel_errors.ignored():
+                    pidfds.extend(map(io.FileIO, map(os.pidfd_open, self._pids)))
+            yield pidfds[0].fileno() if pidfds else None
         finally:
-            if pidfd is not None:
-                os.close(pidfd)
+            for pidfd in pidfds:
+                pidfd.close()
 
     def send_signal(self, sig: int) -> None:
         """Send a signal, if it has not ended and is a child of this process."""
@@ -204,36 +206,51 @@ class Process:
 
 
 class Folder:
-    """A new folder that is removed at the end of this process, or before.
+    """A folder that is removed at the end of this process, or before.
 
     :param prefix: Begins its name.
     :param parent: The folder that gets it.
-    :raise OSError: It cannot be made.
     """
 
     def __init__(self, prefix: str, parent: str) -> None:
         self._owner = os.getpid()
-        while True:
+        self._prefix, self._parent = prefix, parent
+        #: Its path, once it is there.
+        self.path = ""
+        self._guarded: Optional[str] = None
+        # It has one element from the moment at which the kernel has made the folder.
+        self._made: List[None] = []
+
+    def make(self) -> bool:
+        """Make it, and return True, unless it is there.
+
+        If a signal's handler raises, ``make`` and ``remove`` know whether it is there.
+
+        :raise OSError: It cannot be made.
+        """
+        if self._made:
+            return False
+        while not self._made:
             # `mkdtemp` would report the name only when the folder is there. Here,
             # too, `mkdir` fails if another has taken the name.
-            self.path = os.path.abspath(tempfile.mktemp(prefix=prefix, dir=parent))
+            self.path = os.path.abspath(tempfile.mktemp(prefix=self._prefix, dir=self._parent))
             self._guarded = GUARDIAN.guard_folder(self.path)
             try:
-                os.mkdir(self.path, 0o700)
-                return
+                self._made.extend(map(os.mkdir, (self.path,), (0o700,)))
             except OSError as err:
                 # That of a signal's handler may come when the folder is there.
                 if err.errno is not None:
                     self._release()
                 if not isinstance(err, FileExistsError):
                     raise
+        return True
 
     def remove(self, file: Optional[str]) -> None:
         """Remove it, if this process has made it, and not one that has forked us.
 
         :param file: A file in it. Nearly always it is all that the folder has.
         """
-        if self._owner == os.getpid():
+        if self._made and self._owner == os.getpid():
             try:
                 if file is not None and os.path.dirname(file) == self.path:
                     os.unlink(file)

@@ -62,6 +62,9 @@ class ConsoleSocket(socket.socket):
 
     def close(self) -> None:
         """Close it, and end the draining. It may be repeated."""
+        if self._drain is not None:
+            # `_stop` does nothing the second time, if a signal's handler raised in the first.
+            self._drain.stop()
         self._stop()
         super().close()
 
@@ -76,6 +79,7 @@ class ConsoleSocket(socket.socket):
         if self._drain is None:
             return super().recv(bufsize, flags)
         _check_flags(flags)
+        _check_size(bufsize, "recv")
         return self._drain.take(bufsize, bufsize, self._seconds)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -83,6 +87,7 @@ class ConsoleSocket(socket.socket):
         if self._drain is None:
             return super().recv_into(buffer, nbytes, flags)
         _check_flags(flags)
+        _check_size(nbytes, "recv_into")
         view = memoryview(buffer).cast("B")
         data = self._drain.take(1, nbytes or len(view), self._seconds)
         view[: len(data)] = data
@@ -107,6 +112,12 @@ class ConsoleSocket(socket.socket):
 
 def _nothing() -> None:
     """Without draining there is nothing to stop."""
+
+
+def _check_size(size: int, name: str) -> None:
+    if size < 0:
+        # In the words of Python's sockets.
+        raise ValueError(f"negative buffersize in {name}")
 
 
 def _check_flags(flags: int) -> None:

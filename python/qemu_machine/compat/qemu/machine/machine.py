@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import io
 import logging
 import os
 import signal
@@ -27,10 +26,11 @@ from typing import (
     TypeVar,
 )
 
-from qemu.qmp import ConnectError, SocketAddrT
+from qemu.qmp import ConnectError, QMPError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from . import _command_line, _kernel_errors, _output_log
+from ._console_face import ConsoleFace
 from ._errors import (
     AbnormalShutdown,
     QEMUMachineAddDeviceError,
@@ -39,7 +39,6 @@ from ._errors import (
 )
 from ._monitor_face import MonitorFace
 from ._process import Folder, Process, SocketPair, settle
-from .console_socket import ConsoleSocket
 
 __all__ = (
     "AbnormalShutdown",
@@ -54,7 +53,7 @@ LOG = logging.getLogger(__name__)
 _Self = TypeVar("_Self", bound="QEMUMachine")
 
 
-class QEMUMachine(MonitorFace):
+class QEMUMachine(MonitorFace, ConsoleFace):
     """A machine. Nothing runs, and no file is made, until ``launch``.
 
     :param binary: QEMU.
@@ -85,7 +84,8 @@ class QEMUMachine(MonitorFace):
         qmp_timer: Optional[float] = 30,
         sock_dir: Optional[str] = None,
     ) -> None:
-        super().__init__()
+        MonitorFace.__init__(self)
+        ConsoleFace.__init__(self, drain_console, console_log)
         self._binary = binary
         self._args = list(args)
         self._wrapper = wrapper
@@ -94,11 +94,8 @@ class QEMUMachine(MonitorFace):
         self._base_temp_dir = base_temp_dir
         self._log_dir = log_dir
         self._monitor_address = monitor_address
-        self._console_log_path = console_log
-        self._drain_console = drain_console or console_log is not None
 
         self._sock_pair: Optional[SocketPair] = None
-        self._cons_sock_pair: Optional[SocketPair] = None
         #: QEMU gets their second ends, besides the inheritable descriptors.
         self._pairs: List[SocketPair] = []
         self._folder: Optional[Folder] = None
@@ -112,11 +109,6 @@ class QEMUMachine(MonitorFace):
         self._launched = False
         self._is_starting = False
         self._machine: Optional[str] = None
-        self._console_index = 0
-        self._console_set = False
-        self._console_device_type: Optional[str] = None
-        self._console_socket: Optional[ConsoleSocket] = None
-        self._console_file: Optional[io.RawIOBase] = None
         self._remove_files: List[str] = []
         self._user_killed = False
         self._is_end_expected = False
@@ -138,6 +130,12 @@ class QEMUMachine(MonitorFace):
             if exc_val is None:
                 raise
             LOG.debug("The machine has ended abnormally, too", exc_info=True)
+
+    def __del__(self) -> None:
+        # QEMU runs until the end of the program. Nobody can ask for its log any more.
+        log: Optional[BinaryIO] = getattr(self, "_qemu_log_file", None)
+        if log is not None:
+            log.close()
 
     # What is set before the launch.
 
@@ -163,16 +161,6 @@ class QEMUMachine(MonitorFace):
     def set_qmp_monitor(self, enabled: bool = True) -> None:
         """Choose whether the next launch has a monitor."""
         self._qmp_set = enabled
-
-    def set_console(self, device_type: Optional[str] = None, console_index: int = 0) -> None:
-        """Connect ``console_socket`` with the guest, from the next launch on.
-
-        :param device_type: A device. Without it, a serial port.
-        :param console_index: So many serial ports before it are unused.
-        """
-        self._console_set = True
-        self._console_device_type = device_type
-        self._console_index = console_index
 
     # What can be read at any time.
 
@@ -215,9 +203,9 @@ class QEMUMachine(MonitorFace):
     def _made_folder(self) -> Folder:
         if self._folder is None:
             self._folder = Folder("qemu-machine-", self._base_temp_dir)
-            # A launch does so while QEMU starts.
-            if not self._is_starting:
-                settle()
+        # A launch settles while QEMU starts.
+        if self._folder.make() and not self._is_starting:
+            settle()
         return self._folder
 
     @property
@@ -284,7 +272,12 @@ class QEMUMachine(MonitorFace):
         try:
             self._launch()
         except BaseException as err:
-            self._end_failed_launch(err)
+            try:
+                self._end_failed_launch(err)
+            except BaseException:
+                # A signal's handler may have raised anywhere in it.
+                self._end_failed_launch(err)
+                raise
             if not isinstance(err, Exception):
                 raise
             command = " ".join(self._qemu_full_args)
@@ -409,7 +402,8 @@ class QEMUMachine(MonitorFace):
             if self._launched and self._popen is process:
                 self._end(hard, timeout)
         finally:
-            for _ in filter(None, taken):
+            # Between a call and the next instruction a handler may raise.
+            if True in taken:
                 process.ending.release()
         if is_late and not hard:
             raise AbnormalShutdown("Could not perform graceful shutdown")
@@ -422,6 +416,17 @@ class QEMUMachine(MonitorFace):
                 self._hard_shutdown()
             else:
                 self._do_shutdown(timeout)
+            self._post_shutdown()
+        except BaseException:
+            # A signal's handler may have raised anywhere. Each step may be repeated.
+            if self._launched:
+                self._end_again()
+            raise
+
+    def _end_again(self) -> None:
+        try:
+            if self._subp.poll() is None:
+                self._hard_shutdown()
         finally:
             self._post_shutdown()
 
@@ -440,19 +445,6 @@ class QEMUMachine(MonitorFace):
         # A shutdown of another thread still has to send `quit`.
         self._is_end_expected = True
         self.shutdown(timeout=timeout)
-
-    def _early_cleanup(self) -> None:
-        # QEMU may block on a console that nobody reads.
-        if self._console_file is not None:
-            self._console_file.close()
-            self._console_file = None
-        if self._console_socket is not None:
-            self._console_socket.close()
-            self._console_socket = None
-        if self._cons_sock_pair is not None:
-            for sock in self._cons_sock_pair:
-                sock.close()
-            self._cons_sock_pair = None
 
     def _hard_shutdown(self) -> None:
         self._early_cleanup()
@@ -486,7 +478,7 @@ class QEMUMachine(MonitorFace):
     def _post_shutdown(self) -> None:
         try:
             self._close_qmp_connection()
-        except Exception as err:
+        except QMPError as err:
             LOG.warning("Exception closing QMP connection: %s", str(err) or type(err).__name__)
         self._early_cleanup()
         self._close_sockets()
@@ -502,31 +494,38 @@ class QEMUMachine(MonitorFace):
         self._quit_issued = self._user_killed = self._is_end_expected = False
 
     def _close_sockets(self) -> None:
-        pairs, self._pairs = self._pairs, []
-        for ours, theirs in pairs:
+        for ours, theirs in self._pairs:
             theirs.close()
             ours.close()
+        self._pairs = []
         self._sock_pair = None
 
     def _close_qmp_connection(self) -> None:
-        connection, self._qmp_connection = self._qmp_connection, None
-        if connection is not None:
-            connection.close()
+        connection = self._qmp_connection
+        try:
+            if connection is not None:
+                connection.close()
+        except QMPError:
+            self._qmp_connection = None
+            raise
+        self._qmp_connection = None
 
     def _close_qemu_log_file(self) -> None:
         if self._qemu_log_file is not None:
             if self._iolog is None:
                 # It will be read by its name.
                 self._name_log()
-            self._qemu_log_file.close()
-            self._qemu_log_file = None
+            # In this order nobody meets a closed file, if a signal's handler raises.
+            file, self._qemu_log_file = self._qemu_log_file, None
+            file.close()
 
     def _load_io_log(self) -> None:
         if self._qemu_log_file is not None or self._log_path is not None:
             # Neither a lost file nor what is no text may stop the clean-up.
-            self._iolog = ""
+            text = ""
             with _kernel_errors.ignored():
-                self._iolog = _output_log.text(self._qemu_log_file, self._log_path)
+                text = _output_log.text(self._qemu_log_file, self._log_path)
+            self._iolog = text
 
     def _remove_temporary_files(self) -> None:
         log, self._log_path = self._log_path, None
@@ -535,39 +534,15 @@ class QEMUMachine(MonitorFace):
             self._folder = None
         if self._popen is not None and not self._popen.is_ours:
             self._remove_files.clear()
-        while self._remove_files:
-            self._remove_if_exists(self._remove_files.pop())
+        for path in self._remove_files:
+            self._remove_if_exists(path)
+        self._remove_files = []
 
     @staticmethod
     def _remove_if_exists(path: str) -> None:
-        """Remove a file, if there is one."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a file, if there is one. Nothing may stop the clean-up."""
+        with _kernel_errors.ignored():
             os.remove(path)
-
-    # The console.
-
-    @property
-    def console_socket(self) -> ConsoleSocket:
-        """The console. Draining begins when it is first read."""
-        if self._console_socket is None:
-            if self._cons_sock_pair is None:
-                raise QEMUMachineError("The machine has no console")
-            self._console_socket = ConsoleSocket(
-                sock_fd=self._cons_sock_pair[0].fileno(),
-                file=self._console_log_path,
-                drain=self._drain_console,
-            )
-            self._cons_sock_pair[0].close()
-        return self._console_socket
-
-    @property
-    def console_file(self) -> io.RawIOBase:
-        """The console as a file."""
-        if self._console_file is None:
-            self._console_file = self.console_socket.makefile(
-                mode="rb", buffering=0, encoding="utf-8"
-            )
-        return self._console_file
 
 
 #: QEMU has so many seconds to end after SIGKILL.

@@ -10,7 +10,7 @@ import random
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from qemu.qmp import ConnectError, QMPError, SocketAddrT
+from qemu.qmp import ConnectError, ExecInterruptedError, QMPError, SocketAddrT
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 
@@ -122,11 +122,14 @@ class QemuGuestAgentClient:
             self.qga.settimeout(None)
 
     def _command_without_reply(self, name: str, **arguments: object) -> None:
-        """Send a command that the agent answers only if it fails."""
+        """Send a command that the agent answers only if it fails.
+
+        QEMU may end with the guest, and the connection with it.
+        """
         self.qga.settimeout(_NO_REPLY)
         try:
             getattr(self.qga, name)(**arguments)
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, ExecInterruptedError):
             pass
         finally:
             self.qga.settimeout(None)
