@@ -94,6 +94,8 @@ class Machine:
         is for :meth:`freeze`. With ``incoming``, QEMU waits for a guest, from
         :meth:`migrate_to` or :meth:`load_from`.
         """
+        if console_log is not None and not console:
+            raise ValueError("console_log is the log of a console: give console, too")
         self._binary = os.fspath(binary)
         self._options: Dict[str, Any] = checked(dict(
             args=args, memory=memory, accel=accel, machine=machine, cpu=cpu,
@@ -101,7 +103,7 @@ class Machine:
             firmware=firmware, incoming=incoming, disks=disks,
             netdev_user=netdev_user, agent=agent, console=console, qtest=qtest,
             freezable=freezable, name=name, cwd=cwd, env=env, wrapper=wrapper,
-            log_dir=log_dir, console_log=console_log if console else None,
+            log_dir=log_dir, console_log=console_log,
             transcript=transcript, timeout=timeout, launch_timeout=launch_timeout,
             quit_timeout=quit_timeout,
         ))  # fmt: skip

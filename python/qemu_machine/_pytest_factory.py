@@ -58,7 +58,7 @@ class MachineFactory:
         __tracebackhide__ = True
         given = self._complete(args, options)
         folder = self._next_folder(given)
-        if folder.is_dir():
+        if folder.is_dir() and given["console"]:
             given.setdefault("console_log", folder / "console.log")
         vm = Machine(given.pop("binary"), **given)
         return self._launch(vm, given["name"], folder)

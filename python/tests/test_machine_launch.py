@@ -125,7 +125,10 @@ class Descriptors(MachineTest):
                 number = [it for it in vm._qemu_full_args if "id=mon" in it][0]
                 monitor = int(number.rpartition("=")[2])
                 expected = {0, 1, 2, monitor, file.fileno(), other.fileno(), *inherited()}
-                self.assertEqual(vm.cmd("fake-descriptors"), sorted(expected))
+                found = set(vm.cmd("fake-descriptors"))
+                self.assertLessEqual(expected, found)
+                # By the other one, the guardian finds it.
+                self.assertEqual(len(found - expected), 1)
 
     def test_d2_two_launches_at_a_time_share_no_descriptor(self) -> None:
         vms = [machine(), machine()]
@@ -143,7 +146,8 @@ class Descriptors(MachineTest):
                 thread.join()
             for vm in vms:
                 vm.shutdown()
-        self.assertEqual(count, [4 + len(inherited())] * 6)
+        # Three streams, the monitor, and what the guardian finds it by.
+        self.assertEqual(count, [5 + len(inherited())] * 6)
 
     def test_d11_a_failed_spawn_leaks_no_descriptor(self) -> None:
         # The collector would close what only they have.

@@ -31,6 +31,16 @@ GUARDIAN.guard_process = die
 vm.launch()
 """
 
+#: QEMU closes a channel whose other end is closed.
+UNTIL_THE_CONSOLE_IS_CLOSED = """
+    theirs = os.fstat(vm._cons_sock_pair[1].fileno()).st_ino
+    vm._cons_sock_pair[0].shutdown(2)
+    import subprocess
+    listing = ['ls', '-l', f'/proc/{args[0]}/fd']
+    while str(theirs) in subprocess.run(listing, capture_output=True, text=True).stdout:
+        pass
+"""
+
 #: Python warns of every fork of a process with threads, from 3.12 on.
 QUIET = "import warnings; warnings.filterwarnings('ignore', 'This process', DeprecationWarning)\n"
 
@@ -179,6 +189,9 @@ class Parents(MachineTest):
             "no monitor": self.killed_at_the_start("machine()", silent),
             "no monitor but a console": self.killed_at_the_start(
                 "machine()", f"{silent}; vm.set_console()"
+            ),
+            "a console that QEMU has closed": self.killed_at_the_start(
+                "machine()", f"{silent}; vm.set_console()", last=UNTIL_THE_CONSOLE_IS_CLOSED
             ),
             "a monitor at a path": self.killed_at_the_start(
                 f"machine(monitor_address={self.base() + '/s'!r})",

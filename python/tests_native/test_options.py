@@ -47,6 +47,9 @@ class Refused(unittest.TestCase):
     def test_a_disk_needs_a_file(self) -> None:
         self.refuse(ValueError, disks=[{"format": "raw"}])
 
+    def test_a_log_needs_a_console(self) -> None:
+        self.refuse(ValueError, console_log="x")
+
     def test_what_is_right_is_taken(self) -> None:
         Machine(
             Path("x"), args=("-S", Path("a")), memory="256M", accel=("kvm", "tcg"), smp=2,

@@ -138,6 +138,12 @@ pub const ROWS: &[ShownElsewhere] = &[
         test: "test_collecting_it_ends_it",
     },
     ShownElsewhere {
+        what: "a `__del__` uses the machine when the interpreter ends",
+        gets: "the report; the machine has ended",
+        file: PROCESS,
+        test: "test_an_object_that_is_collected_at_the_end_uses_the_machine",
+    },
+    ShownElsewhere {
         what: "a task is cancelled during a launch",
         gets: "nothing is left",
         file: ASYNCIO,
@@ -186,10 +192,10 @@ pub const ROWS: &[ShownElsewhere] = &[
         test: "test_a_program_executes_another",
     },
     ShownElsewhere {
-        what: "a subinterpreter imports the package",
-        gets: "ImportError, with what to do",
+        what: "a subinterpreter imports the package, before the program does",
+        gets: "ImportError, with what to do; the main interpreter can still use it",
         file: PROCESS,
-        test: "test_they_are_refused_clearly",
+        test: "test_they_are_refused_before_the_main_interpreter",
     },
     ShownElsewhere {
         what: "pytest or a worker of pytest-xdist is interrupted or killed",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import functools
 import io
 import operator
@@ -89,29 +90,29 @@ class Process:
         started.
 
         :param output: Takes standard output and error. None inherits our output.
-        :param pairs: Without one, the child outlives a program that is killed in the
-            moment of the start.
+        :param pairs: The first ends are ours.
         :raise OSError: There is no such program, or it cannot be started.
         """
-        descriptors = [theirs.fileno() for _, theirs in pairs]
-        spawn = functools.partial(
-            os.posix_spawnp,
-            file_actions=_file_actions(output, descriptors),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them
-        )
-        birth: Optional[str] = None
-        for ours, theirs in pairs[:1]:
-            inodes = (os.fstat(it.fileno()).st_ino for it in (theirs, ours))
-            birth = GUARDIAN.guard_birth(*inodes)
+        # The guardian finds the child by it, until its number is known. The child does
+        # not know it. It may close the others when we end, before the guardian looks.
+        ours, mark = pair_with_child()
+        with ours, mark:
+            descriptors = [*(theirs.fileno() for _, theirs in pairs), mark.fileno()]
+            spawn = functools.partial(
+                os.posix_spawnp,
+                file_actions=_file_actions(output, descriptors),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them
+            )
+            birth = GUARDIAN.guard_birth(*(os.fstat(it.fileno()).st_ino for it in (mark, ours)))
             self._guarded.append(birth)
-        try:
-            self._pids.extend(map(spawn, self.args[:1], (self.args,), (os.environ,)))
-            item = GUARDIAN.guard_process(self._pids[0], birth)
-            if item is not None:
-                self._guarded.append(item)
-        finally:
-            if not self._pids:
-                self._release()
+            try:
+                self._pids.extend(map(spawn, self.args[:1], (self.args,), (os.environ,)))
+                item = GUARDIAN.guard_process(self._pids[0], birth)
+                if item is not None:
+                    self._guarded.append(item)
+            finally:
+                if not self._pids:
+                    self._release()
 
     def poll(self) -> Optional[int]:
         """Return the exit code, or None while it runs.
@@ -203,6 +204,17 @@ class Process:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def pair_with_child() -> SocketPair:
+    """Return two ends. A child can get the second, under the same number."""
+    ours, theirs = socket.socketpair()
+    if theirs.fileno() <= 2:
+        # Our standard streams are closed, but the child has its own.
+        with theirs as low:
+            number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+        theirs = socket.socket(fileno=number)
+    return ours, theirs
 
 
 class Folder:

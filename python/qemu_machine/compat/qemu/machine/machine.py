@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import logging
 import os
 import signal
-import socket
 import threading
 import weakref
 from types import TracebackType
@@ -38,7 +36,7 @@ from ._errors import (
     VMLaunchFailure,
 )
 from ._monitor_face import MonitorFace
-from ._process import Folder, Process, SocketPair, settle
+from ._process import Folder, Process, SocketPair, pair_with_child, settle
 
 __all__ = (
     "AbnormalShutdown",
@@ -287,9 +285,6 @@ class QEMUMachine(MonitorFace, ConsoleFace):
         self._is_starting = True
         try:
             self._pre_launch()
-            if not self._pairs:
-                # The guardian finds QEMU by it.
-                self._pair_with_child()
             LOG.debug("VM launch command: %r", " ".join(self._qemu_full_args))
             self._popen = Process(self._qemu_full_args)
             # Test suites close the log, so that QEMU inherits our output.
@@ -336,14 +331,9 @@ class QEMUMachine(MonitorFace, ConsoleFace):
 
         Both are closed at the end.
         """
-        ours, theirs = socket.socketpair()
-        if theirs.fileno() <= 2:
-            # Our standard streams are closed, but QEMU has its own.
-            with theirs as low:
-                number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
-            theirs = socket.socket(fileno=number)
-        self._pairs.append((ours, theirs))
-        return ours, theirs
+        pair = pair_with_child()
+        self._pairs.append(pair)
+        return pair
 
     def _end_failed_launch(self, err: BaseException) -> None:
         if self._popen is not None and self._popen.pid is None:
