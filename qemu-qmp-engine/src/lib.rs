@@ -36,7 +36,7 @@ pub use race::{Either, first, race};
 pub use rendezvous::{accept, connect};
 pub use span::Span;
 pub use stream::{NotSent, Over, Stream, Unsent, read};
-pub use task::Task;
+pub use task::{AbortWhenDropped, Task};
 pub use timers::{Elapsed, pause, timeout};
 pub use tokio::task::yield_now;
 pub use turn_lock::{Held, TurnLock};

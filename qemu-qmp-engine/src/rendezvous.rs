@@ -10,7 +10,7 @@ use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 
 use crate::watch::watch;
-use crate::{Engine, Task};
+use crate::{AbortWhenDropped, Engine};
 
 /// Connects a non-blocking `socket`.
 ///
@@ -79,12 +79,4 @@ async fn on_engine<T: Send + 'static>(
     (&mut task.0)
         .await
         .unwrap_or_else(|| Err(io::Error::other("the engine dropped the task")))
-}
-
-struct AbortWhenDropped<T>(Task<T>);
-
-impl<T> Drop for AbortWhenDropped<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

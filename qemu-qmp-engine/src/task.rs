@@ -38,3 +38,13 @@ impl<T> Future for Task<T> {
         Pin::new(&mut self.output).poll(context).map(Result::ok)
     }
 }
+
+/// A task that ends at its next wait when this is dropped.
+#[derive(Debug)]
+pub struct AbortWhenDropped<T>(pub Task<T>);
+
+impl<T> Drop for AbortWhenDropped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,7 +1,7 @@
 //! Into a Linux guest that runs: commands, files, a shell for a person.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -32,6 +32,7 @@ fn commands_and_files_go_into_guests_and_come_back() {
     files(&place);
     the_console_is_used_in_turn(&place);
     a_person_gets_a_shell(&place);
+    a_command_ends_with_a_reset_of_the_guest(&place);
 }
 
 fn commands(place: &Place) {
@@ -117,6 +118,22 @@ fn the_console_is_used_in_turn(place: &Place) {
         let output = exec.wait_with_output().unwrap();
         assert_eq!(text(&output.stdout), format!("{number}\n{number}\n"));
     }
+}
+
+/// By its own reset, or by somebody else's.
+fn a_command_ends_with_a_reset_of_the_guest(place: &Place) {
+    let mut exec = place.verb(&["exec", "shell", "--", "sh", "-c", "echo on; sleep 600"]);
+    let exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut exec = exec.spawn().unwrap();
+    let mut output = BufReader::new(exec.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "on\n");
+    place.said(&["reset", "shell"]);
+    let ended = exec.wait_with_output().unwrap();
+    let said = text(&ended.stderr);
+    assert!(said.contains("the guest was reset"), "{said}");
+    assert_eq!(ended.status.code(), Some(125), "{said}");
 }
 
 fn a_person_gets_a_shell(place: &Place) {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qemu_qmp::Deadlines;
-use qemu_qmp::error::ConnectError;
-use qemu_qmp::supervise;
-use qemu_qmp_engine::{Engine, operation, timeout_option};
+use qemu_qmp::command::QueryStatus;
+use qemu_qmp::error::{ConnectError, EventError};
+use qemu_qmp::{Client, Deadlines, supervise};
+use qemu_qmp_engine::{AbortWhenDropped, Engine, operation, timeout_option};
 
 use super::buffer::End;
 use super::{Console, ConsoleSinks};
@@ -39,6 +39,7 @@ impl Console {
             config: Self::serial(),
             deadlines: Deadlines::default(),
             timeout: Deadlines::default().limit(),
+            monitor: None,
         }
     }
 }
@@ -62,6 +63,7 @@ pub struct ConnectConsole {
     config: ConsoleConfig,
     deadlines: Deadlines,
     timeout: Option<Duration>,
+    monitor: Option<PathBuf>,
 }
 
 impl ConnectConsole {
@@ -86,6 +88,13 @@ impl ConnectConsole {
         self
     }
 
+    /// Follows the guest on the monitor that listens at this path, so that a reset
+    /// or a panic ends the waits on the console.
+    pub(crate) fn following(mut self, monitor: PathBuf) -> Self {
+        self.monitor = Some(monitor);
+        self
+    }
+
     /// Sets the names of the machine and the console in errors.
     pub(crate) fn named(mut self, machine: &str, console: Option<&str>) -> Self {
         machine.clone_into(&mut self.machine);
@@ -106,6 +115,12 @@ impl ConnectConsole {
         let socket =
             supervise::connect_unix(path, must_listen, &self.deadlines, self.timeout).await?;
         let observed = ObservedState::new();
+        let mut following = None;
+        if let Some(monitor) = &self.monitor {
+            let monitor = Client::connect_unix(monitor).already_listening();
+            let follow = follow(monitor.timeout(self.timeout).await?, observed.clone());
+            following = Some(AbortWhenDropped(engine.spawn(follow)));
+        }
         let machine = MachineFacts {
             deadlines: self.deadlines,
             observed: observed.clone(),
@@ -120,7 +135,28 @@ impl ConnectConsole {
             reader.read().await;
             reader.end(&End::Closed);
         });
-        Ok(console.closing_when_dropped(engine))
+        Ok(console.closing_when_dropped(engine, following))
+    }
+}
+
+/// Has the events of the guest observed, until the monitor's connection ends.
+async fn follow(monitor: Client, observed: ObservedState) {
+    let mut events = monitor.events();
+    loop {
+        match events.next().timeout(None).await {
+            Ok(event) => {
+                let before = observed.resets();
+                observed.take(&event);
+                let resets = observed.resets();
+                if resets > before {
+                    // Its reply comes after the console's output before the reset.
+                    let _ = monitor.execute(QueryStatus).await;
+                    observed.settle_resets(resets);
+                }
+            }
+            Err(EventError::Lagged { .. }) => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -130,11 +166,20 @@ impl ConnectConsole {
 pub(super) struct ClosesWhenDropped {
     console: Console,
     engine: &'static Engine,
+    _following: Option<AbortWhenDropped<()>>,
 }
 
 impl ClosesWhenDropped {
-    pub(super) fn new(console: Console, engine: &'static Engine) -> Self {
-        Self { console, engine }
+    pub(super) fn new(
+        console: Console,
+        engine: &'static Engine,
+        following: Option<AbortWhenDropped<()>>,
+    ) -> Self {
+        Self {
+            console,
+            engine,
+            _following: following,
+        }
     }
 }
 

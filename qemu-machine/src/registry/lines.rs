@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use qemu_qmp_engine::{self as engine, Elapsed, Engine, PacedSocket, Task};
+use qemu_qmp_engine::{self as engine, AbortWhenDropped, Elapsed, Engine, PacedSocket};
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -111,15 +111,6 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
             | Kind::UnexpectedEof
             | Kind::NotFound
     )
-}
-
-/// Its socket is closed with it.
-struct AbortWhenDropped<T>(Task<T>);
-
-impl<T> Drop for AbortWhenDropped<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The pause before the next client is accepted when no descriptor is left.

@@ -84,7 +84,8 @@ impl PublishedMachine {
         GuestAgent::connect_unix(self.folder.join(name::AGENT)).already_listening()
     }
 
-    /// Connects to the machine's first console.
+    /// Connects to the machine's first console. Also follows the guest on the
+    /// monitor, so a reset or a panic ends the waits on the console.
     pub fn console(&self) -> ConnectConsole {
         self.connect_console(None)
     }
@@ -100,6 +101,7 @@ impl PublishedMachine {
         let file = name::console_socket(name).unwrap_or_default();
         Console::connect_unix(self.folder.join(file))
             .named(self.name(), name)
+            .following(self.folder.join(name::QMP))
             .already_listening()
     }
 
