@@ -45,8 +45,8 @@ class Machine:
 
     Nothing runs until it is entered: ``with Machine(…) as vm``, or ``async with``,
     or :meth:`launch`. It is gone when the block ends, however it ends. If QEMU
-    failed meanwhile, and no call has returned or raised the report, the end of the
-    block raises ``GuestCrashed``.
+    failed, and no call has returned or raised the report, the end of the block
+    raises ``GuestCrashed``.
     """
 
     def __init__(

@@ -45,14 +45,7 @@ def _path(name: str, value: Any) -> str:
 
 
 def _words(name: str, value: Any) -> List[str]:
-    # A str is a sequence too: that of its letters.
-    if isinstance(value, (str, bytes, os.PathLike)):
-        raise TypeError(f"{name} is a list, with one item for each argument, not {value!r}")
-    try:
-        words = list(value)
-    except TypeError:
-        raise _wrong(name, "a list", value) from None
-    return [_path(f"each of {name}", word) for word in words]
+    return [_path(f"each of {name}", word) for word in _items(name, value)]
 
 
 def _one_or_more(name: str, value: Any) -> Any:
@@ -78,6 +71,7 @@ def _disk(name: str, disk: Any) -> Any:
 
 
 def _items(name: str, value: Any) -> List[Any]:
+    # A str is a sequence too: that of its letters.
     if isinstance(value, (str, bytes, os.PathLike)):
         raise _wrong(name, "a list", value)
     try:

@@ -6,7 +6,7 @@ use std::time::Duration;
 use qemu_qmp::command::QueryStatus;
 use qemu_qmp::error::{ConnectError, EventError};
 use qemu_qmp::{Client, Deadlines, supervise};
-use qemu_qmp_engine::{AbortWhenDropped, Engine, operation, timeout_option};
+use qemu_qmp_engine::{Engine, Task, operation, timeout_option};
 
 use super::buffer::End;
 use super::{Console, ConsoleSinks};
@@ -115,16 +115,15 @@ impl ConnectConsole {
         let socket =
             supervise::connect_unix(path, must_listen, &self.deadlines, self.timeout).await?;
         let observed = ObservedState::new();
-        let mut following = None;
-        if let Some(monitor) = &self.monitor {
-            let monitor = Client::connect_unix(monitor).already_listening();
-            let follow = follow(monitor.timeout(self.timeout).await?, observed.clone());
-            following = Some(AbortWhenDropped(engine.spawn(follow)));
+        let mut monitor = None;
+        if let Some(path) = &self.monitor {
+            let connect = Client::connect_unix(path).already_listening();
+            monitor = Some(connect.timeout(self.timeout).await?);
         }
         let machine = MachineFacts {
             deadlines: self.deadlines,
             observed: observed.clone(),
-            context: MachineContext::new(&self.machine, Output::none(), observed),
+            context: MachineContext::new(&self.machine, Output::none(), observed.clone()),
         };
         let mut config = self.config;
         config.drained = true;
@@ -135,6 +134,7 @@ impl ConnectConsole {
             reader.read().await;
             reader.end(&End::Closed);
         });
+        let following = monitor.map(|monitor| engine.spawn(follow(monitor, observed)));
         Ok(console.closing_when_dropped(engine, following))
     }
 }
@@ -166,19 +166,19 @@ async fn follow(monitor: Client, observed: ObservedState) {
 pub(super) struct ClosesWhenDropped {
     console: Console,
     engine: &'static Engine,
-    _following: Option<AbortWhenDropped<()>>,
+    following: Option<Task<()>>,
 }
 
 impl ClosesWhenDropped {
     pub(super) fn new(
         console: Console,
         engine: &'static Engine,
-        following: Option<AbortWhenDropped<()>>,
+        following: Option<Task<()>>,
     ) -> Self {
         Self {
             console,
             engine,
-            _following: following,
+            following,
         }
     }
 }
@@ -189,6 +189,9 @@ impl Drop for ClosesWhenDropped {
         // parent's connection.
         if self.engine.is_of_this_process() {
             self.console.hang_up();
+            if let Some(following) = &self.following {
+                following.abort();
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use qemu_qmp::Deadlines;
 use qemu_qmp::supervise::PendingNotices;
-use qemu_qmp_engine::{self as engine, AbortWhenDropped, Engine, Stream, Watched};
+use qemu_qmp_engine::{self as engine, Engine, Stream, Task, Watched};
 use socket2::Socket;
 
 use super::buffer::{Answer, Buffer, End};
@@ -291,7 +291,7 @@ impl Console {
     pub(super) fn closing_when_dropped(
         mut self,
         engine: &'static Engine,
-        following: Option<AbortWhenDropped<()>>,
+        following: Option<Task<()>>,
     ) -> Self {
         let closes = ClosesWhenDropped::new(self.clone(), engine, following);
         self.closing = Some(Arc::new(closes));

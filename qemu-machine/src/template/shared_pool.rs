@@ -172,7 +172,7 @@ impl PoolOwner for Host {
     fn take(&self) -> Pin<Box<dyn Future<Output = Result<Taken, String>> + Send>> {
         let (take, host) = (self.pool.take(), self.this.clone());
         Box::pin(async move {
-            let taken = TakenMachine::of(take.await);
+            let taken = take.await.and_then(TakenMachine::of);
             let taken = taken.map_err(|error| error.to_string())?;
             Ok(Taken {
                 name: taken.vm.name().to_owned(),
@@ -206,8 +206,7 @@ impl PoolOwner for Host {
 }
 
 impl TakenMachine {
-    fn of(taken: Result<Machine, TemplateError>) -> Result<Self, TemplateError> {
-        let vm = taken?;
+    fn of(vm: Machine) -> Result<Self, TemplateError> {
         let is_freezable = vm.inner.freezable.is_some();
         let offer = is_freezable.then(|| vm.offer_freeze()).transpose()?;
         Ok(Self { vm, offer })

@@ -14,7 +14,6 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use qemu_qmp_engine::{self as engine, operation, timeout_option};
 
 use super::evict::{self, DIGESTS};
-use super::lock::MakerLock;
+use super::lock::{MakerLock, is_named};
 use super::{TemplateStore, file, key};
 use crate::Machine;
 use crate::process::blocking::in_thread;
@@ -199,8 +198,7 @@ pub(in crate::template) fn use_lock(path: &Path) -> io::Result<File> {
     // So that it also works in a store that cannot be written.
     let used = File::open(&name)?;
     used.lock_shared()?;
-    let (opened, named) = (used.metadata()?, name.metadata()?);
-    if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
+    if is_named(&used, &name)? {
         Ok(used)
     } else {
         Err(io::ErrorKind::NotFound.into())
